@@ -1,0 +1,114 @@
+// Package event holds the words that every room of Rollcall uses: what a provider
+// said about a user, and what became of it. It imports the standard library only.
+package event
+
+import (
+	"errors"
+	"time"
+)
+
+// Op is what an event asks of the roll.
+type Op int
+
+// The operations. Upsert and Delete carry a User; Announce and Undecodable are
+// recorded without touching the roll; Ignore never reaches the database.
+const (
+	Upsert Op = iota + 1
+	Delete
+	Announce
+	Undecodable
+	Ignore
+)
+
+// Event is one verified message of a provider, or one finding about a user that
+// no provider announced (capture, reconciliation, just-in-time sync).
+type Event struct {
+	// Source is the configured name of the source; the space of user ids.
+	Source string
+	// ID identifies the message within its source over all its deliveries. Empty
+	// for findings: they leave no row in rollcall.events and can't be duplicates.
+	ID string
+	// Type is the provider's name of the event (user.created, after-user-created,
+	// database.update), one of the source's known types or "other".
+	Type string
+	Op   Op
+	// UserID is the id of the user concerned, empty where there is none.
+	UserID string
+	// User is the state to bring into the roll; nil unless Op is Upsert or Delete.
+	User *User
+	// ReceivedAt is when the request arrived, UTC.
+	ReceivedAt time.Time
+	// Body is what is kept for replay: UTF-8, freed of secrets; nil where nothing may
+	// be kept.
+	Body []byte
+	// Reply is the JSON object the provider needs with a 200; nil means 204.
+	Reply []byte
+	// Reason says why an event is ignored or undecodable, for the operator's log. It
+	// holds no value of the body.
+	Reason string
+}
+
+// User is one user at one version: a row of the roll. Nil means absent. Every text
+// is valid UTF-8 without NUL and every metadata object is one that jsonb accepts.
+type User struct {
+	Source string
+	ID     string
+	// Version orders the states of a user: microseconds since 1970 UTC of the
+	// provider's own updated_at, for a Clerk delete of the envelope.
+	Version int64
+
+	ExternalID       *string
+	Email            *string
+	EmailVerified    bool
+	EmailConfirmedAt *time.Time
+	Phone            *string
+	PhoneVerified    bool
+	PhoneConfirmedAt *time.Time
+	Username         *string
+	FirstName        *string
+	LastName         *string
+	FullName         *string
+	AvatarURL        *string
+	// RawUserMetaData and RawAppMetaData are JSON objects, "{}" when absent.
+	RawUserMetaData string
+	RawAppMetaData  string
+	IsAnonymous     bool
+	Banned          bool
+	BannedUntil     *time.Time
+	CreatedAt       *time.Time
+	UpdatedAt       *time.Time
+	LastSignInAt    *time.Time
+	// DeletedAt is set for a tombstone, which keeps Source, ID, Version and ExternalID
+	// and nothing else.
+	DeletedAt *time.Time
+}
+
+// Dead reports whether the user is a tombstone.
+func (u *User) Dead() bool { return u.DeletedAt != nil }
+
+// Outcome is what became of a request; a closed set, used as header, label and
+// column value.
+type Outcome string
+
+// The outcomes. The table in api/ack.go maps each to an answer per provider.
+const (
+	Applied         Outcome = "applied"
+	Duplicate       Outcome = "duplicate"
+	Stale           Outcome = "stale"
+	Ignored         Outcome = "ignored"
+	Announced       Outcome = "announced"
+	Admitted        Outcome = "admitted"
+	Parked          Outcome = "parked"
+	UndecodableBody Outcome = "undecodable"
+	Unverified      Outcome = "unverified"
+	TooLarge        Outcome = "too_large"
+	Malformed       Outcome = "malformed"
+	Unavailable     Outcome = "unavailable"
+)
+
+// ErrUnavailable marks what a later retry can mend: the database is away, the queue
+// is full, the process is shutting down, the wait was too long.
+var ErrUnavailable = errors.New("unavailable")
+
+// ErrUnverified marks a request whose signature or secret does not hold.
+var ErrUnverified = errors.New("unverified")
