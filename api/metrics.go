@@ -1,0 +1,136 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"rollcall/internal/event"
+	"rollcall/internal/source"
+)
+
+// otherType stands for every type that a source does not know.
+const otherType = "other"
+
+// metrics are what Prometheus scrapes. Labels are closed sets: configured names, known
+// types, outcomes.
+type metrics struct {
+	webhooks       *prometheus.CounterVec
+	webhookSeconds *prometheus.HistogramVec
+	lastVerified   *prometheus.GaugeVec
+	batchEvents    prometheus.Histogram
+	applySeconds   prometheus.Histogram
+}
+
+func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
+	m := &metrics{
+		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rollcall_webhooks_total", Help: "Requests at the doors of the sources, by outcome.",
+		}, []string{"source", "type", "outcome"}),
+		webhookSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "rollcall_webhook_seconds", Help: "Time from the request to its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15), // 0.5 ms to 8 s: past limits.wait
+		}, []string{"source"}),
+		lastVerified: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "rollcall_last_verified_event_timestamp_seconds", Help: "When a source last sent a request that verified, in Unix time; 0 for never.",
+		}, []string{"source"}),
+		batchEvents: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "rollcall_batch_events", Help: "Events committed together.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 10), // 1 to 512, the largest batch
+		}),
+		applySeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "rollcall_apply_seconds", Help: "Time to commit a batch, retries included.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
+		}),
+	}
+	registry.MustRegister(m.webhooks, m.webhookSeconds, m.lastVerified, m.batchEvents, m.applySeconds,
+		newTargetCollector(cfg), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, src := range cfg.Sources {
+		m.webhookSeconds.WithLabelValues(src.Name())
+		m.lastVerified.WithLabelValues(src.Name())
+		m.reach(src)
+	}
+	return m
+}
+
+// reach makes every label set that a source can reach exist at 0, so that a rate over a
+// first occurrence is seen.
+func (m *metrics) reach(src *source.Source) {
+	for _, door := range []source.Door{source.Hook, source.Database} {
+		if !src.Open(door) {
+			continue
+		}
+		for _, kind := range src.Types(door) {
+			for _, o := range []event.Outcome{event.Applied, event.Duplicate, event.Stale, event.Ignored, event.Parked, event.UndecodableBody, event.Unavailable} {
+				m.webhooks.WithLabelValues(src.Name(), kind, string(o))
+			}
+		}
+		for _, o := range []event.Outcome{event.Ignored, event.UndecodableBody, event.Unverified, event.TooLarge, event.Malformed, event.Unavailable} {
+			m.webhooks.WithLabelValues(src.Name(), otherType, string(o))
+		}
+	}
+	if src.Announces() {
+		for _, o := range []event.Outcome{event.Announced, event.Admitted} {
+			m.webhooks.WithLabelValues(src.Name(), source.BeforeUserCreated, string(o))
+		}
+	}
+}
+
+func (m *metrics) verified(d *delivery) {
+	m.lastVerified.WithLabelValues(d.source.Name()).Set(float64(d.arrived.UnixMilli()) / 1000)
+}
+
+func (m *metrics) delivered(d *delivery, took time.Duration) {
+	m.webhooks.WithLabelValues(d.source.Name(), d.kind(), string(d.outcome)).Inc()
+	m.webhookSeconds.WithLabelValues(d.source.Name()).Observe(took.Seconds())
+}
+
+// targetCollector asks how the targets are doing when it is scraped: the numbers are the
+// database's, the same at every replica.
+type targetCollector struct {
+	config  *Config
+	outage  *prometheus.Desc
+	parked  *prometheus.Desc
+	timeout time.Duration
+}
+
+func newTargetCollector(cfg *Config) *targetCollector {
+	return &targetCollector{
+		config:  cfg,
+		outage:  prometheus.NewDesc("rollcall_target_breaker_open", "1 while a target is out of service and its users are parked.", []string{"target"}, nil),
+		parked:  prometheus.NewDesc("rollcall_parked_users", "Users whom a target does not follow for the moment.", []string{"target"}, nil),
+		timeout: readyTimeout,
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *targetCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.outage
+	ch <- c.parked
+}
+
+// Collect implements prometheus.Collector. While the database is away the parked users
+// are left out: a gap is the truth.
+func (c *targetCollector) Collect(ch chan<- prometheus.Metric) {
+	out := map[string]float64{}
+	for _, t := range c.config.Targets() {
+		if t.Outage != "" {
+			out[t.Name] = 1
+		}
+	}
+	for _, name := range c.config.Names {
+		ch <- prometheus.MustNewConstMetric(c.outage, prometheus.GaugeValue, out[name], name)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
+	defer cancel()
+	parked, err := c.config.Parked(ctx)
+	if err != nil {
+		c.config.Log.Warn("parked users are not known", "error", err)
+		return
+	}
+	for _, name := range c.config.Names {
+		ch <- prometheus.MustNewConstMetric(c.parked, prometheus.GaugeValue, float64(parked[name]), name)
+	}
+}

@@ -1,0 +1,184 @@
+// Package api is HTTP in and out: the doors of the sources, health, metrics and the
+// admin listener.
+package api
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+)
+
+// Config is what the listeners serve.
+type Config struct {
+	// Sources are the doors, by name.
+	Sources []*source.Source
+	// Refuse names the sources whose announced users are turned away while they can't be
+	// recorded; the others let them in.
+	Refuse map[string]bool
+	// Submit brings an event to its outcome; its errors wrap event.ErrUnavailable.
+	Submit func(context.Context, event.Event) (event.Outcome, error)
+	// Ready says why nothing can be committed at the moment; nil when it can.
+	Ready func(context.Context) error
+	// Parked counts the parked users of each target.
+	Parked func(context.Context) (map[string]int, error)
+	// Targets tells how the targets are doing.
+	Targets func() []postgres.TargetState
+	// Names are those of all configured targets, for metrics that exist from the start.
+	Names []string
+	// BodyLimit is the size of a body in bytes; BodyTimeout is how long it may take to arrive.
+	BodyLimit   int64
+	BodyTimeout time.Duration
+	// AdminToken opens /admin/v1; empty closes it.
+	AdminToken string
+	Version    string
+	Log        *slog.Logger
+	Now        func() time.Time
+}
+
+const (
+	defaultBodyLimit   = 1 << 20
+	defaultBodyTimeout = 5 * time.Second // all the time that Supabase gives its hooks
+	readyTimeout       = time.Second
+)
+
+// Server holds the handlers of the two listeners.
+type Server struct {
+	config   Config
+	sources  map[string]*source.Source
+	metrics  *metrics
+	registry *prometheus.Registry
+}
+
+// New returns a server; nothing listens yet.
+func New(cfg Config) *Server {
+	if cfg.BodyLimit == 0 {
+		cfg.BodyLimit = defaultBodyLimit
+	}
+	if cfg.BodyTimeout == 0 {
+		cfg.BodyTimeout = defaultBodyTimeout
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Server{config: cfg, sources: map[string]*source.Source{}, registry: prometheus.NewRegistry()}
+	for _, src := range cfg.Sources {
+		s.sources[src.Name()] = src
+	}
+	s.metrics = newMetrics(s.registry, &cfg)
+	return s
+}
+
+// ObserveBatch takes the size and the duration of a committed batch.
+func (s *Server) ObserveBatch(events int, took time.Duration) {
+	s.metrics.batchEvents.Observe(float64(events))
+	s.metrics.applySeconds.Observe(took.Seconds())
+}
+
+// Public is the handler of the public listener: webhooks and health.
+func (s *Server) Public() http.Handler {
+	r := chi.NewRouter()
+	r.NotFound(notFound)
+	r.HandleFunc(source.Hook.Pattern(), s.webhook(source.Hook))
+	r.HandleFunc(source.Database.Pattern(), s.webhook(source.Database))
+	s.health(r)
+	return r
+}
+
+// Admin is the handler of the admin listener: metrics and health for everybody who
+// reaches it, the rest with the token.
+func (s *Server) Admin() http.Handler {
+	r := chi.NewRouter()
+	r.NotFound(notFound)
+	r.Get("/metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.config.Log.Handler(), slog.LevelError)}).ServeHTTP)
+	s.health(r)
+	r.Route("/admin/v1", func(r chi.Router) {
+		r.Use(s.authenticate)
+		r.Get("/status", s.status)
+	})
+	return r
+}
+
+func (s *Server) health(r chi.Router) {
+	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string]string{"status": "alive"})
+	})
+	r.Get("/readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		if err := s.config.Ready(ctx); err != nil {
+			s.config.Log.Warn("not ready", "error", err)
+			writeError(w, http.StatusServiceUnavailable, string(event.Unavailable), "not ready: nothing can be committed at the moment; the log says why")
+			return
+		}
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+	})
+}
+
+// authenticate lets through who shows the admin token, compared in constant time.
+func (s *Server) authenticate(next http.Handler) http.Handler {
+	want := sha256.Sum256([]byte(s.config.AdminToken))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.config.AdminToken == "" {
+			notFound(w, r)
+			return
+		}
+		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if got := sha256.Sum256([]byte(token)); subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			writeError(w, http.StatusUnauthorized, "unauthorized", "send Authorization: Bearer with the admin_token of the configuration")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// status tells what this replica is doing.
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	type target struct {
+		Name   string `json:"name"`
+		Table  string `json:"table"`
+		State  string `json:"state"`
+		Error  string `json:"error,omitempty"`
+		Parked int    `json:"parked"`
+	}
+	type body struct {
+		Version string   `json:"version"`
+		Ready   bool     `json:"ready"`
+		Sources []string `json:"sources"`
+		Targets []target `json:"targets"`
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	answer := body{Version: s.config.Version, Ready: s.config.Ready(ctx) == nil, Sources: []string{}, Targets: []target{}}
+	for _, src := range s.config.Sources {
+		answer.Sources = append(answer.Sources, src.Name())
+	}
+	parked, err := s.config.Parked(ctx)
+	if err != nil {
+		s.config.Log.Warn("parked users are not known", "error", err)
+	}
+	for _, t := range s.config.Targets() {
+		state := "ok"
+		if t.Outage != "" {
+			state = "out of service"
+		}
+		answer.Targets = append(answer.Targets, target{t.Name, t.Table, state, t.Outage, parked[t.Name]})
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	writeError(w, http.StatusNotFound, "not_found", "nothing here; webhooks go to /webhooks/{source} with a source of the configuration")
+}

@@ -1,0 +1,178 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"rollcall/internal/event"
+	"rollcall/internal/source"
+)
+
+// delivery is one webhook on its way through: what the log line and the metrics tell.
+type delivery struct {
+	source  *source.Source
+	door    source.Door
+	arrived time.Time
+	bytes   int
+	event   event.Event
+	outcome event.Outcome
+	slow    bool  // the body did not come in time
+	err     error // why the outcome is no success, for the operator
+}
+
+// webhook is the door of a source: it answers after the commit.
+func (s *Server) webhook(door source.Door) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", "webhooks are sent by POST")
+			s.config.Log.Warn("webhook refused", "path", door.Pattern(), "method", known(r.Method), "status", http.StatusMethodNotAllowed)
+			return
+		}
+		src := s.sources[chi.URLParam(r, "source")]
+		if src == nil || !src.Open(door) {
+			notFound(w, r)
+			s.config.Log.Warn("webhook refused", "path", door.Pattern(), "status", http.StatusNotFound,
+				"reason", "no such source, or this door of it has no secret; the sources and their doors stand in the configuration")
+			return
+		}
+		d := &delivery{source: src, door: door, arrived: s.config.Now()}
+		started := time.Now()
+		s.receive(w, r, d)
+		status := acknowledge(w, d)
+		took := time.Since(started)
+		s.metrics.delivered(d, took)
+		s.logDelivery(r.Context(), d, status, took)
+	}
+}
+
+// receive carries a request from its body to its outcome.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
+	body, err := s.readBody(w, r)
+	if err != nil {
+		d.refuse(bodyOutcome(err), err)
+		d.slow = errors.Is(err, os.ErrDeadlineExceeded)
+		return
+	}
+	d.bytes = len(body)
+	request := source.Request{Door: d.door, Header: r.Header, Body: body, ReceivedAt: d.arrived}
+	if err := d.source.Verify(request); err != nil {
+		d.refuse(event.Unverified, err)
+		return
+	}
+	s.metrics.verified(d)
+	d.event = d.source.Decode(request)
+	if d.event.Op == event.Ignore {
+		d.outcome = event.Ignored
+		return
+	}
+	d.outcome, d.err = s.submit(r.Context(), d)
+}
+
+func (d *delivery) refuse(o event.Outcome, err error) { d.outcome, d.err = o, err }
+
+// submit waits for the outcome even when the sender has gone: the log tells the truth.
+// An announced user waits for it at the other end, so that takes a second at most.
+func (s *Server) submit(ctx context.Context, d *delivery) (event.Outcome, error) {
+	ctx = context.WithoutCancel(ctx)
+	if d.event.Op == event.Announce {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, announceWait)
+		defer cancel()
+	}
+	outcome, err := s.config.Submit(ctx, d.event)
+	switch {
+	case err == nil:
+		return outcome, nil
+	case d.event.Op == event.Announce && !s.config.Refuse[d.source.Name()]:
+		return event.Admitted, err
+	default:
+		return event.Unavailable, err
+	}
+}
+
+// announceWait bounds what a sign-up waits for being recorded; Supabase gives all hooks
+// of a request 5 s together.
+const announceWait = time.Second
+
+// readBody reads a body of bounded size in bounded time.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	control := http.NewResponseController(w)
+	if err := control.SetReadDeadline(time.Now().Add(s.config.BodyTimeout)); err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.config.BodyLimit))
+	if err != nil {
+		return nil, err
+	}
+	// The deadline would otherwise cut the connection while the answer is waited for.
+	return body, control.SetReadDeadline(time.Time{})
+}
+
+func bodyOutcome(err error) event.Outcome {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return event.TooLarge
+	}
+	return event.Malformed
+}
+
+// logDelivery writes the one line of a webhook: no body, no secret, no address.
+func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took time.Duration) {
+	fields := []slog.Attr{
+		slog.String("source", d.source.Name()),
+		slog.String("type", d.kind()),
+		slog.String("outcome", string(d.outcome)),
+		slog.Int("status", status),
+		slog.Float64("seconds", took.Seconds()),
+		slog.Int("bytes", d.bytes),
+	}
+	if d.event.ID != "" {
+		fields = append(fields, slog.String("event", d.event.ID))
+	}
+	if d.event.UserID != "" {
+		fields = append(fields, slog.String("user", d.event.UserID))
+	}
+	if d.event.Reason != "" {
+		fields = append(fields, slog.String("reason", d.event.Reason))
+	}
+	if d.err != nil {
+		fields = append(fields, slog.String("error", d.err.Error()))
+	}
+	s.config.Log.LogAttrs(ctx, logLevel(d.outcome), "webhook", fields...)
+}
+
+func logLevel(o event.Outcome) slog.Level {
+	switch o {
+	case event.Unavailable, event.Admitted:
+		return slog.LevelError
+	case event.Unverified, event.TooLarge, event.Malformed, event.UndecodableBody, event.Parked:
+		return slog.LevelWarn
+	default:
+		return slog.LevelInfo
+	}
+}
+
+// kind is the type for labels: one of the source's known types, else "other".
+func (d *delivery) kind() string {
+	if d.event.Type == "" {
+		return otherType
+	}
+	return d.event.Type
+}
+
+// known keeps a method that a stranger made up out of the log.
+func known(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return method
+	}
+	return "other"
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/postgres"
+	"rollcall/sql"
+)
+
+func newMigrate(w world) *cobra.Command {
+	var printOnly bool
+	cmd := &cobra.Command{
+		Use:   "migrate",
+		Short: "Brings the schema rollcall up to date",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := load(cmd, w)
+			if err != nil {
+				return err
+			}
+			db, err := s.open(w)
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			if printOnly {
+				return printSQL(cmd.Context(), w, s, db)
+			}
+			return migrate(cmd.Context(), w, db)
+		},
+	}
+	cmd.Flags().BoolVar(&printOnly, "print", false, "print the migrations and every target's statements, change nothing")
+	return cmd
+}
+
+func migrate(ctx context.Context, w world, db *postgres.DB) error {
+	ran, err := db.Migrate(ctx)
+	if err != nil {
+		return err
+	}
+	if len(ran) == 0 {
+		_, err = fmt.Fprintln(w.stdout, "the schema rollcall is up to date")
+		return err
+	}
+	_, err = fmt.Fprintf(w.stdout, "ran %s\n", strings.Join(ran, ", "))
+	return err
+}
+
+// printSQL shows what would run and what does run. The statements depend on the types in
+// the catalog, so the database is asked.
+func printSQL(ctx context.Context, w world, s *setup, db *postgres.DB) error {
+	for _, m := range sql.Migrations() {
+		if _, err := fmt.Fprintf(w.stdout, "-- migration %s\n%s\n", m.Name, m.SQL); err != nil {
+			return err
+		}
+	}
+	findings, err := db.Check(ctx)
+	if err != nil {
+		return fmt.Errorf("the statements of the targets need the database: %w", err)
+	}
+	for _, t := range s.targets {
+		for _, statement := range db.Statements(t.Name) {
+			if _, err := fmt.Fprintf(w.stdout, "-- target %s: $1 sources, $2 user ids, $3 whether the users are locked\n%s;\n\n", t.Name, statement); err != nil {
+				return err
+			}
+		}
+	}
+	return join(findings)
+}
+
+// join makes one error of findings.
+func join(findings []postgres.Finding) error {
+	var all []error
+	for _, f := range findings {
+		all = append(all, errors.New(f.String()))
+	}
+	return errors.Join(all...)
+}

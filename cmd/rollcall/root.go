@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/config"
+	"rollcall/internal/doctor"
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+)
+
+// The exit codes.
+const (
+	exitFine     = 0
+	exitProblems = 1
+	exitUsage    = 2
+)
+
+// errUsage marks a command line that can't be followed.
+type errUsage struct{ error }
+
+// run executes a command line and returns its exit code.
+func run(ctx context.Context, w world) int {
+	root := newRoot(w)
+	err := root.ExecuteContext(ctx)
+	var usage errUsage
+	switch {
+	case err == nil:
+		return exitFine
+	case errors.As(err, &usage):
+		fmt.Fprintf(w.stderr, "rollcall: %v\nrun rollcall --help for the commands and their flags\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(w.stderr, "rollcall: %v\n", err)
+		return exitProblems
+	}
+}
+
+func newRoot(w world) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "rollcall",
+		Short:         "Keeps every application's own user table in step with its auth provider",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_ = cmd.Help() // writes to the command's own output
+			return errUsage{errors.New("a command is needed")}
+		},
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return errUsage{fmt.Errorf("there is no command %q", args[0])}
+			}
+			return nil
+		},
+	}
+	root.SetArgs(w.args)
+	root.SetIn(w.stdin)
+	root.SetOut(w.stdout)
+	root.SetErr(w.stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.PersistentFlags().StringP("config", "c", "", "the configuration file (default $ROLLCALL_CONFIG, else rollcall.yaml)")
+	root.AddCommand(newServe(w), newMigrate(w), newHealth(w), newVersion(w))
+	return root
+}
+
+// noArgs is cobra.NoArgs with the exit code of a wrong command line.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return errUsage{err}
+	}
+	return nil
+}
+
+// setup is a configuration and what it describes.
+type setup struct {
+	config  *config.Config
+	sources []*source.Source
+	targets []postgres.Target
+}
+
+// load reads the configuration; its error lists everything that is wrong with it.
+func load(cmd *cobra.Command, w world) (*setup, error) {
+	file, err := cmd.Flags().GetString("config")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{w.getenv("ROLLCALL_CONFIG"), "rollcall.yaml"} {
+		if file == "" {
+			file = name
+		}
+	}
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no configuration at %s; name one with -c or ROLLCALL_CONFIG", file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	cfg, problems := config.Load(file, data, config.Env{Getenv: w.getenv, ReadFile: os.ReadFile})
+	s := &setup{config: cfg}
+	if cfg != nil && len(problems) == 0 {
+		s.sources, s.targets, problems = doctor.Assemble(cfg)
+	} else if cfg != nil {
+		_, _, more := doctor.Assemble(cfg)
+		problems = append(problems, more...)
+	}
+	if len(problems) > 0 {
+		problems.Sort()
+		return nil, fmt.Errorf("%d in the configuration:\n%w", len(problems), problems)
+	}
+	return s, nil
+}
+
+// open prepares the database of a configuration.
+func (s *setup) open(w world) (*postgres.DB, error) {
+	db, err := postgres.Open(postgres.Config{
+		URL: s.config.Database, Targets: s.targets,
+		LockTimeout: s.config.Limits.LockTimeout, StatementTimeout: s.config.Limits.StatementTimeout,
+		Log: logger(s.config.Log, w.stderr),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.config.At("database"), err)
+	}
+	return db, nil
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/api"
+	"rollcall/internal/config"
+	"rollcall/internal/pipeline"
+	"rollcall/internal/postgres"
+)
+
+func newServe(w world) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Receives webhooks and keeps the targets in step",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := load(cmd, w)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), w, s)
+		},
+	}
+}
+
+const (
+	// shutdownTimeout lets the slowest waiter (limits.wait) hear his outcome.
+	shutdownTimeout = 10 * time.Second
+	// headerTimeout and idleTimeout bound what a connection may take without a request.
+	headerTimeout = 5 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// databaseRetry is the pause between two looks for a database that is not up yet.
+	databaseRetry = 250 * time.Millisecond
+)
+
+// service is a running serve.
+type service struct {
+	log      *slog.Logger
+	db       *postgres.DB
+	pipeline *pipeline.Pipeline
+	server   *api.Server
+	prepared atomic.Bool // the schema is migrated and the targets are checked
+}
+
+// serve runs until the context ends. It listens at once; until the database is there it
+// is not ready, and webhooks wait in the queue.
+func serve(ctx context.Context, w world, s *setup) error {
+	db, err := s.open(w)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	sv := newService(s, db, logger(s.config.Log, w.stderr))
+	public, err := listen(ctx, s.config, "listen", s.config.Listen)
+	if err != nil {
+		return err
+	}
+	admin, err := listen(ctx, s.config, "admin_listen", s.config.AdminListen)
+	if err != nil {
+		return errors.Join(err, public.Close())
+	}
+	return sv.run(ctx, public, admin)
+}
+
+func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
+	sv := &service{log: log, db: db}
+	sv.pipeline = pipeline.New(pipeline.Config{
+		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
+		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) },
+	})
+	refuse := map[string]bool{}
+	for _, src := range s.config.Sources {
+		refuse[src.Name] = src.WhenUnavailable == "refuse"
+	}
+	var names []string
+	for _, t := range s.targets {
+		names = append(names, t.Name)
+	}
+	sv.server = api.New(api.Config{
+		Sources: s.sources, Refuse: refuse, Submit: sv.pipeline.Submit, Ready: sv.ready,
+		Parked: db.Parked, Targets: db.TargetStates, Names: names,
+		BodyLimit: s.config.Limits.Body, AdminToken: s.config.AdminToken.Reveal(), Version: buildVersion(), Log: log,
+	})
+	return sv
+}
+
+// listen opens a listener and says what to do when it can't.
+func listen(ctx context.Context, cfg *config.Config, field, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s: %s %s is taken by another process; stop it or choose another port", cfg.At(field), field, address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %s %s: %w", cfg.At(field), field, address, err)
+	}
+	return l, nil
+}
+
+func (sv *service) ready(ctx context.Context) error {
+	if !sv.prepared.Load() {
+		return errors.New("the database has not been reached yet")
+	}
+	return sv.db.Ready(ctx)
+}
+
+// run serves both listeners, prepares the database beside them, and shuts down in order:
+// no new requests, an answer to every waiter, the last batch.
+func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
+	servers := []*http.Server{sv.httpServer(sv.server.Public()), sv.httpServer(sv.server.Admin())}
+	failed := make(chan error, len(servers))
+	for i, l := range []net.Listener{public, admin} {
+		go func() { failed <- servers[i].Serve(l) }()
+	}
+	sv.log.Info("listening", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "version", buildVersion())
+
+	preparing, stopPreparing := context.WithCancel(ctx)
+	preparedOrNot := make(chan struct{})
+	go func() {
+		defer close(preparedOrNot)
+		sv.prepare(preparing)
+	}()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	stopPreparing()
+	<-preparedOrNot
+	sv.shutdown(servers)
+	return err
+}
+
+func (sv *service) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(sv.log.Handler(), slog.LevelWarn),
+	}
+}
+
+// prepare waits for the database, migrates, checks the targets and starts to apply.
+func (sv *service) prepare(ctx context.Context) {
+	said := ""
+	for {
+		findings, err := sv.prepareOnce(ctx)
+		if err == nil {
+			for _, f := range findings {
+				sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "error", f.What)
+			}
+			sv.pipeline.Start()
+			sv.prepared.Store(true)
+			sv.log.Info("ready")
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err.Error() != said {
+			said = err.Error()
+			sv.log.Warn("waiting for the database", "error", err)
+		}
+		select {
+		case <-time.After(databaseRetry):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (sv *service) prepareOnce(ctx context.Context) ([]postgres.Finding, error) {
+	ran, err := sv.db.Migrate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(ran) > 0 {
+		sv.log.Info("migrated the schema rollcall", "migrations", ran)
+	}
+	return sv.db.Check(ctx)
+}
+
+func (sv *service) shutdown(servers []*http.Server) {
+	sv.log.Info("shutting down")
+	sv.prepared.Store(false)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	for _, server := range servers {
+		if err := server.Shutdown(ctx); err != nil {
+			sv.log.Warn("some connections did not end in time", "error", err)
+		}
+	}
+	sv.pipeline.Shutdown(ctx)
+	for _, server := range servers {
+		_ = server.Close() // what is left has been told
+	}
+	sv.log.Info("stopped")
+}

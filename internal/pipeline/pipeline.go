@@ -1,0 +1,210 @@
+// Package pipeline forms batches of events by itself, one while the last is being
+// committed, and gives every waiter the outcome of his own event.
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+// Config says how events become batches. Zero values take the defaults.
+type Config struct {
+	// Apply commits a batch and returns an outcome per event, in order. Its error goes to
+	// every waiter of the batch and should wrap event.ErrUnavailable.
+	Apply func(context.Context, []event.Event) ([]event.Outcome, error)
+	// Queue is how many events may wait; one more is refused. Default 8192.
+	Queue int
+	// QueueBytes bounds the bodies and metadata of the waiting events. Default 64 MiB.
+	QueueBytes int
+	// Wait is how long a submitter waits for his outcome. Default 4 s.
+	Wait time.Duration
+	// Committers is how many batches are under way at once. Default 2: one works while the
+	// other waits for the disk, and one slow lock does not stop the house; four bring little.
+	Committers int
+	// Observe is told the size and the duration of every batch; nil for nobody.
+	Observe func(events int, took time.Duration)
+}
+
+const (
+	maxBatchEvents = 512
+	maxBatchBytes  = 8 << 20
+	// applyTimeout frees a committer from a database that neither answers nor fails.
+	applyTimeout = 15 * time.Second
+)
+
+// Pipeline is a queue with committers behind it.
+type Pipeline struct {
+	config Config
+	apply  context.Context // cancelled when a shutdown runs out of time
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	arrival *sync.Cond
+	queue   []*waiter
+	bytes   int
+	closed  bool
+	working sync.WaitGroup
+}
+
+type waiter struct {
+	event event.Event
+	bytes int
+	done  chan answer // holds one: nobody waits to answer
+}
+
+type answer struct {
+	outcome event.Outcome
+	err     error
+}
+
+// New returns a pipeline that takes events and applies none until Start.
+func New(cfg Config) *Pipeline {
+	setDefault(&cfg.Queue, 8192)
+	setDefault(&cfg.QueueBytes, 64<<20)
+	setDefault(&cfg.Wait, 4*time.Second)
+	setDefault(&cfg.Committers, 2)
+	if cfg.Observe == nil {
+		cfg.Observe = func(int, time.Duration) {}
+	}
+	p := &Pipeline{config: cfg}
+	p.arrival = sync.NewCond(&p.mu)
+	p.apply, p.cancel = context.WithCancel(context.Background())
+	return p
+}
+
+func setDefault[T comparable](value *T, to T) {
+	var zero T
+	if *value == zero {
+		*value = to
+	}
+}
+
+// Submit queues an event and waits for its outcome, for as long as the context and
+// Config.Wait allow. Every error wraps event.ErrUnavailable. An event whose submitter has
+// gone is applied all the same.
+func (p *Pipeline) Submit(ctx context.Context, e event.Event) (event.Outcome, error) {
+	w := &waiter{event: e, bytes: size(&e), done: make(chan answer, 1)}
+	if err := p.enqueue(w); err != nil {
+		return "", err
+	}
+	timer := time.NewTimer(p.config.Wait)
+	defer timer.Stop()
+	select {
+	case a := <-w.done:
+		return a.outcome, a.err
+	case <-timer.C:
+		return "", fmt.Errorf("%w: no outcome within %s", event.ErrUnavailable, p.config.Wait)
+	case <-ctx.Done():
+		return "", fmt.Errorf("%w: stopped waiting for the outcome: %w", event.ErrUnavailable, ctx.Err())
+	}
+}
+
+func size(e *event.Event) int {
+	n := len(e.Body)
+	if e.User != nil {
+		n += len(e.User.RawUserMetaData) + len(e.User.RawAppMetaData)
+	}
+	return n
+}
+
+func (p *Pipeline) enqueue(w *waiter) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return fmt.Errorf("%w: shutting down", event.ErrUnavailable)
+	case len(p.queue) >= p.config.Queue:
+		return fmt.Errorf("%w: the queue is full with %d events", event.ErrUnavailable, len(p.queue))
+	case len(p.queue) > 0 && p.bytes+w.bytes > p.config.QueueBytes:
+		return fmt.Errorf("%w: the queue is full with %d bytes", event.ErrUnavailable, p.bytes)
+	}
+	p.queue = append(p.queue, w)
+	p.bytes += w.bytes
+	p.arrival.Signal()
+	return nil
+}
+
+// Start begins to apply what is queued.
+func (p *Pipeline) Start() {
+	for range p.config.Committers {
+		p.working.Go(func() {
+			for batch := p.next(); batch != nil; batch = p.next() {
+				p.commit(batch)
+			}
+		})
+	}
+}
+
+// Shutdown takes no more events, lets the committers finish what is queued, and answers
+// every waiter: those whom the context leaves no time for with event.ErrUnavailable.
+func (p *Pipeline) Shutdown(ctx context.Context) {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.arrival.Broadcast()
+
+	stop := context.AfterFunc(ctx, p.cancel)
+	defer stop()
+	p.working.Wait()
+	p.cancel()
+	for _, w := range p.take(len(p.queue)) { // there were no committers
+		w.done <- answer{err: fmt.Errorf("%w: shutting down", event.ErrUnavailable)}
+	}
+}
+
+// next waits for events and takes those that have gathered; nil after the end.
+func (p *Pipeline) next() []*waiter {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.queue) == 0 && !p.closed {
+		p.arrival.Wait()
+	}
+	n, bytes := 0, 0
+	for n < len(p.queue) && n < maxBatchEvents && (n == 0 || bytes+p.queue[n].bytes <= maxBatchBytes) {
+		bytes += p.queue[n].bytes
+		n++
+	}
+	return p.take(n)
+}
+
+// take removes the first n waiters; nil for none. The caller holds mu or is alone.
+func (p *Pipeline) take(n int) []*waiter {
+	if n == 0 {
+		return nil
+	}
+	batch := p.queue[:n:n]
+	if p.queue = p.queue[n:]; len(p.queue) == 0 {
+		p.queue = nil // lets go of the waiters that have been taken
+	}
+	for _, w := range batch {
+		p.bytes -= w.bytes
+	}
+	return batch
+}
+
+// commit applies a batch and answers its waiters.
+func (p *Pipeline) commit(batch []*waiter) {
+	events := make([]event.Event, len(batch))
+	for i, w := range batch {
+		events[i] = w.event
+	}
+	ctx, cancel := context.WithTimeout(p.apply, applyTimeout)
+	defer cancel()
+	start := time.Now()
+	outcomes, err := p.config.Apply(ctx, events)
+	p.config.Observe(len(batch), time.Since(start))
+	for i, w := range batch {
+		switch {
+		case err != nil:
+			w.done <- answer{err: err}
+		case outcomes[i] == event.Unavailable:
+			w.done <- answer{err: fmt.Errorf("%w: settling the user again failed", event.ErrUnavailable)}
+		default:
+			w.done <- answer{outcome: outcomes[i]}
+		}
+	}
+}

@@ -1,0 +1,276 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"rollcall/sql"
+)
+
+// leaveTimeout bounds the end of a failed transaction.
+const leaveTimeout = time.Second
+
+// rollRefusal: the content of an event does not fit the roll itself.
+type rollRefusal struct{ cause error }
+
+func (r *rollRefusal) Error() string { return "the roll refuses a row: " + sayMasked(r.cause) }
+
+// refusal is a user whom a target refuses.
+type refusal struct {
+	target         string
+	user           userKey
+	state, message string
+}
+
+// apart runs the same pieces as together, each target by itself in a savepoint, and parks
+// those whom a target refuses; everybody else is settled, and all of it is one commit. The
+// roll stands outside any savepoint: its rows must carry the transaction's own xid.
+func (db *DB) apart(ctx context.Context, w *work, cause error) (*result, error) {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	defer leave(conn.Conn())
+
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, sql.Settings, db.timeoutsAfter(cause)...); err != nil {
+		return nil, err
+	}
+	s := &separation{tx: tx, work: w, asking: blameOf(cause) == blameWait}
+	if err := s.openAndSettle(ctx, *db.targets.Load()); err != nil {
+		return nil, err
+	}
+	return &s.done, tx.Commit(ctx)
+}
+
+// separation is one transaction that keeps the targets apart.
+type separation struct {
+	tx      pgx.Tx
+	work    *work
+	users   []userKey // written or locked by this transaction
+	asking  bool      // ask who holds a lock before waiting for one
+	done    result
+	refused []refusal
+}
+
+func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) error {
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	// A deferred constraint would fail at commit, where it blames nobody.
+	if _, err := s.tx.Exec(ctx, "set constraints all immediate"); err != nil {
+		return err
+	}
+	for _, t := range slices.Backward(targets) {
+		if s.work.removes(t) {
+			if err := s.settle(ctx, t, piece{t.removal, t.removalLocked}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, t := range targets {
+		if s.work.settles(t) {
+			if err := s.settle(ctx, t, piece{t.upsert, t.upsertLocked}); err != nil {
+				return err
+			}
+		}
+	}
+	s.refuseOutages(targets)
+	return s.park(ctx, targets)
+}
+
+// open runs what opens the transaction and finds out whom it holds.
+func (s *separation) open(ctx context.Context) error {
+	for _, o := range s.work.open {
+		rows, err := s.tx.Query(ctx, o.sql, o.args...)
+		if err == nil && o.read != nil {
+			err = o.read(rows, &s.done)
+		}
+		rows.Close()
+		if err = errors.Join(err, rows.Err()); err != nil {
+			if blameOf(err) == blameRow {
+				return &rollRefusal{err}
+			}
+			return err
+		}
+	}
+	s.users = s.work.users
+	if s.work.batch != nil {
+		s.users = s.work.batch.writtenUsers(&s.done)
+	}
+	return nil
+}
+
+// piece is one statement of a target and the question who would have to wait in it.
+type piece struct{ statement, locked string }
+
+// settle runs a piece for the users a target follows and notes whom it refuses. Some of
+// them may only have been early (A takes what B is about to give up), so they are tried
+// again as long as that helps somebody.
+func (s *separation) settle(ctx context.Context, t *compiled, p piece) error {
+	users := following(t, s.users)
+	for len(users) > 0 {
+		refused, err := s.try(ctx, t, p, users)
+		if err != nil {
+			return err
+		}
+		if len(refused) == 0 || len(refused) == len(users) {
+			s.refused = append(s.refused, refused...)
+			return nil
+		}
+		users = users[:0:0]
+		for _, r := range refused {
+			if r.state == lockNotAvailable {
+				s.refused = append(s.refused, r) // whoever holds the row still does
+				continue
+			}
+			users = append(users, r.user)
+		}
+		slices.SortFunc(users, compareKeys)
+	}
+	return nil
+}
+
+const lockNotAvailable = "55P03"
+
+// try runs a piece in a savepoint. What blames the target as a whole refuses all users.
+func (s *separation) try(ctx context.Context, t *compiled, p piece, users []userKey) ([]refusal, error) {
+	refused, err := s.trySavepoint(ctx, t, p, users)
+	if err != nil && blameOf(err) == blameWait && !s.asking {
+		s.asking = true
+		refused, err = s.trySavepoint(ctx, t, p, users)
+	}
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && (blameOf(err) == blameWait || blameOf(err) == blameTarget) {
+		return refuseAll(t, users, answer), nil
+	}
+	return refused, err
+}
+
+func (s *separation) trySavepoint(ctx context.Context, t *compiled, p piece, users []userKey) ([]refusal, error) {
+	savepoint, err := s.tx.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	refused, err := s.run(ctx, savepoint, t, p, users)
+	if err != nil {
+		return nil, errors.Join(err, savepoint.Rollback(ctx))
+	}
+	return refused, savepoint.Commit(ctx)
+}
+
+func (s *separation) run(ctx context.Context, tx pgx.Tx, t *compiled, p piece, users []userKey) ([]refusal, error) {
+	var refused []refusal
+	if s.asking {
+		locked, err := whoIsLocked(ctx, tx, t, p, users)
+		if err != nil {
+			return nil, err
+		}
+		for u := range locked {
+			refused = append(refused, refusal{t.Name, u, lockNotAvailable, "another transaction holds the row of this user"})
+		}
+		users = slices.DeleteFunc(slices.Clone(users), func(u userKey) bool { return locked[u] })
+	}
+	sources, ids := keyArrays(users)
+	rows, _ := tx.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3)", p.statement, sources, ids)
+	var u userKey
+	var state, message string
+	_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {
+		refused = append(refused, refusal{t.Name, u, state, masked(message)})
+		return nil
+	})
+	return refused, err
+}
+
+// whoIsLocked asks, without waiting, which users' rows somebody else holds. A locked table
+// is an error (55P03): skip locked itself would wait for it.
+func whoIsLocked(ctx context.Context, tx pgx.Tx, t *compiled, p piece, users []userKey) (map[userKey]bool, error) {
+	if _, err := tx.Exec(ctx, fmt.Sprintf("lock table %s in row exclusive mode nowait", quoteTable(t.Table))); err != nil {
+		return nil, err
+	}
+	sources, ids := keyArrays(users)
+	rows, _ := tx.Query(ctx, p.locked, sources, ids, true)
+	locked := map[userKey]bool{}
+	var u userKey
+	_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id}, func() error {
+		locked[u] = true
+		return nil
+	})
+	return locked, err
+}
+
+func refuseAll(t *compiled, users []userKey, why *pgconn.PgError) []refusal {
+	refused := make([]refusal, len(users))
+	for i, u := range users {
+		refused[i] = refusal{t.Name, u, why.Code, masked(why.Message)}
+	}
+	return refused
+}
+
+func (s *separation) refuseOutages(targets []*compiled) {
+	for _, t := range targets {
+		if t.outage == nil {
+			continue
+		}
+		for _, u := range following(t, s.users) {
+			s.refused = append(s.refused, refusal{t.Name, u, t.outage.state, t.outage.message})
+		}
+	}
+}
+
+// park writes down whom the targets refuse and forgets it of everybody else.
+func (s *separation) park(ctx context.Context, targets []*compiled) error {
+	s.done.parked = map[userKey]bool{}
+	type entry struct {
+		target string
+		user   userKey
+	}
+	byEntry := map[entry]refusal{}
+	for _, r := range s.refused {
+		byEntry[entry{r.target, r.user}] = r
+		s.done.parked[r.user] = true
+	}
+	for _, t := range targets {
+		settled := slices.DeleteFunc(slices.Clone(s.users), func(u userKey) bool {
+			_, refused := byEntry[entry{t.Name, u}]
+			return refused
+		})
+		sources, ids := keyArrays(settled)
+		if _, err := s.tx.Exec(ctx, sql.Clear, sources, ids, true, []string{t.Name}); err != nil {
+			return err
+		}
+	}
+	var target, source, id, state, message []string
+	for _, r := range byEntry {
+		target, source, id = append(target, r.target), append(source, r.user.source), append(id, r.user.id)
+		state, message = append(state, r.state), append(message, r.message)
+	}
+	if _, err := s.tx.Exec(ctx, sql.Park, target, source, id, state, message); err != nil {
+		return err
+	}
+	if s.work.batch == nil {
+		return nil
+	}
+	mark := s.work.markParked(s.done.parked)
+	_, err := s.tx.Exec(ctx, mark.sql, mark.args...)
+	return err
+}
+
+// sayMasked is an error without the values of a user.
+func sayMasked(err error) string {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		return fmt.Sprintf("%s (%s)", masked(answer.Message), answer.Code)
+	}
+	return masked(err.Error())
+}

@@ -1,0 +1,185 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+	"rollcall/sql"
+)
+
+// Apply records a batch of events, brings the roll up to date and settles every target,
+// in one transaction, and returns the outcome of each event. An error wraps
+// event.ErrUnavailable and means that nothing of the batch is acknowledged: it was rolled
+// back, or its fate is unknown and a repetition is harmless.
+func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+	b := newBatch(events)
+	done, err := db.commit(ctx, rollWork(b))
+	var poison *rollRefusal
+	if errors.As(err, &poison) {
+		return db.isolate(ctx, events, poison)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("apply %d events: %w: %w", len(events), event.ErrUnavailable, err)
+	}
+	outcomes := b.outcomes(done)
+	db.followUp(ctx, b, done, outcomes)
+	return outcomes, nil
+}
+
+// isolate finds the event whose content the roll itself refuses, by halves, and records
+// it as undecodable. Decode repairs what PostgreSQL can't hold, so that this does not
+// happen; should it, one event must not keep a batch from the roll for ever.
+func (db *DB) isolate(ctx context.Context, events []event.Event, poison *rollRefusal) ([]event.Outcome, error) {
+	if len(events) == 1 {
+		e := events[0]
+		db.log.Error("the roll refuses an event; it is recorded as undecodable", "source", e.Source, "event", e.ID, "error", poison)
+		if e.ID == "" {
+			return []event.Outcome{event.UndecodableBody}, nil
+		}
+		e.Op, e.User = event.Undecodable, nil
+		return db.Apply(ctx, []event.Event{e})
+	}
+	half := len(events) / 2
+	first, err := db.Apply(ctx, events[:half])
+	if err != nil {
+		return nil, err
+	}
+	second, err := db.Apply(ctx, events[half:])
+	return slices.Concat(first, second), err
+}
+
+// followUp settles the users of duplicates, whom the batch did not hold (locking them
+// behind the roll's upsert would deadlock), and corrects the recorded outcome of events
+// that were overtaken. If it fails, the duplicates are unavailable: they will be sent again.
+func (db *DB) followUp(ctx context.Context, b *batch, done *result, outcomes []event.Outcome) {
+	w := repairWork(b, done, outcomes)
+	if w == nil {
+		return
+	}
+	_, err := db.commit(ctx, w)
+	if err == nil {
+		return
+	}
+	db.log.Error("settling the users of duplicates failed; their senders are asked to try again", "error", err)
+	for i, o := range outcomes {
+		if o == event.Duplicate && b.events[i].User != nil {
+			outcomes[i] = event.Unavailable
+		}
+	}
+}
+
+// work is what one transaction does: it opens with the roll statement or with locks,
+// and settles users.
+type work struct {
+	open  []statement
+	users []userKey
+	// held: the users are locked by what opens the transaction. Otherwise only those are
+	// settled whom the roll statement writes.
+	held bool
+	// departures: somebody may be gone, so that every target's removal has to run.
+	departures bool
+	batch      *batch // nil unless open is the roll statement
+}
+
+type statement struct {
+	sql  string
+	args []any
+	read func(pgx.Rows, *result) error // nil when only success counts
+}
+
+func rollWork(b *batch) *work {
+	return &work{
+		open:       []statement{{sql.Roll, slices.Concat(b.eventArrays(), b.userArrays()), readRoll}},
+		users:      b.users,
+		departures: b.deletes,
+		batch:      b,
+	}
+}
+
+func readRoll(rows pgx.Rows, r *result) error {
+	r.fresh, r.written = map[eventKey]bool{}, map[int64]bool{}
+	var source, id *string
+	var n *int64
+	_, err := pgx.ForEachRow(rows, []any{&source, &id, &n}, func() error {
+		if n != nil {
+			r.written[*n] = true
+		} else {
+			r.fresh[eventKey{*source, *id}] = true
+		}
+		return nil
+	})
+	return err
+}
+
+// repairWork is nil when nothing is left to do.
+func repairWork(b *batch, done *result, outcomes []event.Outcome) *work {
+	written := b.writtenUsers(done)
+	var stale []userKey
+	users := map[userKey]bool{}
+	for i, o := range outcomes {
+		e := &b.events[i]
+		if o == event.Stale && e.ID != "" {
+			stale = append(stale, userKey(eventKeyOf(e)))
+		}
+		if o == event.Duplicate && e.User != nil {
+			users[userKey{e.User.Source, e.User.ID}] = true
+		}
+	}
+	w := &work{held: true, departures: true}
+	for u := range users {
+		if _, ok := slices.BinarySearchFunc(written, u, compareKeys); !ok {
+			w.users = append(w.users, u)
+		}
+	}
+	if len(stale) > 0 {
+		slices.SortFunc(stale, compareKeys)
+		sources, ids := keyArrays(stale)
+		w.open = append(w.open, statement{sql: sql.MarkStale, args: []any{sources, ids}})
+	}
+	if len(w.users) > 0 {
+		slices.SortFunc(w.users, compareKeys)
+		sources, ids := keyArrays(w.users)
+		w.open = append(w.open, statement{sql: sql.Lock, args: []any{sources, ids}})
+	}
+	if len(w.open) == 0 {
+		return nil
+	}
+	return w
+}
+
+// commit runs a transaction: the pieces together in one round trip, or apart when a
+// target refuses something. What blames nobody (a deadlock, a lost connection) is tried
+// three times.
+func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
+	const tries = 3
+	for try := 1; ; try++ {
+		done, err := db.together(ctx, w)
+		if b := blameOf(err); err != nil && (b == blameRow || b == blameWait || b == blameTarget) {
+			pause(ctx) // two batches that wait for each other must not do so again at once
+			done, err = db.apart(ctx, w, err)
+		}
+		if err == nil {
+			return done, nil
+		}
+		if blameOf(err) != blameNobody || try == tries || ctx.Err() != nil {
+			return nil, err
+		}
+		db.log.Info("a transaction is tried again", "try", try, "error", err)
+		pause(ctx)
+	}
+}
+
+// pause waits 5 to 50 ms, so that what collided does not collide again.
+func pause(ctx context.Context) {
+	select {
+	case <-time.After(5*time.Millisecond + rand.N(45*time.Millisecond)):
+	case <-ctx.Done():
+	}
+}

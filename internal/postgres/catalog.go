@@ -1,0 +1,232 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/sql"
+)
+
+// table is what the catalog says about a target's table.
+type table struct {
+	tableRow
+	columns []column
+	indexes []uniqueIndex
+	parents []uint32 // the tables it references
+}
+
+type column struct {
+	Name       string
+	Type       string // without modifier
+	Rounded    string // with the modifier, where that rounds and does not cut
+	NotNull    bool
+	Generated  bool
+	Identity   string // "", "a" (always) or "d" (by default)
+	HasDefault bool
+	Compare    string // "equal" or "text"
+}
+
+type uniqueIndex struct {
+	Name         string
+	Columns      []string
+	Partial      bool
+	Deferrable   bool
+	OnExpression bool
+	Valid        bool
+}
+
+// splitTable splits schema.table at the first point; the schema defaults to public.
+func splitTable(name string) (schema, table string) {
+	if s, t, ok := strings.Cut(name, "."); ok {
+		return s, t
+	}
+	return "public", name
+}
+
+var errNoTable = errors.New("no such table")
+
+// readTable reads a table's description; errNoTable when there is none.
+func readTable(ctx context.Context, conn *pgx.Conn, name string) (*table, error) {
+	schema, relation := splitTable(name)
+	rows, _ := conn.Query(ctx, sql.Table, schema, relation)
+	row, err := pgx.CollectOneRow(rows, pgx.RowToStructByPos[tableRow])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, errNoTable
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read table %s from the catalog: %w", name, err)
+	}
+	t := &table{tableRow: row}
+	return t, t.readParts(ctx, conn)
+}
+
+type tableRow struct {
+	OID                 uint32
+	Kind                string
+	RowSecurityHides    bool
+	MissingPrivileges   []string
+	BeforeInsertTrigger bool
+	Role                string
+}
+
+func (t *table) readParts(ctx context.Context, conn *pgx.Conn) error {
+	var err error
+	rows, _ := conn.Query(ctx, sql.Columns, t.OID)
+	if t.columns, err = pgx.CollectRows(rows, pgx.RowToStructByPos[column]); err != nil {
+		return fmt.Errorf("read the columns from the catalog: %w", err)
+	}
+	rows, _ = conn.Query(ctx, sql.Indexes, t.OID)
+	if t.indexes, err = pgx.CollectRows(rows, pgx.RowToStructByPos[uniqueIndex]); err != nil {
+		return fmt.Errorf("read the unique indexes from the catalog: %w", err)
+	}
+	rows, _ = conn.Query(ctx, sql.References, t.OID)
+	if t.parents, err = pgx.CollectRows(rows, pgx.RowTo[uint32]); err != nil {
+		return fmt.Errorf("read the foreign keys from the catalog: %w", err)
+	}
+	return nil
+}
+
+func (t *table) column(name string) *column {
+	for i := range t.columns {
+		if t.columns[i].Name == name {
+			return &t.columns[i]
+		}
+	}
+	return nil
+}
+
+// lintAccess says what keeps Rollcall from writing the table, or "".
+func (t *table) lintAccess(target *Target) string {
+	needed := []string{"select", "insert", "update"}
+	if target.OnDelete == DeleteRow {
+		needed = append(needed, "delete")
+	}
+	var missing []string
+	for _, p := range needed {
+		if slices.Contains(t.MissingPrivileges, p) {
+			missing = append(missing, p)
+		}
+	}
+	schema, _ := splitTable(target.Table)
+	switch {
+	case t.Kind != "r" && t.Kind != "p":
+		return fmt.Sprintf("%s is not a table but %s; name the table itself", target.Table, relationKind(t.Kind))
+	case len(missing) > 0:
+		return fmt.Sprintf("role %[1]s lacks %[2]s on %[3]s; run: grant usage on schema %[4]s to %[1]s; grant %[2]s on %[5]s to %[1]s",
+			quote(t.Role), strings.Join(missing, ", "), target.Table, quote(schema), quoteTable(target.Table))
+	case t.RowSecurityHides:
+		return fmt.Sprintf("row security is on for %s and role %s neither owns the table nor has BYPASSRLS; its rows would be hidden: connect as the owner or as a role with BYPASSRLS",
+			target.Table, quote(t.Role))
+	}
+	return ""
+}
+
+func relationKind(relkind string) string {
+	switch relkind {
+	case "v":
+		return "a view"
+	case "m":
+		return "a materialized view"
+	case "f":
+		return "a foreign table"
+	}
+	return "of kind " + relkind
+}
+
+// lintKey says why no unique index can serve as the target's key, or "".
+func (t *table) lintKey(target *Target) string {
+	why := ""
+	for _, i := range t.indexes {
+		if i.OnExpression || !sameSet(i.Columns, target.Key) {
+			continue
+		}
+		switch {
+		case i.Partial:
+			why = fmt.Sprintf("; %s is partial (it has a where): it does not keep every user to one row", i.Name)
+		case i.Deferrable:
+			why = fmt.Sprintf("; %s is deferrable: PostgreSQL can't use it for on conflict", i.Name)
+		case !i.Valid:
+			why = fmt.Sprintf("; %s is invalid (a failed create index concurrently): reindex it", i.Name)
+		default:
+			return ""
+		}
+	}
+	return fmt.Sprintf("key (%[1]s) needs a unique index on exactly these columns of %[2]s%[3]s; run: create unique index on %[4]s (%[5]s)",
+		strings.Join(target.Key, ", "), target.Table, why, quoteTable(target.Table), quoteAll(target.Key))
+}
+
+// lintColumn says why a column can't be assigned, or "".
+func (t *table) lintColumn(target *Target, name string) string {
+	c := t.column(name)
+	switch {
+	case c == nil:
+		return fmt.Sprintf("%s has no column %s%s; names are exact, as in the catalog", target.Table, quote(name), t.nearColumn(name))
+	case c.Generated:
+		return fmt.Sprintf("column %s is generated; PostgreSQL computes it: leave it out", quote(name))
+	case c.Identity == "a":
+		return fmt.Sprintf("column %s is an identity column (generated always); PostgreSQL numbers it: leave it out", quote(name))
+	}
+	return ""
+}
+
+// nearColumn suggests the column that differs in case only, else lists them all.
+func (t *table) nearColumn(name string) string {
+	var names []string
+	for _, c := range t.columns {
+		if strings.EqualFold(c.Name, name) {
+			return "; did you mean " + c.Name + "?"
+		}
+		names = append(names, c.Name)
+	}
+	return " (it has " + strings.Join(names, ", ") + ")"
+}
+
+// lintRequired says which columns every insert would miss, or "".
+func (t *table) lintRequired(target *Target) string {
+	var missing []string
+	for _, c := range t.columns {
+		filled := slices.ContainsFunc(slices.Concat(target.Set, target.OnInsert), func(a Assignment) bool { return a.Column == c.Name })
+		if c.NotNull && !c.HasDefault && !c.Generated && !filled && !t.BeforeInsertTrigger {
+			missing = append(missing, c.Name)
+		}
+	}
+	if len(missing) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("column %s of %s is not null and has no default: every insert would fail; give it a value in on_insert or set",
+		strings.Join(missing, ", "), target.Table)
+}
+
+// lintGone says which column on_delete nulls though it must not be null, or "".
+func (t *table) lintGone(a Assignment) string {
+	tokens, _ := scanSQL(a.Expr.SQL)
+	isNull := len(tokens) == 1 && tokens[0].text == "null"
+	if c := t.column(a.Column); isNull && c != nil && c.NotNull {
+		return fmt.Sprintf("on_delete sets %s to null, but the column is not null; give it another value or drop the constraint", quote(a.Column))
+	}
+	return ""
+}
+
+func sameSet(a, b []string) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
+}
+
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+func quoteTable(name string) string {
+	schema, relation := splitTable(name)
+	return pgx.Identifier{schema, relation}.Sanitize()
+}
+
+func quoteAll(names []string) string {
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = quote(n)
+	}
+	return strings.Join(quoted, ", ")
+}

@@ -1,0 +1,224 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// compiled is a target as statements. Each takes the batch as $1 sources, $2 ids, and $3
+// whether the caller has locked the users; if not, the statement touches only those whose
+// roll row this transaction wrote.
+type compiled struct {
+	*Target
+	oid     uint32
+	parents []uint32
+	removal string // "" when nothing is to be done about users who are gone
+	upsert  string
+	// removalLocked and upsertLocked return (source, id) of the users whose row somebody
+	// else holds, without waiting for it.
+	removalLocked, upsertLocked string
+	// outage is why the target is out of service; nil when it works.
+	outage *outage
+}
+
+// outage is why a target as a whole can't be written.
+type outage struct{ state, message string }
+
+// follows reports whether the target follows the users of a source.
+func (t *Target) follows(source string) bool {
+	return slices.ContainsFunc(t.From, func(o Origin) bool { return o.Source == source })
+}
+
+// compile turns a target into statements for its table.
+func compile(t *Target, tab *table) *compiled {
+	c := compiler{t, tab}
+	return &compiled{
+		Target: t, oid: tab.OID, parents: tab.parents,
+		removal: c.removal(), removalLocked: c.locked(c.gone(), "for update"),
+		upsert: c.upsert(), upsertLocked: c.locked(c.alive(), "for no key update"),
+	}
+}
+
+type compiler struct {
+	*Target
+	table *table
+}
+
+// batch is the users of the batch as the record new. Lateral with offset 0, so that a
+// generic plan, made while the tables were empty, still goes by the key: PostgreSQL can't
+// turn it into a join over the whole roll.
+func (c compiler) batch() string {
+	sources := make([]string, len(c.From))
+	for i, o := range c.From {
+		sources[i] = literal(o.Source)
+	}
+	return `from unnest($1::text[], $2::text[]) as batch (batch_source, batch_id)
+cross join lateral (
+  select u.* from rollcall.users u
+  where u.source = batch.batch_source and u.id = batch.batch_id
+    and u.source in (` + strings.Join(sources, ", ") + `)
+    and ($3::boolean or u.xmin = pg_current_xact_id()::xid)
+  offset 0
+) new`
+}
+
+func (c compiler) alive() string {
+	if c.Where == nil {
+		return "new.deleted_at is null"
+	}
+	return "new.deleted_at is null and " + enclosed(c.Where.SQL)
+}
+
+func (c compiler) gone() string {
+	if c.Where == nil {
+		return "new.deleted_at is not null"
+	}
+	return "(new.deleted_at is not null or " + enclosed(c.Where.SQL) + " is not true)"
+}
+
+func (c compiler) upsert() string {
+	all := slices.Concat(c.Set, c.OnInsert)
+	names, values := make([]string, len(all)), make([]string, len(all))
+	for i, a := range all {
+		names[i], values[i] = a.Column, c.value(a)
+	}
+	return fmt.Sprintf(`insert into %s as t (%s)
+select
+  %s
+%s
+where %s
+order by new.source, new.id
+on conflict (%s) %s`,
+		quoteTable(c.Table), quoteAll(names), strings.Join(values, ",\n  "), c.batch(), c.alive(), quoteAll(c.Key), c.conflict())
+}
+
+// conflict is what happens to a row that is there: the set columns, if one differs.
+func (c compiler) conflict() string {
+	var assign, differs []string
+	for _, a := range c.Set {
+		if slices.Contains(c.Key, a.Column) {
+			continue
+		}
+		name := quote(a.Column)
+		assign = append(assign, name+" = excluded."+name)
+		if !isMoment(a.Expr.SQL) {
+			differs = append(differs, c.differs(a.Column, "t."+name, "excluded."+name))
+		}
+	}
+	if len(differs) == 0 {
+		return "do nothing"
+	}
+	return fmt.Sprintf("do update set\n  %s\nwhere %s", strings.Join(assign, ",\n  "), strings.Join(differs, "\n   or "))
+}
+
+func (c compiler) removal() string {
+	keys := c.aliased(c.keyAssignments(), "k")
+	switch c.OnDelete {
+	case DeleteRow:
+		return fmt.Sprintf("delete from %s t\nusing (\n%s\n) gone\nwhere %s", quoteTable(c.Table), c.goneRows(keys), c.sameKey("gone"))
+	case DeleteSet:
+		rows := c.goneRows(append(keys, c.aliased(c.Gone, "c")...))
+		return fmt.Sprintf("update %s t set\n  %s\nfrom (\n%s\n) gone\nwhere %s\n  and (%s)",
+			quoteTable(c.Table), c.goneAssign(), rows, c.sameKey("gone"), c.goneDiffers())
+	}
+	return ""
+}
+
+func (c compiler) goneRows(values []string) string {
+	return fmt.Sprintf("select\n  %s\n%s\nwhere %s\norder by new.source, new.id", strings.Join(values, ",\n  "), c.batch(), c.gone())
+}
+
+func (c compiler) goneAssign() string {
+	assign := make([]string, len(c.Gone))
+	for i, a := range c.Gone {
+		assign[i] = fmt.Sprintf("%s = gone.c%d", quote(a.Column), i+1)
+	}
+	return strings.Join(assign, ",\n  ")
+}
+
+// goneDiffers holds for a row that is not yet in its deleted form. A moment such as now()
+// is always another; it counts while the column is null.
+func (c compiler) goneDiffers() string {
+	differs := make([]string, len(c.Gone))
+	for i, a := range c.Gone {
+		name := "t." + quote(a.Column)
+		if isMoment(a.Expr.SQL) {
+			differs[i] = name + " is null"
+			continue
+		}
+		differs[i] = c.differs(a.Column, name, fmt.Sprintf("gone.c%d::%s", i+1, c.table.column(a.Column).Rounded))
+	}
+	return strings.Join(differs, "\n    or ")
+}
+
+// locked asks who of the wanted users has a row that somebody else holds.
+func (c compiler) locked(wanted, strength string) string {
+	keys := c.aliased(c.keyAssignments(), "k")
+	return fmt.Sprintf(`with wanted as materialized (
+select new.source, new.id,
+  %s
+%s
+where %s
+), free as materialized (
+select wanted.source, wanted.id from wanted join %s t on %s %s of t skip locked
+)
+select wanted.source, wanted.id from wanted join %[4]s t on %[5]s
+except
+select source, id from free`,
+		strings.Join(keys, ",\n  "), c.batch(), wanted, quoteTable(c.Table), c.sameKey("wanted"), strength)
+}
+
+func (c compiler) sameKey(with string) string {
+	same := make([]string, len(c.Key))
+	for i, name := range c.Key {
+		same[i] = fmt.Sprintf("t.%s = %s.k%d", quote(name), with, i+1)
+	}
+	return strings.Join(same, " and ")
+}
+
+// aliased returns the values of assignments, named k1, k2 … or c1, c2 ….
+func (c compiler) aliased(list []Assignment, prefix string) []string {
+	values := make([]string, len(list))
+	for i, a := range list {
+		values[i] = fmt.Sprintf("%s as %s%d", c.value(a), prefix, i+1)
+	}
+	return values
+}
+
+// value is an expression as its column's type, without the modifier: a cast to
+// varchar(50) would cut what the assignment refuses.
+func (c compiler) value(a Assignment) string {
+	return enclosed(a.Expr.SQL) + "::" + c.table.column(a.Column).Type
+}
+
+func (c compiler) differs(name, old, new string) string {
+	if c.table.column(name).Compare == "text" {
+		return fmt.Sprintf(`%s::text collate "C" is distinct from %s::text collate "C"`, old, new)
+	}
+	return old + " is distinct from " + new
+}
+
+// enclosed keeps an expression by itself: a comment at its end takes nothing along.
+func enclosed(sql string) string { return "(\n" + sql + "\n)" }
+
+func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+
+// inOrder puts parents before the tables that reference them, and otherwise goes by name.
+// Members of a circle keep their names' order.
+func inOrder(targets []*compiled) []*compiled {
+	rest := slices.Clone(targets)
+	slices.SortFunc(rest, func(a, b *compiled) int { return strings.Compare(a.Name, b.Name) })
+	ordered := make([]*compiled, 0, len(rest))
+	for len(rest) > 0 {
+		next := slices.IndexFunc(rest, func(t *compiled) bool {
+			return !slices.ContainsFunc(rest, func(o *compiled) bool {
+				return o != t && o.oid != t.oid && slices.Contains(t.parents, o.oid)
+			})
+		})
+		next = max(next, 0)
+		ordered = append(ordered, rest[next])
+		rest = slices.Delete(rest, next, next+1)
+	}
+	return ordered
+}

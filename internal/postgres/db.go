@@ -1,0 +1,215 @@
+// Package postgres holds the roll and writes the targets. It is the only room that
+// speaks to PostgreSQL.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Config describes the database and what is to be kept in step with it.
+type Config struct {
+	// URL is a postgres:// URL or a keyword/value string; pool_max_conns in it bounds the
+	// pool, which is 6 connections otherwise.
+	URL string
+	// Targets are the tables to settle; Check compiles them.
+	Targets []Target
+	// LockTimeout and StatementTimeout bound every transaction; 800 ms and 4 s when zero.
+	LockTimeout, StatementTimeout time.Duration
+	// Log takes what an operator must know; slog.Default() when nil.
+	Log *slog.Logger
+}
+
+// DB is the roll, the parked users and the targets in one database.
+type DB struct {
+	pool    *pgxpool.Pool
+	config  Config
+	log     *slog.Logger
+	targets atomic.Pointer[[]*compiled]
+}
+
+const (
+	defaultConnections = 6
+	connectTimeout     = 3 * time.Second
+	minServerVersion   = 140000
+)
+
+// Open prepares the pool. It does not connect, so a database that is not up yet is no
+// error; a URL that can't be parsed is.
+func Open(cfg Config) (*DB, error) {
+	pool, err := poolConfig(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.LockTimeout == 0 {
+		cfg.LockTimeout = 800 * time.Millisecond
+	}
+	if cfg.StatementTimeout == 0 {
+		cfg.StatementTimeout = 4 * time.Second
+	}
+	db := &DB{config: cfg, log: cfg.Log}
+	if db.log == nil {
+		db.log = slog.Default()
+	}
+	db.targets.Store(&[]*compiled{})
+	db.pool, err = pgxpool.NewWithConfig(context.Background(), pool)
+	if err != nil {
+		return nil, fmt.Errorf("open the database pool: %w", err)
+	}
+	return db, nil
+}
+
+// Close closes every connection, after those in use are returned.
+func (db *DB) Close() { db.pool.Close() }
+
+func poolConfig(url string) (*pgxpool.Config, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		// The library's error repeats the URL, which holds a password.
+		return nil, errors.New("database: this is no PostgreSQL URL; write postgres://user:password@host:5432/name")
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		cfg.MaxConns = defaultConnections
+	}
+	if cfg.ConnConfig.ConnectTimeout == 0 {
+		cfg.ConnConfig.ConnectTimeout = connectTimeout
+	}
+	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "rollcall"
+	}
+	cfg.AfterConnect = prepareSession
+	return cfg, nil
+}
+
+// prepareSession gives every connection the same surroundings, whatever the role's and the
+// database's defaults are. Sequential scans are off because a generic plan that was made
+// while the tables were empty would keep them for ever; their penalty in the planner's
+// estimates would then start the JIT compiler, so that is off, too.
+func prepareSession(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `select
+  set_config('TimeZone', 'UTC', false),
+  set_config('search_path', 'pg_catalog, public', false),
+  set_config('client_encoding', 'UTF8', false),
+  set_config('standard_conforming_strings', 'on', false),
+  set_config('enable_seqscan', 'off', false),
+  set_config('jit', 'off', false)`)
+	if err != nil {
+		return fmt.Errorf("set up the session: %w", err)
+	}
+	return nil
+}
+
+// timeouts are the parameters of settings.sql.
+func (db *DB) timeouts() []any {
+	return []any{milliseconds(db.config.LockTimeout), milliseconds(db.config.StatementTimeout)}
+}
+
+// timeoutsAfter are those of the second try: a statement that ran into its timeout gets a
+// quarter of it, so that the senders still hear about it.
+func (db *DB) timeoutsAfter(cause error) []any {
+	var answer *pgconn.PgError
+	if errors.As(cause, &answer) && answer.Code == "57014" {
+		return []any{milliseconds(db.config.LockTimeout), milliseconds(db.config.StatementTimeout / 4)}
+	}
+	return db.timeouts()
+}
+
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }
+
+// Check compiles every target against the catalog and puts the result into service. The
+// findings are about single targets, which stay out of service; an error means that the
+// database could not be asked and that nothing has changed.
+func (db *DB) Check(ctx context.Context) ([]Finding, error) {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("check the targets: %w", err)
+	}
+	defer conn.Release()
+	var all []Finding
+	list := make([]*compiled, 0, len(db.config.Targets))
+	for i := range db.config.Targets {
+		c, found, err := checkTarget(ctx, conn.Conn(), &db.config.Targets[i])
+		if err != nil {
+			return nil, err
+		}
+		list, all = append(list, c), append(all, found...)
+	}
+	list = inOrder(list)
+	db.targets.Store(&list)
+	return all, nil
+}
+
+// Ready reports whether the database can commit now: it answers and is no
+// standby. Read-only defaults don't matter: every transaction asks for read write itself.
+func (db *DB) Ready(ctx context.Context) error {
+	var standby bool
+	if err := db.pool.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&standby); err != nil {
+		return fmt.Errorf("ask the database: %w", err)
+	}
+	if standby {
+		return errors.New("the database is a standby and takes no writes")
+	}
+	return nil
+}
+
+// Parked counts the parked users of each configured target.
+func (db *DB) Parked(ctx context.Context) (map[string]int, error) {
+	counts := map[string]int{}
+	for _, t := range db.config.Targets {
+		counts[t.Name] = 0
+	}
+	rows, _ := db.pool.Query(ctx, "select target, count(*) from rollcall.parked group by target")
+	var target string
+	var n int
+	_, err := pgx.ForEachRow(rows, []any{&target, &n}, func() error {
+		if _, configured := counts[target]; configured {
+			counts[target] = n
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count parked users: %w", err)
+	}
+	return counts, nil
+}
+
+// TargetState is how a target is doing.
+type TargetState struct {
+	Name   string
+	Table  string
+	Outage string // why it is out of service; empty when it works
+}
+
+// TargetStates returns the state of every target, in the order of settling.
+func (db *DB) TargetStates() []TargetState {
+	var states []TargetState
+	for _, t := range *db.targets.Load() {
+		s := TargetState{Name: t.Name, Table: t.Table}
+		if t.outage != nil {
+			s.Outage = t.outage.message
+		}
+		states = append(states, s)
+	}
+	return states
+}
+
+// Statements returns the compiled statements of a target for people to read; empty for
+// one that is out of service.
+func (db *DB) Statements(target string) []string {
+	for _, t := range *db.targets.Load() {
+		if t.Name == target && t.outage == nil {
+			return slices.DeleteFunc([]string{t.removal, t.upsert}, func(s string) bool { return s == "" })
+		}
+	}
+	return nil
+}

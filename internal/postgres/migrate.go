@@ -1,0 +1,99 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"rollcall/sql"
+)
+
+// migrationLock is the advisory lock that lets one replica migrate at a time: "rollcall"
+// as eight bytes.
+const migrationLock = 0x726f6c6c63616c6c
+
+// Migrate brings the schema rollcall up to this binary's version, in one transaction under
+// an advisory lock, and returns the names of the migrations it ran. A schema that is newer
+// than the binary is left alone.
+func (db *DB) Migrate(ctx context.Context) ([]string, error) {
+	var ran []string
+	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		if err := checkServer(ctx, tx); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", migrationLock); err != nil {
+			return err
+		}
+		version, err := schemaVersion(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for i, m := range sql.Migrations() {
+			if i < version {
+				continue
+			}
+			if err := runMigration(ctx, tx, i+1, m); err != nil {
+				return err
+			}
+			ran = append(ran, m.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, explainMigration(err)
+	}
+	return ran, nil
+}
+
+func checkServer(ctx context.Context, tx pgx.Tx) error {
+	var number int
+	var name string
+	err := tx.QueryRow(ctx, "select current_setting('server_version_num')::int, current_setting('server_version')").Scan(&number, &name)
+	if err == nil && number < minServerVersion {
+		return fmt.Errorf("the server is PostgreSQL %s; Rollcall needs 14 or newer", name)
+	}
+	return err
+}
+
+// schemaVersion returns how many migrations have run, after creating the place where
+// they are counted. It asks before it creates: a role without the right to create may still
+// use a schema that another role has migrated.
+func schemaVersion(ctx context.Context, tx pgx.Tx) (int, error) {
+	var exists bool
+	if err := tx.QueryRow(ctx, "select to_regclass('rollcall.migrations') is not null").Scan(&exists); err != nil {
+		return 0, err
+	}
+	if !exists {
+		for _, statement := range []string{
+			"create schema if not exists rollcall",
+			"create table rollcall.migrations (version integer primary key, name text not null, applied_at timestamptz not null default now())",
+		} {
+			if _, err := tx.Exec(ctx, statement); err != nil {
+				return 0, err
+			}
+		}
+	}
+	var version int
+	err := tx.QueryRow(ctx, "select coalesce(max(version), 0) from rollcall.migrations").Scan(&version)
+	return version, err
+}
+
+func runMigration(ctx context.Context, tx pgx.Tx, version int, m sql.Migration) error {
+	if _, err := tx.Conn().PgConn().Exec(ctx, m.SQL).ReadAll(); err != nil {
+		return fmt.Errorf("migration %s: %w", m.Name, err)
+	}
+	_, err := tx.Exec(ctx, "insert into rollcall.migrations (version, name) values ($1, $2)", version, m.Name)
+	return err
+}
+
+// explainMigration adds what to do about a missing right.
+func explainMigration(err error) error {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && answer.Code == "42501" {
+		return fmt.Errorf("migrate the schema rollcall: %w; run `rollcall migrate` once as a role that may create schemas, or: grant create on database … to …", err)
+	}
+	return fmt.Errorf("migrate the schema rollcall: %w", err)
+}

@@ -1,0 +1,243 @@
+package postgres
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Expr is a SQL expression over the record new, as the configuration gives it.
+type Expr struct {
+	SQL string
+	// Written is SQL as the file has it, before variables were replaced: the form that
+	// messages quote. SQL when empty.
+	Written string
+	// At is where it stands (file:line:column), for findings.
+	At string
+}
+
+// Assignment gives a column its value.
+type Assignment struct {
+	Column string // the exact name
+	Expr   Expr
+}
+
+// OnDelete is what becomes of the row of a user who is gone.
+type OnDelete string
+
+// The three forms of on_delete. DeleteSet assigns Target.Gone.
+const (
+	DeleteRow  OnDelete = "delete"
+	DeleteKeep OnDelete = "keep"
+	DeleteSet  OnDelete = "set"
+)
+
+// Target describes a table of an application in the words of the configuration.
+type Target struct {
+	Name  string
+	At    string   // where the target stands in the configuration
+	Table string   // schema.table, exact names; the schema defaults to public
+	From  []Origin // the sources whose users it follows
+	Key   []string // the columns of a unique index
+	// Set is written at insert and at every update, OnInsert once.
+	Set      []Assignment
+	OnInsert []Assignment
+	OnDelete OnDelete
+	Gone     []Assignment // with DeleteSet
+	Where    *Expr        // nil: everybody
+}
+
+// Origin is a source of a target's users.
+type Origin struct {
+	Source string
+	// SampleID is an id such as the source gives: a key must be able to hold it.
+	SampleID string
+}
+
+// Finding is one thing wrong with a target. A target with a finding stays out of
+// service; its users are parked.
+type Finding struct {
+	Target string
+	At     string // file:line:column
+	What   string // what is wrong and what to do
+}
+
+func (f Finding) String() string { return fmt.Sprintf("%s: target %s: %s", f.At, f.Target, f.What) }
+
+// columnsOfNew are the fields of the record new that expressions may use.
+var columnsOfNew = []string{
+	"source", "id", "external_id", "email", "email_verified", "email_confirmed_at", "phone",
+	"phone_verified", "phone_confirmed_at", "username", "first_name", "last_name", "full_name",
+	"avatar_url", "raw_user_meta_data", "raw_app_meta_data", "is_anonymous", "banned",
+	"banned_until", "created_at", "updated_at", "last_sign_in_at", "deleted_at",
+}
+
+// valueWords are the bare words that are SQL expressions by themselves.
+var valueWords = []string{
+	"null", "true", "false", "current_date", "current_time", "current_timestamp", "localtime",
+	"localtimestamp", "current_user", "session_user", "user", "current_role", "current_catalog",
+	"current_schema", "default",
+}
+
+// Lint returns what can be seen to be wrong with a target without a database.
+func (t *Target) Lint() []Finding {
+	var found []Finding
+	add := func(e Expr, problem string) {
+		if problem != "" {
+			found = append(found, Finding{t.Name, e.At, problem})
+		}
+	}
+	for _, a := range slices.Concat(t.Set, t.OnInsert, t.Gone) {
+		add(a.Expr, lintExpr(a.Expr))
+	}
+	if t.Where != nil {
+		add(*t.Where, lintExpr(*t.Where))
+	}
+	if len(found) == 0 {
+		for _, a := range t.keyAssignments() {
+			add(a.Expr, lintKey(a))
+		}
+		add(Expr{At: t.At}, t.lintKeys())
+	}
+	return found
+}
+
+// lintExpr says what keeps a text from being one SQL expression, or "".
+func lintExpr(e Expr) string {
+	tokens, err := scanSQL(e.SQL)
+	if err != nil {
+		return fmt.Sprintf("%v in %s; close it (a comma inside { } or a \" #\" may have cut the expression: write it in block style, between double quotes or after >-)", err, e.abridged())
+	}
+	if len(tokens) == 0 {
+		return "the expression is empty; write null for no value"
+	}
+	if len(tokens) == 1 && tokens[0].kind == tokenWord {
+		return lintWord(tokens[0].text, e)
+	}
+	return lintNesting(tokens, e)
+}
+
+// lintWord hints at a text that lost its SQL quotes to YAML.
+func lintWord(word string, e Expr) string {
+	if word == "default" {
+		return "default is not an expression; leave the column out, PostgreSQL fills it"
+	}
+	if slices.Contains(valueWords, word) || slices.Contains(columnsOfNew, word) {
+		return ""
+	}
+	return fmt.Sprintf("%[1]s is no column of new; did you mean the text %[1]s? write \"'%[1]s'\"", e.abridged())
+}
+
+// lintNesting sees to it that nothing ends the parentheses around an expression, and
+// that it is one.
+func lintNesting(tokens []token, e Expr) string {
+	var open []string
+	pairs := map[string]string{")": "(", "]": "["}
+	for _, t := range tokens {
+		if t.kind == tokenParam {
+			return fmt.Sprintf("%s in %s: an expression has no parameters", t.text, e.abridged())
+		}
+		if t.kind != tokenSymbol {
+			continue
+		}
+		switch {
+		case t.text == "(" || t.text == "[":
+			open = append(open, t.text)
+		case pairs[t.text] != "":
+			if len(open) == 0 || open[len(open)-1] != pairs[t.text] {
+				return fmt.Sprintf("%s too many in %s", t.text, e.abridged())
+			}
+			open = open[:len(open)-1]
+		case t.text == ";" || (t.text == "," && len(open) == 0):
+			return fmt.Sprintf("%q in %s: one expression is wanted; in YAML, put the whole between double quotes or after >-", t.text, e.abridged())
+		}
+	}
+	if len(open) > 0 {
+		return fmt.Sprintf("%s is not closed in %s; a comma inside { } or a \" #\" cuts an expression: write it in block style, between double quotes or after >-", open[len(open)-1], e.abridged())
+	}
+	return ""
+}
+
+// lintKey allows a key only what never changes and survives in the tombstone.
+func lintKey(a Assignment) string {
+	for _, column := range usedColumns(a.Expr.SQL) {
+		if column != "source" && column != "id" {
+			return fmt.Sprintf("key column %s is made from new.%s, which may change; a key uses only new.source, new.id and constants", a.Column, column)
+		}
+	}
+	return ""
+}
+
+func (t *Target) lintKeys() string {
+	keys := t.keyAssignments()
+	if len(keys) < len(t.Key) {
+		return fmt.Sprintf("every key column (%s) must stand in set", strings.Join(t.Key, ", "))
+	}
+	for _, a := range keys {
+		if slices.Contains(usedColumns(a.Expr.SQL), "id") {
+			return ""
+		}
+	}
+	return fmt.Sprintf("no key column (%s) is made from new.id: all users would be one row", strings.Join(t.Key, ", "))
+}
+
+// keyAssignments returns the assignments of the key columns, in the key's order.
+func (t *Target) keyAssignments() []Assignment {
+	var keys []Assignment
+	for _, name := range t.Key {
+		for _, a := range t.Set {
+			if a.Column == name {
+				keys = append(keys, a)
+			}
+		}
+	}
+	return keys
+}
+
+// usedColumns returns the columns of new that an expression reads, as new.email or as a
+// bare email.
+func usedColumns(sql string) []string {
+	tokens, err := scanSQL(sql)
+	if err != nil {
+		return nil
+	}
+	var used []string
+	for i, t := range tokens {
+		if t.kind != tokenWord && t.kind != tokenName || !slices.Contains(columnsOfNew, t.text) {
+			continue
+		}
+		bare := i == 0 || tokens[i-1].text != "." && tokens[i-1].text != ":"
+		call := i+1 < len(tokens) && tokens[i+1].text == "("
+		qualified := i > 1 && tokens[i-1].text == "." && tokens[i-2].text == "new"
+		if (bare && !call || qualified) && !slices.Contains(used, t.text) {
+			used = append(used, t.text)
+		}
+	}
+	return used
+}
+
+// isMoment reports whether an expression gives another value each time without any
+// change of the user, such as now(): it reads no column of new and is no literal.
+func isMoment(sql string) bool {
+	tokens, _ := scanSQL(sql)
+	if len(usedColumns(sql)) > 0 || slices.ContainsFunc(tokens, func(t token) bool { return t.text == "new" }) {
+		return false
+	}
+	for i, t := range tokens {
+		cast := i > 1 && tokens[i-1].text == ":" && tokens[i-2].text == ":"
+		if t.kind == tokenWord && !cast && !slices.Contains([]string{"null", "true", "false", "array"}, t.text) {
+			return true
+		}
+	}
+	return false
+}
+
+// abridged quotes an expression for a message.
+func (e Expr) abridged() string {
+	line := strings.Join(strings.Fields(cmp.Or(e.Written, e.SQL)), " ")
+	if len(line) > 60 {
+		line = strings.ToValidUTF8(line[:57], "") + "..."
+	}
+	return line
+}

@@ -1,0 +1,182 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/sql"
+)
+
+// together runs a transaction as one pipeline, in the order that facts and locks demand:
+// roll, removals (children first), settle (parents first), parked, commit. An error
+// leaves nothing behind.
+func (db *DB) together(ctx context.Context, w *work) (*result, error) {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+
+	targets := *db.targets.Load()
+	steps := slices.Concat(
+		[]statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}},
+		w.open,
+		w.removals(targets),
+		w.upserts(targets),
+		w.outages(targets),
+		w.clearing(targets),
+		[]statement{{sql: "commit"}},
+	)
+	done := &result{}
+	if err := pipeline(ctx, conn.Conn(), steps, done); err != nil {
+		leave(conn.Conn())
+		return nil, err
+	}
+	done.parked = w.usersOfOutages(targets)
+	return done, nil
+}
+
+// pipeline sends all statements at once and reads their results in turn.
+func pipeline(ctx context.Context, conn *pgx.Conn, steps []statement, done *result) error {
+	var queue pgx.Batch
+	for _, s := range steps {
+		queue.Queue(s.sql, s.args...)
+	}
+	replies := conn.SendBatch(ctx, &queue)
+	for _, s := range steps {
+		if err := readReply(replies, s, done); err != nil {
+			return errors.Join(err, ignoreAfter(replies.Close()))
+		}
+	}
+	return replies.Close()
+}
+
+// ignoreAfter drops what Close says after a first error: it repeats it.
+func ignoreAfter(error) error { return nil }
+
+func readReply(replies pgx.BatchResults, s statement, done *result) error {
+	if s.read == nil {
+		tag, err := replies.Exec()
+		if err == nil && s.sql == "commit" && tag.String() != "COMMIT" {
+			return errors.New("the server answered commit with " + tag.String())
+		}
+		return err
+	}
+	rows, err := replies.Query()
+	if err != nil {
+		return err
+	}
+	return s.read(rows, done)
+}
+
+// leave ends a failed transaction, so that the connection can be used again. When it
+// can't, the pool sees the connection's state and closes it.
+func leave(conn *pgx.Conn) {
+	if conn.PgConn().TxStatus() == 'I' || conn.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	_, _ = conn.Exec(ctx, "rollback")
+}
+
+// batchArgs are the parameters that every statement of a target takes.
+func (w *work) batchArgs() []any {
+	sources, ids := keyArrays(w.users)
+	return []any{sources, ids, w.held}
+}
+
+// removals: of the users who are gone, if any, and always for a target with where. They
+// come before the upserts, so that what a leaver had (his e-mail) is free for the next.
+func (w *work) removals(targets []*compiled) []statement {
+	var steps []statement
+	args := w.batchArgs()
+	for _, t := range slices.Backward(targets) {
+		if w.removes(t) {
+			steps = append(steps, statement{sql: t.removal, args: args})
+		}
+	}
+	return steps
+}
+
+func (w *work) removes(t *compiled) bool {
+	return len(w.users) > 0 && t.outage == nil && t.removal != "" && (w.departures || t.Where != nil)
+}
+
+func (w *work) upserts(targets []*compiled) []statement {
+	var steps []statement
+	args := w.batchArgs()
+	for _, t := range targets {
+		if w.settles(t) {
+			steps = append(steps, statement{sql: t.upsert, args: args})
+		}
+	}
+	return steps
+}
+
+func (w *work) settles(t *compiled) bool { return len(w.users) > 0 && t.outage == nil }
+
+// outages parks the users of the targets that are out of service.
+func (w *work) outages(targets []*compiled) []statement {
+	var steps []statement
+	for _, t := range targets {
+		users := following(t, w.users)
+		if t.outage == nil || len(users) == 0 {
+			continue
+		}
+		sources, ids := keyArrays(users)
+		steps = append(steps, statement{sql: sql.ParkAll, args: []any{sources, ids, w.held, t.Name, t.outage.state, t.outage.message}})
+	}
+	if len(steps) > 0 && w.batch != nil {
+		steps = append(steps, w.markParked(w.usersOfOutages(targets)))
+	}
+	return steps
+}
+
+// markParked corrects the outcome of the batch's events about users who were parked.
+func (w *work) markParked(parked map[userKey]bool) statement {
+	var sources, ids, users []string
+	for _, at := range w.batch.recorded {
+		e := &w.batch.events[at]
+		if e.User != nil && parked[userKey{e.User.Source, e.User.ID}] {
+			sources, ids, users = append(sources, e.Source), append(ids, e.ID), append(users, e.User.ID)
+		}
+	}
+	return statement{sql: sql.MarkParked, args: []any{sources, ids, users}}
+}
+
+func (w *work) usersOfOutages(targets []*compiled) map[userKey]bool {
+	parked := map[userKey]bool{}
+	for _, t := range targets {
+		if t.outage == nil {
+			continue
+		}
+		for _, u := range following(t, w.users) {
+			parked[u] = true
+		}
+	}
+	return parked
+}
+
+// following picks the users that a target follows.
+func following(t *compiled, users []userKey) []userKey {
+	return slices.DeleteFunc(slices.Clone(users), func(u userKey) bool { return !t.follows(u.source) })
+}
+
+// clearing forgets what was parked for the targets that ran.
+func (w *work) clearing(targets []*compiled) []statement {
+	var ran []string
+	for _, t := range targets {
+		if t.outage == nil {
+			ran = append(ran, t.Name)
+		}
+	}
+	if len(w.users) == 0 || len(ran) == 0 {
+		return nil
+	}
+	return []statement{{sql: sql.Clear, args: append(w.batchArgs(), ran)}}
+}
+

@@ -1,0 +1,38 @@
+-- The columns of a table ($1 its oid): name, type without modifier (-1, not null: bpchar
+-- and bit have names of their own there), type as it rounds (a numeric or a time with its
+-- modifier), and how two values are compared: 'equal' by the type's own equality, 'text'
+-- where it has none or one that calls different texts equal (citext and other types of
+-- extensions).
+with recursive base as (
+  select a.attnum, a.atttypid as oid
+  from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+  union all
+  select b.attnum, case when t.typtype = 'd' then t.typbasetype else t.typelem end
+  from base b join pg_type t on t.oid = b.oid
+  where t.typtype = 'd' or (t.typcategory = 'A' and t.typelem <> 0)
+), leaf as (
+  select b.attnum, t.*
+  from base b join pg_type t on t.oid = b.oid
+  where t.typtype <> 'd' and not (t.typcategory = 'A' and t.typelem <> 0)
+)
+select a.attname::text,
+       format_type(a.atttypid, -1),
+       format_type(a.atttypid, case when t.typcategory in ('N', 'D', 'T') then a.atttypmod else -1 end),
+       a.attnotnull or t.typnotnull,
+       a.attgenerated <> '',
+       a.attidentity::text,
+       a.atthasdef or a.attidentity <> '' or t.typdefault is not null,
+       case when coalesce(not co.collisdeterministic, false) then 'text'
+            when l.typtype in ('e', 'r', 'm') then 'equal'
+            when l.typnamespace = 'pg_catalog'::regnamespace and exists (
+              select from pg_opclass o join pg_am m on m.oid = o.opcmethod
+              where m.amname = 'btree' and o.opcdefault
+                and (o.opcintype = l.oid or (l.oid = 'varchar'::regtype and o.opcintype = 'text'::regtype))
+            ) then 'equal'
+            else 'text' end
+from pg_attribute a
+join pg_type t on t.oid = a.atttypid
+join leaf l on l.attnum = a.attnum
+left join pg_collation co on co.oid = a.attcollation
+where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+order by a.attnum

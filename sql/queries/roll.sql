@@ -1,0 +1,79 @@
+-- Records the events and brings the roll up to date, in one statement.
+-- $1-$7 the events, in the order of (source, id), each id once
+-- $8-$31 what they and the findings without an event say about users
+-- An event that was seen before (on conflict do nothing waits for the one in flight,
+-- an anti-join would not) takes no part; of several about one user a delete comes
+-- before a version, a version before the order of arrival. The sort for distinct on
+-- makes sure that every event is inserted before the first user is locked, and that
+-- users are locked in key order.
+-- Returns (source, id, null) for each event that is new and (null, null, n) for each
+-- user written, n counting from 1.
+with event as (
+  insert into rollcall.events (source, id, type, user_id, outcome, received_at, body)
+  select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[])
+  on conflict do nothing
+  returning source, id
+), said as (
+  select * from unnest(
+    $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[],
+    $13::text[], $14::boolean[], $15::timestamptz[], $16::text[], $17::boolean[], $18::timestamptz[],
+    $19::text[], $20::text[], $21::text[], $22::text[], $23::text[],
+    $24::text[], $25::text[], $26::boolean[], $27::boolean[], $28::timestamptz[],
+    $29::timestamptz[], $30::timestamptz[], $31::timestamptz[], $32::timestamptz[]
+  ) with ordinality as s (
+    event_id, source, id, version, external_id,
+    email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
+    username, first_name, last_name, full_name, avatar_url,
+    raw_user_meta_data, raw_app_meta_data, is_anonymous, banned, banned_until,
+    created_at, updated_at, last_sign_in_at, deleted_at, n)
+), newest as (
+  select distinct on (s.source collate "C", s.id collate "C") s.*
+  from said s
+  left join event e on e.source = s.source and e.id = s.event_id
+  where s.event_id is null or e.id is not null
+  order by s.source collate "C", s.id collate "C", (s.deleted_at is not null) desc, s.version desc, s.n desc
+), roll as (
+  insert into rollcall.users as u (
+    source, id, version, external_id,
+    email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
+    username, first_name, last_name, full_name, avatar_url,
+    raw_user_meta_data, raw_app_meta_data, is_anonymous, banned, banned_until,
+    created_at, updated_at, last_sign_in_at, deleted_at)
+  select
+    source, id, version, external_id,
+    email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
+    username, first_name, last_name, full_name, avatar_url,
+    raw_user_meta_data::jsonb, raw_app_meta_data::jsonb, is_anonymous, banned, banned_until,
+    created_at, updated_at, last_sign_in_at, deleted_at
+  from newest
+  order by source collate "C", id collate "C"
+  on conflict (source, id) do update set
+    version = excluded.version,
+    changed_at = excluded.changed_at,
+    external_id = excluded.external_id,
+    email = excluded.email,
+    email_verified = excluded.email_verified,
+    email_confirmed_at = excluded.email_confirmed_at,
+    phone = excluded.phone,
+    phone_verified = excluded.phone_verified,
+    phone_confirmed_at = excluded.phone_confirmed_at,
+    username = excluded.username,
+    first_name = excluded.first_name,
+    last_name = excluded.last_name,
+    full_name = excluded.full_name,
+    avatar_url = excluded.avatar_url,
+    raw_user_meta_data = excluded.raw_user_meta_data,
+    raw_app_meta_data = excluded.raw_app_meta_data,
+    is_anonymous = excluded.is_anonymous,
+    banned = excluded.banned,
+    banned_until = excluded.banned_until,
+    created_at = excluded.created_at,
+    updated_at = excluded.updated_at,
+    last_sign_in_at = excluded.last_sign_in_at,
+    deleted_at = excluded.deleted_at
+  where u.deleted_at is null and (excluded.deleted_at is not null or u.version <= excluded.version)
+  returning u.source, u.id
+)
+select e.source, e.id, null::bigint from event e
+union all
+select null, null, w.n from newest w join roll r on r.source = w.source and r.id = w.id

@@ -1,0 +1,6 @@
+-- The transaction's own settings, so that no role's or database's default counts.
+-- $1 lock_timeout, $2 statement_timeout, both like '800ms'
+select set_config('lock_timeout', $1, true),
+       set_config('statement_timeout', $2, true),
+       set_config('idle_in_transaction_session_timeout', '5s', true),
+       set_config('synchronous_commit', 'on', true)

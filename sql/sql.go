@@ -1,0 +1,61 @@
+// Package sql holds the SQL that Rollcall brings along: the migrations of its schema
+// and the statements that do not depend on a target.
+package sql
+
+import (
+	"embed"
+	"io/fs"
+	"strings"
+)
+
+//go:embed migrations/*.sql queries/*.sql
+var files embed.FS
+
+// Migration is one step of the schema rollcall. Its version is its place in the
+// list, from 1; a migration that has been released never changes.
+type Migration struct {
+	Name string // the file's name without .sql
+	SQL  string
+}
+
+// Migrations returns every migration in the order of application.
+func Migrations() []Migration {
+	names, err := fs.Glob(files, "migrations/*.sql") // sorted by name
+	if err != nil {
+		panic(err) // the pattern is a constant
+	}
+	list := make([]Migration, len(names))
+	for i, name := range names {
+		list[i] = Migration{
+			Name: strings.TrimSuffix(strings.TrimPrefix(name, "migrations/"), ".sql"),
+			SQL:  read(name),
+		}
+	}
+	return list
+}
+
+// The statements that do not depend on a target. Their parameters are described in
+// the files.
+var (
+	Begin      = "begin isolation level read committed read write"
+	Settings   = read("queries/settings.sql")
+	Roll       = read("queries/roll.sql")
+	Lock       = read("queries/lock.sql")
+	MarkStale  = read("queries/mark_stale.sql")
+	MarkParked = read("queries/mark_parked.sql")
+	Park       = read("queries/park.sql")
+	ParkAll    = read("queries/park_all.sql")
+	Clear      = read("queries/clear.sql")
+	Table      = read("queries/table.sql")
+	Columns    = read("queries/columns.sql")
+	Indexes    = read("queries/indexes.sql")
+	References = read("queries/references.sql")
+)
+
+func read(name string) string {
+	b, err := files.ReadFile(name)
+	if err != nil {
+		panic(err) // the files are part of the binary
+	}
+	return string(b)
+}
