@@ -124,13 +124,14 @@ type probe struct {
 
 func (c compiler) probes() []probe {
 	var list []probe
+	nobody := "(select " + record() + " from rollcall.users u) new"
 	for _, a := range slices.Concat(c.Set, c.OnInsert, c.Gone) {
-		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from rollcall.users new", func(e *pgconn.PgError) string {
+		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody, func(e *pgconn.PgError) string {
 			return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), words(e), a.Expr.abridged(), c.hint(e, a.Column))
 		}})
 	}
 	if c.Where != nil {
-		list = append(list, probe{c.Where.At, "select from rollcall.users new where " + enclosed(c.Where.SQL), func(e *pgconn.PgError) string {
+		list = append(list, probe{c.Where.At, "select from " + nobody + " where " + enclosed(c.Where.SQL), func(e *pgconn.PgError) string {
 			return fmt.Sprintf("where: %s in %s; %s", words(e), c.Where.abridged(), c.hint(e, ""))
 		}})
 	}

@@ -55,12 +55,25 @@ func (c compiler) batch() string {
 	}
 	return `from unnest($1::text[], $2::text[]) as batch (batch_source, batch_id)
 cross join lateral (
-  select u.* from rollcall.users u
+  select ` + record() + ` from rollcall.users u
   where u.source = batch.batch_source and u.id = batch.batch_id
     and u.source in (` + strings.Join(sources, ", ") + `)
     and ($3::boolean or u.xmin = pg_current_xact_id()::xid)
   offset 0
 ) new`
+}
+
+// record is the select list of new. The roll's keys have collation "C"; carried into the
+// application's table that would keep PostgreSQL from using the table's own index.
+func record() string {
+	list := make([]string, len(columnsOfNew))
+	for i, name := range columnsOfNew {
+		list[i] = "u." + name
+		if name == "source" || name == "id" {
+			list[i] += ` collate "default" as ` + name
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 func (c compiler) alive() string {
@@ -88,7 +101,7 @@ select
   %s
 %s
 where %s
-order by new.source, new.id
+order by new.source collate "C", new.id collate "C"
 on conflict (%s) %s`,
 		quoteTable(c.Table), quoteAll(names), strings.Join(values, ",\n  "), c.batch(), c.alive(), quoteAll(c.Key), c.conflict())
 }
@@ -126,7 +139,7 @@ func (c compiler) removal() string {
 }
 
 func (c compiler) goneRows(values []string) string {
-	return fmt.Sprintf("select\n  %s\n%s\nwhere %s\norder by new.source, new.id", strings.Join(values, ",\n  "), c.batch(), c.gone())
+	return fmt.Sprintf("select\n  %s\n%s\nwhere %s\norder by new.source collate \"C\", new.id collate \"C\"", strings.Join(values, ",\n  "), c.batch(), c.gone())
 }
 
 func (c compiler) goneAssign() string {

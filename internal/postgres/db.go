@@ -51,6 +51,7 @@ func Open(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	pool.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error { return prepareSession(ctx, conn, cfg) }
 	if cfg.LockTimeout == 0 {
 		cfg.LockTimeout = 800 * time.Millisecond
 	}
@@ -87,22 +88,25 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "rollcall"
 	}
-	cfg.AfterConnect = prepareSession
 	return cfg, nil
 }
 
 // prepareSession gives every connection the same surroundings, whatever the role's and the
 // database's defaults are. Sequential scans are off because a generic plan that was made
 // while the tables were empty would keep them for ever; their penalty in the planner's
-// estimates would then start the JIT compiler, so that is off, too.
-func prepareSession(ctx context.Context, conn *pgx.Conn) error {
+// estimates would then start the JIT compiler, so that is off, too. The timeouts are those
+// of every transaction once more: preparing a statement waits for a locked table, outside
+// of any transaction.
+func prepareSession(ctx context.Context, conn *pgx.Conn, cfg Config) error {
 	_, err := conn.Exec(ctx, `select
   set_config('TimeZone', 'UTC', false),
   set_config('search_path', 'pg_catalog, public', false),
   set_config('client_encoding', 'UTF8', false),
   set_config('standard_conforming_strings', 'on', false),
   set_config('enable_seqscan', 'off', false),
-  set_config('jit', 'off', false)`)
+  set_config('jit', 'off', false),
+  set_config('lock_timeout', $1, false),
+  set_config('statement_timeout', $2, false)`, milliseconds(cfg.LockTimeout), milliseconds(cfg.StatementTimeout))
 	if err != nil {
 		return fmt.Errorf("set up the session: %w", err)
 	}

@@ -24,6 +24,10 @@ func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 		if err := checkServer(ctx, tx); err != nil {
 			return err
 		}
+		// Another replica's migration is waited for, however long it takes.
+		if _, err := tx.Exec(ctx, "set local lock_timeout = 0; set local statement_timeout = 0"); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", migrationLock); err != nil {
 			return err
 		}

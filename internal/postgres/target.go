@@ -98,6 +98,8 @@ func (t *Target) Lint() []Finding {
 		for _, a := range t.keyAssignments() {
 			add(a.Expr, lintKey(a))
 		}
+	}
+	if len(found) == 0 {
 		add(Expr{At: t.At}, t.lintKeys())
 	}
 	return found

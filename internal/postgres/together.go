@@ -10,9 +10,7 @@ import (
 	"rollcall/sql"
 )
 
-// together runs a transaction as one pipeline, in the order that facts and locks demand:
-// roll, removals (children first), settle (parents first), parked, commit. An error
-// leaves nothing behind.
+// together runs a transaction as one pipeline. An error leaves nothing behind.
 func (db *DB) together(ctx context.Context, w *work) (*result, error) {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
@@ -21,7 +19,19 @@ func (db *DB) together(ctx context.Context, w *work) (*result, error) {
 	defer conn.Release()
 
 	targets := *db.targets.Load()
-	steps := slices.Concat(
+	done := &result{}
+	if err := pipeline(ctx, conn.Conn(), db.steps(w, targets), done); err != nil {
+		leave(conn.Conn())
+		return nil, err
+	}
+	done.parked = w.usersOfOutages(targets)
+	return done, nil
+}
+
+// steps is a whole transaction: the roll; removals, children first; upserts, parents first;
+// what is parked, and what no longer is. The order is that of the locks, everywhere.
+func (db *DB) steps(w *work, targets []*compiled) []statement {
+	return slices.Concat(
 		[]statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}},
 		w.open,
 		w.removals(targets),
@@ -30,13 +40,6 @@ func (db *DB) together(ctx context.Context, w *work) (*result, error) {
 		w.clearing(targets),
 		[]statement{{sql: "commit"}},
 	)
-	done := &result{}
-	if err := pipeline(ctx, conn.Conn(), steps, done); err != nil {
-		leave(conn.Conn())
-		return nil, err
-	}
-	done.parked = w.usersOfOutages(targets)
-	return done, nil
 }
 
 // pipeline sends all statements at once and reads their results in turn.
@@ -179,4 +182,3 @@ func (w *work) clearing(targets []*compiled) []statement {
 	}
 	return []statement{{sql: sql.Clear, args: append(w.batchArgs(), ran)}}
 }
-

@@ -1,0 +1,66 @@
+package config
+
+import (
+	"reflect"
+	"strings"
+	"unicode/utf8"
+)
+
+// check finds the mistakes that no field shows alone.
+func (d *decoder) check(c *Config) {
+	if c.Listen == c.AdminListen && !strings.HasSuffix(c.Listen, ":0") {
+		d.problems.Add(d.place("admin_listen"), "admin_listen is the address of listen too; give it its own, such as 127.0.0.1:8081")
+	}
+	if d.given("targets") && !d.given("sources") {
+		d.problems.Add(d.place("targets"), "targets have no sources to follow; add sources")
+	}
+	for i := range c.Sources {
+		d.source(&c.Sources[i])
+	}
+	for i := range c.Targets {
+		c.Targets[i].TablePos = d.values[join("targets", c.Targets[i].Name)+".table"]
+		d.target(c.Targets[i], c.Sources)
+	}
+	d.sharing(c)
+}
+
+// source checks one source and completes it.
+func (d *decoder) source(s *Source) {
+	path := join("sources", s.Name)
+	d.foreign(s, path)
+	for i, secret := range s.SigningSecrets {
+		at := item(join(path, "signing_secrets"), i)
+		if complaint := signing(secret.Reveal(), s.Provider); complaint != "" {
+			d.problems.Add(d.places[at], "%s.signing_secrets: %s %s", path, d.labels[at], complaint)
+		}
+	}
+	if s.DatabaseWebhook != nil {
+		d.passwords(s.DatabaseWebhook.Secrets, join(join(path, "database_webhook"), "secrets"))
+	}
+	if s.Session != nil && s.Session.JWKSURL == "" && s.Session.Issuer != "" {
+		s.Session.JWKSURL = strings.TrimRight(s.Session.Issuer, "/") + "/.well-known/jwks.json"
+	}
+}
+
+// foreign finds fields that only another provider's sources have.
+func (d *decoder) foreign(s *Source, path string) {
+	for _, f := range fields(reflect.TypeFor[Source]()) {
+		at := join(path, f.name)
+		if f.only != "" && s.Provider != "" && f.only != s.Provider && d.given(at) {
+			d.problems.Add(d.places[at], "%s belongs to sources of %s only; leave it out", at, f.only)
+		}
+	}
+}
+
+// passwords checks secrets that are compared whole.
+func (d *decoder) passwords(secrets []Secret, path string) {
+	for i, s := range secrets {
+		at := item(path, i)
+		switch {
+		case utf8.RuneCountInString(s.Reveal()) < 16:
+			d.problems.Add(d.places[at], "%s: %s is shorter than 16 characters; use a long random one", path, d.labels[at])
+		case strings.TrimSpace(s.Reveal()) != s.Reveal():
+			d.problems.Add(d.places[at], "%s: %s starts or ends with white space, which no header carries; remove it", path, d.labels[at])
+		}
+	}
+}

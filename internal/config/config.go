@@ -1,0 +1,252 @@
+// Package config turns a file and an environment into a Config. It collects every
+// mistake of the file in one go, each as "file:line:column: what, and what to do".
+// It knows the shape of the configuration and nothing of SQL or of a database.
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// DefaultMaxDelete is the share of a source's users that one reconciliation may
+// delete where the source doesn't say, as a fraction.
+const DefaultMaxDelete = 0.05
+
+// Config is rollcall.yaml after defaults and variables. The tags are the language:
+// the decoder, the checks and Reference all read them.
+type Config struct {
+	// Database is a connection string, as a URL or in key=value form. It holds a
+	// password: never print it.
+	Database string `yaml:"database,required" as:"postgres" doc:"connection string of the PostgreSQL database that holds the roll and the targets; pool_max_conns in it raises the 6 connections"`
+	// Listen is host:port, default ":8080".
+	Listen string `yaml:"listen" as:"address" default:":8080" doc:"address of the public listener: webhooks and /v1"`
+	// AdminListen is host:port, default "127.0.0.1:8081".
+	AdminListen string `yaml:"admin_listen" as:"address" default:"127.0.0.1:8081" doc:"address of the admin listener: metrics, console, admin API"`
+	// AdminToken is empty when the file gives none.
+	AdminToken Secret `yaml:"admin_token" doc:"bearer token of the admin API"`
+	// Sources stand in the order of the file; their names are unique.
+	Sources []Source `yaml:"sources" doc:"the spaces of user ids; the name is the one in POST /webhooks/{source}"`
+	// Targets stand in the order of the file; their names are unique.
+	Targets   []Target  `yaml:"targets" doc:"the tables kept in step with the roll"`
+	Limits    Limits    `yaml:"limits" doc:"what one request may take"`
+	Retry     Retry     `yaml:"retry" doc:"how users that a target refused are tried again"`
+	Retention Retention `yaml:"retention" doc:"how long events are kept"`
+	Sync      Sync      `yaml:"sync" doc:"just-in-time sync, POST /v1/sync"`
+	Log       Log       `yaml:"log" doc:"the log on standard error"`
+
+	places map[string]Pos
+}
+
+// Limits bounds one request.
+type Limits struct {
+	// Body is in bytes, default 1 MiB.
+	Body int64 `yaml:"body" as:"size" default:"1MiB" doc:"largest body of a request; above it the answer is 413"`
+	// Queue counts events, default 8192.
+	Queue int `yaml:"queue" default:"8192" doc:"events that may wait for the database; above it the answer is 503"`
+	// Wait is default 4 s.
+	Wait time.Duration `yaml:"wait" default:"4s" doc:"longest wait of a request for its commit; above it the answer is 503"`
+	// LockTimeout is default 800 ms.
+	LockTimeout time.Duration `yaml:"lock_timeout" default:"800ms" doc:"longest wait of a statement for a lock"`
+	// StatementTimeout is default 4 s.
+	StatementTimeout time.Duration `yaml:"statement_timeout" default:"4s" doc:"longest run of a statement"`
+}
+
+// Retry says how often a parked user is tried again.
+type Retry struct {
+	// Attempts is default 20.
+	Attempts int `yaml:"attempts" default:"20" doc:"tries before a parked user is given up"`
+}
+
+// Retention says how long rows of rollcall.events are kept.
+type Retention struct {
+	// Bodies is default 7 days.
+	Bodies time.Duration `yaml:"bodies" default:"7d" doc:"how long the body of an event is kept for replay"`
+	// Undecodable is default 30 days.
+	Undecodable time.Duration `yaml:"undecodable" default:"30d" doc:"how long the body of an event that couldn't be read is kept"`
+	// Events is default 90 days.
+	Events time.Duration `yaml:"events" default:"90d" doc:"how long an event is kept, and so recognised as a duplicate"`
+}
+
+// Sync is the just-in-time endpoint.
+type Sync struct {
+	// Origins are scheme://host[:port]; empty means no browser may call.
+	Origins []string `yaml:"origins" as:"origin" doc:"origins whose pages may call /v1/sync (CORS)"`
+	// MaxAge is default 60 s.
+	MaxAge time.Duration `yaml:"max_age" default:"60s" doc:"age up to which the roll's row is taken without asking the provider"`
+}
+
+// Log is the log on standard error.
+type Log struct {
+	// Level is debug, info, warn or error; default info.
+	Level string `yaml:"level" as:"debug|info|warn|error" default:"info" doc:"lowest level that is written"`
+	// Format is json or text; default json.
+	Format string `yaml:"format" as:"json|text" default:"json" doc:"form of a line"`
+}
+
+// The providers a source can have.
+const (
+	Clerk    = "clerk"
+	Supabase = "supabase"
+)
+
+// Source is one space of user ids, fed through one or more doors.
+type Source struct {
+	// Name matches [a-z][a-z0-9_-]{0,62}.
+	Name string
+	// Provider is Clerk or Supabase.
+	Provider string `yaml:"provider,required" as:"clerk|supabase" doc:"sender of the events, clerk or supabase"`
+	// SigningSecrets are whole, with their prefix (whsec_…, v1,whsec_…); all are tried.
+	// Empty closes the door of the webhooks.
+	SigningSecrets []Secret `yaml:"signing_secrets" as:"signing" doc:"secrets of the webhooks (whsec_…) or auth hooks (v1,whsec_…), several while one is being rotated; a value with | is several; without them the door is closed"`
+	// InstanceID is ins_…; empty means that events of every instance are taken.
+	InstanceID string `yaml:"instance_id" only:"clerk" doc:"events of another instance are ignored and counted as such"`
+	// API is nil when the file gives none.
+	API *API `yaml:"api" only:"clerk" doc:"the provider's API, for reconcile and just-in-time"`
+	// Session is nil when the file gives none.
+	Session *Session `yaml:"session" doc:"how session tokens are verified, for just-in-time"`
+	// Reconcile is nil when the file gives none.
+	Reconcile *Reconcile `yaml:"reconcile" doc:"comparison of the roll with all users of the provider"`
+	// WhenUnavailable is admit or refuse, default admit; only Supabase asks.
+	WhenUnavailable string `yaml:"when_unavailable" as:"admit|refuse" default:"admit" only:"supabase" doc:"what before-user-created gets while the database is away"`
+	// UsersTable is schema.table; empty means auth.users where the database has it.
+	UsersTable string `yaml:"users_table" as:"table" only:"supabase" doc:"table of the provider's users in this database, read by reconcile, confirmation and just-in-time; auth.users when this database has it"`
+	// DatabaseWebhook is nil when the file gives none: that door is closed.
+	DatabaseWebhook *DatabaseWebhook `yaml:"database_webhook" only:"supabase" doc:"the door POST /webhooks/{source}/database"`
+	// Pos is where the name stands.
+	Pos Pos
+}
+
+// API is the provider's own HTTP API.
+type API struct {
+	Key Secret `yaml:"key,required" doc:"secret key of the API"`
+	// URL is an http or https URL, default https://api.clerk.com/v1.
+	URL string `yaml:"url" as:"url" default:"https://api.clerk.com/v1" doc:"base URL of the API"`
+}
+
+// Session says which session tokens are believed.
+type Session struct {
+	// Issuer is an http or https URL.
+	Issuer string `yaml:"issuer,required" as:"url" doc:"issuer of the tokens, iss, exactly"`
+	// JWKSURL is default the issuer with /.well-known/jwks.json.
+	JWKSURL string `yaml:"jwks_url" as:"url" doc:"where the keys are; the issuer's /.well-known/jwks.json when absent"`
+	// AuthorizedParties are origins; empty means that azp isn't looked at.
+	AuthorizedParties []string `yaml:"authorized_parties" as:"origin" doc:"values of azp that are believed"`
+	// Audience is empty when the file gives none: aud isn't looked at.
+	Audience string `yaml:"audience" doc:"value that aud must hold"`
+	// HS256Secret is empty when the file gives none: only keys of the JWKS count.
+	HS256Secret Secret `yaml:"hs256_secret" doc:"JWT secret of a project that signs with HS256"`
+}
+
+// Reconcile is the comparison with all users of the provider.
+type Reconcile struct {
+	// Schedule is a cron expression of five fields, UTC; empty means by hand only.
+	Schedule string `yaml:"schedule" as:"cron" doc:"when it runs, a cron expression of five fields in UTC; by hand only when absent"`
+	// MaxDelete is a fraction between 0 and 1, default 0.05.
+	MaxDelete float64 `yaml:"max_delete" as:"percent" default:"5%" doc:"share of the users that one run may delete; above it the run deletes none"`
+}
+
+// DatabaseWebhook is the door of Supabase Database Webhooks, which carry no
+// signature: a static header is all their proof.
+type DatabaseWebhook struct {
+	// Header is the name of an HTTP header, default X-Webhook-Secret.
+	Header string `yaml:"header" as:"header" default:"X-Webhook-Secret" doc:"header that carries the secret; its value is compared whole, for Authorization a leading \"Bearer \" is optional"`
+	// Secrets have at least 16 characters each; one matching is enough.
+	Secrets []Secret `yaml:"secrets,required" as:"password" doc:"values of the header that are let in, at least 16 characters"`
+}
+
+// Target is a table of an application and how it follows the roll.
+type Target struct {
+	// Name matches [a-z][a-z0-9_-]{0,62}.
+	Name string
+	// Table is schema.table or table, exactly as in the catalog, unquoted.
+	Table string `yaml:"table,required" as:"table" doc:"table, exactly as in the catalog: public.User is \"User\"; the schema is public when absent"`
+	// TablePos is where the table's name stands.
+	TablePos Pos
+	// From names sources; empty means every source. Follows answers for both.
+	From []string `yaml:"from" doc:"sources it follows; every source when absent"`
+	// Key holds at least one column; each stands in Set.
+	Key []string `yaml:"key,required" as:"column" doc:"column or columns with a unique index; their expressions use new.source, new.id and constants only"`
+	// Set holds at least one column.
+	Set []Column `yaml:"set,required" doc:"map of column to SQL expression over new; written at insert and at every update"`
+	// OnInsert shares no column with Set.
+	OnInsert []Column `yaml:"on_insert" doc:"map of column to SQL expression over new; written once, from then on the application owns it"`
+	OnDelete OnDelete `yaml:"on_delete,required" doc:"fate of a deleted user's row: delete, keep or a map of columns to set"`
+	// Where is nil when every user belongs.
+	Where *Expr `yaml:"where" doc:"SQL condition over new; a user who stops matching leaves as a deleted one does"`
+	// Pos is where the name stands.
+	Pos Pos
+}
+
+// Follows reports whether the target takes users of that source.
+func (t Target) Follows(source string) bool {
+	return len(t.From) == 0 || slices.Contains(t.From, source)
+}
+
+// SplitTable takes a configured table apart; the schema is public when absent.
+func SplitTable(table string) (schema, name string) {
+	if schema, name, ok := strings.Cut(table, "."); ok {
+		return schema, name
+	}
+	return "public", table
+}
+
+// Column is one column of a target with its expression.
+type Column struct {
+	// Name is exactly as in the catalog.
+	Name string
+	Expr Expr
+	// Pos is where the name stands.
+	Pos Pos
+}
+
+// Expr is an SQL expression as the file gives it; nothing here has parsed it.
+type Expr struct {
+	// SQL is never empty; YAML null, booleans and numbers are literals as written.
+	SQL string
+	// Written is SQL before ${NAME} was replaced: the form a message may quote.
+	Written string
+	// Pos is where the expression stands.
+	Pos Pos
+}
+
+// Action is what becomes of a deleted user's row.
+type Action string
+
+// The actions: the row goes, stays as it is, or gets the columns of OnDelete.Set.
+const (
+	ActionDelete Action = "delete"
+	ActionKeep   Action = "keep"
+	ActionSet    Action = "set"
+)
+
+// OnDelete is an action and, for ActionSet alone, at least one column.
+type OnDelete struct {
+	Action Action
+	Set    []Column
+}
+
+// At says where the field of a path such as "sources.clerk.session" stands, for
+// checks that only others can make. The zero Pos means that the file doesn't give it.
+func (c *Config) At(path string) Pos { return c.places[path] }
+
+// plain is Config without its methods, so that printing it can't recurse.
+type plain Config
+
+func (c Config) redacted() plain {
+	if c.Database != "" {
+		c.Database = redacted
+	}
+	c.places = nil
+	return plain(c)
+}
+
+// Format prints the configuration without the database's password, for every verb.
+func (c Config) Format(f fmt.State, verb rune) {
+	_, _ = fmt.Fprintf(f, fmt.FormatString(f, verb), c.redacted())
+}
+
+// MarshalJSON writes the configuration without any secret.
+func (c Config) MarshalJSON() ([]byte, error) { return json.Marshal(c.redacted()) }

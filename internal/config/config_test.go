@@ -1,0 +1,325 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const (
+	clerkSecret    = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+	supabaseSecret = "v1,whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+)
+
+// environment holds every variable that the tests' files name.
+func environment(more map[string]string) Env {
+	vars := map[string]string{
+		"DATABASE_URL":                 "postgres://app:hunter2@db/app",
+		"CLERK_WEBHOOK_SIGNING_SECRET": clerkSecret,
+		"SUPABASE_AUTH_HOOK_SECRET":    supabaseSecret,
+		"SUPABASE_DB_WEBHOOK_SECRET":   "a-long-static-header-value",
+		"SUPABASE_JWT_SECRET":          "jwt-secret-jwt-secret-jwt-secret",
+		"CLERK_SECRET_KEY":             "sk_test_clerkapikey",
+		"ROLLCALL_ADMIN_TOKEN":         "admin-token-value",
+		"EMPTY":                        "",
+	}
+	for k, v := range more {
+		vars[k] = v
+	}
+	files := map[string]string{"/run/token": "from-a-file\n", "/run/blank": "\n", "/run/two": "x\r\n\n", "/run/crlf": "x\r\n"}
+	return Env{
+		Getenv: func(name string) string { return vars[name] },
+		ReadFile: func(path string) ([]byte, error) {
+			if body, ok := files[path]; ok {
+				return []byte(body), nil
+			}
+			if path == "/run/locked" {
+				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrPermission}
+			}
+			return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+		},
+	}
+}
+
+const full = `database: ${DATABASE_URL}
+listen: :8080
+admin_listen: 127.0.0.1:8081
+admin_token: ${ROLLCALL_ADMIN_TOKEN}
+
+sources:
+  clerk:
+    provider: clerk
+    signing_secrets: ["${CLERK_WEBHOOK_SIGNING_SECRET}"]   # quoted
+    instance_id: ins_1
+    api: {key: "${CLERK_SECRET_KEY}"}
+    session: {issuer: https://clerk.example.com, authorized_parties: [https://app.example.com]}
+    reconcile: {schedule: "0 3 * * *", max_delete: 2.5%}
+  supabase:
+    provider: supabase
+    signing_secrets: ["${SUPABASE_AUTH_HOOK_SECRET}"]
+    when_unavailable: refuse
+    users_table: auth.users
+    database_webhook: {header: Authorization, secrets: ["${SUPABASE_DB_WEBHOOK_SECRET}"]}
+    session:
+      issuer: https://ref.supabase.co/auth/v1
+      jwks_url: https://keys.example.com/jwks
+      audience: authenticated
+      hs256_secret: "${SUPABASE_JWT_SECRET}"
+    reconcile: {schedule: "30 3 * * *"}
+
+targets:
+  profiles:
+    table: public.profiles
+    from: [supabase]
+    key: id
+    set:
+      id: new.id
+    on_insert:
+      first_name: new.raw_user_meta_data->>'first_name'
+      role: "'customer'"
+    on_delete: delete
+  deadstock_users:
+    table: deadstock.users
+    from: [supabase]
+    key: [tenant, id]
+    set: {tenant: 12, id: new.id, email: new.email, deleted_at: null}
+    on_insert:
+      full_name: coalesce(new.full_name, '')
+      plan: 'free'
+      active: true
+      long: >-
+        case when new.phone is null
+          then ': #' end
+    on_delete: {email: null, deleted_at: now()}
+    where: new.email is not null
+
+limits: {body: 512KiB, queue: 10, wait: 3s, lock_timeout: 500ms, statement_timeout: 2s}
+retry: {attempts: 3}
+retention: {bodies: 1d12h, undecodable: 36h, events: 100d}
+sync: {origins: [https://app.example.com], max_age: 30s}
+log: {level: debug, format: text}
+`
+
+func at(line, column int) Pos { return Pos{"rollcall.yaml", line, column} }
+
+func sql(text string, line, column int) Expr {
+	return Expr{SQL: text, Written: text, Pos: at(line, column)}
+}
+
+func col(name string, p Pos, e Expr) Column { return Column{name, e, p} }
+
+func load(t *testing.T, file string, more map[string]string) *Config {
+	t.Helper()
+	c, problems := Load("rollcall.yaml", []byte(file), environment(more))
+	if len(problems) > 0 {
+		t.Fatalf("problems:\n%v", problems)
+	}
+	return c
+}
+
+func diff(got, want any) string {
+	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}))
+}
+
+func TestLoadFull(t *testing.T) {
+	got := load(t, full, nil)
+	want := &Config{
+		Database:    "postgres://app:hunter2@db/app",
+		Listen:      ":8080",
+		AdminListen: "127.0.0.1:8081",
+		AdminToken:  NewSecret("admin-token-value"),
+		Sources:     fullSources(),
+		Targets:     fullTargets(),
+		Limits:      Limits{512 << 10, 10, 3 * time.Second, 500 * time.Millisecond, 2 * time.Second},
+		Retry:       Retry{3},
+		Retention:   Retention{36 * time.Hour, 36 * time.Hour, 2400 * time.Hour},
+		Sync:        Sync{[]string{"https://app.example.com"}, 30 * time.Second},
+		Log:         Log{"debug", "text"},
+	}
+	if d := diff(got, want); d != "" {
+		t.Error(d)
+	}
+	if got, want := got.At("sources.clerk.session"), at(12, 5); got != want {
+		t.Errorf("At = %v, want %v", got, want)
+	}
+}
+
+func fullSources() []Source {
+	return []Source{{
+		Name: "clerk", Provider: Clerk, Pos: at(7, 3),
+		SigningSecrets: []Secret{NewSecret(clerkSecret)},
+		InstanceID:     "ins_1",
+		API:            &API{NewSecret("sk_test_clerkapikey"), "https://api.clerk.com/v1"},
+		Session: &Session{
+			Issuer:            "https://clerk.example.com",
+			JWKSURL:           "https://clerk.example.com/.well-known/jwks.json",
+			AuthorizedParties: []string{"https://app.example.com"},
+		},
+		Reconcile:       &Reconcile{"0 3 * * *", 0.025},
+		WhenUnavailable: "admit",
+	}, {
+		Name: "supabase", Provider: Supabase, Pos: at(14, 3),
+		SigningSecrets:  []Secret{NewSecret(supabaseSecret)},
+		WhenUnavailable: "refuse",
+		UsersTable:      "auth.users",
+		DatabaseWebhook: &DatabaseWebhook{"Authorization", []Secret{NewSecret("a-long-static-header-value")}},
+		Session: &Session{
+			Issuer:      "https://ref.supabase.co/auth/v1",
+			JWKSURL:     "https://keys.example.com/jwks",
+			Audience:    "authenticated",
+			HS256Secret: NewSecret("jwt-secret-jwt-secret-jwt-secret"),
+		},
+		Reconcile: &Reconcile{"30 3 * * *", DefaultMaxDelete},
+	}}
+}
+
+func fullTargets() []Target {
+	where := sql("new.email is not null", 51, 12)
+	return []Target{{
+		Name: "profiles", Pos: at(28, 3), Table: "public.profiles", TablePos: at(29, 12),
+		From: []string{"supabase"}, Key: []string{"id"},
+		Set: []Column{col("id", at(33, 7), sql("new.id", 33, 11))},
+		OnInsert: []Column{
+			col("first_name", at(35, 7), sql("new.raw_user_meta_data->>'first_name'", 35, 19)),
+			col("role", at(36, 7), sql("'customer'", 36, 13)),
+		},
+		OnDelete: OnDelete{Action: ActionDelete},
+	}, {
+		Name: "deadstock_users", Pos: at(38, 3), Table: "deadstock.users", TablePos: at(39, 12),
+		From: []string{"supabase"}, Key: []string{"tenant", "id"},
+		Set: []Column{
+			col("tenant", at(42, 11), sql("12", 42, 19)),
+			col("id", at(42, 23), sql("new.id", 42, 27)),
+			col("email", at(42, 35), sql("new.email", 42, 42)),
+			col("deleted_at", at(42, 53), sql("null", 42, 65)),
+		},
+		OnInsert: []Column{
+			col("full_name", at(44, 7), sql("coalesce(new.full_name, '')", 44, 18)),
+			col("plan", at(45, 7), sql("free", 45, 13)),
+			col("active", at(46, 7), sql("true", 46, 15)),
+			col("long", at(47, 7), sql("case when new.phone is null\n  then ': #' end", 47, 13)),
+		},
+		OnDelete: OnDelete{ActionSet, []Column{
+			col("email", at(50, 17), sql("null", 50, 24)),
+			col("deleted_at", at(50, 30), sql("now()", 50, 42)),
+		}},
+		Where: &where,
+	}}
+}
+
+func TestLoadDefaults(t *testing.T) {
+	got := load(t, "database: host=db dbname=app\n", nil)
+	want := &Config{
+		Database: "host=db dbname=app", Listen: ":8080", AdminListen: "127.0.0.1:8081",
+		Limits:    Limits{1 << 20, 8192, 4 * time.Second, 800 * time.Millisecond, 4 * time.Second},
+		Retry:     Retry{20},
+		Retention: Retention{7 * 24 * time.Hour, 30 * 24 * time.Hour, 90 * 24 * time.Hour},
+		Sync:      Sync{MaxAge: time.Minute},
+		Log:       Log{"info", "json"},
+	}
+	if d := diff(got, want); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestDefaultMaxDelete(t *testing.T) {
+	c := load(t, "database: a=b\nsources: {s: {provider: clerk, reconcile: {}}}\n", nil)
+	if got, want := c.Sources[0].Reconcile.MaxDelete, DefaultMaxDelete; got != want {
+		t.Errorf("max_delete = %v, want %v", got, want)
+	}
+}
+
+func TestSmallest(t *testing.T) { load(t, smallest, nil) }
+
+func TestByteOrderMarkAndCRLF(t *testing.T) {
+	c := load(t, "\ufeff---\r\n"+strings.ReplaceAll(smallest, "\n", "\r\n")+"\r\n...\r\n", nil)
+	if got, want := c.Targets[0].Pos, at(8, 3); got != want {
+		t.Errorf("pos = %v, want %v", got, want)
+	}
+}
+
+func TestFollows(t *testing.T) {
+	all, some := Target{}, Target{From: []string{"a"}}
+	if !all.Follows("b") || !some.Follows("a") || some.Follows("b") {
+		t.Error("an empty from follows every source, another one those it names")
+	}
+}
+
+func TestSecretsStayHidden(t *testing.T) {
+	c := load(t, full, nil)
+	asJSON, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c, "token", c.AdminToken)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", *c, "token", c.AdminToken, "list", c.Sources[0].SigningSecrets)
+	printed := string(asJSON) + log.String()
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		printed += fmt.Sprintf(verb+verb, *c, c) + fmt.Sprintf(verb, c.AdminToken)
+		for _, s := range c.Sources {
+			printed += fmt.Sprintf(verb+verb, s, s.SigningSecrets) + fmt.Sprintf(verb, s.Session)
+			if s.API != nil {
+				printed += fmt.Sprintf(verb+verb, *s.API, s.API)
+			}
+			if s.DatabaseWebhook != nil {
+				printed += fmt.Sprintf(verb, *s.DatabaseWebhook)
+			}
+		}
+	}
+	for _, secret := range []string{
+		"hunter2", "admin-token-value", clerkSecret, supabaseSecret, "sk_test_clerkapikey", "a-long-static", "jwt-secret",
+	} {
+		if strings.Contains(printed, secret) || strings.Contains(printed, fmt.Sprintf("%x", secret)) {
+			t.Errorf("%s is printed", secret)
+		}
+	}
+	if !strings.Contains(printed, "[secret]") || !strings.Contains(printed, "new.email") {
+		t.Error("the configuration isn't printed at all")
+	}
+	if c.AdminToken.Reveal() != "admin-token-value" || c.AdminToken.IsZero() || !(Secret{}).IsZero() {
+		t.Error("a secret must reveal itself when asked")
+	}
+}
+
+func TestReference(t *testing.T) {
+	byPath := map[string]Field{}
+	for _, f := range Reference() {
+		if f.Doc == "" || f.Type == "" {
+			t.Errorf("%s has no doc or no type", f.Path)
+		}
+		byPath[f.Path] = f
+	}
+	want := map[string]Field{
+		"limits.body":               {Type: "a size such as 1MiB", Default: "1MiB"},
+		"limits.queue":              {Type: "a whole number", Default: "8192"},
+		"limits.wait":               {Type: "a duration such as 4s or 7d", Default: "4s"},
+		"log.level":                 {Type: "debug, info, warn or error", Default: "info"},
+		"sources":                   {Type: "map by name"},
+		"sources.*.signing_secrets": {Type: "list of texts"},
+		"sources.*.provider":        {Type: "clerk or supabase", Required: true},
+		"sources.*.api":             {Type: "map", Only: Clerk},
+		"sources.*.api.key":         {Type: "text", Required: true},
+		"sources.*.reconcile.max_delete": {Type: "a percentage such as 5%",
+			Default: "5%"},
+		"targets.*.key":       {Type: "text or list of texts", Required: true},
+		"targets.*.set":       {Type: "map of column to SQL expression", Required: true},
+		"targets.*.on_delete": {Type: "delete, keep or map of column to SQL expression", Required: true},
+		"targets.*.where":     {Type: "SQL expression"},
+		"database":            {Type: "text", Required: true},
+	}
+	for path, w := range want {
+		got := byPath[path]
+		w.Path, w.Doc = path, got.Doc
+		if got != w {
+			t.Errorf("%s: %s", path, cmp.Diff(w, got))
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"regexp"
+	"strings"
+)
+
+// Env is the world around the file. A variable that is set but empty counts as
+// unset; nil functions know nothing.
+type Env struct {
+	Getenv   func(string) string
+	ReadFile func(string) ([]byte, error)
+}
+
+var variable = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
+
+// expand replaces each ${NAME} of a text. The complaints are about names only, never
+// about values.
+func (e Env) expand(text string) (value string, complaints []string) {
+	var out strings.Builder
+	for text != "" {
+		i := strings.Index(text, "${")
+		if i < 0 {
+			break
+		}
+		if i > 0 && text[i-1] == '$' {
+			out.WriteString(text[:i-1] + "${")
+			text = text[i+2:]
+			continue
+		}
+		out.WriteString(text[:i])
+		text = text[i:]
+		m := variable.FindStringSubmatch(text)
+		if m == nil {
+			return "", append(complaints, "${ starts no variable here; write ${NAME} with letters, digits and _ only, or $${ for a literal ${")
+		}
+		value, complaint := e.lookup(m[1])
+		if complaint != "" {
+			complaints = append(complaints, complaint)
+		}
+		out.WriteString(value)
+		text = text[len(m[0]):]
+	}
+	return out.String() + text, complaints
+}
+
+// lookup prefers NAME to NAME_FILE: what is set by hand overrides what is mounted.
+func (e Env) lookup(name string) (value, complaint string) {
+	if value := e.getenv(name); value != "" {
+		return value, ""
+	}
+	path := e.getenv(name + "_FILE")
+	if path == "" {
+		return "", fmt.Sprintf("%s is not set; set %s, or %s_FILE to the path of a file that holds it", name, name, name)
+	}
+	data, err := e.readFile(path)
+	if err != nil {
+		return "", fmt.Sprintf("the file that %s_FILE names %s; set it to the path of a file that holds the value", name, unreadable(err))
+	}
+	value = string(data)
+	if body, ended := strings.CutSuffix(value, "\n"); ended {
+		value = strings.TrimSuffix(body, "\r")
+	}
+	if value == "" {
+		return "", fmt.Sprintf("the file that %s_FILE names is empty; write the value into it", name)
+	}
+	return value, ""
+}
+
+// unreadable leaves out the error's own text: it holds the path, a variable's value.
+func unreadable(err error) string {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "does not exist"
+	case errors.Is(err, fs.ErrPermission):
+		return "may not be read by this user"
+	}
+	return "can't be read"
+}
+
+func (e Env) getenv(name string) string {
+	if e.Getenv == nil {
+		return ""
+	}
+	return e.Getenv(name)
+}
+
+func (e Env) readFile(path string) ([]byte, error) {
+	if e.ReadFile == nil {
+		return nil, fs.ErrNotExist
+	}
+	return e.ReadFile(path)
+}

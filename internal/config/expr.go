@@ -1,0 +1,212 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+)
+
+// columns fills a map of column to expression, in the file's order.
+func (d *decoder) columns(n *node, path string) []Column {
+	if !d.is(n, mapping, path, "a map of column: expression") {
+		return nil
+	}
+	if len(n.entries) == 0 {
+		d.problems.Add(n.pos, "%s is empty; add a column, or leave it out", path)
+	}
+	var out []Column
+	cut := false // the entry before was cut by a comma: its rest is the same mistake
+	for _, e := range n.entries {
+		at := join(path, e.key)
+		if e.value.blank && e.value.flow {
+			if !cut {
+				d.problems.Add(e.pos, "%s has no expression; %s", at, hintFlow)
+			}
+			continue
+		}
+		before := len(d.problems)
+		if complaint := columnName(e.key); complaint != "" {
+			d.problems.Add(e.pos, "%s: %q %s", path, e.key, complaint)
+		}
+		d.places[at] = e.pos
+		expr, ok := d.expr(e.value, at)
+		if ok {
+			out = append(out, Column{e.key, expr, e.pos})
+		}
+		cut = len(d.problems) > before
+	}
+	return out
+}
+
+func columnName(name string) string {
+	if name == "" {
+		return "is no name of a column; name one"
+	}
+	return column(name)
+}
+
+// onDelete fills the fate of a deleted user's row.
+func (d *decoder) onDelete(n *node, path string) OnDelete {
+	const wanted = "delete, keep or a map of columns to set"
+	if n.kind == mapping {
+		return OnDelete{ActionSet, d.columns(n, path)}
+	}
+	if !d.is(n, text, path, wanted) {
+		return OnDelete{}
+	}
+	value, ok := d.expand(n, path)
+	action := Action(value)
+	if ok && action != ActionDelete && action != ActionKeep {
+		d.problems.Add(n.pos, "%s: %s is not known here; write %s", path, label(n, false), wanted)
+		return OnDelete{}
+	}
+	return OnDelete{Action: action}
+}
+
+// expr takes a value as SQL. A text that YAML took the quotes from stays as it is:
+// only one who knows the columns can tell.
+func (d *decoder) expr(n *node, path string) (Expr, bool) {
+	switch n.kind {
+	case refused:
+		return Expr{}, false
+	case null, number, boolean:
+		return Expr{SQL: n.text, Written: n.text, Pos: n.pos}, true
+	case mapping, list:
+		d.problems.Add(n.pos, "%s is %s; write one SQL expression, in double quotes if it starts with { or [", path, n.kind)
+		return Expr{}, false
+	}
+	value, ok := d.expand(n, path)
+	if !ok {
+		return Expr{}, false
+	}
+	sql := strings.TrimSpace(value)
+	if sql == "" {
+		d.problems.Add(n.pos, "%s is empty; write an SQL expression, such as null or \"''\"", path)
+		return Expr{}, false
+	}
+	if what := unbalanced(sql); what != "" {
+		d.problems.Add(n.pos, "%s: %s in this expression; %s", path, what, cutHint(n))
+		return Expr{}, false
+	}
+	return Expr{SQL: sql, Written: strings.TrimSpace(n.text), Pos: n.pos}, true
+}
+
+// cutHint says how YAML may have cut an expression that misses its end.
+func cutHint(n *node) string {
+	switch {
+	case n.style == plainStyle && n.flow:
+		return "inside { } a comma ends a value and \" #\" starts a comment: write one column per line (block style), or " + hintQuotes
+	case n.style == plainStyle:
+		return "if it looks whole in the file, YAML took \" #\" for a comment: " + hintQuotes
+	case n.style == singleQuoted:
+		return "YAML reads '' inside single quotes as one ': " + hintQuotes
+	}
+	return "add its partner, or take it out"
+}
+
+// unbalanced says which quote or bracket of an SQL text has no partner, or "".
+func unbalanced(sql string) string {
+	var open []byte
+	for i := 0; i < len(sql); i++ {
+		size, name := quoted(sql, i)
+		if size < 0 {
+			return name + " is never closed"
+		}
+		if size > 0 {
+			i += size - 1
+			continue
+		}
+		switch c := sql[i]; c {
+		case '(', '[':
+			open = append(open, c)
+		case ')', ']':
+			if len(open) == 0 || open[len(open)-1] != partner[c] {
+				return string(c) + " closes nothing"
+			}
+			open = open[:len(open)-1]
+		}
+	}
+	if len(open) > 0 {
+		return string(open[len(open)-1]) + " is never closed"
+	}
+	return ""
+}
+
+var (
+	partner     = map[byte]byte{')': '(', ']': '['}
+	dollarQuote = regexp.MustCompile(`^\$([A-Za-z_[:^ascii:]][A-Za-z0-9_[:^ascii:]]*)?\$`)
+)
+
+// quoted measures the quoted text or comment that starts at i, where brackets mean
+// nothing: 0 where none starts, -1 where it never ends.
+func quoted(sql string, i int) (size int, name string) {
+	rest := sql[i:]
+	switch {
+	case rest[0] == '\'':
+		return end(rest, "'", escapes(sql, i)), "'"
+	case rest[0] == '"':
+		return end(rest, `"`, false), `"`
+	case strings.HasPrefix(rest, "--"):
+		if n := strings.IndexByte(rest, '\n'); n >= 0 {
+			return n, ""
+		}
+		return len(rest), ""
+	case strings.HasPrefix(rest, "/*"):
+		return comment(rest), "/*"
+	case rest[0] == '$' && !inWord(sql, i):
+		tag := dollarQuote.FindString(rest)
+		if n := strings.Index(rest[len(tag):], tag); tag != "" && n >= 0 {
+			return n + 2*len(tag), tag
+		} else if tag != "" {
+			return -1, tag
+		}
+	}
+	return 0, ""
+}
+
+// end measures a text up to its closing quote; a doubled quote is part of it.
+func end(rest, quote string, backslash bool) int {
+	for i := 1; i < len(rest); i++ {
+		switch {
+		case backslash && rest[i] == '\\':
+			i++
+		case strings.HasPrefix(rest[i:], quote+quote):
+			i++
+		case rest[i] == quote[0]:
+			return i + 1
+		}
+	}
+	return -1
+}
+
+// comment measures a comment; PostgreSQL's nest.
+func comment(rest string) int {
+	depth := 0
+	for i := 0; i+1 < len(rest); i++ {
+		switch rest[i : i+2] {
+		case "/*":
+			depth++
+			i++
+		case "*/":
+			depth--
+			i++
+		}
+		if depth == 0 {
+			return i + 1
+		}
+	}
+	return -1
+}
+
+// escapes reports whether the quote at i belongs to an E'…' text.
+func escapes(sql string, i int) bool {
+	return i > 0 && (sql[i-1] == 'e' || sql[i-1] == 'E') && !inWord(sql, i-1)
+}
+
+// inWord reports whether the character before i belongs to a word.
+func inWord(sql string, i int) bool {
+	if i == 0 {
+		return false
+	}
+	c := sql[i-1]
+	return c == '_' || c == '$' || c >= 0x80 || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
+}

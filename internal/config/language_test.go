@@ -1,0 +1,298 @@
+package config
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestNotYAML(t *testing.T) {
+	unread := "YAML can't read what stands here; look at the indentation, and put double quotes around a value with special characters"
+	runMistakes(t, []mistake{
+		{"empty", "", nil, strings.Split("r.yaml:1:1: the file is empty; the smallest configuration is\n"+smallest, "\n")},
+		{"comments only", "# nothing\n", nil, strings.Split("r.yaml:1:1: the file is empty; the smallest configuration is\n"+smallest, "\n")},
+		{"null", "~\n", nil, strings.Split("r.yaml:1:1: the file is empty; the smallest configuration is\n"+smallest, "\n")},
+		{"a text", "hello\n", nil, []string{
+			"r.yaml:1:1: the file is text; write a map of database, listen, admin_listen, admin_token, sources, targets, limits, retry, retention, sync, log"}},
+		{"two documents", "database: a=b\n---\ndatabase: a=b\n", nil, []string{
+			"r.yaml:3:1: a second document starts here; keep one, without --- between"}},
+		{"not UTF-8", "database: a=b\nlisten: \xff\n", nil, []string{
+			"r.yaml:2:9: this byte is no UTF-8; save the file as UTF-8"}},
+		{"variable in a list", "database: a=b\nx: [${NAME}]\n", nil, []string{"r.yaml:2:6: " + hintDollar}},
+		{"variable in a map", "database: a=b\nx: {y: ${NAME}}\n", nil, []string{"r.yaml:2:9: " + hintDollar}},
+		{"starts with a quote", "x: 'a' || new.b\n", nil, []string{"r.yaml:1:8: " + hintSingle}},
+		{"cast of a text", "x: 'a'::text\n", nil, []string{"r.yaml:1:7: " + hintSingle}},
+		{"colon", "x: case a: b\n", nil, []string{"r.yaml:1:4: " + hintColon}},
+		{"colon in a text", "x: a || ': ' || b\n", nil, []string{"r.yaml:1:12: " + hintColon}},
+		{"comma", "x: {y: coalesce(new.a, '')}\n", nil, []string{"r.yaml:1:24: " + hintFlow}},
+		{"never ends", "x: \"a\n", nil, []string{"r.yaml:1:4: this quoted text never ends; close it with the quote it starts with"}},
+		{"alias for a schedule", "x: * * * * *\n", nil, []string{
+			"r.yaml:1:12: YAML reads * as an alias; put double quotes around a value that starts with *"}},
+		{"tab", "x:\n\ty: z\n", nil, []string{"r.yaml:2:1: a tab can't indent YAML; use spaces"}},
+		{"reserved", "x: @y\n", nil, []string{"r.yaml:1:4: YAML reserves @ and ` at the start of a value; put double quotes around it"}},
+		{"secret after a bar", "x: |sk_live_hidden\n", nil, []string{
+			"r.yaml:1:4: YAML reads a value that starts with | or > as a text in the lines below; " + hintQuotes}},
+		{"other", "x: \"y\" z\n", nil, []string{"r.yaml:1:8: " + unread}},
+	})
+	if c, _ := Load("r.yaml", []byte("x: \"a\n"), Env{}); c != nil {
+		t.Error("a Config without YAML")
+	}
+	if c, _ := Load("r.yaml", nil, Env{}); c == nil || c.Listen != ":8080" {
+		t.Error("no Config for an empty file")
+	}
+}
+
+func TestFinerYAMLIsRefused(t *testing.T) {
+	runMistakes(t, []mistake{
+		{"anchor", "database: &a a=b\n", nil, []string{
+			"r.yaml:1:11: YAML anchors (&name) aren't read; write the value out where it is used, or quote a text that starts with &"}},
+		{"alias", "database: a=b\nlisten: *a\n", nil, []string{
+			"r.yaml:2:9: YAML aliases (*name) aren't read; write the value out here, or quote a text that starts with *"}},
+		{"merge", "database: a=b\n<<: {listen: x}\n", nil, []string{
+			"r.yaml:2:1: YAML merge keys (<<) aren't read; write the fields out here"}},
+		{"tag", "database: !!str a=b\n", nil, []string{
+			"r.yaml:1:11: YAML tags (!name) aren't read; leave the tag out, or quote a text that starts with !"}},
+		{"question", "database: a=b\n? listen\n: x\n", nil, []string{
+			"r.yaml:2:1: YAML's ? keys aren't read; write name: value"}},
+	})
+}
+
+func TestExpressions(t *testing.T) {
+	head := "database: a=b\nsources: {a: {provider: clerk}}\ntargets:\n  t:\n    table: t\n    key: id\n    on_delete: keep\n    set:\n      id: new.id\n"
+	flow := strings.TrimSuffix(head, "\n      id: new.id\n")
+	inFlow := `inside { } a comma ends a value and " #" starts a comment: write one column per line (block style), or ` + hintQuotes
+	inPlain := `if it looks whole in the file, YAML took " #" for a comment: ` + hintQuotes
+	runMistakes(t, []mistake{
+		{"comment", head + "      b: lower(new.a #x)\n", nil, []string{
+			"r.yaml:10:10: targets.t.set.b: ( is never closed in this expression; " + inPlain}},
+		{"comment in a text", head + "      b: new.a || ' #x'\n", nil, []string{
+			"r.yaml:10:10: targets.t.set.b: ' is never closed in this expression; " + inPlain}},
+		{"comma", flow + " {id: new.id, b: coalesce(new.a, new.b), c: x}\n", nil, []string{
+			"r.yaml:8:26: targets.t.set.b: ( is never closed in this expression; " + inFlow}},
+		{"leftover", flow + " {id: new.id, new.b, '' , c: x}\n", nil, []string{
+			`r.yaml:8:23: targets.t.set."new.b" has no expression; ` + hintFlow,
+			`r.yaml:8:30: targets.t.set."" has no expression; ` + hintFlow}},
+		{"single quotes", head + "      b: 'coalesce(new.a, '')'\n", nil, []string{
+			"r.yaml:10:10: targets.t.set.b: ' is never closed in this expression; YAML reads '' inside single quotes as one ': " + hintQuotes}},
+		{"double quotes", head + "      b: \"lower(new.a))\"\n", nil, []string{
+			"r.yaml:10:10: targets.t.set.b: ) closes nothing in this expression; add its partner, or take it out"}},
+		{"block", head + "      b: >-\n        lower(new.a\n", nil, []string{
+			"r.yaml:10:10: targets.t.set.b: ( is never closed in this expression; add its partner, or take it out"}},
+		{"kinds", head + "      b: [a]\n      c: {d: e}\n      f: \"\"\n", nil, []string{
+			"r.yaml:10:10: targets.t.set.b is a list; write one SQL expression, in double quotes if it starts with { or [",
+			"r.yaml:11:10: targets.t.set.c is a map; write one SQL expression, in double quotes if it starts with { or [",
+			`r.yaml:12:10: targets.t.set.f is empty; write an SQL expression, such as null or "''"`}},
+		{"variable", head + "      b: lower(${CLERK_SECRET_KEY}\n      c: ${NOPE}\n", nil, []string{
+			"r.yaml:10:10: targets.t.set.b: ( is never closed in this expression; " + inPlain,
+			"r.yaml:11:10: targets.t.set.c: NOPE is not set; set NOPE, or NOPE_FILE to the path of a file that holds it"}},
+	})
+}
+
+func TestLiterals(t *testing.T) {
+	values := [][2]string{
+		{"null", "null"}, {"~", "null"}, {"", "null"}, {"true", "true"}, {"False", "False"}, {"12", "12"}, {"1.50", "1.50"},
+		{"-3", "-3"}, {"007", "007"}, {"0x1F", "0x1F"}, {"'free'", "free"}, {`"'free'"`, "'free'"}, {"yes", "yes"},
+		{"2020-01-01", "2020-01-01"}, {"${WORD}", "new.x"}, {"new.a || '$${x}'", "new.a || '${x}'"}, {"|\n        a\n        b", "a\nb"},
+		{"a <> '#'  # why", "a <> '#'"},
+	}
+	for _, v := range values {
+		file := "database: a=b\nsources: {a: {provider: clerk}}\ntargets:\n  t:\n    table: t\n    key: id\n    on_delete: keep\n    set:\n      id: " + v[0] + "\n"
+		got := load(t, file, map[string]string{"WORD": "new.x"}).Targets[0].Set[0].Expr
+		if got.SQL != v[1] {
+			t.Errorf("%s is %q, want %q", v[0], got.SQL, v[1])
+		}
+		if v[0] == "${WORD}" && got.Written != "${WORD}" {
+			t.Errorf("written %q, want the variable's name", got.Written)
+		}
+	}
+}
+
+func TestUnbalanced(t *testing.T) {
+	tests := map[string]string{
+		"":                         "",
+		"f(a, ')', \")\")":         "",
+		"array[1, f(2)]":           "",
+		"f(a]":                     "] closes nothing",
+		"(a":                       "( is never closed",
+		"a[1":                      "[ is never closed",
+		"'it''s'":                  "",
+		"'it's'":                   "' is never closed",
+		`'\'`:                      "",
+		`E'\''`:                    "",
+		`e'it''s\''`:               "",
+		`type'\'`:                  "",
+		`"a""b"`:                   "",
+		`"a`:                       `" is never closed`,
+		"$$ it's ( $$":             "",
+		"$x$ $$ ' $x$":             "",
+		"$x$ ' $$":                 "$x$ is never closed",
+		"a$b$c":                    "",
+		"$1":                       "",
+		"a -- (":                   "",
+		"a -- '\n || (b)":          "",
+		"a /* ( /* ' */ */":        "",
+		"a /* b":                   "/* is never closed",
+		"a - b / c * d":            "",
+		"$é$ ( $é$":                "",
+		"new.x->>'it' || chr(39))": ") closes nothing",
+	}
+	for text, want := range tests {
+		if got := unbalanced(text); got != want {
+			t.Errorf("unbalanced(%s) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestVariables(t *testing.T) {
+	unset := func(name string) string {
+		return "r.yaml:1:11: database: " + name + " is not set; set " + name + ", or " + name + "_FILE to the path of a file that holds it"
+	}
+	bad := "r.yaml:1:11: database: ${ starts no variable here; write ${NAME} with letters, digits and _ only, or $${ for a literal ${"
+	runMistakes(t, []mistake{
+		{"unset", "database: a=${NOPE}\n", nil, []string{unset("NOPE")}},
+		{"empty", "database: a=${EMPTY}\n", nil, []string{unset("EMPTY")}},
+		{"two", "database: ${NOPE}=${NOPE2}\n", nil, []string{unset("NOPE"), unset("NOPE2")}},
+		{"default", "database: ${X:-a}\n", nil, []string{bad}},
+		{"open", "database: a=${X\n", nil, []string{bad}},
+		{"no file", "database: ${X}\n", map[string]string{"X_FILE": "/run/hidden-path"}, []string{
+			"r.yaml:1:11: database: the file that X_FILE names does not exist; set it to the path of a file that holds the value"}},
+		{"no right", "database: ${X}\n", map[string]string{"X_FILE": "/run/locked"}, []string{
+			"r.yaml:1:11: database: the file that X_FILE names may not be read by this user; set it to the path of a file that holds the value"}},
+		{"blank file", "database: ${X}\n", map[string]string{"X_FILE": "/run/blank"}, []string{
+			"r.yaml:1:11: database: the file that X_FILE names is empty; write the value into it"}},
+		{"value isn't told", "database: ${X}\nlisten: ${X}\nlimits: {wait: \"${X}\", queue: \"1${X}\"}\n", map[string]string{"X": "hunter2"}, []string{
+			"r.yaml:1:11: database: the value of ${X} is no connection string; write postgres://user:password@host:5432/database or host=… dbname=…",
+			"r.yaml:2:9: listen: the value of ${X} is no address to listen on; write host:port or :port with a port up to 65535",
+			"r.yaml:3:16: limits.wait: the value of ${X} is no duration above zero; write it like 800ms, 4s, 12h or 7d",
+			`r.yaml:3:31: limits.queue: "1${X}" is no whole number from 1 to 2147483647; write one`}},
+	})
+	if _, problems := Load("r.yaml", []byte("database: ${X}\n"), Env{}); len(problems) != 1 {
+		t.Errorf("an Env without functions: %v", problems)
+	}
+}
+
+func TestVariablesAreReplacedAfterParsing(t *testing.T) {
+	vars := map[string]string{
+		"TOKEN_FILE": "/run/token", "TWO_FILE": "/run/two", "CRLF_FILE": "/run/crlf", "BREAK": "a\nlisten: x # \" ' { [", "NEST": "${BREAK}", "Q": "5", "W": "90s",
+	}
+	tests := map[string]string{
+		"${TOKEN}":            "from-a-file",
+		"${TWO}":              "x\r\n",
+		"${CRLF}":             "x",
+		"${BREAK}":            "a\nlisten: x # \" ' { [",
+		"${NEST}":             "${BREAK}",
+		"a$${TOKEN}b${TOKEN}": "a${TOKEN}bfrom-a-file",
+		"$$x$$ $ {":           "$$x$$ $ {",
+		"$$${TOKEN}":          "$${TOKEN}",
+	}
+	for text, want := range tests {
+		c := load(t, "database: a=b\nadmin_token: \""+text+"\"\nlimits: {queue: \"${Q}\", wait: \"${W}\"}\n", vars)
+		if got := c.AdminToken.Reveal(); got != want {
+			t.Errorf("%s is %q, want %q", text, got, want)
+		}
+		if c.Limits.Queue != 5 || c.Limits.Wait != 90*time.Second {
+			t.Errorf("limits from variables: %+v", c.Limits)
+		}
+	}
+}
+
+func TestSigningSecrets(t *testing.T) {
+	short := "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=" // 23 bytes
+	at := "r.yaml:5:23: sources.s.signing_secrets: the value of ${S} "
+	quotes := "is wrapped in quote characters; remove them from the variable"
+	tests := []struct{ provider, value, want string }{
+		{Clerk, clerkSecret, ""},
+		{Supabase, supabaseSecret, ""},
+		{Clerk, clerkSecret + " | " + clerkSecret + "\n", ""},
+		{Clerk, clerkSecret + "|", "holds an empty secret; remove the | too many, or fill it in"},
+		{Clerk, `"` + clerkSecret + `"`, quotes},
+		{Supabase, "'" + supabaseSecret, quotes},
+		{Clerk, strings.Replace(clerkSecret, "M", "\n", 1), "holds white space; copy the secret again, without it"},
+		{Clerk, supabaseSecret, "looks like a secret of supabase, this source is of clerk; were they swapped? It must start with whsec_"},
+		{Supabase, clerkSecret, "looks like a secret of clerk, this source is of supabase; were they swapped? It must start with v1,whsec_"},
+		{Supabase, "v1a,whpk_abc", "is an asymmetric secret (v1a), which is not supported; create one that starts with v1,whsec_"},
+		{Clerk, "sk_live_abc", "is a Clerk API key, no signing secret; copy the endpoint's own, which starts with whsec_"},
+		{Clerk, "pk_live_abc", "is a Clerk publishable key, no signing secret; copy the endpoint's own, which starts with whsec_"},
+		{Supabase, "sb_secret_abc", "is a Supabase API key, no signing secret; copy the hook's own, which starts with v1,whsec_"},
+		{Supabase, "eyJhbGci", "is a JWT, no signing secret; copy the one of the webhook or hook, which has whsec_ in front"},
+		{Clerk, "hunter2", "is no signing secret of clerk; copy the one that starts with whsec_"},
+		{Clerk, "whsec_%%%", "is not base64 after whsec_; copy the secret again, whole"},
+		{Clerk, "whsec_AA==", "is a key of fewer than 24 bytes after base64, which can be guessed; create a longer one"},
+		{Clerk, "whsec_", "is a key of fewer than 24 bytes after base64, which can be guessed; create a longer one"},
+		{Supabase, "v1,whsec_" + short, "is a key of fewer than 24 bytes after base64, which can be guessed; create a longer one"},
+	}
+	var cases []mistake
+	for _, tt := range tests {
+		m := mistake{name: tt.provider + tt.value, vars: map[string]string{"S": tt.value}}
+		m.file = "database: a=b\nsources:\n  s:\n    provider: " + tt.provider + "\n    signing_secrets: [\"${S}\"]\n"
+		if tt.want != "" {
+			m.want = append(m.want, at+tt.want)
+		}
+		cases = append(cases, m)
+	}
+	runMistakes(t, cases)
+}
+
+func TestSeveralSecretsInOneValue(t *testing.T) {
+	file := "database: a=b\nsources:\n  s:\n    provider: supabase\n    signing_secrets: [\"${S}\", \"" + supabaseSecret + "\"]\n"
+	c := load(t, file, map[string]string{"S": supabaseSecret + "|" + supabaseSecret})
+	if got, want := len(c.Sources[0].SigningSecrets), 3; got != want {
+		t.Errorf("%d secrets, want %d", got, want)
+	}
+	if got := c.Sources[0].SigningSecrets[1].Reveal(); got != supabaseSecret {
+		t.Errorf("the second is %q", got)
+	}
+	// A header's secret may hold a bar.
+	file = "database: a=b\nsources:\n  s:\n    provider: supabase\n    database_webhook: {secrets: [\"0123456789|abcdef\"]}\n"
+	if got := load(t, file, nil).Sources[0].DatabaseWebhook.Secrets[0].Reveal(); got != "0123456789|abcdef" {
+		t.Errorf("the header's secret is %q", got)
+	}
+}
+
+func TestProblemsHoldNoSecret(t *testing.T) {
+	const s = "s3cr3t-v4lue"
+	vars := map[string]string{"S": s, "T_FILE": "/" + s}
+	for _, file := range []string{
+		strings.ReplaceAll(full, `"${`, `"x${`),
+		"database: " + s + "\nadmin_token: [" + s + "]\n",
+		"database: ${S}\nlisten: ${S}\nadmin_token: ${T}\nlimits: {body: \"${S}\", queue: \"${S}\", wait: \"${S}\"}\nlog: {level: \"${S}\"}\nsync: {origins: [\"${S}\"]}\n" +
+			"sources:\n  a:\n    provider: ${S}\n    signing_secrets: [\"${S}\", " + s + "]\n    session: {issuer: \"${S}\"}\n" +
+			"    reconcile: {schedule: \"${S}\", max_delete: \"${S}\"}\n  b:\n    provider: clerk\n    signing_secrets: [\"whsec_${S}\", v1," + s + "]\n" +
+			"targets:\n  t:\n    table: a.b.${S}\n    from: [\"${S}\"]\n    key: ${S}\n    set: {id: \"(${S}\"}\n    on_delete: ${S}\n    where: (${S}\n",
+		"admin_token: |" + s + "\n", "admin_token: '" + s + "'x\n", "admin_token: @" + s + "\n", "sources: {a: {api: {key: x," + s + "}}}\n",
+		"admin_token: \"\\q" + s + "\n", "admin_token: " + s + ": " + s + "\n", "admin_token: *" + s + "\n", "admin_token: !" + s + "\n",
+	} {
+		env := environment(vars)
+		_, problems := Load("r.yaml", []byte(file), env)
+		if len(problems) == 0 {
+			t.Errorf("no problems in\n%s", file)
+		}
+		for _, secret := range []string{s, "hunter2", "admin-token-value", clerkSecret, supabaseSecret, "sk_test_clerkapikey"} {
+			if strings.Contains(problems.Error(), secret) {
+				t.Errorf("%s stands in\n%v", secret, problems)
+			}
+		}
+	}
+}
+
+// FuzzLoad looks for files that panic, or whose problems have no place or no words.
+func FuzzLoad(f *testing.F) {
+	for _, seed := range []string{
+		full, smallest, "", "a: &x [*x]\n", "a: {b: ${C}}\n", "? a\n: b\n", "--- a\n--- b\n", "%YAML 1.2\n---\na: b\n",
+		"database: !!str\nsources: {a: }\n", "targets: {t: {set: {a: coalesce(a, '')}, on_delete: {a: }}}\n", "<<: *a\n", "a: >-\n b\n",
+		"database: \"${A}$${B}${\"\n", "sources: {s: {provider: clerk, signing_secrets: ['a|b|']}}\n", "a: 'b' c\n", "\xff", "a:\n\t- b\n",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, file string) {
+		c, problems := Load("r.yaml", []byte(file), environment(nil))
+		if c == nil && len(problems) == 0 {
+			t.Error("neither a Config nor a problem")
+		}
+		for _, p := range problems {
+			if p.Pos.Line < 1 || p.Pos.Column < 1 || p.What == "" {
+				t.Errorf("a problem without place or words: %+v", p)
+			}
+		}
+	})
+}

@@ -1,0 +1,237 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// scalar fills a single value. A number may come as a text too: variables are texts.
+func (d *decoder) scalar(n *node, to any, f field, path string) {
+	value := n.text
+	if n.kind != number || !takesNumbers(to) {
+		if !d.is(n, text, path, wanted(to, f.as)) {
+			return
+		}
+		var ok bool
+		if value, ok = d.expand(n, path); !ok {
+			return
+		}
+	}
+	_, secret := to.(*Secret)
+	if complaint := parse(to, value, f.as); complaint != "" {
+		d.problems.Add(n.pos, "%s: %s %s", path, label(n, secret || f.as == "postgres"), complaint)
+	}
+}
+
+// label is how a message calls a value. A variable is called by its name, and what
+// may be a secret isn't repeated.
+func label(n *node, secret bool) string {
+	if m := variable.FindString(n.text); m != "" && m == n.text {
+		return "the value of " + m
+	}
+	if secret {
+		return "the value"
+	}
+	return strconv.Quote(n.text)
+}
+
+func takesNumbers(to any) bool {
+	switch to.(type) {
+	case *int, *int64, *float64, *time.Duration:
+		return true
+	}
+	return false
+}
+
+// wanted is what to write for a field.
+func wanted(to any, as string) string {
+	switch to.(type) {
+	case *int:
+		return "a whole number"
+	case *int64:
+		return "a size such as 1MiB"
+	case *float64:
+		return "a percentage such as 5%"
+	case *time.Duration:
+		return "a duration such as 4s or 7d"
+	}
+	if strings.Contains(as, "|") {
+		return oneOf(as)
+	}
+	return "a text (a number or true as text wants quotes)"
+}
+
+func oneOf(as string) string {
+	words := strings.Split(as, "|")
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// parse stores a text in a field. The complaint continues "the value": what it is
+// not, and what to write.
+func parse(to any, value, as string) (complaint string) {
+	if value == "" {
+		return "is empty; give it a value, or leave it out"
+	}
+	switch to := to.(type) {
+	case *string:
+		*to = value
+		return form(value, as)
+	case *Secret:
+		*to = NewSecret(value)
+	case *int:
+		*to, complaint = count(value)
+	case *int64:
+		*to, complaint = size(value)
+	case *float64:
+		*to, complaint = percent(value)
+	case *time.Duration:
+		*to, complaint = duration(value)
+	}
+	return complaint
+}
+
+func count(value string) (int, string) {
+	n, err := strconv.ParseInt(value, 10, 32)
+	if err != nil || n < 1 {
+		return 0, "is no whole number from 1 to 2147483647; write one"
+	}
+	return int(n), ""
+}
+
+var (
+	sizeForm = regexp.MustCompile(`^([0-9]{1,18})(|B|KiB|MiB|GiB)$`)
+	units    = map[string]int64{"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+)
+
+func size(value string) (int64, string) {
+	m := sizeForm.FindStringSubmatch(value)
+	if m == nil {
+		return 0, "is no size; write 1MiB, 512KiB or a number of bytes"
+	}
+	n, _ := strconv.ParseInt(m[1], 10, 64) // at most 18 digits fit
+	if n == 0 || n > math.MaxInt64/units[m[2]] {
+		return 0, "is too small or too large for a size; write one such as 1MiB"
+	}
+	return n * units[m[2]], ""
+}
+
+func percent(value string) (float64, string) {
+	digits, ok := strings.CutSuffix(value, "%")
+	n, err := strconv.ParseFloat(digits, 64)
+	if !ok || err != nil || !(n >= 0 && n <= 100) { // the negation refuses NaN too
+		return 0, "is no percentage from 0% to 100%; write one such as 5%"
+	}
+	return n / 100, ""
+}
+
+var daysForm = regexp.MustCompile(`^([0-9]{1,5})d(.*)$`)
+
+// duration is Go's syntax with leading days: 7d, 1d12h.
+func duration(value string) (time.Duration, string) {
+	const complaint = "is no duration above zero; write it like 800ms, 4s, 12h or 7d"
+	var days, rest time.Duration
+	if m := daysForm.FindStringSubmatch(value); m != nil {
+		n, _ := strconv.Atoi(m[1]) // at most 5 digits
+		days, value = time.Duration(n)*24*time.Hour, m[2]
+	}
+	if value != "" {
+		var err error
+		if rest, err = time.ParseDuration(value); err != nil || rest < 0 {
+			return 0, complaint
+		}
+	}
+	// 99999 days fit into a Duration; with a rest they may not.
+	if days+rest <= 0 {
+		return 0, complaint
+	}
+	return days + rest, ""
+}
+
+// form checks a text against the form its tag names; words with | between are a choice.
+func form(value, as string) (complaint string) {
+	if check, ok := forms[as]; ok {
+		return check(value)
+	}
+	if strings.Contains(as, "|") && !strings.Contains("|"+as+"|", "|"+value+"|") {
+		return "is not known here; write " + oneOf(as)
+	}
+	return ""
+}
+
+var forms = map[string]func(string) string{
+	"address": address, "url": webURL, "origin": origin, "cron": cron,
+	"header": header, "table": table, "column": column, "postgres": postgres,
+}
+
+func address(value string) string {
+	_, port, err := net.SplitHostPort(value)
+	if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || n > math.MaxUint16 {
+		return "is no address to listen on; write host:port or :port with a port up to 65535"
+	}
+	return ""
+}
+
+func webURL(value string) string {
+	u, err := url.Parse(value)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" {
+		return "is no web address; write it like https://app.example.com/path"
+	}
+	return ""
+}
+
+func origin(value string) string {
+	u, err := url.Parse(value)
+	if err != nil || webURL(value) != "" || u.Scheme+"://"+u.Host != value {
+		return "is no origin; write scheme, host and port only, like https://app.example.com"
+	}
+	return ""
+}
+
+func cron(value string) string {
+	if n := len(strings.Fields(value)); n != 5 {
+		return fmt.Sprintf("has %d fields; a schedule has five: minute, hour, day, month, weekday, like \"0 3 * * *\"", n)
+	}
+	return ""
+}
+
+var headerForm = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+
+func header(value string) string {
+	if !headerForm.MatchString(value) {
+		return "is no name of an HTTP header; use letters, digits and -"
+	}
+	return ""
+}
+
+func table(value string) string {
+	parts := strings.Split(value, ".")
+	if len(parts) > 2 || parts[0] == "" || parts[len(parts)-1] == "" {
+		return "is no table; write schema.table, or table for one in public"
+	}
+	if strings.Contains(value, `"`) {
+		return "holds double quotes; write the name exactly as in the catalog, without quotes"
+	}
+	return ""
+}
+
+func column(value string) string {
+	if strings.Contains(value, `"`) {
+		return "holds double quotes; write the name exactly as in the catalog, without quotes"
+	}
+	return ""
+}
+
+// postgres is a superficial look: the driver parses it, but names no line.
+func postgres(value string) string {
+	if strings.HasPrefix(value, "postgres://") || strings.HasPrefix(value, "postgresql://") || strings.Contains(value, "=") {
+		return ""
+	}
+	return "is no connection string; write postgres://user:password@host:5432/database or host=… dbname=…"
+}

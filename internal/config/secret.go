@@ -1,0 +1,57 @@
+package config
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+const redacted = "[secret]"
+
+// Secret is a text that prints itself nowhere. The zero value means that none is
+// configured.
+type Secret struct {
+	// value is a pointer because fmt follows none below the first: with a verb that
+	// doesn't fit, such as %s for a struct, it asks no method and prints the fields.
+	value *string
+}
+
+// NewSecret hides a text; an empty one is no secret.
+func NewSecret(value string) Secret {
+	if value == "" {
+		return Secret{}
+	}
+	return Secret{&value}
+}
+
+// Reveal gives the text to the one who needs it, "" when none is configured.
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
+
+// IsZero reports whether no secret is configured.
+func (s Secret) IsZero() bool { return s.value == nil }
+
+// Equal compares the texts, for tests; a stranger's secret wants constant time.
+func (s Secret) Equal(other Secret) bool { return s.Reveal() == other.Reveal() }
+
+// String never tells.
+func (s Secret) String() string { return redacted }
+
+// GoString never tells.
+func (s Secret) GoString() string { return redacted }
+
+// Format never tells, for the verbs that ask neither of the two above.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalText never tells; encoders other than JSON ask it.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// MarshalJSON never tells.
+func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// LogValue never tells.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }

@@ -1,0 +1,132 @@
+//go:build unix
+
+package pgserver
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// oldestMajor is the oldest PostgreSQL that Rollcall supports.
+const oldestMajor = 14
+
+const remedy = `install PostgreSQL 14 or newer:
+  Debian, Ubuntu: apt-get install postgresql
+  macOS:          brew install postgresql@17
+or put the directory of its initdb, pg_ctl and postgres on PATH`
+
+// place is a directory where PostgreSQL's programs may be, and why we look there.
+type place struct {
+	dir, why string
+}
+
+// finder looks for PostgreSQL's programs; its parts are fields for the tests' sake.
+type finder struct {
+	places func(context.Context) []place
+	check  func(ctx context.Context, dir string) error
+	fetch  func(context.Context) (dir string, err error)
+}
+
+func newFinder(a *account) finder {
+	check := func(ctx context.Context, dir string) error { return checkPrograms(ctx, a, dir) }
+	return finder{
+		places: usualPlaces,
+		check:  check,
+		fetch:  func(ctx context.Context) (string, error) { return fetch(ctx, check) },
+	}
+}
+
+// find returns the directory of the first whole PostgreSQL. Its error lists what was
+// tried and says how to get one.
+func (f finder) find(ctx context.Context) (string, error) {
+	var tried strings.Builder
+	for _, p := range f.places(ctx) {
+		err := f.check(ctx, p.dir)
+		if err == nil {
+			return p.dir, nil
+		}
+		fmt.Fprintf(&tried, "  %s (%s): %v\n", p.dir, p.why, err)
+	}
+	dir, err := f.fetch(ctx)
+	if err != nil {
+		return "", fmt.Errorf("find PostgreSQL: none on this machine and none to be fetched; tried pg_config, PATH and the usual directories:\n%s  download: %w\n%s",
+			tried.String(), err, remedy)
+	}
+	return dir, nil
+}
+
+func usualPlaces(ctx context.Context) []place {
+	var places []place
+	if out, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
+		places = append(places, place{strings.TrimSpace(string(out)), "pg_config --bindir"})
+	}
+	if program, err := exec.LookPath("initdb"); err == nil {
+		// PATH may hold a link to it: its neighbours are where it really is
+		if target, err := filepath.EvalSymlinks(program); err == nil {
+			program = target
+		}
+		places = append(places, place{filepath.Dir(program), "PATH"})
+	}
+	for _, pattern := range []string{
+		"/usr/lib/postgresql/*/bin", // Debian
+		"/usr/pgsql-*/bin",          // Red Hat
+		"/opt/homebrew/opt/postgresql@*/bin",
+		"/opt/homebrew/bin",
+		"/usr/local/opt/postgresql@*/bin", // Homebrew on Intel
+		"/usr/local/bin",
+		"/usr/local/pgsql/bin", // built from source
+		"/Applications/Postgres.app/Contents/Versions/*/bin",
+	} {
+		for _, dir := range newestFirst(pattern) {
+			places = append(places, place{dir, pattern})
+		}
+	}
+	return places
+}
+
+var number = regexp.MustCompile(`\d+(\.\d+)?`)
+
+// newestFirst returns the directories that match the pattern, the highest version first.
+func newestFirst(pattern string) []string {
+	dirs, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil
+	}
+	version := func(dir string) float64 {
+		numbers := number.FindAllString(dir, -1)
+		if len(numbers) == 0 {
+			return 0 // the last
+		}
+		v, _ := strconv.ParseFloat(numbers[len(numbers)-1], 64) // matched as one
+		return v
+	}
+	slices.SortStableFunc(dirs, func(a, b string) int { return cmp.Compare(version(b), version(a)) })
+	return dirs
+}
+
+// checkPrograms says what keeps a directory from being a whole PostgreSQL that the
+// account can run. Debian's client package, for one, has a pg_config and no server.
+func checkPrograms(ctx context.Context, a *account, dir string) error {
+	for _, program := range []string{"initdb", "pg_ctl", "postgres"} {
+		if _, err := exec.LookPath(filepath.Join(dir, program)); err != nil {
+			return fmt.Errorf("no %s", program)
+		}
+	}
+	out, err := output(command(ctx, a, "/", filepath.Join(dir, "postgres"), "--version"))
+	if err != nil {
+		return err
+	}
+	_, version, _ := strings.Cut(out, "(PostgreSQL) ")
+	major, _ := strconv.ParseFloat(number.FindString(version), 64) // 0 when it says none
+	if major < oldestMajor {
+		return fmt.Errorf("%s is older than %d", strings.TrimSpace(out), oldestMajor)
+	}
+	return nil
+}

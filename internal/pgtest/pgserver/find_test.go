@@ -1,0 +1,173 @@
+//go:build unix
+
+package pgserver
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	embedded "github.com/fergusstrange/embedded-postgres"
+)
+
+func TestFindNamesTheRemedy(t *testing.T) {
+	t.Parallel()
+	f := finder{
+		places: func(context.Context) []place {
+			return []place{{"/somewhere/bin", "pg_config --bindir"}, {"/elsewhere/bin", "PATH"}}
+		},
+		check: func(context.Context, string) error { return errors.New("no initdb") },
+		fetch: func(context.Context) (string, error) { return "", errors.New("unable to connect") },
+	}
+	_, err := f.find(t.Context())
+	if err == nil {
+		t.Fatal("found PostgreSQL where there is none")
+	}
+	for _, want := range []string{
+		"/somewhere/bin (pg_config --bindir): no initdb", "/elsewhere/bin (PATH): no initdb",
+		"download: unable to connect", "apt-get install postgresql", "brew install postgresql@17",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error lacks %q: %v", want, err)
+		}
+	}
+}
+
+func TestFindTakesTheFirstWholeOne(t *testing.T) {
+	t.Parallel()
+	f := finder{
+		places: func(context.Context) []place { return []place{{dir: "half"}, {dir: "whole"}, {dir: "later"}} },
+		check: func(_ context.Context, dir string) error {
+			if dir == "half" {
+				return errors.New("no postgres")
+			}
+			return nil
+		},
+	}
+	if got, err := f.find(t.Context()); err != nil || got != "whole" {
+		t.Errorf("got %s, %v, want whole", got, err)
+	}
+}
+
+func TestCheckPrograms(t *testing.T) {
+	t.Parallel()
+	programs := func(version string, names ...string) string {
+		dir := reachable(t)
+		for _, name := range names {
+			script := "#!/bin/sh\necho '" + version + "'\n"
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return dir
+	}
+	for _, c := range []struct{ name, dir, want string }{
+		{"whole", programs("postgres (PostgreSQL) 14.1", "initdb", "pg_ctl", "postgres"), ""},
+		{"beta", programs("postgres (PostgreSQL) 19beta1 (Debian 19)", "initdb", "pg_ctl", "postgres"), ""},
+		{"client only", programs("pg_config", "pg_config"), "no initdb"},
+		{"without server", programs("x", "initdb", "pg_ctl"), "no postgres"},
+		{"old", programs("postgres (PostgreSQL) 13.9 (Debian 13.9)", "initdb", "pg_ctl", "postgres"), "older than 14"},
+	} {
+		a, err := serverAccount()
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = checkPrograms(t.Context(), a, c.dir)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestNewestFirst(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	for _, version := range []string{"9.6", "15", "17", "16"} {
+		if err := os.MkdirAll(filepath.Join(root, "pg-"+version, "bin"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := newestFirst(filepath.Join(root, "pg-*", "bin"))
+	for i, want := range []string{"17", "16", "15", "9.6"} {
+		if i >= len(got) || !strings.Contains(got[i], "pg-"+want) {
+			t.Fatalf("got %v, want 17, 16, 15, 9.6", got)
+		}
+	}
+}
+
+// repository serves what embedded-postgres downloads: a jar that holds an archive of
+// programs, here of three scripts.
+func repository(t *testing.T) *httptest.Server {
+	t.Helper()
+	programs, err := os.ReadFile("testdata/programs.txz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var jar bytes.Buffer
+	z := zip.NewWriter(&jar)
+	w, err := z.Create("postgres-x86_64.txz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(programs); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, ".jar") {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = w.Write(jar.Bytes())
+	}))
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections() // embedded-postgres uses that one
+		server.Close()
+	})
+	return server
+}
+
+func TestFetch(t *testing.T) {
+	t.Parallel()
+	a, err := serverAccount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(ctx context.Context, dir string) error { return checkPrograms(ctx, a, dir) }
+	cache := filepath.Join(reachable(t), "cache")
+	config := embedded.DefaultConfig().CachePath(cache).BinaryRepositoryURL(repository(t).URL)
+	want := filepath.Join(cache, "rollcall-"+string(fetchVersion), "bin")
+	for range 2 { // the second finds it
+		got, err := fetchInto(t.Context(), config, cache, check)
+		if err != nil || got != want {
+			t.Fatalf("got %s, %v, want %s", got, err, want)
+		}
+		config = config.BinaryRepositoryURL("http://127.0.0.1:1")
+	}
+	if left, _ := filepath.Glob(filepath.Join(cache, "unpack-*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestFetchFails(t *testing.T) {
+	t.Parallel()
+	cache := t.TempDir()
+	config := embedded.DefaultConfig().CachePath(cache).BinaryRepositoryURL("http://127.0.0.1:1")
+	never := func(context.Context, string) error { return errors.New("no initdb") }
+	_, err := fetchInto(t.Context(), config, cache, never)
+	if err == nil || !strings.Contains(err.Error(), "fetch PostgreSQL "+string(fetchVersion)) {
+		t.Errorf("got %v, want which version couldn't be fetched", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(cache, "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}

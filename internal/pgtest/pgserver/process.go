@@ -1,0 +1,101 @@
+//go:build unix
+
+package pgserver
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is a started child and the news of its end.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the child has ended
+	err  error         // how it ended; read after done
+}
+
+// command prepares a program of PostgreSQL to run as the account in a directory. The
+// caller's PG… and locale variables would change what it does, so they stay outside.
+func command(ctx context.Context, a *account, dir string, argv ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir = dir
+	cmd.SysProcAttr = childAttr(a)
+	for _, kv := range os.Environ() {
+		if !strings.HasPrefix(kv, "PG") && !strings.HasPrefix(kv, "LC_") && !strings.HasPrefix(kv, "LANG") && !strings.HasPrefix(kv, "TZ=") {
+			cmd.Env = append(cmd.Env, kv)
+		}
+	}
+	cmd.Env = append(cmd.Env, "LC_ALL=C")
+	return cmd
+}
+
+// spawn starts the child on a thread of its own that lives as long as the child: Linux
+// sends the signal of a parent's death when the *thread* that started the child ends.
+func spawn(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			p.err = cmd.Wait()
+			close(p.done)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", filepath.Base(cmd.Path), err)
+	}
+	return p, nil
+}
+
+// output runs a short command to its end and returns what it printed.
+func output(cmd *exec.Cmd) (string, error) {
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	p, err := spawn(cmd)
+	if err != nil {
+		return "", err
+	}
+	<-p.done
+	if p.err != nil {
+		return out.String(), fmt.Errorf("run %s: %w: %s", filepath.Base(cmd.Path), p.err, lastLines(out.String(), 20))
+	}
+	return out.String(), nil
+}
+
+func (p *process) running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// end sends the signals one after the other, each when the one before it has brought
+// no end within its patience. Nothing outlives a final SIGKILL.
+func (p *process) end(patience time.Duration, signals ...syscall.Signal) error {
+	for _, sig := range signals {
+		_ = p.cmd.Process.Signal(sig) // fails only when it has ended, which done tells
+		select {
+		case <-p.done:
+			return nil
+		case <-time.After(patience):
+		}
+	}
+	return fmt.Errorf("stop postgres: process %d is still there after %v", p.cmd.Process.Pid, signals)
+}
+
+// lastLines returns the end of a log, for an error message.
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

@@ -1,0 +1,289 @@
+//go:build unix
+
+// Package pgserver runs a private PostgreSQL server as a child of this process, for the
+// demo and for tests. It finds PostgreSQL's programs on the machine or downloads them,
+// and runs them as another user where we are root. The server dies with its process:
+// at once on Linux, elsewhere at the next start by the same user.
+package pgserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Options say how to run a server. The zero value is right for tests.
+type Options struct {
+	// Dir is the server's directory. Empty means a temporary one that Close removes.
+	// A directory that an earlier server left is taken over with its databases. When
+	// run as root, user postgres (or nobody) must be able to enter it.
+	Dir string
+	// Settings are configuration parameters that override ours: {"work_mem": "64MB"}.
+	Settings map[string]string
+	// Durable makes a commit survive a crash of the machine (fsync), not only one of
+	// the server, at the price of speed.
+	Durable bool
+}
+
+// Server is a running or stopped PostgreSQL server on a free port of 127.0.0.1, with
+// superuser postgres, who needs no password there. Its methods may be called from
+// several goroutines.
+type Server struct {
+	bin  string
+	opt  Options
+	home *home
+	port int
+
+	mu   sync.Mutex
+	proc *process // the last one started
+}
+
+// Start finds PostgreSQL, makes a database cluster if the directory has none, and
+// returns when the server accepts connections. The context bounds the start only. The
+// caller must Close the server. The error of a machine without PostgreSQL says how to
+// get it.
+func Start(ctx context.Context, opt Options) (*Server, error) {
+	a, err := serverAccount()
+	if err != nil {
+		return nil, err
+	}
+	bin, err := newFinder(a).find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h, err := openHome(ctx, opt.Dir, bin, a)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{bin: bin, opt: opt, home: h}
+	if err := s.boot(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// URL returns the address of a database, for pgx and for psql.
+func (s *Server) URL(database string) string {
+	u := url.URL{
+		Scheme: "postgres", User: url.User("postgres"), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
+		Path: "/" + database, RawQuery: "sslmode=disable",
+	}
+	return u.String()
+}
+
+// Dir returns the server's directory; its file log holds what the server said.
+func (s *Server) Dir() string { return s.home.dir }
+
+// Exited returns a channel that is closed when the process started last has ended,
+// by whatever cause.
+func (s *Server) Exited() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.proc.done
+}
+
+// Stop ends the server as an administrator would: clients are cut off, everything is
+// written. The directory stays, for Restart. Stopping a stopped server is no error.
+func (s *Server) Stop() error {
+	return s.end(20*time.Second, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL)
+}
+
+// Kill ends the server as a crash would: nothing is written any more, and the next
+// Restart recovers from the log of commits.
+func (s *Server) Kill() error {
+	return s.end(10*time.Second, syscall.SIGQUIT, syscall.SIGKILL)
+}
+
+// Restart starts the server again, on the same port; it stops one that still runs.
+func (s *Server) Restart(ctx context.Context) error {
+	if err := s.Stop(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.launch(ctx)
+}
+
+// Close stops the server, removes a temporary directory and lets go of a given one.
+func (s *Server) Close() error {
+	if err := s.Stop(); err != nil {
+		return err // removing the files under a running server would hide it
+	}
+	return s.home.close()
+}
+
+func (s *Server) end(patience time.Duration, signals ...syscall.Signal) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.proc == nil || !s.proc.running() {
+		return nil
+	}
+	return s.proc.end(patience, signals...)
+}
+
+// errPortTaken says that somebody took the port between our choice and the start.
+var errPortTaken = errors.New("the port is taken")
+
+func (s *Server) boot(ctx context.Context) error {
+	if err := s.initialise(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	for range 5 {
+		if s.port, err = freePort(ctx); err != nil {
+			return err
+		}
+		if err = s.launch(ctx); !errors.Is(err, errPortTaken) {
+			return err
+		}
+	}
+	return err
+}
+
+// initialise makes the database cluster. It gets its name when it's whole, so that one
+// cut short is made anew.
+func (s *Server) initialise(ctx context.Context) error {
+	if _, err := os.Stat(filepath.Join(s.home.data(), "PG_VERSION")); err == nil {
+		return nil
+	}
+	var err error
+	// not every system has C.UTF-8; C is the same but for upper and lower case
+	for _, locale := range []string{"C.UTF-8", "C"} {
+		if err = s.initdb(ctx, locale); err == nil || !strings.Contains(err.Error(), "locale") {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make the database cluster: %w", err)
+	}
+	if err := os.Rename(s.home.data()+".new", s.home.data()); err != nil {
+		return fmt.Errorf("make the database cluster: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) initdb(ctx context.Context, locale string) error {
+	data := s.home.data() + ".new"
+	if err := os.RemoveAll(data); err != nil {
+		return err
+	}
+	if err := s.home.account.mkdir(data); err != nil {
+		return err
+	}
+	argv := []string{
+		filepath.Join(s.bin, "initdb"), "--pgdata=" + data, "--username=postgres", "--auth=trust",
+		"--encoding=UTF8", "--locale=" + locale, "--no-instructions",
+	}
+	if !s.opt.Durable {
+		argv = append(argv, "--no-sync")
+	}
+	_, err := output(command(ctx, s.home.account, data, argv...))
+	return err
+}
+
+// launch starts the server and waits until it accepts connections. The caller holds mu.
+func (s *Server) launch(ctx context.Context) error {
+	log, err := os.OpenFile(s.home.logPath(), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the server's log: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("open the server's log: %w", err)
+	}
+	cmd := command(context.WithoutCancel(ctx), s.home.account, s.home.data(), s.arguments()...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if s.proc, err = spawn(cmd); err != nil {
+		return err
+	}
+	if err := awaitReady(ctx, s.proc, s.home.data()); err != nil {
+		_ = s.proc.end(10*time.Second, syscall.SIGQUIT, syscall.SIGKILL)
+		return startError(err, log, before)
+	}
+	return nil
+}
+
+// startError adds the end of what the server said from the given offset of its log.
+func startError(err error, log io.ReaderAt, from int64) error {
+	said, _ := io.ReadAll(io.NewSectionReader(log, from, 1<<20))
+	if strings.Contains(string(said), "Address already in use") {
+		err = errPortTaken
+	}
+	return fmt.Errorf("start postgres: %w; it said:\n%s", err, lastLines(string(said), 20))
+}
+
+func (s *Server) arguments() []string {
+	settings := map[string]string{"synchronous_commit": "on"}
+	if !s.opt.Durable {
+		settings["fsync"], settings["full_page_writes"] = "off", "off"
+	}
+	maps.Copy(settings, s.opt.Settings)
+	settings["listen_addresses"], settings["port"] = "127.0.0.1", strconv.Itoa(s.port)
+	settings["unix_socket_directories"] = ""
+	if len(s.home.socket()) < 80 { // a socket's whole path must stay under 104 bytes
+		settings["unix_socket_directories"] = s.home.socket()
+	}
+	argv := []string{filepath.Join(s.bin, "postgres"), "-D", s.home.data()}
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		argv = append(argv, "-c", name+"="+settings[name])
+	}
+	return argv
+}
+
+// awaitReady waits for the word that the server itself writes into its pid file when
+// it accepts connections; pg_ctl does the same.
+func awaitReady(ctx context.Context, p *process, data string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if saysReady(filepath.Join(data, "postmaster.pid"), p.cmd.Process.Pid) {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("it ended: %w", p.err)
+		case <-ctx.Done():
+			return fmt.Errorf("wait until it's ready: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+func saysReady(pidFile string, pid int) bool {
+	content, err := os.ReadFile(pidFile)
+	if err != nil {
+		return false
+	}
+	lines := strings.Split(string(content), "\n")
+	return len(lines) >= 8 && lines[0] == strconv.Itoa(pid) && strings.TrimSpace(lines[7]) == "ready"
+}
+
+func freePort(ctx context.Context) (int, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err := errors.Join(err, l.Close()); err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	return strconv.Atoi(port)
+}

@@ -1,0 +1,154 @@
+//go:build unix
+
+// Package pgtest gives every test a fresh database on a real PostgreSQL server. All
+// test processes of a run share one server, which starts with the first test that asks
+// and goes away two seconds after the last process has ended. A machine without
+// PostgreSQL fails the tests and says how to get one; nothing is ever skipped.
+//
+// Every package that uses it has
+//
+//	func TestMain(m *testing.M) { pgtest.Main(m) }
+package pgtest
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/pgtest/pgserver"
+)
+
+// patience bounds every single step on the server; only a broken one comes near it.
+const patience = time.Minute
+
+// mainRan guards New: without Main in the test binary, starting the binary again as the
+// supervisor would run its tests again, each of which would start it again.
+var mainRan bool
+
+// Main runs the tests and exits. It's also where the shared server's supervisor begins:
+// that is the test binary, started again with supervisorEnv.
+func Main(m *testing.M) {
+	if dir := os.Getenv(supervisorEnv); dir != "" {
+		os.Exit(supervise(dir))
+	}
+	mainRan = true
+	os.Exit(m.Run())
+}
+
+// The shared server of this process, acquired once and held until the process ends.
+var shared = sync.OnceValues(func() (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
+	defer cancel()
+	return acquire(ctx)
+})
+
+// New makes an empty database for this test and returns its URL. The database goes with
+// the test, whatever is still connected to it.
+func New(t testing.TB) string { return NewWith(t) }
+
+// NewWith is New with SQL to run in the new database, each text as one transaction of
+// any number of statements.
+func NewWith(t testing.TB, sqls ...string) string {
+	t.Helper()
+	if !mainRan {
+		t.Fatal("make a database: this package needs func TestMain(m *testing.M) { pgtest.Main(m) }")
+	}
+	server, err := shared()
+	if err != nil {
+		t.Fatalf("make a database: %v", err)
+	}
+	name := databaseName(t.Name())
+	// template0 takes no connections, so nothing can be in the way of copying it
+	if err := execute(server, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
+		t.Fatalf("make a database: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := execute(server, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Errorf("drop the database of the test: %v", err)
+		}
+	})
+	database := withDatabase(server, name)
+	if err := execute(database, sqls...); err != nil {
+		t.Fatalf("fill the database: %v", err)
+	}
+	return database
+}
+
+// StartServer starts a server of the test's own, to stop, kill and restart, and closes
+// it with the test. It has the settings of the shared one unless opt says otherwise.
+func StartServer(t testing.TB, opt pgserver.Options) *pgserver.Server {
+	t.Helper()
+	own := opt.Settings
+	opt.Settings = settings()
+	maps.Copy(opt.Settings, own)
+	server, err := pgserver.Start(t.Context(), opt)
+	if err != nil {
+		t.Fatalf("start a server: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Errorf("close the server of the test: %v", err)
+		}
+	})
+	return server
+}
+
+// settings are those of every server for tests. The time zone is one that is never UTC,
+// with a summer time and an offset of 12 hours and 45 minutes: it brings out code that
+// leans on the server's.
+func settings() map[string]string {
+	return map[string]string{
+		"TimeZone": "Pacific/Chatham", "log_timezone": "UTC",
+		"max_connections": "300", "max_prepared_transactions": "0", "deadlock_timeout": "1s",
+		"autovacuum": "on", "wal_level": "minimal", "max_wal_senders": "0",
+	}
+}
+
+var unfit = regexp.MustCompile(`[^a-z0-9]+`)
+
+// databaseName is unique over all processes, and says whose it is to somebody who looks
+// at the server while a test hangs. It needs no quotes.
+func databaseName(test string) string {
+	readable := strings.Trim(unfit.ReplaceAllString(strings.ToLower(test), "_"), "_")
+	return "t_" + readable[:min(len(readable), 30)] + "_" + strings.ToLower(rand.Text()) // 26 characters
+}
+
+func withDatabase(server, name string) string {
+	u, err := url.Parse(server)
+	if err != nil {
+		panic(err) // we wrote it ourselves
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+// execute runs each text in a connection of its own making. It takes no context: a
+// test's own is over when its database has to go.
+func execute(database string, sqls ...string) error {
+	if len(sqls) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, database)
+	if err != nil {
+		return fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	for _, sql := range sqls {
+		if _, err := conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+			return fmt.Errorf("run %.60q: %w", sql, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,328 @@
+//go:build unix
+
+package pgtest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/pgtest/pgserver"
+)
+
+// childEnv makes this binary act as another test process: it asks for the shared
+// server, prints its URL and holds on to it until its standard input ends.
+const childEnv = "ROLLCALL_PGTEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) != "" && os.Getenv(supervisorEnv) == "" {
+		actAsChild()
+	}
+	Main(m)
+}
+
+func actAsChild() {
+	server, err := shared()
+	if err != nil {
+		fmt.Println("error:", err)
+	} else {
+		fmt.Println(server)
+	}
+	_, _ = os.Stdin.Read(make([]byte, 1))
+	os.Exit(0)
+}
+
+func ask(t *testing.T, database, sql string) string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	var answer string
+	if err := conn.QueryRow(t.Context(), sql).Scan(&answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+func TestNewDatabasesDiffer(t *testing.T) {
+	t.Parallel()
+	begin := time.Now()
+	one := NewWith(t, "CREATE TABLE here (id int); INSERT INTO here VALUES (1)", "INSERT INTO here VALUES (2)")
+	t.Log("first database:", time.Since(begin))
+	begin = time.Now()
+	two := New(t)
+	t.Log("second database:", time.Since(begin))
+	if got, want := ask(t, one, "SELECT count(*)::text FROM here"), "2"; got != want {
+		t.Errorf("rows in the first database: got %s, want %s", got, want)
+	}
+	if got := ask(t, two, "SELECT coalesce(to_regclass('here')::text, 'none')"); got != "none" {
+		t.Errorf("the second database has the table of the first: %s", got)
+	}
+}
+
+func TestNewDropsTheDatabase(t *testing.T) {
+	t.Parallel()
+	var database string
+	t.Run("one that leaves a connection", func(t *testing.T) {
+		database = New(t)
+		if _, err := pgx.Connect(t.Context(), database); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if _, err := pgx.Connect(t.Context(), database); err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("connect to the database of a test that is over: got %v, want: does not exist", err)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	database := New(t)
+	for name, want := range map[string]string{
+		"TimeZone": "Pacific/Chatham", "fsync": "off", "full_page_writes": "off", "synchronous_commit": "on",
+		"max_connections": "300", "max_prepared_transactions": "0", "deadlock_timeout": "1s", "autovacuum": "on",
+		"wal_level": "minimal", "server_encoding": "UTF8", "is_superuser": "on",
+	} {
+		if got := ask(t, database, "SELECT current_setting('"+name+"')"); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestStartServer(t *testing.T) {
+	t.Parallel()
+	server := StartServer(t, pgserver.Options{Settings: map[string]string{"max_connections": "7"}})
+	database := server.URL("postgres")
+	if got, want := ask(t, database, "SELECT current_setting('max_connections') || current_setting('TimeZone')"), "7Pacific/Chatham"; got != want {
+		t.Errorf("settings: got %s, want %s", got, want)
+	}
+}
+
+// child is another test process.
+type child struct {
+	cmd    *exec.Cmd
+	server string
+}
+
+func startChild(t *testing.T, tmp string) *child {
+	t.Helper()
+	c, err := newChild(t.Context(), tmp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func newChild(ctx context.Context, tmp string) (*child, error) {
+	cmd := exec.CommandContext(ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"=1", "TMPDIR="+tmp)
+	cmd.Stderr = os.Stderr
+	_, errIn := cmd.StdinPipe() // its end, with this process, ends the child
+	out, errOut := cmd.StdoutPipe()
+	if err := errors.Join(errIn, errOut, cmd.Start()); err != nil {
+		return nil, err
+	}
+	c := &child{cmd: cmd}
+	said, err := bufio.NewReader(out).ReadString('\n')
+	c.server = strings.TrimSpace(said)
+	if err != nil || !strings.HasPrefix(c.server, "postgres://") {
+		c.kill()
+		return nil, fmt.Errorf("child: got %q, %w", said, err)
+	}
+	return c, nil
+}
+
+// kill ends the process as badly as can be.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill()
+	_ = c.cmd.Wait()
+}
+
+// temporary returns a directory for temporary files that the server's user can enter,
+// unlike t.TempDir, with a path short enough for sockets.
+func temporary(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "pgtest-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// awaitNothing waits until a directory is empty and no process works in it.
+func awaitNothing(t *testing.T, tmp string) {
+	t.Helper()
+	var left []string
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		files, _ := filepath.Glob(filepath.Join(tmp, "*"))
+		left = append(files, processesIn(tmp)...)
+		if len(left) == 0 {
+			return
+		}
+	}
+	t.Errorf("left behind after 10 s: %v", left)
+}
+
+// processesIn returns the processes that name the directory in their arguments or
+// environment, without zombies, whose lists are empty. Only Linux tells.
+func processesIn(tmp string) []string {
+	var found []string
+	lists, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, list := range lists {
+		args, _ := os.ReadFile(list)
+		env, _ := os.ReadFile(filepath.Join(filepath.Dir(list), "environ"))
+		if strings.Contains(string(args)+string(env), tmp) {
+			found = append(found, filepath.Dir(list)+" "+string(args))
+		}
+	}
+	return found
+}
+
+// supervisorPid returns the process that holds the server of a meeting place: the
+// parent of postgres.
+func supervisorPid(t *testing.T, tmp string) int {
+	t.Helper()
+	locks, _ := filepath.Glob(filepath.Join(tmp, "rollcall-postgres-*", "lock"))
+	if len(locks) != 1 {
+		t.Fatalf("servers: got %v, want one", locks)
+	}
+	mark, err := os.ReadFile(locks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Sscan(string(mark), &pid); err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func TestProcessesShareOneServer(t *testing.T) {
+	t.Parallel()
+	tmp := temporary(t)
+	var children [4]*child
+	var errs [len(children)]error
+	var all sync.WaitGroup
+	for i := range children {
+		all.Go(func() { children[i], errs[i] = newChild(t.Context(), tmp) })
+	}
+	all.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range children {
+		if c.server != children[0].server {
+			t.Errorf("servers of two processes: got %s and %s, want one", c.server, children[0].server)
+		}
+		c.kill()
+	}
+	awaitNothing(t, tmp)
+}
+
+func TestNothingRemains(t *testing.T) {
+	t.Parallel()
+	tmp := temporary(t)
+	one, two := startChild(t, tmp), startChild(t, tmp)
+	one.kill()
+	time.Sleep(linger + time.Second)
+	ask(t, two.server, "SELECT 'still there'")
+	two.kill()
+	awaitNothing(t, tmp)
+}
+
+// TestNewcomerMeetsALeavingSupervisor comes back again and again around the moment at
+// which the supervisor gives up.
+func TestNewcomerMeetsALeavingSupervisor(t *testing.T) {
+	t.Parallel()
+	tmp := temporary(t)
+	for i := range 6 {
+		c := startChild(t, tmp)
+		ask(t, c.server, "SELECT 'there'")
+		c.kill()
+		time.Sleep(linger - 100*time.Millisecond + time.Duration(i)*60*time.Millisecond)
+	}
+	awaitNothing(t, tmp)
+}
+
+func TestSupervisorKilled(t *testing.T) {
+	t.Parallel()
+	tmp := temporary(t)
+	one := startChild(t, tmp)
+	if err := syscall.Kill(supervisorPid(t, tmp), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	one.kill()
+	two := startChild(t, tmp) // cleans up and has a server of its own
+	ask(t, two.server, "SELECT 'there'")
+	supervisorPid(t, tmp) // there is one directory only
+	two.kill()
+	awaitNothing(t, tmp)
+}
+
+func TestSupervisorTerminated(t *testing.T) {
+	t.Parallel()
+	tmp := temporary(t)
+	one := startChild(t, tmp)
+	if err := syscall.Kill(supervisorPid(t, tmp), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	one.kill()
+	awaitNothing(t, tmp)
+}
+
+func TestServerDies(t *testing.T) {
+	t.Parallel()
+	tmp := temporary(t)
+	one := startChild(t, tmp)
+	conn, err := pgx.Connect(t.Context(), one.server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// as a crash would: the postmaster is the parent of the process that answers
+	_, _ = conn.Exec(t.Context(), "COPY (SELECT 1) TO PROGRAM 'kill -QUIT $(head -1 postmaster.pid)'")
+	_ = conn.Close(t.Context())
+	defer one.kill()
+	deadline := time.Now().Add(10 * time.Second)
+	for len(processesNamed(tmp, "postgres")) > 0 && time.Now().Before(deadline) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	two := startChild(t, tmp)
+	ask(t, two.server, "SELECT 'there'")
+	two.kill()
+	one.kill()
+	awaitNothing(t, tmp)
+}
+
+func processesNamed(tmp, name string) []string {
+	var found []string
+	for _, p := range processesIn(tmp) {
+		if strings.Contains(p, "bin/"+name) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// BenchmarkNew measures an empty database without its drop, which comes with the end.
+func BenchmarkNew(b *testing.B) {
+	New(b) // starts the server
+	for b.Loop() {
+		New(b)
+	}
+}

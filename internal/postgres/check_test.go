@@ -1,0 +1,137 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"testing"
+
+	"rollcall/internal/event"
+)
+
+func TestCheckFindings(t *testing.T) {
+	t.Parallel()
+	const tables = `
+		create table p (id text primary key, email text not null, name varchar(5), role text,
+			up text generated always as (upper(email)) stored, n int generated always as identity, "Mixed" text);
+		create table part (id text, email text); create unique index on part (id) where email is not null;
+		create table late (id text unique deferrable, email text);
+		create table uuids (id uuid primary key);
+		create table needs (id text primary key, must text not null);
+		create table triggered (id text primary key, must text not null);
+		create function fill() returns trigger language plpgsql as $$ begin new.must := 'x'; return new; end $$;
+		create trigger fill before insert on triggered for each row execute function fill();
+		create view v as select id from p;
+		create type colour as enum ('red');
+		create table coloured (id text primary key, c colour, doc json);`
+	with := func(change func(*Target)) Target {
+		target := profiles()
+		target.Set = assign("id: new.id", "email: new.email")
+		target.OnInsert = nil
+		change(&target)
+		return target
+	}
+	only := func(table string, set ...string) Target {
+		return with(func(t *Target) { t.Table, t.Set = table, assign(append([]string{"id: new.id"}, set...)...) })
+	}
+	tests := []struct {
+		name   string
+		target Target
+		want   string // a part of the first finding; empty for none
+	}{
+		{"fine", with(func(*Target) {}), ""},
+		{"no table", only("public.nowhere"), "table public.nowhere does not exist; names are exact"},
+		{"wrong case", only("public.P"), "table public.P does not exist"},
+		{"a view", only("public.v"), "public.v is not a table but a view"},
+		{"no column", only("public.p", "mail: new.email", "email: new.email"), `public.p has no column "mail" (it has id, email,`},
+		{"column in another case", only("public.p", "mixed: new.email", "email: new.email"), `public.p has no column "mixed"; did you mean Mixed?; names are exact, as in the catalog`},
+		{"generated column", only("public.p", "email: new.email", "up: 'x'"), `column "up" is generated; PostgreSQL computes it: leave it out`},
+		{"identity column", only("public.p", "email: new.email", "n: 1"), `column "n" is an identity column (generated always)`},
+		{"no unique index", with(func(t *Target) { t.Key, t.Set = []string{"email"}, assign("id: new.id", "email: new.id") }),
+			"key (email) needs a unique index on exactly these columns of public.p; run: create unique index on \"public\".\"p\" (\"email\")"},
+		{"partial index", only("public.part"), "part_id_idx is partial (it has a where): it does not keep every user to one row"},
+		{"deferrable index", only("public.late"), "late_id_key is deferrable: PostgreSQL can't use it for on conflict"},
+		{"ids that don't fit", only("public.uuids"), "key (id) can't hold the ids of source app, such as u1: invalid input syntax for type uuid"},
+		{"ids made to fit", with(func(t *Target) { t.Table, t.Set = "public.uuids", assign("id: md5(new.id)") }), ""},
+		{"key by a trick", with(func(t *Target) { t.Set = assign("id: new.id || (new).email", "email: new.email") }), "key (id): column new.email does not exist (42703); a key uses only new.source, new.id and constants"},
+		{"required column", only("public.needs"), "column must of public.needs is not null and has no default: every insert would fail"},
+		{"required column filled by a trigger", only("public.triggered"), ""},
+		{"on_delete nulls not null", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("email: null") }), `on_delete sets "email" to null, but the column is not null`},
+		{"on_delete sets the key", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("id: 'x'") }), `on_delete sets the key column "id"`},
+		{"unknown field", only("public.p", "email: new.mail"), `column "email": column new.mail does not exist (42703) in new.mail; the record new has source, id,`},
+		{"wrong type", only("public.coloured", "c: new.created_at"), `column "c": cannot cast type timestamp with time zone to colour (42846) in new.created_at; the expression must give a colour`},
+		{"unknown function", only("public.p", "email: nope(new.id)"), `column "email": function nope(text) does not exist (42883)`},
+		{"where is no condition", with(func(t *Target) { t.Where = &Expr{SQL: "new.email"} }), "where: argument of WHERE must be type boolean"},
+		{"two expressions", only("public.p", "email: new.email) , (new.id"), ") too many in new.email) , (new.id"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := emptyBench(t, tables, tt.target)
+			found, err := b.Check(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range found {
+				got = append(got, f.What)
+			}
+			if all := strings.Join(got, "\n"); tt.want == "" && all != "" || !strings.Contains(all, tt.want) {
+				t.Errorf("got %q\nwant %q", all, tt.want)
+			}
+		})
+	}
+}
+
+// What a role of an application's database often lacks is said before it is missed.
+func TestCheckAccess(t *testing.T) {
+	t.Parallel()
+	hidden := profiles()
+	hidden.Name, hidden.Table = "hidden", "public.hidden"
+	b := emptyBench(t, profilesTable+`create table hidden (like p including all); alter table hidden enable row level security;`, profiles(), hidden)
+	role := b.rows("select 'reader_' || current_database()")[0]
+	b.exec(fmt.Sprintf(`create role %[1]q login; grant usage on schema rollcall to %[1]q; grant all on all tables in schema rollcall to %[1]q;
+		grant select, insert on p to %[1]q; grant all on hidden to %[1]q;`, role))
+	t.Cleanup(func() {
+		_, _ = b.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
+	})
+	address, err := url.Parse(b.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address.User = url.User(role)
+	db, err := Open(Config{URL: address.String(), Targets: []Target{profiles(), hidden}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	found, err := db.Check(t.Context())
+	if err != nil || len(found) != 2 {
+		t.Fatalf("findings %v, error %v; want two findings", found, err)
+	}
+	for i, want := range []string{"lacks update, delete on public.p; run: grant usage on schema \"public\"", "row security is on for public.hidden"} {
+		if got := found[i].What; !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q in it", got, want)
+		}
+	}
+}
+
+// A target out of service parks its users; the others never notice.
+func TestBrokenTargetDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
+	missing := profiles()
+	missing.Name, missing.Table = "missing", "public.nowhere"
+	b := emptyBench(t, profilesTable, profiles(), missing)
+	found, err := b.Check(t.Context())
+	if err != nil || len(found) != 1 {
+		t.Fatalf("findings %v, error %v; want one finding", found, err)
+	}
+	b.apply(all(event.Parked, 2), updated("a", 1, "a@x"), updated("b", 1, "b@x"))
+	b.apply([]event.Outcome{event.Stale, event.Duplicate}, updated("a", 0, "a0@x"), updated("b", 1, "b@x"))
+	b.wantRows("select id, email from p order by 1", "a|a@x", "b|b@x")
+	b.wantRows("select target, user_id, attempts, error from rollcall.parked order by 2",
+		"missing|a|1|table public.nowhere does not exist; names are exact, as in the catalog: schema.table",
+		"missing|b|2|table public.nowhere does not exist; names are exact, as in the catalog: schema.table")
+	b.wantRows("select id, outcome from rollcall.events order by 1", "a-0|stale", "a-1|parked", "b-1|parked")
+}

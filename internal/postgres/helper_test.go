@@ -1,0 +1,187 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+	"rollcall/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// bench is a fresh database with its targets, and a second connection to look and to
+// interfere.
+type bench struct {
+	*DB
+	t   testing.TB
+	url string
+	sql *pgx.Conn
+}
+
+// newBench runs the schema of the applications, migrates, and puts the targets into
+// service; a finding fails the test.
+func newBench(t testing.TB, schema string, targets ...Target) *bench {
+	t.Helper()
+	b := emptyBench(t, schema, targets...)
+	found, err := b.Check(t.Context())
+	if err != nil || len(found) > 0 {
+		t.Fatalf("check: %v, findings %v", err, found)
+	}
+	return b
+}
+
+// emptyBench is newBench before the targets are checked.
+func emptyBench(t testing.TB, schema string, targets ...Target) *bench {
+	t.Helper()
+	url := pgtest.New(t)
+	b := &bench{t: t, url: url, sql: connect(t, url)}
+	b.exec(schema)
+	db, err := Open(Config{URL: url, Targets: targets, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	b.DB = db
+	if _, err := b.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func connect(t testing.TB, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func (b *bench) exec(sql string) {
+	b.t.Helper()
+	execOn(b.t, b.sql, sql)
+}
+
+func execOn(t testing.TB, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// rows runs a query and returns its rows, columns joined by a bar, null as ∅.
+func (b *bench) rows(sql string) []string {
+	b.t.Helper()
+	results, err := b.sql.PgConn().Exec(b.t.Context(), sql).ReadAll()
+	if err != nil {
+		b.t.Fatalf("%s: %v", sql, err)
+	}
+	list := []string{}
+	for _, row := range results[len(results)-1].Rows {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = string(cell)
+			if cell == nil {
+				cells[i] = "∅"
+			}
+		}
+		list = append(list, strings.Join(cells, "|"))
+	}
+	return list
+}
+
+func (b *bench) wantRows(sql string, want ...string) {
+	b.t.Helper()
+	if want == nil {
+		want = []string{}
+	}
+	if diff := cmp.Diff(want, b.rows(sql)); diff != "" {
+		b.t.Errorf("%s (-want +got):\n%s", sql, diff)
+	}
+}
+
+// apply applies a batch and compares the outcomes.
+func (b *bench) apply(want []event.Outcome, events ...event.Event) {
+	b.t.Helper()
+	got, err := b.Apply(b.t.Context(), events)
+	if err != nil {
+		b.t.Fatalf("apply: %v", err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		b.t.Errorf("outcomes (-want +got):\n%s", diff)
+	}
+}
+
+// all repeats an outcome.
+func all(o event.Outcome, n int) []event.Outcome { return slices.Repeat([]event.Outcome{o}, n) }
+
+var applied = all(event.Applied, 1)
+
+// user is somebody of source "app" at a version.
+func user(id string, version int64, email string) *event.User {
+	u := &event.User{Source: "app", ID: id, Version: version, RawUserMetaData: "{}", RawAppMetaData: "{}"}
+	if email != "" {
+		u.Email = &email
+	}
+	return u
+}
+
+// said makes an event of a user's state; its id is derived from both.
+func said(u *event.User) event.Event {
+	return event.Event{
+		Source: u.Source, ID: fmt.Sprintf("%s-%d", u.ID, u.Version), Type: "user.updated", Op: event.Upsert,
+		UserID: u.ID, User: u, ReceivedAt: time.Unix(1_700_000_000, 0), Body: []byte("{}"),
+	}
+}
+
+func updated(id string, version int64, email string) event.Event {
+	return said(user(id, version, email))
+}
+
+// gone makes an event of a user's deletion.
+func gone(id string, version int64) event.Event {
+	at := time.Unix(1_700_000_000, 0).UTC()
+	return event.Event{
+		Source: "app", ID: id + "-gone", Type: "user.deleted", Op: event.Delete, UserID: id,
+		User: &event.User{Source: "app", ID: id, Version: version, DeletedAt: &at}, ReceivedAt: at,
+	}
+}
+
+// finding strips an event of its id: what reconciliation and the like submit.
+func finding(e event.Event) event.Event {
+	e.ID = ""
+	return e
+}
+
+var fromApp = []Origin{{Source: "app", SampleID: "u1"}}
+
+// assign reads "column: expression" lines.
+func assign(lines ...string) []Assignment {
+	var list []Assignment
+	for _, line := range lines {
+		column, sql, _ := strings.Cut(line, ": ")
+		list = append(list, Assignment{Column: column, Expr: Expr{SQL: sql, At: "test.yaml:1:1"}})
+	}
+	return list
+}
+
+// profiles is a target that follows everything of a table p(id, email, name, role).
+func profiles() Target {
+	return Target{
+		Name: "profiles", At: "test.yaml:1:1", Table: "public.p", From: fromApp, Key: []string{"id"},
+		Set:      assign("id: new.id", "email: new.email", "name: new.first_name"),
+		OnInsert: assign("role: 'customer'"), OnDelete: DeleteRow,
+	}
+}
+
+const profilesTable = `create table p (id text primary key, email text unique, name text, role text);`

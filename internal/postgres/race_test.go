@@ -1,0 +1,514 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+)
+
+// paused is a transaction of Rollcall's own statements, stopped halfway.
+type paused struct {
+	b     *bench
+	conn  *pgx.Conn
+	steps []statement
+	done  result
+}
+
+// begin runs a transaction up to its commit and stops there, all locks held.
+func (b *bench) begin(w *work) *paused {
+	b.t.Helper()
+	conn := connect(b.t, b.url)
+	if err := prepareSession(b.t.Context(), conn, b.config); err != nil {
+		b.t.Fatal(err)
+	}
+	p := &paused{b: b, conn: conn, steps: b.steps(w, *b.targets.Load())}
+	p.run(len(p.steps) - 1)
+	return p
+}
+
+func (p *paused) run(n int) {
+	p.b.t.Helper()
+	if err := pipeline(p.b.t.Context(), p.conn, p.steps[:n], &p.done); err != nil {
+		p.b.t.Fatal(err)
+	}
+	p.steps = p.steps[n:]
+}
+
+func (p *paused) commit() { p.run(1) }
+
+// beside runs do while something else holds locks, gives it time to reach them, lets go,
+// and returns do's error.
+func beside(do func() error, release func()) error {
+	ended := make(chan error, 1)
+	go func() { ended <- do() }()
+	time.Sleep(100 * time.Millisecond)
+	release()
+	return <-ended
+}
+
+// togetherOnly commits a batch by the fast path; it has no other way to succeed.
+func (b *bench) togetherOnly(events ...event.Event) error {
+	_, err := b.together(b.t.Context(), rollWork(newBatch(events)))
+	return err
+}
+
+func (b *bench) settleAgain(id string) error {
+	w := repairWork(&batch{events: []event.Event{updated(id, 0, "")}}, &result{}, all(event.Duplicate, 1))
+	_, err := b.together(b.t.Context(), w)
+	return err
+}
+
+// R2: an e-mail passes from a deleted user to the next one within a batch.
+func TestRaceEmailOfADeletedUserInOneBatch(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(applied, updated("a", 1, "x"))
+	if err := b.togetherOnly(gone("a", 2), updated("b", 1, "x")); err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select id, email from p", "b|x")
+}
+
+// R3: a duplicate's user is none of the batch's business.
+func TestRaceDuplicateDoesNotOverwriteANewerState(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(applied, updated("a", 5, "five"))
+	newer := b.begin(rollWork(newBatch([]event.Event{updated("a", 6, "six")})))
+	if err := beside(func() error { return b.togetherOnly(updated("a", 5, "five")) }, newer.commit); err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select email from p", "six")
+}
+
+// R5: who settles again waits for the roll and then sees it as it is.
+func TestRaceSettlingAgainSeesTheNewestState(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(applied, updated("a", 5, "five"))
+	newer := b.begin(rollWork(newBatch([]event.Event{updated("a", 6, "six")})))
+	if err := beside(func() error { return b.settleAgain("a") }, newer.commit); err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select email from p", "six")
+}
+
+// R5b: and brings back nobody who was deleted meanwhile.
+func TestRaceSettlingAgainBesideADelete(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(applied, updated("a", 5, "five"))
+	b.exec("delete from p") // so that the insert would find nothing in its way
+	dead := b.begin(rollWork(newBatch([]event.Event{gone("a", 6)})))
+	if err := beside(func() error { return b.settleAgain("a") }, dead.commit); err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select email from p")
+}
+
+// R5c: the removal of one who leaves is a statement after the lock, with a snapshot of its own.
+func TestRaceSettlingAgainBesideALeaver(t *testing.T) {
+	t.Parallel()
+	staff := profiles()
+	staff.Where = &Expr{SQL: "new.email = 'stay'"}
+	b := newBench(t, profilesTable, staff)
+	b.apply(applied, updated("a", 5, "stay"))
+	replica := connect(t, b.url) // one that does not know the target
+	execOn(t, replica, "begin; update rollcall.users set version = 6, email = 'leave'")
+	if err := beside(func() error { return b.settleAgain("a") }, func() { execOn(t, replica, "commit") }); err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select email from p")
+}
+
+// R6: that nothing changes is decided on the locked row, not before.
+func TestRaceBackToTheOldValue(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(applied, updated("a", 5, "one"))
+	other := b.begin(rollWork(newBatch([]event.Event{updated("a", 6, "two")})))
+	if err := beside(func() error { return b.togetherOnly(updated("a", 7, "one")) }, other.commit); err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select version, u.email, p.email from rollcall.users u join p using (id)", "7|one|one")
+}
+
+// R4: a duplicate of an event that is in flight waits for it and does nothing.
+func TestRaceDuplicateInFlight(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	first, second := updated("a", 5, "first"), updated("a", 5, "second")
+	second.ID = "second"
+	inFlight := b.begin(rollWork(newBatch([]event.Event{first})))
+	release := func() {
+		execOn(t, inFlight.conn, "update rollcall.users set email = 'second'; update p set email = 'second'")
+		inFlight.commit()
+	}
+	if err := beside(func() error { return b.togetherOnly(first) }, release); err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select u.email, p.email from rollcall.users u join p using (id)", "second|second")
+}
+
+// R8: a mutual swap can't be written row by row; both are parked, nothing is lost.
+func TestRaceMutualSwapIsParked(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(all(event.Applied, 3), updated("a", 1, "x"), updated("b", 1, "y"), updated("c", 1, "z"))
+	b.apply([]event.Outcome{event.Parked, event.Parked, event.Applied}, updated("a", 2, "y"), updated("b", 2, "x"), updated("c", 2, "zz"))
+	b.wantRows("select id, email from rollcall.users order by 1", "a|y", "b|x", "c|zz")
+	b.wantRows("select id, email from p order by 1", "a|x", "b|y", "c|zz")
+	b.wantRows("select user_id, sqlstate from rollcall.parked order by 1", "a|23505", "b|23505")
+}
+
+// R8c: a chain of e-mails in one batch comes right whatever the order of the keys.
+func TestRaceChainOfEmails(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(all(event.Applied, 3), updated("a", 1, "1"), updated("b", 1, "2"), updated("c", 1, "3"))
+	b.apply(all(event.Applied, 3), updated("a", 2, "2"), updated("b", 2, "3"), updated("c", 2, "4"))
+	b.apply(all(event.Applied, 3), updated("c", 3, "3"), updated("b", 3, "2"), updated("a", 3, "1"))
+	b.wantRows("select id, email from p order by 1", "a|1", "b|2", "c|3")
+	b.wantRows("select user_id from rollcall.parked")
+}
+
+// R8e: a deferrable constraint that is not the key takes a swap as it is.
+func TestRaceSwapUnderADeferrableConstraint(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "create table p (id text primary key, email text unique deferrable, name text, role text)", profiles())
+	b.apply(all(event.Applied, 2), updated("a", 1, "x"), updated("b", 1, "y"))
+	b.apply(all(event.Applied, 2), updated("a", 2, "y"), updated("b", 2, "x"))
+	b.wantRows("select id, email from p order by 1", "a|y", "b|x")
+}
+
+// R8b, R8f: e-mails that cross in two batches deadlock; both batches come through.
+func TestRaceCrossedEmails(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	for round := range 10 {
+		name := func(s string) string { return fmt.Sprintf("%s%d", s, round) }
+		batches := [][]event.Event{
+			{updated(name("a"), 1, name("x")), updated(name("c"), 1, name("y"))},
+			{updated(name("b"), 1, name("y")), updated(name("d"), 1, name("x"))},
+		}
+		var both sync.WaitGroup
+		for _, events := range batches {
+			both.Go(func() {
+				if _, err := b.Apply(t.Context(), events); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+	}
+	b.wantRows("select count(*) from rollcall.users", "40")
+	b.wantRows(`select u.id from rollcall.users u where not exists (select from p where p.id = u.id and p.email = u.email)
+		and not exists (select from rollcall.parked k where k.user_id = u.id)`)
+	b.wantRows("select count(*) from p join rollcall.parked on user_id = id", "0")
+}
+
+// R9 is TestApplyWritesNothingWhereNothingChanges; R10: one who returns is whole again.
+func TestRaceLeaveAndReturn(t *testing.T) {
+	t.Parallel()
+	target := profiles()
+	target.Where = &Expr{SQL: "new.username is null"}
+	target.Set = assign("id: new.id", "email: new.email", "name: null")
+	target.OnDelete, target.Gone = DeleteSet, assign("name: 'left'")
+	b := newBench(t, profilesTable, target)
+	away := user("a", 2, "")
+	away.Username = ptr("away")
+	b.apply(applied, updated("a", 1, ""))
+	b.apply(applied, said(away))
+	b.wantRows("select email, name from p", "∅|left")
+	b.apply(applied, updated("a", 3, ""))
+	b.wantRows("select email, name from p", "∅|∅")
+}
+
+// R12: a role's default of repeatable read would fail at every wait.
+func TestRaceDefaultIsolation(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.exec("do $$ begin execute format('alter database %I set default_transaction_isolation = ''repeatable read''', current_database()); end $$")
+	b.pool.Reset()
+	b.apply(applied, updated("a", 5, "five"))
+	other := b.begin(rollWork(newBatch([]event.Event{updated("a", 6, "six")})))
+	if err := beside(func() error { return b.togetherOnly(updated("a", 7, "seven")) }, other.commit); err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select email from p", "seven")
+}
+
+// R16: one user several times in a batch: a delete before a version, a version before
+// the order of arrival.
+func TestRaceOneUserSeveralTimesInABatch(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	again := updated("a", 3, "again")
+	again.ID = "again"
+	b.apply([]event.Outcome{event.Stale, event.Stale, event.Applied, event.Stale},
+		updated("a", 2, "two"), updated("a", 3, "three"), again, updated("a", 1, "one"))
+	b.wantRows("select version, email from rollcall.users", "3|again")
+	b.apply([]event.Outcome{event.Applied, event.Stale}, gone("a", 4), updated("a", 5, "five"))
+	b.wantRows("select version, deleted_at is not null from rollcall.users", "4|t")
+	b.wantRows("select * from p")
+}
+
+// Rule 5: what a duplicate overtook in its batch is not overtaken.
+func TestRaceDuplicateIsNoWinner(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	old := updated("a", 5, "old")
+	b.apply(applied, old)
+	fresh := updated("a", 5, "fresh")
+	fresh.ID = "fresh"
+	b.apply([]event.Outcome{event.Applied, event.Duplicate}, fresh, old)
+	b.wantRows("select u.email, p.email from rollcall.users u join p using (id)", "fresh|fresh")
+}
+
+// R17: an application that holds one row delays that user alone.
+func TestRaceApplicationHoldsARow(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(all(event.Applied, 2), updated("a", 1, "a1"), updated("b", 1, "b1"))
+	app := connect(t, b.url)
+	execOn(t, app, "begin; update p set role = 'admin' where id = 'a'")
+	start := time.Now()
+	b.apply([]event.Outcome{event.Parked, event.Applied}, updated("a", 2, "a2"), updated("b", 2, "b2"))
+	if took := time.Since(start); took > 2*b.config.LockTimeout {
+		t.Errorf("one held row cost %s, more than one lock_timeout and the work", took)
+	}
+	b.wantRows("select id, email from p order by 1", "a|a1", "b|b2")
+	b.wantRows("select user_id, sqlstate from rollcall.parked", "a|55P03")
+	execOn(t, app, "commit")
+	b.apply(applied, updated("a", 3, "a3"))
+	b.wantRows("select id, email, role from p order by 1", "a|a3|admin", "b|b2|customer")
+	b.wantRows("select user_id from rollcall.parked")
+}
+
+// Rule 12: a locked table parks its target's users and nobody else.
+func TestRaceLockedTable(t *testing.T) {
+	t.Parallel()
+	other := profiles()
+	other.Name, other.Table = "other", "public.q"
+	b := newBench(t, profilesTable+"create table q (like p including all)", profiles(), other)
+	app := connect(t, b.url)
+	execOn(t, app, "begin; lock table p in access exclusive mode")
+	b.apply(all(event.Parked, 2), updated("a", 1, "a1"), updated("b", 1, "b1"))
+	execOn(t, app, "rollback")
+	b.wantRows("select (select count(*) from p), (select count(*) from q)", "0|2")
+	b.wantRows("select target, count(*) from rollcall.parked group by 1", "profiles|2")
+}
+
+// R18: a condition that is null is not met.
+func TestRaceWhereIsNull(t *testing.T) {
+	t.Parallel()
+	target := profiles()
+	target.Where = &Expr{SQL: "new.email like '%@corp'"}
+	b := newBench(t, profilesTable, target)
+	b.apply(applied, updated("a", 1, "a@corp"))
+	b.apply(applied, updated("a", 2, ""))
+	b.wantRows("select id from p")
+}
+
+// R19: the error often names no table; the park row does.
+func TestRaceWhoseErrorItIs(t *testing.T) {
+	t.Parallel()
+	ids := Target{Name: "ids", Table: "public.ids", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id", "n: new.first_name"), OnDelete: DeleteKeep}
+	b := newBench(t, profilesTable+"create table ids (id text primary key, n integer)", profiles(), ids)
+	u := user("a", 1, "a@x")
+	u.FirstName = ptr("secret-name")
+	b.apply([]event.Outcome{event.Parked, event.Applied}, said(u), updated("b", 1, "b@x"))
+	b.wantRows("select id from p order by 1", "a", "b")
+	b.wantRows("select id from ids", "b")
+	b.wantRows("select target, user_id, error from rollcall.parked", `ids|a|invalid input syntax for type integer: "…"`)
+}
+
+// R20 is TestForeignKeyBetweenTargets. R21: a stale event locks its user and no more: it
+// settles nobody and clears nothing.
+func TestRaceStaleEventClearsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.exec("insert into p values ('app', 'x')")
+	b.apply(all(event.Parked, 1), updated("a", 5, "x"))
+	b.exec("delete from p")
+	b.apply(all(event.Stale, 1), updated("a", 4, "old"))
+	b.wantRows("select user_id from rollcall.parked", "a")
+	b.wantRows("select id from p")
+	b.apply(all(event.Duplicate, 1), updated("a", 5, "x")) // which settles him in a transaction of its own
+	b.wantRows("select user_id from rollcall.parked")
+	b.wantRows("select id, email from p", "a|x")
+}
+
+// R22: the application is about to insert the same e-mail under another key.
+func TestRaceApplicationInsertsTheSameEmail(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	app := connect(t, b.url)
+	execOn(t, app, "begin; insert into p values ('app', 'x')")
+	b.apply(all(event.Parked, 1), updated("a", 1, "x"))
+	rollback := func() { execOn(t, app, "rollback") }
+	err := beside(func() error { return b.togetherOnly(updated("a", 2, "x")) }, rollback)
+	if err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select id, email from p", "a|x")
+	b.wantRows("select user_id from rollcall.parked")
+}
+
+// R23: beside a poison row the others are settled and their events say so: the roll's
+// rows carry the transaction's own xid.
+func TestRaceRollOutsideTheSavepoint(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.exec("insert into p values ('app', 'x')")
+	b.apply([]event.Outcome{event.Applied, event.Parked, event.Applied}, updated("a", 1, "a"), updated("b", 1, "x"), updated("c", 1, "c"))
+	b.wantRows("select id from p order by 1", "a", "app", "c")
+	b.wantRows("select id, outcome from rollcall.events order by 1", "a-1|applied", "b-1|parked", "c-1|applied")
+}
+
+// R24: a row that the application has deleted comes back with the next change.
+func TestRaceApplicationDeletesTheRow(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(applied, updated("a", 1, "x"))
+	b.exec("delete from p")
+	b.apply(applied, updated("a", 2, "x"))
+	b.wantRows("select id, email from p", "a|x")
+}
+
+// R25: rows of the application that hang on a deleted user's row park him by name.
+func TestRaceApplicationRefersToADeletedUser(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable+"create table orders (n int, profile text references p)", profiles())
+	b.apply(all(event.Applied, 2), updated("a", 1, "a"), updated("b", 1, "b"))
+	app := connect(t, b.url)
+	execOn(t, app, "begin; insert into orders values (1, 'a')")
+	b.apply([]event.Outcome{event.Parked, event.Applied}, gone("a", 2), gone("b", 2))
+	b.wantRows("select user_id, sqlstate from rollcall.parked", "a|55P03")
+	execOn(t, app, "commit")
+	b.apply(all(event.Duplicate, 1), gone("a", 2))
+	b.wantRows("select user_id, sqlstate, attempts from rollcall.parked", "a|23503|2")
+	b.exec("delete from orders")
+	b.apply(all(event.Duplicate, 1), gone("a", 2))
+	b.wantRows("select id from p")
+	b.wantRows("select user_id from rollcall.parked")
+}
+
+// R26: what the roll itself can't hold is found and recorded; the batch goes on.
+func TestRaceTheRollRefuses(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	bad := user("bad", 1, "bad")
+	bad.RawUserMetaData = `{"a":"\u0000"}`
+	b.apply([]event.Outcome{event.Applied, event.UndecodableBody, event.Applied}, updated("a", 1, "a"), said(bad), updated("c", 1, "c"))
+	b.wantRows("select id, outcome from rollcall.events order by 1", "a-1|applied", "bad-1|undecodable", "c-1|applied")
+	b.wantRows("select id from p order by 1", "a", "c")
+}
+
+// Rule 3: the order of locks is the same everywhere, so nobody waits in a circle.
+func TestRaceNoDeadlocks(t *testing.T) {
+	t.Parallel()
+	second := profiles()
+	second.Name, second.Table = "second", "public.q"
+	b := newBench(t, "create table p (id text primary key, email text, name text, role text); create table q (like p including all)", profiles(), second)
+	var workers sync.WaitGroup
+	for worker := range 4 {
+		workers.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(worker)))
+			for round := range 60 {
+				var events []event.Event
+				for _, n := range random.Perm(40) {
+					e := updated(fmt.Sprint("u", n), int64(random.IntN(50)), fmt.Sprint(worker, round))
+					e.ID = fmt.Sprint(n, "-", random.IntN(500))
+					events = append(events, e)
+				}
+				if _, err := b.Apply(t.Context(), events); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	b.wantRows("select user_id from rollcall.parked")
+	b.exec("select pg_stat_force_next_flush()")
+	b.wantRows("select deadlocks from pg_stat_database where datname = current_database()", "0")
+}
+
+// Rule 11: a connection that is cut blames nobody, and the batch runs again.
+func TestRaceConnectionCut(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(applied, updated("a", 1, "one"))
+	holder := connect(t, b.url)
+	execOn(t, holder, "begin; select from rollcall.users for update")
+	cut := func() {
+		b.wantRows("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", "t")
+		execOn(t, holder, "commit")
+	}
+	err := beside(func() error { _, err := b.Apply(t.Context(), []event.Event{updated("a", 2, "two")}); return err }, cut)
+	if err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select email from p", "two")
+}
+
+// A roll that is out of reach is nobody's fault: the batch is refused, nothing is parked.
+func TestTheRollIsOutOfReach(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	b.exec("alter table rollcall.users rename to elsewhere") // the roll itself is out of reach
+	if _, err := b.Apply(ctx, []event.Event{updated("a", 1, "a")}); !errors.Is(err, event.ErrUnavailable) {
+		t.Errorf("got %v, want event.ErrUnavailable", err)
+	}
+	b.exec("alter table rollcall.elsewhere rename to users")
+	b.apply(applied, updated("a", 1, "a"))
+}
+
+// A plan that was made while the tables were empty must not grow with them: that is a
+// first start followed by a first reconciliation.
+func TestStalePlans(t *testing.T) {
+	t.Parallel()
+	where := profiles()
+	where.Name, where.Table, where.Where = "second", "public.q", &Expr{SQL: "new.email is not null"}
+	b := newBench(t, profilesTable+"create table q (like p including all); alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", profiles(), where)
+	b.exec("alter table rollcall.users set (autovacuum_enabled = off); alter table rollcall.events set (autovacuum_enabled = off)")
+	next := int64(0)
+	batch := func() []event.Event {
+		next++
+		var events []event.Event
+		for n := range 15 {
+			events = append(events, updated(fmt.Sprint("u", n), next, fmt.Sprint(n, "@", next)))
+		}
+		return append(events, gone(fmt.Sprint("gone", next), 1))
+	}
+	median := func() time.Duration {
+		var took []time.Duration
+		for range 21 {
+			events := batch()
+			start := time.Now()
+			b.apply(all(event.Applied, 16), events...)
+			took = append(took, time.Since(start))
+		}
+		slices.Sort(took)
+		return took[len(took)/2]
+	}
+	empty := median() // every connection has made its generic plans by now
+	b.exec(`insert into rollcall.users (source, id, version, email, raw_user_meta_data, raw_app_meta_data) select 'app', 'x' || n, 1, n || '@y', '{}', '{}' from generate_series(1, 100000) n;
+		insert into p select id, email from rollcall.users where id like 'x%'; insert into q select id, email from p where id like 'x%'`)
+	full := median()
+	t.Logf("a batch of 16: %s with empty tables, %s with 100,000 users and the plans of before: ratio %.2f", empty, full, float64(full)/float64(empty))
+	if full > 4*empty {
+		t.Errorf("a batch of 16 takes %s with stale plans, %s before", full, empty)
+	}
+}

@@ -1,0 +1,120 @@
+package postgres
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestScanSQL(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ sql, want string }{
+		{`new.raw_user_meta_data->>'a''b'`, `new|.|raw_user_meta_data|-|>|>|'a''b'`},
+		{`E'it\'s' || "Na""me"`, `E'it\'s'|||||Na"me`},
+		{"$x$ ) ' $x$ -- ) \n + 1.5e3 /* ( /* ' */ ) */", "$x$ ) ' $x$|+|1.5e3"},
+		{`Coalesce(NEW.Email, $1)`, `coalesce|(|new|.|email|,|$1|)`},
+		{`$$a$$`, `$$a$$`},
+	}
+	for _, tt := range tests {
+		tokens, err := scanSQL(tt.sql)
+		if err != nil {
+			t.Errorf("%s: %v", tt.sql, err)
+		}
+		var texts []string
+		for _, token := range tokens {
+			texts = append(texts, token.text)
+		}
+		if got := strings.Join(texts, "|"); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.sql, got, tt.want)
+		}
+	}
+	for _, open := range []string{`'a`, `"a`, `/* /* */`, `$a$ $b$`, `E'a\'`, `'a''`} {
+		if _, err := scanSQL(open); err == nil {
+			t.Errorf("%s: taken for complete", open)
+		}
+	}
+}
+
+func FuzzScanSQL(f *testing.F) {
+	for _, s := range []string{`new.email`, `'`, `E'\`, `$a$b$a$`, `/*`, `--`, `1.`, `"`, `$1`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(_ *testing.T, sql string) {
+		_ = lintExpr(Expr{SQL: sql})
+		_ = usedColumns(sql)
+		_ = isMoment(sql)
+	})
+}
+
+func TestLintExpr(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ sql, want string }{
+		{"new.email", ""},
+		{"null", ""},
+		{"TRUE", ""},
+		{"current_date", ""},
+		{"email", ""}, // a column of new
+		{"coalesce(new.full_name, '')", ""},
+		{"array[1, 2]", ""},
+		{"(select max(x) from generate_series(1, 2) x) -- why", ""},
+		{"'a;b,c)'", ""},
+		{"free", `free is no column of new; did you mean the text free? write "'free'"`},
+		{"default", "default is not an expression; leave the column out, PostgreSQL fills it"},
+		{"", "the expression is empty; write null for no value"},
+		{"-- nothing", "the expression is empty; write null for no value"},
+		{"new.a, new.b", `"," in new.a, new.b: one expression is wanted; in YAML, put the whole between double quotes or after >-`},
+		{"1); drop table p; --", ") too many in 1); drop table p; --"},
+		{"1; drop table p", `";" in 1; drop table p: one expression is wanted; in YAML, put the whole between double quotes or after >-`},
+		{"(array[1)]", ") too many in (array[1)]"},
+		{"$1", "$1 in $1: an expression has no parameters"},
+		{"coalesce(new.full_name", `( is not closed in coalesce(new.full_name; a comma inside { } or a " #" cuts an expression: write it in block style, between double quotes or after >-`},
+		{"'it", `a text ' is not closed in 'it; close it (a comma inside { } or a " #" may have cut the expression: write it in block style, between double quotes or after >-)`},
+		{"1 /* ) ", `a comment /* is not closed in 1 /* ); close it (a comma inside { } or a " #" may have cut the expression: write it in block style, between double quotes or after >-)`},
+	}
+	for _, tt := range tests {
+		if got := lintExpr(Expr{SQL: tt.sql}); got != tt.want {
+			t.Errorf("%q:\n got %s\nwant %s", tt.sql, got, tt.want)
+		}
+	}
+}
+
+func TestIsMoment(t *testing.T) {
+	t.Parallel()
+	tests := map[string]bool{
+		"now()": true, "current_timestamp": true, "gen_random_uuid()": true, "now() at time zone 'utc'": true,
+		"null": false, "'deleted'": false, "'deleted'::text": false, "1 + 2": false, "true": false,
+		"new.email": false, "email": false, "coalesce(new.deleted_at, now())": false, "to_jsonb(new)": false,
+		"length(email)": false, "'now()'": false,
+	}
+	for sql, want := range tests {
+		if got := isMoment(sql); got != want {
+			t.Errorf("isMoment(%s) = %v, want %v", sql, got, want)
+		}
+	}
+}
+
+func TestLintKey(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		set  []string
+		want string
+	}{
+		{[]string{"id: new.id"}, ""},
+		{[]string{"id: new.source || ':' || new.id"}, ""},
+		{[]string{"id: new.email"}, "key column id is made from new.email, which may change; a key uses only new.source, new.id and constants"},
+		{[]string{"id: 'one'"}, "no key column (id) is made from new.id: all users would be one row"},
+		{[]string{"email: new.email"}, "every key column (id) must stand in set"},
+	}
+	for _, tt := range tests {
+		target := profiles()
+		target.Set = assign(tt.set...)
+		var got []string
+		for _, f := range target.Lint() {
+			got = append(got, f.What)
+		}
+		if diff := cmp.Diff(tt.want, strings.Join(got, "\n")); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", tt.set, diff)
+		}
+	}
+}

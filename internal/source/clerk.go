@@ -1,0 +1,201 @@
+package source
+
+import (
+	"bytes"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+// clerkEnvelope is what surrounds the data of every Clerk event.
+type clerkEnvelope struct {
+	kind, instance, data []byte
+	sent                 time.Time
+}
+
+func readClerkEnvelope(object []byte) clerkEnvelope {
+	var e clerkEnvelope
+	for w := into(object); ; {
+		key, value, ok := w.member()
+		if !ok {
+			return e
+		}
+		switch string(key) {
+		case "type":
+			e.kind = contents(value)
+		case "instance_id":
+			e.instance = contents(value)
+		case "data":
+			e.data = value
+		case "timestamp":
+			e.sent = envelopeTime(value)
+		}
+	}
+}
+
+// clerk decodes a Clerk webhook. The list of types is open, so an unknown one is
+// ignored: an error would be retried for days and then disable the endpoint.
+func (m *message) clerk() event.Event {
+	e := readClerkEnvelope(m.object)
+	e.sent = firstTime(e.sent, m.event.ReceivedAt)
+	m.event.Type = m.source.known(m.door, e.kind)
+	switch {
+	case m.object == nil:
+		return m.undecodable(reasonNoObject)
+	case m.source.otherInstance(e.instance):
+		return m.ignore("the event is of another instance")
+	case len(e.kind) == 0:
+		return m.undecodable(reasonNoType)
+	case bytes.HasPrefix(e.kind, []byte("session.")):
+		return m.clerkSession(e.data)
+	}
+	switch m.event.Type {
+	case "user.created", "user.updated":
+		return m.apply(readClerkUser(e.data))
+	case "user.deleted":
+		return m.apply(readClerkDeleted(e))
+	}
+	return m.ignore("events of this type are not handled")
+}
+
+// otherInstance lets an event pass that names no instance: it can't be told.
+func (s *Source) otherInstance(id []byte) bool {
+	return s.instanceID != "" && len(id) > 0 && string(id) != s.instanceID
+}
+
+// clerkSession takes the whole user that session events carry, which repairs lost
+// events at each sign-in. Their bodies hold the visitor's address and device: not kept.
+func (m *message) clerkSession(data []byte) event.Event {
+	m.private = true
+	user := member(data, "user")
+	if len(user) == 0 || string(user) == "null" {
+		return m.ignore("the session carries no user")
+	}
+	return m.apply(readClerkUser(user))
+}
+
+// member returns a member's value, nil when absent; the last one wins.
+func member(object []byte, name string) []byte {
+	var found []byte
+	for w := into(object); ; {
+		key, value, ok := w.member()
+		if !ok {
+			return found
+		}
+		if string(key) == name {
+			found = value
+		}
+	}
+}
+
+// readClerkDeleted reads a deletion, which carries ids and no version of its own: the
+// event's time stands in.
+func readClerkDeleted(e clerkEnvelope) (*profile, string) {
+	p, reason := readClerkUser(e.data)
+	if reason != "" {
+		return nil, reason
+	}
+	p.version, p.deleted = e.sent.UnixMicro(), e.sent
+	return p, ""
+}
+
+// clerkRefs are the parts of a user that refer to each other, in any order of keys.
+type clerkRefs struct {
+	emailID, phoneID []byte
+	emails, phones   []byte
+	deprovisioned    bool
+	hasID            bool
+}
+
+// readClerkUser reads Clerk's user object: of an event, of a session, of the API. The
+// second result is the reason it can't be read.
+func readClerkUser(data []byte) (*profile, string) {
+	if kind(data) != '{' {
+		return nil, reasonNoUser
+	}
+	p, refs := &profile{userMeta: "{}", appMeta: "{}"}, clerkRefs{}
+	for w := into(data); ; {
+		key, value, ok := w.member()
+		if !ok {
+			break
+		}
+		p.setClerk(string(key), value, &refs)
+	}
+	if !refs.hasID {
+		return nil, reasonNoID
+	}
+	p.email, p.emailVerified = primary(refs.emails, refs.emailID, "email_address")
+	p.phone, p.phoneVerified = primary(refs.phones, refs.phoneID, "phone_number")
+	p.fullName = joined(p.firstName, p.lastName)
+	p.banned = p.banned || refs.deprovisioned
+	if v := firstTime(p.updated, p.created); !v.IsZero() {
+		p.version = v.UnixMicro()
+	}
+	return p, ""
+}
+
+func (p *profile) setClerk(key string, value []byte, refs *clerkRefs) {
+	switch key {
+	case "id":
+		p.id, refs.hasID = userID(value)
+	case "external_id":
+		p.externalID = textOf(value)
+	case "primary_email_address_id":
+		refs.emailID = contents(value)
+	case "primary_phone_number_id":
+		refs.phoneID = contents(value)
+	case "email_addresses":
+		refs.emails = value
+	case "phone_numbers":
+		refs.phones = value
+	case "username":
+		p.username = textOf(value)
+	case "first_name":
+		p.firstName = textOf(value)
+	case "last_name":
+		p.lastName = textOf(value)
+	case "image_url":
+		p.avatarURL = textOf(value)
+	default:
+		p.setClerkState(key, value, refs)
+	}
+}
+
+func (p *profile) setClerkState(key string, value []byte, refs *clerkRefs) {
+	switch key {
+	case "unsafe_metadata":
+		p.userMeta = metadataOf(value)
+	case "public_metadata":
+		p.appMeta = metadataOf(value)
+	case "banned":
+		p.banned = isTrue(value)
+	case "deprovisioned":
+		refs.deprovisioned = isTrue(value)
+	case "created_at":
+		p.created = millisOf(value)
+	case "updated_at":
+		p.updated = millisOf(value)
+	case "last_sign_in_at":
+		p.lastSignIn = millisOf(value)
+	}
+}
+
+// primary finds the entry with the primary id and its verification. The id may be
+// null, or belong to no entry: then there is no primary one, whatever comes first.
+func primary(entries, id []byte, field string) (address string, verified bool) {
+	if len(id) == 0 || kind(entries) != '[' {
+		return "", false
+	}
+	for w := into(entries); ; {
+		entry, ok := w.element()
+		if !ok {
+			return "", false
+		}
+		if !bytes.Equal(contents(member(entry, "id")), id) {
+			continue
+		}
+		address = textOf(member(entry, field))
+		status := contents(member(member(entry, "verification"), "status"))
+		return address, address != "" && string(status) == "verified"
+	}
+}

@@ -1,0 +1,245 @@
+package source
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"testing"
+
+	"rollcall/internal/event"
+)
+
+// clerkEvent composes a user.updated; the fields come after the id.
+func clerkEvent(fields string) string {
+	return `{"type":"user.updated","timestamp":1760000000480,"data":{"id":"user_1"` + fields + `}}`
+}
+
+func clerkUserOf(t *testing.T, fields string) *event.User {
+	t.Helper()
+	e := decode(t, clerkSource(t), clerkEvent(fields))
+	if e.Op != event.Upsert {
+		t.Fatalf("%s: %s", opNames[e.Op], e.Reason)
+	}
+	return e.User
+}
+
+func TestClerkPrimaryAddress(t *testing.T) {
+	const entry = `{"id":"%s","email_address":"%s","verification":%s}`
+	verified, a := `{"status":"verified"}`, "a@example.com"
+	for name, test := range map[string]struct {
+		id, entries string
+		want        string
+		verified    bool
+	}{
+		"the second":         {`"e2"`, fmt.Sprintf(entry+","+entry, "e1", "b@example.com", verified, "e2", a, verified), a, true},
+		"null verification":  {`"e1"`, fmt.Sprintf(entry, "e1", a, "null"), a, false},
+		"unverified":         {`"e1"`, fmt.Sprintf(entry, "e1", a, `{"status":"unverified"}`), a, false},
+		"verification a str": {`"e1"`, fmt.Sprintf(entry, "e1", a, `"verified"`), a, false},
+		"no entries":         {`"e1"`, "", "<absent>", false},
+		"null id":            {"null", fmt.Sprintf(entry, "e1", a, verified), "<absent>", false},
+		"dangling id":        {`"e9"`, fmt.Sprintf(entry, "e1", a, verified), "<absent>", false},
+		"id a number":        {"5", fmt.Sprintf(entry, "5", a, verified), "<absent>", false},
+		"empty ids":          {`""`, fmt.Sprintf(entry, "", a, verified), "<absent>", false},
+		"empty address":      {`"e1"`, fmt.Sprintf(entry, "e1", "", verified), "<absent>", false},
+		"odd entries":        {`"e1"`, "null,5,[],\"e1\"," + fmt.Sprintf(entry, "e1", a, verified), a, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// The id may stand on either side of the list.
+			before := `,"primary_email_address_id":` + test.id + `,"email_addresses":[` + test.entries + `]`
+			after := `,"email_addresses":[` + test.entries + `],"primary_email_address_id":` + test.id
+			for _, fields := range []string{before, after} {
+				u := clerkUserOf(t, fields)
+				if got := str(u.Email); got != test.want || u.EmailVerified != test.verified {
+					t.Errorf("got %s, verified %v", got, u.EmailVerified)
+				}
+			}
+		})
+	}
+	u := clerkUserOf(t, `,"primary_phone_number_id":"p2","phone_numbers":[{"id":"p1","phone_number":"+1"},{"id":"p2","phone_number":"+2","verification":{"status":"verified"}}]`)
+	if str(u.Phone) != "+2" || !u.PhoneVerified {
+		t.Errorf("phone %s, verified %v", str(u.Phone), u.PhoneVerified)
+	}
+	if u := clerkUserOf(t, `,"primary_email_address_id":"e1","email_addresses":{"id":"e1"}`); u.Email != nil {
+		t.Errorf("a list that is none gave %s", *u.Email)
+	}
+}
+
+func TestClerkNames(t *testing.T) {
+	for fields, want := range map[string]string{
+		`,"first_name":"Ada","last_name":"Lovelace"`:     "Ada|Lovelace|Ada Lovelace",
+		`,"first_name":null,"last_name":"Lovelace"`:      "<absent>|Lovelace|Lovelace",
+		`,"first_name":"Ada","last_name":""`:             "Ada|<absent>|Ada",
+		`,"first_name":null,"last_name":null`:            "<absent>|<absent>|<absent>",
+		``:                                               "<absent>|<absent>|<absent>",
+		`,"first_name":7,"last_name":["x"]`:              "<absent>|<absent>|<absent>",
+		`,"first_name":"Ada","first_name":"Grace"`:       "Grace|<absent>|Grace",
+		`,"first_name":"Ada","FIRST_NAME":"Grace"`:       "Ada|<absent>|Ada",
+		`,"first_name":"A\u0000da","last_name":"\ud800"`: "A\uFFFDda|\uFFFD|A\uFFFDda \uFFFD",
+		`,"first\u005fname":"Ada"`:                       "Ada|<absent>|Ada",
+		",\"first_name\":\"A\xffda\"":                    "A\uFFFDda|<absent>|A\uFFFDda",
+		`,"first_name":"\ud83d\ude00"`:                   "😀|<absent>|😀",
+	} {
+		u := clerkUserOf(t, fields)
+		if got := str(u.FirstName) + "|" + str(u.LastName) + "|" + str(u.FullName); got != want {
+			t.Errorf("%s: got %s, want %s", fields, got, want)
+		}
+	}
+}
+
+func TestClerkTimes(t *testing.T) {
+	for fields, want := range map[string]string{
+		`,"updated_at":1760000000450,"created_at":1`:    "1760000000450000 2025-10-09T08:53:20.45Z",
+		`,"updated_at":null,"created_at":1760000000400`: "1760000000400000 <absent>",
+		``:                                           "0 <absent>",
+		`,"updated_at":"2025-10-09T08:53:20Z"`:       "0 <absent>",
+		`,"updated_at":1760000000450.75`:             "1760000000450000 2025-10-09T08:53:20.45Z",
+		`,"updated_at":1.76000000045e12`:             "1760000000450000 2025-10-09T08:53:20.45Z",
+		`,"updated_at":253402300799000`:              "253402300799000000 9999-12-31T23:59:59Z",
+		`,"updated_at":253402300800000`:              "0 <absent>",
+		`,"updated_at":9223372036854775807`:          "0 <absent>",
+		`,"updated_at":1e999999`:                     "0 <absent>",
+		`,"updated_at":-1e999999`:                    "0 <absent>",
+		`,"updated_at":-62167219200000`:              "0 <absent>",
+		`,"updated_at":0,"created_at":1760000000400`: "0 1970-01-01T00:00:00Z",
+		`,"updated_at":-1`:                           "-1000 1969-12-31T23:59:59.999Z",
+	} {
+		u := clerkUserOf(t, fields)
+		if got := fmt.Sprint(u.Version, " ", stamp3339(u.UpdatedAt)); got != want {
+			t.Errorf("%s: got %s, want %s", fields, got, want)
+		}
+	}
+}
+
+func TestClerkBans(t *testing.T) {
+	for fields, want := range map[string]bool{
+		``: false, `,"banned":true`: true, `,"deprovisioned":true`: true,
+		`,"deprovisioned":true,"banned":false`: true, `,"banned":"true"`: false, `,"locked":true`: false,
+	} {
+		if got := clerkUserOf(t, fields).Banned; got != want {
+			t.Errorf("%s: banned is %v", fields, got)
+		}
+	}
+}
+
+func TestClerkDeletes(t *testing.T) {
+	for timestamp, want := range map[string]string{
+		`1760000300123`: "1760000300123000 2025-10-09T08:58:20.123Z",
+		`1760000300`:    "1760000300000000 2025-10-09T08:58:20Z",
+		`99999999999`:   "99999999999000000 5138-11-16T09:46:39Z",
+		`100000000000`:  "100000000000000 1973-03-03T09:46:40Z",
+		`null`:          "1795230000123456 2026-11-21T03:00:00.123456Z",
+		`"soon"`:        "1795230000123456 2026-11-21T03:00:00.123456Z",
+		`0`:             "1795230000123456 2026-11-21T03:00:00.123456Z",
+		`-4e18`:         "1795230000123456 2026-11-21T03:00:00.123456Z",
+		`1e300`:         "1795230000123456 2026-11-21T03:00:00.123456Z",
+	} {
+		e := decode(t, clerkSource(t), `{"type":"user.deleted","data":{"id":"user_1","deleted":true,"updated_at":5},"timestamp":`+timestamp+`}`)
+		if e.Op != event.Delete || !e.User.Dead() {
+			t.Fatalf("%s: %s %s", timestamp, opNames[e.Op], e.Reason)
+		}
+		if got := fmt.Sprint(e.User.Version, " ", stamp3339(e.User.DeletedAt)); got != want {
+			t.Errorf("%s: got %s, want %s", timestamp, got, want)
+		}
+	}
+}
+
+func TestClerkOps(t *testing.T) {
+	deep := strings.Repeat("[", 198) + strings.Repeat("]", 198)
+	for body, want := range map[string]string{
+		`{"type":"user.deleted","data":{"deleted":true}}`:                          "undecodable user.deleted",
+		`{"type":"user.updated","data":{"id":5}}`:                                  "undecodable user.updated",
+		`{"type":"user.updated","data":{"id":""}}`:                                 "undecodable user.updated",
+		`{"type":"user.updated","data":{"id":"user_\u0000"}}`:                      "undecodable user.updated",
+		`{"type":"user.updated","data":{"id":"user_\ud800"}}`:                      "undecodable user.updated",
+		"{\"type\":\"user.updated\",\"data\":{\"id\":\"user_\xff\"}}":              "undecodable user.updated",
+		`{"type":"user.updated","data":{"id":"` + strings.Repeat("u", 256) + `"}}`: "undecodable user.updated",
+		`{"type":"user.updated","data":{"id":"` + strings.Repeat("u", 255) + `"}}`: "upsert user.updated",
+		`{"type":"user.updated","data":[]}`:                                        "undecodable user.updated",
+		`{"type":"user.updated"}`:                                                  "undecodable user.updated",
+		`{"type":"user.updated","data":null}`:                                      "undecodable user.updated",
+		`{"type":5,"data":{"id":"user_1"}}`:                                        "undecodable other",
+		`{"data":{"id":"user_1"}}`:                                                 "undecodable other",
+		`[]`:                                                                       "undecodable other",
+		`"user.updated"`:                                                           "undecodable other",
+		`5`:                                                                        "undecodable other",
+		`null`:                                                                     "undecodable other",
+		``:                                                                         "undecodable other",
+		`{"type":"user.updated","data":{"id":"user_1"}`:                            "undecodable other",
+		"\uFEFF" + clerkEvent(""):                                                  "undecodable other",
+		" \n" + clerkEvent("") + "\t":                                              "upsert user.updated",
+		`{"type":"user.created","data":{"id":"user_1","x":` + deep + `,"y":[],"z":[]}}`:   "upsert user.created",
+		`{"type":"user.created","data":{"id":"user_1","x":[` + deep + `]}}`:               "undecodable user.created",
+		`{"type":"user.created","data":{"id":"user_1"},"x":[[[` + deep + `]]]}`:           "undecodable user.created",
+		`{"type":"made.up","data":[[[` + deep + `]]]}`:                                    "ignore other",
+		`{"type":"user.invented","data":{"id":"user_1"}}`:                                 "ignore other",
+		`{"type":"email.created","data":{"otp_code":"1"}}`:                                "ignore email.created",
+		`{"type":"session.ended","data":{"id":"s","user":null}}`:                          "ignore session.ended",
+		`{"type":"session.ended","data":{"id":"s"}}`:                                      "ignore session.ended",
+		`{"type":"session.ended"}`:                                                        "ignore session.ended",
+		`{"type":"session.removed","data":{"user":{"id":"user_1"}}}`:                      "upsert session.removed",
+		`{"type":"session.invented","data":{"user":{"id":"user_1"}}}`:                     "upsert other",
+		`{"type":"session.created","data":{"user":{"name":"x"}}}`:                         "undecodable session.created",
+		`{"type":"session.created","data":{"user":"user_1"}}`:                             "undecodable session.created",
+		`{"type":"user.updated","data":{"id":"user_1"},"instance_id":"` + instance + `"}`: "upsert user.updated",
+		`{"type":"user.updated","data":{"id":"user_1"},"instance_id":null}`:               "upsert user.updated",
+		`{"type":"user.updated","data":{"id":"user_1"},"instance_id":"ins_other"}`:        "ignore user.updated",
+	} {
+		e := decode(t, clerkSource(t), body)
+		if got := opNames[e.Op] + " " + e.Type; got != want {
+			t.Errorf("%.90s: got %s, want %s", body, got, want)
+		}
+		checkEvent(t, e)
+		if strings.HasPrefix(e.Type, "session.") && e.Body != nil {
+			t.Errorf("%.90s: the body of a session was kept", body)
+		}
+	}
+}
+
+func TestClerkInstanceIsOptional(t *testing.T) {
+	s := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret}})
+	if e := decode(t, s, `{"type":"user.updated","data":{"id":"user_1"},"instance_id":"ins_any"}`); e.Op != event.Upsert {
+		t.Errorf("%s: %s", opNames[e.Op], e.Reason)
+	}
+}
+
+func TestClerkMetadataGoesWhereItBelongs(t *testing.T) {
+	u := clerkUserOf(t, `,"unsafe_metadata":{"a":1},"public_metadata":{"b":2},"private_metadata":{"c":3}`)
+	if u.RawUserMetaData != `{"a":1}` || u.RawAppMetaData != `{"b":2}` {
+		t.Errorf("user %s, app %s", u.RawUserMetaData, u.RawAppMetaData)
+	}
+}
+
+func TestEventIDs(t *testing.T) {
+	s, body := clerkSource(t), clerkEvent("")
+	hashed := func(id string) string {
+		sum := sha256.Sum256([]byte(id))
+		return "sha256:" + hex.EncodeToString(sum[:])
+	}
+	for id, want := range map[string]string{
+		"msg_1":                  "msg_1",
+		strings.Repeat("m", 255): strings.Repeat("m", 255),
+		strings.Repeat("m", 256): hashed(strings.Repeat("m", 256)),
+		"msg_\xff":               hashed("msg_\xff"),
+		"msg_\xfe":               hashed("msg_\xfe"),
+	} {
+		header, err := s.SignAs(Hook, []byte(body), id, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := Request{Header: header, Body: []byte(body), ReceivedAt: now}
+		if err := s.Verify(r); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Decode(r).ID; got != want {
+			t.Errorf("%q: got %q, want %q", id, got, want)
+		}
+	}
+	// The database keeps microseconds; a replay is given what it kept.
+	if got := s.Decode(Request{Body: []byte(body), ReceivedAt: now.Add(789)}); got.ReceivedAt != now {
+		t.Errorf("received %s", got.ReceivedAt)
+	}
+	if got := s.Decode(Request{Body: []byte(body)}); got.ID != "" || got.ReceivedAt != now {
+		t.Errorf("without headers: id %q, received %s", got.ID, got.ReceivedAt)
+	}
+}

@@ -1,0 +1,192 @@
+package source
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// privateMetadata is the part of a Clerk user that only the application's backend may
+// see.
+const privateMetadata = "private_metadata"
+
+// secretWords mark the names of columns and fields that must not be stored:
+// encrypted_password, confirmation_token, email_change_token_new and their like in
+// auth.users, one-time codes, and what later versions may add under such a name.
+var secretWords = []string{"password", "passwd", "passcode", "token", "secret", "otp", "hash", "nonce"}
+
+func isSecretWord(key []byte) bool {
+	for _, word := range secretWords {
+		if containsFold(key, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// containsFold reports whether the lower-case word occurs in the key in any case.
+func containsFold(key []byte, word string) bool {
+	for at := 0; at+len(word) <= len(key); at++ {
+		if key[at]|0x20 == word[0] && strings.EqualFold(string(key[at:at+len(word)]), word) {
+			return true
+		}
+	}
+	return false
+}
+
+// redaction says which members to drop from a JSON text.
+type redaction struct {
+	// secret tells the members to drop, at any depth.
+	secret func(key []byte) bool
+	// keepEmpty leaves members whose value is null or {}.
+	keepEmpty bool
+	// within and kept name the members at kept[…] of the objects at within[…] that stay
+	// whole: user and app metadata, which decoding needs and the roll holds anyway.
+	within, kept []string
+}
+
+var (
+	clerkRedaction = redaction{
+		secret:    func(key []byte) bool { return string(key) == privateMetadata },
+		keepEmpty: true,
+		within:    []string{"data"},
+		kept:      []string{"public_metadata", "unsafe_metadata"},
+	}
+	databaseRedaction = redaction{
+		secret: isSecretWord,
+		within: []string{"record", "old_record"},
+		kept:   []string{"raw_user_meta_data", "raw_app_meta_data"},
+	}
+	salvageRedaction = redaction{
+		secret: func(key []byte) bool { return string(key) == privateMetadata || isSecretWord(key) },
+	}
+)
+
+// kept is the body to store of an event that was decoded: decoding it again gives the
+// same user.
+func (m *message) kept() []byte {
+	switch {
+	case m.private:
+		return nil
+	case m.door == Database:
+		return databaseRedaction.apply(m.body)
+	case m.source.provider == Clerk && !obviouslyClean(m.body):
+		return clerkRedaction.apply(m.body)
+	}
+	return m.body
+}
+
+// salvage is the body to store of an event that was not decoded; nil when it is not
+// JSON, so that nothing can be taken out of it, and may hold a secret.
+func (m *message) salvage() []byte {
+	switch {
+	case m.object != nil, json.Valid(m.body):
+		return salvageRedaction.apply(m.body)
+	case m.door == Database, mentions(m.body, privateMetadata), isSecretWord(m.body):
+		return nil
+	}
+	return m.body
+}
+
+// obviouslyClean spares the usual delivery, which says {} or null, the search through
+// all of its members.
+func obviouslyClean(body []byte) bool {
+	empty := bytes.Count(body, []byte(`"private_metadata":{}`)) + bytes.Count(body, []byte(`"private_metadata":null`))
+	return empty == bytes.Count(body, []byte(privateMetadata)) && !bytes.Contains(body, []byte(`\u`))
+}
+
+// mentions reports whether a key may occur in a text; an escape may spell any key.
+func mentions(text []byte, key string) bool {
+	return bytes.Contains(text, []byte(key)) || bytes.Contains(text, []byte(`\u`))
+}
+
+// apply returns the text without the secret members; the text itself when there are
+// none. All other bytes stay as they are, so decoding can't come to differ.
+func (r *redaction) apply(text []byte) []byte {
+	c := cutter{text: text}
+	depth, within := 0, false
+	for at := 0; at < len(text); {
+		switch text[at] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case '"':
+			end := stringEnd(text, at)
+			if !isKey(text, end) {
+				at = end
+				continue
+			}
+			key, start := unescape(text[at:end]), gap(text, end)
+			switch {
+			case depth == 2 && within && slices.Contains(r.kept, string(key)):
+				end = valueEnd(text, start)
+			case r.hides(key, text[start:]):
+				end = c.cut(at, valueEnd(text, start))
+			case depth == 1:
+				within = slices.Contains(r.within, string(key))
+			}
+			at = end
+			continue
+		}
+		at++
+	}
+	return c.rest()
+}
+
+// isKey reports whether the string that ends here is a member's key.
+func isKey(text []byte, end int) bool {
+	for end < len(text) && strings.IndexByte(" \t\r\n", text[end]) >= 0 {
+		end++
+	}
+	return end < len(text) && text[end] == ':'
+}
+
+// hides decides on a member by its key and the text that begins with its value.
+func (r *redaction) hides(key, value []byte) bool {
+	return r.secret(key) && !(r.keepEmpty && isEmpty(value))
+}
+
+// isEmpty reports whether a text begins with null or {}.
+func isEmpty(value []byte) bool {
+	if kind(value) != '{' {
+		return kind(value) == 'n'
+	}
+	inside := bytes.TrimLeft(value[1:], " \t\r\n")
+	return kind(inside) == '}'
+}
+
+// cutter copies a text without the members cut out of it.
+type cutter struct {
+	text, out []byte
+	done      int
+	changed   bool
+}
+
+// cut leaves out the member from start to end together with one comma: the one behind
+// it, or for a last member the one before it. It returns where to go on.
+func (c *cutter) cut(start, end int) int {
+	if !c.changed {
+		c.out, c.changed = make([]byte, 0, len(c.text)), true
+	}
+	c.out = append(c.out, c.text[c.done:start]...)
+	for end < len(c.text) && strings.IndexByte(" \t\r\n", c.text[end]) >= 0 {
+		end++
+	}
+	if end < len(c.text) && c.text[end] == ',' {
+		end++
+	} else {
+		c.out = bytes.TrimRight(c.out, " \t\r\n")
+		c.out = bytes.TrimSuffix(c.out, []byte(","))
+	}
+	c.done = end
+	return end
+}
+
+func (c *cutter) rest() []byte {
+	if !c.changed {
+		return c.text
+	}
+	return append(c.out, c.text[c.done:]...)
+}

@@ -1,0 +1,192 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+// changeTypes maps the operations of a database webhook to event types.
+var changeTypes = map[string]string{
+	"INSERT": "database.insert", "UPDATE": "database.update", "DELETE": "database.delete",
+}
+
+// rowChange is the body of a database webhook.
+type rowChange struct {
+	operation, schema, table string
+	record, old              []byte
+}
+
+func readRowChange(object []byte) rowChange {
+	var c rowChange
+	for w := into(object); ; {
+		key, value, ok := w.member()
+		if !ok {
+			return c
+		}
+		switch string(key) {
+		case "type":
+			c.operation = textOf(value)
+		case "schema":
+			c.schema = textOf(value)
+		case "table":
+			c.table = textOf(value)
+		case "record":
+			c.record = value
+		case "old_record":
+			c.old = value
+		}
+	}
+}
+
+// database decodes a database webhook on auth.users.
+func (m *message) database() event.Event {
+	c := readRowChange(m.object)
+	known, handled := changeTypes[c.operation]
+	if handled {
+		m.event.Type = known
+	}
+	switch {
+	case m.object == nil:
+		return m.undecodable(reasonNoObject)
+	case c.operation == "":
+		return m.undecodable(reasonNoType)
+	case !handled:
+		return m.ignore("operations of this kind are not handled")
+	case c.schema != "auth" || c.table != "users":
+		return m.ignore("the change is of another table than auth.users")
+	case c.operation == "DELETE":
+		return m.remove(readSupabaseUser(c.old, m.event.ReceivedAt))
+	}
+	return m.apply(readSupabaseUser(c.record, m.event.ReceivedAt))
+}
+
+// DecodeRow decodes a row of auth.users given as a JSON object of its columns, as
+// to_jsonb makes it. A soft-deleted row is a tombstone. Bans are judged at receivedAt.
+// The error holds nothing of the row.
+func (s *Source) DecodeRow(row []byte, receivedAt time.Time) (*event.User, error) {
+	if s.provider != Supabase {
+		return nil, fmt.Errorf("decode a row for source %s: rows come from Supabase only", s.name)
+	}
+	row = objectIn(validUTF8(row))
+	reason := reasonNoObject
+	var p *profile
+	switch {
+	case row == nil:
+	case tooDeep(row):
+		reason = reasonTooDeep
+	default:
+		p, reason = readSupabaseUser(row, s.at(receivedAt))
+	}
+	if reason != "" {
+		return nil, fmt.Errorf("decode a row for source %s: %w", s.name, errors.New(reason))
+	}
+	return p.user(s.name), nil
+}
+
+// readSupabaseUser reads a user in either of Supabase's spellings: as the auth server
+// writes it (user_metadata) and as the row has it (raw_user_meta_data). The second
+// result is the reason it can't be read.
+func readSupabaseUser(data []byte, received time.Time) (*profile, string) {
+	if kind(data) != '{' {
+		return nil, reasonNoUser
+	}
+	p, hasID := &profile{userMeta: "{}", appMeta: "{}"}, false
+	for w := into(data); ; {
+		key, value, ok := w.member()
+		if !ok {
+			break
+		}
+		if string(key) == "id" {
+			p.id, hasID = userID(value)
+		} else {
+			p.setSupabase(string(key), value)
+		}
+	}
+	if !hasID {
+		return nil, reasonNoID
+	}
+	p.emailVerified = !p.emailConfirmed.IsZero()
+	p.phoneVerified = !p.phoneConfirmed.IsZero()
+	p.banned = p.bannedUntil.After(received)
+	p.updated = firstTime(p.updated, p.created, time.Unix(0, 0).UTC())
+	p.version = p.updated.UnixMicro()
+	return p, ""
+}
+
+func (p *profile) setSupabase(key string, value []byte) {
+	switch key {
+	case "email":
+		p.email = textOf(value)
+	case "phone":
+		p.phone = textOf(value)
+	case "user_metadata", "raw_user_meta_data":
+		p.userMeta = metadataOf(value)
+		p.setNames(value)
+	case "app_metadata", "raw_app_meta_data":
+		p.appMeta = metadataOf(value)
+	case "is_anonymous":
+		p.anonymous = isTrue(value)
+	case "email_confirmed_at":
+		p.emailConfirmed = timeOf(value)
+	case "phone_confirmed_at":
+		p.phoneConfirmed = timeOf(value)
+	case "banned_until":
+		p.bannedUntil = timeOf(value)
+	case "created_at":
+		p.created = timeOf(value)
+	case "updated_at":
+		p.updated = timeOf(value)
+	case "last_sign_in_at":
+		p.lastSignIn = timeOf(value)
+	case "deleted_at":
+		p.deleted = timeOf(value)
+	}
+}
+
+// nameKeys are the metadata keys that name a user. The sign-up form writes some, each
+// OAuth provider others.
+var nameKeys = [...]string{
+	"username", "user_name", "preferred_username",
+	"first_name", "given_name", "last_name", "family_name",
+	"full_name", "name", "avatar_url", "picture",
+}
+
+// setNames picks the names out of the metadata, which the client writes: a value that
+// is no text, or an empty one, is absent, and the next key is asked.
+func (p *profile) setNames(metadata []byte) {
+	var names [len(nameKeys)]string
+	if kind(metadata) != '{' {
+		metadata = nil
+	}
+	for w := into(metadata); ; {
+		key, value, ok := w.member()
+		if !ok {
+			break
+		}
+		for i, name := range nameKeys {
+			if string(key) == name {
+				names[i] = textOf(value)
+			}
+		}
+	}
+	p.username = firstText(names[0:3])
+	p.firstName = firstText(names[3:5])
+	p.lastName = firstText(names[5:7])
+	p.fullName = firstText(names[7:9])
+	p.avatarURL = firstText(names[9:11])
+	if p.fullName == "" {
+		p.fullName = joined(p.firstName, p.lastName)
+	}
+}
+
+func firstText(texts []string) string {
+	for _, s := range texts {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}

@@ -1,0 +1,220 @@
+// Package source holds all that Rollcall knows of the providers Clerk and Supabase:
+// how their requests prove where they come from (Verify), what they say about a user
+// (Decode), and how they sign, so that tests and tools can speak like them (Sign).
+//
+// JSON is judged by encoding/json and then read in place by the small walker of
+// walk.go. Decoding into structs would match keys in any case ("ID" for "id"), merge
+// repeated ones and lose the bytes, and this package answers for the bytes: claims go
+// back as they came, and what is stored must decode to the same user again.
+package source
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	svix "github.com/svix/svix-webhooks/go"
+
+	"rollcall/internal/event"
+)
+
+// The providers, as the configuration names them.
+const (
+	Clerk    = "clerk"
+	Supabase = "supabase"
+)
+
+// Other is the type of every event whose name is not among the known ones, so that a
+// sender can't invent metric labels.
+const Other = "other"
+
+// Door is one of the ways in which a source's events arrive; each has its own proof.
+type Door int
+
+// The doors. Every provider has Hook; only Supabase has Database.
+const (
+	// Hook takes signed requests: Clerk's webhooks, Supabase's auth hooks.
+	Hook Door = iota
+	// Database takes Supabase's database webhooks, which carry a fixed secret header.
+	Database
+)
+
+// String names the door for logs.
+func (d Door) String() string {
+	if d == Database {
+		return "database"
+	}
+	return "hook"
+}
+
+// Config describes one source.
+type Config struct {
+	// Name is the configured name: the space of user ids, and the path of the webhook.
+	Name string
+	// Provider is Clerk or Supabase.
+	Provider string
+	// SigningSecrets opens the Hook door: whsec_<base64> for Clerk, v1,whsec_<base64>
+	// for Supabase. One value may hold several, joined by "|". Several are valid at
+	// once while one is being rotated.
+	SigningSecrets []string
+	// InstanceID is Clerk's ins_…; when set, events of other instances are ignored.
+	InstanceID string
+	// WebhookHeader and WebhookSecrets open the Database door of a Supabase source.
+	WebhookHeader  string
+	WebhookSecrets []string
+	// Now is the clock for signing, and for requests that carry no ReceivedAt;
+	// time.Now when nil.
+	Now func() time.Time
+}
+
+// Source verifies and decodes the requests of one configured source. It is safe for
+// concurrent use.
+type Source struct {
+	name       string
+	provider   string
+	instanceID string
+	keys       []*svix.Webhook
+	header     string
+	secrets    []string
+	now        func() time.Time
+}
+
+// Request is what arrived at a door.
+type Request struct {
+	Door   Door
+	Header http.Header
+	// Body must not change afterwards: the decoded event may share its memory.
+	Body []byte
+	// ReceivedAt decides on a signature's age, on bans, and dates deletions that carry
+	// no time of their own. A replay passes the time of the first receipt.
+	ReceivedAt time.Time
+}
+
+// New checks the configuration and builds a source. Its errors never hold a secret.
+func New(cfg Config) (*Source, error) {
+	s := &Source{
+		name: cfg.Name, provider: cfg.Provider, instanceID: cfg.InstanceID,
+		header: http.CanonicalHeaderKey(cfg.WebhookHeader), now: cfg.Now,
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	err := checkConfig(cfg)
+	if err == nil {
+		s.keys, err = parseKeys(cfg.Provider, cfg.SigningSecrets)
+	}
+	if err == nil {
+		s.secrets, err = parseHeaderSecrets(cfg.WebhookSecrets)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", cfg.Name, err)
+	}
+	return s, nil
+}
+
+func checkConfig(cfg Config) error {
+	switch {
+	case cfg.Name == "":
+		return errors.New("a source needs a name")
+	case cfg.Provider != Clerk && cfg.Provider != Supabase:
+		return fmt.Errorf("provider %q: must be %s or %s", cfg.Provider, Clerk, Supabase)
+	case cfg.Provider == Supabase && cfg.InstanceID != "":
+		return errors.New("instance_id: only Clerk has instances")
+	case cfg.Provider == Clerk && len(cfg.WebhookSecrets) > 0:
+		return errors.New("database_webhook: only Supabase has database webhooks")
+	case len(cfg.WebhookSecrets) > 0 && cfg.WebhookHeader == "":
+		return errors.New("database_webhook: name the header that carries the secret")
+	}
+	return nil
+}
+
+// Name returns the configured name.
+func (s *Source) Name() string { return s.name }
+
+// Provider returns Clerk or Supabase.
+func (s *Source) Provider() string { return s.provider }
+
+// Open reports whether a door has a secret; one without stays closed.
+func (s *Source) Open(d Door) bool {
+	if d == Database {
+		return len(s.secrets) > 0
+	}
+	return d == Hook && len(s.keys) > 0
+}
+
+var (
+	clerkTypes = []string{
+		"user.created", "user.updated", "user.deleted",
+		"session.created", "session.pending", "session.ended", "session.removed", "session.revoked",
+		"email.created", "sms.created",
+		"organization.created", "organization.updated", "organization.deleted",
+		"organizationMembership.created", "organizationMembership.updated", "organizationMembership.deleted",
+		"organizationInvitation.created", "organizationInvitation.accepted", "organizationInvitation.revoked",
+	}
+	hookTypes = []string{
+		hookBefore, hookAfter, hookToken, hookMFA, hookPassword, hookEmail, hookSMS,
+	}
+	databaseTypes = []string{"database.insert", "database.update", "database.delete"}
+)
+
+// Types returns the event types known at a door, for metric labels; every other event
+// has the type Other.
+func (s *Source) Types(d Door) []string {
+	return slices.Clone(s.types(d))
+}
+
+func (s *Source) types(d Door) []string {
+	switch {
+	case s.provider == Clerk && d == Hook:
+		return clerkTypes
+	case s.provider == Clerk:
+		return nil
+	case d == Database:
+		return databaseTypes
+	}
+	return hookTypes
+}
+
+// known maps a sent type to itself when it is in the list, else to Other.
+func (s *Source) known(d Door, name []byte) string {
+	for _, known := range s.types(d) {
+		if string(name) == known {
+			return known
+		}
+	}
+	return Other
+}
+
+// at is the moment of receipt in the precision that PostgreSQL keeps.
+func (s *Source) at(received time.Time) time.Time {
+	if received.IsZero() {
+		received = s.now()
+	}
+	return received.UTC().Truncate(time.Microsecond)
+}
+
+// Decode turns a verified request into an event. It never fails: what can't be read
+// or isn't wanted is an event as well, with its Reason.
+func (s *Source) Decode(r Request) event.Event {
+	m := s.receive(r)
+	switch {
+	case r.Door == Database:
+		return m.database()
+	case s.provider == Clerk:
+		return m.clerk()
+	}
+	return m.supabase()
+}
+
+// splitSecrets takes values that may each hold several secrets joined by "|", as
+// Supabase's own environment does.
+func splitSecrets(values []string) []string {
+	var all []string
+	for _, value := range values {
+		all = append(all, strings.Split(value, "|")...)
+	}
+	return all
+}

@@ -1,0 +1,89 @@
+package source
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestNewRefuses(t *testing.T) {
+	hook := func(provider string, secrets ...string) Config {
+		return Config{Name: "auth", Provider: provider, SigningSecrets: secrets}
+	}
+	database := func(header string, secrets ...string) Config {
+		return Config{Name: "auth", Provider: Supabase, WebhookHeader: header, WebhookSecrets: secrets}
+	}
+	for name, test := range map[string]struct {
+		cfg  Config
+		want string
+	}{
+		"no name":             {Config{Provider: Clerk}, "needs a name"},
+		"unknown provider":    {hook("auth0"), `"auth0"`},
+		"empty secret":        {hook(Clerk, ""), "signing secret 1: is empty"},
+		"second is empty":     {hook(Clerk, clerkSecret, " "), "signing secret 2: is empty"},
+		"empty after a bar":   {hook(Supabase, supabaseSecret+"|"), "signing secret 2: is empty"},
+		"one byte":            {hook(Clerk, "whsec_AA=="), "1 bytes"},
+		"23 bytes":            {hook(Clerk, "whsec_MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM="), "23 bytes"},
+		"no prefix":           {hook(Clerk, "bWFkZSB1cCBmb3IgdGVzdHMsIGNsZXJrIG9uZSEh"), "form whsec_"},
+		"Clerk as Supabase":   {hook(Supabase, clerkSecret), "form v1,whsec_"},
+		"Supabase as Clerk":   {hook(Clerk, supabaseSecret), "form whsec_"},
+		"asymmetric":          {hook(Supabase, "v1a,whsk_bWFkZSB1cCBmb3IgdGVzdHMsIHN1cGFiYXNlIDEhISE="), "asymmetric"},
+		"not base64":          {hook(Clerk, "whsec_made-up-for-tests-not-base64!!"), "not base64"},
+		"no header":           {database("", "made-up"), "name the header"},
+		"empty header secret": {database("X-Secret", ""), "is empty"},
+		"only a scheme":       {database("Authorization", "Bearer "), "is empty"},
+		"blanks around":       {database("X-Secret", "made-up\n"), "blanks"},
+		"Clerk's database":    {Config{Name: "auth", Provider: Clerk, WebhookHeader: "X", WebhookSecrets: []string{"made-up"}}, "only Supabase"},
+		"Supabase instance":   {Config{Name: "auth", Provider: Supabase, InstanceID: "ins_1"}, "only Clerk"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(test.cfg)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Fatalf("got %v, want an error with %q", err, test.want)
+			}
+			for _, secret := range append(test.cfg.SigningSecrets, test.cfg.WebhookSecrets...) {
+				if len(secret) > 7 && strings.Contains(err.Error(), secret[7:]) {
+					t.Errorf("the error holds the secret: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestDoors(t *testing.T) {
+	bare := build(t, Config{Name: "capture", Provider: Supabase})
+	for _, test := range []struct {
+		s    *Source
+		d    Door
+		want bool
+	}{
+		{clerkSource(t), Hook, true}, {clerkSource(t), Database, false},
+		{supabaseSource(t), Hook, true}, {supabaseSource(t), Database, true},
+		{bare, Hook, false}, {bare, Database, false}, {supabaseSource(t), Door(7), false},
+	} {
+		if got := test.s.Open(test.d); got != test.want {
+			t.Errorf("%s, %s: open is %v", test.s.Name(), test.d, got)
+		}
+		if _, err := test.s.Sign(test.d, nil); (err == nil) != test.want {
+			t.Errorf("%s, %s: sign: %v", test.s.Name(), test.d, err)
+		}
+	}
+}
+
+func TestTypes(t *testing.T) {
+	if got := clerkSource(t).Types(Hook); !slices.Contains(got, "session.created") {
+		t.Errorf("Clerk's types: %v", got)
+	}
+	if got := clerkSource(t).Types(Database); got != nil {
+		t.Errorf("Clerk has no database door, but %v", got)
+	}
+	want := []string{"database.insert", "database.update", "database.delete"}
+	if got := supabaseSource(t).Types(Database); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	// A caller may do with the list as he likes.
+	supabaseSource(t).Types(Hook)[0] = "scribbled over"
+	if got := supabaseSource(t).Types(Hook)[0]; got != hookBefore {
+		t.Errorf("got %q", got)
+	}
+}

@@ -1,0 +1,113 @@
+package source
+
+import (
+	"strings"
+
+	"rollcall/internal/event"
+)
+
+// The hooks of Supabase Auth, as metadata.name spells them.
+const (
+	hookBefore   = "before-user-created"
+	hookAfter    = "after-user-created"
+	hookToken    = "customize-access-token"
+	hookMFA      = "mfa-verification"
+	hookPassword = "password-verification"
+	hookEmail    = "send-email"
+	hookSMS      = "send-sms"
+)
+
+// What the hooks that nobody handles need to hear, so that pointing one here by
+// mistake doesn't stop logins. Supabase takes a 200 with an error object as a refusal.
+const (
+	replyContinue    = `{"decision":"continue"}`
+	replySendNothing = `{"error":{"http_code":501,"message":"Rollcall sends nothing: turn this hook off, or point it at the service that sends"}}`
+)
+
+// supabaseHook is the body of an auth hook.
+type supabaseHook struct {
+	id, name     string
+	user, claims []byte
+}
+
+func readSupabaseHook(object []byte) supabaseHook {
+	var h supabaseHook
+	for w := into(object); ; {
+		key, value, ok := w.member()
+		if !ok {
+			return h
+		}
+		switch string(key) {
+		case "metadata":
+			h.id = messageID(member(value, "uuid"))
+			h.name = hookName(textOf(member(value, "name")))
+		case "user":
+			h.user = value
+		case "claims":
+			h.claims = value
+		}
+	}
+}
+
+// hookName maps the spellings of the hooks' paths to those of metadata.name.
+func hookName(name string) string {
+	switch base := strings.TrimSuffix(name, "-attempt"); {
+	case name == "custom-access-token":
+		return hookToken
+	case base == hookMFA, base == hookPassword:
+		return base
+	}
+	return name
+}
+
+// supabase decodes an auth hook. Only metadata.name tells which one it is, and only
+// metadata.uuid stays the same over the attempts: the Webhook-Id is new at each.
+func (m *message) supabase() event.Event {
+	h := readSupabaseHook(m.object)
+	m.event.Type = m.source.known(m.door, []byte(h.name))
+	if h.id != "" {
+		m.event.ID = h.id
+	}
+	switch h.name {
+	case "":
+		if m.object == nil {
+			return m.undecodable(reasonNoObject)
+		}
+		return m.undecodable(reasonNoType)
+	case hookBefore:
+		return m.supabaseAnnounced(h.user)
+	case hookAfter:
+		return m.apply(readSupabaseUser(h.user, m.event.ReceivedAt))
+	case hookToken:
+		return m.supabaseClaims(h.claims)
+	case hookMFA, hookPassword:
+		return m.answer([]byte(replyContinue), "this hook is not handled: the sender was told to continue")
+	case hookEmail, hookSMS:
+		return m.answer([]byte(replySendNothing), "this hook is not handled: Rollcall sends no messages")
+	}
+	return m.ignore("hooks of this name are not handled")
+}
+
+// supabaseAnnounced takes nothing but the id: the user doesn't exist yet, may never,
+// and after an OAuth sign-up will exist under another id.
+func (m *message) supabaseAnnounced(user []byte) event.Event {
+	if kind(user) != '{' {
+		return m.undecodable(reasonNoUser)
+	}
+	id, ok := userID(member(user, "id"))
+	if !ok {
+		return m.undecodable(reasonNoID)
+	}
+	return m.announce(id)
+}
+
+// supabaseClaims gives the claims back byte for byte: any other answer changes the
+// token or fails the login.
+func (m *message) supabaseClaims(claims []byte) event.Event {
+	if kind(claims) != '{' {
+		return m.ignore("the hook carries no claims to give back")
+	}
+	reply := make([]byte, 0, len(claims)+12)
+	reply = append(append(append(reply, `{"claims":`...), claims...), '}')
+	return m.answer(reply, "this hook is not handled: the claims were given back unchanged")
+}

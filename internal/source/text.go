@@ -1,0 +1,201 @@
+package source
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+const replacement = "\uFFFD"
+
+// maxID is the longest id that is kept, in bytes. Ids are keys of tables, and an entry
+// of a PostgreSQL index has an upper limit.
+const maxID = 255
+
+// validUTF8 replaces every invalid byte by U+FFFD. It comes before all decoding, so
+// that a stored body and the body received decode alike.
+func validUTF8(body []byte) []byte {
+	if utf8.Valid(body) {
+		return body
+	}
+	return []byte(string([]rune(string(body))))
+}
+
+// contents returns the unescaped bytes of a string value, nil when it is none. It
+// copies nothing where nothing is escaped.
+func contents(value []byte) []byte {
+	if kind(value) != '"' {
+		return nil
+	}
+	return unescape(value)
+}
+
+// textOf reads a text that PostgreSQL can hold; "" when absent or not a string.
+func textOf(value []byte) string {
+	text := contents(value)
+	if bytes.IndexByte(text, 0) >= 0 {
+		return strings.ReplaceAll(string(text), "\x00", replacement)
+	}
+	return string(text)
+}
+
+func isTrue(value []byte) bool { return string(value) == "true" }
+
+// userID reads the id of a user. One that had to be repaired could fall together with
+// another user's, so it is no id.
+func userID(value []byte) (string, bool) {
+	id := textOf(value)
+	return id, id != "" && sound(id)
+}
+
+// sound reports whether an id is short enough and was never repaired.
+func sound(id string) bool {
+	return len(id) <= maxID && utf8.ValidString(id) && !strings.ContainsAny(id, "\x00"+replacement)
+}
+
+// boundedID is an event's id as it is, or its hash where the table can't hold it.
+func boundedID(id string) string {
+	if sound(id) {
+		return id
+	}
+	return hashedID([]byte(id))
+}
+
+// messageID is boundedID for an id in a body; "" when absent. Where decoding lost
+// something the token itself is hashed: two such ids stay two.
+func messageID(value []byte) string {
+	id := textOf(value)
+	switch {
+	case id == "":
+		return ""
+	case strings.Contains(id, replacement):
+		return hashedID(value[1 : len(value)-1])
+	}
+	return boundedID(id)
+}
+
+func hashedID(id []byte) string {
+	sum := sha256.Sum256(id)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// metadataOf returns a JSON object that jsonb accepts: the bytes as sent when they are
+// clean, "{}" when there is no object.
+func metadataOf(value []byte) string {
+	if kind(value) != '{' {
+		return "{}"
+	}
+	return string(repairJSON(value))
+}
+
+// repairJSON rewrites the strings, keys included, and the numbers that jsonb refuses.
+// It makes a single pass over the tokens and copies only when something is wrong.
+func repairJSON(text []byte) []byte {
+	var out []byte
+	done := 0
+	for at := 0; at < len(text); {
+		end, fix := at+1, []byte(nil)
+		switch c := text[at]; {
+		case c == '"':
+			end = stringEnd(text, at)
+			fix = repairString(text[at:end])
+		case c == '-' || c >= '0' && c <= '9':
+			end = scalarEnd(text, at)
+			fix = repairNumber(text[at:end])
+		}
+		if fix != nil {
+			out = append(append(out, text[done:at]...), fix...)
+			done = end
+		}
+		at = end
+	}
+	if out == nil {
+		return text
+	}
+	return append(out, text[done:]...)
+}
+
+// repairString returns the token to put in place of one that jsonb refuses, else nil.
+func repairString(token []byte) []byte {
+	if bytes.IndexByte(token, '\\') < 0 || !refusedEscape(token) {
+		return nil
+	}
+	quoted, err := json.Marshal(textOf(token))
+	if err != nil {
+		return []byte(`""`)
+	}
+	return quoted
+}
+
+// refusedEscape looks for \u0000 and for surrogates that are no pair.
+func refusedEscape(token []byte) bool {
+	for at := 0; at < len(token); at++ {
+		if token[at] != '\\' {
+			continue
+		}
+		at++
+		unit, ok := codeUnit(token, at-1)
+		if !ok {
+			continue
+		}
+		at += 4
+		switch {
+		case unit == 0, unit >= 0xDC00 && unit <= 0xDFFF:
+			return true
+		case unit >= 0xD800 && unit <= 0xDBFF:
+			if low, ok := codeUnit(token, at+1); !ok || low < 0xDC00 || low > 0xDFFF {
+				return true
+			}
+			at += 6
+		}
+	}
+	return false
+}
+
+// codeUnit reads the \uXXXX at an index.
+func codeUnit(token []byte, at int) (uint64, bool) {
+	if at+6 > len(token) || token[at] != '\\' || token[at+1] != 'u' {
+		return 0, false
+	}
+	unit, err := strconv.ParseUint(string(token[at+2:at+6]), 16, 16)
+	return unit, err == nil
+}
+
+// The digits that PostgreSQL's numeric, which is jsonb's number, takes before and
+// after the decimal point.
+const (
+	maxBefore = 131072
+	maxAfter  = 16383
+)
+
+// repairNumber quotes a number that jsonb refuses, else returns nil.
+func repairNumber(token []byte) []byte {
+	if len(token) <= maxAfter && bytes.IndexAny(token, "eE") < 0 || fitsNumeric(string(token)) {
+		return nil
+	}
+	return append(append([]byte{'"'}, token...), '"')
+}
+
+func fitsNumeric(number string) bool {
+	mantissa, exponent := strings.TrimPrefix(number, "-"), 0
+	if at := strings.IndexAny(mantissa, "eE"); at >= 0 {
+		var err error
+		exponent, err = strconv.Atoi(mantissa[at+1:])
+		// Far beyond any mantissa that a body can hold, and safe to add to.
+		if err != nil || max(exponent, -exponent) > 1<<29 {
+			return false
+		}
+		mantissa = mantissa[:at]
+	}
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	before := 0
+	if digits != "" {
+		before = len(digits) - len(fraction) + exponent
+	}
+	return before <= maxBefore && len(fraction)-exponent <= maxAfter
+}

@@ -1,0 +1,130 @@
+package source
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// latest stands for every later time, and for PostgreSQL's infinity: beyond it
+// PostgreSQL's range and the four digits of a year end in different places.
+var latest = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
+// earliest ends the year 1. Go's zero time, which Supabase Auth sends for "never", lies
+// before it, and so does nothing that a provider could mean.
+var earliest = time.Date(2, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// bound returns the time in UTC and in PostgreSQL's reach; the zero time is absent.
+func bound(t time.Time) time.Time {
+	switch t = t.UTC(); {
+	case t.Before(earliest):
+		return time.Time{}
+	case t.After(latest):
+		return latest
+	}
+	return t
+}
+
+// layouts are what the providers send first, and then the further forms in which
+// PostgreSQL spells a timestamp: offsets with seconds or without minutes, a blank for
+// the T, no offset at all.
+var layouts = []string{
+	time.RFC3339Nano,
+	"2006-01-02T15:04:05Z07:00:00",
+	"2006-01-02T15:04:05Z07",
+	"2006-01-02T15:04:05",
+	"2006-01-02 15:04:05Z07:00:00",
+	"2006-01-02 15:04:05Z07:00",
+	"2006-01-02 15:04:05Z07",
+}
+
+// timeOf reads a timestamp written as text; the zero time when there is none that the
+// roll could hold.
+func timeOf(value []byte) time.Time {
+	// No real one is longer; a parser's error would copy a hostile one.
+	if kind(value) != '"' || len(value) > 64 {
+		return time.Time{}
+	}
+	return parseTime(textOf(value))
+}
+
+func parseTime(s string) time.Time {
+	if s == "infinity" {
+		return latest
+	}
+	if dash := strings.IndexByte(s, '-'); dash > 4 && digits(s[:dash]) {
+		// A year of five digits: any leap year tells whether the rest is a timestamp.
+		if parseTime("2000" + s[dash:]).IsZero() {
+			return time.Time{}
+		}
+		return latest
+	}
+	for _, layout := range layouts {
+		if t, err := time.Parse(layout, s); err == nil {
+			return bound(roundMicros(t))
+		}
+	}
+	return time.Time{}
+}
+
+func digits(s string) bool {
+	return strings.Trim(s, "0123456789") == ""
+}
+
+// roundMicros rounds as PostgreSQL reads a timestamp: the fraction as a double, half
+// to even.
+func roundMicros(t time.Time) time.Time {
+	micros := math.RoundToEven(float64(t.Nanosecond()) / 1e9 * 1e6)
+	return t.Truncate(time.Second).Add(time.Duration(micros) * time.Microsecond)
+}
+
+// millisOf reads a timestamp in milliseconds; the zero time when absent or absurd. One
+// past the year 9999 is absurd too: clamped it would be the user's last version ever.
+func millisOf(value []byte) time.Time {
+	millis, ok := integerOf(value)
+	if !ok || millis > latest.UnixMilli() {
+		return time.Time{}
+	}
+	return bound(time.UnixMilli(millis))
+}
+
+// envelopeTime reads the time of a Clerk event, which is milliseconds in deliveries
+// and seconds in the published examples. Below 1e11 it is seconds: as milliseconds
+// that would be before 1973.
+func envelopeTime(value []byte) time.Time {
+	const inMillis = 1e11
+	stamp, ok := integerOf(value)
+	if !ok || stamp <= 0 {
+		return time.Time{}
+	}
+	if stamp < inMillis {
+		stamp *= 1000
+	}
+	if stamp > latest.UnixMilli() {
+		return time.Time{}
+	}
+	return time.UnixMilli(stamp).UTC()
+}
+
+// integerOf reads a number, dropping a fraction; false when it is none.
+func integerOf(value []byte) (int64, bool) {
+	if c := kind(value); c != '-' && (c < '0' || c > '9') {
+		return 0, false
+	}
+	// Syntax was checked before; out of range it is infinite. Up to 2^53 a float holds
+	// every integer, and beyond this limit there is no time to represent.
+	const limit = 1e15
+	f, _ := strconv.ParseFloat(string(value), 64)
+	return int64(max(-limit, min(f, limit))), true
+}
+
+// firstTime returns the first time that is not absent.
+func firstTime(times ...time.Time) time.Time {
+	for _, t := range times {
+		if !t.IsZero() {
+			return t
+		}
+	}
+	return time.Time{}
+}

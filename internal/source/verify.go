@@ -1,0 +1,221 @@
+package source
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+// tolerance is how far a signature's time may be from the receipt, both ways: the
+// Standard Webhooks value, which both providers document.
+const tolerance = 5 * time.Minute
+
+// Verify checks that a request comes from the provider: its signature, or the secret
+// header of the database door, against every configured secret. The error wraps
+// event.ErrUnverified and says why, without a secret or a signature.
+func (s *Source) Verify(r Request) error {
+	if reason := s.refusal(r); reason != "" {
+		return fmt.Errorf("%w: %s", event.ErrUnverified, reason)
+	}
+	return nil
+}
+
+// refusal is the reason to refuse a request, empty when there is none.
+func (s *Source) refusal(r Request) string {
+	switch {
+	case !s.Open(r.Door):
+		return "the " + r.Door.String() + " door has no secret and is closed"
+	case r.Door == Database:
+		return s.headerRefusal(r.Header)
+	}
+	mark, reason := stampOf(r.Header, s.family())
+	if reason == "" {
+		reason = ageRefusal(mark.timestamp, s.at(r.ReceivedAt))
+	}
+	if reason == "" && !s.signed(mark, r.Body) {
+		reason = "the signature matches none of the configured secrets"
+	}
+	return reason
+}
+
+// signed asks the library once per secret. It is handed exactly one value per header:
+// left to itself it reads the first of several signature lines only.
+func (s *Source) signed(mark stamp, body []byte) bool {
+	header := http.Header{
+		"Svix-Id":        {mark.id},
+		"Svix-Timestamp": {mark.timestamp},
+		"Svix-Signature": {mark.signatures},
+	}
+	for _, key := range s.keys {
+		// The time is checked apart, against the receipt: the library's clock can't be set.
+		if key.VerifyIgnoringTimestamp(body, header) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// ageRefusal judges the time of a signature, unix seconds in the only spelling the
+// providers use: the library signs the parsed number, so "+5" would pass for "5".
+func ageRefusal(timestamp string, received time.Time) string {
+	sent, err := strconv.ParseInt(timestamp, 10, 64)
+	if err != nil || strconv.FormatInt(sent, 10) != timestamp || sent < 0 {
+		return "the timestamp is not a number of seconds"
+	}
+	limit := int64(tolerance / time.Second)
+	switch age := received.Unix() - sent; {
+	case age > limit:
+		return fmt.Sprintf("the signature is too old by %d s", age-limit)
+	case age < -limit:
+		return fmt.Sprintf("the signature is too new by %d s, check the clocks", -age-limit)
+	}
+	return ""
+}
+
+// stamp is what the signature headers hold.
+type stamp struct {
+	id, timestamp, signatures string
+}
+
+func (m stamp) complete() bool {
+	return m.id != "" && m.timestamp != "" && m.signatures != ""
+}
+
+// The header families. Svix writes its own name, Standard Webhooks the neutral one.
+var (
+	svixFamily    = family{"Svix-Id", "Svix-Timestamp", "Svix-Signature"}
+	webhookFamily = family{"Webhook-Id", "Webhook-Timestamp", "Webhook-Signature"}
+)
+
+type family struct {
+	id, timestamp, signature string
+}
+
+// family is the one the provider itself uses.
+func (s *Source) family() family {
+	if s.provider == Clerk {
+		return svixFamily
+	}
+	return webhookFamily
+}
+
+// stampOf reads the first complete family of signature headers; usual is named in the
+// reason when none is complete.
+func stampOf(h http.Header, usual family) (stamp, string) {
+	for _, f := range [...]family{svixFamily, webhookFamily} {
+		mark := stamp{first(h[f.id]), first(h[f.timestamp]), joinSignatures(h[f.signature])}
+		switch {
+		case !mark.complete():
+			continue
+		case !same(h[f.id]):
+			return stamp{}, "the header " + f.id + " occurs twice with different values"
+		case !same(h[f.timestamp]):
+			return stamp{}, "the header " + f.timestamp + " occurs twice with different values"
+		}
+		return mark, ""
+	}
+	return stamp{}, incomplete(h, usual)
+}
+
+// incomplete says what keeps a family from being complete.
+func incomplete(h http.Header, f family) string {
+	var names []string
+	for _, name := range []string{f.id, f.timestamp, f.signature} {
+		if first(h[name]) == "" {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "the header " + f.signature + " holds no v1 signature"
+	}
+	return "missing or empty headers: " + strings.Join(names, ", ")
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
+}
+
+func same(values []string) bool {
+	for _, value := range values[1:] {
+		if value != values[0] {
+			return false
+		}
+	}
+	return true
+}
+
+// joinSignatures brings the signatures of all header lines into the form of the
+// standard, "v1,<base64> v1,<base64>". Supabase joins by comma and space, and a proxy
+// that merges lines by a comma alone. Versions other than v1 are left out.
+func joinSignatures(lines []string) string {
+	if len(lines) == 1 && strings.HasPrefix(lines[0], "v1,") && !strings.ContainsAny(lines[0][3:], ", ") {
+		return lines[0]
+	}
+	var joined []string
+	for _, line := range lines {
+		parts := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == ',' })
+		for i := 1; i < len(parts); i++ {
+			if parts[i-1] == "v1" {
+				joined = append(joined, "v1,"+parts[i])
+			}
+		}
+	}
+	return strings.Join(joined, " ")
+}
+
+// eventID is the id that was signed. Without a complete family nothing was verified
+// (a replay): then any id header will do.
+func (s *Source) eventID(h http.Header) string {
+	mark, _ := stampOf(h, s.family())
+	for _, id := range []string{mark.id, first(h[svixFamily.id]), first(h[webhookFamily.id])} {
+		if id != "" {
+			return boundedID(id)
+		}
+	}
+	return ""
+}
+
+// headerRefusal compares the whole header value with every secret. Both sides are
+// hashed first, so that the time tells nothing, not even a length.
+func (s *Source) headerRefusal(h http.Header) string {
+	values := h[s.header]
+	switch {
+	case first(values) == "":
+		return "the header " + s.header + " is missing or empty"
+	case !same(values):
+		return "the header " + s.header + " occurs twice with different values"
+	}
+	got, match := s.fingerprint(values[0]), 0
+	for _, secret := range s.secrets {
+		want := s.fingerprint(secret)
+		match |= subtle.ConstantTimeCompare(got[:], want[:])
+	}
+	if match == 0 {
+		return "the header " + s.header + " matches none of the configured secrets"
+	}
+	return ""
+}
+
+func (s *Source) fingerprint(value string) [sha256.Size]byte {
+	if s.header == "Authorization" {
+		value = withoutBearer(value)
+	}
+	return sha256.Sum256([]byte(value))
+}
+
+func withoutBearer(value string) string {
+	const scheme = "Bearer "
+	if len(value) >= len(scheme) && strings.EqualFold(value[:len(scheme)], scheme) {
+		return value[len(scheme):]
+	}
+	return value
+}

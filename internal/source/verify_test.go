@@ -1,0 +1,234 @@
+package source
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+// alter changes one character of a text into another of the same kind.
+func alter(s string, at int) string {
+	b := []byte(s)
+	switch {
+	case b[at] == '0':
+		b[at] = '1'
+	case b[at] >= '0' && b[at] <= '9':
+		b[at] = '0'
+	default:
+		b[at] ^= 1
+	}
+	return string(b)
+}
+
+func refuse(t *testing.T, s *Source, r Request, reason string) {
+	t.Helper()
+	err := s.Verify(r)
+	if !errors.Is(err, event.ErrUnverified) {
+		t.Fatalf("got %v, want it unverified", err)
+	}
+	if !strings.Contains(err.Error(), reason) {
+		t.Errorf("got %q, want the reason %q", err, reason)
+	}
+	for _, name := range []string{"Svix-Signature", "Webhook-Signature", "X-Webhook-Secret", "Authorization"} {
+		if value := r.Header.Get(name); len(value) > 12 && strings.Contains(err.Error(), value) {
+			t.Errorf("the reason holds a secret: %v", err)
+		}
+	}
+}
+
+func TestAlteredRequestsAreRefused(t *testing.T) {
+	for name, c := range captures(t) {
+		t.Run(name, func(t *testing.T) {
+			s := c.source(t)
+			for at := 0; at < len(c.Body); at += 37 {
+				altered := c
+				altered.Body = alter(c.Body, at)
+				refuse(t, s, altered.request(), "none of the configured secrets")
+			}
+			for _, header := range []string{"Webhook-Id", "Webhook-Timestamp"} {
+				r := c.request()
+				value := r.Header.Get(header)
+				r.Header.Set(header, alter(value, len(value)-1))
+				refuse(t, s, r, "none of the configured secrets")
+			}
+			r := c.request()
+			parts := strings.Split(r.Header.Get("Webhook-Signature"), ", ")
+			for i := range parts {
+				parts[i] = alter(parts[i], 10)
+			}
+			r.Header.Set("Webhook-Signature", strings.Join(parts, ", "))
+			refuse(t, s, r, "none of the configured secrets")
+		})
+	}
+}
+
+func TestEachOfTwoSecretsVerifies(t *testing.T) {
+	for name, c := range captures(t) {
+		signatures := strings.Count(c.Headers["Webhook-Signature"], "v1,")
+		verified := 0
+		for _, secret := range c.Secrets {
+			one := c
+			one.Secrets = []string{secret}
+			if one.source(t).Verify(c.request()) == nil {
+				verified++
+			}
+		}
+		if verified != signatures {
+			t.Errorf("%s: %d signatures, verified by %d secrets alone", name, signatures, verified)
+		}
+	}
+}
+
+func TestRotationAtTheReceiver(t *testing.T) {
+	old := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret}})
+	both := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret2 + "|" + clerkSecret}})
+	next := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret2}})
+	r := signed(t, old, Hook, `{}`)
+	if err := both.Verify(r); err != nil {
+		t.Error(err)
+	}
+	refuse(t, next, r, "none of the configured secrets")
+	for _, one := range []*Source{old, next} {
+		if err := one.Verify(signed(t, both, Hook, `{}`)); err != nil {
+			t.Errorf("signed with both: %v", err)
+		}
+	}
+	hook := supabaseSource(t)
+	pair := build(t, Config{Name: "supabase", Provider: Supabase, SigningSecrets: []string{
+		"v1," + clerkSecret, supabaseSecret,
+	}})
+	r = signed(t, pair, Hook, `{}`)
+	if err := hook.Verify(r); err != nil || strings.Count(r.Header.Get("Webhook-Signature"), ", v1,") != 1 {
+		t.Errorf("%v: %v", r.Header, err)
+	}
+}
+
+func TestAgeOfSignatures(t *testing.T) {
+	s := clerkSource(t)
+	at := func(sent string, received time.Time) Request {
+		r := signed(t, s, Hook, `{}`)
+		r.Header.Set("Svix-Timestamp", sent)
+		r.ReceivedAt = received
+		return r
+	}
+	sent := now.Truncate(time.Second)
+	for _, offset := range []time.Duration{-5 * time.Minute, 0, 5*time.Minute + 999*time.Millisecond} {
+		r := signed(t, s, Hook, `{}`)
+		r.ReceivedAt = sent.Add(offset)
+		if err := s.Verify(r); err != nil {
+			t.Errorf("received %s after: %v", offset, err)
+		}
+	}
+	refuse(t, s, at("1795230000", time.Unix(1795230301, 0)), "too old by 1 s")
+	refuse(t, s, at("1795230000", time.Unix(1795229699, 0)), "too new by 1 s")
+	for _, sent := range []string{"now", "1795230000.5", "+1795230000", "01795230000", "-5", "99999999999999999999", " 1795230000"} {
+		refuse(t, s, at(sent, time.Unix(1795230000, 0)), "not a number of seconds")
+	}
+	// Milliseconds are a date far ahead, not a wrong signature.
+	refuse(t, s, at("1795230000000", time.Unix(1795230000, 0)), "too new by")
+}
+
+func TestHeaderFamilies(t *testing.T) {
+	s := clerkSource(t)
+	good := signed(t, s, Hook, `{}`)
+	id, sent := good.Header.Get("Svix-Id"), good.Header.Get("Svix-Timestamp")
+	signature := good.Header.Get("Svix-Signature")
+	for name, test := range map[string]struct {
+		header http.Header
+		reason string
+	}{
+		"neutral names":      {http.Header{"Webhook-Id": {id}, "Webhook-Timestamp": {sent}, "Webhook-Signature": {signature}}, ""},
+		"svix incomplete":    {http.Header{"Svix-Id": {"other"}, "Webhook-Id": {id}, "Webhook-Timestamp": {sent}, "Webhook-Signature": {signature}}, ""},
+		"svix goes first":    {http.Header{"Svix-Id": {"other"}, "Svix-Timestamp": {sent}, "Svix-Signature": {signature}, "Webhook-Id": {id}, "Webhook-Timestamp": {sent}, "Webhook-Signature": {signature}}, "none of the configured"},
+		"mixed":              {http.Header{"Svix-Id": {id}, "Webhook-Timestamp": {sent}, "Webhook-Signature": {signature}}, "missing or empty headers: Svix-Timestamp, Svix-Signature"},
+		"none":               {http.Header{}, "missing or empty headers: Svix-Id, Svix-Timestamp, Svix-Signature"},
+		"nil":                {nil, "missing or empty headers"},
+		"empty signature":    {http.Header{"Svix-Id": {id}, "Svix-Timestamp": {sent}, "Svix-Signature": {""}}, "missing or empty headers: Svix-Signature"},
+		"only another kind":  {http.Header{"Svix-Id": {id}, "Svix-Timestamp": {sent}, "Svix-Signature": {"v1a,xx v2,yy"}}, "Svix-Signature holds no v1 signature"},
+		"id twice the same":  {http.Header{"Svix-Id": {id, id}, "Svix-Timestamp": {sent}, "Svix-Signature": {signature}}, ""},
+		"two ids":            {http.Header{"Svix-Id": {id, "other"}, "Svix-Timestamp": {sent}, "Svix-Signature": {signature}}, "Svix-Id occurs twice"},
+		"two timestamps":     {http.Header{"Svix-Id": {id}, "Svix-Timestamp": {sent, "1"}, "Svix-Signature": {signature}}, "Svix-Timestamp occurs twice"},
+		"second line":        {http.Header{"Svix-Id": {id}, "Svix-Timestamp": {sent}, "Svix-Signature": {"v1,AAAA", signature}}, ""},
+		"second of a line":   {http.Header{"Svix-Id": {id}, "Svix-Timestamp": {sent}, "Svix-Signature": {"v1,AAAA " + signature}}, ""},
+		"comma and space":    {http.Header{"Svix-Id": {id}, "Svix-Timestamp": {sent}, "Svix-Signature": {signature + ", v1,AAAA"}}, ""},
+		"comma alone":        {http.Header{"Svix-Id": {id}, "Svix-Timestamp": {sent}, "Svix-Signature": {"v1,AAAA," + signature}}, ""},
+		"wrong version":      {http.Header{"Svix-Id": {id}, "Svix-Timestamp": {sent}, "Svix-Signature": {"v2" + signature[2:]}}, "holds no v1 signature"},
+		"signature is bogus": {http.Header{"Svix-Id": {id}, "Svix-Timestamp": {sent}, "Svix-Signature": {"bogus"}}, "holds no v1 signature"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := good
+			r.Header = test.header
+			if test.reason != "" {
+				refuse(t, s, r, test.reason)
+			} else if err := s.Verify(r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestDatabaseDoor(t *testing.T) {
+	named := func(header string, secrets ...string) *Source {
+		return build(t, Config{Name: "supabase", Provider: Supabase, WebhookHeader: header, WebhookSecrets: secrets})
+	}
+	custom, auth := named("x-webhook-secret", "made-up-one", "made-up-two"), named("Authorization", "Bearer made-up-one")
+	bare := named("authorization", "made-up-one")
+	for name, test := range map[string]struct {
+		s      *Source
+		header http.Header
+		reason string
+	}{
+		"first":              {custom, http.Header{"X-Webhook-Secret": {"made-up-one"}}, ""},
+		"second":             {custom, http.Header{"X-Webhook-Secret": {"made-up-two"}}, ""},
+		"the same twice":     {custom, http.Header{"X-Webhook-Secret": {"made-up-two", "made-up-two"}}, ""},
+		"two different":      {custom, http.Header{"X-Webhook-Secret": {"made-up-two", "made-up-one"}}, "occurs twice"},
+		"a part":             {custom, http.Header{"X-Webhook-Secret": {"made-up"}}, "none of the configured"},
+		"more":               {custom, http.Header{"X-Webhook-Secret": {"made-up-one "}}, "none of the configured"},
+		"other case":         {custom, http.Header{"X-Webhook-Secret": {"Made-up-one"}}, "none of the configured"},
+		"bearer elsewhere":   {custom, http.Header{"X-Webhook-Secret": {"Bearer made-up-one"}}, "none of the configured"},
+		"missing":            {custom, http.Header{"Authorization": {"made-up-one"}}, "X-Webhook-Secret is missing"},
+		"empty":              {custom, http.Header{"X-Webhook-Secret": {""}}, "missing or empty"},
+		"bearer on both":     {auth, http.Header{"Authorization": {"Bearer made-up-one"}}, ""},
+		"bearer configured":  {auth, http.Header{"Authorization": {"made-up-one"}}, ""},
+		"bearer sent":        {bare, http.Header{"Authorization": {"Bearer made-up-one"}}, ""},
+		"bearer in any case": {bare, http.Header{"Authorization": {"bearer made-up-one"}}, ""},
+		"bearer and nothing": {auth, http.Header{"Authorization": {"Bearer "}}, "none of the configured"},
+		"closed":             {clerkSource(t), http.Header{"Authorization": {"x"}}, "database door has no secret"},
+		"closed for nobody":  {named("X-Webhook-Secret"), http.Header{"X-Webhook-Secret": {""}}, "database door has no secret"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := Request{Door: Database, Header: test.header, Body: []byte(`{}`), ReceivedAt: now}
+			if test.reason != "" {
+				refuse(t, test.s, r, test.reason)
+			} else if err := test.s.Verify(r); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestSign(t *testing.T) {
+	for _, s := range []*Source{clerkSource(t), supabaseSource(t)} {
+		first, err := s.Sign(Hook, []byte(`{"a":1}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, _ := s.Sign(Hook, []byte(`{"a":1}`))
+		if s.eventID(first) == s.eventID(second) {
+			t.Errorf("%s: two messages with the id %s", s.Name(), s.eventID(first))
+		}
+		// Without a time of receipt the source's own clock decides.
+		if err := s.Verify(Request{Header: first, Body: []byte(`{"a":1}`)}); err != nil {
+			t.Error(err)
+		}
+		old, _ := s.SignAs(Hook, nil, "msg_old", now.Add(-time.Hour))
+		refuse(t, s, Request{Header: old, ReceivedAt: now}, "too old by 3300 s")
+		if got := s.eventID(old); got != "msg_old" {
+			t.Errorf("the id is %q", got)
+		}
+	}
+}
