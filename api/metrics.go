@@ -11,9 +11,6 @@ import (
 	"rollcall/internal/source"
 )
 
-// otherType stands for every type that a source does not know.
-const otherType = "other"
-
 // metrics are what Prometheus scrapes. Labels are closed sets: configured names, known
 // types, outcomes.
 type metrics struct {
@@ -55,25 +52,29 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 	return m
 }
 
+// reached lists the outcomes that events of an operation can have at a door that verified
+// them.
+var reached = map[event.Op][]event.Outcome{
+	event.Upsert:   {event.Applied, event.Duplicate, event.Stale, event.Parked, event.Ignored, event.UndecodableBody, event.Unavailable},
+	event.Delete:   {event.Applied, event.Duplicate, event.Stale, event.Parked, event.Ignored, event.UndecodableBody, event.Unavailable},
+	event.Announce: {event.Announced, event.Duplicate, event.Admitted, event.UndecodableBody, event.Unavailable},
+	event.Ignore:   {event.Ignored},
+}
+
 // reach makes every label set that a source can reach exist at 0, so that a rate over a
 // first occurrence is seen.
 func (m *metrics) reach(src *source.Source) {
-	for _, door := range []source.Door{source.Hook, source.Database} {
+	for door := range doors {
 		if !src.Open(door) {
 			continue
 		}
-		for _, kind := range src.Types(door) {
-			for _, o := range []event.Outcome{event.Applied, event.Duplicate, event.Stale, event.Ignored, event.Parked, event.UndecodableBody, event.Unavailable} {
-				m.webhooks.WithLabelValues(src.Name(), kind, string(o))
+		for _, t := range src.Types(door) {
+			for _, o := range reached[t.Op] {
+				m.webhooks.WithLabelValues(src.Name(), t.Name, string(o))
 			}
 		}
-		for _, o := range []event.Outcome{event.Ignored, event.UndecodableBody, event.Unverified, event.TooLarge, event.Malformed, event.Unavailable} {
-			m.webhooks.WithLabelValues(src.Name(), otherType, string(o))
-		}
-	}
-	if src.Announces() {
-		for _, o := range []event.Outcome{event.Announced, event.Admitted} {
-			m.webhooks.WithLabelValues(src.Name(), source.BeforeUserCreated, string(o))
+		for _, o := range []event.Outcome{event.Ignored, event.Duplicate, event.UndecodableBody, event.Unverified, event.TooLarge, event.Malformed, event.Unavailable} {
+			m.webhooks.WithLabelValues(src.Name(), source.Other, string(o))
 		}
 	}
 }

@@ -90,8 +90,9 @@ func (s *Server) ObserveBatch(events int, took time.Duration) {
 func (s *Server) Public() http.Handler {
 	r := chi.NewRouter()
 	r.NotFound(notFound)
-	r.HandleFunc(source.Hook.Pattern(), s.webhook(source.Hook))
-	r.HandleFunc(source.Database.Pattern(), s.webhook(source.Database))
+	for door, path := range doors {
+		r.HandleFunc(path, s.webhook(door))
+	}
 	s.health(r)
 	return r
 }

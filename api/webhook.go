@@ -15,6 +15,12 @@ import (
 	"rollcall/internal/source"
 )
 
+// doors are the paths of the sources' doors.
+var doors = map[source.Door]string{
+	source.Hook:     "/webhooks/{source}",
+	source.Database: "/webhooks/{source}/database",
+}
+
 // delivery is one webhook on its way through: what the log line and the metrics tell.
 type delivery struct {
 	source  *source.Source
@@ -33,13 +39,13 @@ func (s *Server) webhook(door source.Door) http.HandlerFunc {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
 			writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", "webhooks are sent by POST")
-			s.config.Log.Warn("webhook refused", "path", door.Pattern(), "method", known(r.Method), "status", http.StatusMethodNotAllowed)
+			s.config.Log.Warn("webhook refused", "path", doors[door], "method", known(r.Method), "status", http.StatusMethodNotAllowed)
 			return
 		}
 		src := s.sources[chi.URLParam(r, "source")]
 		if src == nil || !src.Open(door) {
 			notFound(w, r)
-			s.config.Log.Warn("webhook refused", "path", door.Pattern(), "status", http.StatusNotFound,
+			s.config.Log.Warn("webhook refused", "path", doors[door], "status", http.StatusNotFound,
 				"reason", "no such source, or this door of it has no secret; the sources and their doors stand in the configuration")
 			return
 		}
@@ -104,6 +110,9 @@ const announceWait = time.Second
 
 // readBody reads a body of bounded size in bounded time.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > s.config.BodyLimit {
+		return nil, &http.MaxBytesError{Limit: s.config.BodyLimit} // without waiting for it
+	}
 	control := http.NewResponseController(w)
 	if err := control.SetReadDeadline(time.Now().Add(s.config.BodyTimeout)); err != nil {
 		return nil, err
@@ -163,7 +172,7 @@ func logLevel(o event.Outcome) slog.Level {
 // kind is the type for labels: one of the source's known types, else "other".
 func (d *delivery) kind() string {
 	if d.event.Type == "" {
-		return otherType
+		return source.Other
 	}
 	return d.event.Type
 }

@@ -105,15 +105,14 @@ func load(cmd *cobra.Command, w world) (*setup, error) {
 	}
 	cfg, problems := config.Load(file, data, config.Env{Getenv: w.getenv, ReadFile: os.ReadFile})
 	s := &setup{config: cfg}
-	if cfg != nil && len(problems) == 0 {
-		s.sources, s.targets, problems = doctor.Assemble(cfg)
-	} else if cfg != nil {
-		_, _, more := doctor.Assemble(cfg)
+	if cfg != nil {
+		var more config.Problems
+		s.sources, s.targets, more = doctor.Assemble(cfg)
 		problems = append(problems, more...)
 	}
 	if len(problems) > 0 {
 		problems.Sort()
-		return nil, fmt.Errorf("%d in the configuration:\n%w", len(problems), problems)
+		return nil, fmt.Errorf("the configuration can't be used:\n%w", problems)
 	}
 	return s, nil
 }

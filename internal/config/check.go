@@ -28,12 +28,16 @@ func (d *decoder) check(c *Config) {
 func (d *decoder) source(s *Source) {
 	path := join("sources", s.Name)
 	d.foreign(s, path)
+	var good []Secret // a bad one is said once, here
 	for i, secret := range s.SigningSecrets {
 		at := item(join(path, "signing_secrets"), i)
 		if complaint := signing(secret.Reveal(), s.Provider); complaint != "" {
 			d.problems.Add(d.places[at], "%s.signing_secrets: %s %s", path, d.labels[at], complaint)
+			continue
 		}
+		good = append(good, secret)
 	}
+	s.SigningSecrets = good
 	if s.DatabaseWebhook != nil {
 		d.passwords(s.DatabaseWebhook.Secrets, join(join(path, "database_webhook"), "secrets"))
 	}

@@ -268,11 +268,29 @@ func TestSupervisorKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	one.kill()
+	awaitNoSupervisor(t, tmp) // a signal takes its time to arrive
 	two := startChild(t, tmp) // cleans up and has a server of its own
 	ask(t, two.server, "SELECT 'there'")
 	supervisorPid(t, tmp) // there is one directory only
 	two.kill()
 	awaitNothing(t, tmp)
+}
+
+func awaitNoSupervisor(t *testing.T, tmp string) {
+	t.Helper()
+	places, _ := filepath.Glob(filepath.Join(tmp, "rollcall-pgtest-*"))
+	if len(places) != 1 {
+		t.Fatalf("meeting places: got %v, want one", places)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		alive, err := supervised(places[0])
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the supervisor still lives, or: %v", err)
+		}
+		if !alive {
+			return
+		}
+	}
 }
 
 func TestSupervisorTerminated(t *testing.T) {
@@ -299,24 +317,17 @@ func TestServerDies(t *testing.T) {
 	_ = conn.Close(t.Context())
 	defer one.kill()
 	deadline := time.Now().Add(10 * time.Second)
-	for len(processesNamed(tmp, "postgres")) > 0 && time.Now().Before(deadline) {
-		time.Sleep(20 * time.Millisecond)
+	for left := []string{tmp}; len(left) > 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("left by a supervisor whose server died, 10 s later: %v", left)
+		}
+		left, _ = filepath.Glob(filepath.Join(tmp, "*"))
 	}
 	two := startChild(t, tmp)
 	ask(t, two.server, "SELECT 'there'")
 	two.kill()
 	one.kill()
 	awaitNothing(t, tmp)
-}
-
-func processesNamed(tmp, name string) []string {
-	var found []string
-	for _, p := range processesIn(tmp) {
-		if strings.Contains(p, "bin/"+name) {
-			found = append(found, p)
-		}
-	}
-	return found
 }
 
 // BenchmarkNew measures an empty database without its drop, which comes with the end.

@@ -145,28 +145,48 @@ func (s *Source) Open(d Door) bool {
 	return d == Hook && len(s.keys) > 0
 }
 
+// Type is an event type that a door knows.
+type Type struct {
+	Name string
+	// Op is what an event of this type asks for when it can be read.
+	Op event.Op
+}
+
+// types lists the types of one operation.
+func types(op event.Op, names ...string) []Type {
+	list := make([]Type, len(names))
+	for i, name := range names {
+		list[i] = Type{name, op}
+	}
+	return list
+}
+
 var (
-	clerkTypes = []string{
-		"user.created", "user.updated", "user.deleted",
-		"session.created", "session.pending", "session.ended", "session.removed", "session.revoked",
-		"email.created", "sms.created",
-		"organization.created", "organization.updated", "organization.deleted",
-		"organizationMembership.created", "organizationMembership.updated", "organizationMembership.deleted",
-		"organizationInvitation.created", "organizationInvitation.accepted", "organizationInvitation.revoked",
-	}
-	hookTypes = []string{
-		hookBefore, hookAfter, hookToken, hookMFA, hookPassword, hookEmail, hookSMS,
-	}
-	databaseTypes = []string{"database.insert", "database.update", "database.delete"}
+	clerkTypes = slices.Concat(
+		types(event.Upsert, "user.created", "user.updated",
+			"session.created", "session.pending", "session.ended", "session.removed", "session.revoked"),
+		types(event.Delete, "user.deleted"),
+		types(event.Ignore, "email.created", "sms.created",
+			"organization.created", "organization.updated", "organization.deleted",
+			"organizationMembership.created", "organizationMembership.updated", "organizationMembership.deleted",
+			"organizationInvitation.created", "organizationInvitation.accepted", "organizationInvitation.revoked"),
+	)
+	hookTypes = slices.Concat(
+		types(event.Announce, hookBefore),
+		types(event.Upsert, hookAfter),
+		types(event.Ignore, hookToken, hookMFA, hookPassword, hookEmail, hookSMS),
+	)
+	databaseTypes = slices.Concat(
+		types(event.Upsert, "database.insert", "database.update"), // an update may be a soft delete, too
+		types(event.Delete, "database.delete"),
+	)
 )
 
 // Types returns the event types known at a door, for metric labels; every other event
 // has the type Other.
-func (s *Source) Types(d Door) []string {
-	return slices.Clone(s.types(d))
-}
+func (s *Source) Types(d Door) []Type { return slices.Clone(s.types(d)) }
 
-func (s *Source) types(d Door) []string {
+func (s *Source) types(d Door) []Type {
 	switch {
 	case s.provider == Clerk && d == Hook:
 		return clerkTypes
@@ -180,12 +200,20 @@ func (s *Source) types(d Door) []string {
 
 // known maps a sent type to itself when it is in the list, else to Other.
 func (s *Source) known(d Door, name []byte) string {
-	for _, known := range s.types(d) {
-		if string(name) == known {
-			return known
+	for _, t := range s.types(d) {
+		if t.Name == string(name) {
+			return t.Name
 		}
 	}
 	return Other
+}
+
+// SampleID is an id such as a provider gives its users: a target's key must hold it.
+func SampleID(provider string) string {
+	if provider == Clerk {
+		return "user_2abcDEF3ghiJKL4mnoPQR5stuVW"
+	}
+	return "0b8ff2a7-5c0f-4f0f-8a51-3b1d3c5f7e90"
 }
 
 // at is the moment of receipt in the precision that PostgreSQL keeps.

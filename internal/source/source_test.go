@@ -1,6 +1,7 @@
 package source
 
 import (
+	"rollcall/internal/event"
 	"slices"
 	"strings"
 	"testing"
@@ -71,19 +72,18 @@ func TestDoors(t *testing.T) {
 }
 
 func TestTypes(t *testing.T) {
-	if got := clerkSource(t).Types(Hook); !slices.Contains(got, "session.created") {
-		t.Errorf("Clerk's types: %v", got)
+	if got, want := clerkSource(t).Types(Hook), (Type{"session.created", event.Upsert}); !slices.Contains(got, want) {
+		t.Errorf("got %v, want %v among them", got, want)
 	}
 	if got := clerkSource(t).Types(Database); got != nil {
-		t.Errorf("Clerk has no database door, but %v", got)
+		t.Errorf("Clerk has no database door, got %v", got)
 	}
-	want := []string{"database.insert", "database.update", "database.delete"}
+	want := []Type{{"database.insert", event.Upsert}, {"database.update", event.Upsert}, {"database.delete", event.Delete}}
 	if got := supabaseSource(t).Types(Database); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	// A caller may do with the list as he likes.
-	supabaseSource(t).Types(Hook)[0] = "scribbled over"
-	if got := supabaseSource(t).Types(Hook)[0]; got != hookBefore {
-		t.Errorf("got %q", got)
+	supabaseSource(t).Types(Hook)[0].Name = "scribbled over"
+	if got := supabaseSource(t).Types(Hook)[0].Name; got != hookBefore {
+		t.Errorf("the caller's copy is the source's own: %s", got)
 	}
 }

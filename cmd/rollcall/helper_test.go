@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/pgtest"
+	"rollcall/internal/source"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// The made-up secrets of the tests.
+const (
+	clerkSecret    = "whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="
+	supabaseSecret = "v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ=="
+	databaseSecret = "test-secret-of-the-database-door"
+	adminToken     = "test-token-of-the-admin-api"
+)
+
+// twoSources is a configuration with every door open. Its variables are in env.
+const twoSources = `
+database: ${DATABASE_URL}
+listen: 127.0.0.1:0
+admin_listen: 127.0.0.1:0
+admin_token: ${ADMIN_TOKEN}
+sources:
+  clerk:
+    provider: clerk
+    signing_secrets: ["${CLERK_SECRET}"]
+    instance_id: ins_2abcInstance000000000000000
+  supabase:
+    provider: supabase
+    signing_secrets: ["${SUPABASE_SECRET}"]
+    database_webhook: {secrets: ["${DATABASE_SECRET}"]}
+limits: {body: 1MiB, wait: 3s}
+`
+
+const shopTargets = `
+targets:
+  profiles:
+    table: public.profiles
+    key: id
+    set: {id: new.id, email: new.email}
+    on_insert:
+      name: coalesce(new.full_name, '')
+      role: "'customer'"
+    on_delete: delete
+`
+
+const shopTables = `create table profiles (id text primary key, email text, name text not null, role text not null, visits int not null default 0)`
+
+func env(database string) func(string) string {
+	values := map[string]string{
+		"DATABASE_URL": database, "ADMIN_TOKEN": adminToken, "CLERK_SECRET": clerkSecret,
+		"SUPABASE_SECRET": supabaseSecret, "DATABASE_SECRET": databaseSecret,
+	}
+	return func(name string) string { return values[name] }
+}
+
+// journal collects log lines.
+type journal struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	taken int
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// lines returns the log lines with a message.
+func (j *journal) lines(message string) []map[string]any {
+	var found []map[string]any
+	for line := range strings.Lines(j.String()) {
+		var fields map[string]any
+		if json.Unmarshal([]byte(line), &fields) == nil && (message == "" || fields["msg"] == message) {
+			found = append(found, fields)
+		}
+	}
+	return found
+}
+
+// await returns the last line with a message once there are n of them.
+func (j *journal) await(t testing.TB, message string, n int) map[string]any {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if found := j.lines(message); len(found) >= n {
+			return found[n-1]
+		}
+	}
+	t.Fatalf("no %d lines %q in the log:\n%s", n, message, j)
+	return nil
+}
+
+// instance is a serve that runs in this process.
+type instance struct {
+	t             testing.TB
+	public, admin string // base URLs
+	log           *journal
+	stop          func() int // ends it and returns its exit code
+}
+
+// startServe runs serve on free ports with a configuration and waits until it listens.
+func startServe(t testing.TB, yaml string, getenv func(string) string) *instance {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "rollcall.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := &journal{}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, world{[]string{"serve", "-c", file}, getenv, strings.NewReader(""), io.Discard, log})
+	}()
+	stop := sync.OnceValue(func() int { cancel(); return <-ended })
+	t.Cleanup(func() { stop() })
+	line := log.await(t, "listening", 1)
+	return &instance{t, "http://" + line["listen"].(string), "http://" + line["admin_listen"].(string), log, stop}
+}
+
+// startShop is a serve on a fresh database with the shop's table, ready.
+func startShop(t testing.TB) (*instance, *pgx.Conn) {
+	t.Helper()
+	url := pgtest.NewWith(t, shopTables)
+	in := startServe(t, twoSources+shopTargets, env(url))
+	in.log.await(t, "ready", 1)
+	return in, connect(t, url)
+}
+
+func connect(t testing.TB, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// newSource speaks like a provider.
+func newSource(t testing.TB, provider string) *source.Source {
+	t.Helper()
+	cfg := source.Config{Name: provider, Provider: provider, SigningSecrets: []string{clerkSecret}}
+	if provider == source.Supabase {
+		cfg.SigningSecrets = []string{supabaseSecret}
+		cfg.WebhookHeader, cfg.WebhookSecrets = "X-Webhook-Secret", []string{databaseSecret}
+	}
+	src, err := source.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+// signed is a request as the provider would send it now.
+func signed(t testing.TB, provider string, door source.Door, body string) *http.Request {
+	t.Helper()
+	header, err := newSource(t, provider).Sign(door, []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := "/webhooks/" + provider
+	if door == source.Database {
+		path += "/database"
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = header
+	return r
+}
+
+// send sends a request to the public listener and returns status, outcome and body.
+func (in *instance) send(r *http.Request) (int, string, string) {
+	in.t.Helper()
+	base, err := http.NewRequestWithContext(r.Context(), http.MethodGet, in.public, http.NoBody)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	r.URL.Scheme, r.URL.Host = base.URL.Scheme, base.URL.Host
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return response.StatusCode, response.Header.Get("Rollcall-Outcome"), string(body)
+}
+
+// get asks a URL and returns status and body.
+func get(t testing.TB, url, token string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}

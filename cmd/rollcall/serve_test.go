@@ -1,0 +1,293 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rollcall/internal/pgtest"
+	"rollcall/internal/pgtest/pgserver"
+	"rollcall/internal/source"
+)
+
+func TestServe(t *testing.T) {
+	t.Parallel()
+	in, conn := startShop(t)
+	steps := []struct {
+		request func(*testing.T) *http.Request
+		status  int
+		outcome string
+	}{
+		{verified(source.Clerk, source.Hook, clerkUser("user.created", "user_a", ann)), 204, "applied"},
+		{verified(source.Clerk, source.Hook, clerkUser("user.updated", "user_a", `"updated_at":1`)), 204, "stale"},
+		{verified(source.Supabase, source.Hook, `{"metadata":{"uuid":"m1","name":"before-user-created"},"user":{"id":"s_1","email":"s@example.com"}}`), 204, "announced"},
+		{verified(source.Supabase, source.Hook, `{"metadata":{"uuid":"m2","name":"after-user-created"},"user":{"id":"s_1","email":"s@example.com","updated_at":"2026-01-02T03:04:05Z"}}`), 204, "applied"},
+		{verified(source.Supabase, source.Hook, `{"metadata":{"uuid":"m2","name":"after-user-created"},"user":{"id":"s_1","email":"s@example.com","updated_at":"2026-01-02T03:04:05Z"}}`), 204, "duplicate"},
+		{verified(source.Supabase, source.Database, `{"type":"UPDATE","schema":"auth","table":"users","record":{"id":"s_1","email":"new@example.com","encrypted_password":"hunter2","updated_at":"2026-01-02T03:04:06+00:00"},"old_record":{"id":"s_1"}}`), 204, "applied"},
+		{verified(source.Supabase, source.Hook, `{"metadata":{"uuid":"m3","name":"customize-access-token"},"user_id":"s_1","claims":{"sub":"s_1","x": 1}}`), 200, "ignored"},
+		{verified(source.Clerk, source.Hook, clerkUser("user.deleted", "user_a", `"deleted":true`)), 204, "applied"},
+		{verified(source.Clerk, source.Hook, clerkUser("user.updated", "user_a", `"updated_at":1990000000000`)), 204, "stale"},
+	}
+	for i, step := range steps {
+		status, outcome, body := in.send(step.request(t))
+		if status != step.status || outcome != step.outcome {
+			t.Errorf("step %d: got %d %s %s, want %d %s", i, status, outcome, body, step.status, step.outcome)
+		}
+		if status == http.StatusOK && body != `{"claims":{"sub":"s_1","x": 1}}` {
+			t.Errorf("step %d: body %s", i, body)
+		}
+	}
+	var rows string
+	err := conn.QueryRow(t.Context(), "select string_agg(concat_ws('|', id, email, name, role), ' ') from profiles").Scan(&rows)
+	if err != nil || rows != "s_1|new@example.com||customer" {
+		t.Errorf("profiles %q, error %v", rows, err)
+	}
+	var secrets int
+	err = conn.QueryRow(t.Context(), `select count(*) from rollcall.events where convert_from(body, 'UTF8') ~ 'hunter2|encrypted_password|private_metadata'`).Scan(&secrets)
+	if err != nil || secrets != 0 {
+		t.Errorf("%d stored bodies hold secrets, error %v", secrets, err)
+	}
+	if code := in.stop(); code != exitFine {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestHealthMetricsAdmin(t *testing.T) {
+	t.Parallel()
+	in, _ := startShop(t)
+	in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a")))
+	tests := []struct {
+		url, token string
+		status     int
+		body       string
+	}{
+		{in.public + "/healthz", "", 200, "alive"},
+		{in.public + "/readyz", "", 200, "ready"},
+		{in.admin + "/readyz", "", 200, "ready"},
+		{in.public + "/metrics", "", 404, "not_found"},
+		{in.public + "/admin/v1/status", adminToken, 404, "not_found"},
+		{in.admin + "/admin/v1/status", "", 401, "unauthorized"},
+		{in.admin + "/admin/v1/status", "wrong", 401, "unauthorized"},
+		{in.admin + "/admin/v1/status", adminToken, 200, `"targets":[{"name":"profiles","table":"public.profiles","state":"ok","parked":0}]`},
+		{in.admin + "/metrics", "", 200, `rollcall_webhooks_total{outcome="applied",source="clerk",type="user.created"} 1`},
+		{in.admin + "/metrics", "", 200, `rollcall_webhooks_total{outcome="admitted",source="supabase",type="before-user-created"} 0`},
+		{in.admin + "/metrics", "", 200, `rollcall_webhook_seconds_count{source="clerk"} 1`},
+		{in.admin + "/metrics", "", 200, `rollcall_batch_events_count 1`},
+		{in.admin + "/metrics", "", 200, `rollcall_apply_seconds_count 1`},
+		{in.admin + "/metrics", "", 200, `rollcall_parked_users{target="profiles"} 0`},
+		{in.admin + "/metrics", "", 200, `rollcall_target_breaker_open{target="profiles"} 0`},
+		{in.admin + "/metrics", "", 200, `rollcall_last_verified_event_timestamp_seconds{source="supabase"} 0`},
+		{in.admin + "/metrics", "", 200, `go_goroutines`},
+	}
+	for _, tt := range tests {
+		status, body := get(t, tt.url, tt.token)
+		if status != tt.status || !strings.Contains(body, tt.body) {
+			t.Errorf("%s: got %d, want %d and %s; body %.400s", tt.url, status, tt.status, tt.body, body)
+		}
+	}
+}
+
+// serve listens before the database is there; what arrives meanwhile waits.
+func TestServeWaitsForTheDatabase(t *testing.T) {
+	t.Parallel()
+	server := pgtest.StartServer(t, pgserver.Options{})
+	url := server.URL("postgres")
+	conn := connect(t, url)
+	if _, err := conn.Exec(t.Context(), shopTables); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	in := startServe(t, twoSources+shopTargets, env(url))
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("listening after %s, want under a second", took)
+	}
+	if status, body := get(t, in.public+"/readyz", ""); status != http.StatusServiceUnavailable || strings.Contains(body, "127.0.0.1") {
+		t.Errorf("readyz without a database: %d %s", status, body)
+	}
+	announce := `{"metadata":{"uuid":"m1","name":"before-user-created"},"user":{"id":"s_1"}}`
+	if status, outcome, _ := in.send(signed(t, source.Supabase, source.Hook, announce)); status != 204 || outcome != "admitted" {
+		t.Errorf("announced without a database: %d %s", status, outcome)
+	}
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		status, outcome, _ := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a")))
+		if status != 204 || outcome != "applied" {
+			t.Errorf("a webhook that waited for the database: %d %s", status, outcome)
+		}
+	})
+	time.Sleep(300 * time.Millisecond)
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	waiting.Wait()
+	in.log.await(t, "ready", 1)
+	if lines := in.log.lines("waiting for the database"); len(lines) == 0 || len(lines) > 5 {
+		t.Errorf("%d lines about the missing database", len(lines))
+	}
+}
+
+// A shutdown answers everybody who waits, with or without a database.
+func TestShutdownAnswersEveryWaiter(t *testing.T) {
+	t.Parallel()
+	in, conn := startShop(t)
+	if _, err := conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan string, 40)
+	for n := range cap(answers) {
+		go func() {
+			_, outcome, _ := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_", n))))
+			answers <- outcome
+		}()
+	}
+	time.Sleep(200 * time.Millisecond) // they wait for the lock, in batches and in the queue
+	stopped := make(chan int, 1)
+	go func() { stopped <- in.stop() }()
+	time.Sleep(100 * time.Millisecond)
+	if _, err := conn.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(answers) {
+		if got := <-answers; got != "applied" {
+			t.Errorf("a waiter got %q", got)
+		}
+	}
+	if code := <-stopped; code != exitFine {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// What is wrong with one target is said, and the others work.
+func TestServeWithABrokenTarget(t *testing.T) {
+	t.Parallel()
+	broken := shopTargets + `
+  nowhere:
+    table: public.nowhere
+    key: id
+    set: {id: new.id}
+    on_delete: keep
+`
+	url := pgtest.NewWith(t, shopTables)
+	in := startServe(t, twoSources+broken, env(url))
+	line := in.log.await(t, "a target is out of service; its users are parked", 1)
+	if got := fmt.Sprint(line["target"], line["error"]); !strings.Contains(got, "nowheretable public.nowhere does not exist") {
+		t.Errorf("the log says %s", got)
+	}
+	in.log.await(t, "ready", 1)
+	if status, outcome, _ := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))); status != 204 || outcome != "parked" {
+		t.Errorf("got %d %s", status, outcome)
+	}
+	if _, body := get(t, in.admin+"/metrics", ""); !strings.Contains(body, `rollcall_target_breaker_open{target="nowhere"} 1`) || !strings.Contains(body, `rollcall_parked_users{target="nowhere"} 1`) {
+		t.Errorf("metrics:\n%s", body)
+	}
+}
+
+// command runs a command line and returns exit code and output.
+func command(t *testing.T, getenv func(string) string, args ...string) (int, string, string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	code := run(ctx, world{args, getenv, strings.NewReader(""), &stdout, &stderr})
+	return code, stdout.String(), stderr.String()
+}
+
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := func(name, yaml string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	database := env(pgtest.NewWith(t, shopTables))
+	good := file("good.yaml", twoSources+shopTargets)
+	bad := file("bad.yaml", twoSources+strings.ReplaceAll(shopTargets, "new.id", "id_of_new")+"tragets: {}\n")
+	missing := file("missing.yaml", twoSources+strings.ReplaceAll(shopTargets, "public.profiles", "public.nobody"))
+	tests := []struct {
+		args           []string
+		code           int
+		stdout, stderr string // patterns
+	}{
+		{[]string{"version"}, 0, `^rollcall \S+ go1\.`, `^$`},
+		{[]string{"--help"}, 0, `serve +Receives webhooks`, `^$`},
+		{nil, 2, `Usage`, `a command is needed`},
+		{[]string{"vresion"}, 2, `^$`, `there is no command "vresion"`},
+		{[]string{"serve", "--port", "1"}, 2, `^$`, `unknown flag: --port`},
+		{[]string{"serve", "now"}, 2, `^$`, `unknown command "now"`},
+		{[]string{"serve", "-c", filepath.Join(dir, "none.yaml")}, 1, `^$`, `there is no configuration at .*none.yaml; name one with -c or ROLLCALL_CONFIG`},
+		{[]string{"serve", "-c", bad}, 1, `^$`, `(?s)bad.yaml:\d+:\d+: .*id_of_new is no column of new.*bad.yaml:\d+:\d+: .*tragets`},
+		{[]string{"migrate", "--print", "-c", missing}, 1, `create table rollcall.users`, `missing.yaml:\d+:\d+: target profiles: table public.nobody does not exist`},
+		{[]string{"migrate", "-c", good}, 0, `^ran 0001_roll\n$`, `^$`},
+		{[]string{"migrate", "-c", good}, 0, `^the schema rollcall is up to date\n$`, `^$`},
+		{[]string{"migrate", "--print", "-c", good}, 0, `(?s)create table rollcall.users.*insert into "public"."profiles" as t`, `^$`},
+		{[]string{"health", "-c", file("nobody.yaml", strings.ReplaceAll(twoSources, "admin_listen: 127.0.0.1:0", "admin_listen: 127.0.0.1:1")+shopTargets)}, 1, `^$`, `is rollcall serve running\?`},
+	}
+	for _, tt := range tests {
+		code, stdout, stderr := command(t, database, tt.args...)
+		if code != tt.code || !regexp.MustCompile(tt.stdout).MatchString(stdout) || !regexp.MustCompile(tt.stderr).MatchString(stderr) {
+			t.Errorf("%v: exit %d, want %d\nstdout %.500s\nstderr %s", tt.args, code, tt.code, stdout, stderr)
+		}
+	}
+}
+
+func TestHealthCommand(t *testing.T) {
+	t.Parallel()
+	in, _ := startShop(t)
+	yaml := strings.ReplaceAll(twoSources+shopTargets, "admin_listen: 127.0.0.1:0", "admin_listen: "+strings.TrimPrefix(in.admin, "http://"))
+	file := filepath.Join(t.TempDir(), "rollcall.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"health", "-c", file}, {"health", "--ready", "-c", file}} {
+		if code, stdout, stderr := command(t, env("postgres://127.0.0.1/unused"), args...); code != 0 || stdout != "ok\n" {
+			t.Errorf("%v: exit %d, %s%s", args, code, stdout, stderr)
+		}
+	}
+	taken := strings.ReplaceAll(yaml, "listen: 127.0.0.1:0\n", "listen: "+strings.TrimPrefix(in.public, "http://")+"\n")
+	if err := os.WriteFile(file, []byte(taken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := command(t, env("postgres://127.0.0.1/unused"), "serve", "-c", file)
+	if code != 1 || !strings.Contains(stderr, "is taken by another process; stop it or choose another port") {
+		t.Errorf("a taken port: exit %d, %s", code, stderr)
+	}
+}
+
+// Every log line is JSON, and a webhook has exactly one.
+func TestLogLines(t *testing.T) {
+	t.Parallel()
+	in, _ := startShop(t)
+	for n := range 3 {
+		in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_", n), ann)))
+	}
+	in.log.await(t, "webhook", 3)
+	for line := range strings.Lines(in.log.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("no JSON: %s", line)
+		}
+	}
+	if n := len(in.log.lines("webhook")); n != 3 {
+		t.Errorf("%d lines for 3 webhooks", n)
+	}
+	fields := in.log.lines("webhook")[0]
+	for _, name := range []string{"time", "level", "source", "type", "outcome", "status", "seconds", "bytes", "event", "user"} {
+		if fields[name] == nil {
+			t.Errorf("no field %s in %v", name, fields)
+		}
+	}
+}
