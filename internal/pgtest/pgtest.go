@@ -110,7 +110,8 @@ func settings() map[string]string {
 	return map[string]string{
 		"TimeZone": "Pacific/Chatham", "log_timezone": "UTC",
 		"max_connections": "300", "max_prepared_transactions": "0", "deadlock_timeout": "1s",
-		"autovacuum": "on", "wal_level": "minimal", "max_wal_senders": "0",
+		"max_wal_size": "256MB", // the directory may be in memory
+		"autovacuum":   "on", "wal_level": "minimal", "max_wal_senders": "0",
 	}
 }
 

@@ -257,7 +257,9 @@ func TestRaceOneUserSeveralTimesInABatch(t *testing.T) {
 	b.apply([]event.Outcome{event.Stale, event.Stale, event.Applied, event.Stale},
 		updated("a", 2, "two"), updated("a", 3, "three"), again, updated("a", 1, "one"))
 	b.wantRows("select version, email from rollcall.users", "3|again")
-	b.apply([]event.Outcome{event.Applied, event.Stale}, gone("a", 4), updated("a", 5, "five"))
+	early, late := gone("a", 4), gone("a", 6)
+	late.ID = "late"
+	b.apply([]event.Outcome{event.Stale, event.Applied, event.Stale}, late, early, updated("a", 5, "five"))
 	b.wantRows("select version, deleted_at is not null from rollcall.users", "4|t")
 	b.wantRows("select * from p")
 }

@@ -3,9 +3,10 @@
 -- $8-$31 what they and the findings without an event say about users
 -- An event that was seen before (on conflict do nothing waits for the one in flight,
 -- an anti-join would not) takes no part; of several about one user a delete comes
--- before a version, a version before the order of arrival. The sort for distinct on
--- makes sure that every event is inserted before the first user is locked, and that
--- users are locked in key order.
+-- before a version, a version before the order of arrival. A delete is final; of several
+-- the one with the lowest version counts, so that their order doesn't. The sort for
+-- distinct on makes sure that every event is inserted before the first user is locked,
+-- and that users are locked in key order.
 -- Returns (source, id, null) for each event that is new and (null, null, n) for each
 -- user written, n counting from 1.
 with event as (
@@ -31,7 +32,8 @@ with event as (
   from said s
   left join event e on e.source = s.source and e.id = s.event_id
   where s.event_id is null or e.id is not null
-  order by s.source collate "C", s.id collate "C", (s.deleted_at is not null) desc, s.version desc, s.n desc
+  order by s.source collate "C", s.id collate "C", (s.deleted_at is not null) desc,
+           case when s.deleted_at is null then s.version else -s.version end desc, s.n desc
 ), roll as (
   insert into rollcall.users as u (
     source, id, version, external_id,
@@ -71,7 +73,10 @@ with event as (
     updated_at = excluded.updated_at,
     last_sign_in_at = excluded.last_sign_in_at,
     deleted_at = excluded.deleted_at
-  where u.deleted_at is null and (excluded.deleted_at is not null or u.version <= excluded.version)
+  where case
+    when u.deleted_at is null then excluded.deleted_at is not null or u.version <= excluded.version
+    else excluded.deleted_at is not null and excluded.version < u.version
+  end
   returning u.source, u.id
 )
 select e.source, e.id, null::bigint from event e

@@ -23,3 +23,14 @@ func commandLine(pid int) string {
 	}
 	return strings.ReplaceAll(string(args), "\x00", " ")
 }
+
+// inMemory returns a directory for temporary files in memory, if it has room for a
+// busy server: a container's usual 64 MB are too few.
+func inMemory() string {
+	const dir, tmpfs, enough = "/dev/shm", 0x01021994, 2 << 30
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil || fs.Type != tmpfs || fs.Bavail*uint64(fs.Bsize) < enough { //nolint:gosec // a block has a size
+		return ""
+	}
+	return dir
+}

@@ -24,3 +24,6 @@ func commandLine(pid int) string {
 	}
 	return string(args)
 }
+
+// inMemory returns a directory for temporary files in memory; none is usual here.
+func inMemory() string { return "" }

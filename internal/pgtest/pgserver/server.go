@@ -26,7 +26,8 @@ import (
 
 // Options say how to run a server. The zero value is right for tests.
 type Options struct {
-	// Dir is the server's directory. Empty means a temporary one that Close removes.
+	// Dir is the server's directory. Empty means a temporary one that Close removes, in
+	// memory if there is plenty, TMPDIR isn't set and the server isn't Durable.
 	// A directory that an earlier server left is taken over with its databases. When
 	// run as root, user postgres (or nobody) must be able to enter it.
 	Dir string
@@ -63,7 +64,7 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := openHome(ctx, opt.Dir, bin, a)
+	h, err := openHome(ctx, opt, bin, a)
 	if err != nil {
 		return nil, err
 	}
