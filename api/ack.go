@@ -76,5 +76,7 @@ func writeError(w http.ResponseWriter, status int, code, message string) {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v) // a client who left has no use for the error
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		return // a client who left has no use for the rest
+	}
 }

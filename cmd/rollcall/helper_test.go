@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -71,9 +72,8 @@ func env(database string) func(string) string {
 
 // journal collects log lines.
 type journal struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	taken int
+	mu   sync.Mutex
+	text bytes.Buffer
 }
 
 func (j *journal) Write(p []byte) (int, error) {
@@ -136,7 +136,7 @@ func startServe(t testing.TB, yaml string, getenv func(string) string) *instance
 	stop := sync.OnceValue(func() int { cancel(); return <-ended })
 	t.Cleanup(func() { stop() })
 	line := log.await(t, "listening", 1)
-	return &instance{t, "http://" + line["listen"].(string), "http://" + line["admin_listen"].(string), log, stop}
+	return &instance{t, fmt.Sprint("http://", line["listen"]), fmt.Sprint("http://", line["admin_listen"]), log, stop}
 }
 
 // startShop is a serve on a fresh database with the shop's table, ready.

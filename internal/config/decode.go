@@ -185,11 +185,11 @@ func named[T Source | Target](d *decoder, n *node, path, noun string) []T {
 // is reports whether the node has the wanted kind, and says so if not. wanted is what
 // the reader is told to write.
 func (d *decoder) is(n *node, k kind, path, wanted string) bool {
-	switch {
-	case n.kind == k:
+	switch n.kind {
+	case k:
 		return true
-	case n.kind == refused: // already reported
-	case n.kind == null:
+	case refused: // already reported
+	case null:
 		d.problems.Add(n.pos, "%s has no value; give it %s, or leave it out", orFile(path), wanted)
 	default:
 		d.problems.Add(n.pos, "%s is %s; write %s", orFile(path), n.kind, wanted)

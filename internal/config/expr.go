@@ -73,6 +73,7 @@ func (d *decoder) expr(n *node, path string) (Expr, bool) {
 	case mapping, list:
 		d.problems.Add(n.pos, "%s is %s; write one SQL expression, in double quotes if it starts with { or [", path, n.kind)
 		return Expr{}, false
+	default: // a text
 	}
 	value, ok := d.expand(n, path)
 	if !ok {

@@ -73,14 +73,14 @@ func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) err
 	}
 	for _, t := range slices.Backward(targets) {
 		if s.work.removes(t) {
-			if err := s.settle(ctx, t, piece{t.removal, t.removalLocked}); err != nil {
+			if err := s.settle(ctx, piece{t, t.removal, t.removalLocked}); err != nil {
 				return err
 			}
 		}
 	}
 	for _, t := range targets {
 		if s.work.settles(t) {
-			if err := s.settle(ctx, t, piece{t.upsert, t.upsertLocked}); err != nil {
+			if err := s.settle(ctx, piece{t, t.upsert, t.upsertLocked}); err != nil {
 				return err
 			}
 		}
@@ -112,15 +112,18 @@ func (s *separation) open(ctx context.Context) error {
 }
 
 // piece is one statement of a target and the question who would have to wait in it.
-type piece struct{ statement, locked string }
+type piece struct {
+	target            *compiled
+	statement, locked string
+}
 
 // settle runs a piece for the users a target follows and notes whom it refuses. Some of
 // them may only have been early (A takes what B is about to give up), so they are tried
 // again as long as that helps somebody.
-func (s *separation) settle(ctx context.Context, t *compiled, p piece) error {
-	users := following(t, s.users)
+func (s *separation) settle(ctx context.Context, p piece) error {
+	users := following(p.target, s.users)
 	for len(users) > 0 {
-		refused, err := s.try(ctx, t, p, users)
+		refused, err := s.try(ctx, p, users)
 		if err != nil {
 			return err
 		}
@@ -144,40 +147,40 @@ func (s *separation) settle(ctx context.Context, t *compiled, p piece) error {
 const lockNotAvailable = "55P03"
 
 // try runs a piece in a savepoint. What blames the target as a whole refuses all users.
-func (s *separation) try(ctx context.Context, t *compiled, p piece, users []userKey) ([]refusal, error) {
-	refused, err := s.trySavepoint(ctx, t, p, users)
+func (s *separation) try(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
+	refused, err := s.trySavepoint(ctx, p, users)
 	if err != nil && blameOf(err) == blameWait && !s.asking {
 		s.asking = true
-		refused, err = s.trySavepoint(ctx, t, p, users)
+		refused, err = s.trySavepoint(ctx, p, users)
 	}
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && (blameOf(err) == blameWait || blameOf(err) == blameTarget) {
-		return refuseAll(t, users, answer), nil
+		return refuseAll(p.target, users, answer), nil
 	}
 	return refused, err
 }
 
-func (s *separation) trySavepoint(ctx context.Context, t *compiled, p piece, users []userKey) ([]refusal, error) {
+func (s *separation) trySavepoint(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
 	savepoint, err := s.tx.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	refused, err := s.run(ctx, savepoint, t, p, users)
+	refused, err := s.run(ctx, savepoint, p, users)
 	if err != nil {
 		return nil, errors.Join(err, savepoint.Rollback(ctx))
 	}
 	return refused, savepoint.Commit(ctx)
 }
 
-func (s *separation) run(ctx context.Context, tx pgx.Tx, t *compiled, p piece, users []userKey) ([]refusal, error) {
+func (s *separation) run(ctx context.Context, tx pgx.Tx, p piece, users []userKey) ([]refusal, error) {
 	var refused []refusal
 	if s.asking {
-		locked, err := whoIsLocked(ctx, tx, t, p, users)
+		locked, err := whoIsLocked(ctx, tx, p, users)
 		if err != nil {
 			return nil, err
 		}
 		for u := range locked {
-			refused = append(refused, refusal{t.Name, u, lockNotAvailable, "another transaction holds the row of this user"})
+			refused = append(refused, refusal{p.target.Name, u, lockNotAvailable, "another transaction holds the row of this user"})
 		}
 		users = slices.DeleteFunc(slices.Clone(users), func(u userKey) bool { return locked[u] })
 	}
@@ -186,7 +189,7 @@ func (s *separation) run(ctx context.Context, tx pgx.Tx, t *compiled, p piece, u
 	var u userKey
 	var state, message string
 	_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {
-		refused = append(refused, refusal{t.Name, u, state, masked(message)})
+		refused = append(refused, refusal{p.target.Name, u, state, masked(message)})
 		return nil
 	})
 	return refused, err
@@ -194,8 +197,8 @@ func (s *separation) run(ctx context.Context, tx pgx.Tx, t *compiled, p piece, u
 
 // whoIsLocked asks, without waiting, which users' rows somebody else holds. A locked table
 // is an error (55P03): skip locked itself would wait for it.
-func whoIsLocked(ctx context.Context, tx pgx.Tx, t *compiled, p piece, users []userKey) (map[userKey]bool, error) {
-	if _, err := tx.Exec(ctx, fmt.Sprintf("lock table %s in row exclusive mode nowait", quoteTable(t.Table))); err != nil {
+func whoIsLocked(ctx context.Context, tx pgx.Tx, p piece, users []userKey) (map[userKey]bool, error) {
+	if _, err := tx.Exec(ctx, fmt.Sprintf("lock table %s in row exclusive mode nowait", quoteTable(p.target.Table))); err != nil {
 		return nil, err
 	}
 	sources, ids := keyArrays(users)

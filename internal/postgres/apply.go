@@ -179,7 +179,7 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 // pause waits 5 to 50 ms, so that what collided does not collide again.
 func pause(ctx context.Context) {
 	select {
-	case <-time.After(5*time.Millisecond + rand.N(45*time.Millisecond)):
+	case <-time.After(5*time.Millisecond + rand.N(45*time.Millisecond)): //nolint:gosec // a pause is no secret
 	case <-ctx.Done():
 	}
 }

@@ -134,8 +134,9 @@ func (c compiler) removal() string {
 		rows := c.goneRows(append(keys, c.aliased(c.Gone, "c")...))
 		return fmt.Sprintf("update %s t set\n  %s\nfrom (\n%s\n) gone\nwhere %s\n  and (%s)",
 			quoteTable(c.Table), c.goneAssign(), rows, c.sameKey("gone"), c.goneDiffers())
+	default: // DeleteKeep
+		return ""
 	}
-	return ""
 }
 
 func (c compiler) goneRows(values []string) string {
@@ -205,11 +206,11 @@ func (c compiler) value(a Assignment) string {
 	return enclosed(a.Expr.SQL) + "::" + c.table.column(a.Column).Type
 }
 
-func (c compiler) differs(name, old, new string) string {
+func (c compiler) differs(name, old, value string) string {
 	if c.table.column(name).Compare == "text" {
-		return fmt.Sprintf(`%s::text collate "C" is distinct from %s::text collate "C"`, old, new)
+		return fmt.Sprintf(`%s::text collate "C" is distinct from %s::text collate "C"`, old, value)
 	}
-	return old + " is distinct from " + new
+	return old + " is distinct from " + value
 }
 
 // enclosed keeps an expression by itself: a comment at its end takes nothing along.

@@ -72,15 +72,23 @@ func nextToken(sql string, at int) (tokenKind, int, error) {
 		return closed(tokenName, at, quoteEnd(rest, '"', false), `a name "`)
 	case c == '$' && dollarTag(rest) != "":
 		return closed(tokenText, at, dollarEnd(rest), "a text "+dollarTag(rest))
-	case c == '$' && len(rest) > 1 && isDigit(rest[1]):
-		return tokenParam, at + 2, nil
-	case isDigit(c):
-		return tokenNumber, at + run(rest, func(b byte) bool { return isWordByte(b) || b == '.' }), nil
-	case isWordStart(c):
-		return tokenWord, at + run(rest, isWordByte), nil
 	default:
-		return tokenSymbol, at + 1, nil
+		kind, length := openToken(rest)
+		return kind, at + length, nil
 	}
+}
+
+// openToken returns the kind and the length of a token that needs no end.
+func openToken(s string) (tokenKind, int) {
+	switch c := s[0]; {
+	case c == '$' && len(s) > 1 && isDigit(s[1]):
+		return tokenParam, 2
+	case isDigit(c):
+		return tokenNumber, run(s, func(b byte) bool { return isWordByte(b) || b == '.' })
+	case isWordStart(c):
+		return tokenWord, run(s, isWordByte)
+	}
+	return tokenSymbol, 1
 }
 
 // closed turns a length (0: no end found) into a token or the words about it.

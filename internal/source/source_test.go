@@ -1,10 +1,11 @@
 package source
 
 import (
-	"rollcall/internal/event"
 	"slices"
 	"strings"
 	"testing"
+
+	"rollcall/internal/event"
 )
 
 func TestNewRefuses(t *testing.T) {

@@ -174,7 +174,7 @@ const (
 
 // repairNumber quotes a number that jsonb refuses, else returns nil.
 func repairNumber(token []byte) []byte {
-	if len(token) <= maxAfter && bytes.IndexAny(token, "eE") < 0 || fitsNumeric(string(token)) {
+	if len(token) <= maxAfter && !bytes.ContainsAny(token, "eE") || fitsNumeric(string(token)) {
 		return nil
 	}
 	return append(append([]byte{'"'}, token...), '"')

@@ -1,0 +1,253 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+// R17: an application that holds one row delays that user alone.
+func TestRaceApplicationHoldsARow(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(all(event.Applied, 2), updated("a", 1, "a1"), updated("b", 1, "b1"))
+	app := connect(t, b.url)
+	execOn(t, app, "begin; update p set role = 'admin' where id = 'a'")
+	start := time.Now()
+	b.apply([]event.Outcome{event.Parked, event.Applied}, updated("a", 2, "a2"), updated("b", 2, "b2"))
+	if took := time.Since(start); took > 2*b.config.LockTimeout {
+		t.Errorf("one held row cost %s, more than one lock_timeout and the work", took)
+	}
+	b.wantRows("select id, email from p order by 1", "a|a1", "b|b2")
+	b.wantRows("select user_id, sqlstate from rollcall.parked", "a|55P03")
+	execOn(t, app, "commit")
+	b.apply(applied, updated("a", 3, "a3"))
+	b.wantRows("select id, email, role from p order by 1", "a|a3|admin", "b|b2|customer")
+	b.wantRows("select user_id from rollcall.parked")
+}
+
+// Rule 12: a locked table parks its target's users and nobody else.
+func TestRaceLockedTable(t *testing.T) {
+	t.Parallel()
+	other := profiles()
+	other.Name, other.Table = "other", "public.q"
+	b := newBench(t, profilesTable+"create table q (like p including all)", profiles(), other)
+	app := connect(t, b.url)
+	execOn(t, app, "begin; lock table p in access exclusive mode")
+	b.apply(all(event.Parked, 2), updated("a", 1, "a1"), updated("b", 1, "b1"))
+	execOn(t, app, "rollback")
+	b.wantRows("select (select count(*) from p), (select count(*) from q)", "0|2")
+	b.wantRows("select target, count(*) from rollcall.parked group by 1", "profiles|2")
+}
+
+// R18: a condition that is null is not met.
+func TestRaceWhereIsNull(t *testing.T) {
+	t.Parallel()
+	target := profiles()
+	target.Where = &Expr{SQL: "new.email like '%@corp'"}
+	b := newBench(t, profilesTable, target)
+	b.apply(applied, updated("a", 1, "a@corp"))
+	b.apply(applied, updated("a", 2, ""))
+	b.wantRows("select id from p")
+}
+
+// R19: the error often names no table; the park row does.
+func TestRaceWhoseErrorItIs(t *testing.T) {
+	t.Parallel()
+	ids := Target{Name: "ids", Table: "public.ids", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id", "n: new.first_name"), OnDelete: DeleteKeep}
+	b := newBench(t, profilesTable+"create table ids (id text primary key, n integer)", profiles(), ids)
+	u := user("a", 1, "a@x")
+	u.FirstName = ptr("secret-name")
+	b.apply([]event.Outcome{event.Parked, event.Applied}, said(u), updated("b", 1, "b@x"))
+	b.wantRows("select id from p order by 1", "a", "b")
+	b.wantRows("select id from ids", "b")
+	b.wantRows("select target, user_id, error from rollcall.parked", `ids|a|invalid input syntax for type integer: "…"`)
+}
+
+// R20 is TestForeignKeyBetweenTargets. R21: a stale event locks its user and no more: it
+// settles nobody and clears nothing.
+func TestRaceStaleEventClearsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.exec("insert into p values ('app', 'x')")
+	b.apply(all(event.Parked, 1), updated("a", 5, "x"))
+	b.exec("delete from p")
+	b.apply(all(event.Stale, 1), updated("a", 4, "old"))
+	b.wantRows("select user_id from rollcall.parked", "a")
+	b.wantRows("select id from p")
+	b.apply(all(event.Duplicate, 1), updated("a", 5, "x")) // which settles him in a transaction of its own
+	b.wantRows("select user_id from rollcall.parked")
+	b.wantRows("select id, email from p", "a|x")
+}
+
+// R22: the application is about to insert the same e-mail under another key.
+func TestRaceApplicationInsertsTheSameEmail(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	app := connect(t, b.url)
+	execOn(t, app, "begin; insert into p values ('app', 'x')")
+	b.apply(all(event.Parked, 1), updated("a", 1, "x"))
+	rollback := func() { execOn(t, app, "rollback") }
+	err := beside(func() error { return b.togetherOnly(updated("a", 2, "x")) }, rollback)
+	if err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select id, email from p", "a|x")
+	b.wantRows("select user_id from rollcall.parked")
+}
+
+// R23: beside a poison row the others are settled and their events say so: the roll's
+// rows carry the transaction's own xid.
+func TestRaceRollOutsideTheSavepoint(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.exec("insert into p values ('app', 'x')")
+	b.apply([]event.Outcome{event.Applied, event.Parked, event.Applied}, updated("a", 1, "a"), updated("b", 1, "x"), updated("c", 1, "c"))
+	b.wantRows("select id from p order by 1", "a", "app", "c")
+	b.wantRows("select id, outcome from rollcall.events order by 1", "a-1|applied", "b-1|parked", "c-1|applied")
+}
+
+// R24: a row that the application has deleted comes back with the next change.
+func TestRaceApplicationDeletesTheRow(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(applied, updated("a", 1, "x"))
+	b.exec("delete from p")
+	b.apply(applied, updated("a", 2, "x"))
+	b.wantRows("select id, email from p", "a|x")
+}
+
+// R25: rows of the application that hang on a deleted user's row park him by name.
+func TestRaceApplicationRefersToADeletedUser(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable+"create table orders (n int, profile text references p)", profiles())
+	b.apply(all(event.Applied, 2), updated("a", 1, "a"), updated("b", 1, "b"))
+	app := connect(t, b.url)
+	execOn(t, app, "begin; insert into orders values (1, 'a')")
+	b.apply([]event.Outcome{event.Parked, event.Applied}, gone("a", 2), gone("b", 2))
+	b.wantRows("select user_id, sqlstate from rollcall.parked", "a|55P03")
+	execOn(t, app, "commit")
+	b.apply(all(event.Duplicate, 1), gone("a", 2))
+	b.wantRows("select user_id, sqlstate, attempts from rollcall.parked", "a|23503|2")
+	b.exec("delete from orders")
+	b.apply(all(event.Duplicate, 1), gone("a", 2))
+	b.wantRows("select id from p")
+	b.wantRows("select user_id from rollcall.parked")
+}
+
+// R26: what the roll itself can't hold is found and recorded; the batch goes on.
+func TestRaceTheRollRefuses(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	bad := user("bad", 1, "bad")
+	bad.RawUserMetaData = `{"a":"\u0000"}`
+	b.apply([]event.Outcome{event.Applied, event.UndecodableBody, event.Applied}, updated("a", 1, "a"), said(bad), updated("c", 1, "c"))
+	b.wantRows("select id, outcome from rollcall.events order by 1", "a-1|applied", "bad-1|undecodable", "c-1|applied")
+	b.wantRows("select id from p order by 1", "a", "c")
+}
+
+// Rule 3: the order of locks is the same everywhere, so nobody waits in a circle.
+func TestRaceNoDeadlocks(t *testing.T) {
+	t.Parallel()
+	second := profiles()
+	second.Name, second.Table = "second", "public.q"
+	b := newBench(t, "create table p (id text primary key, email text, name text, role text); create table q (like p including all)", profiles(), second)
+	var workers sync.WaitGroup
+	for worker := range 4 {
+		workers.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(worker)))
+			for round := range 60 {
+				var events []event.Event
+				for _, n := range random.Perm(40) {
+					e := updated(fmt.Sprint("u", n), int64(random.IntN(50)), fmt.Sprint(worker, round))
+					e.ID = fmt.Sprint(n, "-", random.IntN(500))
+					events = append(events, e)
+				}
+				if _, err := b.Apply(t.Context(), events); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	b.wantRows("select user_id from rollcall.parked")
+	b.exec("select pg_stat_force_next_flush()")
+	b.wantRows("select deadlocks from pg_stat_database where datname = current_database()", "0")
+}
+
+// Rule 11: a connection that is cut blames nobody, and the batch runs again.
+func TestRaceConnectionCut(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(applied, updated("a", 1, "one"))
+	holder := connect(t, b.url)
+	execOn(t, holder, "begin; select from rollcall.users for update")
+	cut := func() {
+		b.wantRows("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", "t")
+		execOn(t, holder, "commit")
+	}
+	err := beside(func() error { _, err := b.Apply(t.Context(), []event.Event{updated("a", 2, "two")}); return err }, cut)
+	if err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select email from p", "two")
+}
+
+// A roll that is out of reach is nobody's fault: the batch is refused, nothing is parked.
+func TestTheRollIsOutOfReach(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	b.exec("alter table rollcall.users rename to elsewhere") // the roll itself is out of reach
+	if _, err := b.Apply(ctx, []event.Event{updated("a", 1, "a")}); !errors.Is(err, event.ErrUnavailable) {
+		t.Errorf("got %v, want event.ErrUnavailable", err)
+	}
+	b.exec("alter table rollcall.elsewhere rename to users")
+	b.apply(applied, updated("a", 1, "a"))
+}
+
+// A plan that was made while the tables were empty must not grow with them: that is a
+// first start followed by a first reconciliation.
+func TestStalePlans(t *testing.T) {
+	t.Parallel()
+	where := profiles()
+	where.Name, where.Table, where.Where = "second", "public.q", &Expr{SQL: "new.email is not null"}
+	b := newBench(t, profilesTable+"create table q (like p including all); alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", profiles(), where)
+	b.exec("alter table rollcall.users set (autovacuum_enabled = off); alter table rollcall.events set (autovacuum_enabled = off)")
+	next := int64(0)
+	batch := func() []event.Event {
+		next++
+		var events []event.Event
+		for n := range 15 {
+			events = append(events, updated(fmt.Sprint("u", n), next, fmt.Sprint(n, "@", next)))
+		}
+		return append(events, gone(fmt.Sprint("gone", next), 1))
+	}
+	median := func() time.Duration {
+		var took []time.Duration
+		for range 21 {
+			events := batch()
+			start := time.Now()
+			b.apply(all(event.Applied, 16), events...)
+			took = append(took, time.Since(start))
+		}
+		slices.Sort(took)
+		return took[len(took)/2]
+	}
+	empty := median() // every connection has made its generic plans by now
+	b.exec(`insert into rollcall.users (source, id, version, email, raw_user_meta_data, raw_app_meta_data) select 'app', 'x' || n, 1, n || '@y', '{}', '{}' from generate_series(1, 100000) n;
+		insert into p select id, email from rollcall.users where id like 'x%'; insert into q select id, email from p where id like 'x%'`)
+	full := median()
+	t.Logf("a batch of 16: %s with empty tables, %s with 100,000 users and the plans of before: ratio %.2f", empty, full, float64(full)/float64(empty))
+	if full > 4*empty {
+		t.Errorf("a batch of 16 takes %s with stale plans, %s before", full, empty)
+	}
+}
