@@ -1,0 +1,137 @@
+package doctor
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"rollcall/internal/config"
+	"rollcall/internal/postgres"
+)
+
+func getenv(name string) string {
+	switch {
+	case name == "DATABASE_URL":
+		return "postgres://localhost/app"
+	case strings.HasPrefix(name, "CLERK"):
+		return "whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="
+	case strings.HasPrefix(name, "SUPABASE_AUTH"):
+		return "v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ=="
+	case strings.HasSuffix(name, "_FILE"):
+		return ""
+	}
+	return "made-up-secret-for-tests"
+}
+
+// Every configuration that the documentation shows is one that works.
+func TestDocumentedConfigurations(t *testing.T) {
+	t.Parallel()
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	found := 0
+	for _, pattern := range []string{"../../README.md", "../../docs/*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, block := range blocks.FindAllSubmatch(text, -1) {
+				found++
+				cfg, problems := config.Load(file, block[1], config.Env{Getenv: getenv})
+				if cfg != nil {
+					_, _, more := Assemble(cfg)
+					problems = append(problems, more...)
+				}
+				if len(problems) > 0 {
+					t.Errorf("%v", problems)
+				}
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no configuration found")
+	}
+}
+
+func TestAssemble(t *testing.T) {
+	t.Parallel()
+	const yaml = `database: ${DATABASE_URL}
+sources:
+  clerk: {provider: clerk, signing_secrets: ["${CLERK_SECRET}"], instance_id: ins_1}
+  supabase:
+    provider: supabase
+    database_webhook: {header: Authorization, secrets: ["${DOOR}"]}
+targets:
+  members:
+    table: shop.Member
+    from: [clerk]
+    key: [source, id]
+    set: {source: new.source, id: new.id, email: new.email, deleted_at: null}
+    on_insert: {role: "'free'"}
+    on_delete: {email: null, deleted_at: now()}
+    where: new.email is not null
+`
+	cfg, problems := config.Load("f.yaml", []byte(yaml), config.Env{Getenv: getenv})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	sources, targets, problems := Assemble(cfg)
+	if len(problems) > 0 || len(sources) != 2 || sources[0].Name() != "clerk" || sources[1].Name() != "supabase" {
+		t.Fatalf("sources %v, problems %v", sources, problems)
+	}
+	expr := func(sql, at string) postgres.Expr { return postgres.Expr{SQL: sql, Written: sql, At: "f.yaml:" + at} }
+	want := []postgres.Target{{
+		Name: "members", At: "f.yaml:8:3", Table: "shop.Member", Key: []string{"source", "id"},
+		From: []postgres.Origin{{Source: "clerk", SampleID: "user_2abcDEF3ghiJKL4mnoPQR5stuVW"}},
+		Set: []postgres.Assignment{{Column: "source", Expr: expr("new.source", "12:19")}, {Column: "id", Expr: expr("new.id", "12:35")},
+			{Column: "email", Expr: expr("new.email", "12:50")}, {Column: "deleted_at", Expr: expr("null", "12:73")}},
+		OnInsert: []postgres.Assignment{{Column: "role", Expr: expr("'free'", "13:23")}},
+		OnDelete: postgres.DeleteSet,
+		Gone:     []postgres.Assignment{{Column: "email", Expr: expr("null", "14:24")}, {Column: "deleted_at", Expr: expr("now()", "14:42")}},
+		Where:    &postgres.Expr{SQL: "new.email is not null", Written: "new.email is not null", At: "f.yaml:15:12"},
+	}}
+	if diff := cmp.Diff(want, targets); diff != "" {
+		t.Errorf("targets (-want +got):\n%s", diff)
+	}
+}
+
+// What only SQL's rules tell is said with its place, everything at once.
+func TestAssembleProblems(t *testing.T) {
+	t.Parallel()
+	const yaml = `database: ${DATABASE_URL}
+sources:
+  clerk: {provider: clerk, signing_secrets: ["${CLERK_SECRET}"]}
+targets:
+  a:
+    table: public.a
+    key: id
+    set: {id: new.email}
+    on_delete: keep
+  b:
+    table: public.b
+    key: id
+    set:
+      id: new.id
+      role: free
+      plan: 1; drop table b
+    on_delete: keep
+`
+	cfg, problems := config.Load("f.yaml", []byte(yaml), config.Env{Getenv: getenv})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	_, _, problems = Assemble(cfg)
+	want := `f.yaml:8:15: target a: key column id is made from new.email, which may change; a key uses only new.source, new.id and constants
+f.yaml:15:13: target b: free is no column of new; did you mean the text free? write "'free'"
+f.yaml:16:13: target b: ";" in 1; drop table b: one expression is wanted; in YAML, put the whole between double quotes or after >-`
+	if diff := cmp.Diff(want, problems.Error()); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,216 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+// gate is an Apply that waits to be let through and notes the sizes of batches.
+type gate struct {
+	mu    sync.Mutex
+	sizes []int
+	open  chan struct{}
+	err   error
+}
+
+func (g *gate) apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+	g.mu.Lock()
+	g.sizes = append(g.sizes, len(events))
+	g.mu.Unlock()
+	select {
+	case <-g.open:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", event.ErrUnavailable, ctx.Err())
+	}
+	outcomes := make([]event.Outcome, len(events))
+	for i, e := range events {
+		outcomes[i] = event.Outcome("outcome of " + e.ID)
+	}
+	return outcomes, g.err
+}
+
+// submit sends n events at once and returns what each submitter got.
+func submit(p *Pipeline, n int) func() map[string]string {
+	var waiting sync.WaitGroup
+	var mu sync.Mutex
+	got := map[string]string{}
+	for i := range n {
+		id := fmt.Sprint("e", i)
+		waiting.Go(func() {
+			outcome, err := p.Submit(context.Background(), event.Event{ID: id})
+			mu.Lock()
+			defer mu.Unlock()
+			got[id] = string(outcome)
+			if err != nil {
+				got[id] = err.Error()
+			}
+		})
+	}
+	return func() map[string]string { waiting.Wait(); return got }
+}
+
+// A batch is what arrived while the last ones were under way, and everybody gets his own
+// outcome.
+func TestBatchesFormByThemselves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{open: make(chan struct{})}
+		p := New(Config{Apply: g.apply})
+		p.Start()
+		var results []func() map[string]string
+		for range 2 {
+			results = append(results, submit(p, 1))
+			synctest.Wait()
+		}
+		rest := submit(p, 600)
+		synctest.Wait()
+		close(g.open)
+		for id, outcome := range rest() {
+			if outcome != "outcome of "+id {
+				t.Errorf("%s got %q", id, outcome)
+			}
+		}
+		for _, result := range results {
+			result()
+		}
+		p.Shutdown(t.Context())
+		if got := fmt.Sprint(g.sizes); got != "[1 1 512 88]" {
+			t.Errorf("batches of %s, want two single events, then what had gathered, 512 at most", got)
+		}
+	})
+}
+
+func TestQueueIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{Apply: (&gate{}).apply, Queue: 3, QueueBytes: 100})
+		waiting := submit(p, 3)
+		synctest.Wait()
+		_, err := p.Submit(t.Context(), event.Event{ID: "one too many"})
+		if !errors.Is(err, event.ErrUnavailable) || !strings.Contains(err.Error(), "the queue is full with 3 events") {
+			t.Errorf("got %v", err)
+		}
+		p.Shutdown(t.Context()) // without committers nobody may be left waiting
+		for id, got := range waiting() {
+			if got != "unavailable: shutting down" {
+				t.Errorf("%s got %q", id, got)
+			}
+		}
+		if _, err := p.Submit(t.Context(), event.Event{}); !errors.Is(err, event.ErrUnavailable) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+func TestQueueIsBoundedInBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{Apply: (&gate{}).apply, QueueBytes: 100})
+		large := event.Event{Body: make([]byte, 150)}
+		go func() { _, _ = p.Submit(context.Background(), large) }() // one is taken whatever its size
+		synctest.Wait()
+		_, err := p.Submit(t.Context(), event.Event{User: &event.User{RawUserMetaData: "{}"}})
+		if err == nil || !strings.Contains(err.Error(), "the queue is full with 150 bytes") {
+			t.Errorf("got %v", err)
+		}
+		p.Shutdown(t.Context())
+	})
+}
+
+// Large bodies make small batches.
+func TestBatchIsBoundedInBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{open: make(chan struct{})}
+		close(g.open)
+		p := New(Config{Apply: g.apply, Committers: 1})
+		for range 9 {
+			go func() { _, _ = p.Submit(context.Background(), event.Event{Body: make([]byte, 1<<20)}) }()
+		}
+		synctest.Wait()
+		p.Start()
+		synctest.Wait()
+		p.Shutdown(t.Context())
+		if got := fmt.Sprint(g.sizes); got != "[8 1]" {
+			t.Errorf("batches of %s, want [8 1]", got)
+		}
+	})
+}
+
+// Waiting ends with the context or with Config.Wait; the event is applied all the same.
+func TestSubmitStopsWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{open: make(chan struct{})}
+		p := New(Config{Apply: g.apply, Wait: 4 * time.Second, Committers: 1})
+		p.Start()
+		start := time.Now()
+		_, err := p.Submit(t.Context(), event.Event{ID: "patient"})
+		if !errors.Is(err, event.ErrUnavailable) || time.Since(start) != 4*time.Second {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start = time.Now()
+		_, err = p.Submit(ctx, event.Event{ID: "hurried"})
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, event.ErrUnavailable) || time.Since(start) != time.Second {
+			t.Errorf("after %s: %v", time.Since(start), err)
+		}
+		close(g.open)
+		p.Shutdown(t.Context())
+		if got := fmt.Sprint(g.sizes); got != "[1 1]" {
+			t.Errorf("batches of %s: the events of those who left must be applied", got)
+		}
+	})
+}
+
+// An error reaches every waiter of its batch; an event that alone failed only its own.
+func TestErrorsReachTheirWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := fmt.Errorf("%w: no database", event.ErrUnavailable)
+		p := New(Config{Apply: func(_ context.Context, events []event.Event) ([]event.Outcome, error) {
+			if len(events) > 1 {
+				return nil, broken
+			}
+			return []event.Outcome{event.Unavailable}, nil
+		}, Committers: 1})
+		waiting := submit(p, 3)
+		synctest.Wait()
+		p.Start()
+		for id, got := range waiting() {
+			if got != broken.Error() {
+				t.Errorf("%s got %q", id, got)
+			}
+		}
+		if _, err := p.Submit(t.Context(), event.Event{}); !errors.Is(err, event.ErrUnavailable) {
+			t.Errorf("got %v, want event.ErrUnavailable", err)
+		}
+		p.Shutdown(t.Context())
+	})
+}
+
+// A shutdown finishes what is queued, and ends what does not end by itself.
+func TestShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{open: make(chan struct{})} // never opened
+		p := New(Config{Apply: g.apply})
+		p.Start()
+		waiting := submit(p, 5)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		p.Shutdown(ctx)
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("the shutdown took %s, want its context's second", took)
+		}
+		for id, got := range waiting() {
+			if !strings.HasPrefix(got, "unavailable: ") {
+				t.Errorf("%s got %q", id, got)
+			}
+		}
+	})
+}
