@@ -28,9 +28,10 @@ const (
 
 // blameOf decides by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 func blameOf(err error) blame {
+	var unreachable *pgconn.ConnectError
 	var refused *pgconn.PgError
-	if !errors.As(err, &refused) {
-		return blameNobody // no answer from PostgreSQL: the connection is lost
+	if errors.As(err, &unreachable) || !errors.As(err, &refused) {
+		return blameNobody // no connection, or it was lost
 	}
 	return blameOfState(refused.Code)
 }

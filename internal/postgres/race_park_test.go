@@ -39,9 +39,14 @@ func TestRaceLockedTable(t *testing.T) {
 	other := profiles()
 	other.Name, other.Table = "other", "public.q"
 	b := newBench(t, profilesTable+"create table q (like p including all)", profiles(), other)
+	b.config.LockTimeout = time.Second
 	app := connect(t, b.url)
 	execOn(t, app, "begin; lock table p in access exclusive mode")
+	start := time.Now()
 	b.apply(all(event.Parked, 2), updated("a", 1, "a1"), updated("b", 1, "b1"))
+	if took := time.Since(start); took > 7*b.config.LockTimeout/4 {
+		t.Errorf("a locked table cost %s, more than one lock_timeout and the work", took)
+	}
 	execOn(t, app, "rollback")
 	b.wantRows("select (select count(*) from p), (select count(*) from q)", "0|2")
 	b.wantRows("select target, count(*) from rollcall.parked group by 1", "profiles|2")
@@ -167,7 +172,7 @@ func TestRaceNoDeadlocks(t *testing.T) {
 				var events []event.Event
 				for _, n := range random.Perm(40) {
 					e := updated(fmt.Sprint("u", n), int64(random.IntN(50)), fmt.Sprint(worker, round))
-					e.ID = fmt.Sprint(n, "-", random.IntN(500))
+					e.ID = fmt.Sprint(n, "-", round, "-", random.IntN(2)) // which other workers send, too
 					events = append(events, e)
 				}
 				if _, err := b.Apply(t.Context(), events); err != nil {
