@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -81,7 +82,8 @@ func TestBatchesFormByThemselves(t *testing.T) {
 			result()
 		}
 		p.Shutdown(t.Context())
-		if got := fmt.Sprint(g.sizes); got != "[1 1 512 88]" {
+		slices.Sort(g.sizes) // the last two are under way at once
+		if got := fmt.Sprint(g.sizes); got != "[1 1 88 512]" {
 			t.Errorf("batches of %s, want two single events, then what had gathered, 512 at most", got)
 		}
 	})
