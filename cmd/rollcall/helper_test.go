@@ -15,12 +15,15 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	testscript.Main(pgtest.Wrap(m), map[string]func(){"rollcall": main})
+}
 
 // The made-up secrets of the tests.
 const (

@@ -37,12 +37,21 @@ var mainRan bool
 
 // Main runs the tests and exits. It's also where the shared server's supervisor begins:
 // that is the test binary, started again with supervisorEnv.
-func Main(m *testing.M) {
+func Main(m *testing.M) { os.Exit(Wrap(m).Run()) }
+
+// Wrap is Main for a package whose TestMain hands its tests to another runner, such as
+// testscript.Main: the result takes the place of m.
+func Wrap(m *testing.M) interface{ Run() int } { return wrapped{m} }
+
+type wrapped struct{ m *testing.M }
+
+// Run runs the tests, or acts as the supervisor, and returns the exit code.
+func (w wrapped) Run() int {
 	if dir := os.Getenv(supervisorEnv); dir != "" {
-		os.Exit(supervise(dir))
+		return supervise(dir)
 	}
 	mainRan = true
-	os.Exit(m.Run())
+	return w.m.Run()
 }
 
 // The shared server of this process, acquired once and held until the process ends.
