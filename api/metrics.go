@@ -47,7 +47,7 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 	for _, src := range cfg.Sources {
 		m.webhookSeconds.WithLabelValues(src.Name())
 		m.lastVerified.WithLabelValues(src.Name())
-		m.reach(src)
+		m.reach(src, cfg.Refuse[src.Name()])
 	}
 	return m
 }
@@ -63,17 +63,20 @@ var reached = map[event.Op][]event.Outcome{
 
 // reach makes every label set that a source can reach exist at 0, so that a rate over a
 // first occurrence is seen.
-func (m *metrics) reach(src *source.Source) {
+func (m *metrics) reach(src *source.Source, refuses bool) {
 	for door := range doors {
 		if !src.Open(door) {
 			continue
 		}
 		for _, t := range src.Types(door) {
 			for _, o := range reached[t.Op] {
-				m.webhooks.WithLabelValues(src.Name(), t.Name, string(o))
+				never := o == event.Duplicate && door == source.Database || o == event.Admitted && refuses
+				if !never {
+					m.webhooks.WithLabelValues(src.Name(), t.Name, string(o))
+				}
 			}
 		}
-		for _, o := range []event.Outcome{event.Ignored, event.Duplicate, event.UndecodableBody, event.Unverified, event.TooLarge, event.Malformed, event.Unavailable} {
+		for _, o := range []event.Outcome{event.UndecodableBody, event.Unverified, event.TooLarge, event.Malformed, event.Unavailable} {
 			m.webhooks.WithLabelValues(src.Name(), source.Other, string(o))
 		}
 	}

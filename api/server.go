@@ -88,10 +88,9 @@ func (s *Server) ObserveBatch(events int, took time.Duration) {
 
 // Public is the handler of the public listener: webhooks and health.
 func (s *Server) Public() http.Handler {
-	r := chi.NewRouter()
-	r.NotFound(notFound)
+	r := s.router()
 	for door, path := range doors {
-		r.HandleFunc(path, s.webhook(door))
+		r.Post(path, s.webhook(door))
 	}
 	s.health(r)
 	return r
@@ -100,8 +99,7 @@ func (s *Server) Public() http.Handler {
 // Admin is the handler of the admin listener: metrics and health for everybody who
 // reaches it, the rest with the token.
 func (s *Server) Admin() http.Handler {
-	r := chi.NewRouter()
-	r.NotFound(notFound)
+	r := s.router()
 	r.Get("/metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.config.Log.Handler(), slog.LevelError)}).ServeHTTP)
 	s.health(r)
 	r.Route("/admin/v1", func(r chi.Router) {
@@ -109,6 +107,39 @@ func (s *Server) Admin() http.Handler {
 		r.Get("/status", s.status)
 	})
 	return r
+}
+
+// router is what both listeners have in common: every request arrives in bounded time,
+// also one that is refused (net/http reads its body to the end), and every answer has the
+// same form.
+func (s *Server) router() *chi.Mux {
+	r := chi.NewRouter()
+	r.Use(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.BodyTimeout)); err != nil {
+				s.config.Log.Warn("a request can't be bounded in time", "error", err)
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	r.NotFound(s.notFound)
+	r.MethodNotAllowed(s.methodNotAllowed)
+	return r
+}
+
+func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
+	writeError(w, http.StatusNotFound, "not_found", "nothing here; webhooks go to /webhooks/{source} with a source of the configuration")
+	s.config.Log.Warn("request refused", "status", http.StatusNotFound)
+}
+
+func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	allowed := http.MethodGet
+	if strings.HasPrefix(r.URL.Path, "/webhooks/") {
+		allowed = http.MethodPost
+	}
+	w.Header().Set("Allow", allowed)
+	writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+allowed+" only")
+	s.config.Log.Warn("request refused", "status", http.StatusMethodNotAllowed, "allowed", allowed)
 }
 
 func (s *Server) health(r chi.Router) {
@@ -132,7 +163,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(s.config.AdminToken))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.config.AdminToken == "" {
-			notFound(w, r)
+			s.notFound(w, r)
 			return
 		}
 		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -178,8 +209,4 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		answer.Targets = append(answer.Targets, target{t.Name, t.Table, state, t.Outage, parked[t.Name]})
 	}
 	writeJSON(w, http.StatusOK, answer)
-}
-
-func notFound(w http.ResponseWriter, _ *http.Request) {
-	writeError(w, http.StatusNotFound, "not_found", "nothing here; webhooks go to /webhooks/{source} with a source of the configuration")
 }

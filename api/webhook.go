@@ -36,16 +36,10 @@ type delivery struct {
 // webhook is the door of a source: it answers after the commit.
 func (s *Server) webhook(door source.Door) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost {
-			w.Header().Set("Allow", http.MethodPost)
-			writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", "webhooks are sent by POST")
-			s.config.Log.Warn("webhook refused", "path", doors[door], "method", known(r.Method), "status", http.StatusMethodNotAllowed)
-			return
-		}
 		src := s.sources[chi.URLParam(r, "source")]
 		if src == nil || !src.Open(door) {
-			notFound(w, r)
-			s.config.Log.Warn("webhook refused", "path", doors[door], "status", http.StatusNotFound,
+			writeError(w, http.StatusNotFound, "not_found", "no such source, or this door of it is closed")
+			s.config.Log.Warn("request refused", "path", doors[door], "status", http.StatusNotFound,
 				"reason", "no such source, or this door of it has no secret; the sources and their doors stand in the configuration")
 			return
 		}
@@ -108,21 +102,17 @@ func (s *Server) submit(ctx context.Context, d *delivery) (event.Outcome, error)
 // of a request 5 s together.
 const announceWait = time.Second
 
-// readBody reads a body of bounded size in bounded time.
+// readBody reads a body of bounded size; the router has bounded its time.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > s.config.BodyLimit {
 		return nil, &http.MaxBytesError{Limit: s.config.BodyLimit} // without waiting for it
-	}
-	control := http.NewResponseController(w)
-	if err := control.SetReadDeadline(time.Now().Add(s.config.BodyTimeout)); err != nil {
-		return nil, err
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.config.BodyLimit))
 	if err != nil {
 		return nil, err
 	}
 	// The deadline would otherwise cut the connection while the answer is waited for.
-	return body, control.SetReadDeadline(time.Time{})
+	return body, http.NewResponseController(w).SetReadDeadline(time.Time{})
 }
 
 func bodyOutcome(err error) event.Outcome {
@@ -175,13 +165,4 @@ func (d *delivery) kind() string {
 		return source.Other
 	}
 	return d.event.Type
-}
-
-// known keeps a method that a stranger made up out of the log.
-func known(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
-		return method
-	}
-	return "other"
 }

@@ -234,7 +234,8 @@ func routeRows() []badInput {
 	return []badInput{
 		{"unknown source", at(http.MethodPost, "/webhooks/nobody"), http.StatusNotFound, "", "no such source", stored{}},
 		{"a door without a secret", at(http.MethodPost, "/webhooks/clerk/database"), http.StatusNotFound, "", "no such source", stored{}},
-		{"wrong method", at(http.MethodPut, "/webhooks/clerk"), http.StatusMethodNotAllowed, "", `"method":"PUT"`, stored{}},
+		{"unknown method", at("BREW", "/webhooks/clerk"), http.StatusMethodNotAllowed, "", `"status":405`, stored{}},
+		{"wrong method", at(http.MethodPut, "/webhooks/clerk"), http.StatusMethodNotAllowed, "", `"status":405,"allowed":"POST"`, stored{}},
 	}
 }
 
@@ -261,6 +262,7 @@ func TestBadConnections(t *testing.T) {
 	}{
 		{"truncated", head(len(body)+10) + body, true, http.StatusBadRequest, `"outcome":"malformed","status":400`},
 		{"slow", head(len(body)+10) + body, false, http.StatusRequestTimeout, `"outcome":"malformed","status":408`},
+		{"slow, at a door that is not there", strings.Replace(head(len(body)+10), "/clerk ", "/nobody ", 1), false, http.StatusNotFound, `"status":404`},
 		{"announced larger than the limit", head(2 << 20), false, http.StatusRequestEntityTooLarge, `"outcome":"too_large"`},
 	}
 	for _, tt := range tests {

@@ -12,6 +12,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends at once
 	code := run(ctx, world{os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)

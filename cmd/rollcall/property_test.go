@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -297,8 +298,11 @@ func build(t testing.TB) string {
 func TestAnyOrderEndsInTheSameState(t *testing.T) {
 	t.Parallel()
 	const histories, atOnce, strictEvery = 2000, 100, 40
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
+	seed, err := strconv.ParseUint(os.Getenv("ROLLCALL_TEST_SEED"), 10, 64)
+	if err != nil {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("ROLLCALL_TEST_SEED=%d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 
 	url := pgtest.NewWith(t, propertyTables)
@@ -309,7 +313,8 @@ func TestAnyOrderEndsInTheSameState(t *testing.T) {
 	}
 	p := newPostman(t, startProcess(t, binary, file, env(url)), startProcess(t, binary, file, env(url)))
 
-	model := map[string]state{} // by source and id
+	model := map[string]state{}    // by source and id
+	mails := map[string][]string{} // what his versions gave
 	start := time.Now()
 	var window, strict []message
 	for number := range histories {
@@ -322,6 +327,7 @@ func TestAnyOrderEndsInTheSameState(t *testing.T) {
 			if key := m.source + " " + m.user; m.newer(model[key]) {
 				model[key] = m.state
 			}
+			mails[m.source+" "+m.user] = append(mails[m.source+" "+m.user], m.state.email)
 		}
 		if source == "strict" {
 			strict = append(strict, messages...)
@@ -345,6 +351,11 @@ func TestAnyOrderEndsInTheSameState(t *testing.T) {
 		parked = newest(t, conn, model)
 	}
 	compare(t, conn, model)
+	for key, first := range pairs(t, conn, "select source || ' ' || id, first_email from gone") {
+		if !slices.Contains(mails[key], first) {
+			t.Errorf("%s was inserted with %s, which no version of his gave", key, first)
+		}
+	}
 }
 
 // newest are the last messages about the parked users.
@@ -362,18 +373,22 @@ func newest(t testing.TB, conn *pgx.Conn, model map[string]state) []message {
 	return again
 }
 
+// pairs reads a query of keys and values.
+func pairs(t *testing.T, conn *pgx.Conn, sql string) map[string]string {
+	t.Helper()
+	rows, _ := conn.Query(t.Context(), sql)
+	found := map[string]string{}
+	var key, value string
+	if _, err := pgx.ForEachRow(rows, []any{&key, &value}, func() error { found[key] = value; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
 // compare holds the tables against the model.
 func compare(t *testing.T, conn *pgx.Conn, model map[string]state) {
 	t.Helper()
-	load := func(sql string) map[string]string {
-		rows, _ := conn.Query(t.Context(), sql)
-		found := map[string]string{}
-		var key, value string
-		if _, err := pgx.ForEachRow(rows, []any{&key, &value}, func() error { found[key] = value; return nil }); err != nil {
-			t.Fatal(err)
-		}
-		return found
-	}
+	load := func(sql string) map[string]string { return pairs(t, conn, sql) }
 	roll, alive, mails := map[string]string{}, map[string]string{}, map[string]string{}
 	for key, s := range model {
 		roll[key] = fmt.Sprintf("%d %s %s %.1s", s.version+1760000000000, s.email, s.name, strconv.FormatBool(s.dead))

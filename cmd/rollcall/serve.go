@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -35,11 +37,15 @@ func newServe(w world) *cobra.Command {
 }
 
 const (
-	// shutdownTimeout lets the slowest waiter (limits.wait) hear his outcome.
-	shutdownTimeout = 10 * time.Second
+	// shutdownTimeout lets those who have their outcome read it.
+	shutdownTimeout = 5 * time.Second
 	// headerTimeout and idleTimeout bound what a connection may take without a request.
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 2 * time.Minute
+	// readyAge is how long an answer to /readyz holds.
+	readyAge = 500 * time.Millisecond
+	// recheckTargets is the pause between two looks at targets that are out of service.
+	recheckTargets = 5 * time.Second
 	// databaseRetry is the pause between two looks for a database that is not up yet.
 	databaseRetry = 250 * time.Millisecond
 )
@@ -50,7 +56,13 @@ type service struct {
 	db       *postgres.DB
 	pipeline *pipeline.Pipeline
 	server   *api.Server
-	prepared atomic.Bool // the schema is migrated and the targets are checked
+	wait     time.Duration // limits.wait
+	prepared atomic.Bool   // the schema is migrated and the targets are checked
+	stopping atomic.Bool
+
+	readyMu  sync.Mutex
+	readyAt  time.Time
+	readyErr error
 }
 
 // serve runs until the context ends. It listens at once; until the database is there it
@@ -74,7 +86,7 @@ func serve(ctx context.Context, w world, s *setup) error {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
-	sv := &service{log: log, db: db}
+	sv := &service{log: log, db: db, wait: s.config.Limits.Wait}
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
 		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) },
@@ -107,36 +119,50 @@ func listen(ctx context.Context, cfg *config.Config, field, address string) (net
 	return l, nil
 }
 
+// ready says why nothing can be committed. It asks the database twice a second at most:
+// the question is open to strangers.
 func (sv *service) ready(ctx context.Context) error {
-	if !sv.prepared.Load() {
+	switch {
+	case sv.stopping.Load():
+		return errors.New("shutting down")
+	case !sv.prepared.Load():
 		return errors.New("the database has not been reached yet")
 	}
-	return sv.db.Ready(ctx)
+	sv.readyMu.Lock()
+	defer sv.readyMu.Unlock()
+	if time.Since(sv.readyAt) > readyAge {
+		sv.readyErr = sv.db.Ready(ctx)
+		sv.readyAt = time.Now()
+	}
+	return sv.readyErr
 }
 
 // run serves both listeners, prepares the database beside them, and shuts down in order:
 // no new requests, an answer to every waiter, the last batch.
 func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 	servers := []*http.Server{sv.httpServer(sv.server.Public()), sv.httpServer(sv.server.Admin())}
-	failed := make(chan error, len(servers))
+	failed := make(chan error, len(servers)+1)
 	for i, l := range []net.Listener{public, admin} {
 		go func() { failed <- servers[i].Serve(l) }()
 	}
 	sv.log.Info("listening", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "version", buildVersion())
 
-	preparing, stopPreparing := context.WithCancel(ctx)
-	preparedOrNot := make(chan struct{})
-	go func() {
-		defer close(preparedOrNot)
-		sv.prepare(preparing)
-	}()
+	background, stop := context.WithCancel(ctx)
+	var working sync.WaitGroup
+	working.Go(func() {
+		if err := sv.prepare(background); err != nil {
+			failed <- err
+			return
+		}
+		sv.watchTargets(background)
+	})
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	stopPreparing()
-	<-preparedOrNot
+	stop()
+	working.Wait()
 	sv.shutdown(servers)
 	return err
 }
@@ -148,31 +174,65 @@ func (sv *service) httpServer(h http.Handler) *http.Server {
 	}
 }
 
-// prepare waits for the database, migrates, checks the targets and starts to apply.
-func (sv *service) prepare(ctx context.Context) {
+// prepare waits for the database, migrates, checks the targets and starts to apply. Its
+// error is one that waiting does not mend.
+func (sv *service) prepare(ctx context.Context) error {
 	said := ""
 	for {
 		findings, err := sv.prepareOnce(ctx)
 		if err == nil {
-			for _, f := range findings {
-				sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "error", f.What)
-			}
+			sv.report(findings, nil)
 			sv.pipeline.Start()
 			sv.prepared.Store(true)
 			sv.log.Info("ready")
-			return
+			return nil
 		}
-		if ctx.Err() != nil {
-			return
+		if errors.Is(err, postgres.ErrTooOld) {
+			return err
 		}
-		if err.Error() != said {
+		if ctx.Err() == nil && err.Error() != said {
 			said = err.Error()
-			sv.log.Warn("waiting for the database", "error", err)
+			sv.log.Error("waiting for the database", "error", err)
 		}
 		select {
 		case <-time.After(databaseRetry):
 		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// watchTargets looks again at targets that are out of service, until they are mended.
+func (sv *service) watchTargets(ctx context.Context) {
+	ticker := time.NewTicker(recheckTargets)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
 			return
+		}
+		before := sv.db.Findings()
+		if len(before) == 0 {
+			continue
+		}
+		if findings, err := sv.db.Check(ctx); err == nil {
+			sv.report(findings, before)
+		}
+	}
+}
+
+// report says once what is wrong with a target, and once that nothing is any more.
+func (sv *service) report(now, before []postgres.Finding) {
+	for _, f := range now {
+		if !slices.Contains(before, f) {
+			sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "error", f.What)
+		}
+	}
+	for i, f := range before {
+		same := func(g postgres.Finding) bool { return g.Target == f.Target }
+		if !slices.ContainsFunc(now, same) && !slices.ContainsFunc(before[:i], same) {
+			sv.log.Info("a target is in service again; its parked users follow with their next event", "target", f.Target)
 		}
 	}
 }
@@ -188,19 +248,21 @@ func (sv *service) prepareOnce(ctx context.Context) ([]postgres.Finding, error) 
 	return sv.db.Check(ctx)
 }
 
+// shutdown first gives every waiter his outcome, for as long as he would have waited
+// anyway, and lets the connections go then; requests that come meanwhile are refused.
 func (sv *service) shutdown(servers []*http.Server) {
 	sv.log.Info("shutting down")
-	sv.prepared.Store(false)
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	sv.stopping.Store(true)
+	waiting, cancel := context.WithTimeout(context.Background(), sv.wait)
+	defer cancel()
+	sv.pipeline.Shutdown(waiting)
+	leaving, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	for _, server := range servers {
-		if err := server.Shutdown(ctx); err != nil {
+		if err := server.Shutdown(leaving); err != nil {
 			sv.log.Warn("some connections did not end in time", "error", err)
 		}
-	}
-	sv.pipeline.Shutdown(ctx)
-	for _, server := range servers {
-		_ = server.Close() // what is left has been told
+		_ = server.Close() // they have been told
 	}
 	sv.log.Info("stopped")
 }

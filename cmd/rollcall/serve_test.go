@@ -169,6 +169,47 @@ func TestShutdownAnswersEveryWaiter(t *testing.T) {
 	}
 }
 
+// Without a database the waiters hear at once that they are to come again; a sign-up that
+// is to be refused while it can't be noted is refused.
+func TestShutdownWithoutADatabase(t *testing.T) {
+	t.Parallel()
+	yaml := strings.ReplaceAll(twoSources, "wait: 3s", "wait: 20s")
+	yaml = strings.ReplaceAll(yaml, "provider: supabase", "provider: supabase\n    when_unavailable: refuse")
+	in := startServe(t, yaml+shopTargets, env("postgres://nobody@127.0.0.1:1/nowhere"))
+	if status, outcome, _ := in.send(signed(t, source.Supabase, source.Hook, `{"metadata":{"uuid":"m1","name":"before-user-created"},"user":{"id":"s_1"}}`)); status != 503 || outcome != "unavailable" {
+		t.Errorf("announced: %d %s, want 503 unavailable", status, outcome)
+	}
+	request := signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))
+	answer := make(chan string, 1)
+	go func() {
+		status, outcome, body := in.send(request)
+		answer <- fmt.Sprint(status, " ", outcome, " ", body)
+	}()
+	time.Sleep(200 * time.Millisecond)
+	start := time.Now()
+	if code := in.stop(); code != exitFine {
+		t.Errorf("exit code %d", code)
+	}
+	if got := <-answer; !strings.HasPrefix(got, `503 unavailable {"error":{"code":"unavailable"`) || time.Since(start) > 5*time.Second {
+		t.Errorf("after %s a waiter got %s", time.Since(start), got)
+	}
+}
+
+// A target that is mended is in service again, without a restart.
+func TestTargetComesBack(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	in := startServe(t, twoSources+shopTargets, env(url))
+	in.log.await(t, "a target is out of service; its users are parked", 1)
+	if _, err := connect(t, url).Exec(t.Context(), shopTables); err != nil {
+		t.Fatal(err)
+	}
+	in.log.await(t, "a target is in service again; its parked users follow with their next event", 1)
+	if status, outcome, _ := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))); status != 204 || outcome != "applied" {
+		t.Errorf("got %d %s", status, outcome)
+	}
+}
+
 // What is wrong with one target is said, and the others work.
 func TestServeWithABrokenTarget(t *testing.T) {
 	t.Parallel()

@@ -202,7 +202,7 @@ func (p *Pipeline) commit(batch []*waiter) {
 		case err != nil:
 			w.done <- answer{err: err}
 		case outcomes[i] == event.Unavailable:
-			w.done <- answer{err: fmt.Errorf("%w: settling the user again failed", event.ErrUnavailable)}
+			w.done <- answer{err: fmt.Errorf("%w: the database has not finished with this event", event.ErrUnavailable)}
 		default:
 			w.done <- answer{outcome: outcomes[i]}
 		}

@@ -21,6 +21,24 @@ type rollRefusal struct{ cause error }
 
 func (r *rollRefusal) Error() string { return "the roll refuses a row: " + sayMasked(r.cause) }
 
+// rollBusy: somebody holds a row of the roll. That is only ever another transaction of
+// Rollcall's, which is no target's fault and soon over.
+type rollBusy struct{ cause error }
+
+func (r *rollBusy) Error() string { return "the roll is busy: " + sayMasked(r.cause) }
+
+// rollError says what an error of the statements that open a transaction means.
+func rollError(err error) error {
+	switch blameOf(err) {
+	case blameRow:
+		return &rollRefusal{err}
+	case blameWait:
+		return &rollBusy{err}
+	default:
+		return err
+	}
+}
+
 // refusal is a user whom a target refuses.
 type refusal struct {
 	target         string
@@ -50,7 +68,13 @@ func (db *DB) apart(ctx context.Context, w *work, cause error) (*result, error) 
 	if err := s.openAndSettle(ctx, *db.targets.Load()); err != nil {
 		return nil, err
 	}
-	return &s.done, tx.Commit(ctx)
+	if err := tx.Commit(ctx); err != nil {
+		return nil, err
+	}
+	for _, r := range s.refused {
+		db.log.Warn("parked", "target", r.target, "source", r.user.source, "user", r.user.id, "sqlstate", r.state, "error", r.message)
+	}
+	return &s.done, nil
 }
 
 // separation is one transaction that keeps the targets apart.
@@ -85,8 +109,7 @@ func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) err
 			}
 		}
 	}
-	s.refuseOutages(targets)
-	return s.park(ctx, targets)
+	return s.park(ctx, targets, append(s.refused, s.outages(targets)...))
 }
 
 // open runs what opens the transaction and finds out whom it holds.
@@ -98,10 +121,7 @@ func (s *separation) open(ctx context.Context) error {
 		}
 		rows.Close()
 		if err = errors.Join(err, rows.Err()); err != nil {
-			if blameOf(err) == blameRow {
-				return &rollRefusal{err}
-			}
-			return err
+			return rollError(err)
 		}
 	}
 	s.users = s.work.users
@@ -185,7 +205,7 @@ func (s *separation) run(ctx context.Context, tx pgx.Tx, p piece, users []userKe
 		users = slices.DeleteFunc(slices.Clone(users), func(u userKey) bool { return locked[u] })
 	}
 	sources, ids := keyArrays(users)
-	rows, _ := tx.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3)", p.statement, sources, ids)
+	rows, _ := tx.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4)", p.statement, sources, ids, classesOfNoRow())
 	var u userKey
 	var state, message string
 	_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {
@@ -220,33 +240,36 @@ func refuseAll(t *compiled, users []userKey, why *pgconn.PgError) []refusal {
 	return refused
 }
 
-func (s *separation) refuseOutages(targets []*compiled) {
+// outages are the users of the targets that are out of service; the log has said so once.
+func (s *separation) outages(targets []*compiled) []refusal {
+	var refused []refusal
 	for _, t := range targets {
 		if t.outage == nil {
 			continue
 		}
 		for _, u := range following(t, s.users) {
-			s.refused = append(s.refused, refusal{t.Name, u, t.outage.state, t.outage.message})
+			refused = append(refused, refusal{t.Name, u, t.outage.state, t.outage.message})
 		}
 	}
+	return refused
 }
 
 // park writes down whom the targets refuse and forgets it of everybody else.
-func (s *separation) park(ctx context.Context, targets []*compiled) error {
+func (s *separation) park(ctx context.Context, targets []*compiled, refused []refusal) error {
 	s.done.parked = map[userKey]bool{}
 	type entry struct {
 		target string
 		user   userKey
 	}
 	byEntry := map[entry]refusal{}
-	for _, r := range s.refused {
+	for _, r := range refused {
 		byEntry[entry{r.target, r.user}] = r
 		s.done.parked[r.user] = true
 	}
 	for _, t := range targets {
 		settled := slices.DeleteFunc(slices.Clone(s.users), func(u userKey) bool {
-			_, refused := byEntry[entry{t.Name, u}]
-			return refused
+			_, ok := byEntry[entry{t.Name, u}]
+			return ok
 		})
 		sources, ids := keyArrays(settled)
 		if _, err := s.tx.Exec(ctx, sql.Clear, sources, ids, true, []string{t.Name}); err != nil {
@@ -268,6 +291,13 @@ func (s *separation) park(ctx context.Context, targets []*compiled) error {
 	_, err := s.tx.Exec(ctx, mark.sql, mark.args...)
 	return err
 }
+
+// maskedError is an error whose words hold no values of a user.
+type maskedError struct{ error }
+
+func (e *maskedError) Error() string { return sayMasked(e.error) }
+
+func (e *maskedError) Unwrap() error { return e.error }
 
 // sayMasked is an error without the values of a user.
 func sayMasked(err error) string {

@@ -37,6 +37,9 @@ func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome,
 // it as undecodable. Decode repairs what PostgreSQL can't hold, so that this does not
 // happen; should it, one event must not keep a batch from the roll for ever.
 func (db *DB) isolate(ctx context.Context, events []event.Event, poison *rollRefusal) ([]event.Outcome, error) {
+	if len(events) == 1 && events[0].Op == event.Undecodable {
+		return nil, fmt.Errorf("record an event: %w: %w", event.ErrUnavailable, poison)
+	}
 	if len(events) == 1 {
 		e := events[0]
 		db.log.Error("the roll refuses an event; it is recorded as undecodable", "source", e.Source, "event", e.ID, "error", poison)
@@ -67,7 +70,8 @@ func (db *DB) followUp(ctx context.Context, b *batch, done *result, outcomes []e
 	if err == nil {
 		return
 	}
-	db.log.Error("settling the users of duplicates failed; their senders are asked to try again", "error", err)
+	db.log.Error("settling the users of duplicates, or correcting the outcome of overtaken events, failed; senders of duplicates are asked to try again",
+		"duplicates", len(w.users), "error", err)
 	for i, o := range outcomes {
 		if o == event.Duplicate && b.events[i].User != nil {
 			outcomes[i] = event.Unavailable
@@ -168,6 +172,7 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 		if err == nil {
 			return done, nil
 		}
+		err = &maskedError{err}
 		if blameOf(err) != blameNobody || try == tries || ctx.Err() != nil {
 			return nil, err
 		}

@@ -99,6 +99,23 @@ func TestOnDelete(t *testing.T) {
 	b.wantRows("select id, email, at at time zone 'utc' from m order by 1", "a|∅|2023-11-14 22:13:20", "b|b@x|∅")
 }
 
+// A constant is compared like any value, however it is written; only what changes by the
+// moment is not.
+func TestConstantsCount(t *testing.T) {
+	t.Parallel()
+	target := Target{Name: "t", Table: "public.t", From: fromApp, Key: []string{"id"},
+		Set:      assign("id: new.id", "status: 'active'::public.status", "kind: cast('user' as text)"),
+		OnDelete: DeleteSet, Gone: assign("status: 'deleted'::public.status", "kind: upper('x')", "keep_for: interval '1 day'")}
+	b := newBench(t, `create type status as enum ('active', 'deleted');
+		create table t (id text primary key, status status not null, kind text not null, keep_for interval)`, target)
+	b.apply(applied, updated("a", 1, ""))
+	b.exec("update t set kind = 'robot'")
+	b.apply(applied, updated("a", 2, ""))
+	b.wantRows("select * from t", "a|active|user|∅")
+	b.apply(applied, gone("a", 3))
+	b.wantRows("select * from t", "a|deleted|X|1 day")
+}
+
 func TestWhere(t *testing.T) {
 	t.Parallel()
 	where := &Expr{SQL: "new.email like '%@corp'", At: "test.yaml:2:2"}

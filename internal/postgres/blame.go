@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"errors"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,8 +31,9 @@ const (
 // blameOf decides by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 func blameOf(err error) blame {
 	var unreachable *pgconn.ConnectError
+	var busy *rollBusy
 	var refused *pgconn.PgError
-	if errors.As(err, &unreachable) || !errors.As(err, &refused) {
+	if errors.As(err, &unreachable) || errors.As(err, &busy) || !errors.As(err, &refused) {
 		return blameNobody // no connection, or it was lost
 	}
 	return blameOfState(refused.Code)
@@ -38,31 +41,43 @@ func blameOf(err error) blame {
 
 func blameOfState(state string) blame {
 	switch state {
-	case "26000": // a prepared statement that a pooler has forgotten
-		return blameNobody
 	case "25006": // read_only_sql_transaction: a standby, or a failover under way
 		return blameServer
 	case "55P03", "57014": // lock_not_available, query_canceled by statement_timeout
 		return blameWait
 	}
-	switch state[:min(2, len(state))] {
-	case "08", "25", "40", "57": // connection, transaction state, rollback, operator intervention
-		return blameNobody
-	case "53", "58", "F0": // resources, system, configuration file
-		return blameServer
-	case "0A", "42", "55", "XX": // not supported, no such thing or no right, not in a fit state, internal
-		return blameTarget
+	if b, ok := blameOfClass[state[:min(2, len(state))]]; ok {
+		return b
 	}
 	return blameRow // data and constraints, and whatever an application's trigger raises
 }
 
+// blameOfClass holds the classes that blame no row.
+var blameOfClass = map[string]blame{
+	"08": blameNobody, // connection
+	"25": blameNobody, // transaction state
+	"26": blameNobody, // prepared statement
+	"40": blameNobody, // rollback
+	"57": blameNobody, // operator intervention
+	"53": blameServer, // resources
+	"58": blameServer, // system
+	"F0": blameServer, // configuration file
+	"0A": blameTarget, // not supported
+	"42": blameTarget, // no such thing, or no right to it
+	"55": blameTarget, // not in a fit state
+	"XX": blameTarget, // internal
+}
+
+// classesOfNoRow are the classes for which halving a batch finds no culprit.
+func classesOfNoRow() []string { return slices.Collect(maps.Keys(blameOfClass)) }
+
 var (
-	quotedValue = regexp.MustCompile(`(: )"[^"]*"$`)
+	quotedValue = regexp.MustCompile(`(?s)(: |value )".*"`)
 	mailAddress = regexp.MustCompile(`[^\s"'(<]+@[^\s"')>]+`)
 )
 
 // masked is an error's message without the values of a user: PostgreSQL quotes a bad
-// value at the end, and an application's trigger may say anything.
+// value after a colon or the word value, and an application's trigger may say anything.
 func masked(message string) string {
 	message = quotedValue.ReplaceAllString(message, `$1"…"`)
 	message = mailAddress.ReplaceAllString(message, "…@…")

@@ -35,6 +35,9 @@ func TestMasked(t *testing.T) {
 	tests := map[string]string{
 		`invalid input syntax for type uuid: "user_2abc"`:              `invalid input syntax for type uuid: "…"`,
 		`duplicate key value violates unique constraint "p_email_key"`: `duplicate key value violates unique constraint "p_email_key"`,
+		"invalid input syntax for type integer: \"a\"b\"":              `invalid input syntax for type integer: "…"`,
+		`value "123456789012345" is out of range for type integer`:     `value "…" is out of range for type integer`,
+		`invalid input value for enum "Role": "x"`:                     `invalid input value for enum "Role": "…"`,
 		`no seat for ann@example.com (or "bob@example.com")`:           `no seat for …@… (or "…@…")`,
 	}
 	for message, want := range tests {

@@ -202,16 +202,6 @@ func (t *table) lintRequired(target *Target) string {
 		strings.Join(missing, ", "), target.Table)
 }
 
-// lintGone says which column on_delete nulls though it must not be null, or "".
-func (t *table) lintGone(a Assignment) string {
-	tokens, _ := scanSQL(a.Expr.SQL)
-	isNull := len(tokens) == 1 && tokens[0].text == "null"
-	if c := t.column(a.Column); isNull && c != nil && c.NotNull {
-		return fmt.Sprintf("on_delete sets %s to null, but the column is not null; give it another value or drop the constraint", quote(a.Column))
-	}
-	return ""
-}
-
 func sameSet(a, b []string) bool {
 	return len(a) == len(b) && !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
 }

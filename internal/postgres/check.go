@@ -28,11 +28,12 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *Target) (*compiled, []F
 	if found := lintTable(t, tab); len(found) > 0 {
 		return broken(t, found), found, nil
 	}
-	found, err := tryStatements(ctx, conn, compiler{t, tab})
+	c := compiler{Target: t, table: tab, volatile: map[string]bool{}}
+	found, err := tryStatements(ctx, conn, &c)
 	if err != nil || len(found) > 0 {
 		return broken(t, found), found, err
 	}
-	return compile(t, tab), nil, nil
+	return c.compile(), nil, nil
 }
 
 // broken is a target out of service: its users are parked until it is mended.
@@ -58,10 +59,10 @@ func lintTable(t *Target, tab *table) []Finding {
 	for _, a := range slices.Concat(t.Set, t.OnInsert, t.Gone) {
 		add(a.Expr.At, tab.lintColumn(t, a.Column))
 	}
+	add(t.At, t.lintKeys())
 	add(t.At, tab.lintKey(t))
 	add(t.At, tab.lintRequired(t))
 	for _, a := range t.Gone {
-		add(a.Expr.At, tab.lintGone(a))
 		if slices.Contains(t.Key, a.Column) {
 			add(a.Expr.At, fmt.Sprintf("on_delete sets the key column %s; a key never changes", quote(a.Column)))
 		}
@@ -70,41 +71,65 @@ func lintTable(t *Target, tab *table) []Finding {
 }
 
 // tryStatements lets PostgreSQL parse each expression by itself, so that a finding has
-// its place, then the keys with a sample id of each source, then the statements.
-func tryStatements(ctx context.Context, conn *pgx.Conn, c compiler) ([]Finding, error) {
-	var found []Finding
-	try := func(at string, what func(*pgconn.PgError) string, do func() error) error {
-		var refused *pgconn.PgError
-		err := do()
-		if errors.As(err, &refused) && blameOf(err) != blameNobody {
-			found = append(found, Finding{c.Name, at, what(refused)})
-			return nil
-		}
-		return err
-	}
+// its place, then evaluates the keys for a sample id of each source, and the deleted form
+// of a row, and then parses the statements.
+func tryStatements(ctx context.Context, conn *pgx.Conn, c *compiler) ([]Finding, error) {
+	a := &attempt{ctx: ctx, conn: conn, target: c.Target}
 	for _, p := range c.probes() {
-		err := try(p.at, p.explain, func() error { return parse(ctx, conn, p.sql) })
-		if err != nil {
-			return nil, fmt.Errorf("check target %s: %w", c.Name, err)
-		}
+		a.try(p.at, p.explain, func() error { return parse(ctx, conn, p.sql) })
 	}
 	for _, o := range c.From {
-		err := try(c.At, c.explainKey(o), func() error { return c.sampleKey(ctx, conn, o) })
-		if err != nil {
-			return nil, fmt.Errorf("check the key of target %s: %w", c.Name, err)
-		}
+		a.try(c.At, c.explainKey(o), func() error { return a.sampleKey(c, o) })
 	}
-	if len(found) > 0 {
-		return found, nil
+	if len(a.found) == 0 {
+		a.volatility(c)
+		a.deletedForm(c)
 	}
-	whole := compile(c.Target, c.table)
+	if len(a.found) > 0 || a.err != nil {
+		return a.found, a.err
+	}
+	whole := c.compile()
+	refused := func(e *pgconn.PgError) string { return "its statement is refused: " + words(e) }
 	for _, sql := range []string{whole.removal, whole.upsert, whole.removalLocked, whole.upsertLocked} {
-		err := try(c.At, func(e *pgconn.PgError) string { return "its statement is refused: " + words(e) }, func() error { return parse(ctx, conn, sql) })
-		if err != nil {
-			return nil, fmt.Errorf("check the statements of target %s: %w", c.Name, err)
-		}
+		a.try(c.At, refused, func() error { return parse(ctx, conn, sql) })
 	}
-	return found, nil
+	return a.found, a.err
+}
+
+// attempt tries what a target needs, and sorts what goes wrong: into findings about the
+// target, or the one error that means that the database could not be asked.
+type attempt struct {
+	ctx    context.Context //nolint:containedctx // one check, from its begin to its end
+	conn   *pgx.Conn
+	target *Target
+	found  []Finding
+	err    error
+}
+
+// try runs do unless something has failed for good before. A lock or a full server is no
+// fault of the target's, and is said to pass.
+func (a *attempt) try(at string, explain func(*pgconn.PgError) string, do func() error) {
+	if a.err != nil {
+		return
+	}
+	var answer *pgconn.PgError
+	err := do()
+	switch {
+	case err == nil:
+	case !errors.As(err, &answer) || blameOf(err) == blameNobody:
+		a.err = fmt.Errorf("check target %s: %w", a.target.Name, err)
+	case blameOf(err) == blameWait || blameOf(err) == blameServer:
+		a.note(at, "it can't be checked at the moment: "+words(answer)+"; it is looked at again every few seconds")
+	default:
+		a.note(at, explain(answer))
+	}
+}
+
+func (a *attempt) note(at, what string) {
+	f := Finding{a.target.Name, at, what}
+	if !slices.Contains(a.found, f) {
+		a.found = append(a.found, f)
+	}
 }
 
 // parse has PostgreSQL parse and analyse a statement without running it.
@@ -122,7 +147,7 @@ type probe struct {
 	explain func(*pgconn.PgError) string
 }
 
-func (c compiler) probes() []probe {
+func (c *compiler) probes() []probe {
 	var list []probe
 	nobody := "(select " + record() + " from rollcall.users u) new"
 	for _, a := range slices.Concat(c.Set, c.OnInsert, c.Gone) {
@@ -139,7 +164,7 @@ func (c compiler) probes() []probe {
 }
 
 // hint says what to do about a refused expression.
-func (c compiler) hint(e *pgconn.PgError, column string) string {
+func (c *compiler) hint(e *pgconn.PgError, column string) string {
 	switch e.Code {
 	case "42703", "42P01":
 		return "the record new has " + strings.Join(columnsOfNew, ", ")
@@ -153,18 +178,72 @@ func (c compiler) hint(e *pgconn.PgError, column string) string {
 	return "write one SQL expression over the record new"
 }
 
-// sampleKey evaluates the key for an id such as the source gives. The record has only the
-// columns that a key may use.
-func (c compiler) sampleKey(ctx context.Context, conn *pgx.Conn, o Origin) error {
-	values := make([]string, 0, len(c.Key))
-	for _, a := range c.keyAssignments() {
-		values = append(values, "("+c.value(a)+") is null")
+// sampleKey plans the key for an id such as the source gives. The record has only the
+// columns that a key may use, and PostgreSQL must be able to compute the key once and for
+// all: what depends on the moment or on other rows would make a second row of a user.
+func (a *attempt) sampleKey(c *compiler, o Origin) error {
+	for _, k := range c.keyAssignments() {
+		planned, err := plan(a.ctx, a.conn, fmt.Sprintf("select %s from (select %s::text as source, %s::text as id) new", c.value(k), literal(o.Source), literal(o.SampleID)))
+		if err != nil {
+			return err
+		}
+		if !isConstant(planned) {
+			a.note(k.Expr.At, fmt.Sprintf("key column %s: %s may give another value for the same user; a key uses only new.source, new.id, constants and immutable functions", quote(k.Column), k.Expr.abridged()))
+		}
 	}
-	_, err := conn.Exec(ctx, "select "+strings.Join(values, ", ")+" from (select $1::text as source, $2::text as id) new", o.Source, o.SampleID)
-	return err
+	return nil
 }
 
-func (c compiler) explainKey(o Origin) func(*pgconn.PgError) string {
+// volatility finds the expressions that give another value each time without any change
+// of the user, such as now(): those that read no column of new and are no constant.
+func (a *attempt) volatility(c *compiler) {
+	for _, s := range slices.Concat(c.Set, c.Gone) {
+		if readsNew(s.Expr.SQL) {
+			continue
+		}
+		a.try(s.Expr.At, words, func() error {
+			planned, err := plan(a.ctx, a.conn, "select "+c.value(s))
+			c.volatile[s.Expr.SQL] = !isConstant(planned)
+			return err
+		})
+	}
+}
+
+// deletedForm evaluates the map of on_delete for a tombstone: what it makes null must be
+// allowed to be.
+func (a *attempt) deletedForm(c *compiler) {
+	for _, g := range c.Gone {
+		if !c.table.column(g.Column).NotNull {
+			continue
+		}
+		a.try(g.Expr.At, words, func() error {
+			var isNull bool
+			err := a.conn.QueryRow(a.ctx, "select ("+c.value(g)+") is null from (select "+record()+
+				` from jsonb_populate_record(null::rollcall.users, '{"source": "-", "id": "-", "deleted_at": "now"}') u) new`).Scan(&isNull)
+			if isNull {
+				a.note(g.Expr.At, fmt.Sprintf("on_delete sets %s to null, but the column is not null; give it another value or drop the constraint", quote(g.Column)))
+			}
+			return err
+		})
+	}
+}
+
+// plan returns an expression as PostgreSQL would compute it.
+func plan(ctx context.Context, conn *pgx.Conn, sql string) (string, error) {
+	rows, _ := conn.Query(ctx, "explain (verbose, costs off) "+sql)
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", err
+	}
+	for _, line := range lines {
+		if _, output, ok := strings.Cut(line, "Output: "); ok {
+			return output, nil
+		}
+	}
+	return "", nil
+}
+
+func (c *compiler) explainKey(o Origin) func(*pgconn.PgError) string {
 	return func(e *pgconn.PgError) string {
 		if e.Code == "42703" {
 			return fmt.Sprintf("key (%s): %s; a key uses only new.source, new.id and constants", strings.Join(c.Key, ", "), words(e))
@@ -176,3 +255,16 @@ func (c compiler) explainKey(o Origin) func(*pgconn.PgError) string {
 
 // words is PostgreSQL's own message, with its code.
 func words(e *pgconn.PgError) string { return fmt.Sprintf("%s (%s)", e.Message, e.Code) }
+
+func (t *Target) lintKeys() string {
+	keys := t.keyAssignments()
+	if len(keys) < len(t.Key) {
+		return fmt.Sprintf("every key column (%s) must stand in set", strings.Join(t.Key, ", "))
+	}
+	for _, a := range keys {
+		if slices.Contains(usedColumns(a.Expr.SQL), "id") {
+			return ""
+		}
+	}
+	return fmt.Sprintf("no key column (%s) is made from new.id: all users would be one row", strings.Join(t.Key, ", "))
+}

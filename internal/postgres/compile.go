@@ -31,10 +31,9 @@ func (t *Target) follows(source string) bool {
 }
 
 // compile turns a target into statements for its table.
-func compile(t *Target, tab *table) *compiled {
-	c := compiler{t, tab}
+func (c *compiler) compile() *compiled {
 	return &compiled{
-		Target: t, oid: tab.OID, parents: tab.parents,
+		Target: c.Target, oid: c.table.OID, parents: c.table.parents,
 		removal: c.removal(), removalLocked: c.locked(c.gone(), "for update"),
 		upsert: c.upsert(), upsertLocked: c.locked(c.alive(), "for no key update"),
 	}
@@ -43,12 +42,14 @@ func compile(t *Target, tab *table) *compiled {
 type compiler struct {
 	*Target
 	table *table
+	// volatile are the expressions that change without the user, by their SQL.
+	volatile map[string]bool
 }
 
 // batch is the users of the batch as the record new. Lateral with offset 0, so that a
 // generic plan, made while the tables were empty, still goes by the key: PostgreSQL can't
 // turn it into a join over the whole roll.
-func (c compiler) batch() string {
+func (c *compiler) batch() string {
 	sources := make([]string, len(c.From))
 	for i, o := range c.From {
 		sources[i] = literal(o.Source)
@@ -76,21 +77,21 @@ func record() string {
 	return strings.Join(list, ", ")
 }
 
-func (c compiler) alive() string {
+func (c *compiler) alive() string {
 	if c.Where == nil {
 		return "new.deleted_at is null"
 	}
 	return "new.deleted_at is null and " + enclosed(c.Where.SQL)
 }
 
-func (c compiler) gone() string {
+func (c *compiler) gone() string {
 	if c.Where == nil {
 		return "new.deleted_at is not null"
 	}
 	return "(new.deleted_at is not null or " + enclosed(c.Where.SQL) + " is not true)"
 }
 
-func (c compiler) upsert() string {
+func (c *compiler) upsert() string {
 	all := slices.Concat(c.Set, c.OnInsert)
 	names, values := make([]string, len(all)), make([]string, len(all))
 	for i, a := range all {
@@ -107,7 +108,7 @@ on conflict (%s) %s`,
 }
 
 // conflict is what happens to a row that is there: the set columns, if one differs.
-func (c compiler) conflict() string {
+func (c *compiler) conflict() string {
 	var assign, differs []string
 	for _, a := range c.Set {
 		if slices.Contains(c.Key, a.Column) {
@@ -115,7 +116,7 @@ func (c compiler) conflict() string {
 		}
 		name := quote(a.Column)
 		assign = append(assign, name+" = excluded."+name)
-		if !isMoment(a.Expr.SQL) {
+		if !c.volatile[a.Expr.SQL] {
 			differs = append(differs, c.differs(a.Column, "t."+name, "excluded."+name))
 		}
 	}
@@ -125,7 +126,7 @@ func (c compiler) conflict() string {
 	return fmt.Sprintf("do update set\n  %s\nwhere %s", strings.Join(assign, ",\n  "), strings.Join(differs, "\n   or "))
 }
 
-func (c compiler) removal() string {
+func (c *compiler) removal() string {
 	keys := c.aliased(c.keyAssignments(), "k")
 	switch c.OnDelete {
 	case DeleteRow:
@@ -139,11 +140,11 @@ func (c compiler) removal() string {
 	}
 }
 
-func (c compiler) goneRows(values []string) string {
+func (c *compiler) goneRows(values []string) string {
 	return fmt.Sprintf("select\n  %s\n%s\nwhere %s\norder by new.source collate \"C\", new.id collate \"C\"", strings.Join(values, ",\n  "), c.batch(), c.gone())
 }
 
-func (c compiler) goneAssign() string {
+func (c *compiler) goneAssign() string {
 	assign := make([]string, len(c.Gone))
 	for i, a := range c.Gone {
 		assign[i] = fmt.Sprintf("%s = gone.c%d", quote(a.Column), i+1)
@@ -151,13 +152,13 @@ func (c compiler) goneAssign() string {
 	return strings.Join(assign, ",\n  ")
 }
 
-// goneDiffers holds for a row that is not yet in its deleted form. A moment such as now()
-// is always another; it counts while the column is null.
-func (c compiler) goneDiffers() string {
+// goneDiffers holds for a row that is not yet in its deleted form. A volatile one such
+// as now() is always another; it counts while the column is null.
+func (c *compiler) goneDiffers() string {
 	differs := make([]string, len(c.Gone))
 	for i, a := range c.Gone {
 		name := "t." + quote(a.Column)
-		if isMoment(a.Expr.SQL) {
+		if c.volatile[a.Expr.SQL] {
 			differs[i] = name + " is null"
 			continue
 		}
@@ -167,7 +168,7 @@ func (c compiler) goneDiffers() string {
 }
 
 // locked asks who of the wanted users has a row that somebody else holds.
-func (c compiler) locked(wanted, strength string) string {
+func (c *compiler) locked(wanted, strength string) string {
 	keys := c.aliased(c.keyAssignments(), "k")
 	return fmt.Sprintf(`with wanted as materialized (
 select new.source, new.id,
@@ -183,7 +184,7 @@ select source, id from free`,
 		strings.Join(keys, ",\n  "), c.batch(), wanted, quoteTable(c.Table), c.sameKey("wanted"), strength)
 }
 
-func (c compiler) sameKey(with string) string {
+func (c *compiler) sameKey(with string) string {
 	same := make([]string, len(c.Key))
 	for i, name := range c.Key {
 		same[i] = fmt.Sprintf("t.%s = %s.k%d", quote(name), with, i+1)
@@ -192,7 +193,7 @@ func (c compiler) sameKey(with string) string {
 }
 
 // aliased returns the values of assignments, named k1, k2 … or c1, c2 ….
-func (c compiler) aliased(list []Assignment, prefix string) []string {
+func (c *compiler) aliased(list []Assignment, prefix string) []string {
 	values := make([]string, len(list))
 	for i, a := range list {
 		values[i] = fmt.Sprintf("%s as %s%d", c.value(a), prefix, i+1)
@@ -202,11 +203,11 @@ func (c compiler) aliased(list []Assignment, prefix string) []string {
 
 // value is an expression as its column's type, without the modifier: a cast to
 // varchar(50) would cut what the assignment refuses.
-func (c compiler) value(a Assignment) string {
+func (c *compiler) value(a Assignment) string {
 	return enclosed(a.Expr.SQL) + "::" + c.table.column(a.Column).Type
 }
 
-func (c compiler) differs(name, old, value string) string {
+func (c *compiler) differs(name, old, value string) string {
 	if c.table.column(name).Compare == "text" {
 		return fmt.Sprintf(`%s::text collate "C" is distinct from %s::text collate "C"`, old, value)
 	}

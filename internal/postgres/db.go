@@ -32,10 +32,11 @@ type Config struct {
 
 // DB is the roll, the parked users and the targets in one database.
 type DB struct {
-	pool    *pgxpool.Pool
-	config  Config
-	log     *slog.Logger
-	targets atomic.Pointer[[]*compiled]
+	pool     *pgxpool.Pool
+	config   Config
+	log      *slog.Logger
+	targets  atomic.Pointer[[]*compiled]
+	findings atomic.Pointer[[]Finding]
 }
 
 const (
@@ -63,6 +64,7 @@ func Open(cfg Config) (*DB, error) {
 		db.log = slog.Default()
 	}
 	db.targets.Store(&[]*compiled{})
+	db.findings.Store(&[]Finding{})
 	db.pool, err = pgxpool.NewWithConfig(context.Background(), pool)
 	if err != nil {
 		return nil, fmt.Errorf("open the database pool: %w", err)
@@ -150,8 +152,12 @@ func (db *DB) Check(ctx context.Context) ([]Finding, error) {
 	}
 	list = inOrder(list)
 	db.targets.Store(&list)
+	db.findings.Store(&all)
 	return all, nil
 }
+
+// Findings returns those of the last Check.
+func (db *DB) Findings() []Finding { return *db.findings.Load() }
 
 // Ready reports whether the database can commit now: it answers and is no
 // standby. Read-only defaults don't matter: every transaction asks for read write itself.

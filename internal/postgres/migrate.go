@@ -20,7 +20,8 @@ const migrationLock = 0x726f6c6c63616c6c
 // than the binary is left alone.
 func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 	var ran []string
-	err := pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite} // whatever the role's defaults are
+	err := pgx.BeginTxFunc(ctx, db.pool, options, func(tx pgx.Tx) error {
 		if err := checkServer(ctx, tx); err != nil {
 			return err
 		}
@@ -47,17 +48,20 @@ func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, explainMigration(err)
+		return nil, db.explainMigration(err)
 	}
 	return ran, nil
 }
+
+// ErrTooOld: waiting does not make a server newer.
+var ErrTooOld = errors.New("the server is too old")
 
 func checkServer(ctx context.Context, tx pgx.Tx) error {
 	var number int
 	var name string
 	err := tx.QueryRow(ctx, "select current_setting('server_version_num')::int, current_setting('server_version')").Scan(&number, &name)
 	if err == nil && number < minServerVersion {
-		return fmt.Errorf("the server is PostgreSQL %s; Rollcall needs 14 or newer", name)
+		return fmt.Errorf("%w: it is PostgreSQL %s, and Rollcall needs 14 or newer", ErrTooOld, name)
 	}
 	return err
 }
@@ -94,10 +98,12 @@ func runMigration(ctx context.Context, tx pgx.Tx, version int, m sql.Migration) 
 }
 
 // explainMigration adds what to do about a missing right.
-func explainMigration(err error) error {
+func (db *DB) explainMigration(err error) error {
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && answer.Code == "42501" {
-		return fmt.Errorf("migrate the schema rollcall: %w; run `rollcall migrate` once as a role that may create schemas, or: grant create on database … to …", err)
+		to := db.pool.Config().ConnConfig
+		return fmt.Errorf("migrate the schema rollcall: %w; run `rollcall migrate` once as a role that may create schemas, or: grant create on database %s to %s",
+			err, quote(to.Database), quote(to.User))
 	}
 	return fmt.Errorf("migrate the schema rollcall: %w", err)
 }

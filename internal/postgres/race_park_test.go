@@ -13,7 +13,7 @@ import (
 	"rollcall/internal/event"
 )
 
-// R17: an application that holds one row delays that user alone.
+// An application that holds one row delays that user alone.
 func TestRaceApplicationHoldsARow(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -33,7 +33,7 @@ func TestRaceApplicationHoldsARow(t *testing.T) {
 	b.wantRows("select user_id from rollcall.parked")
 }
 
-// Rule 12: a locked table parks its target's users and nobody else.
+// A locked table parks its target's users and nobody else.
 func TestRaceLockedTable(t *testing.T) {
 	t.Parallel()
 	other := profiles()
@@ -52,7 +52,64 @@ func TestRaceLockedTable(t *testing.T) {
 	b.wantRows("select target, count(*) from rollcall.parked group by 1", "profiles|2")
 }
 
-// R18: a condition that is null is not met.
+// Somebody holds a row of the roll: the batch waits and is tried again, nobody is parked.
+func TestRaceTheRollIsBusy(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(applied, updated("a", 1, "one"))
+	other := connect(t, b.url)
+	execOn(t, other, "begin; select from rollcall.users for update")
+	release := func() {
+		time.Sleep(2 * b.config.LockTimeout) // both ways of the first try are through
+		execOn(t, other, "commit")
+	}
+	err := beside(func() error { _, err := b.Apply(t.Context(), []event.Event{updated("a", 2, "two")}); return err }, release)
+	if err != nil {
+		t.Error(err)
+	}
+	b.wantRows("select email from p", "two")
+	b.wantRows("select user_id from rollcall.parked")
+}
+
+// A trigger that sleeps runs into the statement's timeout; its target is parked, the
+// other is current.
+func TestStatementTimeout(t *testing.T) {
+	t.Parallel()
+	slow := profiles()
+	slow.Name, slow.Table = "slow", "public.q"
+	b := newBench(t, profilesTable+`create table q (like p including all);
+		create function sleep() returns trigger language plpgsql as $$ begin perform pg_sleep(30); return new; end $$;
+		create trigger sleep before insert on q for each row execute function sleep()`, profiles(), slow)
+	b.config.StatementTimeout = time.Second
+	b.apply(all(event.Parked, 2), updated("a", 1, "a"), updated("b", 1, "b"))
+	b.wantRows("select id from p order by 1", "a", "b")
+	b.wantRows("select target, user_id, sqlstate from rollcall.parked order by 2", "slow|a|57014", "slow|b|57014")
+}
+
+// A target that is out of service, one that refuses a row, and one that another
+// transaction holds, all in one batch.
+func TestEverythingAtOnce(t *testing.T) {
+	t.Parallel()
+	missing, held := profiles(), profiles()
+	missing.Name, missing.Table = "missing", "public.nowhere"
+	held.Name, held.Table = "held", "public.q"
+	b := emptyBench(t, profilesTable+"create table q (like p including all); insert into p values ('app', 'b')", profiles(), missing, held)
+	if found, err := b.Check(t.Context()); err != nil || len(found) != 1 {
+		t.Fatalf("findings %v, error %v", found, err)
+	}
+	b.exec("insert into q values ('c', 'old')")
+	app := connect(t, b.url)
+	execOn(t, app, "begin; update q set role = 'x'")
+	b.apply(all(event.Parked, 3), updated("a", 1, "a"), updated("b", 1, "b"), updated("c", 1, "c"))
+	b.wantRows("select target, user_id, sqlstate from rollcall.parked order by 1, 2",
+		"held|c|55P03", "missing|a|42000", "missing|b|42000", "missing|c|42000", "profiles|b|23505")
+	b.wantRows("select id from p order by 1", "a", "app", "c")
+	b.wantRows("select id, outcome from rollcall.events order by 1", "a-1|parked", "b-1|parked", "c-1|parked")
+	execOn(t, app, "rollback")
+	b.wantRows("select id, email from q order by 1", "a|a", "b|b", "c|old")
+}
+
+// A condition that is null is not met.
 func TestRaceWhereIsNull(t *testing.T) {
 	t.Parallel()
 	target := profiles()
@@ -63,7 +120,7 @@ func TestRaceWhereIsNull(t *testing.T) {
 	b.wantRows("select id from p")
 }
 
-// R19: the error often names no table; the park row does.
+// The error often names no table; the park row does.
 func TestRaceWhoseErrorItIs(t *testing.T) {
 	t.Parallel()
 	ids := Target{Name: "ids", Table: "public.ids", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id", "n: new.first_name"), OnDelete: DeleteKeep}
@@ -76,7 +133,7 @@ func TestRaceWhoseErrorItIs(t *testing.T) {
 	b.wantRows("select target, user_id, error from rollcall.parked", `ids|a|invalid input syntax for type integer: "…"`)
 }
 
-// R20 is TestForeignKeyBetweenTargets. R21: a stale event locks its user and no more: it
+// A stale event locks its user and no more: it
 // settles nobody and clears nothing.
 func TestRaceStaleEventClearsNothing(t *testing.T) {
 	t.Parallel()
@@ -92,7 +149,7 @@ func TestRaceStaleEventClearsNothing(t *testing.T) {
 	b.wantRows("select id, email from p", "a|x")
 }
 
-// R22: the application is about to insert the same e-mail under another key.
+// The application is about to insert the same e-mail under another key.
 func TestRaceApplicationInsertsTheSameEmail(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -108,7 +165,7 @@ func TestRaceApplicationInsertsTheSameEmail(t *testing.T) {
 	b.wantRows("select user_id from rollcall.parked")
 }
 
-// R23: beside a poison row the others are settled and their events say so: the roll's
+// Beside a poison row the others are settled and their events say so: the roll's
 // rows carry the transaction's own xid.
 func TestRaceRollOutsideTheSavepoint(t *testing.T) {
 	t.Parallel()
@@ -119,7 +176,7 @@ func TestRaceRollOutsideTheSavepoint(t *testing.T) {
 	b.wantRows("select id, outcome from rollcall.events order by 1", "a-1|applied", "b-1|parked", "c-1|applied")
 }
 
-// R24: a row that the application has deleted comes back with the next change.
+// A row that the application has deleted comes back with the next change.
 func TestRaceApplicationDeletesTheRow(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -129,7 +186,7 @@ func TestRaceApplicationDeletesTheRow(t *testing.T) {
 	b.wantRows("select id, email from p", "a|x")
 }
 
-// R25: rows of the application that hang on a deleted user's row park him by name.
+// Rows of the application that hang on a deleted user's row park him by name.
 func TestRaceApplicationRefersToADeletedUser(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable+"create table orders (n int, profile text references p)", profiles())
@@ -147,7 +204,7 @@ func TestRaceApplicationRefersToADeletedUser(t *testing.T) {
 	b.wantRows("select user_id from rollcall.parked")
 }
 
-// R26: what the roll itself can't hold is found and recorded; the batch goes on.
+// What the roll itself can't hold is found and recorded; the batch goes on.
 func TestRaceTheRollRefuses(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -158,7 +215,7 @@ func TestRaceTheRollRefuses(t *testing.T) {
 	b.wantRows("select id from p order by 1", "a", "c")
 }
 
-// Rule 3: the order of locks is the same everywhere, so nobody waits in a circle.
+// The order of locks is the same everywhere, so nobody waits in a circle.
 func TestRaceNoDeadlocks(t *testing.T) {
 	t.Parallel()
 	second := profiles()
@@ -202,7 +259,7 @@ func TestBatchOrder(t *testing.T) {
 	}
 }
 
-// Rule 11: a connection that is cut blames nobody, and the batch runs again.
+// A connection that is cut blames nobody, and the batch runs again.
 func TestRaceConnectionCut(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())

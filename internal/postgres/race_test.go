@@ -63,7 +63,7 @@ func (b *bench) settleAgain(id string) error {
 	return err
 }
 
-// R2: an e-mail passes from a deleted user to the next one within a batch.
+// An e-mail passes from a deleted user to the next one within a batch.
 func TestRaceEmailOfADeletedUserInOneBatch(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -74,7 +74,7 @@ func TestRaceEmailOfADeletedUserInOneBatch(t *testing.T) {
 	b.wantRows("select id, email from p", "b|x")
 }
 
-// R3: a duplicate's user is none of the batch's business.
+// A duplicate's user is none of the batch's business.
 func TestRaceDuplicateDoesNotOverwriteANewerState(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -86,7 +86,7 @@ func TestRaceDuplicateDoesNotOverwriteANewerState(t *testing.T) {
 	b.wantRows("select email from p", "six")
 }
 
-// R5: who settles again waits for the roll and then sees it as it is.
+// Who settles again waits for the roll and then sees it as it is.
 func TestRaceSettlingAgainSeesTheNewestState(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -98,7 +98,7 @@ func TestRaceSettlingAgainSeesTheNewestState(t *testing.T) {
 	b.wantRows("select email from p", "six")
 }
 
-// R5b: and brings back nobody who was deleted meanwhile.
+// And brings back nobody who was deleted meanwhile.
 func TestRaceSettlingAgainBesideADelete(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -111,7 +111,7 @@ func TestRaceSettlingAgainBesideADelete(t *testing.T) {
 	b.wantRows("select email from p")
 }
 
-// R5c: the removal of one who leaves is a statement after the lock, with a snapshot of its own.
+// The removal of one who leaves is a statement after the lock, with a snapshot of its own.
 func TestRaceSettlingAgainBesideALeaver(t *testing.T) {
 	t.Parallel()
 	staff := profiles()
@@ -126,7 +126,7 @@ func TestRaceSettlingAgainBesideALeaver(t *testing.T) {
 	b.wantRows("select email from p")
 }
 
-// R6: that nothing changes is decided on the locked row, not before.
+// That nothing changes is decided on the locked row, not before.
 func TestRaceBackToTheOldValue(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -138,7 +138,7 @@ func TestRaceBackToTheOldValue(t *testing.T) {
 	b.wantRows("select version, u.email, p.email from rollcall.users u join p using (id)", "7|one|one")
 }
 
-// R4: a duplicate of an event that is in flight waits for it and does nothing.
+// A duplicate of an event that is in flight waits for it and does nothing.
 func TestRaceDuplicateInFlight(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -154,7 +154,7 @@ func TestRaceDuplicateInFlight(t *testing.T) {
 	b.wantRows("select u.email, p.email from rollcall.users u join p using (id)", "second|second")
 }
 
-// R8: a mutual swap can't be written row by row; both are parked, nothing is lost.
+// A mutual swap can't be written row by row; both are parked, nothing is lost.
 func TestRaceMutualSwapIsParked(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -165,7 +165,7 @@ func TestRaceMutualSwapIsParked(t *testing.T) {
 	b.wantRows("select user_id, sqlstate from rollcall.parked order by 1", "a|23505", "b|23505")
 }
 
-// R8c: a chain of e-mails in one batch comes right whatever the order of the keys.
+// A chain of e-mails in one batch comes right whatever the order of the keys.
 func TestRaceChainOfEmails(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -176,7 +176,7 @@ func TestRaceChainOfEmails(t *testing.T) {
 	b.wantRows("select user_id from rollcall.parked")
 }
 
-// R8e: a deferrable constraint that is not the key takes a swap as it is.
+// A deferrable constraint that is not the key takes a swap as it is.
 func TestRaceSwapUnderADeferrableConstraint(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "create table p (id text primary key, email text unique deferrable, name text, role text)", profiles())
@@ -185,7 +185,7 @@ func TestRaceSwapUnderADeferrableConstraint(t *testing.T) {
 	b.wantRows("select id, email from p order by 1", "a|y", "b|x")
 }
 
-// R8b, R8f: e-mails that cross in two batches deadlock; both batches come through.
+// E-mails that cross in two batches deadlock; both batches come through.
 func TestRaceCrossedEmails(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -211,7 +211,7 @@ func TestRaceCrossedEmails(t *testing.T) {
 	b.wantRows("select count(*) from p join rollcall.parked on user_id = id", "0")
 }
 
-// R9 is TestApplyWritesNothingWhereNothingChanges; R10: one who returns is whole again.
+// One who left and returns is whole again.
 func TestRaceLeaveAndReturn(t *testing.T) {
 	t.Parallel()
 	target := profiles()
@@ -228,7 +228,7 @@ func TestRaceLeaveAndReturn(t *testing.T) {
 	b.wantRows("select email, name from p", "∅|∅")
 }
 
-// R12: a role's default of repeatable read would fail at every wait.
+// A role's default of repeatable read would fail at every wait.
 func TestRaceDefaultIsolation(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -242,7 +242,7 @@ func TestRaceDefaultIsolation(t *testing.T) {
 	b.wantRows("select email from p", "seven")
 }
 
-// R16: one user several times in a batch: a delete before a version, a version before
+// One user several times in a batch: a delete before a version, a version before
 // the order of arrival.
 func TestRaceOneUserSeveralTimesInABatch(t *testing.T) {
 	t.Parallel()
@@ -259,7 +259,7 @@ func TestRaceOneUserSeveralTimesInABatch(t *testing.T) {
 	b.wantRows("select * from p")
 }
 
-// Rule 5: what a duplicate overtook in its batch is not overtaken.
+// What a duplicate overtook in its batch is not overtaken.
 func TestRaceDuplicateIsNoWinner(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())

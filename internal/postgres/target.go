@@ -99,9 +99,6 @@ func (t *Target) Lint() []Finding {
 			add(a.Expr, lintKey(a))
 		}
 	}
-	if len(found) == 0 {
-		add(Expr{At: t.At}, t.lintKeys())
-	}
 	return found
 }
 
@@ -171,19 +168,6 @@ func lintKey(a Assignment) string {
 	return ""
 }
 
-func (t *Target) lintKeys() string {
-	keys := t.keyAssignments()
-	if len(keys) < len(t.Key) {
-		return fmt.Sprintf("every key column (%s) must stand in set", strings.Join(t.Key, ", "))
-	}
-	for _, a := range keys {
-		if slices.Contains(usedColumns(a.Expr.SQL), "id") {
-			return ""
-		}
-	}
-	return fmt.Sprintf("no key column (%s) is made from new.id: all users would be one row", strings.Join(t.Key, ", "))
-}
-
 // keyAssignments returns the assignments of the key columns, in the key's order.
 func (t *Target) keyAssignments() []Assignment {
 	var keys []Assignment
@@ -219,20 +203,22 @@ func usedColumns(sql string) []string {
 	return used
 }
 
-// isMoment reports whether an expression gives another value each time without any
-// change of the user, such as now(): it reads no column of new and is no literal.
-func isMoment(sql string) bool {
+// readsNew reports whether an expression reads the record new, as a whole or by column.
+func readsNew(sql string) bool {
 	tokens, _ := scanSQL(sql)
-	if len(usedColumns(sql)) > 0 || slices.ContainsFunc(tokens, func(t token) bool { return t.text == "new" }) {
+	return len(usedColumns(sql)) > 0 || slices.ContainsFunc(tokens, func(t token) bool { return t.text == "new" })
+}
+
+// isConstant reports whether an expression, as PostgreSQL prints it after planning, is a
+// literal: what it could compute once and for all, it has.
+func isConstant(planned string) bool {
+	tokens, err := scanSQL(planned)
+	if err != nil || len(tokens) == 0 {
 		return false
 	}
-	for i, t := range tokens {
-		cast := i > 1 && tokens[i-1].text == ":" && tokens[i-2].text == ":"
-		if t.kind == tokenWord && !cast && !slices.Contains([]string{"null", "true", "false", "array"}, t.text) {
-			return true
-		}
-	}
-	return false
+	first := tokens[0]
+	literal := first.kind == tokenText || first.kind == tokenNumber || slices.Contains([]string{"null", "true", "false"}, first.text)
+	return literal && (len(tokens) == 1 || tokens[1].text == ":")
 }
 
 // abridged quotes an expression for a message.

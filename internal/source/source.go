@@ -166,6 +166,7 @@ var (
 		types(event.Upsert, "user.created", "user.updated",
 			"session.created", "session.pending", "session.ended", "session.removed", "session.revoked"),
 		types(event.Delete, "user.deleted"),
+		types(event.Upsert, Other), // a session event that is not known yet carries its user, too
 		types(event.Ignore, "email.created", "sms.created",
 			"organization.created", "organization.updated", "organization.deleted",
 			"organizationMembership.created", "organizationMembership.updated", "organizationMembership.deleted",
@@ -174,16 +175,17 @@ var (
 	hookTypes = slices.Concat(
 		types(event.Announce, hookBefore),
 		types(event.Upsert, hookAfter),
-		types(event.Ignore, hookToken, hookMFA, hookPassword, hookEmail, hookSMS),
+		types(event.Ignore, hookToken, hookMFA, hookPassword, hookEmail, hookSMS, Other),
 	)
 	databaseTypes = slices.Concat(
 		types(event.Upsert, "database.insert", "database.update"), // an update may be a soft delete, too
 		types(event.Delete, "database.delete"),
+		types(event.Ignore, Other),
 	)
 )
 
-// Types returns the event types known at a door, for metric labels; every other event
-// has the type Other.
+// Types returns the event types known at a door, for metric labels, and Other for all
+// the rest.
 func (s *Source) Types(d Door) []Type { return slices.Clone(s.types(d)) }
 
 func (s *Source) types(d Door) []Type {

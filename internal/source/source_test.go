@@ -79,7 +79,7 @@ func TestTypes(t *testing.T) {
 	if got := clerkSource(t).Types(Database); got != nil {
 		t.Errorf("Clerk has no database door, got %v", got)
 	}
-	want := []Type{{"database.insert", event.Upsert}, {"database.update", event.Upsert}, {"database.delete", event.Delete}}
+	want := []Type{{"database.insert", event.Upsert}, {"database.update", event.Upsert}, {"database.delete", event.Delete}, {Other, event.Ignore}}
 	if got := supabaseSource(t).Types(Database); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

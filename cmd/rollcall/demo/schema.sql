@@ -1,0 +1,35 @@
+-- What the demo finds: the auth provider's own table, and three tables of applications
+-- with columns that only the applications know.
+
+create schema auth;
+create table auth.users (id uuid primary key, email text);
+
+-- a shop
+create table public.profiles (
+  id uuid primary key references auth.users on delete cascade,
+  first_name text,
+  last_name text,
+  role text not null default 'customer', -- the shop's own
+  orders integer not null default 0      -- the shop's own
+);
+
+-- a second application in the same database, with a schema of its own
+create schema deadstock;
+create table deadstock.users (
+  id uuid primary key,
+  email text,
+  full_name text not null,
+  role text not null,
+  deleted_at timestamptz
+);
+
+-- a third, made by Prisma
+create type public."Role" as enum ('MEMBER', 'ADMIN');
+create table public."Member" (
+  id text primary key,
+  "clerkId" text not null unique,
+  email text not null unique,
+  name text,
+  role "Role" not null,
+  "updatedAt" timestamp(3) not null
+);
