@@ -1,0 +1,131 @@
+package config
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"text/template"
+
+	"github.com/google/go-cmp/cmp"
+
+	schema "rollcall/sql"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+const (
+	pageTemplate = "testdata/configuration.md.tmpl"
+	page         = "../../docs/configuration.md"
+)
+
+// The page about the configuration is made from the types that the decoder reads; the
+// prose between the tables stands in the template.
+func TestConfigurationPage(t *testing.T) {
+	t.Parallel()
+	got := renderPage(t)
+	if *update {
+		if err := os.WriteFile(page, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("docs/configuration.md is not what the types say; rewrite it with go test ./internal/config -run %s -update (-want +got):\n%s", t.Name(), diff)
+	}
+}
+
+// renderPage fills the template. Every section of the configuration must stand in it once.
+func renderPage(t *testing.T) string {
+	t.Helper()
+	sections := map[string][]Field{}
+	for _, f := range Reference() {
+		sections[parentOf(f.Path)] = append(sections[parentOf(f.Path)], f)
+	}
+	functions := template.FuncMap{"fields": func(section string) (string, error) {
+		list, ok := sections[section]
+		if !ok {
+			return "", fmt.Errorf("there is no section %q, or it stands here twice", section)
+		}
+		delete(sections, section)
+		return fieldTable(list), nil
+	}}
+	tmpl, err := template.New(filepath.Base(pageTemplate)).Funcs(functions).ParseFiles(pageTemplate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := tmpl.Execute(&out, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(sections) > 0 {
+		t.Errorf("%s leaves out %q", pageTemplate, slices.Sorted(maps.Keys(sections)))
+	}
+	return out.String()
+}
+
+// parentOf is the section that a field stands in: "sources.*" for sources.*.provider.
+func parentOf(path string) string {
+	i := strings.LastIndexByte(path, '.')
+	return path[:max(i, 0)]
+}
+
+// fieldTable is a section as a table. Whose fields belong to one provider only is said
+// in front of what they mean.
+func fieldTable(list []Field) string {
+	var out strings.Builder
+	out.WriteString("| field | what to write | default | meaning |\n|---|---|---|---|\n")
+	for _, f := range list {
+		name, doc := f.Path[strings.LastIndexByte(f.Path, '.')+1:], f.Doc
+		if f.Only != "" {
+			doc = strings.ToUpper(f.Only[:1]) + f.Only[1:] + " only: " + doc
+		}
+		fallback := ""
+		switch {
+		case f.Required:
+			fallback = "**required**"
+		case f.Default != "":
+			fallback = "`" + f.Default + "`"
+		}
+		fmt.Fprintf(&out, "| `%s` | %s | %s | %s |\n", name, plainCell(f.Type), fallback, plainCell(doc))
+	}
+	return out.String()
+}
+
+// plainCell keeps Markdown from taking a text apart.
+func plainCell(text string) string {
+	return strings.NewReplacer("|", `\|`, "*", `\*`, "<", "&lt;").Replace(text)
+}
+
+// The page lists every column of new: those of the roll but for its own bookkeeping.
+func TestConfigurationPageListsTheRecord(t *testing.T) {
+	t.Parallel()
+	_, section, _ := strings.Cut(renderPage(t), "## The record `new`")
+	section, _, _ = strings.Cut(section, "\n## ")
+	got := firstGroups("(?m)^\\| `(\\w+)`", section)
+
+	_, table, _ := strings.Cut(schema.Migrations()[0].SQL, "create table rollcall.users (")
+	table, _, _ = strings.Cut(table, "primary key")
+	want := slices.DeleteFunc(firstGroups(`(?m)^  (\w+) `, table), func(name string) bool {
+		return name == "version" || name == "changed_at"
+	})
+	if diff := cmp.Diff(want, got); diff != "" || len(want) < 20 {
+		t.Errorf("columns of new (-roll +page):\n%s", diff)
+	}
+}
+
+func firstGroups(pattern, text string) []string {
+	var groups []string
+	for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		groups = append(groups, m[1])
+	}
+	return groups
+}
