@@ -1,0 +1,317 @@
+//go:build unix
+
+// Package examples runs every example against a real database: its schema, its
+// configuration and its story, event by event, through the real doors.
+package examples
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/api"
+	"rollcall/internal/config"
+	"rollcall/internal/doctor"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/pipeline"
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// Each example tells a story: the files of its folder events, in order, are SQL that
+// somebody else runs, or bodies that a provider sends. story.txt holds what came of it.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	schemas, err := filepath.Glob("*/schema.sql")
+	if err != nil || len(schemas) != 4 {
+		t.Fatalf("found %v, error %v, want 4 examples", schemas, err)
+	}
+	for _, schema := range schemas {
+		dir := filepath.Dir(schema)
+		t.Run(dir, func(t *testing.T) {
+			t.Parallel()
+			golden(t, filepath.Join(dir, "story.txt"), start(t, dir).story())
+		})
+	}
+}
+
+// The README goes from a trigger to targets. Both must write the same rows.
+func TestTriggerAndTargetsAgree(t *testing.T) {
+	t.Parallel()
+	const dir = "two-applications"
+	signUp := []string{dir + "/events/01-supabase-writes.sql", dir + "/events/02-sign-up.supabase.json"}
+
+	targets := start(t, dir)
+	targets.given = read(t, signUp[0])
+	for _, file := range signUp {
+		targets.step(file)
+	}
+	trigger := start(t, dir)
+	trigger.given = targets.given
+	trigger.step(dir + "/trigger.sql")
+	trigger.step(signUp[0])
+	for _, target := range targets.cfg.Targets {
+		if diff := cmp.Diff(trigger.rows(target), targets.rows(target)); diff != "" {
+			t.Errorf("rows (-trigger +target):\n%s", diff)
+		}
+	}
+}
+
+// What the README shows is what runs here.
+func TestReadmeShowsTheExample(t *testing.T) {
+	t.Parallel()
+	readme := read(t, "../README.md")
+	for _, file := range []string{"two-applications/rollcall.yaml", "two-applications/trigger.sql"} {
+		if !strings.Contains(readme, "\n"+read(t, file)+"```\n") {
+			t.Errorf("README.md does not show examples/%s word for word", file)
+		}
+	}
+}
+
+// example is a running one.
+type example struct {
+	t       *testing.T
+	dir     string
+	cfg     *config.Config
+	sources []*source.Source
+	public  *httptest.Server
+	conn    *pgx.Conn
+	// given are the ids that the story's files name; others are made by the database.
+	given string
+}
+
+// start serves an example's configuration on a fresh database with its schema.
+func start(t *testing.T, dir string) *example {
+	t.Helper()
+	url := pgtest.NewWith(t, read(t, filepath.Join(dir, "schema.sql")))
+	x := &example{t: t, dir: dir}
+	x.cfg = load(t, filepath.Join(dir, "rollcall.yaml"), url)
+	sources, targets, problems := doctor.Assemble(x.cfg)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	x.sources = sources
+	x.public = serve(t, postgres.Config{URL: url, Targets: targets}, sources)
+	var err error
+	if x.conn, err = pgx.Connect(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = x.conn.Close(context.Background()) })
+	return x
+}
+
+// load reads a configuration with made-up secrets.
+func load(t *testing.T, file, url string) *config.Config {
+	t.Helper()
+	variables := map[string]string{
+		"DATABASE_URL":                 url,
+		"CLERK_WEBHOOK_SIGNING_SECRET": "whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ==",
+		"SUPABASE_AUTH_HOOK_SECRET":    "v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==",
+		"SUPABASE_DB_WEBHOOK_SECRET":   "test-secret-of-the-database-door",
+	}
+	getenv := func(name string) string { return variables[name] }
+	cfg, problems := config.Load(file, []byte(read(t, file)), config.Env{Getenv: getenv})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return cfg
+}
+
+// serve puts the rooms together as the command serve does. No target may have a finding.
+func serve(t *testing.T, cfg postgres.Config, sources []*source.Source) *httptest.Server {
+	t.Helper()
+	db, err := postgres.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	if _, err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if findings, err := db.Check(t.Context()); err != nil || len(findings) > 0 {
+		t.Fatalf("findings %v, error %v", findings, err)
+	}
+	p := pipeline.New(pipeline.Config{Apply: db.Apply})
+	p.Start()
+	server := api.New(api.Config{
+		Sources: sources, Submit: p.Submit, Ready: db.Ready, Parked: db.Parked, Targets: db.TargetStates,
+		Log: slog.New(slog.DiscardHandler),
+	})
+	public := httptest.NewServer(server.Public())
+	t.Cleanup(func() {
+		public.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		p.Shutdown(ctx)
+	})
+	return public
+}
+
+// story runs the events and tells after each what the tables hold.
+func (x *example) story() string {
+	files, err := filepath.Glob(filepath.Join(x.dir, "events", "*"))
+	if err != nil || len(files) == 0 {
+		x.t.Fatalf("%s: no events, error %v", x.dir, err)
+	}
+	for _, file := range files {
+		x.given += read(x.t, file)
+	}
+	var told strings.Builder
+	for _, file := range files {
+		fmt.Fprintf(&told, "== %s\n%s\n\n", filepath.Base(file), x.step(file))
+		for _, target := range x.cfg.Targets {
+			told.WriteString(x.rows(target) + "\n")
+		}
+	}
+	return told.String()
+}
+
+// step runs one file: label.sql, label.source.json or label.source.database.json.
+func (x *example) step(file string) string {
+	text := read(x.t, file)
+	parts := strings.Split(filepath.Base(file), ".")
+	if parts[len(parts)-1] == "sql" {
+		if _, err := x.conn.PgConn().Exec(x.t.Context(), text).ReadAll(); err != nil {
+			x.t.Fatalf("%s: %v", file, err)
+		}
+		return strings.TrimSpace(text)
+	}
+	door, path := source.Hook, "/webhooks/"+parts[1]
+	if parts[2] == "database" {
+		door, path = source.Database, path+"/database"
+	}
+	return fmt.Sprintf("POST %s: %s", path, x.post(parts[1], door, path, text))
+}
+
+// post signs a body as the provider does, sends it and returns status and outcome.
+func (x *example) post(name string, door source.Door, path, body string) string {
+	i := slices.IndexFunc(x.sources, func(s *source.Source) bool { return s.Name() == name })
+	if i < 0 {
+		x.t.Fatalf("no source %s", name)
+	}
+	header, err := x.sources[i].Sign(door, []byte(body))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(x.t.Context(), http.MethodPost, x.public.URL+path, strings.NewReader(body))
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	r.Header = header
+	answer, err := x.public.Client().Do(r)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	return fmt.Sprintf("%d %s", answer.StatusCode, answer.Header.Get("Rollcall-Outcome"))
+}
+
+// rows is a target's table as text, by key.
+func (x *example) rows(target config.Target) string {
+	schema, name := config.SplitTable(target.Table)
+	table := pgx.Identifier{schema, name}.Sanitize()
+	keys := make([]string, len(target.Key))
+	for i, column := range target.Key {
+		keys[i] = pgx.Identifier{column}.Sanitize()
+	}
+	// texts, so that nothing depends on how a driver prints a type
+	results, err := x.conn.PgConn().Exec(x.t.Context(), "set timezone = 'UTC'; select * from "+table+" order by "+strings.Join(keys, ", ")).ReadAll()
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	result := results[len(results)-1]
+	if len(result.Rows) == 0 {
+		return target.Table + "\n  (empty)\n"
+	}
+	grid := [][]string{nil}
+	for _, f := range result.FieldDescriptions {
+		grid[0] = append(grid[0], f.Name)
+	}
+	for _, row := range result.Rows {
+		var cells []string
+		for _, value := range row {
+			cells = append(cells, x.cell(value))
+		}
+		grid = append(grid, cells)
+	}
+	return target.Table + "\n" + aligned(grid)
+}
+
+var (
+	uuidForm = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	timeForm = regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
+)
+
+// cell is a value, with a word for what differs from run to run.
+func (x *example) cell(value []byte) string {
+	text := string(value)
+	switch {
+	case value == nil:
+		return "null"
+	case uuidForm.MatchString(text) && !strings.Contains(x.given, text):
+		return "(a uuid of the database)"
+	case timeForm.MatchString(text):
+		at, err := time.Parse(time.DateTime, text[:len(time.DateTime)])
+		if err == nil && time.Since(at).Abs() < time.Hour {
+			return "(now)"
+		}
+	}
+	return text
+}
+
+// aligned writes a grid in columns; the first line is the header.
+func aligned(grid [][]string) string {
+	width := make([]int, len(grid[0]))
+	for _, line := range grid {
+		for i, cell := range line {
+			width[i] = max(width[i], len(cell))
+		}
+	}
+	var out strings.Builder
+	for _, line := range grid {
+		var text string
+		for i, cell := range line {
+			text += fmt.Sprintf("  %-*s", width[i], cell)
+		}
+		out.WriteString(strings.TrimRight(text, " ") + "\n")
+	}
+	return out.String()
+}
+
+func golden(t *testing.T, path, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(read(t, path), got); diff != "" {
+		t.Errorf("%s, rewrite it with go test ./examples -update (-want +got):\n%s", path, diff)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

@@ -1,0 +1,1 @@
+update "Member" set role = 'OWNER';
