@@ -147,10 +147,10 @@ func (s *Server) health(r chi.Router) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "alive"})
 	})
 	r.Get("/readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		// A stranger who leaves must not cut the question off, and with it a connection.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout)
 		defer cancel()
 		if err := s.config.Ready(ctx); err != nil {
-			s.config.Log.Warn("not ready", "error", err)
 			writeError(w, http.StatusServiceUnavailable, string(event.Unavailable), "not ready: nothing can be committed at the moment; the log says why")
 			return
 		}

@@ -55,14 +55,18 @@ func (s *Server) webhook(door source.Door) http.HandlerFunc {
 
 // receive carries a request from its body to its outcome.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
+	request := source.Request{Door: d.door, Header: r.Header, ReceivedAt: d.arrived}
+	if err := d.source.VerifyHeader(request); err != nil {
+		d.refuse(event.Unverified, err) // a stranger's body takes no memory
+		return
+	}
 	body, err := s.readBody(w, r)
 	if err != nil {
 		d.refuse(bodyOutcome(err), err)
 		d.slow = errors.Is(err, os.ErrDeadlineExceeded)
 		return
 	}
-	d.bytes = len(body)
-	request := source.Request{Door: d.door, Header: r.Header, Body: body, ReceivedAt: d.arrived}
+	d.bytes, request.Body = len(body), body
 	if err := d.source.Verify(request); err != nil {
 		d.refuse(event.Unverified, err)
 		return

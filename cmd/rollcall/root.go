@@ -103,7 +103,12 @@ func load(cmd *cobra.Command, w world) (*setup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
-	cfg, problems := config.Load(file, data, config.Env{Getenv: w.getenv, ReadFile: os.ReadFile})
+	return read(file, data, w.getenv)
+}
+
+// read understands a configuration; file is the name that its errors carry.
+func read(file string, data []byte, getenv func(string) string) (*setup, error) {
+	cfg, problems := config.Load(file, data, config.Env{Getenv: getenv, ReadFile: os.ReadFile})
 	s := &setup{config: cfg}
 	if cfg != nil {
 		var more config.Problems
@@ -121,8 +126,10 @@ func load(cmd *cobra.Command, w world) (*setup, error) {
 func (s *setup) open(w world) (*postgres.DB, error) {
 	db, err := postgres.Open(postgres.Config{
 		URL: s.config.Database, Targets: s.targets,
-		LockTimeout: s.config.Limits.LockTimeout, StatementTimeout: s.config.Limits.StatementTimeout,
-		Log: logger(s.config.Log, w.stderr),
+		LockTimeout: s.config.Limits.LockTimeout,
+		// A second, shorter try must fit into the sender's patience, too.
+		StatementTimeout: min(s.config.Limits.StatementTimeout, s.config.Limits.Wait/2),
+		Log:              logger(s.config.Log, w.stderr),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.config.At("database"), err)

@@ -31,14 +31,18 @@ func newServe(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), w, s)
+			return serve(cmd.Context(), w, s, func(net.Addr, net.Addr) {})
 		},
 	}
 }
 
 const (
+	// drainTimeout leaves time for the answers within the ten seconds that containers get.
+	drainTimeout = 6 * time.Second
 	// shutdownTimeout lets those who have their outcome read it.
-	shutdownTimeout = 5 * time.Second
+	shutdownTimeout = 3 * time.Second
+	// answerTime is what reading a request and writing its answer may take besides the wait.
+	answerTime = 15 * time.Second
 	// headerTimeout and idleTimeout bound what a connection may take without a request.
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 2 * time.Minute
@@ -65,9 +69,9 @@ type service struct {
 	readyErr error
 }
 
-// serve runs until the context ends. It listens at once; until the database is there it
-// is not ready, and webhooks wait in the queue.
-func serve(ctx context.Context, w world, s *setup) error {
+// serve runs until the context ends. It listens at once, and says where; until the database
+// is there it is not ready, and webhooks wait in the queue.
+func serve(ctx context.Context, w world, s *setup, listening func(public, admin net.Addr)) error {
 	db, err := s.open(w)
 	if err != nil {
 		return err
@@ -82,6 +86,7 @@ func serve(ctx context.Context, w world, s *setup) error {
 	if err != nil {
 		return errors.Join(err, public.Close())
 	}
+	listening(public.Addr(), admin.Addr())
 	return sv.run(ctx, public, admin)
 }
 
@@ -131,8 +136,14 @@ func (sv *service) ready(ctx context.Context) error {
 	sv.readyMu.Lock()
 	defer sv.readyMu.Unlock()
 	if time.Since(sv.readyAt) > readyAge {
+		before := sv.readyErr
 		sv.readyErr = sv.db.Ready(ctx)
 		sv.readyAt = time.Now()
+		if sv.readyErr != nil && before == nil {
+			sv.log.Error("not ready", "error", sv.readyErr)
+		} else if sv.readyErr == nil && before != nil {
+			sv.log.Info("ready again")
+		}
 	}
 	return sv.readyErr
 }
@@ -169,7 +180,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 
 func (sv *service) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: sv.wait + answerTime,
 		ErrorLog: slog.NewLogLogger(sv.log.Handler(), slog.LevelWarn),
 	}
 }
@@ -253,7 +264,7 @@ func (sv *service) prepareOnce(ctx context.Context) ([]postgres.Finding, error) 
 func (sv *service) shutdown(servers []*http.Server) {
 	sv.log.Info("shutting down")
 	sv.stopping.Store(true)
-	waiting, cancel := context.WithTimeout(context.Background(), sv.wait)
+	waiting, cancel := context.WithTimeout(context.Background(), min(sv.wait, drainTimeout))
 	defer cancel()
 	sv.pipeline.Shutdown(waiting)
 	leaving, cancel := context.WithTimeout(context.Background(), shutdownTimeout)

@@ -51,7 +51,7 @@ type Limits struct {
 	// LockTimeout is default 800 ms.
 	LockTimeout time.Duration `yaml:"lock_timeout" default:"800ms" doc:"longest wait of a statement for a lock"`
 	// StatementTimeout is default 4 s.
-	StatementTimeout time.Duration `yaml:"statement_timeout" default:"4s" doc:"longest run of a statement"`
+	StatementTimeout time.Duration `yaml:"statement_timeout" default:"4s" doc:"longest run of a statement; never more than half of wait, for a target that runs into it is tried once more by itself"`
 }
 
 // Retry says how often a parked user is tried again.

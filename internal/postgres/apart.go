@@ -27,6 +27,14 @@ type rollBusy struct{ cause error }
 
 func (r *rollBusy) Error() string { return "the roll is busy: " + sayMasked(r.cause) }
 
+// deferredRefusal: a deferred constraint holds for no order of the targets' pieces; who
+// offends against it shows when it is checked at once.
+type deferredRefusal struct{ cause error }
+
+func (r *deferredRefusal) Error() string { return "a deferred constraint: " + sayMasked(r.cause) }
+
+func (r *deferredRefusal) Unwrap() error { return r.cause }
+
 // rollError says what an error of the statements that open a transaction means.
 func rollError(err error) error {
 	switch blameOf(err) {
@@ -64,7 +72,7 @@ func (db *DB) apart(ctx context.Context, w *work, cause error) (*result, error) 
 	if _, err := tx.Exec(ctx, sql.Settings, db.timeoutsAfter(cause)...); err != nil {
 		return nil, err
 	}
-	s := &separation{tx: tx, work: w, asking: blameOf(cause) == blameWait}
+	s := &separation{tx: tx, work: w, asking: blameOf(cause) == blameWait, immediate: errors.As(cause, new(*deferredRefusal))}
 	if err := s.openAndSettle(ctx, *db.targets.Load()); err != nil {
 		return nil, err
 	}
@@ -79,34 +87,43 @@ func (db *DB) apart(ctx context.Context, w *work, cause error) (*result, error) 
 
 // separation is one transaction that keeps the targets apart.
 type separation struct {
-	tx      pgx.Tx
-	work    *work
-	users   []userKey // written or locked by this transaction
-	asking  bool      // ask who holds a lock before waiting for one
-	done    result
-	refused []refusal
+	tx     pgx.Tx
+	work   *work
+	users  []userKey // written or locked by this transaction
+	asking bool      // ask who holds a lock before waiting for one
+	// immediate: a deferred constraint has failed, so they all speak at once.
+	immediate bool
+	done      result
+	refused   []refusal
 }
 
 func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) error {
 	if err := s.open(ctx); err != nil {
 		return err
 	}
-	// A deferred constraint would fail at commit, where it blames nobody.
-	if _, err := s.tx.Exec(ctx, "set constraints all immediate"); err != nil {
-		return err
+	if s.immediate {
+		if _, err := s.tx.Exec(ctx, "set constraints all immediate"); err != nil {
+			return err
+		}
 	}
 	for _, t := range slices.Backward(targets) {
 		if s.work.removes(t) {
-			if err := s.settle(ctx, piece{t, t.removal, t.removalLocked}); err != nil {
+			if err := s.settle(ctx, piece{t, t.removal, t.removalWanted, t.removalLocked}); err != nil {
 				return err
 			}
 		}
 	}
 	for _, t := range targets {
 		if s.work.settles(t) {
-			if err := s.settle(ctx, piece{t, t.upsert, t.upsertLocked}); err != nil {
+			if err := s.settle(ctx, piece{t, t.upsert, t.upsertWanted, t.upsertLocked}); err != nil {
 				return err
 			}
+		}
+	}
+	if !s.immediate {
+		// A deferred constraint would fail at commit, where it blames nobody.
+		if _, err := s.tx.Exec(ctx, "set constraints all immediate"); err != nil {
+			return &deferredRefusal{err}
 		}
 	}
 	return s.park(ctx, targets, append(s.refused, s.outages(targets)...))
@@ -133,8 +150,10 @@ func (s *separation) open(ctx context.Context) error {
 
 // piece is one statement of a target and the question who would have to wait in it.
 type piece struct {
-	target            *compiled
-	statement, locked string
+	target    *compiled
+	statement string
+	wanted    string // whom it is about
+	locked    string // who of them is held by somebody else
 }
 
 // settle runs a piece for the users a target follows and notes whom it refuses. Some of
@@ -142,12 +161,12 @@ type piece struct {
 // again as long as that helps somebody.
 func (s *separation) settle(ctx context.Context, p piece) error {
 	users := following(p.target, s.users)
-	for len(users) > 0 {
+	for pass := 1; len(users) > 0; pass++ {
 		refused, err := s.try(ctx, p, users)
 		if err != nil {
 			return err
 		}
-		if len(refused) == 0 || len(refused) == len(users) {
+		if len(refused) == 0 || len(refused) == len(users) || pass == settlePasses {
 			s.refused = append(s.refused, refused...)
 			return nil
 		}
@@ -166,7 +185,22 @@ func (s *separation) settle(ctx context.Context, p piece) error {
 
 const lockNotAvailable = "55P03"
 
-// try runs a piece in a savepoint. What blames the target as a whole refuses all users.
+// settlePasses bounds how often the refused are tried again: a chain of e-mails as long as
+// the batch would take cubic time.
+const settlePasses = 8
+
+// stateOf is the SQLSTATE of an error, empty for one that PostgreSQL did not send.
+func stateOf(err error) string {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		return answer.Code
+	}
+	return ""
+}
+
+// try runs a piece in a savepoint. Whatever PostgreSQL answers there while the connection
+// lives is the target's affair, and refuses all users that are left; the roll and the other
+// targets never notice.
 func (s *separation) try(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
 	refused, err := s.trySavepoint(ctx, p, users)
 	if err != nil && blameOf(err) == blameWait && !s.asking {
@@ -174,7 +208,7 @@ func (s *separation) try(ctx context.Context, p piece, users []userKey) ([]refus
 		refused, err = s.trySavepoint(ctx, p, users)
 	}
 	var answer *pgconn.PgError
-	if errors.As(err, &answer) && (blameOf(err) == blameWait || blameOf(err) == blameTarget) {
+	if errors.As(err, &answer) && !s.tx.Conn().IsClosed() {
 		return refuseAll(p.target, users, answer), nil
 	}
 	return refused, err
@@ -195,32 +229,66 @@ func (s *separation) trySavepoint(ctx context.Context, p piece, users []userKey)
 func (s *separation) run(ctx context.Context, tx pgx.Tx, p piece, users []userKey) ([]refusal, error) {
 	var refused []refusal
 	if s.asking {
-		locked, err := whoIsLocked(ctx, tx, p, users)
-		if err != nil {
+		var err error
+		if refused, err = s.ask(ctx, tx, p, users); err != nil {
 			return nil, err
 		}
-		for u := range locked {
-			refused = append(refused, refusal{p.target.Name, u, lockNotAvailable, "another transaction holds the row of this user"})
-		}
-		users = slices.DeleteFunc(slices.Clone(users), func(u userKey) bool { return locked[u] })
+		users = without(users, refused)
 	}
+	more, err := settleApart(ctx, tx, p, users)
+	return append(refused, more...), err
+}
+
+// ask finds the users for whom the statement would wait, without waiting. Those whose key
+// or condition can't even be computed are sorted out first.
+func (s *separation) ask(ctx context.Context, tx pgx.Tx, p piece, users []userKey) ([]refusal, error) {
+	if _, err := tx.Exec(ctx, "savepoint ask"); err != nil {
+		return nil, err
+	}
+	_, err := tx.Exec(ctx, fmt.Sprintf("lock table %s in row exclusive mode nowait", quoteTable(p.target.Table)))
+	if stateOf(err) == "42501" { // with rights to columns only, the table can't be asked for
+		_, err = tx.Exec(ctx, "rollback to savepoint ask")
+	}
+	if err != nil {
+		return nil, err
+	}
+	refused, err := settleApart(ctx, tx, piece{target: p.target, statement: p.wanted}, users)
+	if err != nil {
+		return nil, err
+	}
+	locked, err := whoIsLocked(ctx, tx, p, without(users, refused))
+	for u := range locked {
+		refused = append(refused, refusal{p.target.Name, u, lockNotAvailable, "another transaction holds the row of this user"})
+	}
+	return refused, err
+}
+
+func without(users []userKey, refused []refusal) []userKey {
+	return slices.DeleteFunc(slices.Clone(users), func(u userKey) bool {
+		return slices.ContainsFunc(refused, func(r refusal) bool { return r.user == u })
+	})
+}
+
+// settleApart runs a piece for users and returns those it refuses.
+func settleApart(ctx context.Context, tx pgx.Tx, p piece, users []userKey) ([]refusal, error) {
+	if len(users) == 0 {
+		return nil, nil
+	}
+	var refused []refusal
 	sources, ids := keyArrays(users)
-	rows, _ := tx.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4)", p.statement, sources, ids, classesOfNoRow())
+	rows, _ := tx.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3)", p.statement, sources, ids)
 	var u userKey
 	var state, message string
 	_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {
-		refused = append(refused, refusal{p.target.Name, u, state, masked(message)})
+		refused = append(refused, refusal{p.target.Name, u, state, masked(state, message)})
 		return nil
 	})
 	return refused, err
 }
 
 // whoIsLocked asks, without waiting, which users' rows somebody else holds. A locked table
-// is an error (55P03): skip locked itself would wait for it.
+// has to be known before: skip locked itself would wait for it.
 func whoIsLocked(ctx context.Context, tx pgx.Tx, p piece, users []userKey) (map[userKey]bool, error) {
-	if _, err := tx.Exec(ctx, fmt.Sprintf("lock table %s in row exclusive mode nowait", quoteTable(p.target.Table))); err != nil {
-		return nil, err
-	}
 	sources, ids := keyArrays(users)
 	rows, _ := tx.Query(ctx, p.locked, sources, ids, true)
 	locked := map[userKey]bool{}
@@ -235,7 +303,7 @@ func whoIsLocked(ctx context.Context, tx pgx.Tx, p piece, users []userKey) (map[
 func refuseAll(t *compiled, users []userKey, why *pgconn.PgError) []refusal {
 	refused := make([]refusal, len(users))
 	for i, u := range users {
-		refused[i] = refusal{t.Name, u, why.Code, masked(why.Message)}
+		refused[i] = refusal{t.Name, u, why.Code, masked(why.Code, why.Message)}
 	}
 	return refused
 }
@@ -303,7 +371,7 @@ func (e *maskedError) Unwrap() error { return e.error }
 func sayMasked(err error) string {
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
-		return fmt.Sprintf("%s (%s)", masked(answer.Message), answer.Code)
+		return fmt.Sprintf("%s (%s)", masked(answer.Code, answer.Message), answer.Code)
 	}
-	return masked(err.Error())
+	return mailAddress.ReplaceAllString(err.Error(), "…@…")
 }

@@ -165,8 +165,11 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 	const tries = 3
 	for try := 1; ; try++ {
 		done, err := db.together(ctx, w)
-		if b := blameOf(err); err != nil && (b == blameRow || b == blameWait || b == blameTarget) {
+		if err != nil && apartHelps(err, try == tries) {
 			pause(ctx) // two batches that wait for each other must not do so again at once
+			done, err = db.apart(ctx, w, err)
+		}
+		if errors.As(err, new(*deferredRefusal)) {
 			done, err = db.apart(ctx, w, err)
 		}
 		if err == nil {
@@ -178,6 +181,18 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 		}
 		db.log.Info("a transaction is tried again", "try", try, "error", err)
 		pause(ctx)
+	}
+}
+
+// apartHelps reports whether the pieces of a transaction should be run by themselves. Even a
+// code that blames nobody or the server may come from one target's trigger, for instance
+// when another server, which the trigger asks, is away: then the last try finds out.
+func apartHelps(err error, last bool) bool {
+	switch blameOf(err) {
+	case blameNobody:
+		return last && stateOf(err) != ""
+	default:
+		return true
 	}
 }
 

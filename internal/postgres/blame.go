@@ -2,9 +2,7 @@ package postgres
 
 import (
 	"errors"
-	"maps"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -68,19 +66,23 @@ var blameOfClass = map[string]blame{
 	"XX": blameTarget, // internal
 }
 
-// classesOfNoRow are the classes for which halving a batch finds no culprit.
-func classesOfNoRow() []string { return slices.Collect(maps.Keys(blameOfClass)) }
-
 var (
-	quotedValue = regexp.MustCompile(`(?s)(: |value )".*"`)
+	quoted      = regexp.MustCompile(`(?s)".*"`)
 	mailAddress = regexp.MustCompile(`[^\s"'(<]+@[^\s"')>]+`)
 )
 
-// masked is an error's message without the values of a user: PostgreSQL quotes a bad
-// value after a colon or the word value, and an application's trigger may say anything.
-func masked(message string) string {
-	message = quotedValue.ReplaceAllString(message, `$1"…"`)
-	message = mailAddress.ReplaceAllString(message, "…@…")
+// masked is an error's message without the values of a user. Only what a constraint says
+// names nothing but the schema; other messages quote values, and what an application
+// raises may be anything.
+func masked(state, message string) string {
+	switch {
+	case strings.HasPrefix(state, "23") || blameOfState(state) == blameWait || state == "42501":
+		message = mailAddress.ReplaceAllString(message, "…@…")
+	case strings.HasPrefix(state, "P0") || blameOfState(state) == blameRow && !strings.HasPrefix(state, "22") && !strings.HasPrefix(state, "21") && !strings.HasPrefix(state, "54"):
+		return "a trigger or a function of the application raised an error; the server's log has its words"
+	default:
+		message = mailAddress.ReplaceAllString(quoted.ReplaceAllString(message, `"…"`), "…@…")
+	}
 	const limit = 500 // bytes: enough for words, too little for a document
 	if len(message) > limit {
 		message = strings.ToValidUTF8(message[:limit], "") + "…"

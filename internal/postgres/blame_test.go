@@ -32,17 +32,22 @@ func TestBlame(t *testing.T) {
 
 func TestMasked(t *testing.T) {
 	t.Parallel()
-	tests := map[string]string{
-		`invalid input syntax for type uuid: "user_2abc"`:              `invalid input syntax for type uuid: "…"`,
-		`duplicate key value violates unique constraint "p_email_key"`: `duplicate key value violates unique constraint "p_email_key"`,
-		"invalid input syntax for type integer: \"a\"b\"":              `invalid input syntax for type integer: "…"`,
-		`value "123456789012345" is out of range for type integer`:     `value "…" is out of range for type integer`,
-		`invalid input value for enum "Role": "x"`:                     `invalid input value for enum "Role": "…"`,
-		`no seat for ann@example.com (or "bob@example.com")`:           `no seat for …@… (or "…@…")`,
+	const raised = "a trigger or a function of the application raised an error; the server's log has its words"
+	tests := []struct{ state, message, want string }{
+		{"22P02", `invalid input syntax for type uuid: "user_2abc"`, `invalid input syntax for type uuid: "…"`},
+		{"22P02", "invalid input syntax for type integer: \"a\"b\"", `invalid input syntax for type integer: "…"`},
+		{"22003", `value "123456789012345" is out of range for type integer`, `value "…" is out of range for type integer`},
+		{"42P01", `relation "Ann Smith" does not exist`, `relation "…" does not exist`},
+		{"22001", "value too long for type character varying(20)", "value too long for type character varying(20)"},
+		{"23505", `duplicate key value violates unique constraint "p_email_key"`, `duplicate key value violates unique constraint "p_email_key"`},
+		{"P0001", "no seat for Ann Smith", raised},
+		{"P0004", "no seat for Ann Smith", raised},
+		{"MY001", "no seat for Ann Smith", raised},
+		{"40001", "no seat for ann@example.com", "no seat for …@…"},
 	}
-	for message, want := range tests {
-		if got := masked(message); got != want {
-			t.Errorf("got %s, want %s", got, want)
+	for _, tt := range tests {
+		if got := masked(tt.state, tt.message); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.state, got, tt.want)
 		}
 	}
 }

@@ -160,6 +160,16 @@ func (t *table) lintKey(target *Target) string {
 		strings.Join(target.Key, ", "), target.Table, why, quoteTable(target.Table), quoteAll(target.Key))
 }
 
+// lintSame says when a key column calls different ids the same, or "".
+func (t *table) lintSame(target *Target) string {
+	for _, name := range target.Key {
+		if c := t.column(name); c != nil && c.Compare == "text" {
+			return fmt.Sprintf("key column %s is a %s, which may call two different ids equal: they would be one row; use text or uuid", quote(name), c.Type)
+		}
+	}
+	return ""
+}
+
 // lintColumn says why a column can't be assigned, or "".
 func (t *table) lintColumn(target *Target, name string) string {
 	c := t.column(name)

@@ -61,6 +61,7 @@ func lintTable(t *Target, tab *table) []Finding {
 	}
 	add(t.At, t.lintKeys())
 	add(t.At, tab.lintKey(t))
+	add(t.At, tab.lintSame(t))
 	add(t.At, tab.lintRequired(t))
 	for _, a := range t.Gone {
 		if slices.Contains(t.Key, a.Column) {
@@ -89,7 +90,7 @@ func tryStatements(ctx context.Context, conn *pgx.Conn, c *compiler) ([]Finding,
 		return a.found, a.err
 	}
 	whole := c.compile()
-	refused := func(e *pgconn.PgError) string { return "its statement is refused: " + words(e) }
+	refused := func(e *pgconn.PgError) string { return "its statement is refused: " + c.words(e) }
 	for _, sql := range []string{whole.removal, whole.upsert, whole.removalLocked, whole.upsertLocked} {
 		a.try(c.At, refused, func() error { return parse(ctx, conn, sql) })
 	}
@@ -151,13 +152,15 @@ func (c *compiler) probes() []probe {
 	var list []probe
 	nobody := "(select " + record() + " from rollcall.users u) new"
 	for _, a := range slices.Concat(c.Set, c.OnInsert, c.Gone) {
-		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody, func(e *pgconn.PgError) string {
-			return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), words(e), a.Expr.abridged(), c.hint(e, a.Column))
+		// In a condition PostgreSQL itself refuses what is no single value: aggregates, window
+		// functions, sets.
+		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody + " where (" + c.value(a) + ") is null", func(e *pgconn.PgError) string {
+			return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), c.words(e), a.Expr.abridged(), c.hint(e, a.Column))
 		}})
 	}
 	if c.Where != nil {
 		list = append(list, probe{c.Where.At, "select from " + nobody + " where " + enclosed(c.Where.SQL), func(e *pgconn.PgError) string {
-			return fmt.Sprintf("where: %s in %s; %s", words(e), c.Where.abridged(), c.hint(e, ""))
+			return fmt.Sprintf("where: %s in %s; %s", c.words(e), c.Where.abridged(), c.hint(e, ""))
 		}})
 	}
 	return list
@@ -187,7 +190,9 @@ func (a *attempt) sampleKey(c *compiler, o Origin) error {
 		if err != nil {
 			return err
 		}
-		if !isConstant(planned) {
+		if strings.HasPrefix(planned, "NULL::") {
+			a.note(k.Expr.At, fmt.Sprintf("key column %s: %s is null; a unique index does not keep nulls apart", quote(k.Column), k.Expr.abridged()))
+		} else if !isConstant(planned) {
 			a.note(k.Expr.At, fmt.Sprintf("key column %s: %s may give another value for the same user; a key uses only new.source, new.id, constants and immutable functions", quote(k.Column), k.Expr.abridged()))
 		}
 	}
@@ -201,7 +206,7 @@ func (a *attempt) volatility(c *compiler) {
 		if readsNew(s.Expr.SQL) {
 			continue
 		}
-		a.try(s.Expr.At, words, func() error {
+		a.try(s.Expr.At, c.words, func() error {
 			planned, err := plan(a.ctx, a.conn, "select "+c.value(s))
 			c.volatile[s.Expr.SQL] = !isConstant(planned)
 			return err
@@ -212,11 +217,18 @@ func (a *attempt) volatility(c *compiler) {
 // deletedForm evaluates the map of on_delete for a tombstone: what it makes null must be
 // allowed to be.
 func (a *attempt) deletedForm(c *compiler) {
+	unmarked := len(c.Gone) > 0
+	for _, g := range c.Gone {
+		unmarked = unmarked && c.volatile[g.Expr.SQL] && c.table.column(g.Column).NotNull
+	}
+	if unmarked {
+		a.note(c.Gone[0].Expr.At, "on_delete sets only what is another value each time, in columns that are never null: nothing would tell that a row is in its deleted form; add a column such as deleted_at")
+	}
 	for _, g := range c.Gone {
 		if !c.table.column(g.Column).NotNull {
 			continue
 		}
-		a.try(g.Expr.At, words, func() error {
+		a.try(g.Expr.At, c.words, func() error {
 			var isNull bool
 			err := a.conn.QueryRow(a.ctx, "select ("+c.value(g)+") is null from (select "+record()+
 				` from jsonb_populate_record(null::rollcall.users, '{"source": "-", "id": "-", "deleted_at": "now"}') u) new`).Scan(&isNull)
@@ -246,20 +258,31 @@ func plan(ctx context.Context, conn *pgx.Conn, sql string) (string, error) {
 func (c *compiler) explainKey(o Origin) func(*pgconn.PgError) string {
 	return func(e *pgconn.PgError) string {
 		if e.Code == "42703" {
-			return fmt.Sprintf("key (%s): %s; a key uses only new.source, new.id and constants", strings.Join(c.Key, ", "), words(e))
+			return fmt.Sprintf("key (%s): %s; a key uses only new.source, new.id and constants", strings.Join(c.Key, ", "), c.words(e))
 		}
 		return fmt.Sprintf("key (%s) can't hold the ids of source %s, such as %s: %s; use a text column, or leave the source out of from",
-			strings.Join(c.Key, ", "), o.Source, o.SampleID, words(e))
+			strings.Join(c.Key, ", "), o.Source, o.SampleID, c.words(e))
 	}
 }
 
 // words is PostgreSQL's own message, with its code.
 func words(e *pgconn.PgError) string { return fmt.Sprintf("%s (%s)", e.Message, e.Code) }
 
+// words leaves PostgreSQL's own message out where a variable was put into an expression: it
+// may be quoted there.
+func (c *compiler) words(e *pgconn.PgError) string {
+	for _, a := range slices.Concat(c.Set, c.OnInsert, c.Gone) {
+		if a.Expr.Written != "" && a.Expr.Written != a.Expr.SQL {
+			return "refused by PostgreSQL (" + e.Code + ")"
+		}
+	}
+	return words(e)
+}
+
 func (t *Target) lintKeys() string {
 	keys := t.keyAssignments()
 	if len(keys) < len(t.Key) {
-		return fmt.Sprintf("every key column (%s) must stand in set", strings.Join(t.Key, ", "))
+		return "every key column must stand in set"
 	}
 	for _, a := range keys {
 		if slices.Contains(usedColumns(a.Expr.SQL), "id") {

@@ -23,6 +23,7 @@ func TestCheckFindings(t *testing.T) {
 		create function fill() returns trigger language plpgsql as $$ begin new.must := 'x'; return new; end $$;
 		create trigger fill before insert on triggered for each row execute function fill();
 		create view v as select id from p;
+		create extension citext; create table ci (id citext primary key); create table pair (a text, b text, unique (a, b));
 		create type colour as enum ('red');
 		create table coloured (id text primary key, c colour, doc json);`
 	with := func(change func(*Target)) Target {
@@ -58,9 +59,16 @@ func TestCheckFindings(t *testing.T) {
 		{"required column", only("public.needs"), "column must of public.needs is not null and has no default: every insert would fail"},
 		{"required column filled by a trigger", only("public.triggered"), ""},
 		{"one row for all", with(func(t *Target) { t.Set = assign("id: 'one'", "email: new.email") }), "no key column (id) is made from new.id: all users would be one row"},
-		{"key not in set", with(func(t *Target) { t.Set, t.OnInsert = assign("email: new.email"), assign("id: new.id") }), "every key column (id) must stand in set"},
+		{"key not in set", with(func(t *Target) { t.Set, t.OnInsert = assign("email: new.email"), assign("id: new.id") }), "every key column must stand in set"},
 		{"key of the moment", with(func(t *Target) { t.Set = assign("id: new.id || now()", "email: new.email") }), `key column "id": new.id || now() may give another value for the same user`},
 		{"key of the whole record", with(func(t *Target) { t.Set = assign("id: new.id || to_jsonb(new)", "email: new.email") }), `may give another value for the same user`},
+		{"a set", only("public.p", "email: unnest(array['a', 'b'])"), `column "email": set-returning functions are not allowed in WHERE`},
+		{"a window function", only("public.p", "email: first_value(new.email) over ()"), `column "email": window functions are not allowed in WHERE`},
+		{"a null in the key", with(func(t *Target) {
+			t.Table, t.Key, t.Set = "public.pair", []string{"a", "b"}, assign("a: new.id", "b: null")
+		}), `key column "b": null is null`},
+		{"a key that calls different ids equal", only("public.ci"), `key column "id" is a citext, which may call two different ids equal`},
+		{"on_delete with nothing that marks", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("email: gen_random_uuid()") }), "on_delete sets only what is another value each time"},
 		{"on_delete computes null", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("email: new.email || 'x'") }), `on_delete sets "email" to null, but the column is not null`},
 		{"on_delete nulls not null", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("email: null") }), `on_delete sets "email" to null, but the column is not null`},
 		{"on_delete sets the key", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("id: 'x'") }), `on_delete sets the key column "id"`},

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,8 +19,33 @@ type compiled struct {
 	// removalLocked and upsertLocked return (source, id) of the users whose row somebody
 	// else holds, without waiting for it.
 	removalLocked, upsertLocked string
+	// removalWanted and upsertWanted compute whom a statement is about, and no more.
+	removalWanted, upsertWanted string
 	// outage is why the target is out of service; nil when it works.
-	outage *outage
+	outage   *outage
+	compiler *compiler // it was compiled by
+}
+
+// shown is the target's statements with its expressions as the file has them: what variables
+// stand for is not for the screen.
+func (t *compiled) shown() *compiled {
+	written := func(list []Assignment) []Assignment {
+		list = slices.Clone(list)
+		for i, a := range list {
+			list[i].Expr.SQL = cmp.Or(a.Expr.Written, a.Expr.SQL)
+		}
+		return list
+	}
+	c := *t.compiler
+	target := *c.Target
+	target.Set, target.OnInsert, target.Gone = written(target.Set), written(target.OnInsert), written(target.Gone)
+	if target.Where != nil {
+		where := *target.Where
+		where.SQL = cmp.Or(where.Written, where.SQL)
+		target.Where = &where
+	}
+	c.Target = &target
+	return c.compile()
 }
 
 // outage is why a target as a whole can't be written.
@@ -33,9 +59,9 @@ func (t *Target) follows(source string) bool {
 // compile turns a target into statements for its table.
 func (c *compiler) compile() *compiled {
 	return &compiled{
-		Target: c.Target, oid: c.table.OID, parents: c.table.parents,
-		removal: c.removal(), removalLocked: c.locked(c.gone(), "for update"),
-		upsert: c.upsert(), upsertLocked: c.locked(c.alive(), "for no key update"),
+		Target: c.Target, oid: c.table.OID, parents: c.table.parents, compiler: c,
+		removal: c.removal(), removalLocked: c.locked(c.gone(), "for update"), removalWanted: c.wanted(c.gone()),
+		upsert: c.upsert(), upsertLocked: c.locked(c.alive(), "for no key update"), upsertWanted: c.wanted(c.alive()),
 	}
 }
 
@@ -169,19 +195,21 @@ func (c *compiler) goneDiffers() string {
 
 // locked asks who of the wanted users has a row that somebody else holds.
 func (c *compiler) locked(wanted, strength string) string {
-	keys := c.aliased(c.keyAssignments(), "k")
 	return fmt.Sprintf(`with wanted as materialized (
-select new.source, new.id,
-  %s
 %s
-where %s
 ), free as materialized (
 select wanted.source, wanted.id from wanted join %s t on %s %s of t skip locked
 )
-select wanted.source, wanted.id from wanted join %[4]s t on %[5]s
+select wanted.source, wanted.id from wanted join %[2]s t on %[3]s
 except
 select source, id from free`,
-		strings.Join(keys, ",\n  "), c.batch(), wanted, quoteTable(c.Table), c.sameKey("wanted"), strength)
+		c.wanted(wanted), quoteTable(c.Table), c.sameKey("wanted"), strength)
+}
+
+// wanted are the users of a statement, with their keys.
+func (c *compiler) wanted(who string) string {
+	return fmt.Sprintf("select new.source, new.id,\n  %s\n%s\nwhere %s",
+		strings.Join(c.aliased(c.keyAssignments(), "k"), ",\n  "), c.batch(), who)
 }
 
 func (c *compiler) sameKey(with string) string {

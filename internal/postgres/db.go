@@ -130,7 +130,8 @@ func (db *DB) timeoutsAfter(cause error) []any {
 	return db.timeouts()
 }
 
-func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }
+// milliseconds never says 0, which PostgreSQL takes for no limit.
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", max(1, d.Milliseconds())) }
 
 // Check compiles every target against the catalog and puts the result into service. The
 // findings are about single targets, which stay out of service; an error means that the
@@ -218,7 +219,8 @@ func (db *DB) TargetStates() []TargetState {
 func (db *DB) Statements(target string) []string {
 	for _, t := range *db.targets.Load() {
 		if t.Name == target && t.outage == nil {
-			return slices.DeleteFunc([]string{t.removal, t.upsert}, func(s string) bool { return s == "" })
+			shown := t.shown()
+			return slices.DeleteFunc([]string{shown.removal, shown.upsert}, func(s string) bool { return s == "" })
 		}
 	}
 	return nil

@@ -100,7 +100,7 @@ func closed(kind tokenKind, at, length int, what string) (tokenKind, int, error)
 }
 
 func lineEnd(s string) int {
-	if i := strings.IndexByte(s, '\n'); i >= 0 {
+	if i := strings.IndexAny(s, "\n\r"); i >= 0 {
 		return i + 1
 	}
 	return len(s)

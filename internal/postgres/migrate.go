@@ -53,7 +53,7 @@ func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 	return ran, nil
 }
 
-// ErrTooOld: waiting does not make a server newer.
+// ErrTooOld means that the server can not do what is needed: waiting does not make a server newer.
 var ErrTooOld = errors.New("the server is too old")
 
 func checkServer(ctx context.Context, tx pgx.Tx) error {

@@ -104,6 +104,9 @@ func (t *Target) Lint() []Finding {
 
 // lintExpr says what keeps a text from being one SQL expression, or "".
 func lintExpr(e Expr) string {
+	if strings.ContainsRune(e.SQL, 0) {
+		return "the expression holds a NUL character; take it out"
+	}
 	tokens, err := scanSQL(e.SQL)
 	if err != nil {
 		return fmt.Sprintf("%v in %s; close it (a comma inside { } or a \" #\" may have cut the expression: write it in block style, between double quotes or after >-)", err, e.abridged())

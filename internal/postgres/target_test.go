@@ -68,6 +68,8 @@ func TestLintExpr(t *testing.T) {
 		{"1); drop table p; --", ") too many in 1); drop table p; --"},
 		{"1; drop table p", `";" in 1; drop table p: one expression is wanted; in YAML, put the whole between double quotes or after >-`},
 		{"(array[1)]", ") too many in (array[1)]"},
+		{"new.email -- \r) || (new.id", ") too many in new.email -- ) || (new.id"},
+		{"new.email\x00", "the expression holds a NUL character; take it out"},
 		{"$1", "$1 in $1: an expression has no parameters"},
 		{"coalesce(new.full_name", `( is not closed in coalesce(new.full_name; a comma inside { } or a " #" cuts an expression: write it in block style, between double quotes or after >-`},
 		{"'it", `a text ' is not closed in 'it; close it (a comma inside { } or a " #" may have cut the expression: write it in block style, between double quotes or after >-)`},

@@ -120,7 +120,7 @@ func checkConfig(cfg Config) error {
 	case cfg.Name == "":
 		return errors.New("a source needs a name")
 	case cfg.Provider != Clerk && cfg.Provider != Supabase:
-		return fmt.Errorf("provider %q: must be %s or %s", cfg.Provider, Clerk, Supabase)
+		return fmt.Errorf("its provider must be %s or %s", Clerk, Supabase)
 	case cfg.Provider == Supabase && cfg.InstanceID != "":
 		return errors.New("instance_id: only Clerk has instances")
 	case cfg.Provider == Clerk && len(cfg.WebhookSecrets) > 0:

@@ -20,7 +20,7 @@ func TestNewRefuses(t *testing.T) {
 		want string
 	}{
 		"no name":             {Config{Provider: Clerk}, "needs a name"},
-		"unknown provider":    {hook("auth0"), `"auth0"`},
+		"unknown provider":    {hook("auth0"), "its provider must be clerk or supabase"},
 		"empty secret":        {hook(Clerk, ""), "signing secret 1: is empty"},
 		"second is empty":     {hook(Clerk, clerkSecret, " "), "signing secret 2: is empty"},
 		"empty after a bar":   {hook(Supabase, supabaseSecret+"|"), "signing secret 2: is empty"},

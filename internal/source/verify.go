@@ -28,20 +28,34 @@ func (s *Source) Verify(r Request) error {
 
 // refusal is the reason to refuse a request, empty when there is none.
 func (s *Source) refusal(r Request) string {
+	mark, reason := s.headRefusal(r)
+	if reason == "" && r.Door == Hook && !s.signed(mark, r.Body) {
+		reason = "the signature matches none of the configured secrets"
+	}
+	return reason
+}
+
+// VerifyHeader is the part of Verify that needs no body: a request that fails it need not
+// be read.
+func (s *Source) VerifyHeader(r Request) error {
+	if _, reason := s.headRefusal(r); reason != "" {
+		return fmt.Errorf("%w: %s", event.ErrUnverified, reason)
+	}
+	return nil
+}
+
+func (s *Source) headRefusal(r Request) (stamp, string) {
 	switch {
 	case !s.Open(r.Door):
-		return "the " + r.Door.String() + " door has no secret and is closed"
+		return stamp{}, "the " + r.Door.String() + " door has no secret and is closed"
 	case r.Door == Database:
-		return s.headerRefusal(r.Header)
+		return stamp{}, s.headerRefusal(r.Header)
 	}
 	mark, reason := stampOf(r.Header, s.family())
 	if reason == "" {
 		reason = ageRefusal(mark.timestamp, s.at(r.ReceivedAt))
 	}
-	if reason == "" && !s.signed(mark, r.Body) {
-		reason = "the signature matches none of the configured secrets"
-	}
-	return reason
+	return mark, reason
 }
 
 // signed asks the library once per secret. It is handed exactly one value per header:

@@ -61,10 +61,11 @@ create table rollcall.parked (
 comment on table rollcall.parked is 'Users whom a target does not follow for the moment, and why.';
 
 -- Runs a target's statement for many users and finds those it refuses: the whole list
--- first, on a row's error each half by itself, down to single users. Errors of the classes
--- no_row (locks, timeouts, missing tables) are the caller's. Everything but the refused
--- users is done when it returns.
-create function rollcall.settle_apart(statement text, sources text[], ids text[], no_row text[])
+-- first, then each half by itself, down to single users. Whatever PostgreSQL says counts:
+-- an expression can raise any code for one user's data, and so can an application's
+-- trigger. Only a lock that was waited for in vain is the caller's, who asks who holds it.
+-- Everything but the refused users is done when it returns.
+create function rollcall.settle_apart(statement text, sources text[], ids text[])
 returns table (source text, id text, state text, message text)
 language plpgsql as $$
 declare
@@ -75,9 +76,9 @@ begin
   begin
     execute statement using sources, ids, true;
     return;
-  exception when others then
+  exception when assert_failure or others then
     get stacked diagnostics failed_state = returned_sqlstate, failed_message = message_text;
-    if left(failed_state, 2) = any(no_row) then
+    if failed_state = '55P03' then
       raise;
     end if;
   end;
@@ -85,7 +86,7 @@ begin
     return query select sources[1], ids[1], failed_state, failed_message;
     return;
   end if;
-  return query select * from rollcall.settle_apart(statement, sources[:half], ids[:half], no_row);
-  return query select * from rollcall.settle_apart(statement, sources[half + 1:], ids[half + 1:], no_row);
+  return query select * from rollcall.settle_apart(statement, sources[:half], ids[:half]);
+  return query select * from rollcall.settle_apart(statement, sources[half + 1:], ids[half + 1:]);
 end
 $$;

@@ -10,14 +10,19 @@ with recursive base as (
   select b.attnum, case when t.typtype = 'd' then t.typbasetype else t.typelem end
   from base b join pg_type t on t.oid = b.oid
   where t.typtype = 'd' or (t.typcategory = 'A' and t.typelem <> 0)
+), plain as ( -- the type below all domains: a cast to a domain over varchar(5) would cut
+  select a.attnum, a.atttypid as oid, 0 as depth
+  from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
+  union all
+  select p.attnum, t.typbasetype, p.depth + 1 from plain p join pg_type t on t.oid = p.oid where t.typtype = 'd'
 ), leaf as (
   select b.attnum, t.*
   from base b join pg_type t on t.oid = b.oid
   where t.typtype <> 'd' and not (t.typcategory = 'A' and t.typelem <> 0)
 )
 select a.attname::text,
-       format_type(a.atttypid, -1),
-       format_type(a.atttypid, case when t.typcategory in ('N', 'D', 'T') then a.atttypmod else -1 end),
+       format_type(plain.oid, -1),
+       format_type(a.atttypid, case when l.typcategory in ('N', 'D', 'T') then a.atttypmod else -1 end),
        a.attnotnull or t.typnotnull,
        a.attgenerated <> '',
        a.attidentity::text,
@@ -33,6 +38,7 @@ select a.attname::text,
 from pg_attribute a
 join pg_type t on t.oid = a.atttypid
 join leaf l on l.attnum = a.attnum
+join plain on plain.attnum = a.attnum and not exists (select from plain p where p.attnum = a.attnum and p.depth > plain.depth)
 left join pg_collation co on co.oid = a.attcollation
 where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
 order by a.attnum

@@ -3,4 +3,6 @@
 select set_config('lock_timeout', $1, true),
        set_config('statement_timeout', $2, true),
        set_config('idle_in_transaction_session_timeout', '5s', true),
-       set_config('synchronous_commit', 'on', true)
+       set_config('synchronous_commit', 'on', true),
+       set_config('search_path', 'pg_catalog, public', true), -- once more: a trigger may have changed them
+       set_config('TimeZone', 'UTC', true)
