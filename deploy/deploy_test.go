@@ -1,0 +1,232 @@
+// Package deploy holds the files of a deployment; its tests are its only code. They check,
+// without a container engine, that the image builds as the Dockerfile says and that all of
+// these files agree with each other and with the program.
+package deploy
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/config"
+	"rollcall/internal/doctor"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/pgtest/pgserver"
+	"rollcall/internal/postgres"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+func read(t testing.TB, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.FromSlash(file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// secrets fill .env in.
+var secrets = types.Mapping{
+	"POSTGRES_PASSWORD":            "made-up-superuser",
+	"ROLLCALL_DB_PASSWORD":         `made/up: p@ss'word"?`, // nothing a URL or SQL could take as it is
+	"ROLLCALL_ADMIN_TOKEN":         "made-up-admin-token",
+	"CLERK_WEBHOOK_SIGNING_SECRET": "whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ==",
+	"SUPABASE_AUTH_HOOK_SECRET":    "v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==",
+	"SUPABASE_DB_WEBHOOK_SECRET":   "made-up-secret-of-the-database-door",
+}
+
+// environment is what compose gives the service rollcall.
+func environment(t testing.TB) map[string]string {
+	t.Helper()
+	values := map[string]string{}
+	for name, value := range compose(t).Services["rollcall"].Environment {
+		if value == nil {
+			t.Fatalf("docker-compose.yml gives %s no value", name)
+		}
+		values[name] = *value
+	}
+	return values
+}
+
+// configuration loads rollcall.yaml in an environment, as every command does.
+func configuration(t testing.TB, env map[string]string) (*config.Config, []postgres.Target) {
+	t.Helper()
+	cfg, problems := config.Load("rollcall.yaml", []byte(read(t, "rollcall.yaml")), config.Env{Getenv: func(name string) string { return env[name] }})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	_, targets, problems := doctor.Assemble(cfg)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return cfg, targets
+}
+
+// port is the port of host:port.
+func port(t testing.TB, address string) string {
+	t.Helper()
+	_, p, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// application is the database app on a server of its own, as the service postgres makes it.
+type application struct {
+	*pgx.Conn // the superuser's
+
+	host string // host:port
+}
+
+// startApplication starts a server and runs SQL in its database app. A password is asked
+// of everybody but the superuser.
+func startApplication(t testing.TB, sqls ...string) application {
+	t.Helper()
+	server := pgtest.StartServer(t, pgserver.Options{})
+	admin := connect(t, server.URL("postgres"))
+	for _, sql := range []string{
+		`do $$ begin
+		   execute format('copy (values (''host all postgres 127.0.0.1/32 trust''), (''host all all 127.0.0.1/32 scram-sha-256'')) to %L', current_setting('hba_file'));
+		 end $$`,
+		"select pg_reload_conf()",
+		"create database app",
+	} {
+		execute(t, admin, sql)
+	}
+	app := application{connect(t, server.URL("app")), admin.Config().Host + ":" + port(t, hostOf(t, server.URL("app")))}
+	for _, sql := range sqls {
+		execute(t, app.Conn, sql)
+	}
+	return app
+}
+
+func hostOf(t testing.TB, database string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
+}
+
+func connect(t testing.TB, database string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func execute(t testing.TB, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+var (
+	getenvLine  = regexp.MustCompile(`(?m)^\\getenv (\w+) (\w+)$`)
+	psqlLiteral = regexp.MustCompile(`:'(\w+)'`)
+)
+
+// initSQL is what psql makes of the files in postgres/, in the order of their names: of its
+// own commands they use \getenv, of its variables :'name'.
+func initSQL(t testing.TB, env types.Mapping) []string {
+	t.Helper()
+	files, err := filepath.Glob("postgres/*.sql") // sorted
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no init SQL: %v", err)
+	}
+	var sqls []string
+	for _, file := range files {
+		text := read(t, file)
+		variables := map[string]string{}
+		for _, m := range getenvLine.FindAllStringSubmatch(text, -1) {
+			variables[m[1]] = env[m[2]]
+		}
+		text = psqlLiteral.ReplaceAllStringFunc(getenvLine.ReplaceAllString(text, ""), func(use string) string {
+			return "'" + strings.ReplaceAll(variables[strings.Trim(use, ":'")], "'", "''") + "'"
+		})
+		sqls = append(sqls, text)
+	}
+	return sqls
+}
+
+// asRollcall turns a compose service's connection string into one to the test's server.
+func (a application) asRollcall(t testing.TB, database, password string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = a.host
+	if password != "" {
+		u.User = url.UserPassword(u.User.Username(), password)
+	}
+	return u.String()
+}
+
+// The sample configuration fits the sample tables with the rights of the sample's role,
+// and so it does with those of the documentation.
+func TestDatabase(t *testing.T) {
+	t.Parallel()
+	documented := regexp.MustCompile("(?s)```sql\n(.*?)```").FindStringSubmatch(read(t, "../docs/running.md"))
+	if documented == nil {
+		t.Fatal("docs/running.md shows no SQL")
+	}
+	files := initSQL(t, secrets)
+	for name, sqls := range map[string][]string{
+		"postgres":        files,
+		"docs/running.md": {files[0], documented[1], files[len(files)-1]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			app := startApplication(t, sqls...)
+			env := environment(t)
+			cfg, targets := configuration(t, env)
+			db, err := postgres.Open(postgres.Config{URL: app.asRollcall(t, cfg.Database, env["PGPASSWORD"]), Targets: targets})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(db.Close)
+			settle(t, db)
+			// the right to create is for the first start only, as the documentation says
+			execute(t, app.Conn, "revoke create on database app from rollcall")
+			settle(t, db)
+		})
+	}
+}
+
+// settle migrates and checks; a finding fails the test.
+func settle(t *testing.T, db *postgres.DB) {
+	t.Helper()
+	if _, err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	found, err := db.Check(t.Context())
+	if err != nil || len(found) > 0 {
+		t.Fatalf("check: %v, findings %v", err, found)
+	}
+}
+
+// sameSet fails unless two lists hold the same texts.
+func sameSet(t testing.TB, what string, got, want []string) {
+	t.Helper()
+	got, want = slices.Compact(slices.Sorted(slices.Values(got))), slices.Compact(slices.Sorted(slices.Values(want)))
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: %q, want %q", what, got, want)
+	}
+}

@@ -1,0 +1,319 @@
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"rollcall/internal/source"
+)
+
+// madeUpVersion is given as the build argument VERSION.
+const madeUpVersion = "9.8.7-test"
+
+// image is what the Dockerfile builds: its last stage and where its files lie.
+type image struct {
+	stage
+
+	files map[string]string
+}
+
+// TestImage builds the image's binary as the Dockerfile says and lives through a deployment
+// with it.
+func TestImage(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Log("an image is for Linux; the build is checked for this system only")
+	}
+	stages := readDockerfile(t)
+	first, last := stages[0], stages[len(stages)-1]
+	im := image{last, last.collect(t, first, build(t, first, map[string]string{"VERSION": madeUpVersion}))}
+	t.Run("static", im.static)
+	t.Run("version", im.version)
+	t.Run("deployment", im.deployment)
+}
+
+// static: nothing is loaded at run time, for there is nothing else in the image.
+func (im image) static(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return
+	}
+	file, err := elf.Open(im.files[im.argv(t, "ENTRYPOINT")[0]])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, p := range file.Progs {
+		if p.Type == elf.PT_INTERP {
+			t.Error("the binary wants a dynamic loader")
+		}
+	}
+	libraries, err := file.ImportedLibraries()
+	if err != nil || len(libraries) > 0 {
+		t.Errorf("the binary wants the libraries %q, %v", libraries, err)
+	}
+}
+
+func (im image) version(t *testing.T) {
+	out, err := im.command(t.Context(), im.argv(t, "ENTRYPOINT")[0], "version").Output()
+	if want := "rollcall " + madeUpVersion + " go"; err != nil || !strings.HasPrefix(string(out), want) {
+		t.Errorf("version prints %q, want %s…; %v", out, want, err)
+	}
+}
+
+// command is a program of the image, in an empty environment.
+func (im image) command(ctx context.Context, argv ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, im.files[argv[0]], argv[1:]...)
+	cmd.Env = []string{} // nil would be ours
+	return cmd
+}
+
+// container is a program that runs as compose would run it.
+type container struct {
+	image
+
+	env           []string
+	public, admin string // base URLs
+	log           *safeBuffer
+	done          chan error
+	cmd           *exec.Cmd
+}
+
+// safeBuffer takes a program's log while it is read.
+type safeBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// newContainer has rollcall.yaml on two free ports, the environment of the compose file,
+// and the test's database in the place of the service postgres.
+func (im image) newContainer(t *testing.T, app application) *container {
+	t.Helper()
+	env := environment(t)
+	cfg, _ := configuration(t, env)
+	public, admin := freePort(t), freePort(t)
+	yaml := read(t, "rollcall.yaml")
+	for from, to := range map[string]string{
+		"\nlisten: " + cfg.Listen: "\nlisten: :" + public, "\nadmin_listen: " + cfg.AdminListen: "\nadmin_listen: 0.0.0.0:" + admin,
+	} {
+		if strings.Count(yaml, from) != 1 {
+			t.Fatalf("rollcall.yaml has no line %q", from)
+		}
+		yaml = strings.Replace(yaml, from, to, 1)
+	}
+	file := filepath.Join(t.TempDir(), "rollcall.yaml")
+	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env["DATABASE_URL"], env["ROLLCALL_CONFIG"] = app.asRollcall(t, env["DATABASE_URL"], ""), file
+	c := &container{image: im, public: "http://127.0.0.1:" + public, admin: "http://127.0.0.1:" + admin, log: &safeBuffer{}}
+	for name, value := range env {
+		c.env = append(c.env, name+"="+value)
+	}
+	return c
+}
+
+// freePort may be taken by somebody else before it is used; that is rare enough.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return port(t, l.Addr().String())
+}
+
+// start runs ENTRYPOINT with CMD until the test ends.
+func (c *container) start(t *testing.T) {
+	t.Helper()
+	c.cmd = c.command(context.Background(), append(c.argv(t, "ENTRYPOINT"), c.argv(t, "CMD")...)...)
+	c.cmd.Env, c.cmd.Stdout, c.cmd.Stderr = c.env, c.log, c.log
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.done = make(chan error, 1)
+	go func() { c.done <- c.cmd.Wait(); close(c.done) }()
+	t.Cleanup(func() {
+		_ = c.cmd.Process.Kill() // it may have ended long ago
+		for range c.done {       // until it is closed
+			continue
+		}
+	})
+}
+
+// health runs the HEALTHCHECK and returns its exit code.
+func (c *container) health(t *testing.T) int {
+	t.Helper()
+	cmd := c.command(t.Context(), c.argv(t, "HEALTHCHECK")...)
+	cmd.Env = c.env
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		t.Logf("health: %s", out)
+		return exit.ExitCode()
+	}
+	t.Fatal(err)
+	return 0
+}
+
+// await tries until a condition holds.
+func (c *container) await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not come about:\n%s", what, c.log)
+		}
+	}
+}
+
+// deployment: two replicas begin at once on an empty database, take webhooks, are healthy
+// while they run, offer the metrics that the alerts are about, and end when asked to.
+func (im image) deployment(t *testing.T) {
+	app := startApplication(t, initSQL(t, secrets)...)
+	one, two := im.newContainer(t, app), im.newContainer(t, app)
+	if got := one.health(t); got != 1 {
+		t.Errorf("health exits with %d while nothing runs, want 1", got)
+	}
+	one.start(t)
+	two.start(t)
+	for _, c := range []*container{one, two} {
+		c.await(t, "ready", func() bool { status, _ := c.get(c.admin + "/readyz"); return status == http.StatusOK })
+		if got := c.health(t); got != 0 {
+			t.Errorf("health exits with %d while it runs, want 0:\n%s", got, c.log)
+		}
+	}
+	one.webhooks(t, two, app)
+	_, metrics := one.get(one.admin + "/metrics")
+	checkAlerts(t, metrics)
+	if status, _ := one.get(one.public + "/metrics"); status != http.StatusNotFound {
+		t.Errorf("the public listener answers %d to /metrics", status)
+	}
+	for _, c := range []*container{one, two} {
+		c.stop(t)
+	}
+	if got := one.health(t); got != 1 {
+		t.Errorf("health exits with %d after the end, want 1", got)
+	}
+}
+
+// stop asks for the end as docker stop does.
+func (c *container) stop(t *testing.T) {
+	t.Helper()
+	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-c.done; err != nil {
+		t.Errorf("serve ends with %v:\n%s", err, c.log)
+	}
+}
+
+// get returns status and body, 0 when nobody answers.
+func (c *container) get(url string) (int, string) {
+	response, err := http.Get(url)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return response.StatusCode, string(body)
+}
+
+// webhooks sends to both replicas what shows that every target can be written: an insert,
+// an update and the end of a user.
+func (c *container) webhooks(t *testing.T, other *container, app application) {
+	t.Helper()
+	const database = `"table":"users","schema":"auth"`
+	const ann = `{"id":"7f0bd5ca-4825-492f-8fad-f04fa0b080d2","email":"%s","raw_user_meta_data":{"first_name":"Ann"},"updated_at":"2026-01-0%dT00:00:00Z"}`
+	first, second := fmt.Sprintf(ann, "ann@example.com", 1), fmt.Sprintf(ann, "ann@example.org", 2)
+	rows := func(want string) {
+		t.Helper()
+		var got string
+		err := app.QueryRow(t.Context(), `select concat_ws('|',
+			(select count(*) from public.profiles), (select string_agg(coalesce(email, 'gone'), ',') from deadstock.users),
+			(select string_agg(name, ',') from public."Member"), (select count(*) from rollcall.parked))`).Scan(&got)
+		if err != nil || got != want {
+			t.Errorf("profiles|deadstock.users|Member|parked are %s, %v; want %s", got, err, want)
+		}
+	}
+	c.send(t, source.Database, `{"type":"INSERT",`+database+`,"record":`+first+`,"old_record":null}`)
+	c.send(t, source.Hook, fixture(t, "clerk/user.created.full.json"))
+	rows("1|ann@example.com|Ada Lovelace|0")
+	other.send(t, source.Database, `{"type":"UPDATE",`+database+`,"record":`+second+`,"old_record":`+first+`}`)
+	rows("1|ann@example.org|Ada Lovelace|0")
+	other.send(t, source.Hook, fixture(t, "clerk/user.deleted.minimal.json"))
+	c.send(t, source.Database, `{"type":"DELETE",`+database+`,"record":null,"old_record":`+second+`}`)
+	rows("0|gone|0")
+}
+
+func fixture(t *testing.T, file string) string {
+	t.Helper()
+	return read(t, "../internal/source/testdata/"+file)
+}
+
+// send signs a body as Clerk's, at the database door as Supabase's, and wants it applied.
+func (c *container) send(t *testing.T, door source.Door, body string) {
+	t.Helper()
+	cfg := source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{secrets["CLERK_WEBHOOK_SIGNING_SECRET"]}}
+	url := c.public + "/webhooks/clerk"
+	if door == source.Database {
+		cfg = source.Config{
+			Name: "supabase", Provider: source.Supabase,
+			WebhookHeader: "X-Webhook-Secret", WebhookSecrets: []string{secrets["SUPABASE_DB_WEBHOOK_SECRET"]},
+		}
+		url = c.public + "/webhooks/supabase/database"
+	}
+	src, err := source.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := src.Sign(door, []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = header
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if got := response.Header.Get("Rollcall-Outcome"); got != "applied" {
+		t.Errorf("%s is %d %s, want applied:\n%s", url, response.StatusCode, got, c.log)
+	}
+}
