@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/event"
+	"rollcall/internal/source"
+)
+
+// draftHelp explains to send and sign alike what can be sent.
+func draftHelp() string {
+	return `SOURCE is the name of a source in the configuration.
+
+EVENT is a built-in event. It is dated now and about a made-up user, always the same, so
+that the events of a provider tell his story; a delete is final, so the next story wants
+another id (--set data.id=user_2, --set user.id=…, --set record.id=…).
+  of clerk:    ` + strings.Join(source.SampleNames(source.Clerk), ", ") + `
+  of supabase: ` + strings.Join(source.SampleNames(source.Supabase), ", ") + `
+
+FILE is a body, or a capture {"headers":{…},"body":"…"}, or - for standard input. Its body
+is sent as it is, signed anew. An old one may prove stale, and a hook of Supabase that was
+seen before a duplicate, for its id is in the body: metadata.uuid. --set makes it a new one.
+
+--set puts a value into the body. A path is made of names and indexes with dots between
+them; a value is JSON if it can be read as JSON, else a text:
+  --set data.first_name=Zoé --set data.banned=true --set 'data.username="007"'
+  --set 'data.email_addresses[0].email_address=zoe@example.com'`
+}
+
+const sendHelp = `Signs an event as its provider would, posts it to a running serve, and prints a line for
+each request: status, outcome, event, user and time. Exits 0 when all were accepted (2xx).
+
+%s
+
+--count N sends N events, each with an id of its own, about N users: the second has the id
+of the first with _2 behind it (or a uuid made from it), ada+2@example.com for ada@example.com,
+and so on, also in other events: user.updated reaches those whom user.created made. If --set
+gives the user's id, all N are about that one user.
+
+Requests go to this machine at the port of listen, to another host only if --url names it.`
+
+const sendExample = `  rollcall send clerk user.created
+  rollcall send clerk user.updated --set data.first_name=Zoé
+  rollcall send supabase database.insert --count 100
+  rollcall send supabase captured.json --url https://rollcall.example.com`
+
+// sendOptions are the flags of send.
+type sendOptions struct {
+	draftFlags
+	count  int
+	output string
+}
+
+func newSend(w world) *cobra.Command {
+	var o sendOptions
+	cmd := &cobra.Command{
+		Use:     "send SOURCE EVENT|FILE",
+		Short:   "Signs an event as its provider would and posts it to a running serve",
+		Long:    fmt.Sprintf(sendHelp, draftHelp()),
+		Example: sendExample,
+		Args:    sourceAndEvent,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.count < 1 {
+				return errUsage{fmt.Errorf("--count %d: must be at least 1", o.count)}
+			}
+			if o.output != "text" && o.output != "json" {
+				return errUsage{fmt.Errorf("--output %s: must be text or json", o.output)}
+			}
+			d, err := newDraft(cmd, w, o.draftFlags)
+			if err != nil {
+				return err
+			}
+			return sendAll(cmd.Context(), w, d, o)
+		},
+	}
+	o.bind(cmd)
+	cmd.Flags().IntVar(&o.count, "count", 1, "how many to send, one after the other")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text, or json: an object for each request, on a line of its own")
+	return cmd
+}
+
+// sendAll sends one after the other, so that their order is theirs.
+func sendAll(ctx context.Context, w world, d *draft, o sendOptions) error {
+	one, err := d.aboutOne()
+	if err != nil {
+		return err
+	}
+	to, refused := newSender(d.base), 0
+	for n := range o.count {
+		user := n + 1
+		if one {
+			user = 1
+		}
+		body, err := d.body(user, n > 0)
+		if err != nil {
+			return err
+		}
+		p, err := seal(d.source, d.door, body)
+		if err != nil {
+			return err
+		}
+		a, err := to.post(ctx, p)
+		if err != nil {
+			return err
+		}
+		if !a.accepted() {
+			refused++
+		}
+		if err := report(w.stdout, o.output, p, a); err != nil {
+			return err
+		}
+	}
+	return summary(refused, o.count)
+}
+
+func summary(refused, count int) error {
+	switch {
+	case refused == 0:
+		return nil
+	case count == 1:
+		return errors.New("the request was not accepted")
+	}
+	return fmt.Errorf("%d of %d requests were not accepted", refused, count)
+}
+
+func report(to io.Writer, output string, p parcel, a answer) error {
+	if output == "json" {
+		return reportJSON(to, p, a)
+	}
+	e := p.event()
+	line := fmt.Sprintf("%d  %-11s  %-22s  %-36s  %4d ms", a.status, orDash(a.outcome), e.Type, orDash(e.UserID), a.took.Milliseconds())
+	if complaint := a.complaint(); complaint != "" {
+		line += "  " + complaint
+	}
+	_, err := fmt.Fprintln(to, printable(line))
+	return err
+}
+
+// reportJSON uses the names that the log line of the webhook has.
+func reportJSON(to io.Writer, p parcel, a answer) error {
+	line := struct {
+		Source  string  `json:"source"`
+		Type    string  `json:"type"`
+		Outcome string  `json:"outcome"`
+		Status  int     `json:"status"`
+		Seconds float64 `json:"seconds"`
+		Event   string  `json:"event,omitempty"`
+		User    string  `json:"user,omitempty"`
+		Answer  any     `json:"answer,omitempty"`
+	}{Source: p.source.Name(), Outcome: a.outcome, Status: a.status, Seconds: a.took.Seconds()}
+	e := p.event()
+	line.Type, line.Event, line.User = e.Type, eventID(p, e), e.UserID
+	if json.Valid(a.body) {
+		line.Answer = json.RawMessage(a.body)
+	} else if len(a.body) > 0 {
+		line.Answer = string(a.body)
+	}
+	encoder := json.NewEncoder(to)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(line)
+}
+
+// eventID is the id under which the receiver records the event; at the database door it
+// makes one up itself.
+func eventID(p parcel, e event.Event) string {
+	if p.door == source.Database {
+		return ""
+	}
+	return e.ID
+}
+
+func orDash(word string) string {
+	if word == "" {
+		return "-"
+	}
+	return word
+}
+
+// printable keeps what a stranger answered from steering the terminal.
+func printable(line string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, line)
+}

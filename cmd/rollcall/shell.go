@@ -1,0 +1,99 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	// maxArgument is below what Linux takes as one argument of a program, 128 KiB. Some
+	// shells have printf as a program, where a byte takes up to four.
+	maxArgument = 100_000
+	// maxLine is below the longest line that shells take at a terminal: 1024 bytes with the
+	// editor of busybox, 4096 where the terminal itself collects the line.
+	maxLine = 900
+)
+
+// curl is a command that posts the parcel, for every shell of the POSIX kind. A body
+// that can't be an argument, or would not survive pasting, comes out of printf.
+func curl(p parcel, base string) string {
+	var b strings.Builder
+	body := string(p.body)
+	if !pasteable(body) {
+		b.WriteString("{\n")
+		for piece := range slices.Chunk(p.body, maxArgument/4) {
+			fmt.Fprintf(&b, "printf %s\n", quote(printfFormat(piece)))
+		}
+		b.WriteString("} | \\\n")
+	}
+	fmt.Fprintf(&b, "curl -sS -i %s \\\n", quote(p.url(base)))
+	for _, name := range slices.Sorted(maps.Keys(p.header)) {
+		for _, value := range p.header[name] {
+			fmt.Fprintf(&b, "  -H %s \\\n", quote(name+": "+value))
+		}
+	}
+	if pasteable(body) {
+		fmt.Fprintf(&b, "  --data-binary %s\n", quote(body))
+	} else {
+		b.WriteString("  --data-binary @-\n")
+	}
+	return b.String()
+}
+
+// pasteable reports whether a body can stand in quotes on a command line. Terminals act
+// on control characters even there, and curl takes what begins with @ for a file.
+func pasteable(body string) bool {
+	control := func(r rune) bool { return r != '\n' && unicode.IsControl(r) }
+	return len(body) <= maxArgument && utf8.ValidString(body) &&
+		!strings.HasPrefix(body, "@") && !strings.ContainsFunc(body, control)
+}
+
+// quote makes one word of a text. In single quotes nothing has a meaning but the single
+// quote. A long text is broken between two quoted pieces, where the shell joins them.
+func quote(text string) string {
+	var b strings.Builder
+	for {
+		piece := text[:pieceLength(text)]
+		b.WriteString("'" + strings.ReplaceAll(piece, "'", `'\''`) + "'")
+		if text = text[len(piece):]; text == "" {
+			return b.String()
+		}
+		b.WriteString("\\\n")
+	}
+}
+
+// pieceLength is how much of a text fits into a line as quote writes it, in whole
+// characters.
+func pieceLength(text string) int {
+	length := 0
+	for at, r := range text {
+		if r == '\'' {
+			length += 3
+		}
+		if length += utf8.RuneLen(r); length > maxLine {
+			return at
+		}
+	}
+	return len(text)
+}
+
+// printfFormat spells any bytes in plain ASCII, as printf's format. A leading dash would
+// be taken for an option.
+func printfFormat(body []byte) string {
+	var b strings.Builder
+	for at, c := range body {
+		switch {
+		case c == '%':
+			b.WriteString("%%")
+		case c < ' ' || c > '~' || c == '\\' || c == '-' && at == 0:
+			fmt.Fprintf(&b, `\%03o`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+const signHelp = `Signs an event as its provider would and prints a curl command that posts it. It works in
+every POSIX shell, and in bash and zsh, for five minutes: then the signature is too old.
+
+%s
+
+A body that is JSON is printed, and signed, on one line. The signing secret is not printed.
+A database webhook has no signature: its curl holds the secret of the header, so keep
+it to yourself.`
+
+const signExample = `  rollcall sign clerk user.created
+  rollcall sign supabase after-user-created --set user.email=zoe@example.com | sh`
+
+func newSign(w world) *cobra.Command {
+	var flags draftFlags
+	cmd := &cobra.Command{
+		Use:     "sign SOURCE EVENT|FILE",
+		Short:   "Signs an event as its provider would and prints a curl command for it",
+		Long:    fmt.Sprintf(signHelp, draftHelp()),
+		Example: signExample,
+		Args:    sourceAndEvent,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			d, err := newDraft(cmd, w, flags)
+			if err != nil {
+				return err
+			}
+			return sign(w, d)
+		},
+	}
+	flags.bind(cmd)
+	return cmd
+}
+
+func sign(w world, d *draft) error {
+	body, err := d.body(1, false)
+	if err != nil {
+		return err
+	}
+	p, err := seal(d.source, d.door, oneLine(body))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(w.stdout, curl(p, d.base))
+	return err
+}
+
+// oneLine takes the line breaks out of a JSON body; others mean what they are.
+func oneLine(body []byte) []byte {
+	var compact bytes.Buffer
+	if json.Compact(&compact, body) != nil {
+		return body
+	}
+	return compact.Bytes()
+}

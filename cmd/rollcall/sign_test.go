@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	svix "github.com/svix/svix-webhooks/go"
+
+	"rollcall/internal/source"
+)
+
+// delivery is a request as a receiver saw it.
+type delivery struct {
+	path   string
+	header http.Header
+	body   []byte
+}
+
+// receiver takes one request at a time.
+func receiver(t *testing.T) (base string, received <-chan delivery) {
+	t.Helper()
+	all := make(chan delivery, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Rollcall-Outcome", "applied")
+		all <- delivery{r.URL.Path, r.Header, body}
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, all
+}
+
+// shells are those of this machine; every one has sh.
+func shells(t *testing.T) []string {
+	t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Fatal("this test runs curl, which is not installed: apt-get install curl, apk add curl or brew install curl")
+	}
+	found := []string{"sh"}
+	for _, name := range []string{"bash", "dash", "zsh", "ksh", "mksh", "yash", "ash"} {
+		if _, err := exec.LookPath(name); err == nil {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+// paste runs a text as if it were typed into a shell.
+func paste(t *testing.T, shell, text string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, shell)
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s\n%.2000s", shell, err, out, text)
+	}
+	return string(out)
+}
+
+// What sign prints arrives byte for byte, whatever the shell and whatever is in the body.
+func TestSignedCurlInEveryShell(t *testing.T) {
+	t.Parallel()
+	bodies := map[string]string{
+		"json":        `{"name":"O'Neill","dollar":"$HOME ${HOME} $(id)","tick":"` + "`id`" + `","escape":"\\ \" \n","bang":"!! !$","é":"日本 🎉","glob":"* ? [a] {a,b} ~"}`,
+		"quotes":      strings.Repeat("'", 4000),
+		"lines":       "a\nb\n\n  c\\\n'd'\n",
+		"empty":       "",
+		"file":        "@/etc/hostname",
+		"option":      "-v %s %% \\n \x01",
+		"tab":         "a\tb\rc",
+		"binary":      allBytes(),
+		"cut UTF-8":   "caf\xc3",
+		"long":        `{"a":"` + strings.Repeat("é'x", 20_000) + `"}`,
+		"huge":        strings.Repeat("0123456789", 30_000),
+		"delete, C1":  "\u007f\u0085\u009b31m",
+		"line breaks": "\u2028\u2029",
+	}
+	base, received := receiver(t)
+	src := newSource(t, source.Supabase)
+	for _, shell := range shells(t) {
+		for name, body := range bodies {
+			for _, door := range []source.Door{source.Hook, source.Database} {
+				p, err := seal(src, door, []byte(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				text := curl(p, base)
+				checkLines(t, name, text)
+				if out := paste(t, shell, text); !strings.HasPrefix(out, "HTTP/1.1 200") {
+					t.Errorf("%s, %s: %.300s", shell, name, out)
+				}
+				got := <-received
+				if !bytes.Equal(got.body, p.body) {
+					t.Errorf("%s, %s: got %d bytes %.80q, want %d %.80q", shell, name, len(got.body), got.body, len(body), body)
+				}
+				if err := src.Verify(source.Request{Door: door, Header: got.header, Body: got.body}); err != nil {
+					t.Errorf("%s, %s: %v", shell, name, err)
+				}
+			}
+		}
+	}
+}
+
+func allBytes() string {
+	var all []byte
+	for b := range 256 {
+		all = append(all, byte(b), '7') // a digit may not be taken for part of an escape
+	}
+	return string(all)
+}
+
+// checkLines holds a command against what a terminal takes as one line, and as text.
+func checkLines(t *testing.T, name, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		if len(line) > 1000 {
+			t.Errorf("%s: a line of %d bytes", name, len(line))
+		}
+		if at := strings.IndexFunc(strings.TrimSuffix(line, "\n"), unicode.IsControl); at >= 0 {
+			t.Errorf("%s: a terminal acts on %q", name, line[at:at+1])
+		}
+	}
+}
+
+// The library of Clerk's own sender verifies what sign prints, and finds a change.
+func TestSvixVerifiesWhatSignPrints(t *testing.T) {
+	t.Parallel()
+	shells(t)
+	base, received := receiver(t)
+	file := filepath.Join(t.TempDir(), "rollcall.yaml")
+	if err := os.WriteFile(file, []byte(twoSources), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := svix.NewWebhook(clerkSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range source.SampleNames(source.Clerk) {
+		var stdout, stderr bytes.Buffer
+		args := []string{"sign", "clerk", name, "-c", file, "--url", base, "--set", "data.first_name=D'Arcy $é\\"}
+		if code := run(t.Context(), world{args, env("postgres://127.0.0.1/unused"), nil, &stdout, &stderr}); code != exitFine {
+			t.Fatalf("%s: exit code %d, %s", name, code, &stderr)
+		}
+		paste(t, "sh", stdout.String())
+		got := <-received
+		if got.path != "/webhooks/clerk" || !strings.Contains(string(got.body), `"first_name":"D'Arcy $é\\"`) {
+			t.Errorf("%s: %s got %s", name, got.path, got.body)
+		}
+		if err := verifier.Verify(got.body, got.header); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := verifier.Verify(append(got.body, ' '), got.header); err == nil {
+			t.Errorf("%s: a changed body passes", name)
+		}
+	}
+}
+
+func TestBaseURL(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ flag, listen, want string }{
+		{"", ":8080", "http://127.0.0.1:8080"},
+		{"", "0.0.0.0:80", "http://127.0.0.1:80"},
+		{"", "[::]:80", "http://127.0.0.1:80"},
+		{"", "[::1]:80", "http://[::1]:80"},
+		{"", "127.0.0.2:80", "http://127.0.0.2:80"},
+		{"", "10.1.2.3:80", "http://127.0.0.1:80"},
+		{"", "rollcall.example.com:80", "http://127.0.0.1:80"},
+		{"https://rollcall.example.com/hooks/", ":8080", "https://rollcall.example.com/hooks"},
+	} {
+		if got, err := baseURL(test.flag, test.listen); err != nil || got != test.want {
+			t.Errorf("--url %q, listen %s: got %s, %v, want %s", test.flag, test.listen, got, err, test.want)
+		}
+	}
+}
+
+// A sender shows what is answered: a redirect isn't followed, and what isn't Rollcall's
+// has no outcome.
+func TestSenderShowsTheAnswer(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", "/elsewhere")
+		w.WriteHeader(http.StatusTemporaryRedirect)
+		fmt.Fprintf(w, `{"error":{"message":"%s\u001b[31m"}}`, r.URL.Path)
+	}))
+	t.Cleanup(server.Close)
+	p, err := seal(newSource(t, source.Clerk), source.Hook, []byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := newSender(server.URL).post(t.Context(), p)
+	if err != nil || a.status != http.StatusTemporaryRedirect || a.accepted() {
+		t.Fatalf("got %+v, %v", a, err)
+	}
+	var line strings.Builder
+	if err := report(&line, "text", p, a); err != nil {
+		t.Fatal(err)
+	}
+	if got := line.String(); !strings.HasPrefix(got, "307  - ") || !strings.HasSuffix(got, "  /webhooks/clerk [31m\n") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// A parcel that is sent twice is a provider's retry.
+func TestParcelTwice(t *testing.T) {
+	t.Parallel()
+	in, _ := startShop(t)
+	src := newSource(t, source.Clerk)
+	p, err := seal(src, source.Hook, []byte(clerkUser("user.created", "user_a", ann)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"applied", "duplicate"} {
+		if a, err := newSender(in.public).post(t.Context(), p); err != nil || a.outcome != want {
+			t.Errorf("got %s, %v, want %s", a.outcome, err, want)
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package source
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// Another makes a body speak of the n-th of many users who are all alike; the first is
+// the user it speaks of already. What a table may hold once only differs: id, e-mail
+// address, phone number and username, wherever they stand in the body. The n-th user of
+// two bodies about one user is one user as well.
+func (s *Source) Another(d Door, body []byte, n int) []byte {
+	e := s.Decode(Request{Door: d, Body: body})
+	if n <= 1 || e.UserID == "" {
+		return body
+	}
+	others := map[string]string{}
+	if u := e.User; u != nil {
+		for _, value := range []struct {
+			text  *string
+			other func(string, int) string
+		}{{u.Username, otherName}, {u.Phone, otherPhone}, {u.Email, otherEmail}} {
+			if value.text != nil {
+				others[*value.text] = value.other(*value.text, n)
+			}
+		}
+	}
+	others[e.UserID] = otherID(e.UserID, n)
+	return replaceTexts(body, others)
+}
+
+// Renewed gives a body that holds its own message id, as Supabase's hooks do, a new one;
+// every other body is returned as it is.
+func (s *Source) Renewed(d Door, body []byte) []byte {
+	if s.provider != Supabase || d != Hook || textOf(member(member(objectIn(body), "metadata"), "uuid")) == "" {
+		return body
+	}
+	renewed, err := Set(body, "metadata.uuid", quoted(uuid.NewString()))
+	if err != nil {
+		return body // can't be: the member is there
+	}
+	return renewed
+}
+
+func otherID(id string, n int) string {
+	if base, err := uuid.Parse(id); err == nil {
+		return uuid.NewSHA1(base, []byte(strconv.Itoa(n))).String()
+	}
+	return otherName(id, n)
+}
+
+func otherName(name string, n int) string { return name + "_" + strconv.Itoa(n) }
+
+func otherEmail(address string, n int) string {
+	local, domain, _ := strings.Cut(address, "@")
+	return local + "+" + strconv.Itoa(n) + "@" + domain
+}
+
+// otherPhone counts on from a number; it stays as long as it is, so that it looks real.
+func otherPhone(phone string, n int) string {
+	const counted = 7 // digits of a number within its area
+	at := max(len(phone)-counted, 0)
+	number, err := strconv.Atoi(phone[at:])
+	if err != nil {
+		return phone + strconv.Itoa(n)
+	}
+	last := strconv.Itoa(number + n - 1)
+	return phone[:at] + strings.Repeat("0", max(len(phone)-at-len(last), 0)) + last
+}
+
+// replaceTexts replaces whole string values of a JSON text; keys stay.
+func replaceTexts(body []byte, others map[string]string) []byte {
+	out := make([]byte, 0, len(body)+len(body)/8)
+	for at := 0; at < len(body); {
+		end := at + 1
+		if body[at] == '"' {
+			end = stringEnd(body, at)
+		}
+		token := body[at:end]
+		if token[0] == '"' && !isKey(body, end) {
+			if other, found := others[string(unescape(token))]; found {
+				token = quoted(other)
+			}
+		}
+		out = append(out, token...)
+		at = end
+	}
+	return out
+}
+
+// quoted is a text as JSON, without the escapes that only HTML needs.
+func quoted(text string) []byte {
+	var out strings.Builder
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(text); err != nil {
+		return []byte(`""`) // can't be: every string can be written
+	}
+	return []byte(strings.TrimSuffix(out.String(), "\n"))
+}
