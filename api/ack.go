@@ -37,8 +37,8 @@ var replies = map[event.Outcome]reply{
 // tooSlow is the answer to a malformed request whose body did not come in time.
 var tooSlow = reply{status: http.StatusRequestTimeout, message: "the body did not arrive in time"}
 
-// outcomeHeader tells the sender the outcome in one word.
-const outcomeHeader = "Rollcall-Outcome"
+// OutcomeHeader tells the sender the outcome in one word.
+const OutcomeHeader = "Rollcall-Outcome"
 
 // acknowledge writes the answer to a webhook and returns its status.
 func acknowledge(w http.ResponseWriter, d *delivery) int {
@@ -46,7 +46,7 @@ func acknowledge(w http.ResponseWriter, d *delivery) int {
 	if d.slow {
 		r = tooSlow
 	}
-	w.Header().Set(outcomeHeader, string(d.outcome))
+	w.Header().Set(OutcomeHeader, string(d.outcome))
 	if r.retry {
 		w.Header().Set("Retry-After", "1")
 	}

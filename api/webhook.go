@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -19,6 +20,11 @@ import (
 var doors = map[source.Door]string{
 	source.Hook:     "/webhooks/{source}",
 	source.Database: "/webhooks/{source}/database",
+}
+
+// Path is where a source's door is, below the base URL of the public listener.
+func Path(name string, d source.Door) string {
+	return strings.Replace(doors[d], "{source}", name, 1)
 }
 
 // delivery is one webhook on its way through: what the log line and the metrics tell.
