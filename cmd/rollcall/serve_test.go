@@ -1,14 +1,9 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -232,80 +227,6 @@ func TestServeWithABrokenTarget(t *testing.T) {
 	}
 	if _, body := get(t, in.admin+"/metrics", ""); !strings.Contains(body, `rollcall_target_breaker_open{target="nowhere"} 1`) || !strings.Contains(body, `rollcall_parked_users{target="nowhere"} 1`) {
 		t.Errorf("metrics:\n%s", body)
-	}
-}
-
-// command runs a command line and returns exit code and output.
-func command(t *testing.T, getenv func(string) string, args ...string) (int, string, string) {
-	t.Helper()
-	var stdout, stderr bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	code := run(ctx, world{args, getenv, strings.NewReader(""), &stdout, &stderr})
-	return code, stdout.String(), stderr.String()
-}
-
-func TestCommands(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	file := func(name, yaml string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	database := env(pgtest.NewWith(t, shopTables))
-	good := file("good.yaml", twoSources+shopTargets)
-	bad := file("bad.yaml", twoSources+strings.ReplaceAll(shopTargets, "new.id", "id_of_new")+"tragets: {}\n")
-	missing := file("missing.yaml", twoSources+strings.ReplaceAll(shopTargets, "public.profiles", "public.nobody"))
-	tests := []struct {
-		args           []string
-		code           int
-		stdout, stderr string // patterns
-	}{
-		{[]string{"version"}, 0, `^rollcall \S+ go1\.`, `^$`},
-		{[]string{"--help"}, 0, `serve +Receives webhooks`, `^$`},
-		{nil, 2, `Usage`, `a command is needed`},
-		{[]string{"vresion"}, 2, `^$`, `there is no command "vresion"`},
-		{[]string{"serve", "--port", "1"}, 2, `^$`, `unknown flag: --port`},
-		{[]string{"serve", "now"}, 2, `^$`, `unknown command "now"`},
-		{[]string{"serve", "-c", filepath.Join(dir, "none.yaml")}, 1, `^$`, `there is no configuration at .*none.yaml; name one with -c or ROLLCALL_CONFIG`},
-		{[]string{"serve", "-c", bad}, 1, `^$`, `(?s)bad.yaml:\d+:\d+: .*id_of_new is no column of new.*bad.yaml:\d+:\d+: .*tragets`},
-		{[]string{"migrate", "--print", "-c", missing}, 1, `create table rollcall.users`, `missing.yaml:\d+:\d+: target profiles: table public.nobody does not exist`},
-		{[]string{"migrate", "-c", good}, 0, `^ran 0001_roll\n$`, `^$`},
-		{[]string{"migrate", "-c", good}, 0, `^the schema rollcall is up to date\n$`, `^$`},
-		{[]string{"migrate", "--print", "-c", good}, 0, `(?s)create table rollcall.users.*insert into "public"."profiles" as t`, `^$`},
-		{[]string{"health", "-c", file("nobody.yaml", strings.ReplaceAll(twoSources, "admin_listen: 127.0.0.1:0", "admin_listen: 127.0.0.1:1")+shopTargets)}, 1, `^$`, `is rollcall serve running\?`},
-	}
-	for _, tt := range tests {
-		code, stdout, stderr := command(t, database, tt.args...)
-		if code != tt.code || !regexp.MustCompile(tt.stdout).MatchString(stdout) || !regexp.MustCompile(tt.stderr).MatchString(stderr) {
-			t.Errorf("%v: exit %d, want %d\nstdout %.500s\nstderr %s", tt.args, code, tt.code, stdout, stderr)
-		}
-	}
-}
-
-func TestHealthCommand(t *testing.T) {
-	t.Parallel()
-	in, _ := startShop(t)
-	yaml := strings.ReplaceAll(twoSources+shopTargets, "admin_listen: 127.0.0.1:0", "admin_listen: "+strings.TrimPrefix(in.admin, "http://"))
-	file := filepath.Join(t.TempDir(), "rollcall.yaml")
-	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, args := range [][]string{{"health", "-c", file}, {"health", "--ready", "-c", file}} {
-		if code, stdout, stderr := command(t, env("postgres://127.0.0.1/unused"), args...); code != 0 || stdout != "ok\n" {
-			t.Errorf("%v: exit %d, %s%s", args, code, stdout, stderr)
-		}
-	}
-	taken := strings.ReplaceAll(yaml, "listen: 127.0.0.1:0\n", "listen: "+strings.TrimPrefix(in.public, "http://")+"\n")
-	if err := os.WriteFile(file, []byte(taken), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	code, _, stderr := command(t, env("postgres://127.0.0.1/unused"), "serve", "-c", file)
-	if code != 1 || !strings.Contains(stderr, "is taken by another process; stop it or choose another port") {
-		t.Errorf("a taken port: exit %d, %s", code, stderr)
 	}
 }
 
