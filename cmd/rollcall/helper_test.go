@@ -236,3 +236,17 @@ func get(t testing.TB, url, token string) (int, string) {
 	}
 	return response.StatusCode, string(body)
 }
+
+// openDir is a temporary directory that PostgreSQL's own user can enter, too.
+func openDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "rollcall-demo-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

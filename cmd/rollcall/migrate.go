@@ -51,15 +51,15 @@ func migrate(ctx context.Context, w world, db *postgres.DB) error {
 	return err
 }
 
-// printSQL shows what would run and what does run. The statements depend on the types in
-// the catalog, so the database is asked.
+// printSQL shows the migrations and what runs at every batch. The statements depend on the
+// types in the catalog, so the database is asked; nothing stays changed there.
 func printSQL(ctx context.Context, w world, s *setup, db *postgres.DB) error {
 	for _, m := range sql.Migrations() {
 		if _, err := fmt.Fprintf(w.stdout, "-- migration %s\n%s\n", m.Name, m.SQL); err != nil {
 			return err
 		}
 	}
-	findings, err := db.Check(ctx)
+	findings, err := db.Preview(ctx)
 	if err != nil {
 		return fmt.Errorf("the statements of the targets need the database: %w", err)
 	}

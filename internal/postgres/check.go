@@ -114,7 +114,7 @@ func (a *attempt) try(at string, explain func(*pgconn.PgError) string, do func()
 		return
 	}
 	var answer *pgconn.PgError
-	err := do()
+	err := a.apart(do)
 	switch {
 	case err == nil:
 	case !errors.As(err, &answer) || blameOf(err) == blameNobody:
@@ -124,6 +124,19 @@ func (a *attempt) try(at string, explain func(*pgconn.PgError) string, do func()
 	default:
 		a.note(at, explain(answer))
 	}
+}
+
+// apart keeps a refusal from ending the transaction that a preview runs in.
+func (a *attempt) apart(do func() error) error {
+	if a.conn.PgConn().TxStatus() == 'I' {
+		return do()
+	}
+	if _, err := a.conn.Exec(a.ctx, "savepoint attempt"); err != nil {
+		return err
+	}
+	err := do()
+	_, back := a.conn.Exec(a.ctx, "rollback to savepoint attempt")
+	return errors.Join(err, back)
 }
 
 func (a *attempt) note(at, what string) {

@@ -142,10 +142,27 @@ func (db *DB) Check(ctx context.Context) ([]Finding, error) {
 		return nil, fmt.Errorf("check the targets: %w", err)
 	}
 	defer conn.Release()
+	return db.check(ctx, conn.Conn())
+}
+
+// Preview is Check as it would be after Migrate, which is undone again.
+func (db *DB) Preview(ctx context.Context) ([]Finding, error) {
+	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
+	if err != nil {
+		return nil, fmt.Errorf("check the targets: %w", err)
+	}
+	defer func() { _ = tx.Rollback(ctx) }() // nothing is to stay
+	if _, err := migrateIn(ctx, tx); err != nil {
+		return nil, db.explainMigration(err)
+	}
+	return db.check(ctx, tx.Conn())
+}
+
+func (db *DB) check(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
 	var all []Finding
 	list := make([]*compiled, 0, len(db.config.Targets))
 	for i := range db.config.Targets {
-		c, found, err := checkTarget(ctx, conn.Conn(), &db.config.Targets[i])
+		c, found, err := checkTarget(ctx, conn, &db.config.Targets[i])
 		if err != nil {
 			return nil, err
 		}

@@ -21,34 +21,40 @@ const migrationLock = 0x726f6c6c63616c6c
 func (db *DB) Migrate(ctx context.Context) ([]string, error) {
 	var ran []string
 	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite} // whatever the role's defaults are
-	err := pgx.BeginTxFunc(ctx, db.pool, options, func(tx pgx.Tx) error {
-		if err := checkServer(ctx, tx); err != nil {
-			return err
-		}
-		// Another replica's migration is waited for, however long it takes.
-		if _, err := tx.Exec(ctx, "set local lock_timeout = 0; set local statement_timeout = 0"); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", migrationLock); err != nil {
-			return err
-		}
-		version, err := schemaVersion(ctx, tx)
-		if err != nil {
-			return err
-		}
-		for i, m := range sql.Migrations() {
-			if i < version {
-				continue
-			}
-			if err := runMigration(ctx, tx, i+1, m); err != nil {
-				return err
-			}
-			ran = append(ran, m.Name)
-		}
-		return nil
+	err := pgx.BeginTxFunc(ctx, db.pool, options, func(tx pgx.Tx) (err error) {
+		ran, err = migrateIn(ctx, tx)
+		return err
 	})
 	if err != nil {
 		return nil, db.explainMigration(err)
+	}
+	return ran, nil
+}
+
+func migrateIn(ctx context.Context, tx pgx.Tx) ([]string, error) {
+	if err := checkServer(ctx, tx); err != nil {
+		return nil, err
+	}
+	// Another replica's migration is waited for, however long it takes.
+	if _, err := tx.Exec(ctx, "set local lock_timeout = 0; set local statement_timeout = 0"); err != nil {
+		return nil, err
+	}
+	if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", migrationLock); err != nil {
+		return nil, err
+	}
+	version, err := schemaVersion(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	var ran []string
+	for i, m := range sql.Migrations() {
+		if i < version {
+			continue
+		}
+		if err := runMigration(ctx, tx, i+1, m); err != nil {
+			return nil, err
+		}
+		ran = append(ran, m.Name)
 	}
 	return ran, nil
 }
@@ -76,7 +82,8 @@ func schemaVersion(ctx context.Context, tx pgx.Tx) (int, error) {
 	}
 	if !exists {
 		for _, statement := range []string{
-			"create schema if not exists rollcall",
+			// Asked first: "if not exists" wants the right to create in any case.
+			"do $$ begin if to_regnamespace('rollcall') is null then create schema rollcall; end if; end $$",
 			"create table rollcall.migrations (version integer primary key, name text not null, applied_at timestamptz not null default now())",
 		} {
 			if _, err := tx.Exec(ctx, statement); err != nil {

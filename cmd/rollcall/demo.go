@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/pgtest/pgserver"
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+)
+
+var (
+	//go:embed demo/schema.sql
+	demoSchema string
+	//go:embed demo/rollcall.yaml
+	demoConfig []byte
+)
+
+const demoHelp = `Starts a private PostgreSQL with the tables of three applications and a serve beside it, and
+sends signed requests through its door, as Supabase and Clerk would. Shows each request with
+its outcome, and the tables as they change. Then it stays, with slow traffic, until Ctrl-C.
+
+Nothing is installed and nothing stays behind. PostgreSQL is the one of this machine, or is
+downloaded.`
+
+// trickle is the pause between two requests once the story is told.
+const trickle = 3 * time.Second
+
+func newDemo(w world) *cobra.Command {
+	var once bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Shows Rollcall at work, on a private PostgreSQL",
+		Long:  demoHelp,
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runDemo(cmd.Context(), w, once)
+		},
+	}
+	cmd.Flags().BoolVar(&once, "once", false, "end after the story")
+	return cmd
+}
+
+// demo is a running demo.
+type demo struct {
+	view    *view
+	url     string // of the database
+	base    string // of the public listener
+	getenv  func(string) string
+	sources map[string]*source.Source
+	sender  *sender
+	last    map[string]parcel // by source
+}
+
+func runDemo(ctx context.Context, w world, once bool) (err error) {
+	d := &demo{view: newView(w), sources: map[string]*source.Source{}, last: map[string]parcel{}}
+	d.view.line("%s", d.view.paint(dim, "starting a private PostgreSQL …"))
+	server, err := pgserver.Start(ctx, pgserver.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	d.url = server.URL("postgres")
+	if _, err := postgres.Inspect(ctx, d.url, demoSchema); err != nil {
+		return fmt.Errorf("make the applications' tables: %w", err)
+	}
+	d.getenv = demoEnvironment(d.url)
+	return d.serveAndTell(ctx, once)
+}
+
+// demoEnvironment holds the database and secrets that nobody has seen before.
+func demoEnvironment(url string) func(string) string {
+	secret := func(prefix string) string {
+		key := make([]byte, 32)
+		_, _ = rand.Read(key) // never fails
+		return prefix + base64.StdEncoding.EncodeToString(key)
+	}
+	values := map[string]string{
+		"DATABASE_URL": url, "ADMIN_TOKEN": secret(""), "SUPABASE_DB_WEBHOOK_SECRET": secret(""),
+		"CLERK_WEBHOOK_SIGNING_SECRET": secret("whsec_"), "SUPABASE_AUTH_HOOK_SECRET": secret("v1,whsec_"),
+	}
+	return func(name string) string { return values[name] }
+}
+
+// serveAndTell runs serve as the command does, with its log kept aside, and tells the
+// story to its door.
+func (d *demo) serveAndTell(ctx context.Context, once bool) error {
+	s, err := read("demo/rollcall.yaml", demoConfig, d.getenv)
+	if err != nil {
+		return err
+	}
+	for _, src := range s.sources {
+		d.sources[src.Name()] = src
+	}
+	log := &tail{}
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	listening, ended := make(chan net.Addr, 1), make(chan error, 1)
+	go func() {
+		ended <- serve(serving, world{getenv: d.getenv, stderr: log}, s, func(public, _ net.Addr) { listening <- public })
+	}()
+	select {
+	case at := <-listening:
+		d.base = "http://" + at.String()
+	case err := <-ended:
+		return fmt.Errorf("serve ended before it listened: %w", err)
+	}
+	d.sender = newSender(d.base)
+	err = d.tell(ctx, once)
+	stop()
+	err = errors.Join(err, <-ended)
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w\nthe last lines of serve's log:\n%s", err, log)
+	}
+	return nil // ended by a signal, as asked
+}
+
+func (d *demo) tell(ctx context.Context, once bool) error {
+	d.view.line("%s", d.view.paint(dim, "rollcall serve listens at "+d.base+"; three targets follow two sources"))
+	for n, s := range story {
+		if err := d.play(ctx, n+1, s); err != nil {
+			return err
+		}
+	}
+	if once {
+		return nil
+	}
+	if err := d.invite(); err != nil {
+		return err
+	}
+	return d.traffic(ctx)
+}
+
+// play lets a scene happen and shows what came of it.
+func (d *demo) play(ctx context.Context, n int, s scene) error {
+	d.view.line("\n%s %s", d.view.paint(bold, fmt.Sprintf("%2d.", n)), s.says)
+	if s.sql != "" {
+		d.view.line("    %s", d.view.paint(dim, s.sql))
+		if _, err := postgres.Inspect(ctx, d.url, s.sql); err != nil {
+			return err
+		}
+	}
+	if s.request != nil {
+		if err := d.post(ctx, s.request); err != nil {
+			return err
+		}
+	}
+	return d.showTables(ctx)
+}
+
+// post sends a request and shows its outcome.
+func (d *demo) post(ctx context.Context, r *request) error {
+	p, err := d.parcel(r)
+	if err != nil {
+		return err
+	}
+	d.last[r.source] = p
+	a, err := d.sender.post(ctx, p)
+	if err != nil {
+		return err
+	}
+	d.view.line("    %s %s → %s %s", d.view.paint(cyan, r.source), p.event().Type,
+		d.view.paint(outcomePaint(a.outcome), fmt.Sprintf("%d %s", a.status, a.outcome)),
+		d.view.paint(dim, fmt.Sprintf("in %.1f ms", float64(a.took.Microseconds())/1000)))
+	return nil
+}
+
+// parcel makes and signs a request.
+func (d *demo) parcel(r *request) (parcel, error) {
+	if r.again {
+		return d.last[r.source], nil
+	}
+	src := d.sources[r.source]
+	sample, ok := src.Sample(r.event)
+	if !ok {
+		return parcel{}, fmt.Errorf("source %s has no built-in event %s", r.source, r.event)
+	}
+	body := sample.Body(time.Now().Add(-r.age))
+	changed := body
+	for _, c := range r.set {
+		var err error
+		if changed, err = source.Set(changed, c.path, c.json()); err != nil {
+			return parcel{}, err
+		}
+	}
+	if !r.forged {
+		body = changed
+	}
+	p, err := seal(src, sample.Door, body)
+	p.body = changed
+	return p, err
+}
+
+func (d *demo) showTables(ctx context.Context) error {
+	for _, t := range watched {
+		rows, err := postgres.Inspect(ctx, d.url, t.sql)
+		if err != nil {
+			return err
+		}
+		d.view.table(t.name, rows)
+	}
+	return nil
+}
+
+// invite shows how to take part.
+func (d *demo) invite() error {
+	p, err := d.parcel(&request{source: source.Clerk, event: "user.created",
+		set: []change{{clerkID, "user_2RollcallSampleZoe0000000000"}, {"data.first_name", "Zoé"}, {clerkMail, "zoe@example.com"}}})
+	if err != nil {
+		return err
+	}
+	d.view.line("\nThe story is told; it goes on slowly until Ctrl-C. Take part, within five minutes:\n\n%s\n", curl(p, d.base))
+	d.view.line("or look: psql '%s' -c 'table rollcall.users'\n", d.url)
+	return nil
+}
+
+// traffic goes on with sign-ups, changes and deletions of people nobody has met.
+func (d *demo) traffic(ctx context.Context) error {
+	for n := 1; ; n++ {
+		select {
+		case <-time.After(trickle):
+		case <-ctx.Done():
+			return nil
+		}
+		id := fmt.Sprintf("user_2RollcallSample%012d", n/3)
+		who := []change{{clerkID, id}, {"data.first_name", fmt.Sprint("Guest ", n/3)}, {clerkMail, fmt.Sprintf("guest%d@example.com", n/3)}}
+		if err := d.post(ctx, &request{source: source.Clerk, event: []string{"user.created", "user.updated", "user.deleted"}[n%3], set: who[:1+2*min(1, 2-n%3)]}); err != nil {
+			return err
+		}
+		if err := d.showTables(ctx); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/json"
+	"time"
+
+	"rollcall/internal/source"
+)
+
+// scene is one thing that happens in the demo: a request of a provider, or SQL of an
+// application or of the provider's own database, or both. It knows no outcome: what it
+// says is what happens, and what comes of it is Rollcall's answer.
+type scene struct {
+	says    string // what happens, in a sentence
+	sql     string // run before the request
+	request *request
+}
+
+// request is an event of a source, changed from a built-in one.
+type request struct {
+	source string
+	event  string // a built-in event
+	set    []change
+	age    time.Duration // how long ago the provider dated it
+	again  bool          // the last request of the source once more, byte for byte
+	forged bool          // the body is changed after signing
+}
+
+// change is one value in a body.
+type change struct {
+	path  string
+	value any
+}
+
+func (c change) json() []byte {
+	text, err := json.Marshal(c.value)
+	if err != nil {
+		panic(err) // the story holds strings and numbers
+	}
+	return text
+}
+
+const (
+	benID = "5a3f1e00-0000-4000-8000-000000000b01" // the user of Supabase's built-in events
+	adaID = "user_2RollcallSampleAda0000000000"    // the user of Clerk's
+	bobID = "user_2RollcallSampleBob0000000000"
+)
+
+const (
+	clerkMail = "data.email_addresses[0].email_address"
+	clerkID   = "data.id"
+)
+
+// story is what the demo tells, in this order.
+var story = []scene{
+	{says: "Ben signs up with Supabase. Its hook asks before he exists: nothing may point at him yet.",
+		request: &request{source: source.Supabase, event: "before-user-created"}},
+	{says: "Supabase has stored him, and says so. Two applications share the project.",
+		sql:     "insert into auth.users values ('" + benID + "', 'ben@example.com')",
+		request: &request{source: source.Supabase, event: "after-user-created"}},
+	{says: "Ada signs up with Clerk. A third application, made by Prisma, follows it.",
+		request: &request{source: source.Clerk, event: "user.created"}},
+	{says: "The applications go about their own business: Ben is made an admin and orders something.",
+		sql: "update public.profiles set role = 'admin', orders = 1"},
+	{says: "Ben takes another name and another e-mail. A database webhook brings the row; what the applications own stays.",
+		request: &request{source: source.Supabase, event: "database.update"}},
+	{says: "Ada marries and changes her e-mail.",
+		request: &request{source: source.Clerk, event: "user.updated", set: []change{{"data.last_name", "Lovelace"}, {clerkMail, "ada.lovelace@example.com"}}}},
+	{says: "Clerk got no answer in time and sends the same event again.",
+		request: &request{source: source.Clerk, again: true}},
+	{says: "An older update of hers was held up and arrives now.",
+		request: &request{source: source.Clerk, event: "user.updated", set: []change{{"data.last_name", "Outdated"}}, age: time.Minute}},
+	{says: "Bob signs up with Clerk, with an e-mail that Ada has in \"Member\", where it must be unique.",
+		request: &request{source: source.Clerk, event: "user.created", set: []change{{clerkID, bobID}, {"data.first_name", "Bob"}, {clerkMail, "ada.lovelace@example.com"}}}},
+	{says: "He corrects it.",
+		request: &request{source: source.Clerk, event: "user.updated", set: []change{{clerkID, bobID}, {"data.first_name", "Bob"}, {clerkMail, "bob@example.com"}}}},
+	{says: "Ben deletes his account. One application wants his row gone, the other keeps it without his e-mail.",
+		request: &request{source: source.Supabase, event: "database.delete"}},
+	{says: "An update of his comes late. He must not come back.",
+		request: &request{source: source.Supabase, event: "database.update", set: []change{{"record.email", "ghost@example.com"}}}},
+	{says: "Somebody forges a request: he makes himself an administrator in a body that Clerk signed.",
+		request: &request{source: source.Clerk, event: "user.updated", set: []change{{"data.public_metadata", map[string]string{"role": "admin"}}}, forged: true}},
+}
+
+// watched are the tables that the demo shows, the applications' and two of Rollcall's own.
+var watched = []struct{ name, sql string }{
+	{"public.profiles", "select left(id::text, 8) as id, first_name, last_name, role, orders from public.profiles order by id"},
+	{"deadstock.users", "select left(id::text, 8) as id, email, full_name, role, deleted_at is not null as deleted from deadstock.users order by id"},
+	{`public."Member"`, `select left("clerkId", -10) as "clerkId", email, name, role from public."Member" order by "updatedAt"`},
+	{"rollcall.parked", "select target, left(user_id, -10) as user_id, sqlstate, error from rollcall.parked order by since"},
+}

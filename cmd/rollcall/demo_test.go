@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The demo knows no outcome beforehand; this test does.
+func TestDemoOnce(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	w := world{args: []string{"demo", "--once"}, getenv: func(string) string { return "" }, stdin: strings.NewReader(""), stdout: &out, stderr: io.Discard}
+	if code := run(ctx, w); code != exitFine {
+		t.Fatalf("exit code %d\n%s", code, out.String())
+	}
+	var outcomes []string
+	for _, match := range regexp.MustCompile(`→ (\d+ \w+)`).FindAllStringSubmatch(out.String(), -1) {
+		outcomes = append(outcomes, match[1])
+	}
+	want := "204 announced, 204 applied, 204 applied, 204 applied, 204 applied, 204 duplicate, 204 stale, 204 parked, 204 applied, 204 applied, 204 stale, 401 unverified"
+	if got := strings.Join(outcomes, ", "); got != want {
+		t.Errorf("outcomes\n got %s\nwant %s", got, want)
+	}
+	for _, line := range []string{
+		"+ 5a3f1e00  Benjamin    Example    admin  1", // renamed, and what the shop owns is untouched
+		"+ 5a3f1e00  ·      Ben Example  free  t",     // deleted in one application
+		"      (no rows)", // and gone from the other
+		"+ members  user_2RollcallSampleBob  23505     duplicate key value violates unique", // parked
+		"+ user_2RollcallSampleBob  bob@example.com",                                        // and in step again
+		"+ user_2RollcallSampleAda  ada.lovelace@example.com  Ada Lovelace  MEMBER",         // the newest e-mail
+	} {
+		if !strings.Contains(out.String(), line) {
+			t.Errorf("not shown: %s\n%s", line, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "\x1b[") {
+		t.Error("there are colours in a pipe")
+	}
+}
+
+// startDemo runs the built binary and waits until the story is told.
+func startDemo(t *testing.T, binary, dir string) (*exec.Cmd, *journal) {
+	t.Helper()
+	out := &journal{}
+	cmd := exec.Command(binary, "demo")
+	cmd.Env = append(cmd.Environ(), "TMPDIR="+dir)
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(out.String(), "Take part"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the story does not end:\n%s", out)
+		}
+	}
+	return cmd, out
+}
+
+// serverPid is the PostgreSQL below a directory; 0 for none.
+func serverPid(t *testing.T, dir string) int {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "rollcall-postgres-*", "data", "postmaster.pid"))
+	if err != nil || len(files) > 1 {
+		t.Fatalf("servers %v, error %v", files, err)
+	}
+	if len(files) == 0 {
+		return 0
+	}
+	text, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func wantNothing(t *testing.T, dir string, pid int) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Errorf("PostgreSQL %d still runs", pid)
+			return
+		}
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, error %v", left, err)
+	}
+}
+
+// A demo that is interrupted leaves no process and no file; one that was killed is
+// cleaned up by the next.
+func TestDemoLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	binary, dir := build(t), openDir(t)
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		cmd, out := startDemo(t, binary, dir)
+		pid := serverPid(t, dir)
+		if err := cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("after %v: %v\n%s", signal, err, out)
+		}
+		wantNothing(t, dir, pid)
+	}
+	killed, _ := startDemo(t, binary, dir)
+	first := serverPid(t, dir)
+	if err := killed.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = killed.Wait() // killed, as asked
+	next, out := startDemo(t, binary, dir)
+	if second := serverPid(t, dir); second == first {
+		t.Errorf("the server of the killed demo still runs:\n%s", out)
+	}
+	second := serverPid(t, dir)
+	if err := next.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	wantNothing(t, dir, first)
+	wantNothing(t, dir, second)
+}
+
+// The command that the demo prints works when it is pasted, and the traffic goes on.
+func TestDemoInvites(t *testing.T) {
+	t.Parallel()
+	cmd, out := startDemo(t, build(t), openDir(t))
+	_, rest, _ := strings.Cut(out.String(), "within five minutes:\n\n")
+	pasted, _, _ := strings.Cut(rest, "\n\nor look:")
+	answer, err := exec.CommandContext(t.Context(), "sh", "-c", pasted).CombinedOutput()
+	if err != nil || !strings.Contains(string(answer), "Rollcall-Outcome: applied") {
+		t.Errorf("pasted:\n%s\n%s %v", pasted, answer, err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), "zoe@example.com") || strings.Count(out.String(), "→") < 15; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no traffic:\n%s", out)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
