@@ -49,6 +49,7 @@ var (
 	Table      = read("queries/table.sql")
 	Columns    = read("queries/columns.sql")
 	Indexes    = read("queries/indexes.sql")
+	NearTables = read("queries/near_tables.sql")
 	References = read("queries/references.sql")
 )
 

@@ -98,7 +98,7 @@ func load(cmd *cobra.Command, w world) (*setup, error) {
 	}
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no configuration at %s; name one with -c or ROLLCALL_CONFIG", file)
+		return nil, fmt.Errorf("there is no configuration at %s; name one with -c or ROLLCALL_CONFIG, or run rollcall demo, which needs none", file)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)

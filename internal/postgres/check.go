@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"rollcall/sql"
 )
 
 // checkTarget compiles a target against the catalog. What is wrong with the target is
@@ -19,8 +21,9 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *Target) (*compiled, []F
 	}
 	tab, err := readTable(ctx, conn, t.Table)
 	if errors.Is(err, errNoTable) {
-		found := []Finding{{t.Name, t.At, fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table", t.Table)}}
-		return broken(t, found), found, nil
+		what, err := noTable(ctx, conn, t.Table)
+		found := []Finding{{t.Name, t.At, what}}
+		return broken(t, found), found, err
 	}
 	if err != nil {
 		return nil, nil, err
@@ -34,6 +37,21 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *Target) (*compiled, []F
 		return broken(t, found), found, err
 	}
 	return c.compile(), nil, nil
+}
+
+// noTable says that a table is missing, and which one may be meant.
+func noTable(ctx context.Context, conn *pgx.Conn, name string) (string, error) {
+	_, relation := splitTable(name)
+	rows, _ := conn.Query(ctx, sql.NearTables, relation)
+	near, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return "", fmt.Errorf("look for tables like %s: %w", name, err)
+	}
+	hint := "create it, or correct the name"
+	if len(near) > 0 {
+		hint = "did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table; %s", name, hint), nil
 }
 
 // broken is a target out of service: its users are parked until it is mended.
@@ -58,6 +76,9 @@ func lintTable(t *Target, tab *table) []Finding {
 	}
 	for _, a := range slices.Concat(t.Set, t.OnInsert, t.Gone) {
 		add(a.Expr.At, tab.lintColumn(t, a.Column))
+	}
+	if len(found) > 0 {
+		return found // an index on a column that is not there would be no help
 	}
 	add(t.At, t.lintKeys())
 	add(t.At, tab.lintKey(t))
@@ -168,19 +189,22 @@ func (c *compiler) probes() []probe {
 		// In a condition PostgreSQL itself refuses what is no single value: aggregates, window
 		// functions, sets.
 		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody + " where (" + c.value(a) + ") is null", func(e *pgconn.PgError) string {
-			return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), c.words(e), a.Expr.abridged(), c.hint(e, a.Column))
+			return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), c.words(e), a.Expr.abridged(), c.hint(e, a.Column, a.Expr.SQL))
 		}})
 	}
 	if c.Where != nil {
 		list = append(list, probe{c.Where.At, "select from " + nobody + " where " + enclosed(c.Where.SQL), func(e *pgconn.PgError) string {
-			return fmt.Sprintf("where: %s in %s; %s", c.words(e), c.Where.abridged(), c.hint(e, ""))
+			return fmt.Sprintf("where: %s in %s; %s", c.words(e), c.Where.abridged(), c.hint(e, "", c.Where.SQL))
 		}})
 	}
 	return list
 }
 
 // hint says what to do about a refused expression.
-func (c *compiler) hint(e *pgconn.PgError, column string) string {
+func (c *compiler) hint(e *pgconn.PgError, column, sql string) string {
+	if meant := elsewhere(sql); meant != "" {
+		return meant
+	}
 	switch e.Code {
 	case "42703", "42P01":
 		return "the record new has " + strings.Join(columnsOfNew, ", ")
@@ -192,6 +216,33 @@ func (c *compiler) hint(e *pgconn.PgError, column string) string {
 		return "name a function with its schema unless it is in pg_catalog or public, and mind the types of its arguments"
 	}
 	return "write one SQL expression over the record new"
+}
+
+// namesElsewhere are fields that expressions pasted from a trigger, from Clerk's or from
+// Supabase's own JSON use, and what they are called here.
+var namesElsewhere = map[string]string{
+	"image_url": "avatar_url", "profile_image_url": "avatar_url", "picture": "avatar_url", "name": "full_name",
+	"user_metadata": "raw_user_meta_data", "unsafe_metadata": "raw_user_meta_data",
+	"app_metadata": "raw_app_meta_data", "public_metadata": "raw_app_meta_data",
+	"email_address": "email", "email_addresses": "email", "phone_number": "phone", "phone_numbers": "phone",
+	"user_id": "id", "confirmed_at": "email_confirmed_at", "given_name": "first_name", "family_name": "last_name",
+}
+
+// elsewhere says what a field of another record is called in new, or "".
+func elsewhere(sql string) string {
+	tokens, _ := scanSQL(sql)
+	for i, t := range tokens {
+		if i < 2 || tokens[i-1].text != "." || tokens[i-2].text != "new" {
+			continue
+		}
+		if here := namesElsewhere[t.text]; here != "" {
+			return "it is new." + here + " here"
+		}
+		if t.text == "role" {
+			return "a provider knows no role of yours: give a constant in on_insert, such as \"'customer'\", or read one from new.raw_app_meta_data->>'role'"
+		}
+	}
+	return ""
 }
 
 // sampleKey plans the key for an id such as the source gives. The record has only the

@@ -43,7 +43,7 @@ func TestCheckFindings(t *testing.T) {
 	}{
 		{"fine", with(func(*Target) {}), ""},
 		{"no table", only("public.nowhere"), "table public.nowhere does not exist; names are exact"},
-		{"wrong case", only("public.P"), "table public.P does not exist"},
+		{"wrong case", only("public.P"), "table public.P does not exist; names are exact, as in the catalog: schema.table; did you mean public.p?"},
 		{"a view", only("public.v"), "public.v is not a table but a view"},
 		{"no column", only("public.p", "mail: new.email", "email: new.email"), `public.p has no column "mail" (it has id, email,`},
 		{"column in another case", only("public.p", "mixed: new.email", "email: new.email"), `public.p has no column "mixed"; did you mean Mixed?; names are exact, as in the catalog`},
@@ -73,6 +73,8 @@ func TestCheckFindings(t *testing.T) {
 		{"on_delete nulls not null", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("email: null") }), `on_delete sets "email" to null, but the column is not null`},
 		{"on_delete sets the key", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("id: 'x'") }), `on_delete sets the key column "id"`},
 		{"unknown field", only("public.p", "email: new.mail"), `column "email": column new.mail does not exist (42703) in new.mail; the record new has source, id,`},
+		{"pasted from Clerk", only("public.p", "email: new.email_address"), `it is new.email here`},
+		{"pasted from a trigger", only("public.p", "email: NEW.role"), `a provider knows no role of yours`},
 		{"wrong type", only("public.coloured", "c: new.created_at"), `column "c": cannot cast type timestamp with time zone to colour (42846) in new.created_at; the expression must give a colour`},
 		{"unknown function", only("public.p", "email: nope(new.id)"), `column "email": function nope(text) does not exist (42883)`},
 		{"where is no condition", with(func(t *Target) { t.Where = &Expr{SQL: "new.email"} }), "where: argument of WHERE must be type boolean"},
@@ -144,7 +146,7 @@ func TestBrokenTargetDoesNotStopTheOthers(t *testing.T) {
 	b.apply([]event.Outcome{event.Stale, event.Duplicate}, updated("a", 0, "a0@x"), updated("b", 1, "b@x"))
 	b.wantRows("select id, email from p order by 1", "a|a@x", "b|b@x")
 	b.wantRows("select target, user_id, attempts, error from rollcall.parked order by 2",
-		"missing|a|1|table public.nowhere does not exist; names are exact, as in the catalog: schema.table",
-		"missing|b|2|table public.nowhere does not exist; names are exact, as in the catalog: schema.table")
+		"missing|a|1|table public.nowhere does not exist; names are exact, as in the catalog: schema.table; create it, or correct the name",
+		"missing|b|2|table public.nowhere does not exist; names are exact, as in the catalog: schema.table; create it, or correct the name")
 	b.wantRows("select id, outcome from rollcall.events order by 1", "a-0|stale", "a-1|parked", "b-1|parked")
 }

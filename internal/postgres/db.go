@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -139,7 +141,7 @@ func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", max(1, d.
 func (db *DB) Check(ctx context.Context) ([]Finding, error) {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("check the targets: %w", err)
+		return nil, fmt.Errorf("check the targets: %w", db.explainConnect(err))
 	}
 	defer conn.Release()
 	return db.check(ctx, conn.Conn())
@@ -149,7 +151,7 @@ func (db *DB) Check(ctx context.Context) ([]Finding, error) {
 func (db *DB) Preview(ctx context.Context) ([]Finding, error) {
 	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
 	if err != nil {
-		return nil, fmt.Errorf("check the targets: %w", err)
+		return nil, fmt.Errorf("check the targets: %w", db.explainConnect(err))
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // nothing is to stay
 	if _, err := migrateIn(ctx, tx); err != nil {
@@ -172,6 +174,29 @@ func (db *DB) check(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
 	db.targets.Store(&list)
 	db.findings.Store(&all)
 	return all, nil
+}
+
+// explainConnect says in words what keeps a connection from being made. The address, the
+// user and the database are named, the password is not.
+func (db *DB) explainConnect(err error) error {
+	var failed *pgconn.ConnectError
+	if !errors.As(err, &failed) {
+		return err
+	}
+	to := db.pool.Config().ConnConfig
+	at := net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port)))
+	switch stateOf(err) {
+	case "28P01", "28000":
+		return fmt.Errorf("the server at %s refuses user %s; correct the name or the password in database", at, to.User)
+	case "3D000":
+		return fmt.Errorf("the server at %s has no database %s; create it, or correct its name in database", at, to.Database)
+	case "":
+		var network *net.OpError
+		if errors.As(err, &network) {
+			return fmt.Errorf("no PostgreSQL answers at %s (%w); start it, or correct the address in database", at, network.Err)
+		}
+	}
+	return err
 }
 
 // Findings returns those of the last Check.

@@ -112,5 +112,5 @@ func (db *DB) explainMigration(err error) error {
 		return fmt.Errorf("migrate the schema rollcall: %w; run `rollcall migrate` once as a role that may create schemas, or: grant create on database %s to %s",
 			err, quote(to.Database), quote(to.User))
 	}
-	return fmt.Errorf("migrate the schema rollcall: %w", err)
+	return fmt.Errorf("migrate the schema rollcall: %w", db.explainConnect(err))
 }
