@@ -65,15 +65,25 @@ func runDemo(ctx context.Context, w world, once bool) (err error) {
 	d.view.line("%s", d.view.paint(dim, "starting a private PostgreSQL …"))
 	server, err := pgserver.Start(ctx, pgserver.Options{})
 	if err != nil {
-		return err
+		return unlessAsked(ctx, err)
 	}
-	defer func() { err = errors.Join(err, server.Close()) }()
+	defer func() { err = errors.Join(unlessAsked(ctx, err), server.Close()) }()
 	d.url = server.URL("postgres")
 	if _, err := postgres.Inspect(ctx, d.url, demoSchema); err != nil {
 		return fmt.Errorf("make the applications' tables: %w", err)
 	}
 	d.getenv = demoEnvironment(d.url)
 	return d.serveAndTell(ctx, once)
+}
+
+// unlessAsked drops what went wrong because a signal has ended the demo.
+func unlessAsked(ctx context.Context, err error) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	default:
+		return err
+	}
 }
 
 // demoEnvironment holds the database and secrets that nobody has seen before.
@@ -222,21 +232,35 @@ func (d *demo) invite() error {
 	return nil
 }
 
-// traffic goes on with sign-ups, changes and deletions of people nobody has met.
+// traffic goes on with people nobody has met: each signs up, changes his name and leaves.
+// A request to paste is old after five minutes, so a new one is shown in time.
 func (d *demo) traffic(ctx context.Context) error {
-	for n := 1; ; n++ {
-		select {
-		case <-time.After(trickle):
-		case <-ctx.Done():
-			return nil
+	invited := time.Now()
+	for guest := 1; ; guest++ {
+		id := change{clerkID, fmt.Sprintf("user_2RollcallSample%012d", guest)}
+		mail := change{clerkMail, fmt.Sprintf("guest%d@example.com", guest)}
+		for _, r := range []request{
+			{source: source.Clerk, event: "user.created", set: []change{id, mail, {"data.first_name", fmt.Sprint("Guest ", guest)}}},
+			{source: source.Clerk, event: "user.updated", set: []change{id, mail, {"data.first_name", fmt.Sprint("Renamed ", guest)}}},
+			{source: source.Clerk, event: "user.deleted", set: []change{id}},
+		} {
+			select {
+			case <-time.After(trickle):
+			case <-ctx.Done():
+				return nil
+			}
+			if err := d.post(ctx, &r); err != nil {
+				return err
+			}
+			if err := d.showTables(ctx); err != nil {
+				return err
+			}
 		}
-		id := fmt.Sprintf("user_2RollcallSample%012d", n/3)
-		who := []change{{clerkID, id}, {"data.first_name", fmt.Sprint("Guest ", n/3)}, {clerkMail, fmt.Sprintf("guest%d@example.com", n/3)}}
-		if err := d.post(ctx, &request{source: source.Clerk, event: []string{"user.created", "user.updated", "user.deleted"}[n%3], set: who[:1+2*min(1, 2-n%3)]}); err != nil {
-			return err
-		}
-		if err := d.showTables(ctx); err != nil {
-			return err
+		if time.Since(invited) > 4*time.Minute {
+			invited = time.Now()
+			if err := d.invite(); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -76,7 +76,7 @@ func serve(ctx context.Context, w world, s *setup, listening func(public, admin 
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer closeSoon(db)
 	sv := newService(s, db, logger(s.config.Log, w.stderr))
 	public, err := listen(ctx, s.config, "listen", s.config.Listen)
 	if err != nil {
@@ -88,6 +88,20 @@ func serve(ctx context.Context, w world, s *setup, listening func(public, admin 
 	}
 	listening(public.Addr(), admin.Addr())
 	return sv.run(ctx, public, admin)
+}
+
+// closeSoon closes the connections, and does not wait for a server that has stopped
+// answering: everybody has been told.
+func closeSoon(db *postgres.DB) {
+	closed := make(chan struct{})
+	go func() {
+		db.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+	}
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
@@ -227,8 +241,11 @@ func (sv *service) watchTargets(ctx context.Context) {
 		if len(before) == 0 {
 			continue
 		}
-		if findings, err := sv.db.Check(ctx); err == nil {
+		findings, err := sv.db.Check(ctx)
+		if err == nil {
 			sv.report(findings, before)
+		} else if ctx.Err() == nil {
+			sv.log.Warn("targets that are out of service can't be looked at", "error", err)
 		}
 	}
 }

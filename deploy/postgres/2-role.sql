@@ -6,7 +6,7 @@ do $$ begin
   execute format('grant connect, create on database %I to rollcall', current_database());
 end $$;
 
--- The tables of the targets. Delete is for those with on_delete: delete or with where.
+-- The tables of the targets. Delete is for those with on_delete: delete.
 grant usage on schema public, deadstock to rollcall;
 grant select, insert, update, delete on public.profiles, public."Member" to rollcall;
 grant select, insert, update on deadstock.users to rollcall;

@@ -57,7 +57,7 @@ type refusal struct {
 // apart runs the same pieces as together, each target by itself in a savepoint, and parks
 // those whom a target refuses; everybody else is settled, and all of it is one commit. The
 // roll stands outside any savepoint: its rows must carry the transaction's own xid.
-func (db *DB) apart(ctx context.Context, w *work, cause error) (*result, error) {
+func (db *DB) apart(ctx context.Context, w *work, cause error, last bool) (*result, error) {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (db *DB) apart(ctx context.Context, w *work, cause error) (*result, error) 
 	if _, err := tx.Exec(ctx, sql.Settings, db.timeoutsAfter(cause)...); err != nil {
 		return nil, err
 	}
-	s := &separation{tx: tx, work: w, asking: blameOf(cause) == blameWait, immediate: errors.As(cause, new(*deferredRefusal))}
+	s := &separation{tx: tx, work: w, last: last, asking: blameOf(cause) == blameWait, immediate: errors.As(cause, new(*deferredRefusal))}
 	if err := s.openAndSettle(ctx, *db.targets.Load()); err != nil {
 		return nil, err
 	}
@@ -87,6 +87,7 @@ func (db *DB) apart(ctx context.Context, w *work, cause error) (*result, error) 
 
 // separation is one transaction that keeps the targets apart.
 type separation struct {
+	last   bool // there is no further try
 	tx     pgx.Tx
 	work   *work
 	users  []userKey // written or locked by this transaction
@@ -163,6 +164,9 @@ func (s *separation) settle(ctx context.Context, p piece) error {
 	users := following(p.target, s.users)
 	for pass := 1; len(users) > 0; pass++ {
 		refused, err := s.try(ctx, p, users)
+		if err == nil && !s.last {
+			err = passing(refused)
+		}
 		if err != nil {
 			return err
 		}
@@ -179,6 +183,17 @@ func (s *separation) settle(ctx context.Context, p piece) error {
 			users = append(users, r.user)
 		}
 		slices.SortFunc(users, compareKeys)
+	}
+	return nil
+}
+
+// passing returns the first refusal that blames nobody, such as a deadlock, as the error it
+// was: the whole batch runs again, and only the last try holds it against the target.
+func passing(refused []refusal) error {
+	for _, r := range refused {
+		if blameOfState(r.state) == blameNobody {
+			return &pgconn.PgError{Severity: "ERROR", Code: r.state, Message: r.message}
+		}
 	}
 	return nil
 }

@@ -167,10 +167,10 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 		done, err := db.together(ctx, w)
 		if err != nil && apartHelps(err, try == tries) {
 			pause(ctx) // two batches that wait for each other must not do so again at once
-			done, err = db.apart(ctx, w, err)
+			done, err = db.apart(ctx, w, err, try == tries)
 		}
 		if errors.As(err, new(*deferredRefusal)) {
-			done, err = db.apart(ctx, w, err)
+			done, err = db.apart(ctx, w, err, try == tries)
 		}
 		if err == nil {
 			return done, nil

@@ -22,7 +22,7 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *Target) (*compiled, []F
 	tab, err := readTable(ctx, conn, t.Table)
 	if errors.Is(err, errNoTable) {
 		what, err := noTable(ctx, conn, t.Table)
-		found := []Finding{{t.Name, t.At, what}}
+		found := []Finding{{Target: t.Name, At: t.At, What: what}}
 		return broken(t, found), found, err
 	}
 	if err != nil {
@@ -66,12 +66,12 @@ func broken(t *Target, found []Finding) *compiled {
 // lintTable holds a target against its table.
 func lintTable(t *Target, tab *table) []Finding {
 	if what := tab.lintAccess(t); what != "" {
-		return []Finding{{t.Name, t.At, what}}
+		return []Finding{{Target: t.Name, At: t.At, What: what}}
 	}
 	var found []Finding
 	add := func(at, what string) {
 		if what != "" {
-			found = append(found, Finding{t.Name, at, what})
+			found = append(found, Finding{Target: t.Name, At: at, What: what})
 		}
 	}
 	for _, a := range slices.Concat(t.Set, t.OnInsert, t.Gone) {
@@ -141,7 +141,7 @@ func (a *attempt) try(at string, explain func(*pgconn.PgError) string, do func()
 	case !errors.As(err, &answer) || blameOf(err) == blameNobody:
 		a.err = fmt.Errorf("check target %s: %w", a.target.Name, err)
 	case blameOf(err) == blameWait || blameOf(err) == blameServer:
-		a.note(at, "it can't be checked at the moment: "+words(answer)+"; it is looked at again every few seconds")
+		a.found = append(a.found, Finding{a.target.Name, at, "it can't be checked at the moment: " + masked(answer.Code, answer.Message) + "; it is looked at again every few seconds", true})
 	default:
 		a.note(at, explain(answer))
 	}
@@ -161,7 +161,7 @@ func (a *attempt) apart(do func() error) error {
 }
 
 func (a *attempt) note(at, what string) {
-	f := Finding{a.target.Name, at, what}
+	f := Finding{Target: a.target.Name, At: at, What: what}
 	if !slices.Contains(a.found, f) {
 		a.found = append(a.found, f)
 	}
@@ -335,8 +335,15 @@ func words(e *pgconn.PgError) string { return fmt.Sprintf("%s (%s)", e.Message, 
 // words leaves PostgreSQL's own message out where a variable was put into an expression: it
 // may be quoted there.
 func (c *compiler) words(e *pgconn.PgError) string {
+	exprs := []Expr{}
 	for _, a := range slices.Concat(c.Set, c.OnInsert, c.Gone) {
-		if a.Expr.Written != "" && a.Expr.Written != a.Expr.SQL {
+		exprs = append(exprs, a.Expr)
+	}
+	if c.Where != nil {
+		exprs = append(exprs, *c.Where)
+	}
+	for _, x := range exprs {
+		if x.Written != "" && x.Written != x.SQL {
 			return "refused by PostgreSQL (" + e.Code + ")"
 		}
 	}

@@ -29,14 +29,16 @@ type compiled struct {
 // shown is the target's statements with its expressions as the file has them: what variables
 // stand for is not for the screen.
 func (t *compiled) shown() *compiled {
+	c := *t.compiler
+	c.volatile = map[string]bool{}
 	written := func(list []Assignment) []Assignment {
 		list = slices.Clone(list)
 		for i, a := range list {
 			list[i].Expr.SQL = cmp.Or(a.Expr.Written, a.Expr.SQL)
+			c.volatile[list[i].Expr.SQL] = t.compiler.volatile[a.Expr.SQL]
 		}
 		return list
 	}
-	c := *t.compiler
 	target := *c.Target
 	target.Set, target.OnInsert, target.Gone = written(target.Set), written(target.OnInsert), written(target.Gone)
 	if target.Where != nil {

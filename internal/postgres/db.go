@@ -17,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"rollcall/sql"
 )
 
 // Config describes the database and what is to be kept in step with it.
@@ -157,6 +159,9 @@ func (db *DB) Preview(ctx context.Context) ([]Finding, error) {
 	if _, err := migrateIn(ctx, tx); err != nil {
 		return nil, db.explainMigration(err)
 	}
+	if _, err := tx.Exec(ctx, sql.Settings, db.timeouts()...); err != nil { // migrations wait without limit
+		return nil, fmt.Errorf("check the targets: %w", err)
+	}
 	return db.check(ctx, tx.Conn())
 }
 
@@ -168,12 +173,25 @@ func (db *DB) check(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
 		if err != nil {
 			return nil, err
 		}
+		if before := db.inService(c.Name); before != nil && !slices.ContainsFunc(found, func(f Finding) bool { return !f.Passing }) && c.outage != nil {
+			c, found = before, nil
+		}
 		list, all = append(list, c), append(all, found...)
 	}
 	list = inOrder(list)
 	db.targets.Store(&list)
 	db.findings.Store(&all)
 	return all, nil
+}
+
+// inService returns a target that works, or nil.
+func (db *DB) inService(name string) *compiled {
+	for _, t := range *db.targets.Load() {
+		if t.Name == name && t.outage == nil {
+			return t
+		}
+	}
+	return nil
 }
 
 // explainConnect says in words what keeps a connection from being made. The address, the
@@ -186,8 +204,10 @@ func (db *DB) explainConnect(err error) error {
 	to := db.pool.Config().ConnConfig
 	at := net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port)))
 	switch stateOf(err) {
-	case "28P01", "28000":
+	case "28P01":
 		return fmt.Errorf("the server at %s refuses user %s; correct the name or the password in database", at, to.User)
+	case "28000":
+		return fmt.Errorf("the server at %s refuses the connection of user %s (%w); look at pg_hba.conf, sslmode, and whether the role may log in", at, to.User, err)
 	case "3D000":
 		return fmt.Errorf("the server at %s has no database %s; create it, or correct its name in database", at, to.Database)
 	case "":

@@ -143,10 +143,44 @@ func TestVariablesInExpressionsStayHidden(t *testing.T) {
 	b.apply(applied, updated("a", 1, "x"))
 	b.wantRows("select email from p", "hunter2x")
 
+	where := profiles()
+	where.Where = &Expr{SQL: "new.email <> hunter2", Written: "new.email <> ${PEPPER}"}
+	b = emptyBench(t, profilesTable, where)
+	if found, err := b.Check(t.Context()); err != nil || len(found) == 0 || strings.Contains(fmt.Sprint(found), "hunter2") {
+		t.Errorf("findings %v, error %v", found, err)
+	}
 	target.Set[1].Expr.SQL = "'hunter2'::uuid"
 	b = emptyBench(t, profilesTable, target)
 	found, err := b.Check(t.Context())
 	if err != nil || len(found) == 0 || strings.Contains(fmt.Sprint(found), "hunter2") {
 		t.Errorf("findings %v, error %v", found, err)
 	}
+}
+
+// A deadlock that a trigger meets once blames nobody, also beside a poison row: the whole
+// batch runs again.
+func TestPassingErrorBesideAPoisonRow(t *testing.T) {
+	t.Parallel()
+	other := profiles()
+	other.Name, other.Table = "other", "public.q"
+	b := newBench(t, profilesTable+`create table q (like p including all, check (email <> 'bad')); create sequence met;
+		create function once() returns trigger language plpgsql as $$ begin
+			if nextval('met') = 2 then raise exception 'once' using errcode = '40P01'; end if; return new; end $$;
+		create trigger once before insert on p for each row execute function once()`, profiles(), other)
+	b.apply(all(event.Parked, 1), updated("a", 1, "bad"))
+	b.wantRows("select target from rollcall.parked", "other")
+	b.wantRows("select id from p", "a")
+}
+
+// A look at the targets that meets a lock leaves one that works in service.
+func TestCheckBesideALock(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	app := connect(t, b.url)
+	execOn(t, app, "begin; lock table p in access exclusive mode")
+	if found, err := b.Check(t.Context()); err != nil || len(found) > 0 {
+		t.Errorf("findings %v, error %v", found, err)
+	}
+	execOn(t, app, "rollback")
+	b.apply(applied, updated("a", 1, "a"))
 }

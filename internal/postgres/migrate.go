@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -109,6 +110,9 @@ func (db *DB) explainMigration(err error) error {
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && answer.Code == "42501" {
 		to := db.pool.Config().ConnConfig
+		if strings.Contains(answer.Message, "rollcall") { // another role has made the schema
+			return fmt.Errorf("migrate the schema rollcall: %w; as its owner run: grant usage on schema rollcall to %[2]s; grant select, insert, update, delete on all tables in schema rollcall to %[2]s", err, quote(to.User))
+		}
 		return fmt.Errorf("migrate the schema rollcall: %w; run `rollcall migrate` once as a role that may create schemas, or: grant create on database %s to %s",
 			err, quote(to.Database), quote(to.User))
 	}

@@ -61,6 +61,9 @@ type Finding struct {
 	Target string
 	At     string // file:line:column
 	What   string // what is wrong and what to do
+	// Passing: a lock or a full server kept the target from being checked; a target that was
+	// in service stays there.
+	Passing bool
 }
 
 func (f Finding) String() string { return fmt.Sprintf("%s: target %s: %s", f.At, f.Target, f.What) }
@@ -85,7 +88,7 @@ func (t *Target) Lint() []Finding {
 	var found []Finding
 	add := func(e Expr, problem string) {
 		if problem != "" {
-			found = append(found, Finding{t.Name, e.At, problem})
+			found = append(found, Finding{Target: t.Name, At: e.At, What: problem})
 		}
 	}
 	for _, a := range slices.Concat(t.Set, t.OnInsert, t.Gone) {
