@@ -141,6 +141,7 @@ func (d *demo) tell(ctx context.Context, once bool) error {
 		}
 	}
 	if once {
+		d.view.line("\nNext: your own database; the README's section says how in ten minutes.")
 		return nil
 	}
 	if err := d.invite(); err != nil {

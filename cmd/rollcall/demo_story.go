@@ -62,7 +62,7 @@ var story = []scene{
 		request: &request{source: source.Clerk, event: "user.created"}},
 	{says: "The applications go about their own business: Ben is made an admin and orders something.",
 		sql: "update public.profiles set role = 'admin', orders = 1"},
-	{says: "Ben takes another name and another e-mail. A database webhook brings the row; what the applications own stays.",
+	{says: "Ben takes another name and another e-mail. A database webhook brings the row. What the shop owns stays, and what deadstock.users took once.",
 		request: &request{source: source.Supabase, event: "database.update"}},
 	{says: "Ada marries and changes her e-mail.",
 		request: &request{source: source.Clerk, event: "user.updated", set: []change{{"data.last_name", "Lovelace"}, {clerkMail, "ada.lovelace@example.com"}}}},

@@ -129,11 +129,15 @@ func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
 // listen opens a listener and says what to do when it can't.
 func listen(ctx context.Context, cfg *config.Config, field, address string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	where := ""
+	if at := cfg.At(field); at.Line > 0 { // the file may leave it to the default
+		where = at.String() + ": "
+	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s: %s %s is taken by another process; stop it or choose another port", cfg.At(field), field, address)
+		return nil, fmt.Errorf("%s%s %s is taken by another process; stop it or choose another port", where, field, address)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s %s: %w", cfg.At(field), field, address, err)
+		return nil, fmt.Errorf("%s%s %s: %w", where, field, address, err)
 	}
 	return l, nil
 }
