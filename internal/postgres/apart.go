@@ -21,6 +21,9 @@ type rollRefusal struct{ cause error }
 
 func (r *rollRefusal) Error() string { return "the roll refuses a row: " + sayMasked(r.cause) }
 
+// Unwrap keeps the cause, which blames a row: trying again would not help.
+func (r *rollRefusal) Unwrap() error { return r.cause }
+
 // rollBusy: somebody holds a row of the roll. That is only ever another transaction of
 // Rollcall's, which is no target's fault and soon over.
 type rollBusy struct{ cause error }

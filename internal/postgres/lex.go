@@ -21,7 +21,6 @@ const (
 type token struct {
 	kind tokenKind
 	text string
-	at   int // byte offset
 }
 
 // scanSQL splits an expression into tokens, leaving out white space and comments, by
@@ -35,7 +34,7 @@ func scanSQL(sql string) ([]token, error) {
 			return nil, err
 		}
 		if kind != 0 {
-			tokens = append(tokens, token{kind, tokenTextOf(kind, sql[at:end]), at})
+			tokens = append(tokens, token{kind, tokenTextOf(kind, sql[at:end])})
 		}
 		at = end
 	}

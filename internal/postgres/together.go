@@ -51,14 +51,12 @@ func pipeline(ctx context.Context, conn *pgx.Conn, steps []statement, done *resu
 	replies := conn.SendBatch(ctx, &queue)
 	for _, s := range steps {
 		if err := readReply(replies, s, done); err != nil {
-			return errors.Join(err, ignoreAfter(replies.Close()))
+			_ = replies.Close() // it repeats the error
+			return err
 		}
 	}
 	return replies.Close()
 }
-
-// ignoreAfter drops what Close says after a first error: it repeats it.
-func ignoreAfter(error) error { return nil }
 
 func readReply(replies pgx.BatchResults, s statement, done *result) error {
 	if s.read == nil {
