@@ -38,6 +38,15 @@ type Event struct {
 	User *User
 	// ReceivedAt is when the request arrived, UTC.
 	ReceivedAt time.Time
+	// SeenAt is when a listing of the provider's users, or a look at one, had this to say,
+	// by the database's clock; zero for an event. It gives way to what the roll has learned
+	// since: an equal version, and the absence of a user, count only if the roll's state is
+	// older than SeenAt.
+	SeenAt time.Time
+	// Captured are the rows of rollcall.outbox that it was made of, the newest last. They
+	// are deleted in the transaction that writes the roll; if the newest is gone by then,
+	// somebody else has applied it.
+	Captured []int64
 	// Body is what is kept for replay: UTF-8, freed of secrets; nil where nothing may
 	// be kept.
 	Body []byte

@@ -3,8 +3,11 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,6 +106,65 @@ func (p *Pipeline) Submit(ctx context.Context, e event.Event) (event.Outcome, er
 	}
 }
 
+const (
+	// inFlight is how many events of one SubmitAll are in the queue: enough for both
+	// committers' largest batches, few enough for a webhook not to wait long behind them.
+	inFlight = 2 * maxBatchEvents
+	// fullPause is how long SubmitAll waits for room in the queue.
+	fullPause = 10 * time.Millisecond
+)
+
+// SubmitAll queues events in their order, a part at a time, and waits for every outcome for
+// as long as the context allows. It is for what nobody is waiting for behind a request:
+// while the queue is full, it waits. Events about one user may be applied in any order. An
+// outcome is event.Unavailable where the error, which wraps event.ErrUnavailable, says that
+// something was not applied.
+func (p *Pipeline) SubmitAll(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+	outcomes := slices.Repeat([]event.Outcome{event.Unavailable}, len(events))
+	var waiting []*waiter
+	var failed error
+	for i := range events {
+		for failed == nil && len(waiting) < min(len(events), i+inFlight) {
+			var w *waiter
+			if w, failed = p.enqueueLater(ctx, events[len(waiting)]); failed == nil {
+				waiting = append(waiting, w)
+			}
+		}
+		if i == len(waiting) {
+			break
+		}
+		select {
+		case a := <-waiting[i].done:
+			if a.err != nil {
+				failed = cmp.Or(failed, a.err)
+				continue
+			}
+			outcomes[i] = a.outcome
+		case <-ctx.Done():
+			return outcomes, fmt.Errorf("%w: stopped waiting for outcomes: %w", event.ErrUnavailable, ctx.Err())
+		}
+	}
+	return outcomes, failed
+}
+
+// enqueueLater waits for room in the queue.
+func (p *Pipeline) enqueueLater(ctx context.Context, e event.Event) (*waiter, error) {
+	w := &waiter{event: e, bytes: size(&e), done: make(chan answer, 1)}
+	for {
+		err := p.enqueue(w)
+		if !errors.Is(err, errFull) {
+			return w, err
+		}
+		select {
+		case <-time.After(fullPause):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", err, ctx.Err())
+		}
+	}
+}
+
+var errFull = fmt.Errorf("%w: the queue is full", event.ErrUnavailable)
+
 func size(e *event.Event) int {
 	n := len(e.Body)
 	if e.User != nil {
@@ -118,9 +180,9 @@ func (p *Pipeline) enqueue(w *waiter) error {
 	case p.closed:
 		return fmt.Errorf("%w: shutting down", event.ErrUnavailable)
 	case len(p.queue) >= p.config.Queue:
-		return fmt.Errorf("%w: the queue is full with %d events", event.ErrUnavailable, len(p.queue))
+		return fmt.Errorf("%w with %d events", errFull, len(p.queue))
 	case len(p.queue) > 0 && p.bytes+w.bytes > p.config.QueueBytes:
-		return fmt.Errorf("%w: the queue is full with %d bytes", event.ErrUnavailable, p.bytes)
+		return fmt.Errorf("%w with %d bytes", errFull, p.bytes)
 	}
 	p.queue = append(p.queue, w)
 	p.bytes += w.bytes

@@ -216,3 +216,59 @@ func TestShutdown(t *testing.T) {
 		}
 	})
 }
+
+// Many events go through a part at a time, each with its own outcome, and leave room for
+// others.
+func TestSubmitAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{open: make(chan struct{})}
+		p := New(Config{Apply: g.apply, Queue: inFlight + 1})
+		p.Start()
+		events := make([]event.Event, 5000)
+		for i := range events {
+			events[i].ID = fmt.Sprint("e", i)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			outcomes, err := p.SubmitAll(t.Context(), events)
+			for i, o := range outcomes {
+				if o != event.Outcome("outcome of "+events[i].ID) {
+					t.Errorf("%s got %q", events[i].ID, o)
+				}
+			}
+			ended <- err
+		}()
+		synctest.Wait()
+		if n := len(p.queue); n > inFlight {
+			t.Errorf("%d events are in the queue, want %d at most", n, inFlight)
+		}
+		rest := submit(p, 1)
+		close(g.open)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		rest()
+		p.Shutdown(t.Context())
+	})
+}
+
+// While the queue is full, SubmitAll waits; what is not applied is said.
+func TestSubmitAllWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Config{Apply: func(_ context.Context, events []event.Event) ([]event.Outcome, error) {
+			if events[0].ID == "refused" {
+				return nil, event.ErrUnavailable
+			}
+			return []event.Outcome{event.Applied}, nil
+		}, Queue: 1, Committers: 1})
+		waiting := submit(p, 1)
+		synctest.Wait()
+		time.AfterFunc(time.Second, p.Start)
+		outcomes, err := p.SubmitAll(t.Context(), []event.Event{{ID: "a"}, {ID: "refused"}, {ID: "b"}})
+		if !errors.Is(err, event.ErrUnavailable) || outcomes[0] != event.Applied || outcomes[1] != event.Unavailable {
+			t.Errorf("got %v, %v", outcomes, err)
+		}
+		waiting()
+		p.Shutdown(t.Context())
+	})
+}

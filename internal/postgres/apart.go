@@ -24,11 +24,12 @@ func (r *rollRefusal) Error() string { return "the roll refuses a row: " + sayMa
 // Unwrap keeps the cause, which blames a row: trying again would not help.
 func (r *rollRefusal) Unwrap() error { return r.cause }
 
-// rollBusy: somebody holds a row of the roll. That is only ever another transaction of
-// Rollcall's, which is no target's fault and soon over.
+// rollBusy: somebody holds a row of the roll, or the table that one target is to be settled
+// in. The first is only ever another transaction of Rollcall's, which is no target's fault
+// and soon over.
 type rollBusy struct{ cause error }
 
-func (r *rollBusy) Error() string { return "the roll is busy: " + sayMasked(r.cause) }
+func (r *rollBusy) Error() string { return "a lock was waited for in vain: " + sayMasked(r.cause) }
 
 // deferredRefusal: a deferred constraint holds for no order of the targets' pieces; who
 // offends against it shows when it is checked at once.
@@ -76,7 +77,7 @@ func (db *DB) apart(ctx context.Context, w *work, cause error, last bool) (*resu
 		return nil, err
 	}
 	s := &separation{tx: tx, work: w, last: last, asking: blameOf(cause) == blameWait, immediate: errors.As(cause, new(*deferredRefusal))}
-	if err := s.openAndSettle(ctx, *db.targets.Load()); err != nil {
+	if err := s.openAndSettle(ctx, w.among(*db.targets.Load())); err != nil {
 		return nil, err
 	}
 	if err := tx.Commit(ctx); err != nil {

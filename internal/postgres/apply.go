@@ -20,7 +20,7 @@ import (
 // back, or its fate is unknown and a repetition is harmless.
 func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
 	b := newBatch(events)
-	done, err := db.commit(ctx, rollWork(b))
+	done, err := db.commit(ctx, db.rollWork(b))
 	var poison *rollRefusal
 	if errors.As(err, &poison) {
 		return db.isolate(ctx, events, poison)
@@ -43,9 +43,6 @@ func (db *DB) isolate(ctx context.Context, events []event.Event, poison *rollRef
 	if len(events) == 1 {
 		e := events[0]
 		db.log.Error("the roll refuses an event; it is recorded as undecodable", "source", e.Source, "event", e.ID, "error", poison)
-		if e.ID == "" {
-			return []event.Outcome{event.UndecodableBody}, nil
-		}
 		e.Op, e.User = event.Undecodable, nil
 		return db.Apply(ctx, []event.Event{e})
 	}
@@ -89,7 +86,9 @@ type work struct {
 	held bool
 	// departures: somebody may be gone, so that every target's removal has to run.
 	departures bool
-	batch      *batch // nil unless open is the roll statement
+	// target is the only one to settle, by its name; empty for all.
+	target string
+	batch  *batch // nil unless open is the roll statement
 }
 
 type statement struct {
@@ -98,9 +97,17 @@ type statement struct {
 	read func(pgx.Rows, *result) error // nil when only success counts
 }
 
-func rollWork(b *batch) *work {
+// among picks the targets to settle.
+func (w *work) among(targets []*compiled) []*compiled {
+	if w.target == "" {
+		return targets
+	}
+	return slices.DeleteFunc(slices.Clone(targets), func(t *compiled) bool { return t.Name != w.target })
+}
+
+func (db *DB) rollWork(b *batch) *work {
 	return &work{
-		open:       []statement{{sql.Roll, slices.Concat(b.eventArrays(), b.userArrays()), readRoll}},
+		open:       []statement{{sql.Roll, slices.Concat(b.eventArrays(), b.userArrays(), []any{b.captured, db.fingerprint}), readRoll}},
 		users:      b.users,
 		departures: b.deletes,
 		batch:      b,

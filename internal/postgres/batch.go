@@ -28,6 +28,7 @@ type batch struct {
 	recorded, said []int
 	users          []userKey // whom they are about, each once, in key order
 	deletes        bool      // somebody is deleted
+	captured       []int64   // the rows of the outbox they were made of
 }
 
 // newBatch sorts events out. Of several with one id the first counts.
@@ -37,6 +38,7 @@ func newBatch(events []event.Event) *batch {
 	users := make(map[userKey]bool, len(events))
 	for i := range events {
 		e := &events[i]
+		b.captured = append(b.captured, e.Captured...)
 		if e.ID != "" {
 			if seen[eventKeyOf(e)] {
 				continue
@@ -90,7 +92,7 @@ func recordedAs(op event.Op) event.Outcome {
 	}
 }
 
-// userArrays are the parameters $8-$32 of roll.sql.
+// userArrays are the parameters $8-$34 of roll.sql.
 func (b *batch) userArrays() []any {
 	pick := func(value func(*event.User) *string) []*string { return gather(b, value) }
 	moment := func(value func(*event.User) *time.Time) []*time.Time { return gather(b, value) }
@@ -111,12 +113,7 @@ func (b *batch) userArrays() []any {
 			return value(u)
 		})
 	}
-	ids := make([]*string, len(b.said))
-	for i, at := range b.said {
-		if e := &b.events[at]; e.ID != "" {
-			ids[i] = &e.ID
-		}
-	}
+	ids, captured, seen := b.origins()
 	return []any{
 		ids,
 		gather(b, func(u *event.User) string { return u.Source }),
@@ -143,7 +140,28 @@ func (b *batch) userArrays() []any {
 		moment(func(u *event.User) *time.Time { return u.UpdatedAt }),
 		moment(func(u *event.User) *time.Time { return u.LastSignInAt }),
 		moment(func(u *event.User) *time.Time { return u.DeletedAt }),
+		captured,
+		seen,
 	}
+}
+
+// origins says of everything said about users where it comes from: the event's id, the row
+// of the outbox, the moment of a finding.
+func (b *batch) origins() (ids []*string, captured []*int64, seen []*time.Time) {
+	ids, captured, seen = make([]*string, len(b.said)), make([]*int64, len(b.said)), make([]*time.Time, len(b.said))
+	for i, at := range b.said {
+		e := &b.events[at]
+		if e.ID != "" {
+			ids[i] = &e.ID
+		}
+		if n := len(e.Captured); n > 0 {
+			captured[i] = &e.Captured[n-1]
+		}
+		if !e.SeenAt.IsZero() {
+			seen[i] = &e.SeenAt
+		}
+	}
+	return ids, captured, seen
 }
 
 // gather lists one field of everything said about users.
@@ -192,7 +210,11 @@ func (b *batch) outcomes(r *result) []event.Outcome {
 		}
 	}
 	for i := range outcomes {
-		if outcomes[i] == "" {
+		switch {
+		case outcomes[i] != "":
+		case b.events[i].ID == "": // nothing of it was to be recorded
+			outcomes[i] = recordedAs(b.events[i].Op)
+		default:
 			outcomes[i] = event.Duplicate
 		}
 	}

@@ -71,6 +71,7 @@ type tableRow struct {
 	RowSecurityHides    bool
 	MissingPrivileges   []string
 	BeforeInsertTrigger bool
+	Lockable            bool
 	Role                string
 }
 

@@ -12,10 +12,11 @@ import (
 // roll row this transaction wrote.
 type compiled struct {
 	*Target
-	oid     uint32
-	parents []uint32
-	removal string // "" when nothing is to be done about users who are gone
-	upsert  string
+	oid      uint32
+	parents  []uint32
+	lockable bool   // the role may lock the table
+	removal  string // "" when nothing is to be done about users who are gone
+	upsert   string
 	// removalLocked and upsertLocked return (source, id) of the users whose row somebody
 	// else holds, without waiting for it.
 	removalLocked, upsertLocked string
@@ -61,7 +62,7 @@ func (t *Target) follows(source string) bool {
 // compile turns a target into statements for its table.
 func (c *compiler) compile() *compiled {
 	return &compiled{
-		Target: c.Target, oid: c.table.OID, parents: c.table.parents, compiler: c,
+		Target: c.Target, oid: c.table.OID, parents: c.table.parents, lockable: c.table.Lockable, compiler: c,
 		removal: c.removal(), removalLocked: c.locked(c.gone(), "for update"), removalWanted: c.wanted(c.gone()),
 		upsert: c.upsert(), upsertLocked: c.locked(c.alive(), "for no key update"), upsertWanted: c.wanted(c.alive()),
 	}

@@ -36,11 +36,13 @@ type Config struct {
 
 // DB is the roll, the parked users and the targets in one database.
 type DB struct {
-	pool     *pgxpool.Pool
-	config   Config
-	log      *slog.Logger
-	targets  atomic.Pointer[[]*compiled]
-	findings atomic.Pointer[[]Finding]
+	pool   *pgxpool.Pool
+	config Config
+	log    *slog.Logger
+	// fingerprint tells this set of targets from another one.
+	fingerprint int32
+	targets     atomic.Pointer[[]*compiled]
+	findings    atomic.Pointer[[]Finding]
 }
 
 const (
@@ -63,7 +65,7 @@ func Open(cfg Config) (*DB, error) {
 	if cfg.StatementTimeout == 0 {
 		cfg.StatementTimeout = 4 * time.Second
 	}
-	db := &DB{config: cfg, log: cfg.Log}
+	db := &DB{config: cfg, log: cfg.Log, fingerprint: fingerprint(cfg.Targets)}
 	if db.log == nil {
 		db.log = slog.Default()
 	}

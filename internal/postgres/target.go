@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 )
@@ -67,6 +68,27 @@ type Finding struct {
 }
 
 func (f Finding) String() string { return fmt.Sprintf("%s: target %s: %s", f.At, f.Target, f.What) }
+
+// fingerprint is a number for a set of targets: the same at every replica that has the same,
+// and in all likelihood another for any other.
+func fingerprint(targets []Target) int32 {
+	sum := fnv.New32a()
+	for _, t := range targets {
+		plain := func(list []Assignment) []string {
+			var lines []string
+			for _, a := range list {
+				lines = append(lines, a.Column+": "+a.Expr.SQL)
+			}
+			return lines
+		}
+		where := ""
+		if t.Where != nil {
+			where = t.Where.SQL
+		}
+		fmt.Fprintf(sum, "%q %q %q %q %q %q %q %q %q\n", t.Name, t.Table, t.From, t.Key, plain(t.Set), plain(t.OnInsert), t.OnDelete, plain(t.Gone), where)
+	}
+	return int32(sum.Sum32()) //nolint:gosec // its bits are all that counts
+}
 
 // columnsOfNew are the fields of the record new that expressions may use.
 var columnsOfNew = []string{

@@ -18,7 +18,7 @@ func (db *DB) together(ctx context.Context, w *work) (*result, error) {
 	}
 	defer conn.Release()
 
-	targets := *db.targets.Load()
+	targets := w.among(*db.targets.Load())
 	done := &result{}
 	if err := pipeline(ctx, conn.Conn(), db.steps(w, targets), done); err != nil {
 		leave(conn.Conn())

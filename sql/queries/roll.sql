@@ -1,12 +1,18 @@
 -- Records the events and brings the roll up to date, in one statement.
 -- $1-$7 the events, in the order of (source, id), each id once
--- $8-$31 what they and the findings without an event say about users
+-- $8-$32 what they and the findings without an event say about users; $33 the row of the
+--   outbox it comes from, $34 the moment of which a finding speaks, both mostly null
+-- $35 the rows of the outbox that all of this was made of, $36 the set of targets
 -- An event that was seen before (on conflict do nothing waits for the one in flight,
 -- an anti-join would not) takes no part; of several about one user a delete comes
 -- before a version, a version before the order of arrival. A delete is final; of several
 -- the one with the lowest version counts, so that their order doesn't. The sort for
 -- distinct on makes sure that every event is inserted before the first user is locked,
 -- and that users are locked in key order.
+-- What comes from the outbox takes part if its row is still there, so that two who read
+-- the outbox apply it once. A finding knows nothing of what came after its moment: an equal
+-- version, or an absence, counts only if the roll's state is known from an earlier one. It
+-- is told from an event by that moment, which lies before this transaction.
 -- Returns (source, id, null) for each event that is new and (null, null, n) for each
 -- user written, n counting from 1.
 with event as (
@@ -14,35 +20,40 @@ with event as (
   select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[])
   on conflict do nothing
   returning source, id
+), captured as (
+  delete from rollcall.outbox where id = any($35::bigint[]) returning id
 ), said as (
   select * from unnest(
     $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[],
     $13::text[], $14::boolean[], $15::timestamptz[], $16::text[], $17::boolean[], $18::timestamptz[],
     $19::text[], $20::text[], $21::text[], $22::text[], $23::text[],
     $24::text[], $25::text[], $26::boolean[], $27::boolean[], $28::timestamptz[],
-    $29::timestamptz[], $30::timestamptz[], $31::timestamptz[], $32::timestamptz[]
+    $29::timestamptz[], $30::timestamptz[], $31::timestamptz[], $32::timestamptz[],
+    $33::bigint[], $34::timestamptz[]
   ) with ordinality as s (
     event_id, source, id, version, external_id,
     email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
     username, first_name, last_name, full_name, avatar_url,
     raw_user_meta_data, raw_app_meta_data, is_anonymous, banned, banned_until,
-    created_at, updated_at, last_sign_in_at, deleted_at, n)
+    created_at, updated_at, last_sign_in_at, deleted_at, captured, seen_at, n)
 ), newest as (
   select distinct on (s.source collate "C", s.id collate "C") s.*
   from said s
   left join event e on e.source = s.source and e.id = s.event_id
-  where s.event_id is null or e.id is not null
-  order by s.source collate "C", s.id collate "C", (s.deleted_at is not null) desc,
-           case when s.deleted_at is null then s.version else -s.version end desc, s.n desc
+  left join captured c on c.id = s.captured
+  where (s.event_id is null or e.id is not null) and (s.captured is null or c.id is not null)
+  order by s.source collate "C", s.id collate "C", (s.deleted_at is not null and s.seen_at is null) desc,
+           case when s.deleted_at is not null and s.seen_at is null then -s.version else s.version end desc,
+           s.seen_at desc nulls first, s.n desc
 ), roll as (
   insert into rollcall.users as u (
-    source, id, version, external_id,
+    source, id, version, changed_at, config, external_id,
     email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
     username, first_name, last_name, full_name, avatar_url,
     raw_user_meta_data, raw_app_meta_data, is_anonymous, banned, banned_until,
     created_at, updated_at, last_sign_in_at, deleted_at)
   select
-    source, id, version, external_id,
+    source, id, version, coalesce(seen_at, clock_timestamp()), $36::integer, external_id,
     email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
     username, first_name, last_name, full_name, avatar_url,
     raw_user_meta_data::jsonb, raw_app_meta_data::jsonb, is_anonymous, banned, banned_until,
@@ -52,6 +63,7 @@ with event as (
   on conflict (source, id) do update set
     version = excluded.version,
     changed_at = excluded.changed_at,
+    config = excluded.config,
     external_id = excluded.external_id,
     email = excluded.email,
     email_verified = excluded.email_verified,
@@ -74,8 +86,11 @@ with event as (
     last_sign_in_at = excluded.last_sign_in_at,
     deleted_at = excluded.deleted_at
   where case
+    when u.deleted_at is null and excluded.changed_at < now() then
+      u.version < excluded.version and excluded.deleted_at is null
+      or u.version <= excluded.version and u.changed_at < excluded.changed_at
     when u.deleted_at is null then excluded.deleted_at is not null or u.version <= excluded.version
-    else excluded.deleted_at is not null and excluded.version < u.version
+    else excluded.changed_at >= now() and excluded.deleted_at is not null and excluded.version < u.version
   end
   returning u.source, u.id
 )
