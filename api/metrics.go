@@ -17,6 +17,7 @@ type metrics struct {
 	webhooks       *prometheus.CounterVec
 	webhookSeconds *prometheus.HistogramVec
 	lastVerified   *prometheus.GaugeVec
+	captured       *prometheus.CounterVec
 	batchEvents    prometheus.Histogram
 	applySeconds   prometheus.Histogram
 }
@@ -33,6 +34,9 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 		lastVerified: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "rollcall_last_verified_event_timestamp_seconds", Help: "When a source last sent a request that verified, in Unix time; 0 for never.",
 		}, []string{"source"}),
+		captured: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rollcall_captured_total", Help: "Users whose changes were taken from the outbox of a capture, by outcome.",
+		}, []string{"source", "outcome"}),
 		batchEvents: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "rollcall_batch_events", Help: "Events committed together.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 10), // 1 to 512, the largest batch
@@ -42,12 +46,17 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
 		}),
 	}
-	registry.MustRegister(m.webhooks, m.webhookSeconds, m.lastVerified, m.batchEvents, m.applySeconds,
+	registry.MustRegister(m.webhooks, m.webhookSeconds, m.lastVerified, m.captured, m.batchEvents, m.applySeconds,
 		newTargetCollector(cfg), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, src := range cfg.Sources {
 		m.webhookSeconds.WithLabelValues(src.Name())
 		m.lastVerified.WithLabelValues(src.Name())
 		m.reach(src, cfg.Refuse[src.Name()])
+		if src.Provider() == source.Supabase {
+			for _, o := range []event.Outcome{event.Applied, event.Stale, event.Parked, event.UndecodableBody} {
+				m.captured.WithLabelValues(src.Name(), string(o))
+			}
+		}
 	}
 	return m
 }

@@ -86,6 +86,11 @@ func (s *Server) ObserveBatch(events int, took time.Duration) {
 	s.metrics.applySeconds.Observe(took.Seconds())
 }
 
+// ObserveCapture takes the outcome of a captured change.
+func (s *Server) ObserveCapture(source string, outcome event.Outcome) {
+	s.metrics.captured.WithLabelValues(source, string(outcome)).Inc()
+}
+
 // Public is the handler of the public listener: webhooks and health.
 func (s *Server) Public() http.Handler {
 	r := s.router()

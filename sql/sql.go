@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-//go:embed migrations/*.sql queries/*.sql
+//go:embed migrations/*.sql queries/*.sql capture/*.sql listing/*.sql
 var files embed.FS
 
 // Migration is one step of the schema rollcall. Its version is its place in the
@@ -51,6 +51,25 @@ var (
 	Indexes    = read("queries/indexes.sql")
 	NearTables = read("queries/near_tables.sql")
 	References = read("queries/references.sql")
+
+	OpenPolicy   = read("queries/open_policy.sql")
+	CaptureState = read("queries/capture_state.sql")
+	OutboxState  = read("queries/outbox_state.sql")
+	OutboxWanted = read("queries/outbox_wanted.sql")
+	OutboxNext   = read("queries/outbox_next.sql")
+)
+
+// Formats of the statements that read a table of users beside the roll.
+var (
+	Compare = read("listing/compare.sql")
+	Absent  = read("listing/absent.sql")
+)
+
+// Statements for people to run as well: formats of a table and a source, quoted.
+var (
+	CaptureInstall = read("capture/install.sql")
+	CaptureRemove  = read("capture/remove.sql")
+	CaptureGrant   = read("capture/grant.sql") // of a role
 )
 
 func read(name string) string {

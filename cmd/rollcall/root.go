@@ -66,7 +66,7 @@ func newRoot(w world) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().StringP("config", "c", "", "the configuration file (default $ROLLCALL_CONFIG, else rollcall.yaml)")
-	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newSend(w), newSign(w), newHealth(w), newVersion(w))
+	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newCapture(w), newReconcile(w), newSend(w), newSign(w), newHealth(w), newVersion(w))
 	return root
 }
 
@@ -76,6 +76,19 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return errUsage{err}
 	}
 	return nil
+}
+
+// sourceArg wants the name of a source, once; with least 0 it may be left out.
+func sourceArg(least int) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < least {
+			return errUsage{errors.New("name the source")}
+		}
+		if len(args) > 1 {
+			return errUsage{fmt.Errorf("one source at a time: %q is too many", args[1])}
+		}
+		return nil
+	}
 }
 
 // setup is a configuration and what it describes.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -24,6 +25,7 @@ import (
 //	serve FILE [LINE]    runs rollcall serve until the story ends, waits for a line of its
 //	                     log (ready), sets $LISTEN, $ADMIN_LISTEN and as URLs $PUBLIC, $ADMIN
 //	sql STATEMENT        runs it; its rows are the standard output, values joined by |
+//	settled              waits until the outbox of the captures is empty
 //	exits CODE PROGRAM…  is exec for a program that must end with that exit code
 //	needs PROGRAM        fails, and says what to do, where a program isn't installed
 func TestScripts(t *testing.T) {
@@ -32,10 +34,11 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata/script",
 		Setup: setupStory,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve": command("serve FILE [LINE]", 1, storyServe),
-			"sql":   command("sql STATEMENT", 1, storySQL),
-			"exits": command("exits CODE PROGRAM…", 2, storyExits),
-			"needs": command("needs PROGRAM", 1, storyNeeds),
+			"serve":   command("serve FILE [LINE]", 1, storyServe),
+			"sql":     command("sql STATEMENT", 1, storySQL),
+			"settled": command("settled", 0, storySettled),
+			"exits":   command("exits CODE PROGRAM…", 2, storyExits),
+			"needs":   command("needs PROGRAM", 1, storyNeeds),
 		},
 	})
 }
@@ -100,6 +103,20 @@ func storySQL(ts *testscript.TestScript, args []string) {
 			fmt.Fprintln(ts.Stdout(), strings.Join(values, "|"))
 		}
 	}
+}
+
+func storySettled(ts *testscript.TestScript, _ []string) {
+	conn, err := pgx.Connect(context.Background(), ts.Getenv("DATABASE_URL"))
+	ts.Check(err)
+	defer func() { _ = conn.Close(context.Background()) }()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		var waiting int
+		ts.Check(conn.QueryRow(context.Background(), "select count(*) from rollcall.outbox").Scan(&waiting))
+		if waiting == 0 {
+			return
+		}
+	}
+	ts.Fatalf("nobody empties the outbox")
 }
 
 func storyExits(ts *testscript.TestScript, args []string) {

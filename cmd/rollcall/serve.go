@@ -16,9 +16,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/api"
+	"rollcall/internal/capture"
 	"rollcall/internal/config"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
+	"rollcall/internal/source"
 )
 
 func newServe(w world) *cobra.Command {
@@ -60,6 +62,7 @@ type service struct {
 	db       *postgres.DB
 	pipeline *pipeline.Pipeline
 	server   *api.Server
+	sources  []*source.Source
 	wait     time.Duration // limits.wait
 	prepared atomic.Bool   // the schema is migrated and the targets are checked
 	stopping atomic.Bool
@@ -105,7 +108,7 @@ func closeSoon(db *postgres.DB) {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
-	sv := &service{log: log, db: db, wait: s.config.Limits.Wait}
+	sv := &service{log: log, db: db, wait: s.config.Limits.Wait, sources: s.sources}
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
 		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) },
@@ -183,6 +186,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 			failed <- err
 			return
 		}
+		working.Go(func() { sv.capture(background) })
 		sv.watchTargets(background)
 	})
 	var err error
@@ -229,6 +233,14 @@ func (sv *service) prepare(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// capture takes what the triggers on the tables of users note.
+func (sv *service) capture(ctx context.Context) {
+	sources := slices.DeleteFunc(slices.Clone(sv.sources), func(s *source.Source) bool { return s.Provider() != source.Supabase })
+	capture.Run(ctx, capture.Config{
+		Sources: sources, DB: sv.db, Submit: sv.pipeline.SubmitAll, Observe: sv.server.ObserveCapture, Log: sv.log,
+	})
 }
 
 // watchTargets looks again at targets that are out of service, until they are mended.

@@ -122,6 +122,15 @@ func size(value string) (int64, string) {
 	return n * units[m[2]], ""
 }
 
+// Percent reads a share as the configuration writes it, such as 5%, as a fraction.
+func Percent(value string) (float64, error) {
+	share, complaint := percent(value)
+	if complaint != "" {
+		return 0, fmt.Errorf("%q %s", value, complaint)
+	}
+	return share, nil
+}
+
 func percent(value string) (float64, string) {
 	digits, ok := strings.CutSuffix(value, "%")
 	n, err := strconv.ParseFloat(digits, 64)

@@ -95,6 +95,11 @@ type User struct {
 // Dead reports whether the user is a tombstone.
 func (u *User) Dead() bool { return u.DeletedAt != nil }
 
+// Tombstone is what is left of a user who was last known so and is gone.
+func (u *User) Tombstone(at time.Time) *User {
+	return &User{Source: u.Source, ID: u.ID, Version: u.Version, DeletedAt: &at}
+}
+
 // Outcome is what became of a request; a closed set, used as header, label and
 // column value.
 type Outcome string

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/config"
+	"rollcall/internal/postgres"
+)
+
+func newCapture(w world) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "capture",
+		Short: "Notes every change of Supabase's users in the database itself, by one trigger",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return errUsage{errors.New("capture what? rollcall capture install, status or remove")}
+		},
+	}
+	var printOnly bool
+	install := captureCommand(w, "install", "Creates the trigger on the users' table", func(ctx context.Context, db *postgres.DB, c postgres.Capture) error {
+		if printOnly {
+			_, err := fmt.Fprint(w.stdout, c.Install())
+			return err
+		}
+		if err := db.InstallCapture(ctx, c); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintf(w.stdout, "changes of %s are captured for source %s; a running rollcall serve applies them within 5 s from now, and then at once\n", c.Table, c.Source)
+		return err
+	})
+	install.Flags().BoolVar(&printOnly, "print", false, "print the SQL, for a role that may run it, and change nothing")
+	cmd.AddCommand(install,
+		captureCommand(w, "status", "Says whether the trigger is there and what waits; exit 1 if not all is well", func(ctx context.Context, db *postgres.DB, c postgres.Capture) error {
+			return captureStatus(ctx, w, db, c)
+		}),
+		captureCommand(w, "remove", "Drops the trigger; what it has noted is still applied", func(ctx context.Context, db *postgres.DB, c postgres.Capture) error {
+			if err := db.RemoveCapture(ctx, c); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(w.stdout, "changes of %s are no longer captured\n", c.Table)
+			return err
+		}))
+	return cmd
+}
+
+// captureCommand is one of capture's commands; do is about the source that is named, or the
+// only one there is.
+func captureCommand(w world, name, short string, do func(context.Context, *postgres.DB, postgres.Capture) error) *cobra.Command {
+	return &cobra.Command{
+		Use:   name + " [SOURCE]",
+		Short: short,
+		Args:  sourceArg(0),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := load(cmd, w)
+			if err != nil {
+				return err
+			}
+			c, err := s.capture(args)
+			if err != nil {
+				return err
+			}
+			db, err := s.open(w)
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			return do(cmd.Context(), db, c)
+		},
+	}
+}
+
+// capture picks the source to capture.
+func (s *setup) capture(args []string) (postgres.Capture, error) {
+	var all []postgres.Capture
+	for _, src := range s.config.Sources {
+		c := postgres.Capture{Source: src.Name, Table: usersTable(src)}
+		switch {
+		case len(args) == 0 && src.Provider == config.Supabase:
+			all = append(all, c)
+		case len(args) == 0 || args[0] != src.Name:
+		case src.Provider != config.Supabase:
+			return c, errUsage{fmt.Errorf("source %s is %s's, whose users are in no database of yours; only Supabase's can be captured", src.Name, src.Provider)}
+		default:
+			return c, nil
+		}
+	}
+	switch {
+	case len(args) > 0:
+		_, err := s.source(args[0])
+		return postgres.Capture{}, errUsage{err}
+	case len(all) == 1:
+		return all[0], nil
+	case len(all) == 0:
+		return postgres.Capture{}, errUsage{errors.New("no source of the configuration is Supabase's; only its users can be captured")}
+	}
+	return postgres.Capture{}, errUsage{fmt.Errorf("which source? %s and %s are Supabase's: name one", all[0].Source, all[1].Source)}
+}
+
+// usersTable is where a Supabase source's users are.
+func usersTable(src config.Source) string {
+	if src.UsersTable != "" {
+		return src.UsersTable
+	}
+	return "auth.users"
+}
+
+// lateAfter is how long a change may wait before something is wrong.
+const lateAfter = 10 * time.Second
+
+func captureStatus(ctx context.Context, w world, db *postgres.DB, c postgres.Capture) error {
+	state, err := db.CaptureState(ctx, c)
+	if err != nil {
+		return err
+	}
+	trigger := "installed"
+	if !state.Installed {
+		trigger = "disabled"
+	}
+	if state.For == "" {
+		trigger = "not installed"
+	}
+	waits := "nothing waits"
+	if state.Waiting > 0 {
+		waits = fmt.Sprintf("%d changes wait, the oldest for %s", state.Waiting, time.Since(state.Oldest).Round(time.Second))
+	}
+	if _, err := fmt.Fprintf(w.stdout, "source   %s\ntable    %s\ntrigger  %s\noutbox   %s\n", c.Source, c.Table, trigger, waits); err != nil {
+		return err
+	}
+	switch {
+	case state.For == "":
+		return fmt.Errorf("nothing is captured; run: rollcall capture install %s", c.Source)
+	case !state.Installed:
+		return fmt.Errorf("the trigger does not fire; run: rollcall capture remove %[1]s, then rollcall capture install %[1]s", c.Source)
+	case state.For != c.Source:
+		return fmt.Errorf("the trigger is for source %s; run: rollcall capture remove, then rollcall capture install %s", state.For, c.Source)
+	case state.Waiting > 0 && time.Since(state.Oldest) > lateAfter:
+		return errors.New("nobody empties the outbox; is rollcall serve running, and what does its log say?")
+	}
+	return nil
+}

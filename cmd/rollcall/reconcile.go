@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/config"
+	"rollcall/internal/pipeline"
+	"rollcall/internal/postgres"
+	"rollcall/internal/reconcile"
+)
+
+// reconcileOptions are the flags of reconcile.
+type reconcileOptions struct {
+	dryRun    bool
+	maxDelete string
+	output    format
+}
+
+func newReconcile(w world) *cobra.Command {
+	var o reconcileOptions
+	cmd := &cobra.Command{
+		Use:   "reconcile SOURCE",
+		Short: "Compares the roll with all users of a provider, and mends it",
+		Long: `Reads all users of the source, brings into the roll, and so into every target, who is
+missing there or differs, and buries who is gone, after asking about each once more. It stops
+and buries nobody when more would vanish than max_delete allows.
+
+A run that was interrupted goes on where it was, if it is taken up within six hours.`,
+		Args: sourceArg(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := load(cmd, w)
+			if err != nil {
+				return err
+			}
+			cfg, err := s.reconciliation(args[0])
+			if err != nil {
+				return err
+			}
+			if o.maxDelete != "" {
+				if cfg.MaxDelete, err = config.Percent(o.maxDelete); err != nil {
+					return errUsage{fmt.Errorf("--max-delete: %w", err)}
+				}
+			}
+			if o.dryRun {
+				return s.previewReconciliation(cmd.Context(), w, cfg, o.output)
+			}
+			return s.reconcile(cmd.Context(), w, cfg, o.output)
+		},
+	}
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what differs, column by column, and write nothing")
+	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of the users that this run may bury, such as 20% (default: max_delete of the source)")
+	addOutput(cmd.Flags(), &o.output)
+	return cmd
+}
+
+// reconciliation is how a source is reconciled, but for the database.
+func (s *setup) reconciliation(name string) (reconcile.Config, error) {
+	src, err := s.source(name)
+	if err != nil {
+		return reconcile.Config{}, errUsage{err}
+	}
+	cfg := reconcile.Config{Source: src, MaxDelete: config.DefaultMaxDelete}
+	for _, c := range s.config.Sources {
+		if c.Name != name {
+			continue
+		}
+		if c.Provider != config.Supabase {
+			return cfg, fmt.Errorf("source %s is %s's: only Supabase's users can be reconciled, from their table in this database", name, c.Provider)
+		}
+		if c.Reconcile != nil {
+			cfg.MaxDelete = c.Reconcile.MaxDelete
+		}
+		cfg.Table = usersTable(c)
+	}
+	return cfg, nil
+}
+
+// reconciled is the result of a run for programs.
+type reconciled struct {
+	Source string `json:"source"`
+	postgres.Tally
+	Seconds  float64             `json:"seconds"`
+	DryRun   bool                `json:"dry_run,omitempty"`
+	Error    string              `json:"error,omitempty"`
+	Findings []reconcile.Finding `json:"findings,omitempty"`
+}
+
+func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, f format) error {
+	worker, err := s.startWorker(ctx, w)
+	if err != nil {
+		return err
+	}
+	defer worker.stop()
+	bar := newProgress(w, "users compared")
+	cfg.DB, cfg.Submit, cfg.Log, cfg.Progress = worker.db, worker.pipeline.SubmitAll, logger(s.config.Log, w.stderr), bar.show
+	start := time.Now()
+	tally, err := reconcile.Run(ctx, cfg)
+	bar.end()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("interrupted; run the same again within six hours, and it goes on there: %w", err)
+	}
+	result := reconciled{Source: cfg.Source.Name(), Tally: tally, Seconds: time.Since(start).Seconds()}
+	return errors.Join(err, result.print(w, f, err))
+}
+
+// print writes a result, and is an error where a user could not be followed.
+func (r reconciled) print(w world, f format, cause error) error {
+	if cause != nil {
+		r.Error = cause.Error()
+	}
+	var err error
+	if f.json() {
+		err = printJSON(w.stdout, r)
+	} else {
+		_, err = fmt.Fprintf(w.stdout, "%s: created %d, updated %d, deleted %d, unchanged %d, failed %d, in %.1f s\n",
+			r.Source, r.Created, r.Updated, r.Deleted, r.Unchanged, r.Failed, r.Seconds)
+	}
+	if err == nil && r.Failed > 0 && cause == nil {
+		err = fmt.Errorf("the roll could not follow %d users; the log says which and why", r.Failed)
+	}
+	return err
+}
+
+func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcile.Config, f format) error {
+	db, err := s.open(w)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	cfg.DB = db
+	start := time.Now()
+	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
+	result.Tally, err = reconcile.Preview(ctx, cfg, func(found reconcile.Finding) error {
+		if f.json() {
+			result.Findings = append(result.Findings, found)
+			return nil
+		}
+		return printFinding(w, found)
+	})
+	result.Seconds = time.Since(start).Seconds()
+	if !f.json() && err == nil {
+		fmt.Fprintln(w.stdout, "a dry run: nothing was written")
+	}
+	return errors.Join(err, result.print(w, f, err))
+}
+
+func printFinding(w world, found reconcile.Finding) error {
+	reason := ""
+	if found.Reason != "" {
+		reason = ": " + found.Reason
+	}
+	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, found.User, reason); err != nil {
+		return err
+	}
+	for _, d := range found.Differences {
+		if _, err := fmt.Fprintf(w.stdout, "  %-20s %s -> %s\n", d.Column, d.Roll, d.Theirs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// worker is what a command needs that changes the roll: the same pipeline as serve's.
+type worker struct {
+	db       *postgres.DB
+	pipeline *pipeline.Pipeline
+}
+
+// startWorker opens the database, checks the targets and starts to apply. A target that is
+// out of service is named; its users are parked.
+func (s *setup) startWorker(ctx context.Context, w world) (*worker, error) {
+	db, err := s.open(w)
+	if err != nil {
+		return nil, err
+	}
+	findings, err := db.Check(ctx)
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	for _, f := range findings {
+		fmt.Fprintf(w.stderr, "rollcall: out of service, its users are parked: %s\n", f)
+	}
+	p := pipeline.New(pipeline.Config{Apply: db.Apply})
+	p.Start()
+	return &worker{db, p}, nil
+}
+
+// stop waits for what is under way.
+func (o *worker) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	o.pipeline.Shutdown(ctx)
+	closeSoon(o.db)
+}

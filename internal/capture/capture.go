@@ -1,0 +1,202 @@
+// Package capture empties the outbox that the trigger on a table of users fills: in the
+// order of each user's commits, in batches, through the pipeline.
+package capture
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+)
+
+// Config says whose changes are taken, and where they go.
+type Config struct {
+	// Sources are those that may have a capture.
+	Sources []*source.Source
+	DB      *postgres.DB
+	// Submit brings events into the roll (pipeline.SubmitAll).
+	Submit func(context.Context, []event.Event) ([]event.Outcome, error)
+	// Observe is told the outcome of every change.
+	Observe func(source string, outcome event.Outcome)
+	Log     *slog.Logger
+}
+
+const (
+	// lookPause is how long a trigger that was installed, and an outbox that another replica has
+	// left, may go unnoticed.
+	lookPause = 2 * time.Second
+	// pollPause is how long a change may wait in an outbox that was empty. There is no
+	// notification: see sql/migrations/0002_findings.sql.
+	pollPause = 50 * time.Millisecond
+	// errorPause is the pause after the database was away.
+	errorPause = 500 * time.Millisecond
+	// Two pages are in memory at most: one is applied, one is read ahead.
+	pageChanges = 4096
+	pageBytes   = 8 << 20
+)
+
+// drain is a running capture.
+type drain struct {
+	Config
+	sources map[string]*source.Source
+	names   []string
+	said    string // the last error, so that the log has it once
+}
+
+// Run empties the outbox whenever a capture is installed, and no other replica does, until
+// the context ends.
+func Run(ctx context.Context, cfg Config) {
+	d := &drain{Config: cfg, sources: map[string]*source.Source{}}
+	for _, s := range cfg.Sources {
+		d.sources[s.Name()] = s
+		d.names = append(d.names, s.Name())
+	}
+	if len(d.names) == 0 {
+		return
+	}
+	for ctx.Err() == nil {
+		pause := lookPause
+		if err := d.watch(ctx); err != nil {
+			d.complain(ctx, err)
+			pause = errorPause
+		}
+		sleep(ctx, pause)
+	}
+}
+
+// watch empties the outbox until nothing wants it to, or another replica has the right to.
+func (d *drain) watch(ctx context.Context) error {
+	wanted, err := d.DB.OutboxWanted(ctx)
+	if err != nil || !wanted {
+		return err
+	}
+	outbox, err := d.DB.HoldOutbox(ctx)
+	if err != nil || outbox == nil {
+		return err
+	}
+	defer outbox.Release()
+	d.Log.Info("a capture is watched", "sources", d.names)
+	return d.empty(ctx, outbox)
+}
+
+// empty applies page after page and reads the next one meanwhile; no two pages are applied at
+// once, so that of one user's changes the earlier is applied first.
+func (d *drain) empty(ctx context.Context, outbox *postgres.Outbox) error {
+	looked := time.Now()
+	var page []event.Event
+	for ctx.Err() == nil {
+		ahead := make(chan []event.Event, 1)
+		var unread error
+		go func() {
+			var changes []postgres.Change
+			changes, unread = outbox.Next(ctx, postgres.OutboxPage{Sources: d.names, Except: captured(page), Changes: pageChanges, Bytes: pageBytes})
+			ahead <- d.events(changes)
+		}()
+		err := d.apply(ctx, page)
+		page = <-ahead
+		if err = cmp.Or(err, unread); err != nil {
+			return err
+		}
+		d.said = ""
+		if len(page) > 0 {
+			continue
+		}
+		if time.Since(looked) > lookPause {
+			if wanted, err := d.DB.OutboxWanted(ctx); err != nil || !wanted {
+				return err
+			}
+			looked = time.Now()
+		}
+		sleep(ctx, pollPause)
+	}
+	return nil
+}
+
+// captured are the rows of the outbox that events were made of.
+func captured(events []event.Event) []int64 {
+	var ids []int64
+	for _, e := range events {
+		ids = append(ids, e.Captured...)
+	}
+	return ids
+}
+
+// apply brings a page into the roll and waits for it.
+func (d *drain) apply(ctx context.Context, events []event.Event) error {
+	outcomes, err := d.Submit(ctx, events)
+	for i, o := range outcomes {
+		if o != event.Unavailable {
+			d.Observe(events[i].Source, o)
+		}
+	}
+	return err
+}
+
+// events makes one event of each user's changes: his last commit is what counts, unless he
+// was deleted.
+func (d *drain) events(changes []postgres.Change) []event.Event {
+	type key struct{ source, user string }
+	at := map[key]int{}
+	var events []event.Event
+	for _, c := range changes {
+		e := d.event(c)
+		i, known := at[key{c.Source, c.UserID}]
+		switch {
+		case !known:
+			at[key{c.Source, c.UserID}] = len(events)
+			events = append(events, e)
+		case events[i].Op == event.Delete || e.Op == event.Undecodable:
+			events[i].Captured = append(events[i].Captured, c.ID)
+		default:
+			e.Captured = append(events[i].Captured, c.ID)
+			events[i] = e
+		}
+	}
+	return events
+}
+
+// event is a change as the pipeline takes it. One that can't be read is dropped there,
+// with its row of the outbox; reconciliation counts its user as failed.
+func (d *drain) event(c postgres.Change) event.Event {
+	e := event.Event{
+		Source: c.Source, Type: "captured", Op: event.Upsert, UserID: c.UserID, ReceivedAt: c.At.UTC(), Captured: []int64{c.ID},
+	}
+	user, err := d.sources[c.Source].DecodeRow(c.Data, c.At)
+	switch {
+	case err != nil:
+		d.Log.Error("a captured change can't be read and is dropped", "source", c.Source, "user", c.UserID, "error", err)
+		e.Op = event.Undecodable
+		return e
+	case c.Gone:
+		user = user.Tombstone(e.ReceivedAt)
+	}
+	if user.Dead() {
+		e.Op = event.Delete
+	}
+	e.User = user
+	return e
+}
+
+func (d *drain) complain(ctx context.Context, err error) {
+	if ctx.Err() != nil || err.Error() == d.said {
+		return
+	}
+	d.said = err.Error()
+	level := slog.LevelError
+	if errors.Is(err, event.ErrUnavailable) {
+		level = slog.LevelWarn
+	}
+	d.Log.Log(ctx, level, "the outbox can't be emptied; it keeps what is captured", "error", err)
+}
+
+func sleep(ctx context.Context, pause time.Duration) {
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,168 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/sql"
+)
+
+// Capture is a trigger on a table of users that notes every change in rollcall.outbox, in
+// the change's own transaction.
+type Capture struct {
+	Source string // whose users they are
+	Table  string // schema.table, exact names
+}
+
+// CaptureState is how a capture is doing.
+type CaptureState struct {
+	// Installed: the trigger is there and fires.
+	Installed bool
+	// For is the source that the trigger names, empty when there is none.
+	For string
+	// Waiting counts the changes of the source that are not in the roll yet; Oldest is when the
+	// first of them was made, the zero time when there is none.
+	Waiting int64
+	Oldest  time.Time
+}
+
+// Install is the SQL that installs the capture.
+func (c Capture) Install() string {
+	return fmt.Sprintf(sql.CaptureInstall, quoteTable(c.Table), literal(c.Source))
+}
+
+// Remove is the SQL that removes the capture.
+func (c Capture) Remove() string { return fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)) }
+
+// CaptureState looks at the trigger and at the outbox.
+func (db *DB) CaptureState(ctx context.Context, c Capture) (CaptureState, error) {
+	var s CaptureState
+	t, err := db.usersTable(ctx, c.Table)
+	if err != nil {
+		return s, err
+	}
+	err = db.pool.QueryRow(ctx, sql.CaptureState, t.OID).Scan(&s.For, &s.Installed)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return s, fmt.Errorf("look for the trigger on %s: %w", c.Table, err)
+	}
+	var oldest *time.Time
+	if err := db.pool.QueryRow(ctx, sql.OutboxState, c.Source).Scan(&s.Waiting, &oldest); err != nil {
+		return s, fmt.Errorf("look at the outbox: %w", db.explainSchema(err))
+	}
+	if oldest != nil {
+		s.Oldest = *oldest
+	}
+	return s, nil
+}
+
+// InstallCapture creates the trigger, unless it is there and as it should be. It waits for
+// those who write the table no longer than they would notice.
+func (db *DB) InstallCapture(ctx context.Context, c Capture) error {
+	s, err := db.CaptureState(ctx, c)
+	if err != nil || s.Installed && s.For == c.Source {
+		return err
+	}
+	if s.For != "" && s.For != c.Source {
+		return fmt.Errorf("%s is captured for source %s; remove that first: rollcall capture remove %s", c.Table, s.For, s.For)
+	}
+	return db.alterUsers(ctx, c, c.Install())
+}
+
+// RemoveCapture drops the trigger. What waits in the outbox still gets into the roll.
+func (db *DB) RemoveCapture(ctx context.Context, c Capture) error {
+	if _, err := db.usersTable(ctx, c.Table); err != nil {
+		return err
+	}
+	return db.alterUsers(ctx, c, c.Remove())
+}
+
+// alterUsers tries a few times: a statement that waits for a table's lock holds up all who
+// come after it, so it waits for lock_timeout only.
+func (db *DB) alterUsers(ctx context.Context, c Capture, statement string) error {
+	const tries = 10
+	for try := 1; ; try++ {
+		_, err := db.pool.Exec(ctx, statement)
+		switch {
+		case stateOf(err) == "55P03" && try < tries:
+			pause(ctx)
+		case stateOf(err) == "55P03":
+			return fmt.Errorf("%s is held by another transaction all the time; try again when it is over (select * from pg_stat_activity)", c.Table)
+		case stateOf(err) == "42501":
+			return fmt.Errorf("role %[1]s may not change %[2]s (%[3]w); run this as a role that may (on Supabase in the SQL editor):\n%[4]s%[5]s",
+				quote(db.pool.Config().ConnConfig.User), c.Table, err, fmt.Sprintf(sql.CaptureGrant, "current_user"), statement)
+		case err != nil:
+			return fmt.Errorf("change the trigger on %s: %w", c.Table, db.explainSchema(err))
+		default:
+			return nil
+		}
+	}
+}
+
+// explainSchema says what to do where the schema rollcall is missing or old.
+func (db *DB) explainSchema(err error) error {
+	switch stateOf(err) {
+	case "42P01", "42883", "3F000", "42703":
+		return fmt.Errorf("%w; the schema rollcall is not there or too old: run rollcall migrate", err)
+	}
+	return db.explainConnect(err)
+}
+
+// Change is one row of the outbox.
+type Change struct {
+	ID     int64
+	Source string
+	UserID string
+	Gone   bool   // the user's row was deleted
+	Data   []byte // its columns as a JSON object; for one that is gone, those before
+	At     time.Time
+}
+
+// Outbox is the sole right to empty rollcall.outbox, of all replicas. The right only saves
+// work: what two read is applied once.
+type Outbox struct{ hold *hold }
+
+// OutboxWanted reports whether somewhere a capture is installed, or rows wait.
+func (db *DB) OutboxWanted(ctx context.Context) (bool, error) {
+	var wanted bool
+	if err := db.pool.QueryRow(ctx, sql.OutboxWanted).Scan(&wanted); err != nil {
+		return false, fmt.Errorf("look for a capture: %w", err)
+	}
+	return wanted, nil
+}
+
+// HoldOutbox takes the right to empty the outbox; nil when another replica has it.
+func (db *DB) HoldOutbox(ctx context.Context) (*Outbox, error) {
+	h, err := db.hold(ctx, "outbox")
+	if h == nil {
+		return nil, err
+	}
+	return &Outbox{h}, nil
+}
+
+// Release gives the right back.
+func (o *Outbox) Release() { o.hold.release() }
+
+// OutboxPage says which changes are wanted.
+type OutboxPage struct {
+	Sources []string
+	Except  []int64 // those that are being applied
+	Changes int     // no more than these
+	Bytes   int     // nor than these, but for the first change
+}
+
+// Next returns the oldest changes, in the order of their ids. They stay in the outbox until
+// the roll is written (event.Event.Captured). Of one user they are in the order of his
+// commits; of several, a lower id may become visible after a higher one, so nothing is
+// remembered between two calls.
+func (o *Outbox) Next(ctx context.Context, page OutboxPage) ([]Change, error) {
+	rows, _ := o.hold.conn.Query(ctx, sql.OutboxNext, page.Sources, page.Changes, page.Bytes, page.Except)
+	changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Change])
+	if err != nil {
+		return nil, fmt.Errorf("read the outbox: %w", err)
+	}
+	return changes, nil
+}

@@ -1,0 +1,125 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Tally counts users by what a reconciliation did about them.
+type Tally struct {
+	Created   int64 `json:"created"`
+	Updated   int64 `json:"updated"`
+	Deleted   int64 `json:"deleted"`
+	Unchanged int64 `json:"unchanged"`
+	Failed    int64 `json:"failed"` // the roll could not follow; the log says why
+}
+
+// Reconciliation is a run that compares the roll with all users of a source. There is one
+// of a source at a time.
+type Reconciliation struct {
+	Tally
+	// Position is the last user compared; "" at the beginning.
+	Position string
+	// Resumed: it goes on where an earlier run was interrupted.
+	Resumed bool
+
+	db   *DB
+	hold *hold
+	id   int64
+}
+
+// ErrRunning means that another process is at it.
+var ErrRunning = errors.New("another process is at it")
+
+// resumeWithin is how old an interrupted run may be to be resumed: what it compared before
+// says nothing about today.
+const resumeWithin = "6 hours"
+
+// BeginReconciliation takes up the source's last run if that was interrupted a short while
+// ago, and begins a new one otherwise. It fails with ErrRunning beside another.
+func (db *DB) BeginReconciliation(ctx context.Context, source string) (*Reconciliation, error) {
+	h, err := db.hold(ctx, "reconcile "+source)
+	if err != nil {
+		return nil, err
+	}
+	if h == nil {
+		return nil, fmt.Errorf("reconcile %s: %w; wait for its end", source, ErrRunning)
+	}
+	r := &Reconciliation{db: db, hold: h}
+	if err := r.begin(ctx, source); err != nil {
+		h.release()
+		return nil, fmt.Errorf("begin to reconcile %s: %w", source, db.explainSchema(err))
+	}
+	return r, nil
+}
+
+func (r *Reconciliation) begin(ctx context.Context, source string) error {
+	err := r.hold.conn.QueryRow(ctx, `select id, coalesce(position, ''), created, updated, deleted, unchanged, failed
+from rollcall.reconciliations
+where id = (select max(id) from rollcall.reconciliations where source = $1)
+  and finished_at is null and started_at > now() - $2::interval`, source, resumeWithin).
+		Scan(&r.id, &r.Position, &r.Created, &r.Updated, &r.Deleted, &r.Unchanged, &r.Failed)
+	if !errors.Is(err, pgx.ErrNoRows) {
+		r.Resumed = true
+		return err
+	}
+	return r.hold.conn.QueryRow(ctx, "insert into rollcall.reconciliations (source) values ($1) returning id", source).Scan(&r.id)
+}
+
+// Save records how far the run has come.
+func (r *Reconciliation) Save(ctx context.Context) error { return r.save(ctx, false, nil) }
+
+// End records how the run ended; with an error it is no success. Both end it for good: the
+// next begins anew.
+func (r *Reconciliation) End(ctx context.Context, cause error) error { return r.save(ctx, true, cause) }
+
+// Release lets others begin. A run that was not ended is taken up by the next.
+func (r *Reconciliation) Release() { r.hold.release() }
+
+func (r *Reconciliation) save(ctx context.Context, ended bool, cause error) error {
+	var why *string
+	if cause != nil {
+		text := sayMasked(cause)
+		why = &text
+	}
+	// What was done is recorded also by a run that is being stopped.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	_, err := r.hold.conn.Exec(ctx, `update rollcall.reconciliations
+set position = nullif($2, ''), created = $3, updated = $4, deleted = $5, unchanged = $6, failed = $7,
+    finished_at = case when $8 then now() end, error = $9
+where id = $1`, r.id, r.Position, r.Created, r.Updated, r.Deleted, r.Unchanged, r.Failed, ended, why)
+	if err != nil {
+		return fmt.Errorf("record the reconciliation: %w", err)
+	}
+	return nil
+}
+
+// LastReconciliation is how a source's last run that ended went, and when one was a success.
+type LastReconciliation struct {
+	Source  string
+	Tally   Tally
+	Failed  bool      // it stopped early
+	Success time.Time // when the last success ended; zero for never
+}
+
+// LastReconciliations returns those of every source that was ever reconciled.
+func (db *DB) LastReconciliations(ctx context.Context) ([]LastReconciliation, error) {
+	rows, _ := db.pool.Query(ctx, `select distinct on (source) source, created, updated, deleted, unchanged, failed, error is not null,
+  coalesce((select max(s.finished_at) from rollcall.reconciliations s where s.source = r.source and s.error is null), 'epoch')
+from rollcall.reconciliations r where finished_at is not null order by source, id desc`)
+	var l LastReconciliation
+	var list []LastReconciliation
+	_, err := pgx.ForEachRow(rows, []any{&l.Source, &l.Tally.Created, &l.Tally.Updated, &l.Tally.Deleted, &l.Tally.Unchanged, &l.Tally.Failed, &l.Failed, &l.Success}, func() error {
+		list = append(list, l)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for the last reconciliations: %w", err)
+	}
+	return list, nil
+}

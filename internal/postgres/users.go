@@ -1,0 +1,228 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+	"rollcall/sql"
+)
+
+// columnsOfUsers are the columns of auth.users that are ever read; rollcall.capture() keeps
+// the same.
+var columnsOfUsers = []string{
+	"id", "email", "phone", "raw_user_meta_data", "raw_app_meta_data", "is_anonymous",
+	"email_confirmed_at", "phone_confirmed_at", "banned_until", "created_at", "updated_at",
+	"last_sign_in_at", "deleted_at",
+}
+
+// Users is a table of a provider's users (auth.users) beside the roll.
+type Users struct {
+	db             *DB
+	source, table  string
+	compare        string
+	absent, living string
+}
+
+// Pair is a user as the table has him and as the roll has him.
+type Pair struct {
+	ID   string
+	Row  []byte      // his columns as a JSON object; nil when the table does not have him
+	Roll *event.User // nil when the roll does not know him
+	At   time.Time   // the moment this was so, by the database's clock
+}
+
+// ErrHidden means that the table's rows can't all be seen: what is not seen may be there.
+var ErrHidden = errors.New("rows may be hidden")
+
+// usersTable reads the description of a table of users.
+func (db *DB) usersTable(ctx context.Context, name string) (*table, error) {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for %s: %w", name, db.explainConnect(err))
+	}
+	defer conn.Release()
+	t, err := readTable(ctx, conn.Conn(), name)
+	switch {
+	case errors.Is(err, errNoTable):
+		return nil, fmt.Errorf("this database has no table %s; Rollcall must be in the database of the provider's own tables: correct database, or users_table of the source", name)
+	case err != nil:
+		return nil, err
+	case t.Kind != "r" && t.Kind != "p":
+		return nil, fmt.Errorf("%s is not a table but %s; name the table itself in users_table", name, relationKind(t.Kind))
+	}
+	return t, nil
+}
+
+// Users looks at a source's table of users. Its error says why the table can't be read
+// whole; it wraps ErrHidden where a reader would not notice.
+func (db *DB) Users(ctx context.Context, source, name string) (*Users, error) {
+	t, err := db.usersTable(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	schema, _ := splitTable(name)
+	if slices.Contains(t.MissingPrivileges, "select") {
+		return nil, fmt.Errorf("role %[1]s may not read %[2]s; as its owner run: grant usage on schema %[3]s to %[1]s; grant select on %[4]s to %[1]s",
+			quote(t.Role), name, quote(schema), quoteTable(name))
+	}
+	if c := t.column("id"); c == nil || c.Type != "uuid" {
+		return nil, fmt.Errorf("%s has no column id of type uuid; name a table with the columns of auth.users in users_table", name)
+	}
+	if err := db.seesAll(ctx, t, name); err != nil {
+		return nil, err
+	}
+	columns := slices.DeleteFunc(slices.Clone(columnsOfUsers), func(c string) bool { return t.column(c) == nil })
+	u := &Users{db: db, source: source, table: quoteTable(name), living: "true"}
+	if t.column("deleted_at") != nil {
+		u.living = "deleted_at is null"
+	}
+	u.compare = fmt.Sprintf(sql.Compare, u.table, quoteAll(columns), strings.Join(columnsOfNew, ", "))
+	u.absent = fmt.Sprintf(sql.Absent, u.table, quoteAll(columns), "u."+strings.Join(columnsOfNew, ", u."), u.living)
+	return u, nil
+}
+
+// seesAll makes sure that no row security hides users: a role to whom it does reads no row
+// and gets no error.
+func (db *DB) seesAll(ctx context.Context, t *table, name string) error {
+	if !t.RowSecurityHides {
+		return nil
+	}
+	var open bool
+	if err := db.pool.QueryRow(ctx, sql.OpenPolicy, t.OID).Scan(&open); err != nil {
+		return fmt.Errorf("read the policies of %s: %w", name, err)
+	}
+	if open {
+		return nil
+	}
+	return fmt.Errorf("%w: row security is on for %[2]s and role %[3]s neither owns it nor has BYPASSRLS, so it would read no user and no error; connect as another role (on Supabase postgres), or run as an administrator: alter role %[3]s bypassrls",
+		ErrHidden, name, quote(t.Role))
+}
+
+// Count returns how many users the table has and how many living ones the roll.
+func (u *Users) Count(ctx context.Context) (table, roll int64, err error) {
+	err = u.db.readOnly(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, "select (select count(*) from "+u.table+"), (select count(*) from rollcall.users where source = $1 and deleted_at is null)", u.source).
+			Scan(&table, &roll)
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("count users: %w", u.db.explainSchema(err))
+	}
+	return table, roll, nil
+}
+
+// Compare returns the next n users of the table after an id, "" at the beginning, beside
+// the roll's, with those of the roll in between; in the order of ids, all of one moment. Fewer than n
+// rows of the table are the end.
+func (u *Users) Compare(ctx context.Context, after string, n int) ([]Pair, error) {
+	var from *string
+	if after != "" {
+		from = &after
+	}
+	rows, _ := u.db.pool.Query(ctx, u.compare, u.source, from, n)
+	pairs, err := pgx.CollectRows(rows, scanPair)
+	if err != nil {
+		return nil, fmt.Errorf("compare users after %q: %w", after, err)
+	}
+	return pairs, nil
+}
+
+// CompareAll hands on what Compare would, of all users, from one read-only statement.
+func (u *Users) CompareAll(ctx context.Context, each func(Pair) error) error {
+	err := u.db.readOnly(ctx, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, u.compare, u.source, nil, nil)
+		defer rows.Close()
+		for rows.Next() {
+			p, err := scanPair(rows)
+			if err == nil {
+				err = each(p)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		return fmt.Errorf("compare users: %w", u.db.explainSchema(err))
+	}
+	return nil
+}
+
+// CountAbsent returns how many living users of the roll the table has no more.
+func (u *Users) CountAbsent(ctx context.Context) (n int64, err error) {
+	err = u.db.readOnly(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, "select count(*) from (\n"+u.absent+"\n) absent", u.source, "", nil).Scan(&n)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count users who are gone: %w", err)
+	}
+	return n, nil
+}
+
+// Absent returns the next n living users of the roll after an id whom the table has no
+// more, or as deleted.
+func (u *Users) Absent(ctx context.Context, after string, n int) ([]Pair, error) {
+	rows, _ := u.db.pool.Query(ctx, u.absent, u.source, after, n)
+	pairs, err := pgx.CollectRows(rows, scanPair)
+	if err != nil {
+		return nil, fmt.Errorf("look for users who are gone after %q: %w", after, err)
+	}
+	return pairs, nil
+}
+
+// Living asks the table once more which of some users it has.
+func (u *Users) Living(ctx context.Context, ids []string) (map[string]bool, error) {
+	rows, _ := u.db.pool.Query(ctx, "select id::text from "+u.table+" where id = any($1::uuid[]) and "+u.living, ids)
+	living := map[string]bool{}
+	var id string
+	_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
+		living[id] = true
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("confirm that users are gone: %w", err)
+	}
+	return living, nil
+}
+
+// readOnly runs a transaction that writes nothing and may take its time. Those who count
+// read whole tables, so they may do it in one go.
+func (db *DB) readOnly(ctx context.Context, do func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, db.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "select set_config('statement_timeout', '0', true), set_config('enable_seqscan', 'on', true)"); err != nil {
+			return err
+		}
+		return do(tx)
+	})
+}
+
+// scanPair reads id, row, the version and columnsOfNew of the roll, and the moment.
+func scanPair(row pgx.CollectableRow) (Pair, error) {
+	var p Pair
+	var u event.User
+	var source, id, userMeta, appMeta *string
+	var version *int64
+	var emailVerified, phoneVerified, anonymous, banned *bool
+	err := row.Scan(&p.ID, &p.Row, &version,
+		&source, &id, &u.ExternalID, &u.Email, &emailVerified, &u.EmailConfirmedAt, &u.Phone,
+		&phoneVerified, &u.PhoneConfirmedAt, &u.Username, &u.FirstName, &u.LastName, &u.FullName,
+		&u.AvatarURL, &userMeta, &appMeta, &anonymous, &banned,
+		&u.BannedUntil, &u.CreatedAt, &u.UpdatedAt, &u.LastSignInAt, &u.DeletedAt, &p.At)
+	if err != nil || version == nil {
+		return p, err
+	}
+	u.Source, u.ID, u.Version = *source, *id, *version
+	if !u.Dead() {
+		u.RawUserMetaData, u.RawAppMetaData = *userMeta, *appMeta
+		u.EmailVerified, u.PhoneVerified, u.IsAnonymous, u.Banned = *emailVerified, *phoneVerified, *anonymous, *banned
+	}
+	p.Roll = &u
+	return p, nil
+}

@@ -1,0 +1,180 @@
+package reconcile
+
+import (
+	"encoding/json"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+// Verdict is what a comparison says about one user.
+type Verdict int
+
+// The verdicts.
+const (
+	// Same: nothing is to be done.
+	Same Verdict = iota + 1
+	// Create: the provider has a user whom the roll does not know.
+	Create
+	// Update: the provider's user differs, and the roll has no newer version.
+	Update
+	// Vanished: the roll has a living user whom the provider has no more.
+	Vanished
+	// Buried: the provider has a user whose deletion the roll knows; a deletion is final.
+	Buried
+	// Newer: they differ, and the roll has the higher version.
+	Newer
+	// Forgotten: both know no living user.
+	Forgotten
+)
+
+// reasons say what an operator can do about users whom the roll can't follow.
+var reasons = map[Verdict]string{
+	Buried: "the roll knows that this user was deleted, and a deletion is final; give him another id",
+	Newer:  "the roll has a higher version: his updated_at was set back; set it to now() at the provider",
+}
+
+// judge compares a user as the provider has him with the roll; nil for absent.
+func judge(theirs, ours *event.User) Verdict {
+	here, there := ours != nil && !ours.Dead(), theirs != nil && !theirs.Dead()
+	switch {
+	case !here && !there:
+		return Forgotten
+	case !there:
+		return Vanished
+	case ours == nil:
+		return Create
+	case !here:
+		return Buried
+	case len(differences(theirs, ours)) == 0:
+		return Same
+	case ours.Version > theirs.Version:
+		return Newer
+	}
+	return Update
+}
+
+// Difference is one column of the record new that is not the same on both sides. Values
+// that tell who somebody is are masked.
+type Difference struct {
+	Column string `json:"column"`
+	Roll   string `json:"roll"`
+	Theirs string `json:"provider"`
+}
+
+// column is one column of the record new.
+type column struct {
+	name  string
+	value func(*event.User) any // nil, string, bool, int64, time.Time or object
+	mask  bool
+}
+
+// object is JSON, compared by its meaning.
+type object string
+
+var columns = []column{
+	{"version", func(u *event.User) any { return u.Version }, false},
+	{"external_id", func(u *event.User) any { return optional(u.ExternalID) }, false},
+	{"email", func(u *event.User) any { return optional(u.Email) }, true},
+	{"email_verified", func(u *event.User) any { return u.EmailVerified }, false},
+	{"email_confirmed_at", func(u *event.User) any { return instant(u.EmailConfirmedAt) }, false},
+	{"phone", func(u *event.User) any { return optional(u.Phone) }, true},
+	{"phone_verified", func(u *event.User) any { return u.PhoneVerified }, false},
+	{"phone_confirmed_at", func(u *event.User) any { return instant(u.PhoneConfirmedAt) }, false},
+	{"username", func(u *event.User) any { return optional(u.Username) }, true},
+	{"first_name", func(u *event.User) any { return optional(u.FirstName) }, true},
+	{"last_name", func(u *event.User) any { return optional(u.LastName) }, true},
+	{"full_name", func(u *event.User) any { return optional(u.FullName) }, true},
+	{"avatar_url", func(u *event.User) any { return optional(u.AvatarURL) }, true},
+	{"raw_user_meta_data", func(u *event.User) any { return object(u.RawUserMetaData) }, true},
+	{"raw_app_meta_data", func(u *event.User) any { return object(u.RawAppMetaData) }, true},
+	{"is_anonymous", func(u *event.User) any { return u.IsAnonymous }, false},
+	{"banned", func(u *event.User) any { return u.Banned }, false},
+	{"banned_until", func(u *event.User) any { return instant(u.BannedUntil) }, false},
+	{"created_at", func(u *event.User) any { return instant(u.CreatedAt) }, false},
+	{"updated_at", func(u *event.User) any { return instant(u.UpdatedAt) }, false},
+	{"last_sign_in_at", func(u *event.User) any { return instant(u.LastSignInAt) }, false},
+}
+
+// differences lists the columns in which two living users differ.
+func differences(theirs, ours *event.User) []Difference {
+	var list []Difference
+	for _, c := range columns {
+		a, b := c.value(theirs), c.value(ours)
+		if a != b && !sameObject(a, b) {
+			list = append(list, Difference{c.name, c.shown(b), c.shown(a)})
+		}
+	}
+	return list
+}
+
+func sameObject(a, b any) bool {
+	x, one := a.(object)
+	y, two := b.(object)
+	if !one || !two {
+		return false
+	}
+	var left, right any
+	return decode(string(x), &left) && decode(string(y), &right) && reflect.DeepEqual(left, right)
+}
+
+func decode(text string, into *any) bool {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber() // a float would call different numbers equal
+	return d.Decode(into) == nil
+}
+
+func optional(s *string) any {
+	if s == nil {
+		return nil
+	}
+	return *s
+}
+
+func instant(t *time.Time) any {
+	if t == nil {
+		return nil
+	}
+	return t.UTC()
+}
+
+// shown is a value for people.
+func (c column) shown(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return "null"
+	case object:
+		return strconv.Itoa(len(v)) + " bytes"
+	case string:
+		if c.mask {
+			return masked(v)
+		}
+		return v
+	case bool:
+		return strconv.FormatBool(v)
+	case int64:
+		return strconv.FormatInt(v, 10)
+	case time.Time:
+		return v.Format(time.RFC3339Nano)
+	}
+	return ""
+}
+
+// masked leaves the first letter of each half of an address, or of a text.
+func masked(text string) string {
+	name, domain, mail := strings.Cut(text, "@")
+	if mail {
+		return first(name) + "@" + first(domain)
+	}
+	return first(text)
+}
+
+func first(text string) string {
+	for _, letter := range text {
+		return string(letter) + "…"
+	}
+	return "…"
+}

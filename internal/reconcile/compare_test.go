@@ -1,0 +1,76 @@
+package reconcile
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+func TestJudge(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	living := func(version int64, email string) *event.User {
+		return &event.User{Version: version, Email: &email, RawUserMetaData: `{"a": 1, "b": 2}`, RawAppMetaData: "{}"}
+	}
+	respelled := living(5, "a")
+	respelled.RawUserMetaData = `{"b":2,"a":1}`
+	dead := &event.User{Version: 5, DeletedAt: &at}
+	for name, test := range map[string]struct {
+		theirs, ours *event.User
+		want         Verdict
+	}{
+		"nobody":                    {nil, nil, Forgotten},
+		"buried on both sides":      {dead, dead, Forgotten},
+		"deleted, never known":      {dead, nil, Forgotten},
+		"deleted long ago":          {nil, dead, Forgotten},
+		"unknown":                   {living(5, "a"), nil, Create},
+		"gone":                      {nil, living(5, "a"), Vanished},
+		"softly deleted":            {dead, living(5, "a"), Vanished},
+		"back from the dead":        {living(6, "a"), dead, Buried},
+		"the same":                  {living(5, "a"), living(5, "a"), Same},
+		"the same JSON":             {living(5, "a"), respelled, Same},
+		"a newer version":           {living(6, "a"), living(5, "a"), Update},
+		"edited, version unchanged": {living(5, "b"), living(5, "a"), Update},
+		"set back":                  {living(4, "a"), living(5, "a"), Newer},
+	} {
+		if got := judge(test.theirs, test.ours); got != test.want {
+			t.Errorf("%s: got %d, want %d", name, got, test.want)
+		}
+	}
+}
+
+// Every field of a living user counts.
+func TestDifferencesSeeEveryField(t *testing.T) {
+	at, text := time.Unix(1_700_000_000, 0), "x"
+	values := map[reflect.Type]any{
+		reflect.TypeFor[string](): `{"a": 1}`, reflect.TypeFor[*string](): &text, reflect.TypeFor[bool](): true,
+		reflect.TypeFor[int64](): int64(7), reflect.TypeFor[*time.Time](): &at,
+	}
+	fields := reflect.TypeFor[event.User]()
+	for i := range fields.NumField() {
+		name := fields.Field(i).Name
+		if name == "Source" || name == "ID" || name == "DeletedAt" {
+			continue // the key, and what living users have not
+		}
+		ours := event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"}
+		theirs := ours
+		reflect.ValueOf(&theirs).Elem().Field(i).Set(reflect.ValueOf(values[fields.Field(i).Type]))
+		if got := differences(&theirs, &ours); len(got) != 1 {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// Who somebody is isn't printed.
+func TestDifferencesAreMasked(t *testing.T) {
+	mail, phone, name := "ada@example.com", "+4912345", "Ada Lovelace"
+	meta := `{"street": "Long Lane"}`
+	ours := &event.User{Email: &mail, Phone: &phone, FullName: &name, RawUserMetaData: meta, RawAppMetaData: "{}"}
+	got := fmt.Sprint(differences(&event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"}, ours))
+	want := "[{email a…@e… null} {phone +… null} {full_name A… null} {raw_user_meta_data 23 bytes 2 bytes}]"
+	if got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+}

@@ -1,0 +1,72 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres"
+)
+
+// Finding is what a run would do about one user.
+type Finding struct {
+	User        string       `json:"user"`
+	Action      string       `json:"action"` // created, updated, deleted or failed
+	Reason      string       `json:"reason,omitempty"`
+	Differences []Difference `json:"differences,omitempty"`
+}
+
+// Preview says what Run would do, from one read-only statement, and writes nothing. Each is
+// handed every user who is not in step. The error is the guard's that would stop the run.
+func Preview(ctx context.Context, cfg Config, each func(Finding) error) (postgres.Tally, error) {
+	users, err := cfg.DB.Users(ctx, cfg.Source.Name(), cfg.Table)
+	if err != nil {
+		return postgres.Tally{}, err
+	}
+	r := &run{Config: cfg, Reconciliation: &postgres.Reconciliation{}, users: users}
+	err = users.CompareAll(ctx, func(p postgres.Pair) error {
+		if f := r.preview(p); f.Action != "" {
+			return each(f)
+		}
+		return nil
+	})
+	if err == nil {
+		err = r.guards(r.Deleted)
+	}
+	return r.Tally, err
+}
+
+// preview counts a user and says what would become of him; no action when he is in step.
+func (r *run) preview(p postgres.Pair) Finding {
+	f := Finding{User: p.ID}
+	if p.Row != nil {
+		r.total++
+	}
+	if p.Roll != nil && !p.Roll.Dead() {
+		r.known++
+	}
+	theirs, err := r.decode(p)
+	if err != nil {
+		r.Failed++
+		f.Action, f.Reason = "failed", err.Error()
+		return f
+	}
+	switch verdict := judge(theirs, p.Roll); verdict {
+	case Create:
+		r.Created++
+		f.Action, f.Differences = "created", differences(theirs, &event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"})
+	case Update:
+		r.Updated++
+		f.Action, f.Differences = "updated", differences(theirs, p.Roll)
+	case Vanished:
+		r.Deleted++
+		f.Action, f.Reason = "deleted", fmt.Sprintf("%s has him no more", r.Table)
+	case Buried, Newer:
+		r.Failed++
+		f.Action, f.Reason = "failed", reasons[verdict]
+	case Same:
+		r.Unchanged++
+	case Forgotten:
+	}
+	return f
+}

@@ -1,0 +1,1 @@
+drop trigger if exists rollcall_capture on %[1]s;

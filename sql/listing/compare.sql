@@ -1,0 +1,18 @@
+-- A page of a table of users (%[1]s, its columns %[2]s) beside the roll's rows of the same
+-- ids: $1 the source, $2 the id after which the page begins or null, $3 how many users of the
+-- table, null for all. Both sides are of one moment.
+-- As texts in collation "C", uuids have the order that they have themselves.
+with page as materialized (
+  select id::text collate "C" as id, row_to_json(r)::text as data
+  from (select %[2]s from %[1]s) r
+  where $2::text is null or r.id > $2::uuid
+  order by r.id limit $3::bigint
+)
+select coalesce(p.id, u.id), p.data, u.*, statement_timestamp()
+from page p
+full join (
+  select version, %[3]s from rollcall.users
+  where source = $1 and id > coalesce($2, '')
+    and ($3::bigint is null or (select count(*) from page) < $3 or id <= (select id from page order by id desc limit 1))
+) u on u.id = p.id
+order by coalesce(p.id, u.id)

@@ -1,0 +1,14 @@
+-- The oldest rows of the outbox of some sources ($1), $2 at most, and no more than $3 bytes
+-- but for the first; without those that are being applied ($4).
+select id, source, user_id, gone, data, at
+from (
+  select o.*, sum(octet_length(o.data)) over (order by o.id) - octet_length(o.data) as bytes_before
+  from (
+    select id, source, user_id, gone, data::text as data, at
+    from rollcall.outbox
+    where source = any($1::text[]) and not exists (select from unnest($4::bigint[]) e where e = id)
+    order by id limit $2
+  ) o
+) o
+where bytes_before <= $3 - 1
+order by id
