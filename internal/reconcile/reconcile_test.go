@@ -105,7 +105,7 @@ func (h *house) want(sql string, want ...string) {
 	if err != nil {
 		h.t.Fatalf("%s: %v", sql, err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(append([]string{}, want...), got); diff != "" {
 		h.t.Errorf("%s (-want +got):\n%s", sql, diff)
 	}
 }

@@ -1,0 +1,157 @@
+package reconcile_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/capture"
+	"rollcall/internal/event"
+	"rollcall/internal/postgres"
+	"rollcall/internal/reconcile"
+	"rollcall/internal/source"
+)
+
+// raceUsers are changed and told of by everybody at once.
+const raceUsers = 2500
+
+// Webhooks out of order and doubled, two replicas that empty the outbox, and
+// reconciliations, all about the same users at once: in the end everybody is as auth.users
+// has him, once, and nobody is back.
+func TestRaces(t *testing.T) {
+	h := newHouse(t)
+	if err := h.DB.InstallCapture(t.Context(), postgres.Capture{Source: "supabase", Table: "auth.users"}); err != nil {
+		t.Fatal(err)
+	}
+	replicas := []*house{h, openHouse(t, h.sql.Config().ConnString(), "")}
+	ctx, stop := context.WithCancel(context.Background())
+	var background sync.WaitGroup
+	for _, r := range replicas {
+		background.Go(func() {
+			capture.Run(ctx, capture.Config{
+				Sources: []*source.Source{r.Source}, DB: r.DB, Submit: r.Submit, Observe: func(string, event.Outcome) {}, Log: slog.New(slog.DiscardHandler),
+			})
+		})
+		background.Go(func() { r.repeat(ctx) })
+	}
+	var hooks sync.WaitGroup
+	send := make(chan event.Event, 2000)
+	for range 64 {
+		hooks.Go(func() {
+			for e := range send {
+				time.Sleep(rand.N(20 * time.Millisecond))
+				if _, err := replicas[rand.IntN(2)].pipeline.Submit(context.Background(), e); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	var applications sync.WaitGroup
+	for part := range 4 {
+		applications.Go(func() { h.change(part, send) })
+	}
+	applications.Wait()
+	close(send)
+	hooks.Wait()
+	h.emptied()
+	stop()
+	background.Wait()
+	h.want(`select coalesce(a.id, p.id)::text from auth.users a full join profiles p on p.id = a.id
+where p.id is null or a.id is null or a.deleted_at is not null or p.email is distinct from a.email or p.name is distinct from a.raw_user_meta_data->>'full_name'
+order by 1 limit 5`)
+	var living, dead int
+	if err := h.sql.QueryRow(t.Context(), "select count(*) filter (where deleted_at is null), count(*) filter (where deleted_at is not null) from rollcall.users").Scan(&living, &dead); err != nil {
+		t.Fatal(err)
+	}
+	if living+dead != raceUsers || dead == 0 || living == 0 {
+		t.Errorf("%d living and %d dead, want %d", living, dead, raceUsers)
+	}
+	t.Logf("%d users, %d of them deleted in the end", raceUsers, dead)
+}
+
+// repeat reconciles again and again.
+func (h *house) repeat(ctx context.Context) {
+	cfg := h.Config
+	cfg.MaxDelete = 1
+	for ctx.Err() == nil {
+		_, _ = reconcile.Run(ctx, cfg) // another may be at it
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// change is an application that changes the users of a part in auth.users, and a webhook
+// about each change, some of them twice.
+func (h *house) change(part int, send chan<- event.Event) {
+	conn, err := pgx.Connect(h.t.Context(), h.sql.Config().ConnString())
+	if err != nil {
+		h.t.Error(err)
+		return
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	random := rand.New(rand.NewPCG(1, uint64(part)))
+	type life struct{ version int }
+	lives := map[int]*life{}
+	for n := part; n < raceUsers; n += 4 {
+		lives[n] = &life{}
+	}
+	for step := 0; len(lives) > 0; step++ {
+		for n, l := range lives {
+			l.version++
+			var sql string
+			switch {
+			case l.version == 1:
+				sql = "insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values ($1, $2, $3, $4, $4)"
+			case random.IntN(4) == 0:
+				delete(lives, n) // as he is
+				if random.IntN(2) == 0 {
+					sql = "delete from auth.users where id = $1 and ($2::text, $3::jsonb, $4::timestamptz) is not null"
+				}
+			default:
+				sql = "update auth.users set email = $2, raw_user_meta_data = $3, updated_at = $4 where id = $1"
+			}
+			if sql == "" {
+				continue
+			}
+			at := time.Date(2026, 1, 1, 0, 0, l.version, 0, time.UTC)
+			var row []byte
+			err := conn.QueryRow(h.t.Context(), sql+" returning row_to_json(users)::text", id(n), fmt.Sprintf("%d.%d@x.test", n, l.version),
+				fmt.Sprintf(`{"full_name": "v%d"}`, l.version), at).Scan(&row)
+			if err != nil {
+				h.t.Error(err)
+				return
+			}
+			user, err := h.Source.DecodeRow(row, time.Now())
+			if err != nil {
+				h.t.Error(err)
+				return
+			}
+			e := event.Event{Source: "supabase", ID: fmt.Sprint(n, "-", l.version), Op: event.Upsert, UserID: user.ID, User: user, ReceivedAt: time.Now()}
+			if sql[0] == 'd' {
+				e.Op, e.User = event.Delete, user.Tombstone(time.Now())
+			}
+			for range 1 + random.IntN(2) {
+				send <- e
+			}
+		}
+	}
+}
+
+func (h *house) emptied() {
+	h.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		var n int
+		if err := h.sql.QueryRow(h.t.Context(), "select count(*) from rollcall.outbox").Scan(&n); err != nil {
+			h.t.Fatal(err)
+		}
+		if n == 0 {
+			return
+		}
+	}
+	h.t.Fatal("the outbox isn't emptied")
+}
