@@ -175,6 +175,35 @@ func TestFollowsTheTable(t *testing.T) {
 	h.want("select right(id, 1) from rollcall.users where deleted_at is not null order by 1", "1", "2", "3")
 }
 
+// Of several changes that wait, the last one counts, also where SQL left the version as it
+// was; a deletion ends them all.
+func TestLastCommitCounts(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	for n := 1; n <= 3; n++ {
+		h.exec("insert into auth.users (id, email, updated_at) values ($1, $2, '2026-01-01')", id(n), fmt.Sprint("first", n))
+		h.exec("update auth.users set email = 'second' || right(id::text, 1) where id = $1", id(n))
+	}
+	h.exec("update auth.users set email = 'last' where id = $1", id(1))
+	h.exec("delete from auth.users where id = $1", id(2))
+	h.exec("delete from auth.users where id = $1", id(3))
+	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'back', now())", id(3))
+	h.run()
+	h.settled()
+	h.stop()
+	h.want("select right(id::text, 1) || email from profiles", "1last")
+}
+
+// A function of somebody else's, found first by the caller's own search path, is not what
+// runs with Rollcall's rights.
+func TestKeepsToItsOwnSearchPath(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.script(`create schema evil; create function evil.to_jsonb(anyelement) returns jsonb language plpgsql as $$ begin raise exception 'evil'; end $$;
+set search_path = evil, pg_catalog; insert into auth.users (id) values ('` + id(1) + `')`)
+	h.want("select count(*)::text from rollcall.outbox", "1")
+}
+
 // A sign-in is not noted, and no secret is.
 func TestNotesWhatMatters(t *testing.T) {
 	t.Parallel()

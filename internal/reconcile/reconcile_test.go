@@ -374,6 +374,28 @@ func TestWhatCameMeanwhileStays(t *testing.T) {
 	h.want("select email from profiles where id <= '"+id(2)+"' order by id", "edited later", "there again")
 }
 
+// Who is there again when he is asked about is not buried.
+func TestAsksOnceMore(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.users(1, 20)
+	h.run()
+	h.exec("delete from auth.users where id <= '" + id(2) + "'")
+	users, err := h.DB.Users(t.Context(), "supabase", "auth.users")
+	if err != nil {
+		t.Fatal(err)
+	}
+	absent, err := users.Absent(t.Context(), "", 10)
+	if err != nil || len(absent) != 2 {
+		t.Fatal(absent, err)
+	}
+	h.users(1, 1)
+	living, err := users.Living(t.Context(), []string{absent[0].ID, absent[1].ID})
+	if err != nil || !living[id(1)] || living[id(2)] {
+		t.Errorf("got %v, %v", living, err)
+	}
+}
+
 // What a million users take, or as many as ROLLCALL_TEST_USERS says: compared with a roll
 // that is right, and when a tenth is missing.
 func TestSpeed(t *testing.T) {
