@@ -39,6 +39,9 @@ func newServe(w world) *cobra.Command {
 const (
 	// drainTimeout leaves time for the answers within the ten seconds that containers get.
 	drainTimeout = 6 * time.Second
+	// jobsTimeout lets jobs that are about to end do so; it is part of drainTimeout, as is
+	// the second that they get when they are told to.
+	jobsTimeout = time.Second
 	// shutdownTimeout lets those who have their outcome read it.
 	shutdownTimeout = 3 * time.Second
 	// answerTime is what reading a request and writing its answer may take besides the wait.
@@ -60,8 +63,10 @@ type service struct {
 	db       *postgres.DB
 	pipeline *pipeline.Pipeline
 	server   *api.Server
-	wait     time.Duration // limits.wait
-	prepared atomic.Bool   // the schema is migrated and the targets are checked
+	wait     time.Duration  // limits.wait
+	jobs     []postgres.Job // what runs by the clock
+	stopJobs func(context.Context) error
+	prepared atomic.Bool // the schema is migrated and the targets are checked
 	stopping atomic.Bool
 
 	readyMu  sync.Mutex
@@ -105,7 +110,8 @@ func closeSoon(db *postgres.DB) {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
-	sv := &service{log: log, db: db, wait: s.config.Limits.Wait}
+	sv := &service{log: log, db: db, wait: s.config.Limits.Wait, stopJobs: func(context.Context) error { return nil }}
+	sv.jobs = nil // nothing runs by the clock yet; list it here
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
 		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) },
@@ -183,6 +189,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 			failed <- err
 			return
 		}
+		working.Go(func() { sv.startJobs(background) })
 		sv.watchTargets(background)
 	})
 	var err error
@@ -227,6 +234,30 @@ func (sv *service) prepare(ctx context.Context) error {
 		case <-time.After(databaseRetry):
 		case <-ctx.Done():
 			return nil
+		}
+	}
+}
+
+// startJobs tries until the database lets the jobs start. Webhooks don't wait for that.
+func (sv *service) startJobs(ctx context.Context) {
+	if len(sv.jobs) == 0 {
+		return
+	}
+	said := ""
+	for {
+		stop, err := sv.db.StartJobs(ctx, sv.jobs)
+		if err == nil {
+			sv.stopJobs = stop
+			return
+		}
+		if ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
+			sv.log.Error("the jobs can't start yet", "error", err)
+		}
+		select {
+		case <-time.After(databaseRetry):
+		case <-ctx.Done():
+			return
 		}
 	}
 }
@@ -280,12 +311,19 @@ func (sv *service) prepareOnce(ctx context.Context) ([]postgres.Finding, error) 
 	return sv.db.Check(ctx)
 }
 
-// shutdown first gives every waiter his outcome, for as long as he would have waited
-// anyway, and lets the connections go then; requests that come meanwhile are refused.
+// shutdown ends the jobs first, while there still is a pipeline for them. Then it gives every
+// waiter his outcome, for as long as he would have waited anyway, and lets the connections
+// go; requests that come meanwhile are refused.
 func (sv *service) shutdown(servers []*http.Server) {
+	began := time.Now()
 	sv.log.Info("shutting down")
 	sv.stopping.Store(true)
-	waiting, cancel := context.WithTimeout(context.Background(), min(sv.wait, drainTimeout))
+	ending, cancel := context.WithTimeout(context.Background(), jobsTimeout)
+	defer cancel()
+	if err := sv.stopJobs(ending); err != nil {
+		sv.log.Warn("some jobs did not end in time", "error", err)
+	}
+	waiting, cancel := context.WithTimeout(context.Background(), min(sv.wait, drainTimeout-time.Since(began)))
 	defer cancel()
 	sv.pipeline.Shutdown(waiting)
 	leaving, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
