@@ -41,6 +41,9 @@ func newServe(w world) *cobra.Command {
 const (
 	// drainTimeout leaves time for the answers within the ten seconds that containers get.
 	drainTimeout = 6 * time.Second
+	// jobsTimeout lets jobs that are about to end do so; it is part of drainTimeout, as is
+	// the second that they get when they are told to.
+	jobsTimeout = time.Second
 	// shutdownTimeout lets those who have their outcome read it.
 	shutdownTimeout = 3 * time.Second
 	// answerTime is what reading a request and writing its answer may take besides the wait.
@@ -62,9 +65,11 @@ type service struct {
 	db       *postgres.DB
 	pipeline *pipeline.Pipeline
 	server   *api.Server
-	sources  []*source.Source
-	wait     time.Duration // limits.wait
-	prepared atomic.Bool   // the schema is migrated and the targets are checked
+	setup    *setup
+	wait     time.Duration  // limits.wait
+	jobs     []postgres.Job // what runs by the clock
+	stopJobs func(context.Context) error
+	prepared atomic.Bool // the schema is migrated and the targets are checked
 	stopping atomic.Bool
 
 	readyMu  sync.Mutex
@@ -108,7 +113,8 @@ func closeSoon(db *postgres.DB) {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
-	sv := &service{log: log, db: db, wait: s.config.Limits.Wait, sources: s.sources}
+	sv := &service{log: log, db: db, setup: s, wait: s.config.Limits.Wait, stopJobs: func(context.Context) error { return nil }}
+	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
 		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) },
@@ -187,6 +193,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 			return
 		}
 		working.Go(func() { sv.capture(background) })
+		working.Go(func() { sv.startJobs(background) })
 		sv.watchTargets(background)
 	})
 	var err error
@@ -235,52 +242,6 @@ func (sv *service) prepare(ctx context.Context) error {
 	}
 }
 
-// capture takes what the triggers on the tables of users note.
-func (sv *service) capture(ctx context.Context) {
-	sources := slices.DeleteFunc(slices.Clone(sv.sources), func(s *source.Source) bool { return s.Provider() != source.Supabase })
-	capture.Run(ctx, capture.Config{
-		Sources: sources, DB: sv.db, Submit: sv.pipeline.SubmitAll, Observe: sv.server.ObserveCapture, Log: sv.log,
-	})
-}
-
-// watchTargets looks again at targets that are out of service, until they are mended.
-func (sv *service) watchTargets(ctx context.Context) {
-	ticker := time.NewTicker(recheckTargets)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-		before := sv.db.Findings()
-		if len(before) == 0 {
-			continue
-		}
-		findings, err := sv.db.Check(ctx)
-		if err == nil {
-			sv.report(findings, before)
-		} else if ctx.Err() == nil {
-			sv.log.Warn("targets that are out of service can't be looked at", "error", err)
-		}
-	}
-}
-
-// report says once what is wrong with a target, and once that nothing is any more.
-func (sv *service) report(now, before []postgres.Finding) {
-	for _, f := range now {
-		if !slices.Contains(before, f) {
-			sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "error", f.What)
-		}
-	}
-	for i, f := range before {
-		same := func(g postgres.Finding) bool { return g.Target == f.Target }
-		if !slices.ContainsFunc(now, same) && !slices.ContainsFunc(before[:i], same) {
-			sv.log.Info("a target is in service again; its parked users follow with their next event", "target", f.Target)
-		}
-	}
-}
-
 func (sv *service) prepareOnce(ctx context.Context) ([]postgres.Finding, error) {
 	ran, err := sv.db.Migrate(ctx)
 	if err != nil {
@@ -292,12 +253,19 @@ func (sv *service) prepareOnce(ctx context.Context) ([]postgres.Finding, error) 
 	return sv.db.Check(ctx)
 }
 
-// shutdown first gives every waiter his outcome, for as long as he would have waited
-// anyway, and lets the connections go then; requests that come meanwhile are refused.
+// shutdown ends the jobs first, while there still is a pipeline for them. Then it gives every
+// waiter his outcome, for as long as he would have waited anyway, and lets the connections
+// go; requests that come meanwhile are refused.
 func (sv *service) shutdown(servers []*http.Server) {
+	began := time.Now()
 	sv.log.Info("shutting down")
 	sv.stopping.Store(true)
-	waiting, cancel := context.WithTimeout(context.Background(), min(sv.wait, drainTimeout))
+	ending, cancel := context.WithTimeout(context.Background(), jobsTimeout)
+	defer cancel()
+	if err := sv.stopJobs(ending); err != nil {
+		sv.log.Warn("some jobs did not end in time", "error", err)
+	}
+	waiting, cancel := context.WithTimeout(context.Background(), min(sv.wait, drainTimeout-time.Since(began)))
 	defer cancel()
 	sv.pipeline.Shutdown(waiting)
 	leaving, cancel := context.WithTimeout(context.Background(), shutdownTimeout)

@@ -107,6 +107,12 @@ func TestSources(t *testing.T) {
 			`r.yaml:6:36: sources.c.session.authorized_parties: "x" is no origin; write scheme, host and port only, like https://app.example.com`,
 			`r.yaml:7:27: sources.c.reconcile.schedule: "0 3 * *" has 4 fields; a schedule has five: minute, hour, day, month, weekday, like "0 3 * * *"`,
 			`r.yaml:7:48: sources.c.reconcile.max_delete: "5" is no percentage from 0% to 100%; write one such as 5%`}},
+		{"schedule 0 24 * * *", head + "  c:\n    provider: clerk\n    api: {key: k}\n    reconcile: {schedule: 0 24 * * *}\n", nil, []string{
+			`r.yaml:6:27: sources.c.reconcile.schedule: "0 24 * * *" is no schedule (end of range (24) above maximum (23): 24); write minute, hour, day, month, weekday with * or numbers, like "0 3 * * *"`}},
+		{"schedule 0 3 31 2 *", head + "  c:\n    provider: clerk\n    api: {key: k}\n    reconcile: {schedule: 0 3 31 2 *}\n", nil, []string{
+			`r.yaml:6:27: sources.c.reconcile.schedule: "0 3 31 2 *" names a day that never comes; write minute, hour, day, month, weekday, like "0 3 * * *"`}},
+		{"schedule TZ=Asia/Tokyo 0 3 * *", head + "  c:\n    provider: clerk\n    api: {key: k}\n    reconcile: {schedule: TZ=Asia/Tokyo 0 3 * *}\n", nil, []string{
+			`r.yaml:6:27: sources.c.reconcile.schedule: "TZ=Asia/Tokyo 0 3 * *" is no schedule (expected exactly 5 fields, found 4: [0 3 * *]); write minute, hour, day, month, weekday with * or numbers, like "0 3 * * *"`}},
 		{"database webhook", head + "  s:\n    provider: supabase\n    database_webhook: {header: \"a b\", secrets: [short, \" 0123456789abcdef\"]}\n", nil, []string{
 			`r.yaml:5:32: sources.s.database_webhook.header: "a b" is no name of an HTTP header; use letters, digits and -`,
 			"r.yaml:5:49: sources.s.database_webhook.secrets: the value is shorter than 16 characters; use a long random one",

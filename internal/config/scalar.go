@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/robfig/cron/v3"
 )
 
 // scalar fills a single value. A number may come as a text too: variables are texts.
@@ -175,7 +177,7 @@ func form(value, as string) (complaint string) {
 }
 
 var forms = map[string]func(string) string{
-	"address": address, "url": webURL, "origin": origin, "cron": cron,
+	"address": address, "url": webURL, "origin": origin, "cron": schedule,
 	"header": header, "table": table, "column": column, "postgres": postgres,
 }
 
@@ -203,9 +205,16 @@ func origin(value string) string {
 	return ""
 }
 
-func cron(value string) string {
+func schedule(value string) string {
 	if n := len(strings.Fields(value)); n != 5 {
 		return fmt.Sprintf("has %d fields; a schedule has five: minute, hour, day, month, weekday, like \"0 3 * * *\"", n)
+	}
+	times, err := cron.ParseStandard(value) // as the one who runs it does
+	if err != nil {
+		return fmt.Sprintf("is no schedule (%s); write minute, hour, day, month, weekday with * or numbers, like \"0 3 * * *\"", err)
+	}
+	if times.Next(time.Now().UTC()).IsZero() {
+		return "names a day that never comes; write minute, hour, day, month, weekday, like \"0 3 * * *\""
 	}
 	return ""
 }

@@ -104,7 +104,8 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 // while the tables were empty would keep them for ever; their penalty in the planner's
 // estimates would then start the JIT compiler, so that is off, too. The timeouts are those
 // of every transaction once more: preparing a statement waits for a locked table, outside
-// of any transaction.
+// of any transaction. Rollcall's own transactions say what they are; those of River rely on
+// the session's defaults.
 func prepareSession(ctx context.Context, conn *pgx.Conn, cfg Config) error {
 	_, err := conn.Exec(ctx, `select
   set_config('TimeZone', 'UTC', false),
@@ -113,6 +114,8 @@ func prepareSession(ctx context.Context, conn *pgx.Conn, cfg Config) error {
   set_config('standard_conforming_strings', 'on', false),
   set_config('enable_seqscan', 'off', false),
   set_config('jit', 'off', false),
+  set_config('default_transaction_isolation', 'read committed', false),
+  set_config('default_transaction_read_only', 'off', false),
   set_config('lock_timeout', $1, false),
   set_config('statement_timeout', $2, false)`, milliseconds(cfg.LockTimeout), milliseconds(cfg.StatementTimeout))
 	if err != nil {
@@ -225,7 +228,7 @@ func (db *DB) explainConnect(err error) error {
 func (db *DB) Findings() []Finding { return *db.findings.Load() }
 
 // Ready reports whether the database can commit now: it answers and is no
-// standby. Read-only defaults don't matter: every transaction asks for read write itself.
+// standby. Read-only defaults don't matter: every session asks for read write itself.
 func (db *DB) Ready(ctx context.Context) error {
 	var standby bool
 	if err := db.pool.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&standby); err != nil {

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres"
+)
+
+// serveJobs is a serve on free ports whose jobs are given; stop ends it.
+func serveJobs(t *testing.T, database string, jobs ...postgres.Job) (log *journal, stop func()) {
+	t.Helper()
+	log = &journal{}
+	s, err := read("rollcall.yaml", []byte(twoSources+shopTargets), env(database))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := s.open(world{stderr: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	sv := newService(s, db, slog.New(slog.NewJSONHandler(log, nil)))
+	sv.jobs = jobs
+	public, err := listen(t.Context(), s.config, "listen", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := listen(t.Context(), s.config, "admin_listen", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- sv.run(ctx, public, admin) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return log, stop
+}
+
+// A job that is due runs beside the webhooks, and a shutdown ends it in time.
+func TestServeRunsJobs(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, shopTables)
+	var cutOff atomic.Bool
+	begun := make(chan struct{})
+	log, stop := serveJobs(t, url, postgres.Job{Name: "hanging", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(ctx context.Context) error {
+		close(begun)
+		<-ctx.Done()
+		cutOff.Store(true)
+		return ctx.Err()
+	}})
+	log.await(t, "ready", 1)
+	// The schedule is too slow for a test, so it is made due by hand.
+	if _, err := connect(t, url).Exec(t.Context(), `insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"hanging"}', 1)`); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-begun:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("the job does not run:\n%s", log)
+	}
+	start := time.Now()
+	stop()
+	if took := time.Since(start); !cutOff.Load() || took > 8*time.Second {
+		t.Errorf("cut off: %t, stopped after %s", cutOff.Load(), took)
+	}
+	if said := log.lines("a job was cut off by the shutdown and runs again after it"); len(said) != 1 {
+		t.Errorf("the log says:\n%s", log)
+	}
+}
+
+// Jobs that can't start hold nothing up, are tried again, and are complained of once.
+func TestServeWhoseJobsCannotStart(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, shopTables)
+	first, stop := serveJobs(t, url)
+	first.await(t, "ready", 1)
+	stop()
+	conn := connect(t, url)
+	if _, err := conn.Exec(t.Context(), "alter table rollcall.river_queue rename to away"); err != nil {
+		t.Fatal(err)
+	}
+	ran := make(chan struct{}, 1)
+	log, _ := serveJobs(t, url, postgres.Job{Name: "waiting", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(context.Context) error {
+		ran <- struct{}{}
+		return nil
+	}})
+	log.await(t, "ready", 1)
+	line := log.await(t, "the jobs can't start yet", 1)
+	if said, _ := line["error"].(string); !strings.Contains(said, "river_queue") {
+		t.Errorf("the log says %s", said)
+	}
+	time.Sleep(3 * databaseRetry)
+	if n := len(log.lines("the jobs can't start yet")); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+	if _, err := conn.Exec(t.Context(), `alter table rollcall.away rename to river_queue;
+		insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"waiting"}', 1)`); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ran:
+	case <-time.After(20 * time.Second):
+		t.Errorf("the job does not run:\n%s", log)
+	}
+}

@@ -1,0 +1,242 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+	"github.com/robfig/cron/v3"
+)
+
+// Job is something that runs by the clock, on one replica at a time: while a run of this
+// name is due or under way, no other one begins. A run that fails or panics is logged with
+// its name and is not tried again before its next time; one that a shutdown cuts off is
+// taken up by another replica, or by this one after its start. One whose process dies counts
+// as under way until its Timeout is over, two minutes at least. A time that passes while no
+// replica leads, for up to 15 seconds after the leading one has died, is left out.
+type Job struct {
+	// Name tells jobs apart; every replica calls a job the same.
+	Name string
+	// Schedule is a cron expression of five fields, in UTC.
+	Schedule string
+	// Timeout bounds a run, which must end when its context does.
+	Timeout time.Duration
+	// Run does it. The words of its error reach the log and the table river_job.
+	Run func(context.Context) error
+}
+
+const (
+	jobsSchema = "rollcall"
+	// jobsPoll is how often a replica looks for runs that another one has put down.
+	jobsPoll = 3 * time.Second
+	// jobsRescue is how long a run counts as under way at least; see jobMargin for the rest.
+	jobsRescue = 2 * time.Minute
+	// jobMargin is what a run may take to end after its timeout, before others give it up.
+	jobMargin = 10 * time.Second
+	// jobsCancel is how long runs that were told to end are waited for.
+	jobsCancel = time.Second
+	// unknownPause and unknownAge: while a new version of Rollcall takes over, an old replica
+	// leaves the new one's jobs lying.
+	unknownPause = 5 * time.Second
+	unknownAge   = time.Minute
+	// maxJobs is how many run at once on a replica with a large pool. A run may hold a
+	// connection for long: keptConnections stay for the two committers and for the short
+	// questions of everybody else, River among them.
+	maxJobs         = 4
+	keptConnections = 3
+)
+
+// StartJobs runs the jobs at their times until stop is called. Its own context bounds the
+// start only. stop waits for what is running until its context ends, then has it end, and
+// returns a second later at the latest; its error says that something still runs.
+func (db *DB) StartJobs(ctx context.Context, jobs []Job) (stop func(context.Context) error, err error) {
+	list := make([]scheduledJob, len(jobs))
+	for i, job := range jobs {
+		at, err := parseSchedule(job.Schedule)
+		if err != nil {
+			return nil, fmt.Errorf("job %s: %w", job.Name, err)
+		}
+		list[i] = scheduledJob{job, at}
+	}
+	client, err := db.startJobs(ctx, list, jobsPoll)
+	if err != nil {
+		return nil, fmt.Errorf("start the jobs: %w", db.explainConnect(err))
+	}
+	return func(ctx context.Context) error { return stopJobs(ctx, client) }, nil
+}
+
+// scheduledJob is a job whose schedule has been read.
+type scheduledJob struct {
+	Job
+	at river.PeriodicSchedule
+}
+
+// cronSchedule is in UTC, whatever the zone of the machine.
+type cronSchedule struct{ cron.Schedule }
+
+// Next is the first time after now.
+func (s cronSchedule) Next(now time.Time) time.Time { return s.Schedule.Next(now.UTC()) }
+
+// parseSchedule reads what the configuration takes for a schedule; package config asks the
+// same library.
+func parseSchedule(expression string) (river.PeriodicSchedule, error) {
+	if len(strings.Fields(expression)) != 5 { // the library knows names like @daily, too
+		return nil, fmt.Errorf("schedule %q has not five fields", expression)
+	}
+	s, err := cron.ParseStandard(expression)
+	if err != nil {
+		return nil, fmt.Errorf("schedule %q: %w", expression, err)
+	}
+	return cronSchedule{s}, nil
+}
+
+func (db *DB) startJobs(ctx context.Context, jobs []scheduledJob, poll time.Duration) (*river.Client[pgx.Tx], error) {
+	client, err := db.jobsClient(jobs, poll)
+	if err != nil {
+		return nil, err
+	}
+	// River ends the runs at once when the context of its start ends.
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	started := context.AfterFunc(ctx, cancel)
+	if err := client.Start(running); err != nil {
+		cancel()
+		return nil, err
+	}
+	if !started() {
+		<-client.Stopped()
+		return nil, ctx.Err()
+	}
+	return client, nil
+}
+
+// jobsClient makes a client of River that borrows connections for a moment each and keeps
+// none. PollOnly is for that: without it River opens one more, beside the pool, to listen
+// on, and a pooler before PostgreSQL that hands out transactions breaks it. It costs up to
+// jobsPoll until a replica sees what another has put down, and up to six seconds without a
+// leader after a shutdown; a schedule counts in minutes.
+func (db *DB) jobsClient(jobs []scheduledJob, poll time.Duration) (*river.Client[pgx.Tx], error) {
+	w := &jobWorker{jobs: map[string]Job{}, log: db.log}
+	var periodic []*river.PeriodicJob
+	for _, job := range jobs {
+		if _, twice := w.jobs[job.Name]; twice || job.Timeout <= 0 {
+			return nil, fmt.Errorf("job %s is listed twice or has no timeout", job.Name)
+		}
+		w.jobs[job.Name] = job.Job
+		periodic = append(periodic, river.NewPeriodicJob(job.at, func() (river.JobArgs, *river.InsertOpts) {
+			return jobArgs{job.Name}, nil
+		}, nil))
+	}
+	workers := river.NewWorkers()
+	if err := river.AddWorkerSafely(workers, w); err != nil {
+		return nil, err
+	}
+	atOnce := min(max(int(db.pool.Config().MaxConns)-keptConnections, 1), maxJobs)
+	return river.NewClient(riverpgxv5.New(db.pool), &river.Config{
+		Schema: jobsSchema, Workers: workers, PeriodicJobs: periodic,
+		Queues:   map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
+		PollOnly: true, FetchPollInterval: poll, RescueStuckJobsAfter: jobsRescue,
+		// Nothing to rebuild: a few dozen rows, and only their owner might.
+		ReindexerIndexNames: []string{},
+		Logger:              slog.New(newQuiet(db.log.Handler())),
+	})
+}
+
+func stopJobs(ctx context.Context, client *river.Client[pgx.Tx]) error {
+	if client.Stop(ctx) == nil {
+		return nil
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobsCancel)
+	defer cancel()
+	if err := client.StopAndCancel(last); err != nil {
+		return fmt.Errorf("a job goes on although it was told to end: %w", err)
+	}
+	return nil
+}
+
+// jobArgs is what a row of river_job says of a run. There is one kind for all jobs: a kind
+// must look like an identifier, and the name of a source need not.
+type jobArgs struct {
+	Name string `json:"name"`
+}
+
+// Kind is River's name for what runs.
+func (jobArgs) Kind() string { return "rollcall_job" }
+
+// InsertOpts makes a run the only one of its name, and its first attempt the last.
+func (jobArgs) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{MaxAttempts: 1, UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: []rivertype.JobState{
+		rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateScheduled,
+		rivertype.JobStateRetryable, rivertype.JobStateRunning,
+	}}}
+}
+
+type jobWorker struct {
+	river.WorkerDefaults[jobArgs]
+	jobs map[string]Job
+	log  *slog.Logger
+}
+
+// Timeout is when the others give a run up; the job's own context ends before.
+func (w *jobWorker) Timeout(run *river.Job[jobArgs]) time.Duration {
+	return w.jobs[run.Args.Name].Timeout + jobMargin
+}
+
+// Work runs a job and logs how it ended.
+func (w *jobWorker) Work(ctx context.Context, run *river.Job[jobArgs]) error {
+	job, known := w.jobs[run.Args.Name]
+	if !known {
+		return w.leave(run)
+	}
+	began := time.Now()
+	err := runJob(ctx, job)
+	log := w.log.With("job", job.Name, "seconds", time.Since(began).Seconds())
+	var panicked *panicError
+	switch {
+	case err == nil:
+		log.Debug("a job has run")
+		return nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		log.Info("a job was cut off by the shutdown and runs again after it")
+		return context.Cause(ctx) // by this River knows
+	case errors.As(err, &panicked):
+		log.Error("a job panicked", "error", sayMasked(err), "stack", panicked.stack)
+	default:
+		log.Error("a job failed", "error", sayMasked(err))
+	}
+	return &maskedError{err} // River writes its words down
+}
+
+// leave puts a run off that another replica may know, and drops it when none does.
+func (w *jobWorker) leave(run *river.Job[jobArgs]) error {
+	if time.Since(run.CreatedAt) < unknownAge {
+		return river.JobSnooze(unknownPause)
+	}
+	w.log.Warn("a job that nobody knows any more is dropped", "job", run.Args.Name)
+	return nil
+}
+
+func runJob(ctx context.Context, job Job) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, job.Timeout)
+	defer cancel()
+	defer func() {
+		if value := recover(); value != nil {
+			err = &panicError{value, string(debug.Stack())}
+		}
+	}()
+	return job.Run(ctx)
+}
+
+type panicError struct {
+	value any
+	stack string
+}
+
+func (e *panicError) Error() string { return fmt.Sprint("panic: ", e.value) }

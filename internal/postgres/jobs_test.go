@@ -1,0 +1,452 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+)
+
+// soon bounds what needs a leader to be elected; only a broken build comes near it.
+const soon = 30 * time.Second
+
+// replica is one of several that run the same jobs on one database.
+type replica struct {
+	*river.Client[pgx.Tx]
+	t   testing.TB
+	db  *DB
+	log *lockedBuffer
+}
+
+// lockedBuffer takes the log of a replica.
+type lockedBuffer struct {
+	sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.Lock()
+	defer b.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.Lock()
+	defer b.Unlock()
+	return b.Buffer.String()
+}
+
+// startReplica opens the database anew and starts jobs there, whose schedules are read
+// already.
+func startReplica(t testing.TB, url string, jobs ...scheduledJob) *replica {
+	t.Helper()
+	r := &replica{t: t, log: &lockedBuffer{}}
+	var err error
+	r.db, err = Open(Config{URL: url, Log: slog.New(slog.NewTextHandler(r.log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.db.Close)
+	r.Client, err = r.db.startJobs(t.Context(), jobs, 100*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stopJobs(ended(), r.Client); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// due makes a run of a job due now, and reports whether none was under way.
+func (r *replica) due(name string) bool {
+	r.t.Helper()
+	result, err := r.Insert(r.t.Context(), jobArgs{name}, nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return !result.UniqueSkippedAsDuplicate
+}
+
+func ended() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+func never(name string, run func(context.Context) error) scheduledJob {
+	return scheduledJob{Job{Name: name, Timeout: time.Minute, Run: run}, river.NeverSchedule()}
+}
+
+// await waits until something is so.
+func await(t testing.TB, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(soon); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within %s", what, soon)
+		}
+	}
+}
+
+// In UTC, whatever the zone of the machine; and only what the configuration takes.
+func TestSchedule(t *testing.T) {
+	t.Parallel()
+	s, err := parseSchedule("30 3 * * *")
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := time.FixedZone("far", 9*60*60)
+	got := s.Next(time.Date(2026, 3, 1, 4, 0, 0, 0, far)) // 19:00 of the day before
+	if want := time.Date(2026, 3, 1, 3, 30, 0, 0, time.UTC); !got.Equal(want) {
+		t.Errorf("next is %s, want %s", got, want)
+	}
+	for _, bad := range []string{"", "@daily", "* * * *", "* * * * * *", "61 * * * *", "TZ=Asia/Tokyo 0 3 * *"} {
+		if _, err := parseSchedule(bad); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+}
+
+// A schedule that a DB is given reaches River: two names that are the same, an unreadable
+// schedule and a run without a bound don't.
+func TestStartJobsRefuses(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	fine := Job{Name: "fine", Schedule: "0 3 * * *", Timeout: time.Minute}
+	noSchedule, noTimeout := fine, fine
+	noSchedule.Schedule, noTimeout.Timeout = "@daily", 0
+	for _, jobs := range [][]Job{{fine, fine}, {noSchedule}, {noTimeout}} {
+		if _, err := b.StartJobs(t.Context(), jobs); err == nil || !strings.Contains(err.Error(), "job fine") {
+			t.Errorf("got error %v", err)
+		}
+	}
+	stop, err := b.StartJobs(t.Context(), []Job{fine})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// everySecond is due at every full second.
+type everySecond struct{}
+
+func (everySecond) Next(now time.Time) time.Time {
+	return now.Truncate(time.Second).Add(time.Second)
+}
+
+// Of two replicas one runs what is due, again and again, though both know the schedule; and
+// when the one that leads goes, the other goes on.
+func TestScheduledJobRunsOnOneReplica(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	var runs atomic.Int64
+	job := scheduledJob{Job{Name: "tick", Timeout: time.Minute, Run: func(context.Context) error {
+		runs.Add(1)
+		return nil
+	}}, everySecond{}}
+	first, second := startReplica(t, b.url, job), startReplica(t, b.url, job)
+	await(t, "three runs", func() bool { return runs.Load() >= 3 })
+	leader := b.rows("select leader_id from rollcall.river_leader")
+	if len(leader) != 1 {
+		t.Fatalf("leaders: %q", leader)
+	}
+	leading := map[string]*replica{first.ID(): first, second.ID(): second}[leader[0]]
+	if err := stopJobs(t.Context(), leading.Client); err != nil {
+		t.Fatal(err)
+	}
+	before := runs.Load()
+	await(t, "three more runs", func() bool { return runs.Load() >= before+3 })
+	for _, r := range []*replica{first, second} {
+		if err := stopJobs(t.Context(), r.Client); err != nil {
+			t.Error(err)
+		}
+	}
+	b.wantRows("select scheduled_at from rollcall.river_job group by 1 having count(*) > 1")
+	b.wantRows("select count(*) from rollcall.river_job where attempt = 1", fmt.Sprint(runs.Load()))
+}
+
+// A run that is still going keeps the next one of its name from beginning, on every
+// replica, and no other job.
+func TestJobIsUnderWayOnce(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	var running, most, other atomic.Int64
+	release := make(chan struct{})
+	slow := never("slow", func(context.Context) error {
+		most.Store(max(most.Load(), running.Add(1)))
+		<-release
+		running.Add(-1)
+		return nil
+	})
+	quick := never("quick", func(context.Context) error { other.Add(1); return nil })
+	one, two := startReplica(t, b.url, slow, quick), startReplica(t, b.url, slow, quick)
+	if !one.due("slow") {
+		t.Error("the first run was refused")
+	}
+	await(t, "the first run", func() bool { return running.Load() == 1 })
+	if one.due("slow") || two.due("slow") {
+		t.Error("another run became due although one is under way")
+	}
+	two.due("quick")
+	await(t, "another job", func() bool { return other.Load() == 1 })
+	close(release)
+	await(t, "its end", func() bool {
+		return running.Load() == 0 && b.rows("select count(*) from rollcall.river_job where state = 'running'")[0] == "0"
+	})
+	if !two.due("slow") {
+		t.Error("the next run was refused")
+	}
+	await(t, "the second run", func() bool {
+		return b.rows("select count(*) from rollcall.river_job where state = 'completed' and args->>'name' = 'slow'")[0] == "2"
+	})
+	if most.Load() != 1 {
+		t.Errorf("%d runs at once", most.Load())
+	}
+}
+
+// One that fails and one that panics are logged by name, once, without the address of a
+// user, are not tried again, and stop nobody.
+func TestJobFails(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	var failed, panicked, fine atomic.Int64
+	r := startReplica(t, b.url,
+		never("failing", func(context.Context) error { failed.Add(1); return errors.New("no place for ann@example.com") }),
+		never("panicking", func(context.Context) error { panicked.Add(1); panic("bob@example.com") }),
+		never("fine", func(context.Context) error { fine.Add(1); return nil }))
+	for _, name := range []string{"failing", "panicking", "fine"} {
+		r.due(name)
+	}
+	await(t, "the end of all", func() bool {
+		return b.rows("select count(*) from rollcall.river_job where finalized_at is not null")[0] == "3"
+	})
+	if failed.Load() != 1 || panicked.Load() != 1 || fine.Load() != 1 {
+		t.Errorf("runs: %d failed, %d panicked, %d were fine", failed.Load(), panicked.Load(), fine.Load())
+	}
+	b.wantRows("select args->>'name', state, attempt from rollcall.river_job order by 1", "failing|discarded|1", "fine|completed|1", "panicking|discarded|1")
+	for _, want := range []string{`level=ERROR msg="a job failed" job=failing`, `error="no place for …@…"`, `level=ERROR msg="a job panicked" job=panicking`, "jobs_test.go"} {
+		if n := strings.Count(r.log.String(), want); n == 0 {
+			t.Errorf("the log lacks %q:\n%s", want, r.log)
+		}
+	}
+	if n := strings.Count(r.log.String(), "level=ERROR"); n != 2 {
+		t.Errorf("%d errors in the log, want one for each:\n%s", n, r.log)
+	}
+	kept := fmt.Sprint(b.rows("select errors from rollcall.river_job"))
+	if strings.Contains(kept+r.log.String(), "@example.com") {
+		t.Errorf("an address got out: %s\n%s", kept, r.log)
+	}
+}
+
+// A run is ended by its own timeout, and that is a failure.
+func TestJobTimesOut(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	hanging := never("hanging", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+	hanging.Timeout = 50 * time.Millisecond
+	r := startReplica(t, b.url, hanging)
+	r.due("hanging")
+	await(t, "the end", func() bool {
+		return strings.Contains(r.log.String(), `msg="a job failed" job=hanging`)
+	})
+}
+
+// A stop waits for a run until its context ends, then has it end; another replica takes it
+// up. A run that does not listen is left behind.
+func TestStopJobs(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	var begun, cancelled atomic.Int64
+	hanging := never("hanging", func(ctx context.Context) error {
+		begun.Add(1)
+		<-ctx.Done()
+		cancelled.Add(1)
+		return errors.New("cut off")
+	})
+	r := startReplica(t, b.url, hanging)
+	r.due("hanging")
+	await(t, "the run", func() bool { return begun.Load() == 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	if err := stopJobs(ctx, r.Client); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); cancelled.Load() != 1 || took < 300*time.Millisecond || took > 5*time.Second {
+		t.Errorf("%d runs were cancelled after %s; want one, after 300 ms", cancelled.Load(), took)
+	}
+	b.wantRows("select state, attempt from rollcall.river_job", "available|0")
+	if log := r.log.String(); strings.Contains(log, "level=ERROR") || !strings.Contains(log, "a job was cut off") {
+		t.Errorf("the log says:\n%s", log)
+	}
+	var again atomic.Int64
+	startReplica(t, b.url, never("hanging", func(context.Context) error { again.Add(1); return nil }))
+	await(t, "another replica's run", func() bool { return again.Load() == 1 })
+}
+
+func TestStopJobsThatDoNotListen(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	var begun atomic.Bool
+	release := make(chan struct{})
+	r := startReplica(t, b.url, never("deaf", func(context.Context) error { begun.Store(true); <-release; return nil }))
+	r.due("deaf")
+	await(t, "the run", begun.Load)
+	start := time.Now()
+	err := stopJobs(ended(), r.Client)
+	if took := time.Since(start); err == nil || took > jobsCancel+2*time.Second {
+		t.Errorf("error %v after %s", err, took)
+	}
+	close(release)
+}
+
+// A run that has just become due and that this replica doesn't know is left to another; an
+// old one is dropped.
+func TestUnknownJob(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	r := startReplica(t, b.url, never("known", func(context.Context) error { return nil }))
+	r.due("new")
+	await(t, "putting it off", func() bool {
+		return b.rows("select count(*) from rollcall.river_job where args->>'name' = 'new' and scheduled_at > now() + interval '1 second' and attempt = 0")[0] == "1"
+	})
+	b.exec("update rollcall.river_job set created_at = now() - interval '2 minutes', scheduled_at = now(), state = 'available'")
+	await(t, "dropping it", func() bool { return strings.Contains(r.log.String(), "dropped\" job=new") })
+}
+
+// River holds no connection between its moments, neither of the pool nor beside it, and takes
+// no more than are left over.
+func TestJobsLeaveConnections(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	var running atomic.Int64
+	release := make(chan struct{})
+	defer close(release)
+	var jobs []scheduledJob
+	for n := range 6 {
+		jobs = append(jobs, never(fmt.Sprint("job ", n), func(context.Context) error { running.Add(1); <-release; return nil }))
+	}
+	r := startReplica(t, b.url, jobs...)
+	for n := range 6 {
+		r.due(fmt.Sprint("job ", n))
+	}
+	await(t, "runs", func() bool { return running.Load() >= defaultConnections-keptConnections })
+	held, most := 0, int32(0)
+	for range 200 {
+		acquired := r.db.pool.Stat().AcquiredConns()
+		most = max(most, acquired)
+		if acquired > 0 {
+			held++
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Logf("of 200 looks %d saw a connection in use, %d at most", held, most)
+	if held > 100 {
+		t.Errorf("of 200 looks %d saw a connection in use", held)
+	}
+	b.wantRows("select count(*) from pg_stat_activity where datname = current_database() and application_name = 'rollcall' and query ilike 'listen%'", "0")
+	if n := running.Load(); n != defaultConnections-keptConnections {
+		t.Errorf("%d jobs run at once, want %d", n, defaultConnections-keptConnections)
+	}
+}
+
+// A role that may not create anything runs the jobs of a schema that another has made, on a
+// database whose defaults are odd, after the words of the grant in the error.
+func TestJobsOfARestrictedRole(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	role := b.rows("select 'worker_' || current_database()")[0]
+	b.exec(fmt.Sprintf(`create role %[1]q login; alter role %[1]q set default_transaction_read_only = on;
+		alter role %[1]q set default_transaction_isolation = 'serializable'`, role))
+	t.Cleanup(func() {
+		_, _ = b.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
+	})
+	address, err := url.Parse(b.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address.User = url.User(role)
+	restricted, err := Open(Config{URL: address.String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer restricted.Close()
+	_, err = restricted.Migrate(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "as its owner run: ") {
+		t.Fatalf("got error %v", err)
+	}
+	_, grants, _ := strings.Cut(err.Error(), "as its owner run: ")
+	b.exec(grants)
+	if ran, err := restricted.Migrate(t.Context()); err != nil || len(ran) > 0 {
+		t.Fatalf("migrate: ran %q, error %v", ran, err)
+	}
+	var isolation string // of several replicas' transactions serializable would make one fail now and then
+	if err := restricted.pool.QueryRow(t.Context(), "show transaction_isolation").Scan(&isolation); err != nil || isolation != "read committed" {
+		t.Errorf("isolation %q, error %v", isolation, err)
+	}
+	var runs atomic.Int64
+	startReplica(t, address.String(), scheduledJob{Job{Name: "tick", Timeout: time.Minute, Run: func(context.Context) error {
+		runs.Add(1)
+		return nil
+	}}, everySecond{}})
+	await(t, "two runs", func() bool { return runs.Load() >= 2 })
+}
+
+// Without the database a start fails, and leaves nothing behind; when its context ends, it
+// does so at once.
+func TestStartJobsWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	job := Job{Name: "any", Schedule: "* * * * *", Timeout: time.Minute, Run: func(context.Context) error { return nil }}
+	db, err := Open(Config{URL: "postgres://nobody@127.0.0.1:1/none", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.StartJobs(t.Context(), []Job{job}); err == nil || !strings.Contains(err.Error(), "no PostgreSQL answers at 127.0.0.1:1") {
+		t.Errorf("got error %v", err)
+	}
+	if _, err := emptyBench(t, "").StartJobs(ended(), []Job{job}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a start without time: %v", err)
+	}
+}
+
+// What River complains of is passed on once a minute, its daily life never.
+func TestQuiet(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	log := slog.New(newQuiet(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}})))
+	log.Info("daily")
+	log.Error("away")
+	log.With("try", 2).Error("away")
+	log.Warn("odd")
+	if diff := cmp.Diff("level=ERROR msg=away\nlevel=WARN msg=odd\n", out.String()); diff != "" {
+		t.Error(diff)
+	}
+	h := newQuiet(slog.NewTextHandler(&out, nil))
+	for _, after := range []time.Duration{0, quietTime - 1, quietTime} {
+		out.Reset()
+		_ = h.Handle(t.Context(), slog.NewRecord(time.Unix(0, 0).Add(after), slog.LevelError, "away", 0))
+		if said := out.Len() > 0; said != (after == 0 || after == quietTime) {
+			t.Errorf("after %s said: %t", after, said)
+		}
+	}
+}
