@@ -83,7 +83,7 @@ func (s *setup) reconciliation(name string) (reconcile.Config, error) {
 // reconciled is the result of a run for programs.
 type reconciled struct {
 	Source string `json:"source"`
-	postgres.Tally
+	postgres.Reconciled
 	Seconds  float64             `json:"seconds"`
 	DryRun   bool                `json:"dry_run,omitempty"`
 	Error    string              `json:"error,omitempty"`
@@ -104,7 +104,7 @@ func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, f 
 	if ctx.Err() != nil {
 		err = fmt.Errorf("interrupted; run the same again within six hours, and it goes on there: %w", err)
 	}
-	result := reconciled{Source: cfg.Source.Name(), Tally: tally, Seconds: time.Since(start).Seconds()}
+	result := reconciled{Source: cfg.Source.Name(), Reconciled: tally, Seconds: time.Since(start).Seconds()}
 	return errors.Join(err, result.print(w, f, err))
 }
 
@@ -135,7 +135,7 @@ func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcil
 	cfg.DB = db
 	start := time.Now()
 	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
-	result.Tally, err = reconcile.Preview(ctx, cfg, func(found reconcile.Finding) error {
+	result.Reconciled, err = reconcile.Preview(ctx, cfg, func(found reconcile.Finding) error {
 		if f.json() {
 			result.Findings = append(result.Findings, found)
 			return nil

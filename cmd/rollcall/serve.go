@@ -15,11 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/api"
-	"rollcall/internal/capture"
 	"rollcall/internal/config"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
-	"rollcall/internal/source"
 )
 
 func newServe(w world) *cobra.Command {

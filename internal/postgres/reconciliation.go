@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Tally counts users by what a reconciliation did about them.
-type Tally struct {
+// Reconciled counts users by what a reconciliation did about them.
+type Reconciled struct {
 	Created   int64 `json:"created"`
 	Updated   int64 `json:"updated"`
 	Deleted   int64 `json:"deleted"`
@@ -21,7 +21,7 @@ type Tally struct {
 // Reconciliation is a run that compares the roll with all users of a source. There is one
 // of a source at a time.
 type Reconciliation struct {
-	Tally
+	Reconciled
 	// Position is the last user compared; "" at the beginning.
 	Position string
 	// Resumed: it goes on where an earlier run was interrupted.
@@ -101,10 +101,10 @@ where id = $1`, r.id, r.Position, r.Created, r.Updated, r.Deleted, r.Unchanged, 
 
 // LastReconciliation is how a source's last run that ended went, and when one was a success.
 type LastReconciliation struct {
-	Source  string
-	Tally   Tally
-	Failed  bool      // it stopped early
-	Success time.Time // when the last success ended; zero for never
+	Source     string
+	Reconciled Reconciled
+	Failed     bool      // it stopped early
+	Success    time.Time // when the last success ended; zero for never
 }
 
 // LastReconciliations returns those of every source that was ever reconciled.
@@ -114,7 +114,7 @@ func (db *DB) LastReconciliations(ctx context.Context) ([]LastReconciliation, er
 from rollcall.reconciliations r where finished_at is not null order by source, id desc`)
 	var l LastReconciliation
 	var list []LastReconciliation
-	_, err := pgx.ForEachRow(rows, []any{&l.Source, &l.Tally.Created, &l.Tally.Updated, &l.Tally.Deleted, &l.Tally.Unchanged, &l.Tally.Failed, &l.Failed, &l.Success}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&l.Source, &l.Result.Created, &l.Result.Updated, &l.Result.Deleted, &l.Result.Unchanged, &l.Result.Failed, &l.Failed, &l.Success}, func() error {
 		list = append(list, l)
 		return nil
 	})

@@ -18,10 +18,10 @@ type Finding struct {
 
 // Preview says what Run would do, from one read-only statement, and writes nothing. Each is
 // handed every user who is not in step. The error is the guard's that would stop the run.
-func Preview(ctx context.Context, cfg Config, each func(Finding) error) (postgres.Tally, error) {
+func Preview(ctx context.Context, cfg Config, each func(Finding) error) (postgres.Reconciled, error) {
 	users, err := cfg.DB.Users(ctx, cfg.Source.Name(), cfg.Table)
 	if err != nil {
-		return postgres.Tally{}, err
+		return postgres.Reconciled{}, err
 	}
 	r := &run{Config: cfg, Reconciliation: &postgres.Reconciliation{}, users: users}
 	err = users.CompareAll(ctx, func(p postgres.Pair) error {
@@ -33,7 +33,7 @@ func Preview(ctx context.Context, cfg Config, each func(Finding) error) (postgre
 	if err == nil {
 		err = r.guards(r.Deleted)
 	}
-	return r.Tally, err
+	return r.Reconciled, err
 }
 
 // preview counts a user and says what would become of him; no action when he is in step.

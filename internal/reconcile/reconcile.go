@@ -52,25 +52,25 @@ type run struct {
 // another run of the source, with ErrStopped when a guard has stopped it, and with
 // postgres.ErrHidden when the users can't all be seen. When it was interrupted, by the context
 // or by the database, the next Run goes on where it was.
-func Run(ctx context.Context, cfg Config) (postgres.Tally, error) {
+func Run(ctx context.Context, cfg Config) (postgres.Reconciled, error) {
 	users, err := cfg.DB.Users(ctx, cfg.Source.Name(), cfg.Table)
 	if err != nil {
-		return postgres.Tally{}, err
+		return postgres.Reconciled{}, err
 	}
 	record, err := cfg.DB.BeginReconciliation(ctx, cfg.Source.Name())
 	if err != nil {
-		return postgres.Tally{}, err
+		return postgres.Reconciled{}, err
 	}
 	defer record.Release()
 	r := &run{Config: cfg, Reconciliation: record, users: users}
 	err = r.all(ctx)
 	switch {
 	case errors.Is(err, ErrStopped):
-		return r.Tally, errors.Join(err, r.End(ctx, err))
+		return r.Reconciled, errors.Join(err, r.End(ctx, err))
 	case err != nil:
-		return r.Tally, err
+		return r.Reconciled, err
 	}
-	return r.Tally, r.End(ctx, nil)
+	return r.Reconciled, r.End(ctx, nil)
 }
 
 func (r *run) all(ctx context.Context) (err error) {
@@ -129,7 +129,7 @@ func (r *run) compare(ctx context.Context) error {
 
 // mend submits the users of a page that differ, and counts.
 func (r *run) mend(ctx context.Context, pairs []postgres.Pair) error {
-	tally := r.Tally
+	tally := r.Reconciled
 	var events []event.Event
 	var created []bool
 	for _, p := range pairs {
@@ -167,7 +167,7 @@ func (r *run) mend(ctx context.Context, pairs []postgres.Pair) error {
 			tally.Updated++
 		}
 	}
-	r.Tally = tally
+	r.Reconciled = tally
 	if len(pairs) > 0 {
 		r.Position = pairs[len(pairs)-1].ID
 	}

@@ -120,7 +120,7 @@ from generate_series(%d, %d) g`, first, first+n-1))
 
 func id(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
 
-func (h *house) run() postgres.Tally {
+func (h *house) run() postgres.Reconciled {
 	h.t.Helper()
 	tally, err := reconcile.Run(h.t.Context(), h.Config)
 	if err != nil {
@@ -129,7 +129,7 @@ func (h *house) run() postgres.Tally {
 	return tally
 }
 
-func (h *house) wantRun(want postgres.Tally) {
+func (h *house) wantRun(want postgres.Reconciled) {
 	h.t.Helper()
 	if got := h.run(); got != want {
 		h.t.Errorf("got %+v\nwant %+v", got, want)
@@ -142,18 +142,18 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	h.users(1, 50)
-	h.wantRun(postgres.Tally{Created: 50})
-	h.wantRun(postgres.Tally{Unchanged: 50})
+	h.wantRun(postgres.Reconciled{Created: 50})
+	h.wantRun(postgres.Reconciled{Unchanged: 50})
 	h.exec("update auth.users set email = 'new@x.test', updated_at = now() where id = '" + id(1) + "'")
 	h.exec("update auth.users set email = 'edited@x.test' where id = '" + id(2) + "'") // by SQL, the version stays
 	h.exec("delete from auth.users where id = '" + id(3) + "'")
 	h.exec("update auth.users set email = 'hash', raw_user_meta_data = '{}', deleted_at = now(), updated_at = now() where id = '" + id(4) + "'")
 	h.exec("update auth.users set last_sign_in_at = now(), updated_at = now() where id = '" + id(5) + "'")
 	h.users(51, 1)
-	h.wantRun(postgres.Tally{Created: 1, Updated: 3, Deleted: 2, Unchanged: 45})
+	h.wantRun(postgres.Reconciled{Created: 1, Updated: 3, Deleted: 2, Unchanged: 45})
 	h.want(inStep, "0")
 	h.want("select count(*)::text from profiles where role = 'customer'", "49")
-	h.wantRun(postgres.Tally{Unchanged: 49})
+	h.wantRun(postgres.Reconciled{Unchanged: 49})
 	h.want("select distinct coalesce(error, 'success') from rollcall.reconciliations where finished_at is not null", "success")
 	h.want("select count(*)::text from rollcall.events", "0")
 }
@@ -165,11 +165,11 @@ func TestRunCantFollow(t *testing.T) {
 	h.users(1, 40)
 	h.run()
 	h.exec("delete from auth.users where id = '" + id(1) + "'")
-	h.wantRun(postgres.Tally{Deleted: 1, Unchanged: 39})
+	h.wantRun(postgres.Reconciled{Deleted: 1, Unchanged: 39})
 	h.users(1, 1)
 	h.exec("update auth.users set updated_at = '2020-01-01' where id = '" + id(2) + "'")
 	h.exec(`update auth.users set raw_user_meta_data = '` + strings.Repeat("[", 250) + strings.Repeat("]", 250) + `' where id = '` + id(3) + "'")
-	h.wantRun(postgres.Tally{Unchanged: 37, Failed: 3})
+	h.wantRun(postgres.Reconciled{Unchanged: 37, Failed: 3})
 	h.want("select count(*)::text from profiles", "39")
 }
 
@@ -198,7 +198,7 @@ func TestPreview(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if want := (postgres.Tally{Created: 1, Updated: 1, Deleted: 1, Unchanged: 28}); tally != want {
+	if want := (postgres.Reconciled{Created: 1, Updated: 1, Deleted: 1, Unchanged: 28}); tally != want {
 		t.Errorf("got %+v, want %+v", tally, want)
 	}
 	h.want("select count(*)::text from rollcall.users u left join before b using (source, id) where b.written is distinct from u.xmin::text", "0")
@@ -260,7 +260,7 @@ func TestGuardsAtTheLimit(t *testing.T) {
 	h.users(1, 100)
 	h.run()
 	h.exec("delete from auth.users where id <= '" + id(5) + "'")
-	h.wantRun(postgres.Tally{Deleted: 5, Unchanged: 95})
+	h.wantRun(postgres.Reconciled{Deleted: 5, Unchanged: 95})
 }
 
 // A role that may only read auth.users sees nobody there, without an error, unless row
@@ -284,9 +284,9 @@ grant select, insert, update, delete on profiles to %[1]s`, role))
 		t.Errorf("behind a policy: %v", err)
 	}
 	h.exec("drop policy restricts on auth.users; create policy shows on auth.users for select to " + role + " using (true)")
-	reader.wantRun(postgres.Tally{Created: 20})
+	reader.wantRun(postgres.Reconciled{Created: 20})
 	h.exec("drop policy shows on auth.users; alter role " + role + " bypassrls")
-	reader.wantRun(postgres.Tally{Unchanged: 20})
+	reader.wantRun(postgres.Reconciled{Unchanged: 20})
 	h.exec("revoke select on auth.users from " + role)
 	if _, err = reconcile.Run(t.Context(), reader.Config); err == nil || !strings.Contains(err.Error(), "grant select on") {
 		t.Errorf("without rights: %v", err)
@@ -324,7 +324,7 @@ func TestResume(t *testing.T) {
 	if err != nil || first <= before.Created {
 		t.Errorf("the second run began with %d users compared, the first had %d: %v", first, before.Created, err)
 	}
-	if want := (postgres.Tally{Created: 10_000, Deleted: 1}); tally != want {
+	if want := (postgres.Reconciled{Created: 10_000, Deleted: 1}); tally != want {
 		t.Errorf("got %+v, want %+v", tally, want)
 	}
 	h.want("select count(*)::text from rollcall.reconciliations", "1")
@@ -410,11 +410,11 @@ func TestSpeed(t *testing.T) {
 	h.users(1, n)
 	h.run()
 	start := time.Now()
-	h.wantRun(postgres.Tally{Unchanged: int64(n)})
+	h.wantRun(postgres.Reconciled{Unchanged: int64(n)})
 	compared := time.Since(start)
 	h.users(n+1, n/10)
 	start = time.Now()
-	h.wantRun(postgres.Tally{Unchanged: int64(n), Created: int64(n / 10)})
+	h.wantRun(postgres.Reconciled{Unchanged: int64(n), Created: int64(n / 10)})
 	mended := time.Since(start)
 	t.Logf("%d users compared in %s (%.0f/s); with %d missing in %s", n, compared, float64(n)/compared.Seconds(), n/10, mended)
 	if perMillion := compared / time.Duration(n) * 1_000_000; perMillion > time.Minute {
