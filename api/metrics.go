@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres"
 	"rollcall/internal/source"
 )
 
@@ -47,7 +48,7 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 		}),
 	}
 	registry.MustRegister(m.webhooks, m.webhookSeconds, m.lastVerified, m.captured, m.batchEvents, m.applySeconds,
-		newTargetCollector(cfg), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		newTargetCollector(cfg), newReconcileCollector(cfg), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, src := range cfg.Sources {
 		m.webhookSeconds.WithLabelValues(src.Name())
 		m.lastVerified.WithLabelValues(src.Name())
@@ -106,6 +107,8 @@ type targetCollector struct {
 	config  *Config
 	outage  *prometheus.Desc
 	parked  *prometheus.Desc
+	users   *prometheus.Desc
+	checked *prometheus.Desc
 	timeout time.Duration
 }
 
@@ -114,6 +117,8 @@ func newTargetCollector(cfg *Config) *targetCollector {
 		config:  cfg,
 		outage:  prometheus.NewDesc("rollcall_target_breaker_open", "1 while a target is out of service and its users are parked.", []string{"target"}, nil),
 		parked:  prometheus.NewDesc("rollcall_parked_users", "Users whom a target does not follow for the moment.", []string{"target"}, nil),
+		users:   prometheus.NewDesc("rollcall_target_users", "Users of a target as the last check has counted them, by how the target has them.", []string{"target", "state"}, nil),
+		checked: prometheus.NewDesc("rollcall_target_checked_timestamp_seconds", "When a target was last checked, in Unix time; 0 for never.", []string{"target"}, nil),
 		timeout: readyTimeout,
 	}
 }
@@ -122,10 +127,12 @@ func newTargetCollector(cfg *Config) *targetCollector {
 func (c *targetCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.outage
 	ch <- c.parked
+	ch <- c.users
+	ch <- c.checked
 }
 
-// Collect implements prometheus.Collector. While the database is away the parked users
-// are left out: a gap is the truth.
+// Collect implements prometheus.Collector. While the database is away the users are left
+// out: a gap is the truth.
 func (c *targetCollector) Collect(ch chan<- prometheus.Metric) {
 	out := map[string]float64{}
 	for _, t := range c.config.Targets() {
@@ -145,5 +152,25 @@ func (c *targetCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, name := range c.config.Names {
 		ch <- prometheus.MustNewConstMetric(c.parked, prometheus.GaugeValue, float64(parked[name]), name)
+	}
+	c.collectChecked(ctx, ch)
+}
+
+// collectChecked tells what the last check has counted, whoever ran it.
+func (c *targetCollector) collectChecked(ctx context.Context, ch chan<- prometheus.Metric) {
+	checked, err := c.config.Checked(ctx)
+	if err != nil {
+		c.config.Log.Warn("what was checked last is not known", "error", err)
+		return
+	}
+	for _, name := range c.config.Names {
+		at := 0.0
+		if t := checked[name].At; !t.IsZero() {
+			at = float64(t.UnixMilli()) / 1000
+		}
+		ch <- prometheus.MustNewConstMetric(c.checked, prometheus.GaugeValue, at, name)
+		for _, state := range postgres.States {
+			ch <- prometheus.MustNewConstMetric(c.users, prometheus.GaugeValue, float64(checked[name].Users[state]), name, string(state))
+		}
 	}
 }

@@ -33,6 +33,10 @@ type Config struct {
 	Ready func(context.Context) error
 	// Parked counts the parked users of each target.
 	Parked func(context.Context) (map[string]int, error)
+	// Checked is what the last check has counted for each target.
+	Checked func(context.Context) (map[string]postgres.Checked, error)
+	// Reconciled is how the last reconciliation of each source went.
+	Reconciled func(context.Context) ([]postgres.LastReconciliation, error)
 	// Targets tells how the targets are doing.
 	Targets func() []postgres.TargetState
 	// Names are those of all configured targets, for metrics that exist from the start.

@@ -51,6 +51,8 @@ var (
 	Indexes    = read("queries/indexes.sql")
 	NearTables = read("queries/near_tables.sql")
 	References = read("queries/references.sql")
+	Walk       = read("queries/walk.sql")
+	Checked    = read("queries/checked.sql")
 
 	OpenPolicy   = read("queries/open_policy.sql")
 	CaptureState = read("queries/capture_state.sql")

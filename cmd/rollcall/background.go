@@ -24,12 +24,24 @@ func (sv *service) capture(ctx context.Context) {
 	})
 }
 
+// The metrics of all users come from a check in the small hours (UTC).
+const (
+	checkSchedule = "45 3 * * *"
+	checkTimeout  = time.Hour
+)
+
 // reconcileTimeout bounds a run by the clock; the next one takes up what it leaves.
 const reconcileTimeout = 6 * time.Hour
 
 // scheduled lists what runs by the clock.
 func (sv *service) scheduled() []postgres.Job {
-	var list []postgres.Job
+	list := []postgres.Job{{
+		Name: "check", Schedule: checkSchedule, Timeout: checkTimeout,
+		Run: func(ctx context.Context) error {
+			_, err := sv.db.Census(ctx, postgres.CensusOptions{})
+			return err
+		},
+	}}
 	for _, src := range sv.setup.config.Sources {
 		if src.Reconcile == nil || src.Reconcile.Schedule == "" {
 			continue
@@ -65,9 +77,6 @@ func (sv *service) reconcile(ctx context.Context, name string) error {
 
 // startJobs tries until the database lets the jobs start. Webhooks don't wait for that.
 func (sv *service) startJobs(ctx context.Context) {
-	if len(sv.jobs) == 0 {
-		return
-	}
 	said := ""
 	for {
 		stop, err := sv.db.StartJobs(ctx, sv.jobs)

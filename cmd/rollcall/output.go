@@ -4,40 +4,47 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"text/tabwriter"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 )
 
-// format is how a command prints its results: text for people, json for programs.
-type format string
-
-// addOutput adds the flag --output.
-func addOutput(flags *pflag.FlagSet, f *format) {
-	*f = "text"
-	flags.Var(f, "output", "text for people, json for programs")
-}
+// output is the value of --output: text for people, json for programs.
+type output string
 
 // Set implements pflag.Value.
-func (f *format) Set(value string) error {
+func (o *output) Set(value string) error {
 	if value != "text" && value != "json" {
 		return errors.New("must be text or json")
 	}
-	*f = format(value)
+	*o = output(value)
 	return nil
 }
 
-// String implements pflag.Value.
-func (f *format) String() string { return string(*f) }
+func (o *output) String() string { return string(*o) }
 
 // Type implements pflag.Value.
-func (f *format) Type() string { return "text|json" }
+func (*output) Type() string { return "format" }
 
-func (f *format) json() bool { return *f == "json" }
+// addOutput gives a command the flag --output.
+func addOutput(cmd *cobra.Command) *output {
+	o := output("text")
+	cmd.Flags().VarP(&o, "output", "o", "text, or json for programs")
+	return &o
+}
 
-// printJSON writes a value for programs.
-func printJSON(to io.Writer, value any) error {
-	e := json.NewEncoder(to)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(value)
+// write prints a value as indented JSON, or what text writes: tabs between its cells become
+// columns.
+func (o *output) write(to io.Writer, value any, text func(io.Writer) error) error {
+	if *o == "json" {
+		encoder := json.NewEncoder(to)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(value)
+	}
+	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0) // two spaces between columns
+	if err := text(table); err != nil {
+		return err
+	}
+	return table.Flush()
 }

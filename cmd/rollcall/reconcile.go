@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,7 @@ import (
 type reconcileOptions struct {
 	dryRun    bool
 	maxDelete string
-	output    format
+	output    *output
 }
 
 func newReconcile(w world) *cobra.Command {
@@ -54,7 +55,7 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 	}
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what differs, column by column, and write nothing")
 	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of the users that this run may bury, such as 20% (default: max_delete of the source)")
-	addOutput(cmd.Flags(), &o.output)
+	o.output = addOutput(cmd)
 	return cmd
 }
 
@@ -90,7 +91,7 @@ type reconciled struct {
 	Findings []reconcile.Finding `json:"findings,omitempty"`
 }
 
-func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, f format) error {
+func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, out *output) error {
 	worker, err := s.startWorker(ctx, w)
 	if err != nil {
 		return err
@@ -105,28 +106,26 @@ func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, f 
 		err = fmt.Errorf("interrupted; run the same again within six hours, and it goes on there: %w", err)
 	}
 	result := reconciled{Source: cfg.Source.Name(), Reconciled: tally, Seconds: time.Since(start).Seconds()}
-	return errors.Join(err, result.print(w, f, err))
+	return errors.Join(err, result.print(w, out, err))
 }
 
 // print writes a result, and is an error where a user could not be followed.
-func (r reconciled) print(w world, f format, cause error) error {
+func (r reconciled) print(w world, out *output, cause error) error {
 	if cause != nil {
 		r.Error = cause.Error()
 	}
-	var err error
-	if f.json() {
-		err = printJSON(w.stdout, r)
-	} else {
-		_, err = fmt.Fprintf(w.stdout, "%s: created %d, updated %d, deleted %d, unchanged %d, failed %d, in %.1f s\n",
+	err := out.write(w.stdout, r, func(to io.Writer) error {
+		_, err := fmt.Fprintf(to, "%s: created %d, updated %d, deleted %d, unchanged %d, failed %d, in %.1f s\n",
 			r.Source, r.Created, r.Updated, r.Deleted, r.Unchanged, r.Failed, r.Seconds)
-	}
+		return err
+	})
 	if err == nil && r.Failed > 0 && cause == nil {
 		err = fmt.Errorf("the roll could not follow %d users; the log says which and why", r.Failed)
 	}
 	return err
 }
 
-func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcile.Config, f format) error {
+func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcile.Config, out *output) error {
 	db, err := s.open(w)
 	if err != nil {
 		return err
@@ -136,17 +135,17 @@ func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcil
 	start := time.Now()
 	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
 	result.Reconciled, err = reconcile.Preview(ctx, cfg, func(found reconcile.Finding) error {
-		if f.json() {
+		if *out == "json" {
 			result.Findings = append(result.Findings, found)
 			return nil
 		}
 		return printFinding(w, found)
 	})
 	result.Seconds = time.Since(start).Seconds()
-	if !f.json() && err == nil {
+	if *out == "text" && err == nil {
 		fmt.Fprintln(w.stdout, "a dry run: nothing was written")
 	}
-	return errors.Join(err, result.print(w, f, err))
+	return errors.Join(err, result.print(w, out, err))
 }
 
 func printFinding(w world, found reconcile.Finding) error {

@@ -126,7 +126,7 @@ func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
 	}
 	sv.server = api.New(api.Config{
 		Sources: s.sources, Refuse: refuse, Submit: sv.pipeline.Submit, Ready: sv.ready,
-		Parked: db.Parked, Targets: db.TargetStates, Names: names,
+		Parked: db.Parked, Reconciled: db.LastReconciliations, Checked: db.Checked, Targets: db.TargetStates, Names: names,
 		BodyLimit: s.config.Limits.Body, AdminToken: s.config.AdminToken.Reveal(), Version: buildVersion(), Log: log,
 	})
 	return sv

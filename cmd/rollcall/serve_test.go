@@ -80,6 +80,8 @@ func TestHealthMetricsAdmin(t *testing.T) {
 		{in.admin + "/metrics", "", 200, `rollcall_apply_seconds_count 1`},
 		{in.admin + "/metrics", "", 200, `rollcall_parked_users{target="profiles"} 0`},
 		{in.admin + "/metrics", "", 200, `rollcall_target_breaker_open{target="profiles"} 0`},
+		{in.admin + "/metrics", "", 200, `rollcall_target_users{state="present",target="profiles"} 0`},
+		{in.admin + "/metrics", "", 200, `rollcall_target_checked_timestamp_seconds{target="profiles"} 0`},
 		{in.admin + "/metrics", "", 200, `rollcall_last_verified_event_timestamp_seconds{source="supabase"} 0`},
 		{in.admin + "/metrics", "", 200, `go_goroutines`},
 	}

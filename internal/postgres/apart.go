@@ -58,6 +58,9 @@ type refusal struct {
 	state, message string
 }
 
+// words is what PostgreSQL said, without values.
+func (r *refusal) words() string { return fmt.Sprintf("%s (%s)", r.message, r.state) }
+
 // apart runs the same pieces as together, each target by itself in a savepoint, and parks
 // those whom a target refuses; everybody else is settled, and all of it is one commit. The
 // roll stands outside any savepoint: its rows must carry the transaction's own xid.

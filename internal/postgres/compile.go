@@ -22,6 +22,8 @@ type compiled struct {
 	removalLocked, upsertLocked string
 	// removalWanted and upsertWanted compute whom a statement is about, and no more.
 	removalWanted, upsertWanted string
+	// census says how the target has each user; differing, in which columns his row differs.
+	census, differing string
 	// outage is why the target is out of service; nil when it works.
 	outage   *outage
 	compiler *compiler // it was compiled by
@@ -65,6 +67,7 @@ func (c *compiler) compile() *compiled {
 		Target: c.Target, oid: c.table.OID, parents: c.table.parents, lockable: c.table.Lockable, compiler: c,
 		removal: c.removal(), removalLocked: c.locked(c.gone(), "for update"), removalWanted: c.wanted(c.gone()),
 		upsert: c.upsert(), upsertLocked: c.locked(c.alive(), "for no key update"), upsertWanted: c.wanted(c.alive()),
+		census: c.census(), differing: c.differing(),
 	}
 }
 
@@ -79,18 +82,23 @@ type compiler struct {
 // generic plan, made while the tables were empty, still goes by the key: PostgreSQL can't
 // turn it into a join over the whole roll.
 func (c *compiler) batch() string {
-	sources := make([]string, len(c.From))
-	for i, o := range c.From {
-		sources[i] = literal(o.Source)
-	}
 	return `from unnest($1::text[], $2::text[]) as batch (batch_source, batch_id)
 cross join lateral (
   select ` + record() + ` from rollcall.users u
   where u.source = batch.batch_source and u.id = batch.batch_id
-    and u.source in (` + strings.Join(sources, ", ") + `)
+    and u.source in (` + c.sources() + `)
     and ($3::boolean or u.xmin = pg_current_xact_id()::xid)
   offset 0
 ) new`
+}
+
+// sources are those that the target follows, as a list of literals.
+func (c *compiler) sources() string {
+	sources := make([]string, len(c.From))
+	for i, o := range c.From {
+		sources[i] = literal(o.Source)
+	}
+	return strings.Join(sources, ", ")
 }
 
 // record is the select list of new. The roll's keys have collation "C"; carried into the
@@ -162,8 +170,10 @@ func (c *compiler) removal() string {
 		return fmt.Sprintf("delete from %s t\nusing (\n%s\n) gone\nwhere %s", quoteTable(c.Table), c.goneRows(keys), c.sameKey("gone"))
 	case DeleteSet:
 		rows := c.goneRows(append(keys, c.aliased(c.Gone, "c")...))
+		differs := c.goneDiffers(func(column string) string { return "t." + quote(column) },
+			func(n int) string { return fmt.Sprintf("gone.c%d", n+1) })
 		return fmt.Sprintf("update %s t set\n  %s\nfrom (\n%s\n) gone\nwhere %s\n  and (%s)",
-			quoteTable(c.Table), c.goneAssign(), rows, c.sameKey("gone"), c.goneDiffers())
+			quoteTable(c.Table), c.goneAssign(), rows, c.sameKey("gone"), differs)
 	default: // DeleteKeep
 		return ""
 	}
@@ -181,17 +191,17 @@ func (c *compiler) goneAssign() string {
 	return strings.Join(assign, ",\n  ")
 }
 
-// goneDiffers holds for a row that is not yet in its deleted form. A volatile one such
-// as now() is always another; it counts while the column is null.
-func (c *compiler) goneDiffers() string {
+// goneDiffers holds for a row that is not yet in its deleted form; row gives its columns,
+// value the nth value of that form. A volatile one such as now() is always another; it
+// counts while the column is null.
+func (c *compiler) goneDiffers(row func(column string) string, value func(n int) string) string {
 	differs := make([]string, len(c.Gone))
 	for i, a := range c.Gone {
-		name := "t." + quote(a.Column)
 		if c.volatile[a.Expr.SQL] {
-			differs[i] = name + " is null"
+			differs[i] = row(a.Column) + " is null"
 			continue
 		}
-		differs[i] = c.differs(a.Column, name, fmt.Sprintf("gone.c%d::%s", i+1, c.table.column(a.Column).Rounded))
+		differs[i] = c.unlike(a.Column, row(a.Column), value(i))
 	}
 	return strings.Join(differs, "\n    or ")
 }
@@ -236,6 +246,11 @@ func (c *compiler) aliased(list []Assignment, prefix string) []string {
 // varchar(50) would cut what the assignment refuses.
 func (c *compiler) value(a Assignment) string {
 	return enclosed(a.Expr.SQL) + "::" + c.table.column(a.Column).Type
+}
+
+// unlike holds for a row whose column is not what assigning the value would store there.
+func (c *compiler) unlike(name, old, value string) string {
+	return c.differs(name, old, value+"::"+c.table.column(name).Rounded)
 }
 
 func (c *compiler) differs(name, old, value string) string {

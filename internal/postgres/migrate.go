@@ -60,6 +60,29 @@ func migrateIn(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	return ran, nil
 }
 
+// Migrated returns an error that says what to do unless the schema rollcall is as new as
+// this binary, or newer.
+func (db *DB) Migrated(ctx context.Context) error {
+	var exists bool
+	if err := db.pool.QueryRow(ctx, "select to_regclass('rollcall.migrations') is not null").Scan(&exists); err != nil {
+		return fmt.Errorf("look for the schema rollcall: %w", db.explainConnect(err))
+	}
+	version := 0
+	if exists {
+		err := db.pool.QueryRow(ctx, "select coalesce(max(version), 0) from rollcall.migrations").Scan(&version)
+		if err != nil {
+			return fmt.Errorf("read the version of the schema rollcall: %w", err)
+		}
+	}
+	switch {
+	case version == 0:
+		return errors.New("there is no schema rollcall in this database yet; run rollcall migrate or serve first")
+	case version < len(sql.Migrations()):
+		return errors.New("the schema rollcall is older than this binary; run rollcall migrate or serve first")
+	}
+	return nil
+}
+
 // ErrTooOld means that the server can not do what is needed: waiting does not make a server newer.
 var ErrTooOld = errors.New("the server is too old")
 

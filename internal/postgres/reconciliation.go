@@ -101,10 +101,10 @@ where id = $1`, r.id, r.Position, r.Created, r.Updated, r.Deleted, r.Unchanged, 
 
 // LastReconciliation is how a source's last run that ended went, and when one was a success.
 type LastReconciliation struct {
-	Source     string
-	Reconciled Reconciled
-	Failed     bool      // it stopped early
-	Success    time.Time // when the last success ended; zero for never
+	Source  string
+	Users   Reconciled
+	Failed  bool      // it was stopped
+	Success time.Time // when the last success ended; 1970 for never
 }
 
 // LastReconciliations returns those of every source that was ever reconciled.
@@ -114,7 +114,7 @@ func (db *DB) LastReconciliations(ctx context.Context) ([]LastReconciliation, er
 from rollcall.reconciliations r where finished_at is not null order by source, id desc`)
 	var l LastReconciliation
 	var list []LastReconciliation
-	_, err := pgx.ForEachRow(rows, []any{&l.Source, &l.Result.Created, &l.Result.Updated, &l.Result.Deleted, &l.Result.Unchanged, &l.Result.Failed, &l.Failed, &l.Success}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&l.Source, &l.Users.Created, &l.Users.Updated, &l.Users.Deleted, &l.Users.Unchanged, &l.Users.Failed, &l.Failed, &l.Success}, func() error {
 		list = append(list, l)
 		return nil
 	})

@@ -107,7 +107,7 @@ func (db *DB) seesAll(ctx context.Context, t *table, name string) error {
 
 // Count returns how many users the table has and how many living ones the roll.
 func (u *Users) Count(ctx context.Context) (table, roll int64, err error) {
-	err = u.db.readOnly(ctx, func(tx pgx.Tx) error {
+	err = u.db.scan(ctx, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, "select (select count(*) from "+u.table+"), (select count(*) from rollcall.users where source = $1 and deleted_at is null)", u.source).
 			Scan(&table, &roll)
 	})
@@ -135,7 +135,7 @@ func (u *Users) Compare(ctx context.Context, after string, n int) ([]Pair, error
 
 // CompareAll hands on what Compare would, of all users, from one read-only statement.
 func (u *Users) CompareAll(ctx context.Context, each func(Pair) error) error {
-	err := u.db.readOnly(ctx, func(tx pgx.Tx) error {
+	err := u.db.scan(ctx, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, u.compare, u.source, nil, nil)
 		defer rows.Close()
 		for rows.Next() {
@@ -157,7 +157,7 @@ func (u *Users) CompareAll(ctx context.Context, each func(Pair) error) error {
 
 // CountAbsent returns how many living users of the roll the table has no more.
 func (u *Users) CountAbsent(ctx context.Context) (n int64, err error) {
-	err = u.db.readOnly(ctx, func(tx pgx.Tx) error {
+	err = u.db.scan(ctx, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, "select count(*) from (\n"+u.absent+"\n) absent", u.source, "", nil).Scan(&n)
 	})
 	if err != nil {
@@ -190,17 +190,6 @@ func (u *Users) Living(ctx context.Context, ids []string) (map[string]bool, erro
 		return nil, fmt.Errorf("confirm that users are gone: %w", err)
 	}
 	return living, nil
-}
-
-// readOnly runs a transaction that writes nothing and may take its time. Those who count
-// read whole tables, so they may do it in one go.
-func (db *DB) readOnly(ctx context.Context, do func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, db.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "select set_config('statement_timeout', '0', true), set_config('enable_seqscan', 'on', true)"); err != nil {
-			return err
-		}
-		return do(tx)
-	})
 }
 
 // scanPair reads id, row, the version and columnsOfNew of the roll, and the moment.

@@ -1,0 +1,69 @@
+package api
+
+import (
+	"context"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"rollcall/internal/postgres"
+)
+
+// reconcileCollector tells how the last reconciliation of each source ended, whoever ran it.
+type reconcileCollector struct {
+	config  *Config
+	users   *prometheus.Desc
+	success *prometheus.Desc
+	failed  *prometheus.Desc
+}
+
+func newReconcileCollector(cfg *Config) *reconcileCollector {
+	return &reconcileCollector{
+		config:  cfg,
+		users:   prometheus.NewDesc("rollcall_reconcile_users", "Users of the last reconciliation that ended, by what it did about them.", []string{"source", "result"}, nil),
+		success: prometheus.NewDesc("rollcall_reconcile_last_success_timestamp_seconds", "When a source was last reconciled with success, in Unix time; 0 for never.", []string{"source"}, nil),
+		failed:  prometheus.NewDesc("rollcall_reconcile_stopped", "1 when the last reconciliation was stopped, so that nobody was deleted.", []string{"source"}, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *reconcileCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.users
+	ch <- c.success
+	ch <- c.failed
+}
+
+// Collect implements prometheus.Collector. While the database is away there is a gap.
+func (c *reconcileCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	list, err := c.config.Reconciled(ctx)
+	if err != nil {
+		c.config.Log.Warn("the last reconciliations are not known", "error", err)
+		return
+	}
+	bySource := map[string]postgres.LastReconciliation{}
+	for _, l := range list {
+		bySource[l.Source] = l
+	}
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	for _, src := range c.config.Sources {
+		l := bySource[src.Name()]
+		at, stopped := 0.0, 0.0
+		if l.Success.Unix() > 0 {
+			at = float64(l.Success.UnixMilli()) / 1000
+		}
+		if l.Failed {
+			stopped = 1
+		}
+		gauge(c.success, at, src.Name())
+		gauge(c.failed, stopped, src.Name())
+		for result, n := range map[string]int64{
+			"created": l.Users.Created, "updated": l.Users.Updated, "deleted": l.Users.Deleted,
+			"unchanged": l.Users.Unchanged, "failed": l.Users.Failed,
+		} {
+			gauge(c.users, float64(n), src.Name(), result)
+		}
+	}
+}

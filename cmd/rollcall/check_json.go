@@ -1,0 +1,97 @@
+package main
+
+import (
+	"time"
+
+	"rollcall/internal/postgres"
+)
+
+// censusJSON is the result of check for programs.
+type censusJSON struct {
+	Targets   []tallyJSON   `json:"targets"`
+	Refused   []refusedJSON `json:"refused,omitempty"`
+	CheckedAt time.Time     `json:"checked_at"`
+}
+
+type tallyJSON struct {
+	Target    string `json:"target"`
+	Source    string `json:"source"` // empty: rows of no user, of a target of several sources
+	Present   int64  `json:"present"`
+	Missing   int64  `json:"missing"`
+	Extra     int64  `json:"extra"`
+	Different int64  `json:"different"`
+	Parked    int64  `json:"parked"`
+	Strangers int64  `json:"strangers"` // of extra: rows of no user of the roll
+	Repaired  int64  `json:"repaired"`
+	Outage    string `json:"out_of_service,omitempty"`
+}
+
+type refusedJSON struct {
+	Target string `json:"target"`
+	Source string `json:"source"`
+	ID     string `json:"id"`
+	Error  string `json:"error"`
+}
+
+func newCensusJSON(c *postgres.Census) censusJSON {
+	result := censusJSON{Targets: []tallyJSON{}, CheckedAt: c.CheckedAt}
+	for _, t := range c.Tallies {
+		result.Targets = append(result.Targets, tallyJSON{
+			Target: t.Target, Source: t.Source,
+			Present: t.Users[postgres.Present], Missing: t.Users[postgres.Missing], Extra: t.Users[postgres.Extra],
+			Different: t.Users[postgres.Different], Parked: t.Users[postgres.Parked],
+			Strangers: t.Strangers, Repaired: t.Repaired, Outage: t.Outage,
+		})
+	}
+	for _, r := range c.Refused {
+		result.Refused = append(result.Refused, refusedJSON(r))
+	}
+	return result
+}
+
+// calledJSON is the result of check --user for programs.
+type calledJSON struct {
+	Users []userJSON `json:"users"`
+}
+
+type userJSON struct {
+	Source  string         `json:"source"`
+	ID      string         `json:"id"`
+	Email   string         `json:"email,omitempty"` // masked
+	Version time.Time      `json:"version"`
+	Deleted bool           `json:"deleted"`
+	Targets []standingJSON `json:"targets"`
+}
+
+type standingJSON struct {
+	Target  string         `json:"target"`
+	State   postgres.State `json:"state,omitempty"` // none: he is gone, and so is his row
+	Columns []string       `json:"columns,omitempty"`
+	Problem string         `json:"problem,omitempty"`
+	Parked  *parkedJSON    `json:"parked,omitempty"`
+}
+
+type parkedJSON struct {
+	Since    time.Time `json:"since"`
+	Attempts int       `json:"attempts"`
+	RetryAt  time.Time `json:"retry_at"`
+	GivenUp  bool      `json:"given_up"`
+	Error    string    `json:"error"`
+}
+
+func newCalledJSON(users []postgres.Called) calledJSON {
+	var result calledJSON
+	for _, u := range users {
+		one := userJSON{Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, Targets: []standingJSON{}}
+		for _, s := range u.Standings {
+			standing := standingJSON{Target: s.Target, State: s.State, Columns: s.Columns, Problem: s.Problem}
+			if s.Parked != nil {
+				parked := parkedJSON(*s.Parked)
+				standing.Parked = &parked
+			}
+			one.Targets = append(one.Targets, standing)
+		}
+		result.Users = append(result.Users, one)
+	}
+	return result
+}

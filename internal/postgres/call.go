@@ -1,0 +1,202 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Called is a user of the roll and how every target that follows his source has him.
+type Called struct {
+	Source, ID string
+	Email      string    // masked, like j…@e….com; empty for none
+	Version    time.Time // the provider's own updated_at
+	Deleted    bool
+	Standings  []Standing // in the order of the configuration
+}
+
+// Standing is how one target has one user.
+type Standing struct {
+	Target string
+	// State is empty for one who is gone, and so is his row, and while the target is out of
+	// service.
+	State State
+	// Columns are those of set in which his row differs, with Different.
+	Columns []string
+	// Problem is why the target is out of service, or why he can't be compared.
+	Problem string
+	Parked  *ParkedUser // nil when he isn't
+}
+
+// ParkedUser is why, and since when, a target does not follow a user.
+type ParkedUser struct {
+	Since    time.Time
+	Attempts int
+	RetryAt  time.Time
+	GivenUp  bool
+	Error    string // PostgreSQL's words without values, and its code
+}
+
+// InStep reports whether the target is as the roll says.
+func (s *Standing) InStep() bool { return !outOfStep(s.State) && s.Problem == "" }
+
+// ErrNotInRoll means that nobody in the roll has an id or an e-mail.
+var ErrNotInRoll = errors.New("no user of the roll has this id or e-mail")
+
+// Call finds users in the roll by their exact id, or by e-mail in any case, and holds each
+// against every target; several sources may know one. The error wraps ErrNotInRoll when there
+// is none. Nothing is stored. Check must have compiled the targets.
+func (db *DB) Call(ctx context.Context, who string, o CensusOptions) ([]Called, error) {
+	users, err := db.inRoll(ctx, who)
+	if err != nil {
+		return nil, fmt.Errorf("look for the user in the roll: %w", &maskedError{err})
+	}
+	if len(users) == 0 {
+		return nil, ErrNotInRoll
+	}
+	c := newCounting(db, o.Repair)
+	for i := range users {
+		if err := c.call(ctx, &users[i]); err != nil {
+			return nil, fmt.Errorf("check a user: %w", &maskedError{err})
+		}
+	}
+	return users, nil
+}
+
+func (db *DB) inRoll(ctx context.Context, who string) ([]Called, error) {
+	var users []Called
+	err := db.scan(ctx, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, `select source, id, coalesce(email, ''), version, deleted_at is not null
+			from rollcall.users where id = $1 or lower(email) = lower($1) order by source, id`, pgx.QueryExecModeExec, who)
+		var u Called
+		var email string
+		var version int64
+		_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &email, &version, &u.Deleted}, func() error {
+			u.Email, u.Version = maskEmail(email), time.UnixMicro(version).UTC()
+			users = append(users, u)
+			return nil
+		})
+		return err
+	})
+	return users, err
+}
+
+// call holds a user against every target, after the repair if there is to be one.
+func (c *counting) call(ctx context.Context, u *Called) error {
+	key := userKey{u.Source, u.ID}
+	standings, err := c.standings(ctx, key)
+	for err == nil && c.left > 0 && c.helped > 0 { // a child's row may have kept the parent's
+		standings, err = c.standings(ctx, key)
+	}
+	if err != nil {
+		return err
+	}
+	parked, err := c.db.parkedFor(ctx, key)
+	if err != nil {
+		return err
+	}
+	for i := range c.db.config.Targets {
+		if t := &c.db.config.Targets[i]; t.follows(u.Source) {
+			s := standings[t.Name]
+			s.Parked = parked[t.Name]
+			u.Standings = append(u.Standings, s)
+		}
+	}
+	return nil
+}
+
+// standings are those of a user in every target, by name.
+func (c *counting) standings(ctx context.Context, u userKey) (map[string]Standing, error) {
+	c.left, c.helped = 0, 0
+	standings := map[string]Standing{}
+	for _, t := range c.targets { // parents first, for the repair
+		if !t.follows(u.source) {
+			continue
+		}
+		s, err := c.standing(ctx, t, u)
+		if err != nil {
+			return nil, err
+		}
+		if !s.InStep() {
+			c.left++
+		}
+		standings[t.Name] = s
+	}
+	return standings, nil
+}
+
+// standing is how a target has a user, after the repair if there is to be one.
+func (c *counting) standing(ctx context.Context, t *compiled, u userKey) (Standing, error) {
+	s := Standing{Target: t.Name, Problem: c.trouble[t.Name]}
+	if s.Problem != "" {
+		return s, nil
+	}
+	f, err := c.repaired(ctx, t, []userKey{u})
+	var not *uncountable
+	if errors.As(err, &not) {
+		s.Problem = not.Error()
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	c.helped += f.repaired
+	s.State = f.states[u]
+	switch {
+	case len(f.refused) > 0:
+		s.Problem = f.refused[0].words()
+	case s.State == Different:
+		s.Columns, err = c.db.differing(ctx, t, u)
+	}
+	return s, err
+}
+
+func (db *DB) differing(ctx context.Context, t *compiled, u userKey) ([]string, error) {
+	var columns []string
+	err := db.look(ctx, statement{sql: t.differing, args: []any{[]string{u.source}, []string{u.id}, true}, read: func(rows pgx.Rows, _ *result) error {
+		_, err := pgx.ForEachRow(rows, []any{&columns}, func() error { return nil })
+		return err
+	}})
+	return columns, err
+}
+
+// parkedFor returns why targets, by their names, don't follow a user.
+func (db *DB) parkedFor(ctx context.Context, u userKey) (map[string]*ParkedUser, error) {
+	parked := map[string]*ParkedUser{}
+	rows, _ := db.pool.Query(ctx, `select target, since, attempts, retry_at, given_up, format('%s (%s)', error, sqlstate)
+		from rollcall.parked where source = $1 and user_id = $2`, u.source, u.id)
+	var target string
+	var p ParkedUser
+	_, err := pgx.ForEachRow(rows, []any{&target, &p.Since, &p.Attempts, &p.RetryAt, &p.GivenUp, &p.Error}, func() error {
+		one := p
+		parked[target] = &one
+		return nil
+	})
+	return parked, err
+}
+
+// maskEmail leaves what tells somebody who knows the address that it is this one.
+func maskEmail(email string) string {
+	name, domain, ok := strings.Cut(email, "@")
+	if !ok {
+		return ""
+	}
+	ending := ""
+	if at := strings.LastIndex(domain, "."); at > 0 {
+		ending = domain[at:]
+	}
+	return first(name) + "…@" + first(domain) + "…" + ending
+}
+
+func first(text string) string {
+	r, size := utf8.DecodeRuneInString(text)
+	if size == 0 {
+		return ""
+	}
+	return string(r)
+}

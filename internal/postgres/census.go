@@ -1,0 +1,358 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/sql"
+)
+
+// State is how a target has a user.
+type State string
+
+// The states. One who is gone, and so is his row, has none.
+const (
+	Present   State = "present"   // his row is as the roll says
+	Missing   State = "missing"   // he has no row
+	Extra     State = "extra"     // he is gone and his row is not; or a row is no user's
+	Different State = "different" // his row is not as the roll says, or nobody can say
+	Parked    State = "parked"    // the target does not follow him for the moment
+)
+
+// States are all states, in the order of tables.
+var States = []State{Present, Missing, Extra, Different, Parked}
+
+// CensusOptions say what is done besides counting.
+type CensusOptions struct {
+	// Repair settles the users who are out of step; they are counted as they are then.
+	Repair bool
+}
+
+// Census is the users of the roll, counted for every target that follows them.
+type Census struct {
+	// Tallies are in the order of the configuration: targets, and the sources of each.
+	Tallies []Tally
+	// Refused are users whose expressions can't be computed and who are not parked yet:
+	// the first few of those counted as different.
+	Refused []Refused
+	// CheckedAt is when the count ended.
+	CheckedAt time.Time
+}
+
+// Tally counts the users of one source for one target.
+type Tally struct {
+	Target string
+	// Source is empty for rows that are no user's, of a target of several sources.
+	Source string
+	// Users has every state. While the target is out of service only Parked is known.
+	Users map[State]int64
+	// Strangers are those of Extra that are rows of no user of the roll. Repair leaves them
+	// alone: they may be the application's own.
+	Strangers int64
+	// Repaired are users who were out of step before Repair and are not any more.
+	Repaired int64
+	// Outage is why the target can't be counted; empty when it was.
+	Outage string
+}
+
+// Refused is a user for whom a target's expressions can't be computed.
+type Refused struct {
+	Target, Source, ID string
+	Error              string // PostgreSQL's words without values, and its code
+}
+
+// OutOfStep is how many users are missing, extra, different or parked.
+func (t *Tally) OutOfStep() int64 {
+	return t.Users[Missing] + t.Users[Extra] + t.Users[Different] + t.Users[Parked]
+}
+
+// InStep reports whether every target could be counted and nobody is out of step.
+func (c *Census) InStep() bool {
+	return !slices.ContainsFunc(c.Tallies, func(t Tally) bool { return t.Outage != "" || t.OutOfStep() > 0 })
+}
+
+const (
+	// censusPage is how many users one statement looks at: 10 to 50 ms.
+	censusPage = 2000
+	// censusRepair is how many one transaction settles, as many as the largest batch.
+	censusRepair = 512
+	// censusTimeout bounds a page whose expressions are slow.
+	censusTimeout = time.Minute
+	// censusRefused is how many refused users are named.
+	censusRefused = 20
+)
+
+// Census holds every user of the roll against every target, page by page, each page in a
+// snapshot of its own, and stores the result where Checked finds it. Check must have
+// compiled the targets.
+func (db *DB) Census(ctx context.Context, o CensusOptions) (*Census, error) {
+	c := newCounting(db, o.Repair)
+	for round := 1; ; round++ {
+		if err := c.roll(ctx); err != nil {
+			return nil, fmt.Errorf("check the targets: %w", &maskedError{err})
+		}
+		// A user may have waited for what another gave up later: an e-mail, a parent's row.
+		if !o.Repair || c.left == 0 || c.helped == 0 || round == settlePasses {
+			break
+		}
+	}
+	if err := errors.Join(c.strangers(ctx), c.outages(ctx)); err != nil {
+		return nil, fmt.Errorf("check the targets: %w", &maskedError{err})
+	}
+	census := &Census{Tallies: c.list(), Refused: c.refused, CheckedAt: time.Now().UTC().Truncate(time.Microsecond)}
+	if err := db.storeCensus(ctx, census); err != nil {
+		return nil, fmt.Errorf("store what was checked: %w", err)
+	}
+	return census, nil
+}
+
+// counting is a census under way.
+type counting struct {
+	db      *DB
+	repair  bool
+	targets []*compiled // in the order of settling
+	tallies map[tallyKey]*Tally
+	trouble map[string]string // why a target can't be counted, by its name
+	refused []Refused
+	// left and helped are the users of this walk who are out of step, and who were.
+	left, helped int
+}
+
+type tallyKey struct{ target, source string }
+
+func newCounting(db *DB, repair bool) *counting {
+	c := &counting{db: db, repair: repair, targets: *db.targets.Load(), tallies: map[tallyKey]*Tally{}, trouble: map[string]string{}}
+	for _, t := range c.targets {
+		if t.outage != nil {
+			c.trouble[t.Name] = t.outage.message
+		}
+		for _, o := range t.From {
+			c.tally(t, o.Source)
+		}
+	}
+	return c
+}
+
+func (c *counting) tally(t *compiled, source string) *Tally {
+	key := tallyKey{t.Name, source}
+	if c.tallies[key] == nil {
+		c.tallies[key] = &Tally{Target: t.Name, Source: source, Users: noUsers()}
+	}
+	return c.tallies[key]
+}
+
+func noUsers() map[State]int64 {
+	users := map[State]int64{}
+	for _, s := range States {
+		users[s] = 0
+	}
+	return users
+}
+
+// list puts the tallies into the order of the configuration; strangers of no single
+// source come last.
+func (c *counting) list() []Tally {
+	list := []Tally{}
+	for _, t := range c.db.config.Targets {
+		for _, o := range append(slices.Clone(t.From), Origin{}) {
+			if tally := c.tallies[tallyKey{t.Name, o.Source}]; tally != nil {
+				list = append(list, *tally)
+			}
+		}
+	}
+	return list
+}
+
+// roll walks over all users and counts anew.
+func (c *counting) roll(ctx context.Context) error {
+	c.left, c.helped, c.refused = 0, 0, nil
+	var sources []string
+	for _, t := range c.targets {
+		for _, o := range t.From {
+			c.tally(t, o.Source).Users = noUsers()
+			if !slices.Contains(sources, o.Source) {
+				sources = append(sources, o.Source)
+			}
+		}
+	}
+	slices.Sort(sources)
+	for _, source := range sources {
+		err := c.db.walk(ctx, source, func(users []userKey) error { return c.page(ctx, users) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walk visits the users of a source, a page at a time, in key order.
+func (db *DB) walk(ctx context.Context, source string, visit func([]userKey) error) error {
+	for after := ""; ; {
+		var users []userKey
+		err := db.look(ctx, statement{sql: sql.Walk, args: []any{source, after, censusPage}, read: func(rows pgx.Rows, _ *result) error {
+			var id string
+			_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
+				users = append(users, userKey{source, id})
+				return nil
+			})
+			return err
+		}})
+		if err != nil || len(users) == 0 {
+			return err
+		}
+		if err := visit(users); err != nil {
+			return err
+		}
+		after = users[len(users)-1].id
+	}
+}
+
+// page counts users of one source for every target that follows it.
+func (c *counting) page(ctx context.Context, users []userKey) error {
+	for _, t := range c.targets {
+		if c.trouble[t.Name] != "" || !t.follows(users[0].source) {
+			continue
+		}
+		found, err := c.repaired(ctx, t, users)
+		var not *uncountable
+		if errors.As(err, &not) {
+			c.trouble[t.Name] = not.Error()
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		c.add(t, users[0].source, found)
+	}
+	return nil
+}
+
+// repaired finds out how a target has users, after the repair if there is to be one.
+func (c *counting) repaired(ctx context.Context, t *compiled, users []userKey) (*found, error) {
+	now, err := c.db.find(ctx, t, users)
+	if err != nil || !c.repair {
+		return now, err
+	}
+	before := now.outOfStep(users)
+	if len(before) == 0 {
+		return now, nil
+	}
+	for some := range slices.Chunk(before, censusRepair) {
+		if _, err := c.db.settle(ctx, t, some, true); err != nil {
+			return nil, err
+		}
+	}
+	if now, err = c.db.find(ctx, t, users); err != nil {
+		return nil, err
+	}
+	now.repaired = len(before) - len(now.outOfStep(before))
+	return now, nil
+}
+
+func (c *counting) add(t *compiled, source string, f *found) {
+	tally := c.tally(t, source)
+	tally.Repaired += int64(f.repaired)
+	c.helped += f.repaired
+	for _, state := range f.states {
+		if state != "" {
+			tally.Users[state]++
+		}
+		if outOfStep(state) {
+			c.left++
+		}
+	}
+	for _, r := range f.refused {
+		if len(c.refused) < censusRefused {
+			c.refused = append(c.refused, Refused{t.Name, source, r.user.id, r.words()})
+		}
+	}
+}
+
+// outages counts what is known of the targets that can't be counted.
+func (c *counting) outages(ctx context.Context) error {
+	for _, t := range c.targets {
+		if c.trouble[t.Name] == "" {
+			continue
+		}
+		for _, o := range t.From {
+			tally := c.tally(t, o.Source)
+			tally.Users, tally.Outage = noUsers(), c.trouble[t.Name]
+		}
+		rows, _ := c.db.pool.Query(ctx, "select source, count(*) from rollcall.parked where target = $1 group by source", t.Name)
+		var source string
+		var n int64
+		_, err := pgx.ForEachRow(rows, []any{&source, &n}, func() error {
+			if t.follows(source) {
+				c.tally(t, source).Users[Parked] = n
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("count the parked users of target %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+// storeCensus replaces what the last check has counted. Two that end together wait for
+// each other; nobody who reads does.
+func (db *DB) storeCensus(ctx context.Context, c *Census) error {
+	var target, source, state []string
+	var users []int64
+	for _, t := range c.Tallies {
+		for _, s := range States {
+			target, source = append(target, t.Target), append(source, t.Source)
+			state, users = append(state, string(s)), append(users, t.Users[s])
+		}
+	}
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	defer leave(conn.Conn())
+	return pipeline(ctx, conn.Conn(), []statement{
+		{sql: sql.Begin},
+		{sql: sql.Settings, args: db.timeouts()},
+		{sql: "lock table rollcall.checks in share row exclusive mode"},
+		{sql: "delete from rollcall.checks"},
+		{sql: sql.Checked, args: []any{target, source, state, users, c.CheckedAt}},
+		{sql: "commit"},
+	}, &result{})
+}
+
+// Checked is what the last census has counted for a target, over all its sources.
+type Checked struct {
+	// Users has every state, 0 before the first census.
+	Users map[State]int64
+	// At is when the census ended; zero before the first.
+	At time.Time
+}
+
+// Checked returns what the last census has counted, for every configured target.
+func (db *DB) Checked(ctx context.Context) (map[string]Checked, error) {
+	checked := map[string]Checked{}
+	for _, t := range db.config.Targets {
+		checked[t.Name] = Checked{Users: noUsers()}
+	}
+	rows, _ := db.pool.Query(ctx, "select target, state, sum(users)::bigint, max(checked_at) from rollcall.checks group by target, state")
+	var target, state string
+	var users int64
+	var at time.Time
+	_, err := pgx.ForEachRow(rows, []any{&target, &state, &users, &at}, func() error {
+		if t, configured := checked[target]; configured {
+			t.Users[State(state)], t.At = users, at
+			checked[target] = t
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what was checked last: %w", err)
+	}
+	return checked, nil
+}

@@ -1,0 +1,341 @@
+package postgres
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"rollcall/internal/event"
+)
+
+// census runs a census and returns its tallies as lines: target, source, then what isn't 0.
+func (b *bench) census(repair bool) []string {
+	b.t.Helper()
+	c, err := b.Census(b.t.Context(), CensusOptions{Repair: repair})
+	if err != nil {
+		b.t.Fatalf("census: %v", err)
+	}
+	lines := []string{}
+	for _, t := range c.Tallies {
+		line := t.Target + " " + cmp.Or(t.Source, "-")
+		for _, s := range States {
+			if n := t.Users[s]; n > 0 {
+				line += fmt.Sprintf(" %s=%d", s, n)
+			}
+		}
+		if t.Strangers > 0 {
+			line += fmt.Sprint(" strangers=", t.Strangers)
+		}
+		if t.Repaired > 0 {
+			line += fmt.Sprint(" repaired=", t.Repaired)
+		}
+		if t.Outage != "" {
+			line += " " + t.Outage
+		}
+		lines = append(lines, line)
+	}
+	for _, r := range c.Refused {
+		lines = append(lines, fmt.Sprintf("refused %s %s %s %s", r.Target, r.Source, r.ID, r.Error))
+	}
+	return lines
+}
+
+func (b *bench) wantCensus(repair bool, want ...string) {
+	b.t.Helper()
+	if diff := gocmp.Diff(want, b.census(repair)); diff != "" {
+		b.t.Errorf("census with repair %v (-want +got):\n%s", repair, diff)
+	}
+}
+
+// seed applies events one after the other, in whatever way they end.
+func (b *bench) seed(events ...event.Event) {
+	b.t.Helper()
+	for _, e := range events {
+		if _, err := b.Apply(b.t.Context(), []event.Event{e}); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+// fromWeb is the same event of another source.
+func fromWeb(e event.Event) event.Event {
+	u := *e.User
+	u.Source, e.Source, e.User = "web", "web", &u
+	return e
+}
+
+func with(e event.Event, change func(*event.User)) event.Event {
+	u := *e.User
+	change(&u)
+	e.User = &u
+	return e
+}
+
+// Every state, each made by hand behind Rollcall's back, and what a repair leaves.
+func TestCensusStates(t *testing.T) {
+	t.Parallel()
+	target := func(change func(*Target)) []Target {
+		p := profiles()
+		change(&p)
+		return []Target{p}
+	}
+	first := func(name string) func(*event.User) { return func(u *event.User) { u.FirstName = &name } }
+	people := []event.Event{updated("a", 1, "a@x.com"), updated("b", 1, "b@x.com"), updated("c", 1, "c@x.com"), updated("d", 1, "d@x.com"), gone("d", 2), updated("e", 1, "e@x.com"), gone("e", 2)}
+	tests := []struct {
+		name     string
+		schema   string
+		targets  []Target
+		events   []event.Event
+		spoil    string
+		want     []string
+		repaired []string
+	}{
+		{"in step", profilesTable, target(func(*Target) {}), people, "",
+			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
+		{"nobody", profilesTable, target(func(*Target) {}), nil, "",
+			[]string{"profiles app"}, []string{"profiles app"}},
+		{"on_delete delete", profilesTable, target(func(*Target) {}), people,
+			"delete from p where id = 'a'; update p set email = 'other', role = 'mine' where id = 'b'; insert into p values ('d', 'd'), ('stranger', 's')",
+			[]string{"profiles app present=1 missing=1 extra=2 different=1 strangers=1"},
+			[]string{"profiles app present=3 extra=1 strangers=1 repaired=3"}},
+		{"on_insert is the application's", profilesTable, target(func(*Target) {}), people,
+			"update p set role = 'admin'",
+			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
+		{"a null instead of a value", profilesTable, target(func(*Target) {}), people, "update p set email = null where id = 'a'",
+			[]string{"profiles app present=2 different=1"}, []string{"profiles app present=3 repaired=1"}},
+		{"on_delete keep", profilesTable, target(func(p *Target) { p.OnDelete = DeleteKeep }), people, "",
+			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
+		{"on_delete map", profilesTable + "alter table p add gone timestamptz", target(func(p *Target) {
+			p.OnDelete, p.Gone = DeleteSet, assign("email: null", "gone: now()")
+		}), people, "update p set gone = null where id = 'd'; update p set email = 'back' where id = 'e'; update p set gone = 'yesterday' where gone is not null",
+			[]string{"profiles app present=3 extra=2"}, []string{"profiles app present=3 repaired=2"}},
+		{"on_delete map that rounds", profilesTable + "alter table p add score numeric(4,1)", target(func(p *Target) {
+			p.OnDelete, p.Gone = DeleteSet, assign("score: 1.25")
+		}), people, "update p set score = 7 where id = 'e'",
+			[]string{"profiles app present=3 extra=1"}, []string{"profiles app present=3 repaired=1"}},
+		{"where", profilesTable, target(func(p *Target) { p.Where = &Expr{SQL: "new.email <> 'b@x.com'"} }), append(people, updated("n", 1, "")),
+			"insert into p (id) values ('b'), ('n'); delete from p where id = 'c'",
+			[]string{"profiles app present=1 missing=1 extra=2"}, []string{"profiles app present=2 repaired=3"}},
+		{"a volatile value", profilesTable + "alter table p add seen timestamptz", target(func(p *Target) { p.Set = append(p.Set, assign("seen: now()")...) }), people,
+			"update p set seen = 'yesterday'",
+			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
+		{"only the key", "create table p (id text primary key)", target(func(p *Target) { p.Set, p.OnInsert = assign("id: new.id"), nil }), people,
+			"delete from p where id = 'a'",
+			[]string{"profiles app present=2 missing=1"}, []string{"profiles app present=3 repaired=1"}},
+		{"bare names", profilesTable, target(func(p *Target) { p.Set, p.Where = assign("id: id", "email: email"), &Expr{SQL: "email is not null"} }), people,
+			"delete from p where id = 'a'; update p set email = 'x' where id = 'b'; insert into p (id) values ('s')",
+			[]string{"profiles app present=1 missing=1 extra=1 different=1 strangers=1"}, []string{"profiles app present=3 extra=1 strangers=1 repaired=2"}},
+		{"what a column stores", `create extension citext; create domain score as numeric(4,1);
+			create table p (id varchar(20) primary key, email citext, name char(9), n numeric(4,1), d score, at timestamp(0), doc json, list numeric(3,1)[])`,
+			target(func(p *Target) {
+				p.Set = assign("id: new.id", "email: new.email", "name: new.first_name", "n: 1.25", "d: 2.25", "at: new.created_at", "doc: new.raw_user_meta_data::json", "list: array[1.26]")
+				p.OnInsert = nil
+			}),
+			[]event.Event{with(updated("a", 1, "A@x"), first("Ann")), with(updated("b", 1, "B@x"), func(u *event.User) {
+				at := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+				u.CreatedAt = &at
+			}), updated("c", 1, "C@x")},
+			"update p set email = 'b@X' where id = 'b'; update p set doc = '{ }' where id = 'c'",
+			[]string{"profiles app present=1 different=2"}, []string{"profiles app present=3 repaired=2"}},
+		{"a key of columns", "create table p (app text, source text, id text, email text, primary key (app, source, id))", target(func(p *Target) {
+			p.Key, p.Set, p.OnInsert = []string{"app", "source", "id"}, assign("app: 'shop'", "source: new.source", "id: new.id", "email: new.email"), nil
+		}), people,
+			"insert into p values ('shop', 'app', 'd'), ('shop', 'app', 's'), ('other', 'app', 's'), ('shop', 'elsewhere', 's'); delete from p where id = 'a'",
+			[]string{"profiles app present=2 missing=1 extra=2 strangers=1"}, []string{"profiles app present=3 extra=1 strangers=1 repaired=2"}},
+		{"rows without a key are the application's", "create table p (n int generated always as identity, id text unique, email text, name text, role text)", target(func(*Target) {}), people,
+			"insert into p (email) values ('own'), ('too')",
+			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
+		{"poison that is parked", profilesTable, target(func(p *Target) {
+			p.Set = append(p.Set, assign("role: (new.raw_user_meta_data->>'n')::int")...)
+			p.OnInsert = nil
+		}),
+			append([]event.Event{with(updated("p", 1, "p"), func(u *event.User) { u.RawUserMetaData = `{"n":"many"}` })}, people...), "",
+			[]string{"profiles app present=3 parked=1"}, []string{"profiles app present=3 parked=1"}},
+		{"poison that is not parked", profilesTable, target(func(p *Target) {
+			p.Set = append(p.Set, assign("role: (new.raw_user_meta_data->>'n')::int")...)
+			p.OnInsert = nil
+		}),
+			append([]event.Event{with(updated("p", 1, "p"), func(u *event.User) { u.RawUserMetaData = `{"n":"many"}` })}, people...),
+			"delete from rollcall.parked; delete from p where id = 'a'; insert into p (id, email) values ('p', 'p')",
+			[]string{"profiles app present=2 missing=1 different=1", `refused profiles app p invalid input syntax for type integer: "…" (22P02)`},
+			[]string{"profiles app present=3 parked=1 repaired=1"}},
+		{"poison in where", profilesTable, target(func(p *Target) { p.Where = &Expr{SQL: "(new.raw_user_meta_data->>'n')::int is null"} }),
+			append([]event.Event{with(updated("p", 1, "p"), func(u *event.User) { u.RawUserMetaData = `{"n":"many"}` })}, people...), "",
+			[]string{"profiles app present=3 parked=1"}, []string{"profiles app present=3 parked=1"}},
+		{"an id that is no uuid", "create table p (id uuid primary key, email text)", target(func(p *Target) {
+			p.From = []Origin{{Source: "app", SampleID: "5a3f1e00-0000-4000-8000-000000000b01"}}
+			p.Set, p.OnInsert = assign("id: new.id", "email: new.email"), nil
+		}), []event.Event{updated("5a3f1e00-0000-4000-8000-000000000b01", 1, "a"), updated("nobody", 1, "b"), updated("5a3f1e00-0000-4000-8000-000000000b02", 1, "c")},
+			"insert into p values (gen_random_uuid()); delete from p where email = 'a'",
+			[]string{"profiles app present=1 missing=1 extra=1 parked=1 strangers=1"}, []string{"profiles app present=2 extra=1 parked=1 strangers=1 repaired=1"}},
+		{"a refused user", profilesTable + raising("p", "P0001"), target(func(*Target) {}), append(people, updated("x", 1, "bad")), "",
+			[]string{"profiles app present=3 parked=1"}, []string{"profiles app present=3 parked=1"}},
+		{"parked for a reason that is gone", profilesTable + raising("p", "P0001"), target(func(*Target) {}), append(people, updated("x", 1, "bad")), "drop trigger raise on p",
+			[]string{"profiles app present=3 parked=1"}, []string{"profiles app present=4 repaired=1"}},
+		{"a shared table", profilesTable, []Target{
+			{Name: "late", At: "t:1:1", Table: "public.p", From: []Origin{{Source: "web", SampleID: "x"}}, Key: []string{"id"}, Set: assign("id: new.id", "email: new.email"), OnDelete: DeleteRow},
+			profiles(),
+		}, append(people, fromWeb(updated("w", 1, "w"))), "insert into p (id) values ('s'); delete from p where id = 'w'",
+			[]string{"late web missing=1 extra=1 strangers=1", "profiles app present=3"},
+			[]string{"late web present=1 extra=1 strangers=1 repaired=1", "profiles app present=3"}},
+		{"several sources", profilesTable, target(func(p *Target) { p.From = []Origin{{Source: "app", SampleID: "x"}, {Source: "web", SampleID: "x"}} }),
+			append(people, fromWeb(updated("w", 1, "w"))), "insert into p (id) values ('s'); delete from p where id = 'w'",
+			[]string{"profiles app present=3", "profiles web missing=1", "profiles - extra=1 strangers=1"},
+			[]string{"profiles app present=3", "profiles web present=1 repaired=1", "profiles - extra=1 strangers=1"}},
+		{"parents and children", profilesTable + "create table k (id text primary key references p)", []Target{
+			{Name: "kids", At: "t:1:1", Table: "public.k", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id"), OnDelete: DeleteRow}, profiles(),
+		}, people, "delete from k where id = 'a'; delete from p where id = 'a'; insert into p (id) values ('d'); insert into k values ('d')",
+			[]string{"kids app present=2 missing=1 extra=1", "profiles app present=2 missing=1 extra=1"},
+			[]string{"kids app present=3 repaired=2", "profiles app present=3 repaired=2"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, tt.schema, tt.targets...)
+			b.seed(tt.events...)
+			b.exec(tt.spoil)
+			b.wantCensus(false, tt.want...)
+			b.wantCensus(false, tt.want...) // counting changes nothing
+			b.wantCensus(true, tt.repaired...)
+		})
+	}
+}
+
+// A target out of service says why, and its parked users are all that is known. One whose
+// table is held or gets lost during the census is no obstacle for the others.
+func TestCensusOutage(t *testing.T) {
+	t.Parallel()
+	missing, other := profiles(), profiles()
+	missing.Name, missing.Table = "missing", "public.nowhere"
+	other.Name, other.Table = "other", "public.q"
+	b := emptyBench(t, profilesTable+"create table q (like p including all)", missing, other, profiles())
+	if found, err := b.Check(t.Context()); err != nil || len(found) != 1 {
+		t.Fatalf("findings %v, error %v; want one", found, err)
+	}
+	b.seed(updated("a", 1, "a"), updated("b", 1, "b"))
+	nowhere := "missing app parked=2 table public.nowhere does not exist; names are exact, as in the catalog: schema.table; create it, or correct the name"
+	b.wantCensus(true, nowhere, "other app present=2", "profiles app present=2")
+	app := connect(t, b.url)
+	execOn(t, app, "begin; lock table q")
+	b.wantCensus(true, nowhere, "other app it can't be counted: canceling statement due to lock timeout (55P03)", "profiles app present=2")
+	execOn(t, app, "rollback")
+	b.exec("drop table q")
+	b.wantCensus(false, nowhere, `other app it can't be counted: relation "…" does not exist (42P01)`, "profiles app present=2")
+}
+
+// What was counted last is what every replica shows.
+func TestChecked(t *testing.T) {
+	t.Parallel()
+	two := profiles()
+	two.From = []Origin{{Source: "app", SampleID: "x"}, {Source: "web", SampleID: "x"}}
+	b := newBench(t, profilesTable, two)
+	check := func(want map[State]int64, ran bool) {
+		t.Helper()
+		got, err := b.Checked(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := gocmp.Diff(want, got["profiles"].Users); diff != "" || got["profiles"].At.IsZero() == ran {
+			t.Errorf("checked at %s (-want +got):\n%s", got["profiles"].At, diff)
+		}
+	}
+	check(map[State]int64{Present: 0, Missing: 0, Extra: 0, Different: 0, Parked: 0}, false)
+	b.exec("insert into rollcall.checks values ('profiles', 'old', 'missing', 7, now()), ('former', 'app', 'missing', 7, now())")
+	b.seed(updated("a", 1, "a"), fromWeb(updated("w", 1, "w")), updated("m", 1, "m"))
+	b.exec("insert into p (id) values ('s'); delete from p where id = 'm'")
+	b.census(false)
+	check(map[State]int64{Present: 2, Missing: 1, Extra: 1, Different: 0, Parked: 0}, true)
+	b.wantRows("select source, count(*) from rollcall.checks group by 1 order by 1", "|5", "app|5", "web|5")
+}
+
+// Random damage to the rows of many users is counted as an independent count says, and the
+// repair undoes it all but for the strangers.
+func TestCensusOfRandomDamage(t *testing.T) {
+	t.Parallel()
+	const users = 500
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	b := newBench(t, profilesTable, profiles())
+	b.exec(fmt.Sprintf(`insert into rollcall.users (source, id, version, email, deleted_at)
+		select 'app', 'u' || n, 1, n || '@x.com', case when n %% 5 = 0 then now() end from generate_series(1, %d) n;
+		insert into p select id, email from rollcall.users where deleted_at is null`, users))
+	want := noUsers()
+	var damage, changed []string
+	for n := 1; n <= users; n++ {
+		switch kind := random.IntN(4); {
+		case n%5 == 0 && kind == 0:
+			damage = append(damage, fmt.Sprintf("insert into p (id, email) values ('u%d', 'ghost%[1]d')", n))
+			want[Extra]++
+		case n%5 == 0: // gone, and no row is right
+		case kind == 0:
+			damage = append(damage, fmt.Sprintf("delete from p where id = 'u%d'", n))
+			want[Missing]++
+		case kind == 1:
+			changed = append(changed, fmt.Sprint(n))
+			want[Different]++
+		default:
+			want[Present]++
+		}
+	}
+	random.Shuffle(len(changed), func(i, j int) { changed[i], changed[j] = changed[j], changed[i] })
+	for some := range slices.Chunk(changed, 4) { // each has the e-mail of the next, the last a new one
+		damage = append(damage, fmt.Sprintf("update p set email = 'new' || id where id = 'u%s'", some[len(some)-1]))
+		for i := len(some) - 2; i >= 0; i-- {
+			damage = append(damage, fmt.Sprintf("update p set email = '%s@x.com' where id = 'u%s'", some[i+1], some[i]))
+		}
+	}
+	strangers := int64(1 + random.IntN(20))
+	damage = append(damage, fmt.Sprintf("insert into p (id) select 'stranger' || n from generate_series(1, %d) n", strangers))
+	want[Extra] += strangers
+	b.exec(strings.Join(damage, ";"))
+
+	counted, err := b.Census(t.Context(), CensusOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff([]Tally{{Target: "profiles", Source: "app", Users: want, Strangers: strangers}}, counted.Tallies); diff != "" {
+		t.Errorf("counted (-want +got):\n%s", diff)
+	}
+	after := noUsers()
+	after[Present], after[Extra] = users*4/5, strangers
+	healed := []Tally{{Target: "profiles", Source: "app", Users: after, Strangers: strangers, Repaired: counted.Tallies[0].OutOfStep() - strangers}}
+	if counted, err = b.Census(t.Context(), CensusOptions{Repair: true}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff(healed, counted.Tallies); diff != "" {
+		t.Errorf("repaired (-want +got):\n%s", diff)
+	}
+	b.wantRows("select count(*) from p join rollcall.users u using (id) where p.email = u.email", fmt.Sprint(users*4/5))
+}
+
+// A hundred thousand users, with the plans that were made while the tables were empty, and
+// with e-mails that somebody on a later page has to give up first.
+func TestCensusOfManyUsers(t *testing.T) {
+	t.Parallel()
+	second := profiles()
+	second.Name, second.Table, second.Set, second.Where = "second", "public.q", assign("id: new.id", "email: new.email"), &Expr{SQL: "new.email is not null"}
+	b := newBench(t, profilesTable+"create table q (like p including all); alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", profiles(), second)
+	b.exec("alter table rollcall.users set (autovacuum_enabled = off); alter table rollcall.parked set (autovacuum_enabled = off)")
+	for range 12 { // on every connection, more often than it takes to make a plan generic
+		b.wantCensus(false, "profiles app", "second app")
+	}
+	b.exec(`insert into rollcall.users (source, id, version, email) select 'app', 'u' || n, 1, n || '@x' from generate_series(1, 100000) n;
+		insert into p select id, email from rollcall.users where id <> 'u7'; insert into q select id, email from p where id <> 'u8';
+		insert into q (id) values ('s'), ('u7');
+		update p set email = 'free' where id = 'u99999'; update p set email = '99999@x' where id = 'u1'`)
+	start := time.Now()
+	b.wantCensus(false, "profiles app present=99997 missing=1 different=2", "second app present=99998 missing=1 extra=1 different=1 strangers=1")
+	took := time.Since(start)
+	t.Logf("two targets and 100,000 users: %s", took)
+	if took > 30*time.Second {
+		t.Errorf("a census of 100,000 users takes %s", took)
+	}
+	b.wantCensus(true, "profiles app present=100000 repaired=3", "second app present=100000 extra=1 strangers=1 repaired=2")
+}

@@ -1,0 +1,162 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// census says of every user of the batch how the target has him: source, id and a State,
+// null when he is gone and so is his row. An expression that can't be computed for a user is
+// why he is parked, so nothing of a parked one is computed, his key included.
+func (c *compiler) census() string {
+	there := c.row(c.Key[0]) + " is not null" // no key that is found is null
+	return fmt.Sprintf(`select new.source, new.id, case
+  when parked.here then 'parked'
+  when %s then case
+    when not (%s) then 'missing'
+    when %s then 'different'
+    else 'present' end
+  when %s and (%s) then 'extra'
+end
+%s`, c.alive(), there, c.unlikeSet(), there, c.leftBehind(), c.withRows())
+}
+
+// differing lists the columns of set in which a user's row differs.
+func (c *compiler) differing() string {
+	var names []string
+	for _, a := range c.compared() {
+		names = append(names, fmt.Sprintf("case when %s then %s end", c.unlike(a.Column, c.row(a.Column), c.value(a)), literal(a.Column)))
+	}
+	return fmt.Sprintf("select array_remove(array[%s]::text[], null)\n%s", strings.Join(names, ",\n  "), c.withRows())
+}
+
+// withRows is the batch with each user's row t, if there is one. The columns of t have
+// other names than in the table: an expression may call new.email just email. Lateral with
+// offset 0 for the same reason as in batch.
+func (c *compiler) withRows() string {
+	var values, same, columns []string
+	for i, a := range c.keyAssignments() {
+		values = append(values, fmt.Sprintf("case when parked.here then null else %s end as k%d", c.value(a), i+1))
+		same = append(same, fmt.Sprintf("t.%s = sought.k%d", quote(a.Column), i+1))
+	}
+	for i, name := range c.columnsRead() {
+		columns = append(columns, fmt.Sprintf("t.%s as r%d", quote(name), i+1))
+	}
+	return fmt.Sprintf(`%s
+left join lateral (
+  select true as here from rollcall.parked p
+  where p.source = batch.batch_source and p.user_id = batch.batch_id and p.target = %s
+  offset 0
+) parked on true
+cross join lateral (select %s offset 0) sought
+left join lateral (
+  select %s from %s t where %s offset 0
+) t on true`, c.batch(), literal(c.Name), strings.Join(values, ", "),
+		strings.Join(columns, ", "), quoteTable(c.Table), strings.Join(same, " and "))
+}
+
+// row is a column of t in withRows.
+func (c *compiler) row(column string) string {
+	return fmt.Sprintf("t.r%d", slices.Index(c.columnsRead(), column)+1)
+}
+
+// columnsRead are those whose values a census compares, each once.
+func (c *compiler) columnsRead() []string {
+	var names []string
+	for _, a := range slices.Concat(c.keyAssignments(), c.compared(), c.Gone) {
+		if !slices.Contains(names, a.Column) {
+			names = append(names, a.Column)
+		}
+	}
+	return names
+}
+
+// compared are the assignments that a row has to agree with. The columns of on_insert are
+// the application's own, and what changes with the moment is no difference.
+func (c *compiler) compared() []Assignment {
+	return slices.DeleteFunc(slices.Clone(c.Set), func(a Assignment) bool {
+		return slices.Contains(c.Key, a.Column) || c.volatile[a.Expr.SQL]
+	})
+}
+
+// unlikeSet holds for the row t of a user whom set describes otherwise.
+func (c *compiler) unlikeSet() string {
+	var unlike []string
+	for _, a := range c.compared() {
+		unlike = append(unlike, c.unlike(a.Column, c.row(a.Column), c.value(a)))
+	}
+	if len(unlike) == 0 {
+		return "false"
+	}
+	return strings.Join(unlike, "\n      or ")
+}
+
+// leftBehind holds for the row t of a user who is gone, if something is still to be done
+// about it.
+func (c *compiler) leftBehind() string {
+	switch c.OnDelete {
+	case DeleteRow:
+		return "true"
+	case DeleteSet:
+		return c.goneDiffers(c.row, func(n int) string { return c.value(c.Gone[n]) })
+	default: // DeleteKeep
+		return "false"
+	}
+}
+
+// strangers counts the rows of a table that belong to no user of the roll. The targets
+// share the table; the rows counted are those of the one at a place, unless they are an
+// earlier one's as well. Its parameters are, for each target in turn, the sources and the
+// ids of the users to leave out because their key can't be computed. A row with a null in
+// its key is the application's own.
+func strangers(shared []*compiled, at int) string {
+	t := shared[at].compiler
+	var conditions []string
+	for _, name := range t.Key {
+		conditions = append(conditions, "t."+quote(name)+" is not null")
+	}
+	conditions = append(conditions, t.space())
+	for _, earlier := range shared[:at] {
+		conditions = append(conditions, "not "+earlier.compiler.space())
+	}
+	for i, s := range shared {
+		conditions = append(conditions, "not "+s.compiler.known(2*i+1))
+	}
+	return fmt.Sprintf("select count(*) from %s t\nwhere %s", quoteTable(t.Table), strings.Join(conditions, "\nand "))
+}
+
+// space holds for the rows t that can be this target's: those that agree with the columns of
+// the key that are the same for all users of a source.
+func (c *compiler) space() string {
+	var same []string
+	for _, a := range c.keyAssignments() {
+		used := usedColumns(a.Expr.SQL)
+		if slices.Equal(used, []string{"source"}) || len(used) == 0 && !readsNew(a.Expr.SQL) {
+			same = append(same, "t."+quote(a.Column)+" = "+c.value(a))
+		}
+	}
+	if len(same) == 0 {
+		return "true"
+	}
+	return fmt.Sprintf("exists (\n  select from unnest(array[%s]::text[]) as new (source)\n  where %s\n)", c.sources(), strings.Join(same, " and "))
+}
+
+// known holds for the rows t that are a user's, alive or gone; $n and $n+1 are the users to
+// leave out. Offset 0 keeps the key from being computed for them all the same.
+func (c *compiler) known(n int) string {
+	same := make([]string, len(c.Key))
+	for i, a := range c.keyAssignments() {
+		same[i] = "t." + quote(a.Column) + " = " + c.value(a)
+	}
+	return fmt.Sprintf(`exists (
+  select from (
+    select u.source collate "default" as source, u.id collate "default" as id
+    from rollcall.users u
+    where u.source in (%s)
+      and not exists (select from unnest($%d::text[], $%d::text[]) as odd (source, id) where odd.source = u.source and odd.id = u.id)
+    offset 0
+  ) new
+  where %s
+)`, c.sources(), n, n+1, strings.Join(same, " and "))
+}

@@ -1,0 +1,131 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/sql"
+)
+
+// found is how a target has the users of a page.
+type found struct {
+	states   map[userKey]State // "" for one who is gone, and so is his row
+	refused  []refusal         // those of them who can't be compared; they count as different
+	repaired int               // users who were out of step before
+}
+
+func outOfStep(s State) bool { return s != "" && s != Present }
+
+// outOfStep picks those of the users, in their order.
+func (f *found) outOfStep(users []userKey) []userKey {
+	return slices.DeleteFunc(slices.Clone(users), func(u userKey) bool { return !outOfStep(f.states[u]) })
+}
+
+// uncountable: a target's table, as a whole, does not let itself be looked at.
+type uncountable struct{ cause error }
+
+func (u *uncountable) Error() string { return "it can't be counted: " + sayMasked(u.cause) }
+
+// find says how a target has users, in key order. If the statement fails, those for whom it
+// does are found by halves.
+func (db *DB) find(ctx context.Context, t *compiled, users []userKey) (*found, error) {
+	f, err := db.ask(ctx, t, users)
+	if err == nil || stateOf(err) == "" {
+		return f, err
+	}
+	if _, err := db.ask(ctx, t, nil); err != nil {
+		return nil, sorted(err) // it fails for nobody in particular
+	}
+	refused, err := db.refusals(ctx, piece{target: t, statement: t.census}, users)
+	if err != nil {
+		return nil, sorted(err)
+	}
+	if f, err = db.ask(ctx, t, without(users, refused)); err != nil {
+		return nil, sorted(err)
+	}
+	f.refused = refused
+	for _, r := range refused {
+		f.states[r.user] = Different
+	}
+	return f, nil
+}
+
+// sorted tells what keeps one target from being counted from what keeps all.
+func sorted(err error) error {
+	if b := blameOf(err); b == blameNobody || b == blameServer {
+		return err
+	}
+	return &uncountable{err}
+}
+
+func (db *DB) ask(ctx context.Context, t *compiled, users []userKey) (*found, error) {
+	f := &found{states: make(map[userKey]State, len(users))}
+	sources, ids := keyArrays(users)
+	err := db.look(ctx, statement{sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
+		var u userKey
+		var state *string
+		_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &state}, func() error {
+			f.states[u] = ""
+			if state != nil {
+				f.states[u] = State(*state)
+			}
+			return nil
+		})
+		return err
+	}})
+	return f, err
+}
+
+// look runs a statement in a read only transaction, in one round trip.
+func (db *DB) look(ctx context.Context, s statement) error {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return db.explainConnect(err)
+	}
+	defer conn.Release()
+	defer leave(conn.Conn())
+	return pipeline(ctx, conn.Conn(), []statement{
+		{sql: "begin isolation level read committed read only"},
+		{sql: sql.Settings, args: db.censusTimeouts()},
+		s,
+		{sql: "commit"},
+	}, &result{})
+}
+
+// refusals returns the users for whom a piece fails; what it does is undone.
+func (db *DB) refusals(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
+	var refused []refusal
+	err := db.readOnly(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sql.Settings, db.censusTimeouts()...); err != nil {
+			return err
+		}
+		var err error
+		refused, err = settleApart(ctx, tx, p, users)
+		return err
+	})
+	return refused, err
+}
+
+// scan gives a transaction that reads whole tables. Its statements are planned anew, for
+// the tables as they are, and never look every row of one table up in another.
+func (db *DB) scan(ctx context.Context, do func(pgx.Tx) error) error {
+	return db.readOnly(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sql.Settings, milliseconds(db.config.LockTimeout), "0"); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "select set_config('enable_seqscan', 'on', true), set_config('enable_nestloop', 'off', true)"); err != nil {
+			return err
+		}
+		return do(tx)
+	})
+}
+
+func (db *DB) readOnly(ctx context.Context, do func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, db.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, do)
+}
+
+func (db *DB) censusTimeouts() []any {
+	return []any{milliseconds(db.config.LockTimeout), milliseconds(censusTimeout)}
+}
