@@ -24,7 +24,7 @@ import (
 //
 //	serve FILE [LINE]    runs rollcall serve until the story ends, waits for a line of its
 //	                     log (ready), sets $LISTEN, $ADMIN_LISTEN and as URLs $PUBLIC, $ADMIN
-//	sql STATEMENT        runs it; its rows are the standard output, values joined by |
+//	sql STATEMENT|@FILE  runs it; its rows are the standard output, values joined by |
 //	settled              waits until the outbox of the captures is empty
 //	exits CODE PROGRAM…  is exec for a program that must end with that exit code
 //	needs PROGRAM        fails, and says what to do, where a program isn't installed
@@ -92,7 +92,11 @@ func storySQL(ts *testscript.TestScript, args []string) {
 	conn, err := pgx.Connect(context.Background(), ts.Getenv("DATABASE_URL"))
 	ts.Check(err)
 	defer func() { _ = conn.Close(context.Background()) }()
-	results, err := conn.PgConn().Exec(context.Background(), strings.Join(args, " ")).ReadAll()
+	statement := strings.Join(args, " ")
+	if file, ok := strings.CutPrefix(statement, "@"); ok {
+		statement = ts.ReadFile(file)
+	}
+	results, err := conn.PgConn().Exec(context.Background(), statement).ReadAll()
 	ts.Check(err)
 	for _, result := range results {
 		for _, row := range result.Rows {
