@@ -24,6 +24,7 @@ type column struct {
 	Name       string
 	Type       string // without modifier
 	Rounded    string // with the modifier, where that rounds and does not cut
+	Length     int    // n of a varchar(n), else 0
 	NotNull    bool
 	Generated  bool
 	Identity   string // "", "a" (always) or "d" (by default)

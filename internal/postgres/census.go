@@ -118,6 +118,7 @@ type counting struct {
 	targets []*compiled // in the order of settling
 	tallies map[tallyKey]*Tally
 	trouble map[string]string // why a target can't be counted, by its name
+	stuck   map[string]bool   // targets that can't be repaired
 	refused []Refused
 	// left and helped are the users of this walk who are out of step, and who were.
 	left, helped int
@@ -126,7 +127,7 @@ type counting struct {
 type tallyKey struct{ target, source string }
 
 func newCounting(db *DB, repair bool) *counting {
-	c := &counting{db: db, repair: repair, targets: *db.targets.Load(), tallies: map[tallyKey]*Tally{}, trouble: map[string]string{}}
+	c := &counting{db: db, repair: repair, targets: *db.targets.Load(), tallies: map[tallyKey]*Tally{}, trouble: map[string]string{}, stuck: map[string]bool{}}
 	for _, t := range c.targets {
 		if t.outage != nil {
 			c.trouble[t.Name] = t.outage.message
@@ -235,7 +236,7 @@ func (c *counting) page(ctx context.Context, users []userKey) error {
 // repaired finds out how a target has users, after the repair if there is to be one.
 func (c *counting) repaired(ctx context.Context, t *compiled, users []userKey) (*found, error) {
 	now, err := c.db.find(ctx, t, users)
-	if err != nil || !c.repair {
+	if err != nil || !c.repair || c.stuck[t.Name] {
 		return now, err
 	}
 	before := now.outOfStep(users)
@@ -244,7 +245,12 @@ func (c *counting) repaired(ctx context.Context, t *compiled, users []userKey) (
 	}
 	for some := range slices.Chunk(before, censusRepair) {
 		if _, err := c.db.settle(ctx, t, some, true); err != nil {
-			return nil, err
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			c.db.log.Warn("a target can't be repaired at the moment; it is only counted", "target", t.Name, "error", err)
+			c.stuck[t.Name] = true
+			break
 		}
 	}
 	if now, err = c.db.find(ctx, t, users); err != nil {

@@ -250,7 +250,12 @@ func (c *compiler) value(a Assignment) string {
 
 // unlike holds for a row whose column is not what assigning the value would store there.
 func (c *compiler) unlike(name, old, value string) string {
-	return c.differs(name, old, value+"::"+c.table.column(name).Rounded)
+	col := c.table.column(name)
+	value += "::" + col.Rounded
+	if col.Length > 0 { // blanks beyond it are dropped, whatever else is there is refused
+		value = fmt.Sprintf("case when rtrim(substr(%[1]s, %[2]d + 1), ' ') = '' then left(%[1]s, %[2]d) else %[1]s end", value, col.Length)
+	}
+	return c.differs(name, old, value)
 }
 
 func (c *compiler) differs(name, old, value string) string {

@@ -35,15 +35,12 @@ func (db *DB) find(ctx context.Context, t *compiled, users []userKey) (*found, e
 	if err == nil || stateOf(err) == "" {
 		return f, err
 	}
-	if _, err := db.ask(ctx, t, nil); err != nil {
-		return nil, sorted(err) // it fails for nobody in particular
-	}
 	refused, err := db.refusals(ctx, piece{target: t, statement: t.census}, users)
 	if err != nil {
 		return nil, sorted(err)
 	}
 	if f, err = db.ask(ctx, t, without(users, refused)); err != nil {
-		return nil, sorted(err)
+		return nil, sorted(err) // it fails for nobody in particular
 	}
 	f.refused = refused
 	for _, r := range refused {
@@ -108,8 +105,9 @@ func (db *DB) refusals(ctx context.Context, p piece, users []userKey) ([]refusal
 	return refused, err
 }
 
-// scan gives a transaction that reads whole tables. Its statements are planned anew, for
-// the tables as they are, and never look every row of one table up in another.
+// scan gives a transaction that reads whole tables. Its statements are planned anew, and
+// never go through one table for every row of another: old statistics may say that a source
+// has no users.
 func (db *DB) scan(ctx context.Context, do func(pgx.Tx) error) error {
 	return db.readOnly(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, sql.Settings, milliseconds(db.config.LockTimeout), "0"); err != nil {

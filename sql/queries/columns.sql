@@ -1,6 +1,6 @@
 -- The columns of a table ($1 its oid): name, type without modifier (-1, not null: bpchar
 -- and bit have names of their own there), type as it rounds (a numeric or a time with its
--- modifier), and how two values are compared: 'equal' by the type's own equality, 'text'
+-- modifier), the characters that a varchar(n) holds (0 for any other type), and how two values are compared: 'equal' by the type's own equality, 'text'
 -- where it has none or one that calls different texts equal (citext and other types of
 -- extensions).
 with recursive base as (
@@ -23,6 +23,7 @@ with recursive base as (
 select a.attname::text,
        format_type(plain.oid, -1),
        format_type(a.atttypid, case when l.typcategory in ('N', 'D', 'T') then a.atttypmod else -1 end),
+       case when a.atttypid = 'varchar'::regtype and a.atttypmod > 4 then a.atttypmod - 4 else 0 end, -- 4: as in varchar's own code
        a.attnotnull or t.typnotnull,
        a.attgenerated <> '',
        a.attidentity::text,
