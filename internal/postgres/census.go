@@ -31,6 +31,9 @@ var States = []State{Present, Missing, Extra, Different, Parked}
 type CensusOptions struct {
 	// Repair settles the users who are out of step; they are counted as they are then.
 	Repair bool
+	// Progress is told how many users of the roll have been looked at, of how many, again
+	// from the start when Repair walks once more; nil for nobody.
+	Progress func(done, total int64)
 }
 
 // Census is the users of the roll, counted for every target that follows them.
@@ -92,6 +95,13 @@ const (
 // compiled the targets.
 func (db *DB) Census(ctx context.Context, o CensusOptions) (*Census, error) {
 	c := newCounting(db, o.Repair)
+	if o.Progress != nil {
+		total, err := db.rollSize(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("count the roll: %w", err)
+		}
+		c.progress = func() { o.Progress(c.seen, total) }
+	}
 	for round := 1; ; round++ {
 		if err := c.roll(ctx); err != nil {
 			return nil, fmt.Errorf("check the targets: %w", &maskedError{err})
@@ -122,12 +132,14 @@ type counting struct {
 	refused []Refused
 	// left and helped are the users of this walk who are out of step, and who were.
 	left, helped int
+	seen         int64 // users of this walk
+	progress     func()
 }
 
 type tallyKey struct{ target, source string }
 
 func newCounting(db *DB, repair bool) *counting {
-	c := &counting{db: db, repair: repair, targets: *db.targets.Load(), tallies: map[tallyKey]*Tally{}, trouble: map[string]string{}, stuck: map[string]bool{}}
+	c := &counting{db: db, repair: repair, targets: *db.targets.Load(), tallies: map[tallyKey]*Tally{}, trouble: map[string]string{}, stuck: map[string]bool{}, progress: func() {}}
 	for _, t := range c.targets {
 		if t.outage != nil {
 			c.trouble[t.Name] = t.outage.message
@@ -171,7 +183,7 @@ func (c *counting) list() []Tally {
 
 // roll walks over all users and counts anew.
 func (c *counting) roll(ctx context.Context) error {
-	c.left, c.helped, c.refused = 0, 0, nil
+	c.left, c.helped, c.refused, c.seen = 0, 0, nil, 0
 	var sources []string
 	for _, t := range c.targets {
 		for _, o := range t.From {
@@ -230,7 +242,14 @@ func (c *counting) page(ctx context.Context, users []userKey) error {
 		}
 		c.add(t, users[0].source, found)
 	}
+	c.seen += int64(len(users))
+	c.progress()
 	return nil
+}
+
+func (db *DB) rollSize(ctx context.Context) (n int64, err error) {
+	err = db.scan(ctx, func(tx pgx.Tx) error { return tx.QueryRow(ctx, "select count(*) from rollcall.users").Scan(&n) })
+	return n, err
 }
 
 // repaired finds out how a target has users, after the repair if there is to be one.
