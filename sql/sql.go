@@ -51,6 +51,8 @@ var (
 	Indexes    = read("queries/indexes.sql")
 	NearTables = read("queries/near_tables.sql")
 	References = read("queries/references.sql")
+	Due        = read("queries/due.sql")
+	DueTargets = read("queries/due_targets.sql")
 	Walk       = read("queries/walk.sql")
 	Checked    = read("queries/checked.sql")
 

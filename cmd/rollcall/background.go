@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -30,6 +31,16 @@ const (
 	checkTimeout  = time.Hour
 )
 
+// catchUpTimeout bounds one go at a target's parked users; the next one goes on.
+const catchUpTimeout = 10 * time.Minute
+
+const (
+	// lookAtTargets is the pause between two looks at what has become of the targets.
+	lookAtTargets = time.Second
+	// probeTargets is the pause between two probes of targets that are out of service.
+	probeTargets = 5 * time.Second
+)
+
 // reconcileTimeout bounds a run by the clock; the next one takes up what it leaves.
 const reconcileTimeout = 6 * time.Hour
 
@@ -42,6 +53,15 @@ func (sv *service) scheduled() []postgres.Job {
 			return err
 		},
 	}}
+	for _, t := range sv.setup.targets {
+		list = append(list, postgres.Job{
+			Name: catchUp(t.Name), Timeout: catchUpTimeout,
+			Run: func(ctx context.Context) error {
+				_, err := sv.db.CatchUp(ctx, t.Name)
+				return err
+			},
+		})
+	}
 	for _, src := range sv.setup.config.Sources {
 		if src.Reconcile == nil || src.Reconcile.Schedule == "" {
 			continue
@@ -79,9 +99,9 @@ func (sv *service) reconcile(ctx context.Context, name string) error {
 func (sv *service) startJobs(ctx context.Context) {
 	said := ""
 	for {
-		stop, err := sv.db.StartJobs(ctx, sv.jobs)
+		jobs, err := sv.db.StartJobs(ctx, sv.jobs)
 		if err == nil {
-			sv.stopJobs = stop
+			sv.running.Store(jobs)
 			return
 		}
 		if ctx.Err() == nil && err.Error() != said {
@@ -96,40 +116,68 @@ func (sv *service) startJobs(ctx context.Context) {
 	}
 }
 
-// watchTargets looks again at targets that are out of service, until they are mended.
+// watchTargets says what becomes of the targets, probes those that are out of service, and
+// has the parked users tried again who are due.
 func (sv *service) watchTargets(ctx context.Context) {
-	ticker := time.NewTicker(recheckTargets)
+	ticker := time.NewTicker(lookAtTargets)
 	defer ticker.Stop()
+	probed := time.Now()
 	for {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
-		before := sv.db.Findings()
-		if len(before) == 0 {
-			continue
+		out := sv.sayChanges()
+		var err error
+		if out && time.Since(probed) >= probeTargets {
+			probed = time.Now()
+			err = sv.db.Probe(ctx)
 		}
-		findings, err := sv.db.Check(ctx)
-		if err == nil {
-			sv.report(findings, before)
-		} else if ctx.Err() == nil {
-			sv.log.Warn("targets that are out of service can't be looked at", "error", err)
+		if err = errors.Join(err, sv.enqueueDue(ctx)); err != nil && ctx.Err() == nil && sv.ready(ctx) == nil {
+			sv.log.Warn("the targets can't be looked after", "error", err)
 		}
 	}
 }
 
-// report says once what is wrong with a target, and once that nothing is any more.
-func (sv *service) report(now, before []postgres.Finding) {
-	for _, f := range now {
-		if !slices.Contains(before, f) {
-			sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "error", f.What)
-		}
+// sayFindings logs all that the first check has found.
+func (sv *service) sayFindings(findings []postgres.Finding) {
+	for _, f := range findings {
+		sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "error", f.What)
 	}
-	for i, f := range before {
-		same := func(g postgres.Finding) bool { return g.Target == f.Target }
-		if !slices.ContainsFunc(now, same) && !slices.ContainsFunc(before[:i], same) {
-			sv.log.Info("a target is in service again; its parked users follow with their next event", "target", f.Target)
-		}
+	for _, t := range sv.db.TargetStates() {
+		sv.outages[t.Name] = t.Outage
 	}
+}
+
+// sayChanges logs each target that went out of service, or came back, since it was last asked,
+// and reports whether one is out.
+func (sv *service) sayChanges() (out bool) {
+	for _, t := range sv.db.TargetStates() {
+		before := sv.outages[t.Name]
+		switch {
+		case t.Outage != "" && before == "":
+			sv.log.Error("a target is out of service; its users are parked", "target", t.Name, "table", t.Table, "error", t.Outage)
+		case t.Outage == "" && before != "":
+			sv.log.Info("a target is in service again; it catches up", "target", t.Name)
+		}
+		sv.outages[t.Name] = t.Outage
+		out = out || t.Outage != ""
+	}
+	return out
+}
+
+// catchUp is the name of the job that settles a target's parked users.
+func catchUp(target string) string { return "catch up " + target }
+
+func (sv *service) enqueueDue(ctx context.Context) error {
+	jobs := sv.running.Load()
+	if jobs == nil {
+		return nil
+	}
+	due, err := sv.db.Due(ctx)
+	for _, target := range due {
+		err = errors.Join(err, jobs.Enqueue(ctx, catchUp(target)))
+	}
+	return err
 }

@@ -142,6 +142,7 @@ func (s *setup) open(w world) (*postgres.DB, error) {
 		LockTimeout: s.config.Limits.LockTimeout,
 		// A second, shorter try must fit into the sender's patience, too.
 		StatementTimeout: min(s.config.Limits.StatementTimeout, s.config.Limits.Wait/2),
+		Attempts:         s.config.Retry.Attempts,
 		Log:              logger(s.config.Log, w.stderr),
 	})
 	if err != nil {

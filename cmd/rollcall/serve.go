@@ -50,8 +50,6 @@ const (
 	idleTimeout   = 2 * time.Minute
 	// readyAge is how long an answer to /readyz holds.
 	readyAge = 500 * time.Millisecond
-	// recheckTargets is the pause between two looks at targets that are out of service.
-	recheckTargets = 5 * time.Second
 	// databaseRetry is the pause between two looks for a database that is not up yet.
 	databaseRetry = 250 * time.Millisecond
 )
@@ -65,8 +63,9 @@ type service struct {
 	setup    *setup
 	wait     time.Duration  // limits.wait
 	jobs     []postgres.Job // what runs by the clock
-	stopJobs func(context.Context) error
-	prepared atomic.Bool // the schema is migrated and the targets are checked
+	running  atomic.Pointer[postgres.Jobs]
+	outages  map[string]string // why targets are out of service, as the log has said
+	prepared atomic.Bool       // the schema is migrated and the targets are checked
 	stopping atomic.Bool
 
 	readyMu  sync.Mutex
@@ -110,7 +109,7 @@ func closeSoon(db *postgres.DB) {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
-	sv := &service{log: log, db: db, setup: s, wait: s.config.Limits.Wait, stopJobs: func(context.Context) error { return nil }}
+	sv := &service{log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
@@ -218,7 +217,7 @@ func (sv *service) prepare(ctx context.Context) error {
 	for {
 		findings, err := sv.prepareOnce(ctx)
 		if err == nil {
-			sv.report(findings, nil)
+			sv.sayFindings(findings)
 			sv.pipeline.Start()
 			sv.prepared.Store(true)
 			sv.log.Info("ready")
@@ -259,8 +258,10 @@ func (sv *service) shutdown(servers []*http.Server) {
 	sv.stopping.Store(true)
 	ending, cancel := context.WithTimeout(context.Background(), jobsTimeout)
 	defer cancel()
-	if err := sv.stopJobs(ending); err != nil {
-		sv.log.Warn("some jobs did not end in time", "error", err)
+	if jobs := sv.running.Load(); jobs != nil {
+		if err := jobs.Stop(ending); err != nil {
+			sv.log.Warn("some jobs did not end in time", "error", err)
+		}
 	}
 	waiting, cancel := context.WithTimeout(context.Background(), min(sv.wait, drainTimeout-time.Since(began)))
 	defer cancel()

@@ -201,7 +201,7 @@ func TestTargetComesBack(t *testing.T) {
 	if _, err := connect(t, url).Exec(t.Context(), shopTables); err != nil {
 		t.Fatal(err)
 	}
-	in.log.await(t, "a target is in service again; its parked users follow with their next event", 1)
+	in.log.await(t, "a target is in service again; it catches up", 1)
 	if status, outcome, _ := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))); status != 204 || outcome != "applied" {
 		t.Errorf("got %d %s", status, outcome)
 	}

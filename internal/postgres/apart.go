@@ -24,12 +24,11 @@ func (r *rollRefusal) Error() string { return "the roll refuses a row: " + sayMa
 // Unwrap keeps the cause, which blames a row: trying again would not help.
 func (r *rollRefusal) Unwrap() error { return r.cause }
 
-// rollBusy: somebody holds a row of the roll, or the table that one target is to be settled
-// in. The first is only ever another transaction of Rollcall's, which is no target's fault
-// and soon over.
+// rollBusy: somebody holds a row of the roll. That is only ever another transaction of
+// Rollcall's, which is no target's fault and soon over.
 type rollBusy struct{ cause error }
 
-func (r *rollBusy) Error() string { return "a lock was waited for in vain: " + sayMasked(r.cause) }
+func (r *rollBusy) Error() string { return "the roll is busy: " + sayMasked(r.cause) }
 
 // deferredRefusal: a deferred constraint holds for no order of the targets' pieces; who
 // offends against it shows when it is checked at once.
@@ -56,6 +55,7 @@ type refusal struct {
 	target         string
 	user           userKey
 	state, message string
+	pause          int // seconds until the next try, at least
 }
 
 // words is what PostgreSQL said, without values.
@@ -76,10 +76,10 @@ func (db *DB) apart(ctx context.Context, w *work, cause error, last bool) (*resu
 	if err != nil {
 		return nil, err
 	}
-	if _, err := tx.Exec(ctx, sql.Settings, db.timeoutsAfter(cause)...); err != nil {
+	if _, err := tx.Exec(ctx, sql.Settings, db.timeouts()...); err != nil {
 		return nil, err
 	}
-	s := &separation{tx: tx, work: w, last: last, asking: blameOf(cause) == blameWait, immediate: errors.As(cause, new(*deferredRefusal))}
+	s := &separation{db: db, tx: tx, work: w, last: last, asking: w.retry || blameOf(cause) == blameWait, immediate: errors.As(cause, new(*deferredRefusal))}
 	if err := s.openAndSettle(ctx, w.among(*db.targets.Load())); err != nil {
 		return nil, err
 	}
@@ -94,6 +94,7 @@ func (db *DB) apart(ctx context.Context, w *work, cause error, last bool) (*resu
 
 // separation is one transaction that keeps the targets apart.
 type separation struct {
+	db     *DB
 	last   bool // there is no further try
 	tx     pgx.Tx
 	work   *work
@@ -106,6 +107,9 @@ type separation struct {
 }
 
 func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) error {
+	if err := s.takeTable(ctx); err != nil {
+		return err
+	}
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -116,14 +120,14 @@ func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) err
 	}
 	for _, t := range slices.Backward(targets) {
 		if s.work.removes(t) {
-			if err := s.settle(ctx, piece{t, t.removal, t.removalWanted, t.removalLocked}); err != nil {
+			if err := s.settle(ctx, piece{t, t.removal, t.removalWanted, t.removalLocked, childrenPause}); err != nil {
 				return err
 			}
 		}
 	}
 	for _, t := range targets {
 		if s.work.settles(t) {
-			if err := s.settle(ctx, piece{t, t.upsert, t.upsertWanted, t.upsertLocked}); err != nil {
+			if err := s.settle(ctx, piece{t, t.upsert, t.upsertWanted, t.upsertLocked, 0}); err != nil {
 				return err
 			}
 		}
@@ -135,6 +139,35 @@ func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) err
 		}
 	}
 	return s.park(ctx, targets, append(s.refused, s.outages(targets)...))
+}
+
+// outOfService: the one target to settle can't be written, and its breaker is open.
+type outOfService struct {
+	target string
+	cause  error
+}
+
+func (o *outOfService) Error() string {
+	return fmt.Sprintf("target %s is out of service: %s", o.target, sayMasked(o.cause))
+}
+
+// takeTable takes the table of the one target, or takes the target out of service. Whoever
+// tries again waits for nobody.
+func (s *separation) takeTable(ctx context.Context) error {
+	lock := s.work.table
+	if lock == "" {
+		return nil
+	}
+	if s.asking {
+		lock += " nowait"
+	}
+	_, err := s.tx.Exec(ctx, lock)
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && blameOf(err) != blameNobody {
+		s.db.trip(s.work.only, answer)
+		return &outOfService{s.work.only.Name, err}
+	}
+	return err
 }
 
 // open runs what opens the transaction and finds out whom it holds.
@@ -162,7 +195,12 @@ type piece struct {
 	statement string
 	wanted    string // whom it is about
 	locked    string // who of them is held by somebody else
+	pause     int    // how many seconds a foreign key that refuses one is waited for
 }
+
+// childrenPause: a removal that a foreign key refuses waits for the application, which still
+// has rows that reference the user's.
+const childrenPause = 300
 
 // settle runs a piece for the users a target follows and notes whom it refuses. Some of
 // them may only have been early (A takes what B is about to give up), so they are tried
@@ -178,8 +216,11 @@ func (s *separation) settle(ctx context.Context, p piece) error {
 			return err
 		}
 		if len(refused) == 0 || len(refused) == len(users) || pass == settlePasses {
+			if s.work.retry && p.statement == p.target.upsert {
+				refused, err = s.exchange(ctx, p, refused)
+			}
 			s.refused = append(s.refused, refused...)
-			return nil
+			return err
 		}
 		users = users[:0:0]
 		for _, r := range refused {
@@ -205,7 +246,11 @@ func passing(refused []refusal) error {
 	return nil
 }
 
-const lockNotAvailable = "55P03"
+const (
+	lockNotAvailable    = "55P03"
+	foreignKeyViolation = "23503"
+	uniqueViolation     = "23505"
+)
 
 // settlePasses bounds how often the refused are tried again: a chain of e-mails as long as
 // the batch would take cubic time.
@@ -231,6 +276,7 @@ func (s *separation) try(ctx context.Context, p piece, users []userKey) ([]refus
 	}
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && !s.tx.Conn().IsClosed() {
+		s.db.trip(p.target, answer)
 		return refuseAll(p.target, users, answer), nil
 	}
 	return refused, err
@@ -245,7 +291,11 @@ func (s *separation) trySavepoint(ctx context.Context, p piece, users []userKey)
 	if err != nil {
 		return nil, errors.Join(err, savepoint.Rollback(ctx))
 	}
-	return refused, savepoint.Commit(ctx)
+	if err := savepoint.Commit(ctx); err != nil || !s.asking {
+		return refused, err
+	}
+	_, err = s.tx.Exec(ctx, sql.Settings, s.db.timeouts()...) // those of asking are for the piece only
+	return refused, err
 }
 
 func (s *separation) run(ctx context.Context, tx pgx.Tx, p piece, users []userKey) ([]refusal, error) {
@@ -257,30 +307,39 @@ func (s *separation) run(ctx context.Context, tx pgx.Tx, p piece, users []userKe
 		}
 		users = without(users, refused)
 	}
-	more, err := settleApart(ctx, tx, p, users)
+	// A table that is gone or closed to us refuses nobody in particular.
+	if _, err := tx.Exec(ctx, p.statement, []string{}, []string{}, true); err != nil {
+		return nil, err
+	}
+	more, err := settleApart(ctx, tx, p, users, s.asking)
 	return append(refused, more...), err
 }
 
 // ask finds the users for whom the statement would wait, without waiting. Those whose key
 // or condition can't even be computed are sorted out first.
 func (s *separation) ask(ctx context.Context, tx pgx.Tx, p piece, users []userKey) ([]refusal, error) {
-	if _, err := tx.Exec(ctx, "savepoint ask"); err != nil {
+	// What is no row may be waited for, too: a key that somebody else has not committed yet.
+	_, err := tx.Exec(ctx, "select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)", milliseconds(askingLock), milliseconds(askingStatement))
+	if err == nil {
+		_, err = tx.Exec(ctx, "savepoint ask")
+	}
+	if err != nil {
 		return nil, err
 	}
-	_, err := tx.Exec(ctx, fmt.Sprintf("lock table %s in row exclusive mode nowait", quoteTable(p.target.Table)))
+	_, err = tx.Exec(ctx, fmt.Sprintf("lock table %s in row exclusive mode nowait", quoteTable(p.target.Table)))
 	if stateOf(err) == "42501" { // with rights to columns only, the table can't be asked for
 		_, err = tx.Exec(ctx, "rollback to savepoint ask")
 	}
 	if err != nil {
 		return nil, err
 	}
-	refused, err := settleApart(ctx, tx, piece{target: p.target, statement: p.wanted}, users)
+	refused, err := settleApart(ctx, tx, piece{target: p.target, statement: p.wanted}, users, false)
 	if err != nil {
 		return nil, err
 	}
 	locked, err := whoIsLocked(ctx, tx, p, without(users, refused))
 	for u := range locked {
-		refused = append(refused, refusal{p.target.Name, u, lockNotAvailable, "another transaction holds the row of this user"})
+		refused = append(refused, refusal{target: p.target.Name, user: u, state: lockNotAvailable, message: "another transaction holds the row of this user"})
 	}
 	return refused, err
 }
@@ -291,18 +350,30 @@ func without(users []userKey, refused []refusal) []userKey {
 	})
 }
 
-// settleApart runs a piece for users and returns those it refuses.
-func settleApart(ctx context.Context, tx pgx.Tx, p piece, users []userKey) ([]refusal, error) {
+const (
+	// askingLock and askingStatement bound a piece once somebody has waited in vain: together
+	// with that wait, webhooks are back to normal within a second and a half.
+	askingLock      = 20 * time.Millisecond
+	askingStatement = 500 * time.Millisecond
+)
+
+// settleApart runs a piece for users and returns those it refuses; with waits, a lock that
+// somebody else holds refuses, too.
+func settleApart(ctx context.Context, tx pgx.Tx, p piece, users []userKey, waits bool) ([]refusal, error) {
 	if len(users) == 0 {
 		return nil, nil
 	}
 	var refused []refusal
 	sources, ids := keyArrays(users)
-	rows, _ := tx.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3)", p.statement, sources, ids)
+	rows, _ := tx.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4)", p.statement, sources, ids, waits)
 	var u userKey
 	var state, message string
 	_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {
-		refused = append(refused, refusal{p.target.Name, u, state, masked(state, message)})
+		r := refusal{target: p.target.Name, user: u, state: state, message: masked(state, message)}
+		if state == foreignKeyViolation {
+			r.pause = p.pause
+		}
+		refused = append(refused, r)
 		return nil
 	})
 	return refused, err
@@ -325,7 +396,7 @@ func whoIsLocked(ctx context.Context, tx pgx.Tx, p piece, users []userKey) (map[
 func refuseAll(t *compiled, users []userKey, why *pgconn.PgError) []refusal {
 	refused := make([]refusal, len(users))
 	for i, u := range users {
-		refused[i] = refusal{t.Name, u, why.Code, masked(why.Code, why.Message)}
+		refused[i] = refusal{target: t.Name, user: u, state: why.Code, message: masked(why.Code, why.Message)}
 	}
 	return refused
 }
@@ -338,7 +409,7 @@ func (s *separation) outages(targets []*compiled) []refusal {
 			continue
 		}
 		for _, u := range following(t, s.users) {
-			refused = append(refused, refusal{t.Name, u, t.outage.state, t.outage.message})
+			refused = append(refused, refusal{target: t.Name, user: u, state: t.outage.state, message: t.outage.message})
 		}
 	}
 	return refused
@@ -367,11 +438,12 @@ func (s *separation) park(ctx context.Context, targets []*compiled, refused []re
 		}
 	}
 	var target, source, id, state, message []string
+	var pause []int
 	for _, r := range byEntry {
 		target, source, id = append(target, r.target), append(source, r.user.source), append(id, r.user.id)
-		state, message = append(state, r.state), append(message, r.message)
+		state, message, pause = append(state, r.state), append(message, r.message), append(pause, r.pause)
 	}
-	if _, err := s.tx.Exec(ctx, sql.Park, target, source, id, state, message); err != nil {
+	if _, err := s.tx.Exec(ctx, sql.Park, target, source, id, state, message, pause, s.work.retry, s.db.config.Attempts); err != nil {
 		return err
 	}
 	if s.work.batch == nil {

@@ -86,9 +86,13 @@ type work struct {
 	held bool
 	// departures: somebody may be gone, so that every target's removal has to run.
 	departures bool
-	// target is the only one to settle, by its name; empty for all.
-	target string
-	batch  *batch // nil unless open is the roll statement
+	// table takes the table of only before anything else; "" where the role may not.
+	table string
+	// only is the one target to settle, in service or not; nil for all that are.
+	only *compiled
+	// retry: the users were parked, and this is another try.
+	retry bool
+	batch *batch // nil unless open is the roll statement
 }
 
 type statement struct {
@@ -99,10 +103,10 @@ type statement struct {
 
 // among picks the targets to settle.
 func (w *work) among(targets []*compiled) []*compiled {
-	if w.target == "" {
+	if w.only == nil {
 		return targets
 	}
-	return slices.DeleteFunc(slices.Clone(targets), func(t *compiled) bool { return t.Name != w.target })
+	return []*compiled{w.only}
 }
 
 func (db *DB) rollWork(b *batch) *work {
@@ -171,8 +175,8 @@ func repairWork(b *batch, done *result, outcomes []event.Outcome) *work {
 func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 	const tries = 3
 	for try := 1; ; try++ {
-		done, err := db.together(ctx, w)
-		if err != nil && apartHelps(err, try == tries) {
+		done, err := db.first(ctx, w)
+		if err != nil && !w.retry && apartHelps(err, try == tries) {
 			pause(ctx) // two batches that wait for each other must not do so again at once
 			done, err = db.apart(ctx, w, err, try == tries)
 		}
@@ -182,6 +186,9 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 		if err == nil {
 			return done, nil
 		}
+		if errors.As(err, new(*outOfService)) {
+			return nil, err
+		}
 		err = &maskedError{err}
 		if blameOf(err) != blameNobody || try == tries || ctx.Err() != nil {
 			return nil, err
@@ -189,6 +196,15 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 		db.log.Info("a transaction is tried again", "try", try, "error", err)
 		pause(ctx)
 	}
+}
+
+// first is a transaction's first way: all pieces together. Users who were parked are settled
+// apart at once, where nobody who holds a row is waited for.
+func (db *DB) first(ctx context.Context, w *work) (*result, error) {
+	if w.retry {
+		return db.apart(ctx, w, nil, true)
+	}
+	return db.together(ctx, w)
 }
 
 // apartHelps reports whether the pieces of a transaction should be run by themselves. Even a

@@ -35,7 +35,7 @@ func TestCall(t *testing.T) {
 	}}
 	web := Called{Source: "web", ID: "w", Email: "a…@e….com", Version: time.UnixMicro(1).UTC(), Standings: []Standing{{Target: "second", State: Present}}}
 	left := out
-	left.Parked = &ParkedUser{Attempts: 2, Error: nowhere + " (42000)"}
+	left.Parked = &ParkedUser{Attempts: 1, Error: nowhere + " (42000)"}
 	tests := []struct {
 		who    string
 		repair bool

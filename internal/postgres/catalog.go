@@ -102,6 +102,11 @@ func (t *table) column(name string) *column {
 	return nil
 }
 
+// unique reports whether a column is of a unique index.
+func (t *table) unique(name string) bool {
+	return slices.ContainsFunc(t.indexes, func(i uniqueIndex) bool { return slices.Contains(i.Columns, name) })
+}
+
 // lintAccess says what keeps Rollcall from writing the table, or "".
 func (t *table) lintAccess(target *Target) string {
 	needed := []string{"select", "insert", "update"}

@@ -244,6 +244,9 @@ func TestCensusRepairsWhatItCan(t *testing.T) {
 	execOn(t, app, "begin; lock table p in share mode") // as create index does
 	b.wantCensus(true, "profiles app missing=1", "other app present=1 repaired=1")
 	execOn(t, app, "commit")
+	if err := b.Probe(t.Context()); err != nil { // the repair has opened its breaker
+		t.Fatal(err)
+	}
 	b.wantCensus(true, "profiles app present=1 repaired=1", "other app present=1")
 }
 

@@ -147,6 +147,6 @@ func TestBrokenTargetDoesNotStopTheOthers(t *testing.T) {
 	b.wantRows("select id, email from p order by 1", "a|a@x", "b|b@x")
 	b.wantRows("select target, user_id, attempts, error from rollcall.parked order by 2",
 		"missing|a|1|table public.nowhere does not exist; names are exact, as in the catalog: schema.table; create it, or correct the name",
-		"missing|b|2|table public.nowhere does not exist; names are exact, as in the catalog: schema.table; create it, or correct the name")
+		"missing|b|1|table public.nowhere does not exist; names are exact, as in the catalog: schema.table; create it, or correct the name")
 	b.wantRows("select id, outcome from rollcall.events order by 1", "a-0|stale", "a-1|parked", "b-1|parked")
 }

@@ -24,6 +24,9 @@ type compiled struct {
 	removalWanted, upsertWanted string
 	// census says how the target has each user; differing, in which columns his row differs.
 	census, differing string
+	// release makes null what a user is to lose for somebody else's sake; "" when no column of
+	// his can be taken that way.
+	release string
 	// outage is why the target is out of service; nil when it works.
 	outage   *outage
 	compiler *compiler // it was compiled by
@@ -67,7 +70,8 @@ func (c *compiler) compile() *compiled {
 		Target: c.Target, oid: c.table.OID, parents: c.table.parents, lockable: c.table.Lockable, compiler: c,
 		removal: c.removal(), removalLocked: c.locked(c.gone(), "for update"), removalWanted: c.wanted(c.gone()),
 		upsert: c.upsert(), upsertLocked: c.locked(c.alive(), "for no key update"), upsertWanted: c.wanted(c.alive()),
-		census: c.census(), differing: c.differing(),
+		release: c.release(),
+		census:  c.census(), differing: c.differing(),
 	}
 }
 
@@ -177,6 +181,29 @@ func (c *compiler) removal() string {
 	default: // DeleteKeep
 		return ""
 	}
+}
+
+// release sets the columns to null that are of a unique index, may be null, and differ: two
+// users who have exchanged their e-mails can't be written one after the other otherwise.
+func (c *compiler) release() string {
+	var taken []Assignment
+	for _, a := range c.Set {
+		if !slices.Contains(c.Key, a.Column) && !c.volatile[a.Expr.SQL] && !c.table.column(a.Column).NotNull && c.table.unique(a.Column) {
+			taken = append(taken, a)
+		}
+	}
+	if len(taken) == 0 {
+		return ""
+	}
+	var assign, differs []string
+	for i, a := range taken {
+		name, unlike := quote(a.Column), c.differs(a.Column, "t."+quote(a.Column), fmt.Sprintf("held.c%d", i+1))
+		assign = append(assign, fmt.Sprintf("%s = case when %s then null else t.%[1]s end", name, unlike))
+		differs = append(differs, unlike)
+	}
+	values := append(c.aliased(c.keyAssignments(), "k"), c.aliased(taken, "c")...)
+	return fmt.Sprintf("update %s t set\n  %s\nfrom (\nselect\n  %s\n%s\nwhere %s\n) held\nwhere %s\n  and (%s)",
+		quoteTable(c.Table), strings.Join(assign, ",\n  "), strings.Join(values, ",\n  "), c.batch(), c.alive(), c.sameKey("held"), strings.Join(differs, " or "))
 }
 
 func (c *compiler) goneRows(values []string) string {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,8 @@ type Config struct {
 	Targets []Target
 	// LockTimeout and StatementTimeout bound every transaction; 800 ms and 4 s when zero.
 	LockTimeout, StatementTimeout time.Duration
+	// Attempts is how often a parked user is tried before he is given up; 20 when zero.
+	Attempts int
 	// Log takes what an operator must know; slog.Default() when nil.
 	Log *slog.Logger
 }
@@ -41,8 +44,8 @@ type DB struct {
 	log    *slog.Logger
 	// fingerprint tells this set of targets from another one.
 	fingerprint int32
+	changing    sync.Mutex // of targets
 	targets     atomic.Pointer[[]*compiled]
-	findings    atomic.Pointer[[]Finding]
 }
 
 const (
@@ -65,12 +68,14 @@ func Open(cfg Config) (*DB, error) {
 	if cfg.StatementTimeout == 0 {
 		cfg.StatementTimeout = 4 * time.Second
 	}
+	if cfg.Attempts == 0 {
+		cfg.Attempts = 20
+	}
 	db := &DB{config: cfg, log: cfg.Log, fingerprint: fingerprint(cfg.Targets)}
 	if db.log == nil {
 		db.log = slog.Default()
 	}
 	db.targets.Store(&[]*compiled{})
-	db.findings.Store(&[]Finding{})
 	db.pool, err = pgxpool.NewWithConfig(context.Background(), pool)
 	if err != nil {
 		return nil, fmt.Errorf("open the database pool: %w", err)
@@ -129,16 +134,6 @@ func (db *DB) timeouts() []any {
 	return []any{milliseconds(db.config.LockTimeout), milliseconds(db.config.StatementTimeout)}
 }
 
-// timeoutsAfter are those of the second try: a statement that ran into its timeout gets a
-// quarter of it, so that the senders still hear about it.
-func (db *DB) timeoutsAfter(cause error) []any {
-	var answer *pgconn.PgError
-	if errors.As(cause, &answer) && answer.Code == "57014" {
-		return []any{milliseconds(db.config.LockTimeout), milliseconds(db.config.StatementTimeout / 4)}
-	}
-	return db.timeouts()
-}
-
 // milliseconds never says 0, which PostgreSQL takes for no limit.
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", max(1, d.Milliseconds())) }
 
@@ -184,8 +179,9 @@ func (db *DB) check(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
 		list, all = append(list, c), append(all, found...)
 	}
 	list = inOrder(list)
+	db.changing.Lock()
+	defer db.changing.Unlock()
 	db.targets.Store(&list)
-	db.findings.Store(&all)
 	return all, nil
 }
 
@@ -223,9 +219,6 @@ func (db *DB) explainConnect(err error) error {
 	}
 	return err
 }
-
-// Findings returns those of the last Check.
-func (db *DB) Findings() []Finding { return *db.findings.Load() }
 
 // Ready reports whether the database can commit now: it answers and is no
 // standby. Read-only defaults don't matter: every session asks for read write itself.

@@ -25,7 +25,8 @@ import (
 type Job struct {
 	// Name tells jobs apart; every replica calls a job the same.
 	Name string
-	// Schedule is a cron expression of five fields, in UTC.
+	// Schedule is a cron expression of five fields, in UTC; empty for a job that runs when
+	// Jobs.Enqueue wants it.
 	Schedule string
 	// Timeout bounds a run, which must end when its context does.
 	Timeout time.Duration
@@ -36,7 +37,7 @@ type Job struct {
 const (
 	jobsSchema = "rollcall"
 	// jobsPoll is how often a replica looks for runs that another one has put down.
-	jobsPoll = 3 * time.Second
+	jobsPoll = time.Second
 	// jobsRescue is how long a run counts as under way at least; see jobMargin for the rest.
 	jobsRescue = 2 * time.Minute
 	// jobMargin is what a run may take to end after its timeout, before others give it up.
@@ -54,24 +55,41 @@ const (
 	keptConnections = 3
 )
 
-// StartJobs runs the jobs at their times until stop is called. Its own context bounds the
-// start only. stop waits for what is running until its context ends, then has it end, and
-// returns a second later at the latest; its error says that something still runs.
-func (db *DB) StartJobs(ctx context.Context, jobs []Job) (stop func(context.Context) error, err error) {
+// Jobs are running.
+type Jobs struct{ client *river.Client[pgx.Tx] }
+
+// StartJobs runs the jobs at their times until Stop is called. Its context bounds the start
+// only.
+func (db *DB) StartJobs(ctx context.Context, jobs []Job) (*Jobs, error) {
 	list := make([]scheduledJob, len(jobs))
 	for i, job := range jobs {
-		at, err := parseSchedule(job.Schedule)
-		if err != nil {
+		list[i].Job = job
+		if job.Schedule == "" {
+			continue
+		}
+		var err error
+		if list[i].at, err = parseSchedule(job.Schedule); err != nil {
 			return nil, fmt.Errorf("job %s: %w", job.Name, err)
 		}
-		list[i] = scheduledJob{job, at}
 	}
 	client, err := db.startJobs(ctx, list, jobsPoll)
 	if err != nil {
 		return nil, fmt.Errorf("start the jobs: %w", db.explainConnect(err))
 	}
-	return func(ctx context.Context) error { return stopJobs(ctx, client) }, nil
+	return &Jobs{client}, nil
 }
+
+// Enqueue has a job run as soon as a replica has time, unless it is due or under way.
+func (j *Jobs) Enqueue(ctx context.Context, name string) error {
+	if _, err := j.client.Insert(ctx, jobArgs{name}, nil); err != nil {
+		return fmt.Errorf("put job %s down: %w", name, err)
+	}
+	return nil
+}
+
+// Stop waits for what is running until its context ends, then has it end, and returns a
+// second later at the latest; its error says that something still runs.
+func (j *Jobs) Stop(ctx context.Context) error { return stopJobs(ctx, j.client) }
 
 // scheduledJob is a job whose schedule has been read.
 type scheduledJob struct {
@@ -130,6 +148,9 @@ func (db *DB) jobsClient(jobs []scheduledJob, poll time.Duration) (*river.Client
 			return nil, fmt.Errorf("job %s is listed twice or has no timeout", job.Name)
 		}
 		w.jobs[job.Name] = job.Job
+		if job.at == nil {
+			continue
+		}
 		periodic = append(periodic, river.NewPeriodicJob(job.at, func() (river.JobArgs, *river.InsertOpts) {
 			return jobArgs{job.Name}, nil
 		}, nil))

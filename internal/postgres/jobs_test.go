@@ -132,11 +132,11 @@ func TestStartJobsRefuses(t *testing.T) {
 			t.Errorf("got error %v", err)
 		}
 	}
-	stop, err := b.StartJobs(t.Context(), []Job{fine})
+	jobs, err := b.StartJobs(t.Context(), []Job{fine})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := stop(t.Context()); err != nil {
+	if err := jobs.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

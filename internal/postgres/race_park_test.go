@@ -197,7 +197,7 @@ func TestRaceApplicationRefersToADeletedUser(t *testing.T) {
 	b.wantRows("select user_id, sqlstate from rollcall.parked", "a|55P03")
 	execOn(t, app, "commit")
 	b.apply(all(event.Duplicate, 1), gone("a", 2))
-	b.wantRows("select user_id, sqlstate, attempts from rollcall.parked", "a|23503|2")
+	b.wantRows("select user_id, sqlstate, attempts from rollcall.parked", "a|23503|1")
 	b.exec("delete from orders")
 	b.apply(all(event.Duplicate, 1), gone("a", 2))
 	b.wantRows("select id from p")

@@ -13,17 +13,21 @@ import (
 // the table before it takes the roll: while somebody holds the table, live events about
 // these users are not held up as well.
 func (db *DB) settle(ctx context.Context, t *compiled, users []userKey, departures bool) (*result, error) {
-	sources, ids := keyArrays(users)
-	w := &work{users: users, held: true, departures: departures, target: t.Name}
-	if t.lockable {
-		w.open = append(w.open, statement{sql: "lock table " + quoteTable(t.Table) + " in row exclusive mode"})
-	}
-	w.open = append(w.open, statement{sql: sql.Lock, args: []any{sources, ids}})
-	done, err := db.commit(ctx, w)
+	done, err := db.commit(ctx, settleWork(t, users, departures))
 	if err != nil {
 		return nil, fmt.Errorf("settle %d users of target %s: %w", len(users), t.Name, err)
 	}
 	return done, nil
+}
+
+func settleWork(t *compiled, users []userKey, departures bool) *work {
+	sources, ids := keyArrays(users)
+	w := &work{users: users, held: true, departures: departures, only: t}
+	if t.lockable {
+		w.table = "lock table " + quoteTable(t.Table) + " in row exclusive mode"
+	}
+	w.open = append(w.open, statement{sql: sql.Lock, args: []any{sources, ids}})
+	return w
 }
 
 // targetNamed returns a target, in service or not; nil when there is none.

@@ -31,8 +31,12 @@ func (db *DB) together(ctx context.Context, w *work) (*result, error) {
 // steps is a whole transaction: the roll; removals, children first; upserts, parents first;
 // what is parked, and what no longer is. The order is that of the locks, everywhere.
 func (db *DB) steps(w *work, targets []*compiled) []statement {
+	begin := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}}
+	if w.table != "" {
+		begin = append(begin, statement{sql: w.table})
+	}
 	return slices.Concat(
-		[]statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}},
+		begin,
 		w.open,
 		w.removals(targets),
 		w.upserts(targets),

@@ -11,7 +11,6 @@ cross join lateral (
 ) held
 order by b.source collate "C", b.id collate "C"
 on conflict (source, user_id, target) do update set
-  attempts = p.attempts + 1,
   retry_at = excluded.retry_at,
   sqlstate = excluded.sqlstate,
   error = excluded.error,

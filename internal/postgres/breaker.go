@@ -1,0 +1,112 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"rollcall/sql"
+)
+
+// A target's breaker: what PostgreSQL says about the table as a whole takes the target out
+// of service, so that nobody waits for it again; a probe puts it back.
+
+// trip takes a target out of service.
+func (db *DB) trip(t *compiled, why *pgconn.PgError) {
+	what := masked(why.Code, why.Message)
+	switch why.Code {
+	case lockNotAvailable:
+		what = "somebody else holds the table: " + what
+	case "57014":
+		what = "it takes too long: " + what
+	}
+	db.replace(t.Name, func(now *compiled) *compiled {
+		if now.outage != nil {
+			return now
+		}
+		broken := *now
+		broken.outage = &outage{state: why.Code, message: fmt.Sprintf("%s (%s)", what, why.Code)}
+		return &broken
+	})
+}
+
+// replace changes one target for everybody who begins a transaction from now on.
+func (db *DB) replace(name string, change func(*compiled) *compiled) {
+	db.changing.Lock()
+	defer db.changing.Unlock()
+	list := slices.Clone(*db.targets.Load())
+	for i, t := range list {
+		if t.Name == name {
+			list[i] = change(t)
+		}
+	}
+	db.targets.Store(&list)
+}
+
+// Probe looks again at the targets that are out of service and puts those back that fit their
+// tables and can be written; their parked users are due at once.
+func (db *DB) Probe(ctx context.Context) error {
+	for _, t := range *db.targets.Load() {
+		if t.outage == nil {
+			continue
+		}
+		if err := db.probe(ctx, t); err != nil {
+			return fmt.Errorf("probe target %s: %w", t.Name, db.explainConnect(err))
+		}
+	}
+	return nil
+}
+
+func (db *DB) probe(ctx context.Context, t *compiled) error {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	defer leave(conn.Conn())
+	now, _, err := checkTarget(ctx, conn.Conn(), t.Target)
+	if err != nil {
+		return err
+	}
+	if now.outage == nil {
+		err = db.try(ctx, conn.Conn(), now)
+	}
+	var refused *pgconn.PgError
+	switch {
+	case errors.As(err, &refused) && blameOf(err) != blameRow:
+		return nil // as it was
+	case err != nil && refused == nil:
+		return err
+	case now.outage == nil:
+		if _, err := conn.Exec(ctx, "update rollcall.parked set retry_at = now() where target = $1 and not given_up and retry_at > now()", t.Name); err != nil {
+			return err
+		}
+	}
+	db.replace(t.Name, func(*compiled) *compiled { return now })
+	return nil
+}
+
+// try settles one of the parked users, waits for nobody, and undoes it again: catching up does
+// it for good. The roll isn't locked, so that live events don't wait for a table that hangs.
+func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
+	defer leave(conn)
+	sources, ids := []string{}, []string{}
+	rows, _ := conn.Query(ctx, "select array[source], array[user_id] from rollcall.parked where target = $1 limit 1", t.Name)
+	if _, err := pgx.ForEachRow(rows, []any{&sources, &ids}, func() error { return nil }); err != nil {
+		return err
+	}
+	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: []any{milliseconds(askingLock), milliseconds(askingStatement)}}}
+	if t.lockable {
+		steps = append(steps, statement{sql: "lock table " + quoteTable(t.Table) + " in row exclusive mode nowait"})
+	}
+	for _, s := range []string{t.removal, t.upsert} {
+		if s != "" {
+			steps = append(steps, statement{sql: s, args: []any{sources, ids, true}})
+		}
+	}
+	return pipeline(ctx, conn, append(steps, statement{sql: "rollback"}), &result{})
+}

@@ -1,0 +1,32 @@
+-- Who of the parked is due, per target.
+create index on rollcall.parked (target, retry_at) where not given_up;
+
+-- As before, and, with waits, a lock that was waited for in vain is one user's, too: the
+-- caller has made sure that nobody holds the table, and waits briefly.
+drop function rollcall.settle_apart(text, text[], text[]);
+
+create function rollcall.settle_apart(statement text, sources text[], ids text[], waits boolean default false)
+returns table (source text, id text, state text, message text)
+language plpgsql as $$
+declare
+  half integer := cardinality(ids) / 2;
+  failed_state text;
+  failed_message text;
+begin
+  begin
+    execute statement using sources, ids, true;
+    return;
+  exception when assert_failure or others then
+    get stacked diagnostics failed_state = returned_sqlstate, failed_message = message_text;
+    if failed_state = '55P03' and not waits then
+      raise;
+    end if;
+  end;
+  if half = 0 then
+    return query select sources[1], ids[1], failed_state, failed_message;
+    return;
+  end if;
+  return query select * from rollcall.settle_apart(statement, sources[:half], ids[:half], waits);
+  return query select * from rollcall.settle_apart(statement, sources[half + 1:], ids[half + 1:], waits);
+end
+$$;
