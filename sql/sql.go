@@ -51,6 +51,15 @@ var (
 	Indexes    = read("queries/indexes.sql")
 	NearTables = read("queries/near_tables.sql")
 	References = read("queries/references.sql")
+
+	SpanSettings = read("queries/span_settings.sql")
+	SpanLock     = read("queries/span_lock.sql")
+	SpanClear    = read("queries/span_clear.sql")
+
+	BackfillBegin = read("queries/backfill_begin.sql")
+	BackfillPage  = read("queries/backfill_page.sql")
+	BackfillMoved = read("queries/backfill_moved.sql")
+	BackfillNote  = read("queries/backfill_note.sql")
 )
 
 func read(name string) string {
