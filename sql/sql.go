@@ -60,6 +60,7 @@ var (
 	BackfillPage  = read("queries/backfill_page.sql")
 	BackfillMoved = read("queries/backfill_moved.sql")
 	BackfillNote  = read("queries/backfill_note.sql")
+	BackfillNone  = read("queries/backfill_none.sql")
 )
 
 func read(name string) string {

@@ -60,8 +60,9 @@ type service struct {
 	db       *postgres.DB
 	pipeline *pipeline.Pipeline
 	server   *api.Server
-	wait     time.Duration // limits.wait
-	prepared atomic.Bool   // the schema is migrated and the targets are checked
+	wait     time.Duration   // limits.wait
+	prepared atomic.Bool     // the schema is migrated and the targets are checked
+	offered  map[string]bool // new targets that the log has spoken of
 	stopping atomic.Bool
 
 	readyMu  sync.Mutex
@@ -105,7 +106,7 @@ func closeSoon(db *postgres.DB) {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
-	sv := &service{log: log, db: db, wait: s.config.Limits.Wait}
+	sv := &service{log: log, db: db, wait: s.config.Limits.Wait, offered: map[string]bool{}}
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
 		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) },
@@ -211,6 +212,7 @@ func (sv *service) prepare(ctx context.Context) error {
 		findings, err := sv.prepareOnce(ctx)
 		if err == nil {
 			sv.report(findings, nil)
+			sv.offerBackfills(ctx) // before the first user arrives
 			sv.pipeline.Start()
 			sv.prepared.Store(true)
 			sv.log.Info("ready")
@@ -248,6 +250,7 @@ func (sv *service) watchTargets(ctx context.Context) {
 		findings, err := sv.db.Check(ctx)
 		if err == nil {
 			sv.report(findings, before)
+			sv.offerBackfills(ctx)
 		} else if ctx.Err() == nil {
 			sv.log.Warn("targets that are out of service can't be looked at", "error", err)
 		}
@@ -265,6 +268,21 @@ func (sv *service) report(now, before []postgres.Finding) {
 		same := func(g postgres.Finding) bool { return g.Target == f.Target }
 		if !slices.ContainsFunc(now, same) && !slices.ContainsFunc(before[:i], same) {
 			sv.log.Info("a target is in service again; its parked users follow with their next event", "target", f.Target)
+		}
+	}
+}
+
+// offerBackfills says once of each new target how to fill it.
+func (sv *service) offerBackfills(ctx context.Context) {
+	unfilled, err := sv.db.Unfilled(ctx)
+	if err != nil && ctx.Err() == nil {
+		sv.log.Warn("new targets can't be looked for", "error", err)
+	}
+	for _, u := range unfilled {
+		if !sv.offered[u.Target] {
+			sv.offered[u.Target] = true
+			sv.log.Warn("a target is new: its table lacks who was there before it; fill it",
+				"target", u.Target, "users", u.Users, "command", "rollcall backfill "+u.Target)
 		}
 	}
 }

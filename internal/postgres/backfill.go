@@ -27,7 +27,7 @@ type Progress struct{ Visited, Total int64 }
 // Backfill fills a target from the roll: it settles every user of the target's sources, then
 // those whom a replica with other targets has moved meanwhile. It may run beside live traffic.
 // One that was interrupted is gone on with; when the context ends, the users under way are
-// finished first. progress, which may be nil, hears of every step. Neither an unknown target
+// finished first. progress, which may be nil, hears at the start and of every page. Neither an unknown target
 // nor one that is out of service is filled.
 func (db *DB) Backfill(ctx context.Context, target string, progress func(Progress)) (Backfilled, error) {
 	f, err := db.newBackfill(ctx, target, progress)
@@ -166,8 +166,12 @@ func (f *backfill) begin(ctx context.Context) error {
 		return err
 	}
 	f.done.Resumed = f.done.Visited
-	return f.conn.QueryRow(ctx, "select count(*) from rollcall.users where source = any($1)", f.sources).Scan(&f.total)
+	err = f.conn.QueryRow(ctx, "select count(*) from rollcall.users where source = any($1)", f.sources).Scan(&f.total)
+	f.report()
+	return err
 }
+
+func (f *backfill) report() { f.progress(Progress{f.done.Visited, max(f.total, f.done.Visited)}) }
 
 // settleAll settles a list of users, in key order. It always looks for those who are gone:
 // one may have been deleted since his key was read, and what is parked of him must not be

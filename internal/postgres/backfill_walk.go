@@ -94,7 +94,7 @@ func (w *walk) arrived(ctx context.Context, p *page, took time.Duration, err err
 		w.done.Visited += w.ahead[0].users
 		w.ahead = w.ahead[1:]
 	}
-	w.progress(Progress{w.done.Visited, max(w.total, w.done.Visited)})
+	w.report()
 	if time.Since(w.noted) > notePause {
 		w.err = cmp.Or(w.err, w.note(ctx, false))
 		w.noted = time.Now()

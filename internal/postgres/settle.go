@@ -39,6 +39,11 @@ func (db *DB) settleSpan(ctx context.Context, t *compiled, s span) error {
 	}
 	defer conn.Release()
 	defer leave(conn.Conn())
+	return pipeline(ctx, conn.Conn(), db.spanSteps(t, s), &result{})
+}
+
+// spanSteps is the whole transaction, in the order of locks as everywhere.
+func (db *DB) spanSteps(t *compiled, s span) []statement {
 	users := []any{s.source, s.after, s.to}
 	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}, {sql: sql.SpanSettings}}
 	if t.lockable {
@@ -48,11 +53,10 @@ func (db *DB) settleSpan(ctx context.Context, t *compiled, s span) error {
 	if t.removal != "" {
 		steps = append(steps, statement{sql: t.removalSpan, args: users})
 	}
-	steps = append(steps,
+	return append(steps,
 		statement{sql: t.upsertSpan, args: users},
 		statement{sql: sql.SpanClear, args: append(users, t.Name)},
 		statement{sql: "commit"})
-	return pipeline(ctx, conn.Conn(), steps, &result{})
 }
 
 // lockTable waits for whoever holds the table, and holds nobody up who works in it.

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+)
+
+// progress shows how far a command is, with its rate and the time left. Nil, which it is
+// when standard error is no terminal, shows nothing.
+type progress struct {
+	bar *progressbar.ProgressBar
+	to  *lateWriter
+}
+
+// newProgress is about a total of users; what says what becomes of them ("filling profiles").
+func newProgress(w world, total int64, what string) *progress {
+	file, ok := w.stderr.(*os.File)
+	if !ok {
+		return nil
+	}
+	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	return progressOn(file, total, what)
+}
+
+func progressOn(w io.Writer, total int64, what string) *progress {
+	to := &lateWriter{w: w, from: time.Now().Add(progressAfter)}
+	return &progress{to: to, bar: progressbar.NewOptions64(total,
+		progressbar.OptionSetWriter(to), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(30),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("users"),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond))}
+}
+
+// Set says how many users are done.
+func (p *progress) Set(users int64) {
+	if p != nil {
+		_ = p.bar.Set64(min(users, p.bar.GetMax64())) // what can't be shown is no reason to stop
+	}
+}
+
+// Add says that some more users are done.
+func (p *progress) Add(users int64) {
+	if p != nil {
+		p.Set(p.bar.State().CurrentNum + users)
+	}
+}
+
+// Finish takes the bar away: the result speaks for itself.
+func (p *progress) Finish() {
+	if p != nil && p.to.wrote {
+		_ = p.bar.Clear()
+	}
+}
+
+// progressAfter is what a command may take before it shows anything.
+const progressAfter = time.Second
+
+// lateWriter drops what is written before a moment.
+type lateWriter struct {
+	w     io.Writer
+	from  time.Time
+	wrote bool
+}
+
+func (l *lateWriter) Write(p []byte) (int, error) {
+	if time.Now().Before(l.from) {
+		return len(p), nil
+	}
+	l.wrote = true
+	return l.w.Write(p)
+}
