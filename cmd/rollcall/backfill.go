@@ -26,66 +26,92 @@ func newBackfill(w world) *cobra.Command {
 		},
 	}
 	out := addOutputFlag(cmd)
+	var dry bool
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "count what would be done, change nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		asJSON, err := out.json()
 		if err != nil {
 			return err
 		}
-		db, err := openTarget(cmd, w, args[0])
-		if err != nil {
+		job := &backfillJob{target: args[0], json: asJSON, dry: dry}
+		if err := job.open(cmd, w); err != nil {
 			return err
 		}
-		defer db.Close()
-		return backfill(cmd.Context(), w, &backfillJob{db: db, target: args[0], json: asJSON})
+		defer job.db.Close()
+		if dry {
+			return job.preview(cmd.Context(), w)
+		}
+		return job.run(cmd.Context(), w)
 	}
 	return cmd
 }
 
-// openTarget opens the database of a configuration for work on one target, which must be in
-// service.
-func openTarget(cmd *cobra.Command, w world, target string) (*postgres.DB, error) {
+// backfillJob is one run of the command.
+type backfillJob struct {
+	db        *postgres.DB
+	target    string
+	json, dry bool
+}
+
+// open opens the database of the configuration, where the target must be in service.
+func (job *backfillJob) open(cmd *cobra.Command, w world) error {
 	s, err := load(cmd, w)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var names []string
 	for _, t := range s.targets {
 		names = append(names, t.Name)
 	}
-	if !slices.Contains(names, target) {
-		return nil, errUsage{fmt.Errorf("there is no target %q; the configuration has %s", target, strings.Join(names, ", "))}
+	if !slices.Contains(names, job.target) {
+		return errUsage{fmt.Errorf("there is no target %q; the configuration has %s", job.target, strings.Join(names, ", "))}
 	}
-	db, err := s.open(w)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkTarget(cmd.Context(), db, target); err != nil {
-		db.Close()
-		return nil, err
-	}
-	return db, nil
-}
-
-// checkTarget prepares the database as serve does, and finds out what is wrong with a target.
-func checkTarget(ctx context.Context, db *postgres.DB, target string) error {
-	if _, err := db.Migrate(ctx); err != nil {
+	if job.db, err = s.open(w); err != nil {
 		return err
 	}
-	findings, err := db.Check(ctx)
+	if err := job.check(cmd.Context()); err != nil {
+		job.db.Close()
+		return err
+	}
+	return nil
+}
+
+// check prepares the database as serve does, but for a dry run, and finds out what is wrong
+// with the target.
+func (job *backfillJob) check(ctx context.Context) error {
+	if !job.dry {
+		if _, err := job.db.Migrate(ctx); err != nil {
+			return err
+		}
+	}
+	findings, err := job.db.Check(ctx)
 	if err != nil {
 		return err
 	}
-	return join(slices.DeleteFunc(findings, func(f postgres.Finding) bool { return f.Target != target }))
+	return join(slices.DeleteFunc(findings, func(f postgres.Finding) bool { return f.Target != job.target }))
 }
 
-// backfillJob is one run of the command.
-type backfillJob struct {
-	db     *postgres.DB
-	target string
-	json   bool
+// preview prints what a backfill would do.
+func (job *backfillJob) preview(ctx context.Context, w world) error {
+	p, err := job.db.PreviewBackfill(ctx, job.target)
+	if err != nil {
+		return err
+	}
+	if job.json {
+		return writeJSON(w.stdout, struct {
+			Target string `json:"target"`
+			Visit  int64  `json:"visit"`
+			Insert int64  `json:"insert"`
+			Change int64  `json:"change"`
+			Remove int64  `json:"remove"`
+		}{job.target, p.Visit, p.Insert, p.Change, p.Remove})
+	}
+	_, err = fmt.Fprintf(w.stdout, "would fill %s: %s users to visit, %s rows to insert, %s to change, %s to remove\n",
+		job.target, grouped(p.Visit), grouped(p.Insert), grouped(p.Change), grouped(p.Remove))
+	return err
 }
 
-func backfill(ctx context.Context, w world, job *backfillJob) error {
+func (job *backfillJob) run(ctx context.Context, w world) error {
 	var bar *progress
 	var before int64 // visited by an interrupted run
 	start := time.Now()

@@ -80,18 +80,28 @@ type backfill struct {
 
 func (db *DB) newBackfill(ctx context.Context, target string, progress func(Progress)) (*backfill, error) {
 	t := db.targetNamed(target)
-	switch {
-	case t == nil:
-		return nil, errors.New("there is no such target")
-	case t.outage != nil:
-		return nil, fmt.Errorf("the target is out of service: %s", t.outage.message)
-	case progress == nil:
+	if err := t.fillable(); err != nil {
+		return nil, err
+	}
+	if progress == nil {
 		progress = func(Progress) {}
 	}
 	f := &backfill{db: db, target: t, sources: t.sources(), progress: progress, page: firstPage}
 	var err error
 	f.conn, err = db.hold(ctx, "backfill "+target)
 	return f, err
+}
+
+// fillable says what keeps a target, which may be nil, from being filled.
+func (t *compiled) fillable() error {
+	switch {
+	case t == nil:
+		return errors.New("there is no such target")
+	case t.outage != nil:
+		return fmt.Errorf("the target is out of service: %s", t.outage.message)
+	default:
+		return nil
+	}
 }
 
 // sources are those whose users the target follows, in key order.

@@ -224,6 +224,44 @@ func TestBackfillRefuses(t *testing.T) {
 	b.wantRows("select * from rollcall.backfills")
 }
 
+// A preview counts by the target's expressions and can write nothing.
+func TestBackfillPreview(t *testing.T) {
+	t.Parallel()
+	keep, mark := profiles(), profiles()
+	keep.OnDelete = DeleteKeep
+	mark.Where = &Expr{SQL: "new.id not like 'u4%'"}
+	mark.Set = assign("id: new.id", "email: new.email", "name: new.first_name || current_setting('transaction_read_only')")
+	mark.OnDelete, mark.Gone = DeleteSet, assign("email: null", "name: 'left'")
+	for _, c := range []struct {
+		target Target
+		want   Preview
+	}{
+		{profiles(), Preview{Visit: 1000, Insert: 111, Change: 112, Remove: 111}},
+		{keep, Preview{Visit: 1000, Insert: 111, Change: 112}},
+		{mark, Preview{Visit: 1000, Insert: 111, Change: 112, Remove: 221}},
+	} {
+		b := newBench(t, profilesTable, c.target)
+		b.fillRoll(1000)
+		b.exec(`insert into p select id, email, first_name || 'on' from rollcall.users where id not like 'u2%';
+			update p set email = null where id like 'u1%'; update p set email = null, name = 'left' where id = 'u4';
+			update rollcall.users set deleted_at = now(), email = null where id like 'u3%'`)
+		if c.target.Where == nil {
+			b.exec("update p set name = 'Ada'; update p set email = '4@example.com' where id = 'u4'")
+		}
+		got, err := b.PreviewBackfill(t.Context(), "profiles")
+		if err != nil || got != c.want {
+			t.Errorf("%+v, %v, want %+v", got, err, c.want)
+		}
+		b.wantRows("select * from rollcall.backfills")
+		if c.target.OnDelete == DeleteRow {
+			b.backfill("profiles")
+			if got, err := b.PreviewBackfill(t.Context(), "profiles"); err != nil || got != (Preview{Visit: 1000}) {
+				t.Errorf("afterwards %+v, %v", got, err)
+			}
+		}
+	}
+}
+
 // traffic applies random states and deletes of some users until it is stopped.
 func traffic(t testing.TB, db *DB, seed uint64, stop <-chan struct{}) {
 	random := rand.New(rand.NewPCG(seed, 1))

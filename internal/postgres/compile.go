@@ -84,32 +84,36 @@ type compiler struct {
 
 // users is the users of a statement as the record new.
 func (c *compiler) users() string {
-	sources := make([]string, len(c.From))
-	for i, o := range c.From {
-		sources[i] = literal(o.Source)
-	}
-	followed := "u.source in (" + strings.Join(sources, ", ") + ")"
 	if c.span {
 		return `from (
   select ` + record() + ` from rollcall.users u
   where u.source = $1 and u.id > $2 and u.id <= $3
-    and ` + followed + `
+    and ` + c.followed() + `
     and u.xmax = pg_current_xact_id()::xid
   offset 0
 ) new`
 	}
-	return batchUsers(followed)
+	return c.batch()
 }
 
-// batchUsers is the users of a batch. Lateral with offset 0, so that a
+// followed holds for the users u of the target's sources.
+func (c *compiler) followed() string {
+	sources := make([]string, len(c.From))
+	for i, o := range c.From {
+		sources[i] = literal(o.Source)
+	}
+	return "u.source in (" + strings.Join(sources, ", ") + ")"
+}
+
+// batch is the users of a batch. Lateral with offset 0, so that a
 // generic plan, made while the tables were empty, still goes by the key: PostgreSQL can't
 // turn it into a join over the whole roll.
-func batchUsers(followed string) string {
+func (c *compiler) batch() string {
 	return `from unnest($1::text[], $2::text[]) as batch (batch_source, batch_id)
 cross join lateral (
   select ` + record() + ` from rollcall.users u
   where u.source = batch.batch_source and u.id = batch.batch_id
-    and ` + followed + `
+    and ` + c.followed() + `
     and ($3::boolean or u.xmin = pg_current_xact_id()::xid)
   offset 0
 ) new`
