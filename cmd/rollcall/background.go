@@ -113,6 +113,7 @@ func (sv *service) watchTargets(ctx context.Context) {
 		findings, err := sv.db.Check(ctx)
 		if err == nil {
 			sv.report(findings, before)
+			sv.offerBackfills(ctx)
 		} else if ctx.Err() == nil {
 			sv.log.Warn("targets that are out of service can't be looked at", "error", err)
 		}
@@ -130,6 +131,21 @@ func (sv *service) report(now, before []postgres.Finding) {
 		same := func(g postgres.Finding) bool { return g.Target == f.Target }
 		if !slices.ContainsFunc(now, same) && !slices.ContainsFunc(before[:i], same) {
 			sv.log.Info("a target is in service again; its parked users follow with their next event", "target", f.Target)
+		}
+	}
+}
+
+// offerBackfills says once of each new target how to fill it.
+func (sv *service) offerBackfills(ctx context.Context) {
+	unfilled, err := sv.db.Unfilled(ctx)
+	if err != nil && ctx.Err() == nil {
+		sv.log.Warn("new targets can't be looked for", "error", err)
+	}
+	for _, u := range unfilled {
+		if !sv.offered[u.Target] {
+			sv.offered[u.Target] = true
+			sv.log.Warn("a target is new: its table lacks who was there before it; fill it",
+				"target", u.Target, "users", u.Users, "command", "rollcall backfill "+u.Target)
 		}
 	}
 }

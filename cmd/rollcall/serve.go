@@ -66,7 +66,8 @@ type service struct {
 	wait     time.Duration  // limits.wait
 	jobs     []postgres.Job // what runs by the clock
 	stopJobs func(context.Context) error
-	prepared atomic.Bool // the schema is migrated and the targets are checked
+	offered  map[string]bool // new targets that the log has spoken of
+	prepared atomic.Bool     // the schema is migrated and the targets are checked
 	stopping atomic.Bool
 
 	readyMu  sync.Mutex
@@ -110,7 +111,7 @@ func closeSoon(db *postgres.DB) {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
-	sv := &service{log: log, db: db, setup: s, wait: s.config.Limits.Wait, stopJobs: func(context.Context) error { return nil }}
+	sv := &service{log: log, db: db, setup: s, wait: s.config.Limits.Wait, offered: map[string]bool{}, stopJobs: func(context.Context) error { return nil }}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
@@ -219,6 +220,7 @@ func (sv *service) prepare(ctx context.Context) error {
 		findings, err := sv.prepareOnce(ctx)
 		if err == nil {
 			sv.report(findings, nil)
+			sv.offerBackfills(ctx) // before the first user arrives
 			sv.pipeline.Start()
 			sv.prepared.Store(true)
 			sv.log.Info("ready")
