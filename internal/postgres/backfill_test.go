@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
