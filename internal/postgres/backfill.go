@@ -126,7 +126,8 @@ func (t *Target) sources() []string {
 func closeNow(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	_ = conn.Close(ctx) // the server frees what it held
+	_, _ = conn.Exec(ctx, "select pg_advisory_unlock_all()") // a moment before the server notices the end
+	_ = conn.Close(ctx)
 }
 
 func (f *backfill) close() { closeNow(f.conn) }
@@ -163,7 +164,7 @@ func (f *backfill) settleAll(ctx context.Context, users []userKey) error {
 		}
 		n := min(len(users), f.page)
 		start := time.Now()
-		if _, err := f.db.settle(context.WithoutCancel(ctx), f.target, users[:n], true); err != nil {
+		if err := f.db.settle(context.WithoutCancel(ctx), f.target, users[:n], true); err != nil {
 			return err
 		}
 		f.adapt(time.Since(start))

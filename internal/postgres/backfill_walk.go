@@ -111,6 +111,5 @@ func (w *walk) settle(ctx context.Context, s span) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.db.settle(ctx, w.target, users, true)
-	return err
+	return w.db.settle(ctx, w.target, users, true)
 }

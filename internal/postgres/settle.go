@@ -12,18 +12,17 @@ import (
 // said about them before, and parks whom the target refuses; all in one transaction. It takes
 // the table before it takes the roll: while somebody holds the table, live events about
 // these users are not held up as well.
-func (db *DB) settle(ctx context.Context, t *compiled, users []userKey, departures bool) (*result, error) {
+func (db *DB) settle(ctx context.Context, t *compiled, users []userKey, departures bool) error {
 	sources, ids := keyArrays(users)
 	w := &work{users: users, held: true, departures: departures, target: t.Name}
 	if t.lockable {
 		w.open = append(w.open, t.lockTable())
 	}
 	w.open = append(w.open, statement{sql: sql.Lock, args: []any{sources, ids}})
-	done, err := db.commit(ctx, w)
-	if err != nil {
-		return nil, fmt.Errorf("settle %d users of target %s: %w", len(users), t.Name, err)
+	if _, err := db.commit(ctx, w); err != nil {
+		return fmt.Errorf("settle %d users of target %s: %w", len(users), t.Name, err)
 	}
-	return done, nil
+	return nil
 }
 
 // span is the users of a source after one key up to another.
