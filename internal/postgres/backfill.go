@@ -156,7 +156,8 @@ where l.database = (select oid from pg_database where datname = current_database
 func closeNow(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	_ = conn.Close(ctx) // the server frees what it held
+	_, _ = conn.Exec(ctx, "select pg_advisory_unlock_all()") // the server would do it a moment after the connection is gone
+	_ = conn.Close(ctx)
 }
 
 func (f *backfill) close() { closeNow(f.conn) }
@@ -286,6 +287,9 @@ func (f *backfill) note(ctx context.Context, finished bool) error {
 func (f *backfill) finish(ctx context.Context) error {
 	err := f.conn.QueryRow(ctx, "select count(*) from rollcall.parked where target = $1 and source = any($2)", f.target.Name, f.sources).Scan(&f.done.Parked)
 	if err != nil {
+		return err
+	}
+	if _, err := f.conn.Exec(ctx, "set synchronous_commit = on"); err != nil { // all that was done stays done
 		return err
 	}
 	return f.note(ctx, true)

@@ -7,9 +7,9 @@ import (
 )
 
 // begun is a backfill that has begun and goes step by step.
-func (b *bench) begun(target string) *backfill {
+func (b *bench) begun() *backfill {
 	b.t.Helper()
-	f, err := b.newBackfill(b.t.Context(), target, nil)
+	f, err := b.newBackfill(b.t.Context(), "profiles", nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestRaceBackfillBesideAnOpenTransaction(t *testing.T) {
 	old := &bench{DB: b.replica(), t: t, url: b.url, sql: b.sql}
 	b.apply(applied, updated("a", 1, "one"))
 	open := old.begin(old.rollWork(newBatch([]event.Event{updated("new", 1, "newcomer")})))
-	f := b.begun("profiles")
+	f := b.begun()
 	if err := f.walk(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestRaceBackfillBesideAnOldFinding(t *testing.T) {
 	old := b.replica()
 	b.apply(applied, updated("a", 1, "one"))
 	b.exec("update rollcall.users set changed_at = now() - interval '2 hours'")
-	f := b.begun("profiles")
+	f := b.begun()
 	if err := f.walk(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestRaceBackfillBesideADelete(t *testing.T) {
 	old := &bench{DB: b.replica(), t: t, url: b.url, sql: b.sql}
 	mustApply(t, old.DB, updated("a", 1, "one"), updated("b", 1, "two"))
 	dead := old.begin(old.rollWork(newBatch([]event.Event{gone("a", 2)})))
-	f := b.begun("profiles")
+	f := b.begun()
 	if err := beside(func() error { return b.settleSpan(t.Context(), f.target, span{"app", "", "z"}) }, dead.commit); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestRaceBackfillBesideANewcomer(t *testing.T) {
 	mustApply(t, old, updated("b", 1, "two"))
 	p.run(len(p.steps))
 	b.wantRows("select id from p", "a")
-	if users, _, err := b.begun("profiles").moved(t.Context()); err != nil || len(users) > 0 {
+	if users, _, err := b.begun().moved(t.Context()); err != nil || len(users) > 0 {
 		t.Errorf("%v, %v: a later backfill walks over him", users, err)
 	}
 }
