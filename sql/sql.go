@@ -52,9 +52,8 @@ var (
 	NearTables = read("queries/near_tables.sql")
 	References = read("queries/references.sql")
 
-	SpanSettings = read("queries/span_settings.sql")
-	SpanLock     = read("queries/span_lock.sql")
-	SpanClear    = read("queries/span_clear.sql")
+	SpanLock  = read("queries/span_lock.sql")
+	SpanClear = read("queries/span_clear.sql")
 
 	BackfillBegin = read("queries/backfill_begin.sql")
 	BackfillPage  = read("queries/backfill_page.sql")

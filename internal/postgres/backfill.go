@@ -115,9 +115,8 @@ func (t *Target) sources() []string {
 }
 
 // hold returns a connection that holds the advisory lock of a name until it is closed. It
-// is for reading keys and noting how far one is: what it reads may take its time, keys come
-// by their index even where the statistics say that the table is empty, and what it notes
-// may be lost in a crash.
+// is for reading keys and noting how far one is: what it reads may take its time and may be
+// all of a table, and what it notes may be lost in a crash.
 func (db *DB) hold(ctx context.Context, name string) (*pgx.Conn, error) {
 	pooled, err := db.pool.Acquire(ctx)
 	if err != nil {
@@ -125,7 +124,7 @@ func (db *DB) hold(ctx context.Context, name string) (*pgx.Conn, error) {
 	}
 	conn := pooled.Hijack()
 	var held bool
-	_, err = conn.Exec(ctx, "set statement_timeout = 0; set synchronous_commit = off; set enable_seqscan = on; set enable_bitmapscan = off; set enable_sort = off")
+	_, err = conn.Exec(ctx, "set statement_timeout = 0; set synchronous_commit = off; set enable_seqscan = on")
 	if err == nil {
 		err = conn.QueryRow(ctx, "select pg_try_advisory_lock(hashtextextended('rollcall ' || $1, 0))", name).Scan(&held)
 	}
