@@ -60,9 +60,8 @@ var (
 	OutboxWanted = read("queries/outbox_wanted.sql")
 	OutboxNext   = read("queries/outbox_next.sql")
 
-	SpanSettings = read("queries/span_settings.sql")
-	SpanLock     = read("queries/span_lock.sql")
-	SpanClear    = read("queries/span_clear.sql")
+	SpanLock  = read("queries/span_lock.sql")
+	SpanClear = read("queries/span_clear.sql")
 
 	BackfillBegin = read("queries/backfill_begin.sql")
 	BackfillPage  = read("queries/backfill_page.sql")

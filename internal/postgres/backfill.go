@@ -91,9 +91,9 @@ func (db *DB) newBackfill(ctx context.Context, target string, progress func(Prog
 		return nil, err
 	}
 	f.conn = h.conn.Hijack()
-	// What it reads may take its time, keys come by their index even where the statistics say
-	// that the table is empty, and what it notes may be lost in a crash.
-	_, err = f.conn.Exec(ctx, "set statement_timeout = 0; set synchronous_commit = off; set enable_seqscan = on; set enable_bitmapscan = off; set enable_sort = off")
+	// What it reads may take its time and may be all of a table, and what it notes may be lost in
+	// a crash.
+	_, err = f.conn.Exec(ctx, "set statement_timeout = 0; set synchronous_commit = off; set enable_seqscan = on")
 	if err != nil {
 		closeNow(f.conn)
 		return nil, err
@@ -257,6 +257,9 @@ func (f *backfill) note(ctx context.Context, finished bool) error {
 func (f *backfill) finish(ctx context.Context) error {
 	err := f.conn.QueryRow(ctx, "select count(*) from rollcall.parked where target = $1 and source = any($2)", f.target.Name, f.sources).Scan(&f.done.Parked)
 	if err != nil {
+		return err
+	}
+	if _, err := f.conn.Exec(ctx, "set synchronous_commit = on"); err != nil { // all that was done stays done
 		return err
 	}
 	return f.note(ctx, true)

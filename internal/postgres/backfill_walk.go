@@ -69,7 +69,7 @@ func (w *walk) next(ctx context.Context) *page {
 	}
 	p := &page{span: span{source: w.source, after: w.taken}}
 	if w.err == nil {
-		w.err = w.conn.QueryRow(ctx, sql.BackfillPage, w.source, w.taken, w.page).Scan(&p.users, &p.to)
+		w.err = w.conn.QueryRow(context.WithoutCancel(ctx), sql.BackfillPage, w.source, w.taken, w.page).Scan(&p.users, &p.to)
 	}
 	if w.err != nil || p.users == 0 {
 		return nil

@@ -18,7 +18,7 @@ type compiled struct {
 	removal  string // "" when nothing is to be done about users who are gone
 	upsert   string
 	// removalSpan and upsertSpan are the same for all users of a source ($1) after one ($2)
-	// up to another ($3) whom the transaction has locked: a quarter of the work per user.
+	// up to another ($3) whom the transaction has locked: half of the work per user.
 	removalSpan, upsertSpan string
 	// removalLocked and upsertLocked return (source, id) of the users whose row somebody
 	// else holds, without waiting for it.

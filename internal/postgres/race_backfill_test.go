@@ -103,10 +103,12 @@ func TestRaceBackfillBesideANewcomer(t *testing.T) {
 	}
 }
 
-// What was parked of somebody who arrives in a page is not forgotten.
+// What was parked of those in a page is forgotten with it, but not of one who arrives.
 func TestRaceBackfillClearsOnlyTheHeld(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
+	b.exec(`insert into rollcall.users (source, id, version) values ('app', 'a', 1);
+		insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) values ('profiles', 'app', 'a', now(), '23503', '')`)
 	p := &paused{b: b, conn: connect(t, b.url), steps: b.spanSteps(b.targetNamed("profiles"), span{"app", "", "z"})}
 	p.run(5)
 	b.exec(`insert into rollcall.users (source, id, version) values ('app', 'b', 1);

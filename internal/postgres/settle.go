@@ -28,7 +28,7 @@ func (db *DB) settle(ctx context.Context, t *compiled, users []userKey, departur
 // span is the users of a source after one key up to another.
 type span struct{ source, after, to string }
 
-// settleSpan is settle for a span of users, whoever they are by now; it takes a third of the
+// settleSpan is settle for a span of users, whoever they are by now; it takes half the
 // time. When the target refuses one of them, nothing is done and the error says so: settle
 // sorts them out. A crash may undo what it has committed a moment ago.
 func (db *DB) settleSpan(ctx context.Context, t *compiled, s span) error {
@@ -44,7 +44,7 @@ func (db *DB) settleSpan(ctx context.Context, t *compiled, s span) error {
 // spanSteps is the whole transaction, in the order of locks as everywhere.
 func (db *DB) spanSteps(t *compiled, s span) []statement {
 	users := []any{s.source, s.after, s.to}
-	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}, {sql: sql.SpanSettings}}
+	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}, {sql: "set local synchronous_commit = off"}}
 	if t.lockable {
 		steps = append(steps, t.lockTable())
 	}
