@@ -61,6 +61,15 @@ var (
 	OutboxState  = read("queries/outbox_state.sql")
 	OutboxWanted = read("queries/outbox_wanted.sql")
 	OutboxNext   = read("queries/outbox_next.sql")
+
+	SpanLock  = read("queries/span_lock.sql")
+	SpanClear = read("queries/span_clear.sql")
+
+	BackfillBegin = read("queries/backfill_begin.sql")
+	BackfillPage  = read("queries/backfill_page.sql")
+	BackfillMoved = read("queries/backfill_moved.sql")
+	BackfillNote  = read("queries/backfill_note.sql")
+	BackfillNone  = read("queries/backfill_none.sql")
 )
 
 // Formats of the statements that read a table of users beside the roll.
@@ -74,6 +83,7 @@ var (
 	CaptureInstall = read("capture/install.sql")
 	CaptureRemove  = read("capture/remove.sql")
 	CaptureGrant   = read("capture/grant.sql") // of a role
+
 )
 
 func read(name string) string {

@@ -133,6 +133,7 @@ func (sv *service) watchTargets(ctx context.Context) {
 		if out && time.Since(probed) >= probeTargets {
 			probed = time.Now()
 			err = sv.db.Probe(ctx)
+			sv.offerBackfills(ctx)
 		}
 		if err = errors.Join(err, sv.enqueueDue(ctx)); err != nil && ctx.Err() == nil && sv.ready(ctx) == nil {
 			sv.log.Warn("the targets can't be looked after", "error", err)
@@ -180,4 +181,19 @@ func (sv *service) enqueueDue(ctx context.Context) error {
 		err = errors.Join(err, jobs.Enqueue(ctx, catchUp(target)))
 	}
 	return err
+}
+
+// offerBackfills says once of each new target how to fill it.
+func (sv *service) offerBackfills(ctx context.Context) {
+	unfilled, err := sv.db.Unfilled(ctx)
+	if err != nil && ctx.Err() == nil {
+		sv.log.Warn("new targets can't be looked for", "error", err)
+	}
+	for _, u := range unfilled {
+		if !sv.offered[u.Target] {
+			sv.offered[u.Target] = true
+			sv.log.Warn("a target is new: its table lacks who was there before it; fill it",
+				"target", u.Target, "users", u.Users, "command", "rollcall backfill "+u.Target)
+		}
+	}
 }

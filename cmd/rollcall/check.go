@@ -85,9 +85,9 @@ func prepareCheck(ctx context.Context, db *postgres.DB) error {
 
 // checkAll counts everybody.
 func checkAll(ctx context.Context, w world, db *postgres.DB, o checkOptions) error {
-	bar := newProgress(w, "users checked")
-	census, err := db.Census(ctx, postgres.CensusOptions{Repair: o.repair, Progress: bar.show})
-	bar.end()
+	show, finish := bar(w, "checking")
+	census, err := db.Census(ctx, postgres.CensusOptions{Repair: o.repair, Progress: show})
+	finish()
 	if err != nil {
 		return err
 	}

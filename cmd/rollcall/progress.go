@@ -1,51 +1,87 @@
 package main
 
 import (
+	"io"
 	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
-// progress is a bar on a terminal, with rate and time left, for what takes over a second;
-// elsewhere it is silent.
+// progress shows how far a command is, with its rate and the time left. Nil, which it is
+// when standard error is no terminal, shows nothing.
 type progress struct {
-	w     world
-	what  string
-	begun time.Time
-	bar   *progressbar.ProgressBar
+	bar *progressbar.ProgressBar
+	to  *lateWriter
 }
 
-// patience is how long a command may take without a bar.
-const patience = time.Second
-
-// newProgress makes a bar for so many of something ("users compared").
-func newProgress(w world, what string) *progress {
-	return &progress{w: w, what: what, begun: time.Now()}
+// newProgress is about a total of users; what says what becomes of them ("filling profiles").
+func newProgress(w world, total int64, what string) *progress {
+	file, ok := w.stderr.(*os.File)
+	if !ok {
+		return nil
+	}
+	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	return progressOn(file, total, what)
 }
 
-// show says how many are done.
-func (p *progress) show(done, total int64) {
-	screen, ok := p.w.stderr.(*os.File)
-	if !ok || !term.IsTerminal(int(screen.Fd())) {
-		return
+// bar is a bar whose total is known when it first shows something.
+func bar(w world, what string) (show func(done, total int64), finish func()) {
+	var p *progress
+	show = func(done, total int64) {
+		if p == nil {
+			p = newProgress(w, total, what)
+		}
+		p.Set(done)
 	}
-	if p.bar == nil && time.Since(p.begun) > patience {
-		p.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(screen), progressbar.OptionSetDescription(p.what), progressbar.OptionShowCount(),
-			progressbar.OptionShowIts(), progressbar.OptionSetPredictTime(true), progressbar.OptionSetWidth(30),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionUseANSICodes(true))
-	}
-	if p.bar != nil {
-		p.bar.ChangeMax64(total)
-		_ = p.bar.Set64(done) // a bar that can't be drawn is no reason to stop
+	return show, func() { p.Finish() }
+}
+
+func progressOn(w io.Writer, total int64, what string) *progress {
+	to := &lateWriter{w: w, from: time.Now().Add(progressAfter)}
+	return &progress{to: to, bar: progressbar.NewOptions64(total,
+		progressbar.OptionSetWriter(to), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(30),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("users"),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond))}
+}
+
+// Set says how many users are done.
+func (p *progress) Set(users int64) {
+	if p != nil {
+		_ = p.bar.Set64(min(users, p.bar.GetMax64())) // what can't be shown is no reason to stop
 	}
 }
 
-// end takes the bar away: the result says the rest.
-func (p *progress) end() {
-	if p.bar != nil {
-		_ = p.bar.Finish()
+// Add says that some more users are done.
+func (p *progress) Add(users int64) {
+	if p != nil {
+		p.Set(p.bar.State().CurrentNum + users)
 	}
+}
+
+// Finish takes the bar away: the result speaks for itself.
+func (p *progress) Finish() {
+	if p != nil && p.to.wrote {
+		_ = p.bar.Clear()
+	}
+}
+
+// progressAfter is what a command may take before it shows anything.
+const progressAfter = time.Second
+
+// lateWriter drops what is written before a moment.
+type lateWriter struct {
+	w     io.Writer
+	from  time.Time
+	wrote bool
+}
+
+func (l *lateWriter) Write(p []byte) (int, error) {
+	if time.Now().Before(l.from) {
+		return len(p), nil
+	}
+	l.wrote = true
+	return l.w.Write(p)
 }

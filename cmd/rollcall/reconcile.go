@@ -97,11 +97,11 @@ func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, ou
 		return err
 	}
 	defer worker.stop()
-	bar := newProgress(w, "users compared")
-	cfg.DB, cfg.Submit, cfg.Log, cfg.Progress = worker.db, worker.pipeline.SubmitAll, logger(s.config.Log, w.stderr), bar.show
+	show, finish := bar(w, "reconciling "+cfg.Source.Name())
+	cfg.DB, cfg.Submit, cfg.Log, cfg.Progress = worker.db, worker.pipeline.SubmitAll, logger(s.config.Log, w.stderr), show
 	start := time.Now()
 	tally, err := reconcile.Run(ctx, cfg)
-	bar.end()
+	finish()
 	if ctx.Err() != nil {
 		err = fmt.Errorf("interrupted; run the same again within six hours, and it goes on there: %w", err)
 	}

@@ -65,6 +65,7 @@ type service struct {
 	jobs     []postgres.Job // what runs by the clock
 	running  atomic.Pointer[postgres.Jobs]
 	outages  map[string]string // why targets are out of service, as the log has said
+	offered  map[string]bool   // new targets that the log has spoken of
 	prepared atomic.Bool       // the schema is migrated and the targets are checked
 	stopping atomic.Bool
 
@@ -109,7 +110,7 @@ func closeSoon(db *postgres.DB) {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
-	sv := &service{log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}}
+	sv := &service{log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}, offered: map[string]bool{}}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
@@ -218,6 +219,7 @@ func (sv *service) prepare(ctx context.Context) error {
 		findings, err := sv.prepareOnce(ctx)
 		if err == nil {
 			sv.sayFindings(findings)
+			sv.offerBackfills(ctx) // before the first user arrives
 			sv.pipeline.Start()
 			sv.prepared.Store(true)
 			sv.log.Info("ready")

@@ -76,7 +76,10 @@ func (d *drain) watch(ctx context.Context) error {
 		return err
 	}
 	outbox, err := d.DB.HoldOutbox(ctx)
-	if err != nil || outbox == nil {
+	if errors.Is(err, postgres.ErrRunning) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	defer outbox.Release()

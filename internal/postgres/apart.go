@@ -326,7 +326,7 @@ func (s *separation) ask(ctx context.Context, tx pgx.Tx, p piece, users []userKe
 	if err != nil {
 		return nil, err
 	}
-	_, err = tx.Exec(ctx, fmt.Sprintf("lock table %s in row exclusive mode nowait", quoteTable(p.target.Table)))
+	_, err = tx.Exec(ctx, p.target.lockTable()+" nowait")
 	if stateOf(err) == "42501" { // with rights to columns only, the table can't be asked for
 		_, err = tx.Exec(ctx, "rollback to savepoint ask")
 	}

@@ -101,7 +101,7 @@ func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
 	}
 	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: []any{milliseconds(askingLock), milliseconds(askingStatement)}}}
 	if t.lockable {
-		steps = append(steps, statement{sql: "lock table " + quoteTable(t.Table) + " in row exclusive mode nowait"})
+		steps = append(steps, statement{sql: t.lockTable() + " nowait"})
 	}
 	for _, s := range []string{t.removal, t.upsert} {
 		if s != "" {

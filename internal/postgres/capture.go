@@ -134,10 +134,10 @@ func (db *DB) OutboxWanted(ctx context.Context) (bool, error) {
 	return wanted, nil
 }
 
-// HoldOutbox takes the right to empty the outbox; nil when another replica has it.
+// HoldOutbox takes the right to empty the outbox; ErrRunning when another replica has it.
 func (db *DB) HoldOutbox(ctx context.Context) (*Outbox, error) {
 	h, err := db.hold(ctx, "outbox")
-	if h == nil {
+	if err != nil {
 		return nil, err
 	}
 	return &Outbox{h}, nil

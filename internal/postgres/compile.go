@@ -17,6 +17,9 @@ type compiled struct {
 	lockable bool   // the role may lock the table
 	removal  string // "" when nothing is to be done about users who are gone
 	upsert   string
+	// removalSpan and upsertSpan are the same for all users of a source ($1) after one ($2)
+	// up to another ($3) whom the transaction has locked: half of the work per user.
+	removalSpan, upsertSpan string
 	// removalLocked and upsertLocked return (source, id) of the users whose row somebody
 	// else holds, without waiting for it.
 	removalLocked, upsertLocked string
@@ -66,7 +69,10 @@ func (t *Target) follows(source string) bool {
 
 // compile turns a target into statements for its table.
 func (c *compiler) compile() *compiled {
+	span := *c
+	span.span = true
 	return &compiled{
+		removalSpan: span.removal(), upsertSpan: span.upsert(),
 		Target: c.Target, oid: c.table.OID, parents: c.table.parents, lockable: c.table.Lockable, compiler: c,
 		removal: c.removal(), removalLocked: c.locked(c.gone(), "for update"), removalWanted: c.wanted(c.gone()),
 		upsert: c.upsert(), upsertLocked: c.locked(c.alive(), "for no key update"), upsertWanted: c.wanted(c.alive()),
@@ -80,9 +86,27 @@ type compiler struct {
 	table *table
 	// volatile are the expressions that change without the user, by their SQL.
 	volatile map[string]bool
+	span     bool // the users are given as a span, not as a batch
 }
 
-// batch is the users of the batch as the record new. Lateral with offset 0, so that a
+// users is the users of a statement as the record new.
+func (c *compiler) users() string {
+	if c.span {
+		return `from (
+  select ` + record() + ` from rollcall.users u
+  where u.source = $1 and u.id > $2 and u.id <= $3
+    and ` + c.followed() + `
+    and u.xmax = pg_current_xact_id()::xid
+  offset 0
+) new`
+	}
+	return c.batch()
+}
+
+// followed holds for the users u of the target's sources.
+func (c *compiler) followed() string { return "u.source in (" + c.sources() + ")" }
+
+// batch is the users of a batch. Lateral with offset 0, so that a
 // generic plan, made while the tables were empty, still goes by the key: PostgreSQL can't
 // turn it into a join over the whole roll.
 func (c *compiler) batch() string {
@@ -90,7 +114,7 @@ func (c *compiler) batch() string {
 cross join lateral (
   select ` + record() + ` from rollcall.users u
   where u.source = batch.batch_source and u.id = batch.batch_id
-    and u.source in (` + c.sources() + `)
+    and ` + c.followed() + `
     and ($3::boolean or u.xmin = pg_current_xact_id()::xid)
   offset 0
 ) new`
@@ -145,7 +169,7 @@ select
 where %s
 order by new.source collate "C", new.id collate "C"
 on conflict (%s) %s`,
-		quoteTable(c.Table), quoteAll(names), strings.Join(values, ",\n  "), c.batch(), c.alive(), quoteAll(c.Key), c.conflict())
+		quoteTable(c.Table), quoteAll(names), strings.Join(values, ",\n  "), c.users(), c.alive(), quoteAll(c.Key), c.conflict())
 }
 
 // conflict is what happens to a row that is there: the set columns, if one differs.
@@ -207,7 +231,7 @@ func (c *compiler) release() string {
 }
 
 func (c *compiler) goneRows(values []string) string {
-	return fmt.Sprintf("select\n  %s\n%s\nwhere %s\norder by new.source collate \"C\", new.id collate \"C\"", strings.Join(values, ",\n  "), c.batch(), c.gone())
+	return fmt.Sprintf("select\n  %s\n%s\nwhere %s\norder by new.source collate \"C\", new.id collate \"C\"", strings.Join(values, ",\n  "), c.users(), c.gone())
 }
 
 func (c *compiler) goneAssign() string {
@@ -249,7 +273,7 @@ select source, id from free`,
 // wanted are the users of a statement, with their keys.
 func (c *compiler) wanted(who string) string {
 	return fmt.Sprintf("select new.source, new.id,\n  %s\n%s\nwhere %s",
-		strings.Join(c.aliased(c.keyAssignments(), "k"), ",\n  "), c.batch(), who)
+		strings.Join(c.aliased(c.keyAssignments(), "k"), ",\n  "), c.users(), who)
 }
 
 func (c *compiler) sameKey(with string) string {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 
@@ -18,25 +19,38 @@ type hold struct {
 	key  int32
 }
 
-// hold takes a named lock; nil when somebody else has it.
+// ErrRunning means that another process is at it.
+var ErrRunning = errors.New("another process is at it")
+
+// hold takes a named lock; its error wraps ErrRunning when somebody else has it.
 func (db *DB) hold(ctx context.Context, name string) (*hold, error) {
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(name))
 	h := &hold{key: int32(sum.Sum32())} //nolint:gosec // its bits are all that counts
 	var err error
 	if h.conn, err = db.pool.Acquire(ctx); err != nil {
-		return nil, fmt.Errorf("take the lock %s: %w", name, db.explainConnect(err))
+		return nil, db.explainConnect(err)
 	}
 	var taken bool
 	err = h.conn.QueryRow(ctx, "select pg_try_advisory_lock($1, $2)", holdSpace, h.key).Scan(&taken)
-	if err == nil && taken {
-		return h, nil
+	if err == nil && !taken {
+		err = fmt.Errorf("%w (%s)", ErrRunning, h.holder(ctx))
 	}
-	h.conn.Release()
 	if err != nil {
-		return nil, fmt.Errorf("take the lock %s: %w", name, err)
+		h.conn.Release()
+		return nil, err
 	}
-	return nil, nil //nolint:nilnil // nobody's error: another has it
+	return h, nil
+}
+
+// holder says who has the lock.
+func (h *hold) holder(ctx context.Context) string {
+	who := "it has just ended"
+	_ = h.conn.QueryRow(ctx, `select format('backend %s%s, connected since %s', pid, ' from ' || host(client_addr), to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
+from pg_locks l join pg_stat_activity using (pid)
+where l.locktype = 'advisory' and l.objsubid = 2 and l.granted and l.classid = $1 and l.objid::bigint = $2::bigint & 4294967295
+  and l.database = (select oid from pg_database where datname = current_database())`, holdSpace, h.key).Scan(&who)
+	return who
 }
 
 // release gives the lock back, if need be by closing the connection.

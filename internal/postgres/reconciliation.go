@@ -32,9 +32,6 @@ type Reconciliation struct {
 	id   int64
 }
 
-// ErrRunning means that another process is at it.
-var ErrRunning = errors.New("another process is at it")
-
 // resumeWithin is how old an interrupted run may be to be resumed: what it compared before
 // says nothing about today.
 const resumeWithin = "6 hours"
@@ -44,10 +41,7 @@ const resumeWithin = "6 hours"
 func (db *DB) BeginReconciliation(ctx context.Context, source string) (*Reconciliation, error) {
 	h, err := db.hold(ctx, "reconcile "+source)
 	if err != nil {
-		return nil, err
-	}
-	if h == nil {
-		return nil, fmt.Errorf("reconcile %s: %w; wait for its end", source, ErrRunning)
+		return nil, fmt.Errorf("reconcile %s: %w", source, err)
 	}
 	r := &Reconciliation{db: db, hold: h}
 	if err := r.begin(ctx, source); err != nil {

@@ -12,19 +12,56 @@ import (
 // said about them before, and parks whom the target refuses; all in one transaction. It takes
 // the table before it takes the roll: while somebody holds the table, live events about
 // these users are not held up as well.
-func (db *DB) settle(ctx context.Context, t *compiled, users []userKey, departures bool) (*result, error) {
-	done, err := db.commit(ctx, settleWork(t, users, departures))
-	if err != nil {
-		return nil, fmt.Errorf("settle %d users of target %s: %w", len(users), t.Name, err)
+func (db *DB) settle(ctx context.Context, t *compiled, users []userKey, departures bool) error {
+	if _, err := db.commit(ctx, settleWork(t, users, departures)); err != nil {
+		return fmt.Errorf("settle %d users of target %s: %w", len(users), t.Name, err)
 	}
-	return done, nil
+	return nil
+}
+
+// span is the users of a source after one key up to another.
+type span struct{ source, after, to string }
+
+// settleSpan is settle for a span of users, whoever they are by now; it takes half the
+// time. When the target refuses one of them, nothing is done and the error says so: settle
+// sorts them out. A crash may undo what it has committed a moment ago.
+func (db *DB) settleSpan(ctx context.Context, t *compiled, s span) error {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	defer leave(conn.Conn())
+	return pipeline(ctx, conn.Conn(), db.spanSteps(t, s), &result{})
+}
+
+// spanSteps is the whole transaction, in the order of locks as everywhere.
+func (db *DB) spanSteps(t *compiled, s span) []statement {
+	users := []any{s.source, s.after, s.to}
+	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}, {sql: "set local synchronous_commit = off"}}
+	if t.lockable {
+		steps = append(steps, statement{sql: t.lockTable()})
+	}
+	steps = append(steps, statement{sql: sql.SpanLock, args: users})
+	if t.removal != "" {
+		steps = append(steps, statement{sql: t.removalSpan, args: users})
+	}
+	return append(steps,
+		statement{sql: t.upsertSpan, args: users},
+		statement{sql: sql.SpanClear, args: append(users, t.Name)},
+		statement{sql: "commit"})
+}
+
+// lockTable waits for whoever holds the table, and holds nobody up who works in it.
+func (t *compiled) lockTable() string {
+	return "lock table " + quoteTable(t.Table) + " in row exclusive mode"
 }
 
 func settleWork(t *compiled, users []userKey, departures bool) *work {
 	sources, ids := keyArrays(users)
 	w := &work{users: users, held: true, departures: departures, only: t}
 	if t.lockable {
-		w.table = "lock table " + quoteTable(t.Table) + " in row exclusive mode"
+		w.table = t.lockTable()
 	}
 	w.open = append(w.open, statement{sql: sql.Lock, args: []any{sources, ids}})
 	return w

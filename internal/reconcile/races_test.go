@@ -21,8 +21,8 @@ import (
 // raceUsers are changed and told of by everybody at once.
 const raceUsers = 2500
 
-// Webhooks out of order and doubled, two replicas that empty the outbox, and
-// reconciliations, all about the same users at once: in the end everybody is as auth.users
+// Webhooks out of order and doubled, two replicas that empty the outbox, reconciliations and
+// backfills, all about the same users at once: in the end everybody is as auth.users
 // has him, once, and nobody is back.
 func TestRaces(t *testing.T) {
 	h := newHouse(t)
@@ -39,6 +39,7 @@ func TestRaces(t *testing.T) {
 			})
 		})
 		background.Go(func() { r.repeat(ctx) })
+		background.Go(func() { r.refill(ctx) })
 	}
 	var hooks sync.WaitGroup
 	send := make(chan event.Event, 2000)
@@ -81,6 +82,14 @@ func (h *house) repeat(ctx context.Context) {
 	cfg.MaxDelete = 1
 	for ctx.Err() == nil {
 		_, _ = reconcile.Run(ctx, cfg) // another may be at it
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// refill fills the profiles from the roll again and again.
+func (h *house) refill(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, _ = h.DB.Backfill(ctx, "profiles", nil) // another may be at it
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -156,16 +156,7 @@ func (r *run) mend(ctx context.Context, pairs []postgres.Pair) error {
 		return fmt.Errorf("bring users into the roll: %w", err)
 	}
 	for i, o := range outcomes {
-		switch {
-		case o == event.UndecodableBody:
-			tally.Failed++
-		case o == event.Stale:
-			tally.Unchanged++ // somebody else was faster, and knew more
-		case created[i]:
-			tally.Created++
-		default:
-			tally.Updated++
-		}
+		count(&tally, o, created[i])
 	}
 	r.Reconciled = tally
 	if len(pairs) > 0 {
@@ -178,6 +169,20 @@ func (r *run) mend(ctx context.Context, pairs []postgres.Pair) error {
 		r.Progress(r.Created+r.Updated+r.Unchanged+r.Failed, r.total)
 	}
 	return nil
+}
+
+// count adds what became of a user who differed.
+func count(tally *postgres.Reconciled, o event.Outcome, created bool) {
+	switch {
+	case o == event.UndecodableBody:
+		tally.Failed++
+	case o == event.Stale:
+		tally.Unchanged++ // somebody else was faster, and knew more
+	case created:
+		tally.Created++
+	default:
+		tally.Updated++
+	}
 }
 
 // decode reads the table's side of a pair; nil when it has none.

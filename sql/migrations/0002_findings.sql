@@ -92,6 +92,8 @@ comment on table rollcall.reconciliations is 'Comparisons of the roll with all u
 create table rollcall.backfills (
   target      text collate "C" primary key,
   config      integer not null,           -- the set of targets it was begun with
+  table_file  oid,                        -- of the target's table: truncate gives it another
+  seen        pg_snapshot not null,       -- what was committed by then has been visited, or is about to be
   started_at  timestamptz not null default now(),
   finished_at timestamptz,                -- null: under way, or interrupted
   source      text collate "C" not null default '', -- the last user visited

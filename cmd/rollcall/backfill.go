@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/postgres"
+)
+
+func newBackfill(w world) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "backfill TARGET",
+		Short: "Fills a new or emptied target from the roll; goes on where an interrupted run stopped",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return errUsage{errors.New("backfill wants one argument, the TARGET's name, such as: rollcall backfill profiles")}
+			}
+			return nil
+		},
+	}
+	out := addOutput(cmd)
+	var dry bool
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "count what would be done, change nothing")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		job := &backfillJob{target: args[0], output: out, dry: dry}
+		if err := job.open(cmd, w); err != nil {
+			return err
+		}
+		defer job.db.Close()
+		if dry {
+			return job.preview(cmd.Context(), w)
+		}
+		return job.run(cmd.Context(), w)
+	}
+	return cmd
+}
+
+// backfillJob is one run of the command.
+type backfillJob struct {
+	db     *postgres.DB
+	target string
+	output *output
+	dry    bool
+}
+
+// open opens the database of the configuration, where the target must be in service.
+func (job *backfillJob) open(cmd *cobra.Command, w world) error {
+	s, err := load(cmd, w)
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, t := range s.targets {
+		names = append(names, t.Name)
+	}
+	if !slices.Contains(names, job.target) {
+		return errUsage{fmt.Errorf("there is no target %q; the configuration has %s", job.target, strings.Join(names, ", "))}
+	}
+	if job.db, err = s.open(w); err != nil {
+		return err
+	}
+	if err := job.check(cmd.Context()); err != nil {
+		job.db.Close()
+		return err
+	}
+	return nil
+}
+
+// check prepares the database as serve does, but for a dry run, and finds out what is wrong
+// with the target.
+func (job *backfillJob) check(ctx context.Context) error {
+	if !job.dry {
+		if _, err := job.db.Migrate(ctx); err != nil {
+			return err
+		}
+	}
+	findings, err := job.db.Check(ctx)
+	if err != nil {
+		return err
+	}
+	return join(slices.DeleteFunc(findings, func(f postgres.Finding) bool { return f.Target != job.target }))
+}
+
+// preview prints what a backfill would do.
+func (job *backfillJob) preview(ctx context.Context, w world) error {
+	p, err := job.db.PreviewBackfill(ctx, job.target)
+	if err != nil {
+		return err
+	}
+	result := struct {
+		Target string `json:"target"`
+		Visit  int64  `json:"visit"`
+		Insert int64  `json:"insert"`
+		Change int64  `json:"change"`
+		Remove int64  `json:"remove"`
+	}{job.target, p.Visit, p.Insert, p.Change, p.Remove}
+	return job.output.write(w.stdout, result, func(to io.Writer) error {
+		_, err := fmt.Fprintf(to, "would fill %s: %s users to visit, %s rows to insert, %s to change, %s to remove\n",
+			job.target, grouped(p.Visit), grouped(p.Insert), grouped(p.Change), grouped(p.Remove))
+		return err
+	})
+}
+
+func (job *backfillJob) run(ctx context.Context, w world) error {
+	var bar *progress
+	var before int64 // visited by an interrupted run
+	start := time.Now()
+	done, err := job.db.Backfill(ctx, job.target, func(p postgres.Progress) {
+		if bar == nil {
+			before = p.Visited
+			bar = newProgress(w, p.Total-before, "filling "+job.target)
+		}
+		bar.Set(p.Visited - before)
+	})
+	bar.Finish()
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return fmt.Errorf("stopped after %s users of %s; the next run goes on from there", grouped(done.Visited), job.target)
+	}
+	if err != nil {
+		return err
+	}
+	return job.show(w, done, time.Since(start))
+}
+
+// show prints what a backfill has done.
+func (job *backfillJob) show(w world, done postgres.Backfilled, took time.Duration) error {
+	result := struct {
+		Target  string  `json:"target"`
+		Visited int64   `json:"visited"`
+		Resumed int64   `json:"resumed"`
+		Moved   int64   `json:"moved"`
+		Parked  int64   `json:"parked"`
+		Seconds float64 `json:"seconds"`
+	}{job.target, done.Visited, done.Resumed, done.Moved, done.Parked, took.Seconds()}
+	return job.output.write(w.stdout, result, func(to io.Writer) error {
+		_, err := fmt.Fprintln(to, sayBackfilled(job.target, done, took))
+		return err
+	})
+}
+
+func sayBackfilled(target string, done postgres.Backfilled, took time.Duration) string {
+	more := ""
+	if done.Resumed > 0 {
+		more += fmt.Sprintf(" (%s of them before)", grouped(done.Resumed))
+	}
+	if done.Moved > 0 {
+		more += fmt.Sprintf(", %s again because a replica with another configuration moved them", grouped(done.Moved))
+	}
+	rate := float64(done.Visited-done.Resumed) / took.Seconds()
+	return fmt.Sprintf("filled %s: %s users visited%s, %s parked, %.1f s, %s/s",
+		target, grouped(done.Visited), more, grouped(done.Parked), took.Seconds(), grouped(int64(rate)))
+}
+
+// grouped writes 1234567 as 1,234,567.
+func grouped(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for at := len(text) - 3; at > 0; at -= 3 {
+		text = text[:at] + "," + text[at:]
+	}
+	return text
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"rollcall/internal/pgtest"
+)
+
+// Ctrl-C: the page under way is finished, the command says so, and the next run goes on.
+func TestBackfillInterrupted(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, shopTables)
+	file := filepath.Join(t.TempDir(), "rollcall.yaml")
+	if err := os.WriteFile(file, []byte(twoSources+shopTargets), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	command := func(ctx context.Context, args ...string) (int, string) {
+		var said journal
+		code := run(ctx, world{append(args, "-c", file), env(url), strings.NewReader(""), &said, &said})
+		return code, said.String()
+	}
+	if code, said := command(t.Context(), "migrate"); code != 0 {
+		t.Fatal(said)
+	}
+	holder := connect(t, url)
+	for _, statement := range []string{
+		"insert into rollcall.users (source, id, version) select 'clerk', 'u' || n, 1 from generate_series(1, 5000) n",
+		"begin", "update rollcall.users set version = 2 where id = 'u2'", // it holds a page up
+	} {
+		if _, err := holder.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	time.AfterFunc(300*time.Millisecond, func() {
+		interrupt()
+		_, _ = holder.Exec(context.Background(), "commit")
+	})
+	code, said := command(ctx, "backfill", "profiles")
+	if want := "users of profiles; the next run goes on from there"; code != exitProblems || !strings.Contains(said, want) {
+		t.Errorf("exit code %d, %q, want %d and %q", code, said, exitProblems, want)
+	}
+	code, said = command(t.Context(), "backfill", "profiles")
+	if want := "filled profiles: 5,000 users visited ("; code != 0 || !strings.Contains(said, want) {
+		t.Errorf("exit code %d, %q, want %q", code, said, want)
+	}
+}

@@ -1,0 +1,266 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/sql"
+)
+
+// Backfilled is what a backfill has done.
+type Backfilled struct {
+	Visited int64 // users, with those of the interrupted runs that this one went on from
+	Resumed int64 // how many of them were visited by the interrupted runs
+	Moved   int64 // visited again, because a replica with other targets had moved them meanwhile
+	Parked  int64 // users whom the target refuses now
+}
+
+// Progress is how far a backfill has come.
+type Progress struct{ Visited, Total int64 }
+
+// Backfill fills a target from the roll: it settles every user of the target's sources, then
+// those whom a replica with other targets has moved meanwhile. It may run beside live traffic.
+// One that was interrupted is gone on with; when the context ends, the users under way are
+// finished first. progress, which may be nil, hears at the start and of every page. Neither an unknown target
+// nor one that is out of service is filled.
+func (db *DB) Backfill(ctx context.Context, target string, progress func(Progress)) (Backfilled, error) {
+	f, err := db.newBackfill(ctx, target, progress)
+	if err != nil {
+		return Backfilled{}, fmt.Errorf("backfill %s: %w", target, db.explainConnect(err))
+	}
+	defer f.close()
+	for _, step := range []func(context.Context) error{f.begin, f.walk, f.retryParked, f.followMoved, f.finish} {
+		if err := step(ctx); err != nil {
+			return f.done, fmt.Errorf("backfill %s: %w", target, err)
+		}
+	}
+	return f.done, nil
+}
+
+const (
+	// pageUsers is the most users that one transaction settles: more are no faster, and
+	// their roll rows are locked for as long as it takes.
+	pageUsers = 1000
+	// firstPage and leastPage are for a target whose triggers take their time: a page that
+	// runs into the statement timeout would park its users.
+	firstPage, leastPage = 100, 10
+	// pageTime is what a page should take at most: live events of its users wait, 800 ms
+	// if need be.
+	pageTime = 200 * time.Millisecond
+	// walkers leave most of the pool to live traffic.
+	walkers = 2
+	// notePause is the least time between two notes of how far the walk is.
+	notePause = 100 * time.Millisecond
+	// movedPause is the pause between two looks for moved users, each of which reads the
+	// whole roll.
+	movedPause = 100 * time.Millisecond
+)
+
+// backfill is one run.
+type backfill struct {
+	db       *DB
+	target   *compiled
+	sources  []string // of its users, in key order
+	conn     *pgx.Conn
+	progress func(Progress)
+	total    int64
+	page     int // users of the next transaction
+
+	startedAt time.Time // tells this run from another one
+	last      userKey   // up to him all users are visited
+	seen      string    // the snapshot since which the moved have not been visited yet
+	done      Backfilled
+}
+
+func (db *DB) newBackfill(ctx context.Context, target string, progress func(Progress)) (*backfill, error) {
+	t := db.targetNamed(target)
+	if err := t.fillable(); err != nil {
+		return nil, err
+	}
+	if progress == nil {
+		progress = func(Progress) {}
+	}
+	f := &backfill{db: db, target: t, sources: t.sources(), progress: progress, page: firstPage}
+	h, err := db.hold(ctx, "backfill "+target)
+	if err != nil {
+		return nil, err
+	}
+	f.conn = h.conn.Hijack()
+	// What it reads may take its time and may be all of a table, and what it notes may be lost in
+	// a crash.
+	_, err = f.conn.Exec(ctx, "set statement_timeout = 0; set synchronous_commit = off; set enable_seqscan = on")
+	if err != nil {
+		closeNow(f.conn)
+		return nil, err
+	}
+	return f, nil
+}
+
+// fillable says what keeps a target, which may be nil, from being filled.
+func (t *compiled) fillable() error {
+	switch {
+	case t == nil:
+		return errors.New("there is no such target")
+	case t.outage != nil:
+		return fmt.Errorf("the target is out of service: %s", t.outage.message)
+	default:
+		return nil
+	}
+}
+
+// sources are those whose users the target follows, in key order.
+func (t *Target) sources() []string {
+	var names []string
+	for _, o := range t.From {
+		names = append(names, o.Source)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func closeNow(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	_, _ = conn.Exec(ctx, "select pg_advisory_unlock_all()") // a moment before the server notices the end
+	_ = conn.Close(ctx)
+}
+
+func (f *backfill) close() { closeNow(f.conn) }
+
+// begin notes the run, or finds the one to go on with.
+func (f *backfill) begin(ctx context.Context) error {
+	var empty bool
+	if err := f.conn.QueryRow(ctx, "select not exists (select from "+quoteTable(f.target.Table)+")").Scan(&empty); err != nil {
+		return err
+	}
+	if _, err := f.conn.Exec(ctx, sql.BackfillBegin, f.target.Name, f.db.fingerprint, f.target.oid, empty); err != nil {
+		return err
+	}
+	err := f.conn.QueryRow(ctx, "select started_at, source, user_id, visited, seen::text from rollcall.backfills where target = $1", f.target.Name).
+		Scan(&f.startedAt, &f.last.source, &f.last.id, &f.done.Visited, &f.seen)
+	if err != nil {
+		return err
+	}
+	f.done.Resumed = f.done.Visited
+	err = f.conn.QueryRow(ctx, "select count(*) from rollcall.users where source = any($1)", f.sources).Scan(&f.total)
+	f.report()
+	return err
+}
+
+func (f *backfill) report() { f.progress(Progress{f.done.Visited, max(f.total, f.done.Visited)}) }
+
+// settleAll settles a list of users, in key order. It always looks for those who are gone:
+// one may have been deleted since his key was read, and what is parked of him must not be
+// forgotten without that.
+func (f *backfill) settleAll(ctx context.Context, users []userKey) error {
+	for len(users) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n := min(len(users), f.page)
+		start := time.Now()
+		if err := f.db.settle(context.WithoutCancel(ctx), f.target, users[:n], true); err != nil {
+			return err
+		}
+		f.adapt(time.Since(start))
+		users = users[n:]
+	}
+	return nil
+}
+
+// adapt takes fewer users when a page took long, and more when it didn't.
+func (f *backfill) adapt(took time.Duration) {
+	if took > pageTime {
+		f.page = max(leastPage, f.page/2)
+	} else {
+		f.page = min(pageUsers, 2*f.page)
+	}
+}
+
+// retryParked tries those again whom the target has refused, as long as that helps somebody:
+// what one of them wanted may have been another's until he was visited.
+func (f *backfill) retryParked(ctx context.Context) error {
+	for before := -1; ; {
+		rows, _ := f.conn.Query(ctx, "select source, user_id from rollcall.parked where target = $1 and source = any($2)", f.target.Name, f.sources)
+		users, err := collectKeys(rows)
+		if err != nil || len(users) == 0 || len(users) == before {
+			return err
+		}
+		before = len(users)
+		if err := f.settleAll(ctx, users); err != nil {
+			return err
+		}
+	}
+}
+
+// followMoved visits those whom a replica with other targets has moved, who does not know
+// this one, until there are no more. Such a user is behind the walk, or in its way, or new.
+func (f *backfill) followMoved(ctx context.Context) error {
+	for {
+		users, seen, err := f.moved(ctx)
+		if err != nil {
+			return err
+		}
+		if err := f.settleAll(ctx, users); err != nil {
+			return err
+		}
+		f.seen = seen
+		f.done.Moved += int64(len(users))
+		if err := f.note(context.WithoutCancel(ctx), false); err != nil || len(users) == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(movedPause):
+		}
+	}
+}
+
+// moved returns the users moved since the snapshot seen, and the one that shows them.
+func (f *backfill) moved(ctx context.Context) (users []userKey, seen string, err error) {
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly} // one snapshot for both statements
+	err = pgx.BeginTxFunc(ctx, f.conn, options, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, "select pg_current_snapshot()::text").Scan(&seen); err != nil {
+			return err
+		}
+		rows, _ := tx.Query(ctx, sql.BackfillMoved, f.sources, f.db.fingerprint, f.seen)
+		users, err = collectKeys(rows)
+		return err
+	})
+	return users, seen, err
+}
+
+// collectKeys reads (source, id) and puts them in key order.
+func collectKeys(rows pgx.Rows) ([]userKey, error) {
+	users, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (u userKey, err error) {
+		err = row.Scan(&u.source, &u.id)
+		return u, err
+	})
+	slices.SortFunc(users, compareKeys)
+	return users, err
+}
+
+// note writes down how far this run is.
+func (f *backfill) note(ctx context.Context, finished bool) error {
+	tag, err := f.conn.Exec(ctx, sql.BackfillNote, f.target.Name, f.startedAt, f.last.source, f.last.id, f.done.Visited, f.seen, finished)
+	if err == nil && tag.RowsAffected() == 0 {
+		return errors.New("another one has begun meanwhile")
+	}
+	return err
+}
+
+func (f *backfill) finish(ctx context.Context) error {
+	err := f.conn.QueryRow(ctx, "select count(*) from rollcall.parked where target = $1 and source = any($2)", f.target.Name, f.sources).Scan(&f.done.Parked)
+	if err != nil {
+		return err
+	}
+	if _, err := f.conn.Exec(ctx, "set synchronous_commit = on"); err != nil { // all that was done stays done
+		return err
+	}
+	return f.note(ctx, true)
+}

@@ -1,0 +1,81 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Preview is what a backfill that begins anew would do now, in users; those whom the target
+// would refuse are counted as if it didn't.
+type Preview struct{ Visit, Insert, Change, Remove int64 }
+
+// PreviewBackfill computes, with the target's own expressions and in a transaction that may
+// only read, what a backfill would do. An expression that fails for one user fails it as a
+// whole, where a backfill would park him.
+func (db *DB) PreviewBackfill(ctx context.Context, target string) (Preview, error) {
+	var p Preview
+	t := db.targetNamed(target)
+	if err := t.fillable(); err != nil {
+		return p, fmt.Errorf("preview of backfill %s: %w", target, err)
+	}
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	err := pgx.BeginTxFunc(ctx, db.pool, options, func(tx pgx.Tx) error {
+		// It reads both tables as a whole, however long that takes.
+		if _, err := tx.Exec(ctx, "set local enable_seqscan = on; set local statement_timeout = 0"); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, t.compiler.preview()).Scan(&p.Visit, &p.Insert, &p.Change, &p.Remove)
+	})
+	if err != nil {
+		return p, fmt.Errorf("preview of backfill %s: %w", target, &maskedError{err})
+	}
+	return p, nil
+}
+
+// preview counts all users of the target's sources by what would become of their rows.
+func (c *compiler) preview() string {
+	var set []Assignment
+	var differs []string
+	for _, a := range c.Set {
+		if slices.Contains(c.Key, a.Column) || c.volatile[a.Expr.SQL] {
+			continue
+		}
+		set = append(set, a)
+		differs = append(differs, c.unlike(a.Column, "t."+quote(a.Column), fmt.Sprintf("w.s%d", len(set))))
+	}
+	values := slices.Concat([]string{"(" + c.alive() + ") is true as alive"}, c.aliased(c.keyAssignments(), "k"),
+		onlyIf(c.alive(), c.aliased(set, "s")), onlyIf(c.gone(), c.aliased(c.Gone, "c")))
+	removed := "false"
+	switch c.OnDelete {
+	case DeleteRow:
+		removed = "true"
+	case DeleteSet:
+		removed = c.goneDiffers(func(column string) string { return "t." + quote(column) }, func(n int) string { return fmt.Sprintf("w.c%d", n+1) })
+	case DeleteKeep:
+	}
+	return fmt.Sprintf(`select count(*),
+  count(*) filter (where w.alive and %[1]s is null),
+  count(*) filter (where w.alive and %[1]s is not null and (%[2]s)),
+  count(*) filter (where not w.alive and %[1]s is not null and (%[3]s))
+from (
+select %[4]s
+from (select %[5]s from rollcall.users u where %[6]s offset 0) new
+) w
+left join %[7]s t on %[8]s`,
+		"t."+quote(c.Key[0]), strings.Join(append(differs, "false"), "\n   or "), removed,
+		strings.Join(values, ",\n  "), record(), c.followed(), quoteTable(c.Table), c.sameKey("w"))
+}
+
+// onlyIf computes values, which have names, for those users only for whom a condition holds.
+func onlyIf(condition string, values []string) []string {
+	list := make([]string, len(values))
+	for i, value := range values {
+		at := strings.LastIndex(value, " as ")
+		list[i] = "case when " + condition + " then " + value[:at] + " end" + value[at:]
+	}
+	return list
+}

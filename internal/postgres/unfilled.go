@@ -1,0 +1,49 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"rollcall/sql"
+)
+
+// Unfilled is a target that has not followed the roll from its first user on, and has never
+// been filled from it.
+type Unfilled struct {
+	Target string
+	Users  int64 // of its sources, in the roll; counted up to a million, for serve waits for it
+}
+
+// Unfilled returns the new targets among those in service. A target whose sources have no
+// users yet has nothing to be filled with: from now on everybody arrives live, and it is
+// noted as filled.
+func (db *DB) Unfilled(ctx context.Context) ([]Unfilled, error) {
+	var list []Unfilled
+	for _, t := range *db.targets.Load() {
+		if t.outage != nil {
+			continue
+		}
+		users, err := db.unfilled(ctx, t)
+		if err != nil {
+			return nil, fmt.Errorf("look whether target %s is new: %w", t.Name, err)
+		}
+		if users > 0 {
+			list = append(list, Unfilled{t.Name, users})
+		}
+	}
+	return list, nil
+}
+
+// unfilled returns the users with whom a new target is to be filled, 0 for any other.
+func (db *DB) unfilled(ctx context.Context, t *compiled) (users int64, err error) {
+	var known bool
+	err = db.pool.QueryRow(ctx, "select exists (select from rollcall.backfills where target = $1)", t.Name).Scan(&known)
+	if err != nil || known {
+		return 0, err
+	}
+	if _, err := db.pool.Exec(ctx, sql.BackfillNone, t.Name, db.fingerprint, t.oid, t.sources()); err != nil {
+		return 0, err
+	}
+	err = db.pool.QueryRow(ctx, "select count(*) from (select from rollcall.users where source = any($1) limit 1000000) u", t.sources()).Scan(&users)
+	return users, err
+}
