@@ -72,41 +72,50 @@ func (db *DB) apart(ctx context.Context, w *work, cause error, last bool) (*resu
 	defer conn.Release()
 	defer leave(conn.Conn())
 
-	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
-	if err != nil {
+	targets := w.among(*db.targets.Load())
+	s := &separation{
+		db: db, conn: conn.Conn(), work: w, targets: targets, last: last,
+		asking: w.retry || blameOf(cause) == blameWait, immediate: errors.As(cause, new(*deferredRefusal)),
+	}
+	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := tx.Exec(ctx, sql.Settings, db.timeouts()...); err != nil {
+	return s.finish(ctx, w.pieces(targets))
+}
+
+// resume goes on with a transaction whose pieces ran together until one of a target's failed:
+// what was done before it stays done.
+func (db *DB) resume(ctx context.Context, conn *pgx.Conn, s *separation, at *failure) (*result, error) {
+	s.db, s.conn, s.asking = db, conn, s.work.retry || blameOf(at.cause) == blameWait
+	if _, err := conn.Exec(ctx, "rollback to savepoint piece"); err != nil {
 		return nil, err
 	}
-	s := &separation{db: db, tx: tx, work: w, last: last, asking: w.retry || blameOf(cause) == blameWait, immediate: errors.As(cause, new(*deferredRefusal))}
-	if err := s.openAndSettle(ctx, w.among(*db.targets.Load())); err != nil {
-		return nil, err
-	}
-	if err := tx.Commit(ctx); err != nil {
-		return nil, err
-	}
-	for _, r := range s.refused {
-		db.log.Warn("parked", "target", r.target, "source", r.user.source, "user", r.user.id, "sqlstate", r.state, "error", r.message)
-	}
-	return &s.done, nil
+	s.hold()
+	pieces := s.work.pieces(s.targets)[at.piece:]
+	pieces[0].failed = blameOf(at.cause) == blameRow
+	return s.finish(ctx, pieces)
 }
 
 // separation is one transaction that keeps the targets apart.
 type separation struct {
-	db     *DB
-	last   bool // there is no further try
-	tx     pgx.Tx
-	work   *work
-	users  []userKey // written or locked by this transaction
-	asking bool      // ask who holds a lock before waiting for one
+	db      *DB
+	last    bool // there is no further try
+	conn    *pgx.Conn
+	work    *work
+	targets []*compiled
+	users   []userKey // written or locked by this transaction
+	asking  bool      // ask who holds a lock before waiting for one
 	// immediate: a deferred constraint has failed, so they all speak at once.
 	immediate bool
 	done      result
 	refused   []refusal
 }
 
-func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) error {
+// begin opens the transaction up to the first piece of a target.
+func (s *separation) begin(ctx context.Context) error {
+	if err := pipeline(ctx, s.conn, []statement{{sql: sql.Begin}, {sql: sql.Settings, args: s.db.timeouts()}}, &s.done); err != nil {
+		return err
+	}
 	if err := s.takeTable(ctx); err != nil {
 		return err
 	}
@@ -114,31 +123,36 @@ func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) err
 		return err
 	}
 	if s.immediate {
-		if _, err := s.tx.Exec(ctx, "set constraints all immediate"); err != nil {
-			return err
-		}
+		return s.exec(ctx, "set constraints all immediate")
 	}
-	for _, t := range slices.Backward(targets) {
-		if s.work.removes(t) {
-			if err := s.settle(ctx, piece{t, t.removal, t.removalWanted, t.removalLocked, childrenPause}); err != nil {
-				return err
-			}
-		}
-	}
-	for _, t := range targets {
-		if s.work.settles(t) {
-			if err := s.settle(ctx, piece{t, t.upsert, t.upsertWanted, t.upsertLocked, 0}); err != nil {
-				return err
-			}
+	return nil
+}
+
+// finish runs the pieces, parks whom they refuse, and commits.
+func (s *separation) finish(ctx context.Context, pieces []piece) (*result, error) {
+	for _, p := range pieces {
+		if err := s.settle(ctx, p); err != nil {
+			return nil, err
 		}
 	}
 	if !s.immediate {
 		// A deferred constraint would fail at commit, where it blames nobody.
-		if _, err := s.tx.Exec(ctx, "set constraints all immediate"); err != nil {
-			return &deferredRefusal{err}
+		if err := s.exec(ctx, "set constraints all immediate"); err != nil {
+			return nil, &deferredRefusal{err}
 		}
 	}
-	return s.park(ctx, targets, append(s.refused, s.outages(targets)...))
+	if err := s.park(ctx, append(s.refused, s.outages()...)); err != nil {
+		return nil, err
+	}
+	for _, r := range s.refused {
+		s.db.log.Warn("parked", "target", r.target, "source", r.user.source, "user", r.user.id, "sqlstate", r.state, "error", r.message)
+	}
+	return &s.done, nil
+}
+
+func (s *separation) exec(ctx context.Context, statement string) error {
+	_, err := s.conn.Exec(ctx, statement)
+	return err
 }
 
 // outOfService: the one target to settle can't be written, and its breaker is open.
@@ -161,7 +175,7 @@ func (s *separation) takeTable(ctx context.Context) error {
 	if s.asking {
 		lock += " nowait"
 	}
-	_, err := s.tx.Exec(ctx, lock)
+	err := s.exec(ctx, lock)
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && blameOf(err) != blameNobody {
 		s.db.trip(s.work.only, answer)
@@ -173,7 +187,7 @@ func (s *separation) takeTable(ctx context.Context) error {
 // open runs what opens the transaction and finds out whom it holds.
 func (s *separation) open(ctx context.Context) error {
 	for _, o := range s.work.open {
-		rows, err := s.tx.Query(ctx, o.sql, o.args...)
+		rows, err := s.conn.Query(ctx, o.sql, o.args...)
 		if err == nil && o.read != nil {
 			err = o.read(rows, &s.done)
 		}
@@ -182,11 +196,16 @@ func (s *separation) open(ctx context.Context) error {
 			return rollError(err)
 		}
 	}
+	s.hold()
+	return nil
+}
+
+// hold notes whom the transaction has written or locked.
+func (s *separation) hold() {
 	s.users = s.work.users
 	if s.work.batch != nil {
 		s.users = s.work.batch.writtenUsers(&s.done)
 	}
-	return nil
 }
 
 // piece is one statement of a target and the question who would have to wait in it.
@@ -196,6 +215,7 @@ type piece struct {
 	wanted    string // whom it is about
 	locked    string // who of them is held by somebody else
 	pause     int    // how many seconds a foreign key that refuses one is waited for
+	failed    bool   // it has failed for all users together
 }
 
 // childrenPause: a removal that a foreign key refuses waits for the application, which still
@@ -222,18 +242,22 @@ func (s *separation) settle(ctx context.Context, p piece) error {
 			s.refused = append(s.refused, refused...)
 			return err
 		}
+		p.failed = false
 		users = users[:0:0]
 		for _, r := range refused {
-			if r.state == lockNotAvailable {
-				s.refused = append(s.refused, r) // whoever holds the row still does
-				continue
+			if slices.Contains(maybeEarly, r.state) {
+				users = append(users, r.user)
+			} else {
+				s.refused = append(s.refused, r)
 			}
-			users = append(users, r.user)
 		}
 		slices.SortFunc(users, compareKeys)
 	}
 	return nil
 }
+
+// maybeEarly are the states of what another user of the batch may have mended by now.
+var maybeEarly = []string{uniqueViolation, foreignKeyViolation, exclusionViolation}
 
 // passing returns the first refusal that blames nobody, such as a deadlock, as the error it
 // was: the whole batch runs again, and only the last try holds it against the target.
@@ -250,6 +274,7 @@ const (
 	lockNotAvailable    = "55P03"
 	foreignKeyViolation = "23503"
 	uniqueViolation     = "23505"
+	exclusionViolation  = "23P01"
 )
 
 // settlePasses bounds how often the refused are tried again: a chain of e-mails as long as
@@ -275,7 +300,7 @@ func (s *separation) try(ctx context.Context, p piece, users []userKey) ([]refus
 		refused, err = s.trySavepoint(ctx, p, users)
 	}
 	var answer *pgconn.PgError
-	if errors.As(err, &answer) && !s.tx.Conn().IsClosed() {
+	if errors.As(err, &answer) && !s.conn.IsClosed() {
 		s.db.trip(p.target, answer)
 		return refuseAll(p.target, users, answer), nil
 	}
@@ -283,61 +308,60 @@ func (s *separation) try(ctx context.Context, p piece, users []userKey) ([]refus
 }
 
 func (s *separation) trySavepoint(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
-	savepoint, err := s.tx.Begin(ctx)
-	if err != nil {
+	if err := s.exec(ctx, "savepoint apart"); err != nil {
 		return nil, err
 	}
-	refused, err := s.run(ctx, savepoint, p, users)
+	refused, err := s.run(ctx, p, users)
 	if err != nil {
-		return nil, errors.Join(err, savepoint.Rollback(ctx))
+		return nil, errors.Join(err, s.exec(ctx, "rollback to savepoint apart"))
 	}
-	if err := savepoint.Commit(ctx); err != nil || !s.asking {
+	if err := s.exec(ctx, "release savepoint apart"); err != nil || !s.asking {
 		return refused, err
 	}
-	_, err = s.tx.Exec(ctx, sql.Settings, s.db.timeouts()...) // those of asking are for the piece only
+	_, err = s.conn.Exec(ctx, sql.Settings, s.db.timeouts()...) // those of asking are for the piece only
 	return refused, err
 }
 
-func (s *separation) run(ctx context.Context, tx pgx.Tx, p piece, users []userKey) ([]refusal, error) {
+func (s *separation) run(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
 	var refused []refusal
 	if s.asking {
 		var err error
-		if refused, err = s.ask(ctx, tx, p, users); err != nil {
+		if refused, err = s.ask(ctx, p, users); err != nil {
 			return nil, err
 		}
 		users = without(users, refused)
 	}
 	// A table that is gone or closed to us refuses nobody in particular.
-	if _, err := tx.Exec(ctx, p.statement, []string{}, []string{}, true); err != nil {
+	if _, err := s.conn.Exec(ctx, p.statement, []string{}, []string{}, true); err != nil {
 		return nil, err
 	}
-	more, err := settleApart(ctx, tx, p, users, s.asking)
+	more, err := settleApart(ctx, s.conn, p, users, s.asking)
 	return append(refused, more...), err
 }
 
 // ask finds the users for whom the statement would wait, without waiting. Those whose key
 // or condition can't even be computed are sorted out first.
-func (s *separation) ask(ctx context.Context, tx pgx.Tx, p piece, users []userKey) ([]refusal, error) {
+func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
 	// What is no row may be waited for, too: a key that somebody else has not committed yet.
-	_, err := tx.Exec(ctx, "select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)", milliseconds(askingLock), milliseconds(askingStatement))
+	_, err := s.conn.Exec(ctx, "select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)", askingTimeouts()...)
 	if err == nil {
-		_, err = tx.Exec(ctx, "savepoint ask")
+		err = s.exec(ctx, "savepoint ask")
 	}
 	if err != nil {
 		return nil, err
 	}
-	_, err = tx.Exec(ctx, p.target.lockTable()+" nowait")
+	err = s.exec(ctx, p.target.lockTable()+" nowait")
 	if stateOf(err) == "42501" { // with rights to columns only, the table can't be asked for
-		_, err = tx.Exec(ctx, "rollback to savepoint ask")
+		err = s.exec(ctx, "rollback to savepoint ask")
 	}
 	if err != nil {
 		return nil, err
 	}
-	refused, err := settleApart(ctx, tx, piece{target: p.target, statement: p.wanted}, users, false)
+	refused, err := settleApart(ctx, s.conn, piece{target: p.target, statement: p.wanted}, users, false)
 	if err != nil {
 		return nil, err
 	}
-	locked, err := whoIsLocked(ctx, tx, p, without(users, refused))
+	locked, err := whoIsLocked(ctx, s.conn, p, without(users, refused))
 	for u := range locked {
 		refused = append(refused, refusal{target: p.target.Name, user: u, state: lockNotAvailable, message: "another transaction holds the row of this user"})
 	}
@@ -357,18 +381,24 @@ const (
 	askingStatement = 500 * time.Millisecond
 )
 
+func askingTimeouts() []any { return []any{milliseconds(askingLock), milliseconds(askingStatement)} }
+
 // settleApart runs a piece for users and returns those it refuses; with waits, a lock that
 // somebody else holds refuses, too.
-func settleApart(ctx context.Context, tx pgx.Tx, p piece, users []userKey, waits bool) ([]refusal, error) {
+func settleApart(ctx context.Context, conn *pgx.Conn, p piece, users []userKey, waits bool) ([]refusal, error) {
 	if len(users) == 0 {
 		return nil, nil
 	}
 	var refused []refusal
+	prepared, err := conn.Prepare(ctx, p.statement, p.statement)
+	if err != nil {
+		return nil, err
+	}
 	sources, ids := keyArrays(users)
-	rows, _ := tx.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4)", p.statement, sources, ids, waits)
+	rows, _ := conn.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4, $5)", prepared.Name, sources, ids, waits, p.failed)
 	var u userKey
 	var state, message string
-	_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {
 		r := refusal{target: p.target.Name, user: u, state: state, message: masked(state, message)}
 		if state == foreignKeyViolation {
 			r.pause = p.pause
@@ -381,9 +411,9 @@ func settleApart(ctx context.Context, tx pgx.Tx, p piece, users []userKey, waits
 
 // whoIsLocked asks, without waiting, which users' rows somebody else holds. A locked table
 // has to be known before: skip locked itself would wait for it.
-func whoIsLocked(ctx context.Context, tx pgx.Tx, p piece, users []userKey) (map[userKey]bool, error) {
+func whoIsLocked(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) (map[userKey]bool, error) {
 	sources, ids := keyArrays(users)
-	rows, _ := tx.Query(ctx, p.locked, sources, ids, true)
+	rows, _ := conn.Query(ctx, p.locked, sources, ids, true)
 	locked := map[userKey]bool{}
 	var u userKey
 	_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id}, func() error {
@@ -402,9 +432,9 @@ func refuseAll(t *compiled, users []userKey, why *pgconn.PgError) []refusal {
 }
 
 // outages are the users of the targets that are out of service; the log has said so once.
-func (s *separation) outages(targets []*compiled) []refusal {
+func (s *separation) outages() []refusal {
 	var refused []refusal
-	for _, t := range targets {
+	for _, t := range s.targets {
 		if t.outage == nil {
 			continue
 		}
@@ -415,8 +445,8 @@ func (s *separation) outages(targets []*compiled) []refusal {
 	return refused
 }
 
-// park writes down whom the targets refuse and forgets it of everybody else.
-func (s *separation) park(ctx context.Context, targets []*compiled, refused []refusal) error {
+// park writes down whom the targets refuse, forgets it of everybody else, and commits.
+func (s *separation) park(ctx context.Context, refused []refusal) error {
 	s.done.parked = map[userKey]bool{}
 	type entry struct {
 		target string
@@ -427,15 +457,14 @@ func (s *separation) park(ctx context.Context, targets []*compiled, refused []re
 		byEntry[entry{r.target, r.user}] = r
 		s.done.parked[r.user] = true
 	}
-	for _, t := range targets {
+	var steps []statement
+	for _, t := range s.targets {
 		settled := slices.DeleteFunc(slices.Clone(s.users), func(u userKey) bool {
 			_, ok := byEntry[entry{t.Name, u}]
 			return ok
 		})
 		sources, ids := keyArrays(settled)
-		if _, err := s.tx.Exec(ctx, sql.Clear, sources, ids, true, []string{t.Name}); err != nil {
-			return err
-		}
+		steps = append(steps, statement{sql: sql.Clear, args: []any{sources, ids, true, []string{t.Name}}})
 	}
 	var target, source, id, state, message []string
 	var pause []int
@@ -443,15 +472,11 @@ func (s *separation) park(ctx context.Context, targets []*compiled, refused []re
 		target, source, id = append(target, r.target), append(source, r.user.source), append(id, r.user.id)
 		state, message, pause = append(state, r.state), append(message, r.message), append(pause, r.pause)
 	}
-	if _, err := s.tx.Exec(ctx, sql.Park, target, source, id, state, message, pause, s.work.retry, s.db.config.Attempts); err != nil {
-		return err
+	steps = append(steps, statement{sql: sql.Park, args: []any{target, source, id, state, message, pause, s.work.retry, s.db.config.Attempts}})
+	if s.work.batch != nil {
+		steps = append(steps, s.work.markParked(s.done.parked))
 	}
-	if s.work.batch == nil {
-		return nil
-	}
-	mark := s.work.markParked(s.done.parked)
-	_, err := s.tx.Exec(ctx, mark.sql, mark.args...)
-	return err
+	return pipeline(ctx, s.conn, append(steps, statement{sql: "commit"}), &s.done)
 }
 
 // maskedError is an error whose words hold no values of a user.

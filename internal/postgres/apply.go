@@ -99,6 +99,8 @@ type statement struct {
 	sql  string
 	args []any
 	read func(pgx.Rows, *result) error // nil when only success counts
+	// piece: it is a target's, and its failure that target's affair.
+	piece bool
 }
 
 // among picks the targets to settle.
@@ -111,7 +113,7 @@ func (w *work) among(targets []*compiled) []*compiled {
 
 func (db *DB) rollWork(b *batch) *work {
 	return &work{
-		open:       []statement{{sql.Roll, slices.Concat(b.eventArrays(), b.userArrays(), []any{b.captured, db.fingerprint}), readRoll}},
+		open:       []statement{{sql: sql.Roll, args: slices.Concat(b.eventArrays(), b.userArrays(), []any{b.captured, db.fingerprint}), read: readRoll}},
 		users:      b.users,
 		departures: b.deletes,
 		batch:      b,
@@ -175,9 +177,11 @@ func repairWork(b *batch, done *result, outcomes []event.Outcome) *work {
 func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 	const tries = 3
 	for try := 1; ; try++ {
-		done, err := db.first(ctx, w)
-		if err != nil && !w.retry && apartHelps(err, try == tries) {
-			pause(ctx) // two batches that wait for each other must not do so again at once
+		done, err := db.together(ctx, w, try == tries)
+		if err != nil && apartHelps(err, try == tries) {
+			if blameOf(err) == blameNobody {
+				pause(ctx) // two batches that wait for each other must not do so again at once
+			}
 			done, err = db.apart(ctx, w, err, try == tries)
 		}
 		if errors.As(err, new(*deferredRefusal)) {
@@ -196,15 +200,6 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 		db.log.Info("a transaction is tried again", "try", try, "error", err)
 		pause(ctx)
 	}
-}
-
-// first is a transaction's first way: all pieces together. Users who were parked are settled
-// apart at once, where nobody who holds a row is waited for.
-func (db *DB) first(ctx context.Context, w *work) (*result, error) {
-	if w.retry {
-		return db.apart(ctx, w, nil, true)
-	}
-	return db.together(ctx, w)
 }
 
 // apartHelps reports whether the pieces of a transaction should be run by themselves. Even a

@@ -99,7 +99,7 @@ func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
 	if _, err := pgx.ForEachRow(rows, []any{&sources, &ids}, func() error { return nil }); err != nil {
 		return err
 	}
-	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: []any{milliseconds(askingLock), milliseconds(askingStatement)}}}
+	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: askingTimeouts()}}
 	if t.lockable {
 		steps = append(steps, statement{sql: t.lockTable() + " nowait"})
 	}

@@ -39,21 +39,21 @@ func (s *separation) exchange(ctx context.Context, p piece, refused []refusal) (
 
 // tryExchange does it for all or for nobody; then it says because of whom.
 func (s *separation) tryExchange(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
-	savepoint, err := s.tx.Begin(ctx)
-	if err != nil {
+	if err := s.exec(ctx, "savepoint exchange"); err != nil {
 		return nil, err
 	}
 	sources, ids := keyArrays(users)
 	var refused []refusal
-	if _, err = savepoint.Exec(ctx, p.target.release, sources, ids, true); err == nil {
-		refused, err = s.run(ctx, savepoint, p, users)
+	_, err := s.conn.Exec(ctx, p.target.release, sources, ids, true)
+	if err == nil {
+		refused, err = s.run(ctx, p, users)
 	}
 	if err == nil && len(refused) == 0 {
-		return nil, savepoint.Commit(ctx)
+		return nil, s.exec(ctx, "release savepoint exchange")
 	}
-	undone := savepoint.Rollback(ctx)
+	undone := s.exec(ctx, "rollback to savepoint exchange")
 	var answer *pgconn.PgError
-	if errors.As(err, &answer) && !s.tx.Conn().IsClosed() {
+	if errors.As(err, &answer) && !s.conn.IsClosed() {
 		return refuseAll(p.target, users, answer), undone
 	}
 	return refused, errors.Join(err, undone)

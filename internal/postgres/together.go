@@ -11,35 +11,65 @@ import (
 )
 
 // together runs a transaction as one pipeline. An error leaves nothing behind.
-func (db *DB) together(ctx context.Context, w *work) (*result, error) {
+func (db *DB) together(ctx context.Context, w *work, last bool) (*result, error) {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Release()
 
+	defer leave(conn.Conn())
 	targets := w.among(*db.targets.Load())
 	done := &result{}
-	if err := pipeline(ctx, conn.Conn(), db.steps(w, targets), done); err != nil {
-		leave(conn.Conn())
+	err = pipeline(ctx, conn.Conn(), db.steps(w, targets), done)
+	var refused *failure
+	if errors.As(err, &refused) && refused.resumable() && !conn.Conn().IsClosed() {
+		s := &separation{work: w, targets: targets, last: last, done: *done}
+		return db.resume(ctx, conn.Conn(), s, refused)
+	}
+	if err != nil {
 		return nil, err
 	}
 	done.parked = w.usersOfOutages(targets)
 	return done, nil
 }
 
+// failure is what one of the targets' pieces failed with, after those before it were done.
+type failure struct {
+	piece int // its place among the transaction's pieces
+	cause error
+}
+
+func (f *failure) Error() string { return f.cause.Error() }
+
+// Unwrap keeps the cause, which says who is to blame.
+func (f *failure) Unwrap() error { return f.cause }
+
+// resumable reports whether it is this target's affair, so that the others need not run again.
+func (f *failure) resumable() bool {
+	switch blameOf(f.cause) {
+	case blameRow, blameWait, blameTarget:
+		return true
+	default:
+		return false
+	}
+}
+
 // steps is a whole transaction: the roll; removals, children first; upserts, parents first;
 // what is parked, and what no longer is. The order is that of the locks, everywhere.
 func (db *DB) steps(w *work, targets []*compiled) []statement {
-	begin := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}}
+	timeouts, table := db.timeouts(), w.table
+	if w.retry { // waits for nobody
+		timeouts, table = askingTimeouts(), table+" nowait"
+	}
+	begin := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: timeouts}}
 	if w.table != "" {
-		begin = append(begin, statement{sql: w.table})
+		begin = append(begin, statement{sql: table})
 	}
 	return slices.Concat(
 		begin,
 		w.open,
-		w.removals(targets),
-		w.upserts(targets),
+		w.settling(targets),
 		w.outages(targets),
 		w.clearing(targets),
 		[]statement{{sql: "commit"}},
@@ -53,9 +83,16 @@ func pipeline(ctx context.Context, conn *pgx.Conn, steps []statement, done *resu
 		queue.Queue(s.sql, s.args...)
 	}
 	replies := conn.SendBatch(ctx, &queue)
+	piece := -1
 	for _, s := range steps {
+		if s.sql == savepointPiece {
+			piece++
+		}
 		if err := readReply(replies, s, done); err != nil {
 			_ = replies.Close() // it repeats the error
+			if s.piece {
+				return &failure{piece, err}
+			}
 			return err
 		}
 	}
@@ -94,32 +131,38 @@ func (w *work) batchArgs() []any {
 	return []any{sources, ids, w.held}
 }
 
-// removals: of the users who are gone, if any, and always for a target with where. They
-// come before the upserts, so that what a leaver had (his e-mail) is free for the next.
-func (w *work) removals(targets []*compiled) []statement {
-	var steps []statement
-	args := w.batchArgs()
+// pieces are what is to be done in the targets. First the removals, children's tables first:
+// of the users who are gone, if any, and always for a target with where; so that what a leaver
+// had (his e-mail) is free for the next. Then the upserts, parents first.
+func (w *work) pieces(targets []*compiled) []piece {
+	var list []piece
 	for _, t := range slices.Backward(targets) {
 		if w.removes(t) {
-			steps = append(steps, statement{sql: t.removal, args: args})
+			list = append(list, piece{target: t, statement: t.removal, wanted: t.removalWanted, locked: t.removalLocked, pause: childrenPause})
 		}
+	}
+	for _, t := range targets {
+		if w.settles(t) {
+			list = append(list, piece{target: t, statement: t.upsert, wanted: t.upsertWanted, locked: t.upsertLocked})
+		}
+	}
+	return list
+}
+
+// savepointPiece stands before each piece: should that fail, those before it are not lost.
+const savepointPiece = "savepoint piece"
+
+func (w *work) settling(targets []*compiled) []statement {
+	var steps []statement
+	args := w.batchArgs()
+	for _, p := range w.pieces(targets) {
+		steps = append(steps, statement{sql: savepointPiece}, statement{sql: p.statement, args: args, piece: true})
 	}
 	return steps
 }
 
 func (w *work) removes(t *compiled) bool {
 	return len(w.users) > 0 && t.outage == nil && t.removal != "" && (w.departures || t.Where != nil)
-}
-
-func (w *work) upserts(targets []*compiled) []statement {
-	var steps []statement
-	args := w.batchArgs()
-	for _, t := range targets {
-		if w.settles(t) {
-			steps = append(steps, statement{sql: t.upsert, args: args})
-		}
-	}
-	return steps
 }
 
 func (w *work) settles(t *compiled) bool { return len(w.users) > 0 && t.outage == nil }
