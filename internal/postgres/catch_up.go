@@ -87,6 +87,7 @@ func (db *DB) due(ctx context.Context, t *compiled, which string, n int) (users 
 		users, gone = append(users, u), gone || dead
 		return nil
 	})
+	slices.SortFunc(users, compareKeys)
 	return users, gone, err
 }
 

@@ -1,5 +1,5 @@
 -- The next parked users of a target ($1) who are due for another try and of whom a condition holds, $2
--- at most, in key order; without those whom a table still misses that this one references ($3 targets): they
+-- at most, the longest due first; without those whom a table still misses that this one references ($3 targets): they
 -- come after.
 select p.source, p.user_id, coalesce(u.gone, false)
 from rollcall.parked p
@@ -10,5 +10,5 @@ where p.target = $1 and not p.given_up and p.retry_at <= now() and %[1]s
   and not exists (
     select from rollcall.parked o where o.source = p.source and o.user_id = p.user_id and o.target = any($3::text[])
   )
-order by p.source, p.user_id
+order by p.retry_at
 limit $2
