@@ -30,7 +30,8 @@ const (
 	checkTimeout  = time.Hour
 )
 
-// reconcileTimeout bounds a run by the clock; the next one takes up what it leaves.
+// reconcileTimeout bounds a run by the clock. What it leaves is too old to be taken up then:
+// the next run begins anew.
 const reconcileTimeout = 6 * time.Hour
 
 // scheduled lists what runs by the clock.

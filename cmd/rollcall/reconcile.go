@@ -102,7 +102,7 @@ func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, ou
 	start := time.Now()
 	tally, err := reconcile.Run(ctx, cfg)
 	finish()
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("interrupted; run the same again within six hours, and it goes on there: %w", err)
 	}
 	result := reconciled{Source: cfg.Source.Name(), Reconciled: tally, Seconds: time.Since(start).Seconds()}
