@@ -67,7 +67,7 @@ func (db *DB) InstallCapture(ctx context.Context, c Capture) error {
 		return err
 	}
 	if s.For != "" && s.For != c.Source {
-		return fmt.Errorf("%s is captured for source %s; remove that first: rollcall capture remove %s", c.Table, s.For, s.For)
+		return fmt.Errorf("%s is captured for source %s; remove that first: rollcall capture remove %s", c.Table, s.For, c.Source)
 	}
 	return db.alterUsers(ctx, c, c.Install())
 }
@@ -87,9 +87,9 @@ func (db *DB) alterUsers(ctx context.Context, c Capture, statement string) error
 	for try := 1; ; try++ {
 		_, err := db.pool.Exec(ctx, statement)
 		switch {
-		case stateOf(err) == "55P03" && try < tries:
+		case stateOf(err) == lockNotAvailable && try < tries:
 			pause(ctx)
-		case stateOf(err) == "55P03":
+		case stateOf(err) == lockNotAvailable:
 			return fmt.Errorf("%s is held by another transaction all the time; try again when it is over (select * from pg_stat_activity)", c.Table)
 		case stateOf(err) == "42501":
 			return fmt.Errorf("role %[1]s may not change %[2]s (%[3]w); run this as a role that may (on Supabase in the SQL editor):\n%[4]s%[5]s",
