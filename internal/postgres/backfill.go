@@ -20,15 +20,13 @@ type Backfilled struct {
 	Parked  int64 // users whom the target refuses now
 }
 
-// Progress is how far a backfill has come.
-type Progress struct{ Visited, Total int64 }
-
 // Backfill fills a target from the roll: it settles every user of the target's sources, then
 // those whom a replica with other targets has moved meanwhile. It may run beside live traffic.
 // One that was interrupted is gone on with; when the context ends, the users under way are
-// finished first. progress, which may be nil, hears at the start and of every page. Neither an unknown target
-// nor one that is out of service is filled.
-func (db *DB) Backfill(ctx context.Context, target string, progress func(Progress)) (Backfilled, error) {
+// finished first. progress, which may be nil, is told at the start and after every page how
+// many users have been visited, of how many. Neither an unknown target nor one that is out of
+// service is filled.
+func (db *DB) Backfill(ctx context.Context, target string, progress func(done, total int64)) (Backfilled, error) {
 	f, err := db.newBackfill(ctx, target, progress)
 	if err != nil {
 		return Backfilled{}, fmt.Errorf("backfill %s: %w", target, db.explainConnect(err))
@@ -67,7 +65,7 @@ type backfill struct {
 	target   *compiled
 	sources  []string // of its users, in key order
 	conn     *pgx.Conn
-	progress func(Progress)
+	progress func(done, total int64)
 	total    int64
 	page     int // users of the next transaction
 
@@ -77,13 +75,13 @@ type backfill struct {
 	done      Backfilled
 }
 
-func (db *DB) newBackfill(ctx context.Context, target string, progress func(Progress)) (*backfill, error) {
+func (db *DB) newBackfill(ctx context.Context, target string, progress func(done, total int64)) (*backfill, error) {
 	t := db.targetNamed(target)
 	if err := t.fillable(); err != nil {
 		return nil, err
 	}
 	if progress == nil {
-		progress = func(Progress) {}
+		progress = func(_, _ int64) {}
 	}
 	f := &backfill{db: db, target: t, sources: t.sources(), progress: progress, page: firstPage}
 	h, err := db.hold(ctx, "backfill "+target)
@@ -152,11 +150,9 @@ func (f *backfill) begin(ctx context.Context) error {
 	return err
 }
 
-func (f *backfill) report() { f.progress(Progress{f.done.Visited, max(f.total, f.done.Visited)}) }
+func (f *backfill) report() { f.progress(f.done.Visited, max(f.total, f.done.Visited)) }
 
-// settleAll settles a list of users, in key order. It always looks for those who are gone:
-// one may have been deleted since his key was read, and what is parked of him must not be
-// forgotten without that.
+// settleAll settles a list of users, in key order, a page at a time.
 func (f *backfill) settleAll(ctx context.Context, users []userKey) error {
 	for len(users) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -164,7 +160,7 @@ func (f *backfill) settleAll(ctx context.Context, users []userKey) error {
 		}
 		n := min(len(users), f.page)
 		start := time.Now()
-		if err := f.db.settle(context.WithoutCancel(ctx), f.target, users[:n], true); err != nil {
+		if err := f.db.settle(context.WithoutCancel(ctx), f.target, users[:n]); err != nil {
 			return err
 		}
 		f.adapt(time.Since(start))
