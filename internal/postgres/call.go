@@ -90,7 +90,8 @@ func (db *DB) inRoll(ctx context.Context, who string) ([]Called, error) {
 func (c *counting) call(ctx context.Context, u *Called) error {
 	key := userKey{u.Source, u.ID}
 	standings, err := c.standings(ctx, key)
-	for err == nil && c.left > 0 && c.helped > 0 { // a child's row may have kept the parent's
+	// A child's row may have kept the parent's. Two targets may also undo each other's repair.
+	for round := 1; err == nil && c.left > 0 && c.helped > 0 && round < settlePasses; round++ {
 		standings, err = c.standings(ctx, key)
 	}
 	if err != nil {
