@@ -35,9 +35,9 @@ func (db *DB) PreviewBackfill(ctx context.Context, target string) (Preview, erro
 func (c *compiler) preview() string {
 	row := func(column string) string { return "t." + quote(column) }
 	set := c.compared()
-	differs := make([]string, len(set))
+	differs := []string{"false"}
 	for i, a := range set {
-		differs[i] = c.unlike(a.Column, row(a.Column), fmt.Sprintf("w.s%d", i+1))
+		differs = append(differs, c.unlike(a.Column, row(a.Column), fmt.Sprintf("w.s%d", i+1)))
 	}
 	values := slices.Concat([]string{"(" + c.alive() + ") is true as alive"}, c.aliased(c.keyAssignments(), "k"),
 		onlyIf(c.alive(), c.aliased(set, "s")), onlyIf(c.gone(), c.aliased(c.Gone, "c")))
@@ -51,7 +51,7 @@ select %[4]s
 from (select %[5]s from rollcall.users u where %[6]s offset 0) new
 ) w
 left join %[7]s t on %[8]s`,
-		row(c.Key[0]), strings.Join(append(differs, "false"), "\n   or "), removed,
+		row(c.Key[0]), strings.Join(differs, "\n   or "), removed,
 		strings.Join(values, ",\n  "), record(), c.followed(), quoteTable(c.Table), c.sameKey("w"))
 }
 
