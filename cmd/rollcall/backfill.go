@@ -82,7 +82,7 @@ func (job *backfillJob) check(ctx context.Context) error {
 			return err
 		}
 	}
-	findings, err := job.db.Check(ctx)
+	findings, err := ready(ctx, job.db)
 	if err != nil {
 		return err
 	}

@@ -131,6 +131,9 @@ func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcil
 		return err
 	}
 	defer db.Close()
+	if err := db.Migrated(ctx); err != nil {
+		return err
+	}
 	cfg.DB = db
 	start := time.Now()
 	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
@@ -177,7 +180,7 @@ func (s *setup) startWorker(ctx context.Context, w world) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	findings, err := db.Check(ctx)
+	findings, err := ready(ctx, db)
 	if err != nil {
 		db.Close()
 		return nil, err

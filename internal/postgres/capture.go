@@ -41,6 +41,9 @@ func (c Capture) Remove() string { return fmt.Sprintf(sql.CaptureRemove, quoteTa
 // CaptureState looks at the trigger and at the outbox.
 func (db *DB) CaptureState(ctx context.Context, c Capture) (CaptureState, error) {
 	var s CaptureState
+	if err := db.Migrated(ctx); err != nil {
+		return s, err
+	}
 	t, err := db.usersTable(ctx, c.Table)
 	if err != nil {
 		return s, err
@@ -51,7 +54,7 @@ func (db *DB) CaptureState(ctx context.Context, c Capture) (CaptureState, error)
 	}
 	var oldest *time.Time
 	if err := db.pool.QueryRow(ctx, sql.OutboxState, c.Source).Scan(&s.Waiting, &oldest); err != nil {
-		return s, fmt.Errorf("look at the outbox: %w", db.explainSchema(err))
+		return s, fmt.Errorf("look at the outbox: %w", db.explainConnect(err))
 	}
 	if oldest != nil {
 		s.Oldest = *oldest
@@ -95,20 +98,11 @@ func (db *DB) alterUsers(ctx context.Context, c Capture, statement string) error
 			return fmt.Errorf("role %[1]s may not change %[2]s (%[3]w); run this as a role that may (on Supabase in the SQL editor):\n%[4]s%[5]s",
 				quote(db.pool.Config().ConnConfig.User), c.Table, err, fmt.Sprintf(sql.CaptureGrant, "current_user"), statement)
 		case err != nil:
-			return fmt.Errorf("change the trigger on %s: %w", c.Table, db.explainSchema(err))
+			return fmt.Errorf("change the trigger on %s: %w", c.Table, db.explainConnect(err))
 		default:
 			return nil
 		}
 	}
-}
-
-// explainSchema says what to do where the schema rollcall is missing or old.
-func (db *DB) explainSchema(err error) error {
-	switch stateOf(err) {
-	case "42P01", "42883", "3F000", "42703":
-		return fmt.Errorf("%w; the schema rollcall is not there or too old: run rollcall migrate", err)
-	}
-	return db.explainConnect(err)
 }
 
 // Change is one row of the outbox.

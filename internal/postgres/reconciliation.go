@@ -44,7 +44,7 @@ func (db *DB) BeginReconciliation(ctx context.Context, source string) (*Reconcil
 	r := &Reconciliation{db: db, hold: h}
 	if err := r.begin(ctx, source); err != nil {
 		h.release()
-		return nil, fmt.Errorf("begin to reconcile %s: %w", source, db.explainSchema(err))
+		return nil, fmt.Errorf("begin to reconcile %s: %w", source, db.explainConnect(err))
 	}
 	return r, nil
 }

@@ -112,7 +112,7 @@ func (u *Users) Count(ctx context.Context) (table, roll int64, err error) {
 			Scan(&table, &roll)
 	})
 	if err != nil {
-		return 0, 0, fmt.Errorf("count users: %w", u.db.explainSchema(err))
+		return 0, 0, fmt.Errorf("count users: %w", u.db.explainConnect(err))
 	}
 	return table, roll, nil
 }
@@ -150,7 +150,7 @@ func (u *Users) CompareAll(ctx context.Context, each func(Pair) error) error {
 		return rows.Err()
 	})
 	if err != nil {
-		return fmt.Errorf("compare users: %w", u.db.explainSchema(err))
+		return fmt.Errorf("compare users: %w", u.db.explainConnect(err))
 	}
 	return nil
 }
