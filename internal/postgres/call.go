@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
 )
 
 // Called is a user of the roll and how every target that follows his source has him.
@@ -77,7 +77,7 @@ func (db *DB) inRoll(ctx context.Context, who string) ([]Called, error) {
 		var email string
 		var version int64
 		_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &email, &version, &u.Deleted}, func() error {
-			u.Email, u.Version = maskEmail(email), time.UnixMicro(version).UTC()
+			u.Email, u.Version = event.Mask(email), time.UnixMicro(version).UTC()
 			users = append(users, u)
 			return nil
 		})
@@ -179,25 +179,4 @@ func (db *DB) parkedFor(ctx context.Context, u userKey) (map[string]*ParkedUser,
 		return nil
 	})
 	return parked, err
-}
-
-// maskEmail leaves what tells somebody who knows the address that it is this one.
-func maskEmail(email string) string {
-	name, domain, ok := strings.Cut(email, "@")
-	if !ok {
-		return ""
-	}
-	ending := ""
-	if at := strings.LastIndex(domain, "."); at > 0 {
-		ending = domain[at:]
-	}
-	return first(name) + "…@" + first(domain) + "…" + ending
-}
-
-func first(text string) string {
-	r, size := utf8.DecodeRuneInString(text)
-	if size == 0 {
-		return ""
-	}
-	return string(r)
 }
