@@ -114,7 +114,9 @@ func (sv *service) watchTargets(ctx context.Context) {
 		findings, err := sv.db.Check(ctx)
 		if err == nil {
 			sv.report(findings, before)
-			sv.offerBackfills(ctx)
+			if !slices.Equal(findings, before) { // it counts the roll
+				sv.offerBackfills(ctx)
+			}
 		} else if ctx.Err() == nil {
 			sv.log.Warn("targets that are out of service can't be looked at", "error", err)
 		}
