@@ -31,7 +31,7 @@ func (db *DB) Backfill(ctx context.Context, target string, progress func(done, t
 	if err != nil {
 		return Backfilled{}, fmt.Errorf("backfill %s: %w", target, db.explainConnect(err))
 	}
-	defer f.close()
+	defer f.hold.release()
 	for _, step := range []func(context.Context) error{f.begin, f.walk, f.retryParked, f.followMoved, f.finish} {
 		if err := step(ctx); err != nil {
 			return f.done, fmt.Errorf("backfill %s: %w", target, err)
@@ -64,7 +64,8 @@ type backfill struct {
 	db       *DB
 	target   *compiled
 	sources  []string // of its users, in key order
-	conn     *pgx.Conn
+	hold     *hold
+	conn     *pgx.Conn // the hold's
 	progress func(done, total int64)
 	total    int64
 	page     int // users of the next transaction
@@ -88,12 +89,12 @@ func (db *DB) newBackfill(ctx context.Context, target string, progress func(done
 	if err != nil {
 		return nil, err
 	}
-	f.conn = h.conn.Hijack()
+	f.hold, f.conn = h, h.conn
 	// What it reads may take its time, keys come by their index even where the statistics say
 	// that the table is empty, and what it notes may be lost in a crash.
 	_, err = f.conn.Exec(ctx, "set statement_timeout = 0; set synchronous_commit = off; set enable_seqscan = on; set enable_bitmapscan = off; set enable_sort = off")
 	if err != nil {
-		closeNow(f.conn)
+		h.release()
 		return nil, err
 	}
 	return f, nil
@@ -120,15 +121,6 @@ func (t *Target) sources() []string {
 	slices.Sort(names)
 	return names
 }
-
-func closeNow(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
-	_, _ = conn.Exec(ctx, "select pg_advisory_unlock_all()") // a moment before the server notices the end
-	_ = conn.Close(ctx)
-}
-
-func (f *backfill) close() { closeNow(f.conn) }
 
 // begin notes the run, or finds the one to go on with.
 func (f *backfill) begin(ctx context.Context) error {
