@@ -181,6 +181,9 @@ func (s *setup) startWorker(ctx context.Context, w world) (*worker, error) {
 		return nil, err
 	}
 	findings, err := ready(ctx, db)
+	if err == nil {
+		_, err = db.Unfilled(ctx) // before the first user arrives, or serve takes the targets for new ones
+	}
 	if err != nil {
 		db.Close()
 		return nil, err
