@@ -30,7 +30,8 @@ const (
 	checkTimeout  = time.Hour
 )
 
-// reconcileTimeout bounds a run by the clock; the next one takes up what it leaves.
+// reconcileTimeout bounds a run by the clock. What it leaves is too old to be taken up then:
+// the next run begins anew.
 const reconcileTimeout = 6 * time.Hour
 
 // scheduled lists what runs by the clock.
@@ -113,7 +114,9 @@ func (sv *service) watchTargets(ctx context.Context) {
 		findings, err := sv.db.Check(ctx)
 		if err == nil {
 			sv.report(findings, before)
-			sv.offerBackfills(ctx)
+			if !slices.Equal(findings, before) { // it counts the roll
+				sv.offerBackfills(ctx)
+			}
 		} else if ctx.Err() == nil {
 			sv.log.Warn("targets that are out of service can't be looked at", "error", err)
 		}

@@ -137,7 +137,7 @@ func captureStatus(ctx context.Context, w world, db *postgres.DB, c postgres.Cap
 	case !state.Installed:
 		return fmt.Errorf("the trigger does not fire; run: rollcall capture remove %[1]s, then rollcall capture install %[1]s", c.Source)
 	case state.For != c.Source:
-		return fmt.Errorf("the trigger is for source %s; run: rollcall capture remove, then rollcall capture install %s", state.For, c.Source)
+		return fmt.Errorf("the trigger is for source %[1]s; run: rollcall capture remove %[2]s, then rollcall capture install %[2]s", state.For, c.Source)
 	case state.Waiting > 0 && time.Since(state.Oldest) > lateAfter:
 		return errors.New("nobody empties the outbox; is rollcall serve running, and what does its log say?")
 	}

@@ -54,13 +54,6 @@ func (p *progress) Set(users int64) {
 	}
 }
 
-// Add says that some more users are done.
-func (p *progress) Add(users int64) {
-	if p != nil {
-		p.Set(p.bar.State().CurrentNum + users)
-	}
-}
-
 // Finish takes the bar away: the result speaks for itself.
 func (p *progress) Finish() {
 	if p != nil && p.to.wrote {

@@ -102,7 +102,7 @@ func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, ou
 	start := time.Now()
 	tally, err := reconcile.Run(ctx, cfg)
 	finish()
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		err = fmt.Errorf("interrupted; run the same again within six hours, and it goes on there: %w", err)
 	}
 	result := reconciled{Source: cfg.Source.Name(), Reconciled: tally, Seconds: time.Since(start).Seconds()}
@@ -131,6 +131,9 @@ func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcil
 		return err
 	}
 	defer db.Close()
+	if err := db.Migrated(ctx); err != nil {
+		return err
+	}
 	cfg.DB = db
 	start := time.Now()
 	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
@@ -177,7 +180,10 @@ func (s *setup) startWorker(ctx context.Context, w world) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	findings, err := db.Check(ctx)
+	findings, err := ready(ctx, db)
+	if err == nil {
+		_, err = db.Unfilled(ctx) // before the first user arrives, or serve takes the targets for new ones
+	}
 	if err != nil {
 		db.Close()
 		return nil, err

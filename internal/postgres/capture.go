@@ -41,6 +41,9 @@ func (c Capture) Remove() string { return fmt.Sprintf(sql.CaptureRemove, quoteTa
 // CaptureState looks at the trigger and at the outbox.
 func (db *DB) CaptureState(ctx context.Context, c Capture) (CaptureState, error) {
 	var s CaptureState
+	if err := db.Migrated(ctx); err != nil {
+		return s, err
+	}
 	t, err := db.usersTable(ctx, c.Table)
 	if err != nil {
 		return s, err
@@ -51,7 +54,7 @@ func (db *DB) CaptureState(ctx context.Context, c Capture) (CaptureState, error)
 	}
 	var oldest *time.Time
 	if err := db.pool.QueryRow(ctx, sql.OutboxState, c.Source).Scan(&s.Waiting, &oldest); err != nil {
-		return s, fmt.Errorf("look at the outbox: %w", db.explainSchema(err))
+		return s, fmt.Errorf("look at the outbox: %w", db.explainConnect(err))
 	}
 	if oldest != nil {
 		s.Oldest = *oldest
@@ -67,7 +70,7 @@ func (db *DB) InstallCapture(ctx context.Context, c Capture) error {
 		return err
 	}
 	if s.For != "" && s.For != c.Source {
-		return fmt.Errorf("%s is captured for source %s; remove that first: rollcall capture remove %s", c.Table, s.For, s.For)
+		return fmt.Errorf("%s is captured for source %s; remove that first: rollcall capture remove %s", c.Table, s.For, c.Source)
 	}
 	return db.alterUsers(ctx, c, c.Install())
 }
@@ -87,28 +90,19 @@ func (db *DB) alterUsers(ctx context.Context, c Capture, statement string) error
 	for try := 1; ; try++ {
 		_, err := db.pool.Exec(ctx, statement)
 		switch {
-		case stateOf(err) == "55P03" && try < tries:
+		case stateOf(err) == lockNotAvailable && try < tries:
 			pause(ctx)
-		case stateOf(err) == "55P03":
+		case stateOf(err) == lockNotAvailable:
 			return fmt.Errorf("%s is held by another transaction all the time; try again when it is over (select * from pg_stat_activity)", c.Table)
 		case stateOf(err) == "42501":
 			return fmt.Errorf("role %[1]s may not change %[2]s (%[3]w); run this as a role that may (on Supabase in the SQL editor):\n%[4]s%[5]s",
 				quote(db.pool.Config().ConnConfig.User), c.Table, err, fmt.Sprintf(sql.CaptureGrant, "current_user"), statement)
 		case err != nil:
-			return fmt.Errorf("change the trigger on %s: %w", c.Table, db.explainSchema(err))
+			return fmt.Errorf("change the trigger on %s: %w", c.Table, db.explainConnect(err))
 		default:
 			return nil
 		}
 	}
-}
-
-// explainSchema says what to do where the schema rollcall is missing or old.
-func (db *DB) explainSchema(err error) error {
-	switch stateOf(err) {
-	case "42P01", "42883", "3F000", "42703":
-		return fmt.Errorf("%w; the schema rollcall is not there or too old: run rollcall migrate", err)
-	}
-	return db.explainConnect(err)
 }
 
 // Change is one row of the outbox.

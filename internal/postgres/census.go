@@ -263,7 +263,7 @@ func (c *counting) repaired(ctx context.Context, t *compiled, users []userKey) (
 		return now, nil
 	}
 	for some := range slices.Chunk(before, censusRepair) {
-		if err := c.db.settle(ctx, t, some, true); err != nil {
+		if err := c.db.settle(ctx, t, some); err != nil {
 			if ctx.Err() != nil {
 				return nil, err
 			}

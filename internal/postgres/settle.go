@@ -11,10 +11,12 @@ import (
 // settle brings users, in key order, of one target up to date with the roll, whatever was
 // said about them before, and parks whom the target refuses; all in one transaction. It takes
 // the table before it takes the roll: while somebody holds the table, live events about
-// these users are not held up as well.
-func (db *DB) settle(ctx context.Context, t *compiled, users []userKey, departures bool) error {
+// these users are not held up as well. It always looks for those who are gone: one may have
+// been deleted since his key was read, and what is parked of him must not be forgotten
+// without that.
+func (db *DB) settle(ctx context.Context, t *compiled, users []userKey) error {
 	sources, ids := keyArrays(users)
-	w := &work{users: users, held: true, departures: departures, target: t.Name}
+	w := &work{users: users, held: true, departures: true, target: t.Name}
 	if t.lockable {
 		w.open = append(w.open, t.lockTable())
 	}

@@ -112,7 +112,7 @@ func (u *Users) Count(ctx context.Context) (table, roll int64, err error) {
 			Scan(&table, &roll)
 	})
 	if err != nil {
-		return 0, 0, fmt.Errorf("count users: %w", u.db.explainSchema(err))
+		return 0, 0, fmt.Errorf("count users: %w", u.db.explainConnect(err))
 	}
 	return table, roll, nil
 }
@@ -150,7 +150,7 @@ func (u *Users) CompareAll(ctx context.Context, each func(Pair) error) error {
 		return rows.Err()
 	})
 	if err != nil {
-		return fmt.Errorf("compare users: %w", u.db.explainSchema(err))
+		return fmt.Errorf("compare users: %w", u.db.explainConnect(err))
 	}
 	return nil
 }
@@ -208,10 +208,16 @@ func scanPair(row pgx.CollectableRow) (Pair, error) {
 		return p, err
 	}
 	u.Source, u.ID, u.Version = *source, *id, *version
-	if !u.Dead() {
-		u.RawUserMetaData, u.RawAppMetaData = *userMeta, *appMeta
-		u.EmailVerified, u.PhoneVerified, u.IsAnonymous, u.Banned = *emailVerified, *phoneVerified, *anonymous, *banned
-	}
+	u.RawUserMetaData, u.RawAppMetaData = orZero(userMeta), orZero(appMeta)
+	u.EmailVerified, u.PhoneVerified, u.IsAnonymous, u.Banned = orZero(emailVerified), orZero(phoneVerified), orZero(anonymous), orZero(banned)
 	p.Roll = &u
 	return p, nil
+}
+
+// orZero is the value of a column that is null for a tombstone, and in a row made by hand.
+func orZero[T any](value *T) (zero T) {
+	if value == nil {
+		return zero
+	}
+	return *value
 }

@@ -150,7 +150,7 @@ func (c column) shown(value any) string {
 		return strconv.Itoa(len(v)) + " bytes"
 	case string:
 		if c.mask {
-			return masked(v)
+			return event.Mask(v)
 		}
 		return v
 	case bool:
@@ -161,20 +161,4 @@ func (c column) shown(value any) string {
 		return v.Format(time.RFC3339Nano)
 	}
 	return ""
-}
-
-// masked leaves the first letter of each half of an address, or of a text.
-func masked(text string) string {
-	name, domain, mail := strings.Cut(text, "@")
-	if mail {
-		return first(name) + "@" + first(domain)
-	}
-	return first(text)
-}
-
-func first(text string) string {
-	for _, letter := range text {
-		return string(letter) + "…"
-	}
-	return "…"
 }

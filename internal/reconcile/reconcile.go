@@ -132,7 +132,11 @@ func (r *run) mend(ctx context.Context, pairs []postgres.Pair) error {
 	tally := r.Reconciled
 	var events []event.Event
 	var created []bool
+	position := r.Position
 	for _, p := range pairs {
+		if p.Row != nil { // the roll's ids need not be uuids, and the next page is sought by one
+			position = p.ID
+		}
 		theirs, err := r.decode(p)
 		if err != nil {
 			tally.Failed++
@@ -158,10 +162,7 @@ func (r *run) mend(ctx context.Context, pairs []postgres.Pair) error {
 	for i, o := range outcomes {
 		count(&tally, o, created[i])
 	}
-	r.Reconciled = tally
-	if len(pairs) > 0 {
-		r.Position = pairs[len(pairs)-1].ID
-	}
+	r.Reconciled, r.Position = tally, position
 	if err := r.Save(ctx); err != nil {
 		return err
 	}
