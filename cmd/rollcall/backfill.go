@@ -34,7 +34,7 @@ func newBackfill(w world) *cobra.Command {
 		if err := job.open(cmd, w); err != nil {
 			return err
 		}
-		defer job.db.Close()
+		defer closeSoon(job.db)
 		if dry {
 			return job.preview(cmd.Context(), w)
 		}

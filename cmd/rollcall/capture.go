@@ -24,7 +24,7 @@ func newCapture(w world) *cobra.Command {
 	var printOnly bool
 	install := captureCommand(w, "install", "Creates the trigger on the users' table", func(ctx context.Context, db *postgres.DB, c postgres.Capture) error {
 		if printOnly {
-			_, err := fmt.Fprint(w.stdout, c.Install())
+			_, err := fmt.Fprint(w.stdout, db.ByHand(c))
 			return err
 		}
 		if err := db.InstallCapture(ctx, c); err != nil {
@@ -68,7 +68,7 @@ func captureCommand(w world, name, short string, do func(context.Context, *postg
 			if err != nil {
 				return err
 			}
-			defer db.Close()
+			defer closeSoon(db)
 			return do(cmd.Context(), db, c)
 		},
 	}

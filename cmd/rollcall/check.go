@@ -154,6 +154,9 @@ func remarks(census *postgres.Census) []string {
 				t.Target, t.Strangers, cmp.Or(t.Source, "SOURCE")))
 		}
 	}
+	for _, e := range census.Examples {
+		lines = append(lines, printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
+	}
 	for _, r := range census.Refused {
 		lines = append(lines, printable(fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)))
 	}

@@ -42,7 +42,7 @@ func bar(w world, what string) (show func(done, total int64), finish func()) {
 func progressOn(w io.Writer, total int64, what string) *progress {
 	to := &lateWriter{w: w, from: time.Now().Add(progressAfter)}
 	return &progress{to: to, bar: progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(to), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(30),
+		progressbar.OptionSetWriter(to), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(16), progressbar.OptionUseANSICodes(true),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("users"),
 		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond))}
 }

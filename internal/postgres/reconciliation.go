@@ -36,29 +36,29 @@ const resumeWithin = "6 hours"
 
 // BeginReconciliation takes up the source's last run if that was interrupted a short while
 // ago, and begins a new one otherwise. It fails with ErrRunning beside another.
-func (db *DB) BeginReconciliation(ctx context.Context, source string) (*Reconciliation, error) {
+func (db *DB) BeginReconciliation(ctx context.Context, source, listed string) (*Reconciliation, error) {
 	h, err := db.hold(ctx, "reconcile "+source)
 	if err != nil {
 		return nil, fmt.Errorf("reconcile %s: %w", source, err)
 	}
 	r := &Reconciliation{db: db, hold: h}
-	if err := r.begin(ctx, source); err != nil {
+	if err := r.begin(ctx, source, listed); err != nil {
 		h.release()
 		return nil, fmt.Errorf("begin to reconcile %s: %w", source, db.explainConnect(err))
 	}
 	return r, nil
 }
 
-func (r *Reconciliation) begin(ctx context.Context, source string) error {
+func (r *Reconciliation) begin(ctx context.Context, source, listed string) error {
 	err := r.hold.conn.QueryRow(ctx, `select id, coalesce(position, ''), created, updated, deleted, unchanged, failed
 from rollcall.reconciliations
 where id = (select max(id) from rollcall.reconciliations where source = $1)
-  and finished_at is null and started_at > now() - $2::interval`, source, resumeWithin).
+  and finished_at is null and listed = $3 and started_at > now() - $2::interval`, source, resumeWithin, listed).
 		Scan(&r.id, &r.Position, &r.Created, &r.Updated, &r.Deleted, &r.Unchanged, &r.Failed)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
-	return r.hold.conn.QueryRow(ctx, "insert into rollcall.reconciliations (source) values ($1) returning id", source).Scan(&r.id)
+	return r.hold.conn.QueryRow(ctx, "insert into rollcall.reconciliations (source, listed) values ($1, $2) returning id", source, listed).Scan(&r.id)
 }
 
 // Save records how far the run has come.

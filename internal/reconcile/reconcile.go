@@ -57,7 +57,7 @@ func Run(ctx context.Context, cfg Config) (postgres.Reconciled, error) {
 	if err != nil {
 		return postgres.Reconciled{}, err
 	}
-	record, err := cfg.DB.BeginReconciliation(ctx, cfg.Source.Name())
+	record, err := cfg.DB.BeginReconciliation(ctx, cfg.Source.Name(), cfg.Table)
 	if err != nil {
 		return postgres.Reconciled{}, err
 	}
@@ -208,6 +208,9 @@ func (r *run) bury(ctx context.Context) error {
 	if err != nil || gone == 0 {
 		return err
 	}
+	if r.total, r.known, err = r.users.Count(ctx); err != nil { // with those whom this run has brought
+		return err
+	}
 	if err := r.guards(gone); err != nil {
 		return err
 	}
@@ -257,12 +260,15 @@ func (r *run) confirmed(ctx context.Context, pairs []postgres.Pair) ([]postgres.
 		}
 	}
 	living, err := r.users.Living(ctx, ids)
+	if err == nil {
+		err = r.users.Visible(ctx) // still
+	}
 	if err != nil {
 		return nil, err
 	}
 	var sure []postgres.Pair
 	for _, p := range pairs {
-		if !living[p.ID] {
+		if !living[strings.ToLower(p.ID)] {
 			sure = append(sure, p)
 		}
 	}

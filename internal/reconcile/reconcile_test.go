@@ -194,7 +194,7 @@ func TestPreview(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"updated 01 2", "[{email 1…@x… n…@x…} {is_anonymous false true}]", "deleted 02 0", "created 31 6"}
+	want := []string{"updated 01 2", "[{email 1…@x….test n…@x….test} {is_anonymous false true}]", "deleted 02 0", "created 31 6"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -351,7 +351,7 @@ func TestResumeBehindAnIdThatIsNoUUID(t *testing.T) {
 func TestOneAtATime(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	r, err := h.DB.BeginReconciliation(t.Context(), "supabase")
+	r, err := h.DB.BeginReconciliation(t.Context(), "supabase", "auth.users")
 	if err != nil {
 		t.Fatal(err)
 	}
