@@ -13,7 +13,7 @@ type reconcileCollector struct {
 	config  *Config
 	users   *prometheus.Desc
 	success *prometheus.Desc
-	failed  *prometheus.Desc
+	stopped *prometheus.Desc
 }
 
 func newReconcileCollector(cfg *Config) *reconcileCollector {
@@ -21,7 +21,7 @@ func newReconcileCollector(cfg *Config) *reconcileCollector {
 		config:  cfg,
 		users:   prometheus.NewDesc("rollcall_reconcile_users", "Users of the last reconciliation that ended, by what it did about them.", []string{"source", "result"}, nil),
 		success: prometheus.NewDesc("rollcall_reconcile_last_success_timestamp_seconds", "When a source was last reconciled with success, in Unix time; 0 for never.", []string{"source"}, nil),
-		failed:  prometheus.NewDesc("rollcall_reconcile_stopped", "1 when the last reconciliation was stopped, so that nobody was deleted.", []string{"source"}, nil),
+		stopped: prometheus.NewDesc("rollcall_reconcile_stopped", "1 when the last reconciliation was stopped, so that nobody was deleted.", []string{"source"}, nil),
 	}
 }
 
@@ -29,7 +29,7 @@ func newReconcileCollector(cfg *Config) *reconcileCollector {
 func (c *reconcileCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.users
 	ch <- c.success
-	ch <- c.failed
+	ch <- c.stopped
 }
 
 // Collect implements prometheus.Collector. While the database is away there is a gap.
@@ -50,15 +50,15 @@ func (c *reconcileCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, src := range c.config.Sources {
 		l := bySource[src.Name()]
-		at, stopped := 0.0, 0.0
+		success, stopped := 0.0, 0.0
 		if l.Success.Unix() > 0 {
-			at = float64(l.Success.UnixMilli()) / 1000
+			success = float64(l.Success.UnixMilli()) / 1000
 		}
-		if l.Failed {
+		if l.Stopped {
 			stopped = 1
 		}
-		gauge(c.success, at, src.Name())
-		gauge(c.failed, stopped, src.Name())
+		gauge(c.success, success, src.Name())
+		gauge(c.stopped, stopped, src.Name())
 		for result, n := range map[string]int64{
 			"created": l.Users.Created, "updated": l.Users.Updated, "deleted": l.Users.Deleted,
 			"unchanged": l.Users.Unchanged, "failed": l.Users.Failed,

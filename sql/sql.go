@@ -82,7 +82,7 @@ var (
 var (
 	CaptureInstall = read("capture/install.sql")
 	CaptureRemove  = read("capture/remove.sql")
-	CaptureGrant   = read("capture/grant.sql") // of a role
+	CaptureByHand  = read("capture/by_hand.sql") // of a role, a table, and the statement of CaptureInstall
 
 )
 

@@ -34,7 +34,7 @@ func newBackfill(w world) *cobra.Command {
 		if err := job.open(cmd, w); err != nil {
 			return err
 		}
-		defer job.db.Close()
+		defer closeSoon(job.db)
 		if dry {
 			return job.preview(cmd.Context(), w)
 		}
@@ -82,7 +82,7 @@ func (job *backfillJob) check(ctx context.Context) error {
 			return err
 		}
 	}
-	findings, err := job.db.Check(ctx)
+	findings, err := ready(ctx, job.db)
 	if err != nil {
 		return err
 	}
@@ -110,17 +110,16 @@ func (job *backfillJob) preview(ctx context.Context, w world) error {
 }
 
 func (job *backfillJob) run(ctx context.Context, w world) error {
-	var bar *progress
-	var before int64 // visited by an interrupted run
+	show, finish := bar(w, "filling "+job.target)
+	before := int64(-1) // visited by an interrupted run, which says nothing about the rate of this one
 	start := time.Now()
-	done, err := job.db.Backfill(ctx, job.target, func(p postgres.Progress) {
-		if bar == nil {
-			before = p.Visited
-			bar = newProgress(w, p.Total-before, "filling "+job.target)
+	done, err := job.db.Backfill(ctx, job.target, func(done, total int64) {
+		if before < 0 {
+			before = done
 		}
-		bar.Set(p.Visited - before)
+		show(done-before, total-before)
 	})
-	bar.Finish()
+	finish()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return fmt.Errorf("stopped after %s users of %s; the next run goes on from there", grouped(done.Visited), job.target)
 	}

@@ -41,7 +41,8 @@ const (
 	probeTargets = 5 * time.Second
 )
 
-// reconcileTimeout bounds a run by the clock; the next one takes up what it leaves.
+// reconcileTimeout bounds a run by the clock. What it leaves is too old to be taken up then:
+// the next run begins anew.
 const reconcileTimeout = 6 * time.Hour
 
 // scheduled lists what runs by the clock.
@@ -128,12 +129,14 @@ func (sv *service) watchTargets(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		out := sv.sayChanges()
+		out, back := sv.sayChanges()
+		if back {
+			sv.offerBackfills(ctx)
+		}
 		var err error
 		if out && time.Since(probed) >= probeTargets {
 			probed = time.Now()
 			err = sv.db.Probe(ctx)
-			sv.offerBackfills(ctx)
 		}
 		if err = errors.Join(err, sv.enqueueDue(ctx)); err != nil && ctx.Err() == nil && sv.ready(ctx) == nil {
 			sv.log.Warn("the targets can't be looked after", "error", err)
@@ -152,8 +155,8 @@ func (sv *service) sayFindings(findings []postgres.Finding) {
 }
 
 // sayChanges logs each target that went out of service, or came back, since it was last asked,
-// and reports whether one is out.
-func (sv *service) sayChanges() (out bool) {
+// and reports whether one is out and whether one came back.
+func (sv *service) sayChanges() (out, back bool) {
 	for _, t := range sv.db.TargetStates() {
 		before := sv.outages[t.Name]
 		switch {
@@ -161,11 +164,12 @@ func (sv *service) sayChanges() (out bool) {
 			sv.log.Error("a target is out of service; its users are parked", "target", t.Name, "table", t.Table, "error", t.Outage)
 		case t.Outage == "" && before != "":
 			sv.log.Info("a target is in service again; it catches up", "target", t.Name)
+			back = true
 		}
 		sv.outages[t.Name] = t.Outage
 		out = out || t.Outage != ""
 	}
-	return out
+	return out, back
 }
 
 // catchUp is the name of the job that settles a target's parked users.

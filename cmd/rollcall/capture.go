@@ -24,7 +24,7 @@ func newCapture(w world) *cobra.Command {
 	var printOnly bool
 	install := captureCommand(w, "install", "Creates the trigger on the users' table", func(ctx context.Context, db *postgres.DB, c postgres.Capture) error {
 		if printOnly {
-			_, err := fmt.Fprint(w.stdout, c.Install())
+			_, err := fmt.Fprint(w.stdout, db.ByHand(c))
 			return err
 		}
 		if err := db.InstallCapture(ctx, c); err != nil {
@@ -68,7 +68,7 @@ func captureCommand(w world, name, short string, do func(context.Context, *postg
 			if err != nil {
 				return err
 			}
-			defer db.Close()
+			defer closeSoon(db)
 			return do(cmd.Context(), db, c)
 		},
 	}
@@ -137,7 +137,7 @@ func captureStatus(ctx context.Context, w world, db *postgres.DB, c postgres.Cap
 	case !state.Installed:
 		return fmt.Errorf("the trigger does not fire; run: rollcall capture remove %[1]s, then rollcall capture install %[1]s", c.Source)
 	case state.For != c.Source:
-		return fmt.Errorf("the trigger is for source %s; run: rollcall capture remove, then rollcall capture install %s", state.For, c.Source)
+		return fmt.Errorf("the trigger is for source %[1]s; run: rollcall capture remove %[2]s, then rollcall capture install %[2]s", state.For, c.Source)
 	case state.Waiting > 0 && time.Since(state.Oldest) > lateAfter:
 		return errors.New("nobody empties the outbox; is rollcall serve running, and what does its log say?")
 	}

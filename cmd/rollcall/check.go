@@ -58,7 +58,7 @@ func newCheck(w world) *cobra.Command {
 				return err
 			}
 			defer closeSoon(db)
-			if err := prepareCheck(cmd.Context(), db); err != nil {
+			if _, err := ready(cmd.Context(), db); err != nil { // findings put targets out of service, which the result says
 				return err
 			}
 			if o.user != "" {
@@ -71,16 +71,6 @@ func newCheck(w world) *cobra.Command {
 	cmd.Flags().BoolVar(&o.repair, "repair", false, "settle who is out of step, then count again")
 	o.output = addOutput(cmd)
 	return cmd
-}
-
-// prepareCheck compiles the targets. Those with findings are out of service, which the
-// result says.
-func prepareCheck(ctx context.Context, db *postgres.DB) error {
-	if err := db.Migrated(ctx); err != nil {
-		return err
-	}
-	_, err := db.Check(ctx)
-	return err
 }
 
 // checkAll counts everybody.
@@ -163,6 +153,9 @@ func remarks(census *postgres.Census) []string {
 			lines = append(lines, fmt.Sprintf("%s: extra rows of no user of the roll: %d; if they are users that the roll doesn't know yet, run rollcall reconcile %s, else they are the application's own; --repair leaves them alone",
 				t.Target, t.Strangers, cmp.Or(t.Source, "SOURCE")))
 		}
+	}
+	for _, e := range census.Examples {
+		lines = append(lines, printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
 	}
 	for _, r := range census.Refused {
 		lines = append(lines, printable(fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)))

@@ -10,6 +10,7 @@ import (
 type censusJSON struct {
 	Targets   []tallyJSON   `json:"targets"`
 	Refused   []refusedJSON `json:"refused,omitempty"`
+	Examples  []exampleJSON `json:"examples,omitempty"` // a few of each target who are out of step
 	CheckedAt time.Time     `json:"checked_at"`
 }
 
@@ -24,6 +25,13 @@ type tallyJSON struct {
 	Strangers int64  `json:"strangers"` // of extra: rows of no user of the roll
 	Repaired  int64  `json:"repaired"`
 	Outage    string `json:"out_of_service,omitempty"`
+}
+
+type exampleJSON struct {
+	Target string         `json:"target"`
+	Source string         `json:"source"`
+	ID     string         `json:"id"`
+	State  postgres.State `json:"state"`
 }
 
 type refusedJSON struct {
@@ -45,6 +53,9 @@ func newCensusJSON(c *postgres.Census) censusJSON {
 	}
 	for _, r := range c.Refused {
 		result.Refused = append(result.Refused, refusedJSON(r))
+	}
+	for _, e := range c.Examples {
+		result.Examples = append(result.Examples, exampleJSON(e))
 	}
 	return result
 }

@@ -42,7 +42,7 @@ func bar(w world, what string) (show func(done, total int64), finish func()) {
 func progressOn(w io.Writer, total int64, what string) *progress {
 	to := &lateWriter{w: w, from: time.Now().Add(progressAfter)}
 	return &progress{to: to, bar: progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(to), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(30),
+		progressbar.OptionSetWriter(to), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(16), progressbar.OptionUseANSICodes(true),
 		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("users"),
 		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond))}
 }
@@ -51,13 +51,6 @@ func progressOn(w io.Writer, total int64, what string) *progress {
 func (p *progress) Set(users int64) {
 	if p != nil {
 		_ = p.bar.Set64(min(users, p.bar.GetMax64())) // what can't be shown is no reason to stop
-	}
-}
-
-// Add says that some more users are done.
-func (p *progress) Add(users int64) {
-	if p != nil {
-		p.Set(p.bar.State().CurrentNum + users)
 	}
 }
 

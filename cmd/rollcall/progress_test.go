@@ -19,7 +19,7 @@ func TestProgress(t *testing.T) {
 	}
 	p.to.from = time.Now()
 	time.Sleep(200 * time.Millisecond)
-	p.Add(400)
+	p.Set(500)
 	got := screen.String()
 	for _, want := range []string{"filling profiles", "50%", "500/1000", "users/s", "[0s:"} {
 		if !strings.Contains(got, want) {
@@ -37,7 +37,6 @@ func TestProgressWithoutATerminal(t *testing.T) {
 	t.Parallel()
 	p := newProgress(world{stderr: &bytes.Buffer{}}, 10, "filling")
 	p.Set(1)
-	p.Add(1)
 	p.Finish()
 	if p != nil {
 		t.Error("a bar without a terminal")

@@ -18,6 +18,7 @@ import (
 // reconcileOptions are the flags of reconcile.
 type reconcileOptions struct {
 	dryRun    bool
+	limit     int
 	maxDelete string
 	output    *output
 }
@@ -48,12 +49,13 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 				}
 			}
 			if o.dryRun {
-				return s.previewReconciliation(cmd.Context(), w, cfg, o.output)
+				return s.previewReconciliation(cmd.Context(), w, cfg, o)
 			}
 			return s.reconcile(cmd.Context(), w, cfg, o.output)
 		},
 	}
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what differs, column by column, and write nothing")
+	cmd.Flags().IntVar(&o.limit, "limit", 200, "with --dry-run: of how many users to print what differs; all are counted")
 	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of the users that this run may bury, such as 20% (default: max_delete of the source)")
 	o.output = addOutput(cmd)
 	return cmd
@@ -88,7 +90,7 @@ type reconciled struct {
 	Seconds  float64             `json:"seconds"`
 	DryRun   bool                `json:"dry_run,omitempty"`
 	Error    string              `json:"error,omitempty"`
-	Findings []reconcile.Finding `json:"findings,omitempty"`
+	Findings []reconcile.Finding `json:"findings,omitempty"` // of a dry run, not of all users
 }
 
 func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, out *output) error {
@@ -102,8 +104,8 @@ func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, ou
 	start := time.Now()
 	tally, err := reconcile.Run(ctx, cfg)
 	finish()
-	if ctx.Err() != nil {
-		err = fmt.Errorf("interrupted; run the same again within six hours, and it goes on there: %w", err)
+	if err != nil && ctx.Err() != nil {
+		err = errors.New("interrupted; run the same again within six hours of its start, and it goes on there")
 	}
 	result := reconciled{Source: cfg.Source.Name(), Reconciled: tally, Seconds: time.Since(start).Seconds()}
 	return errors.Join(err, result.print(w, out, err))
@@ -113,6 +115,9 @@ func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, ou
 func (r reconciled) print(w world, out *output, cause error) error {
 	if cause != nil {
 		r.Error = cause.Error()
+		if *out == "text" && r.Reconciled == (postgres.Reconciled{}) {
+			return nil // nothing was compared
+		}
 	}
 	err := out.write(w.stdout, r, func(to io.Writer) error {
 		_, err := fmt.Fprintf(to, "%s: created %d, updated %d, deleted %d, unchanged %d, failed %d, in %.1f s\n",
@@ -125,27 +130,38 @@ func (r reconciled) print(w world, out *output, cause error) error {
 	return err
 }
 
-func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcile.Config, out *output) error {
+func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcile.Config, o reconcileOptions) error {
 	db, err := s.open(w)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
+	defer closeSoon(db)
+	if err := db.Migrated(ctx); err != nil {
+		return err
+	}
 	cfg.DB = db
 	start := time.Now()
 	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
+	left := 0
 	result.Reconciled, err = reconcile.Preview(ctx, cfg, func(found reconcile.Finding) error {
-		if *out == "json" {
-			result.Findings = append(result.Findings, found)
+		if len(result.Findings) == o.limit {
+			left++
+			return nil
+		}
+		result.Findings = append(result.Findings, found)
+		if *o.output == "json" {
 			return nil
 		}
 		return printFinding(w, found)
 	})
 	result.Seconds = time.Since(start).Seconds()
-	if *out == "text" && err == nil {
+	if *o.output == "text" {
+		if left > 0 {
+			fmt.Fprintf(w.stdout, "… and %d users more (--limit)\n", left)
+		}
 		fmt.Fprintln(w.stdout, "a dry run: nothing was written")
 	}
-	return errors.Join(err, result.print(w, out, err))
+	return errors.Join(err, result.print(w, o.output, err))
 }
 
 func printFinding(w world, found reconcile.Finding) error {
@@ -155,6 +171,9 @@ func printFinding(w world, found reconcile.Finding) error {
 	}
 	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, found.User, reason); err != nil {
 		return err
+	}
+	if found.Action == "created" {
+		return nil // all of him is new
 	}
 	for _, d := range found.Differences {
 		if _, err := fmt.Fprintf(w.stdout, "  %-20s %s -> %s\n", d.Column, d.Roll, d.Theirs); err != nil {
@@ -177,7 +196,10 @@ func (s *setup) startWorker(ctx context.Context, w world) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	findings, err := db.Check(ctx)
+	findings, err := ready(ctx, db)
+	if err == nil {
+		_, err = db.Unfilled(ctx) // before the first user arrives, or serve takes the targets for new ones
+	}
 	if err != nil {
 		db.Close()
 		return nil, err

@@ -135,6 +135,15 @@ func read(file string, data []byte, getenv func(string) string) (*setup, error) 
 	return s, nil
 }
 
+// ready checks the targets of a database whose schema is there, and returns what is wrong
+// with them.
+func ready(ctx context.Context, db *postgres.DB) ([]postgres.Finding, error) {
+	if err := db.Migrated(ctx); err != nil {
+		return nil, err
+	}
+	return db.Check(ctx)
+}
+
 // open prepares the database of a configuration.
 func (s *setup) open(w world) (*postgres.DB, error) {
 	db, err := postgres.Open(postgres.Config{

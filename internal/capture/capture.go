@@ -93,6 +93,7 @@ func (d *drain) empty(ctx context.Context, outbox *postgres.Outbox) error {
 	looked := time.Now()
 	var page []event.Event
 	for ctx.Err() == nil {
+		began := time.Now()
 		ahead := make(chan []event.Event, 1)
 		var unread error
 		go func() {
@@ -109,13 +110,14 @@ func (d *drain) empty(ctx context.Context, outbox *postgres.Outbox) error {
 		if len(page) > 0 {
 			continue
 		}
+		pause := max(pollPause, 4*time.Since(began)) // beside a long transaction, deleted rows are read again and again
 		if time.Since(looked) > lookPause {
 			if wanted, err := d.DB.OutboxWanted(ctx); err != nil || !wanted {
 				return err
 			}
 			looked = time.Now()
 		}
-		sleep(ctx, pollPause)
+		sleep(ctx, pause)
 	}
 	return nil
 }
@@ -157,6 +159,9 @@ func (d *drain) events(changes []postgres.Change) []event.Event {
 			events[i].Captured = append(events[i].Captured, c.ID)
 		default:
 			e.Captured = append(events[i].Captured, c.ID)
+			if before := events[i].User; before != nil { // another server's clock may be behind
+				e.User.Version = max(e.User.Version, before.Version)
+			}
 			events[i] = e
 		}
 	}
@@ -169,7 +174,7 @@ func (d *drain) event(c postgres.Change) event.Event {
 	e := event.Event{
 		Source: c.Source, Type: "captured", Op: event.Upsert, UserID: c.UserID, ReceivedAt: c.At.UTC(), Captured: []int64{c.ID},
 	}
-	user, err := d.sources[c.Source].DecodeRow(c.Data, c.At)
+	user, err := d.sources[c.Source].DecodeRow(c.Data, c.At) // of one who is gone, it has the key and the version
 	switch {
 	case err != nil:
 		d.Log.Error("a captured change can't be read and is dropped", "source", c.Source, "user", c.UserID, "error", err)

@@ -20,20 +20,18 @@ type Backfilled struct {
 	Parked  int64 // users whom the target refuses now
 }
 
-// Progress is how far a backfill has come.
-type Progress struct{ Visited, Total int64 }
-
 // Backfill fills a target from the roll: it settles every user of the target's sources, then
 // those whom a replica with other targets has moved meanwhile. It may run beside live traffic.
 // One that was interrupted is gone on with; when the context ends, the users under way are
-// finished first. progress, which may be nil, hears at the start and of every page. Neither an unknown target
-// nor one that is out of service is filled.
-func (db *DB) Backfill(ctx context.Context, target string, progress func(Progress)) (Backfilled, error) {
+// finished first. progress, which may be nil, is told at the start and after every page how
+// many users have been visited, of how many. Neither an unknown target nor one that is out of
+// service is filled.
+func (db *DB) Backfill(ctx context.Context, target string, progress func(done, total int64)) (Backfilled, error) {
 	f, err := db.newBackfill(ctx, target, progress)
 	if err != nil {
 		return Backfilled{}, fmt.Errorf("backfill %s: %w", target, db.explainConnect(err))
 	}
-	defer f.close()
+	defer f.hold.release()
 	for _, step := range []func(context.Context) error{f.begin, f.walk, f.retryParked, f.followMoved, f.finish} {
 		if err := step(ctx); err != nil {
 			return f.done, fmt.Errorf("backfill %s: %w", target, err)
@@ -66,8 +64,9 @@ type backfill struct {
 	db       *DB
 	target   *compiled
 	sources  []string // of its users, in key order
-	conn     *pgx.Conn
-	progress func(Progress)
+	hold     *hold
+	conn     *pgx.Conn // the hold's
+	progress func(done, total int64)
 	total    int64
 	page     int // users of the next transaction
 
@@ -77,25 +76,25 @@ type backfill struct {
 	done      Backfilled
 }
 
-func (db *DB) newBackfill(ctx context.Context, target string, progress func(Progress)) (*backfill, error) {
+func (db *DB) newBackfill(ctx context.Context, target string, progress func(done, total int64)) (*backfill, error) {
 	t := db.targetNamed(target)
 	if err := t.fillable(); err != nil {
 		return nil, err
 	}
 	if progress == nil {
-		progress = func(Progress) {}
+		progress = func(_, _ int64) {}
 	}
 	f := &backfill{db: db, target: t, sources: t.sources(), progress: progress, page: firstPage}
 	h, err := db.hold(ctx, "backfill "+target)
 	if err != nil {
 		return nil, err
 	}
-	f.conn = h.conn.Hijack()
+	f.hold, f.conn = h, h.conn
 	// What it reads may take its time and may be all of a table, and what it notes may be lost in
 	// a crash.
 	_, err = f.conn.Exec(ctx, "set statement_timeout = 0; set synchronous_commit = off; set enable_seqscan = on")
 	if err != nil {
-		closeNow(f.conn)
+		h.release()
 		return nil, err
 	}
 	return f, nil
@@ -123,15 +122,6 @@ func (t *Target) sources() []string {
 	return names
 }
 
-func closeNow(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
-	_, _ = conn.Exec(ctx, "select pg_advisory_unlock_all()") // a moment before the server notices the end
-	_ = conn.Close(ctx)
-}
-
-func (f *backfill) close() { closeNow(f.conn) }
-
 // begin notes the run, or finds the one to go on with.
 func (f *backfill) begin(ctx context.Context) error {
 	var empty bool
@@ -152,11 +142,9 @@ func (f *backfill) begin(ctx context.Context) error {
 	return err
 }
 
-func (f *backfill) report() { f.progress(Progress{f.done.Visited, max(f.total, f.done.Visited)}) }
+func (f *backfill) report() { f.progress(f.done.Visited, max(f.total, f.done.Visited)) }
 
-// settleAll settles a list of users, in key order. It always looks for those who are gone:
-// one may have been deleted since his key was read, and what is parked of him must not be
-// forgotten without that.
+// settleAll settles a list of users, in key order, a page at a time.
 func (f *backfill) settleAll(ctx context.Context, users []userKey) error {
 	for len(users) > 0 {
 		if err := ctx.Err(); err != nil {
@@ -164,7 +152,7 @@ func (f *backfill) settleAll(ctx context.Context, users []userKey) error {
 		}
 		n := min(len(users), f.page)
 		start := time.Now()
-		if err := f.db.settle(context.WithoutCancel(ctx), f.target, users[:n], true); err != nil {
+		if err := f.db.settle(context.WithoutCancel(ctx), f.target, users[:n]); err != nil {
 			return err
 		}
 		f.adapt(time.Since(start))

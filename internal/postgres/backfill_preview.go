@@ -22,12 +22,7 @@ func (db *DB) PreviewBackfill(ctx context.Context, target string) (Preview, erro
 	if err := t.fillable(); err != nil {
 		return p, fmt.Errorf("preview of backfill %s: %w", target, err)
 	}
-	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	err := pgx.BeginTxFunc(ctx, db.pool, options, func(tx pgx.Tx) error {
-		// It reads both tables as a whole, however long that takes.
-		if _, err := tx.Exec(ctx, "set local enable_seqscan = on; set local statement_timeout = 0"); err != nil {
-			return err
-		}
+	err := db.scan(ctx, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, t.compiler.preview()).Scan(&p.Visit, &p.Insert, &p.Change, &p.Remove)
 	})
 	if err != nil {
@@ -38,25 +33,15 @@ func (db *DB) PreviewBackfill(ctx context.Context, target string) (Preview, erro
 
 // preview counts all users of the target's sources by what would become of their rows.
 func (c *compiler) preview() string {
-	var set []Assignment
-	var differs []string
-	for _, a := range c.Set {
-		if slices.Contains(c.Key, a.Column) || c.volatile[a.Expr.SQL] {
-			continue
-		}
-		set = append(set, a)
-		differs = append(differs, c.unlike(a.Column, "t."+quote(a.Column), fmt.Sprintf("w.s%d", len(set))))
+	row := func(column string) string { return "t." + quote(column) }
+	set := c.compared()
+	differs := []string{"false"}
+	for i, a := range set {
+		differs = append(differs, c.unlike(a.Column, row(a.Column), fmt.Sprintf("w.s%d", i+1)))
 	}
 	values := slices.Concat([]string{"(" + c.alive() + ") is true as alive"}, c.aliased(c.keyAssignments(), "k"),
 		onlyIf(c.alive(), c.aliased(set, "s")), onlyIf(c.gone(), c.aliased(c.Gone, "c")))
-	removed := "false"
-	switch c.OnDelete {
-	case DeleteRow:
-		removed = "true"
-	case DeleteSet:
-		removed = c.goneDiffers(func(column string) string { return "t." + quote(column) }, func(n int) string { return fmt.Sprintf("w.c%d", n+1) })
-	case DeleteKeep:
-	}
+	removed := c.leftBehind(row, func(n int) string { return fmt.Sprintf("w.c%d", n+1) })
 	return fmt.Sprintf(`select count(*),
   count(*) filter (where w.alive and %[1]s is null),
   count(*) filter (where w.alive and %[1]s is not null and (%[2]s)),
@@ -66,7 +51,7 @@ select %[4]s
 from (select %[5]s from rollcall.users u where %[6]s offset 0) new
 ) w
 left join %[7]s t on %[8]s`,
-		"t."+quote(c.Key[0]), strings.Join(append(differs, "false"), "\n   or "), removed,
+		row(c.Key[0]), strings.Join(differs, "\n   or "), removed,
 		strings.Join(values, ",\n  "), record(), c.followed(), quoteTable(c.Table), c.sameKey("w"))
 }
 

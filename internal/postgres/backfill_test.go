@@ -137,8 +137,8 @@ func (b *bench) stopHalfway(after int64) int64 {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(b.t.Context())
 	defer cancel()
-	done, err := b.Backfill(ctx, "profiles", func(p Progress) {
-		if p.Visited >= after {
+	done, err := b.Backfill(ctx, "profiles", func(visited, _ int64) {
+		if visited >= after {
 			cancel()
 		}
 	})
@@ -199,7 +199,7 @@ func TestBackfillOnce(t *testing.T) {
 	b := newBench(t, profilesTable, profiles())
 	b.fillRoll(10)
 	var second error
-	if _, err := b.Backfill(t.Context(), "profiles", func(Progress) {
+	if _, err := b.Backfill(t.Context(), "profiles", func(_, _ int64) {
 		_, second = b.replica(profiles()).Backfill(t.Context(), "profiles", nil)
 	}); err != nil {
 		t.Error(err)

@@ -111,5 +111,5 @@ func (w *walk) settle(ctx context.Context, s span) error {
 	if err != nil {
 		return err
 	}
-	return w.db.settle(ctx, w.target, users, true)
+	return w.db.settle(ctx, w.target, users)
 }

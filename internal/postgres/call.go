@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
 )
 
 // Called is a user of the roll and how every target that follows his source has him.
@@ -77,7 +77,7 @@ func (db *DB) inRoll(ctx context.Context, who string) ([]Called, error) {
 		var email string
 		var version int64
 		_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &email, &version, &u.Deleted}, func() error {
-			u.Email, u.Version = maskEmail(email), time.UnixMicro(version).UTC()
+			u.Email, u.Version = event.Mask(email), time.UnixMicro(version).UTC()
 			users = append(users, u)
 			return nil
 		})
@@ -90,7 +90,8 @@ func (db *DB) inRoll(ctx context.Context, who string) ([]Called, error) {
 func (c *counting) call(ctx context.Context, u *Called) error {
 	key := userKey{u.Source, u.ID}
 	standings, err := c.standings(ctx, key)
-	for err == nil && c.left > 0 && c.helped > 0 { // a child's row may have kept the parent's
+	// A child's row may have kept the parent's. Two targets may also undo each other's repair.
+	for round := 1; err == nil && c.left > 0 && c.helped > 0 && round < settlePasses; round++ {
 		standings, err = c.standings(ctx, key)
 	}
 	if err != nil {
@@ -178,25 +179,4 @@ func (db *DB) parkedFor(ctx context.Context, u userKey) (map[string]*ParkedUser,
 		return nil
 	})
 	return parked, err
-}
-
-// maskEmail leaves what tells somebody who knows the address that it is this one.
-func maskEmail(email string) string {
-	name, domain, ok := strings.Cut(email, "@")
-	if !ok {
-		return ""
-	}
-	ending := ""
-	if at := strings.LastIndex(domain, "."); at > 0 {
-		ending = domain[at:]
-	}
-	return first(name) + "…@" + first(domain) + "…" + ending
-}
-
-func first(text string) string {
-	r, size := utf8.DecodeRuneInString(text)
-	if size == 0 {
-		return ""
-	}
-	return string(r)
 }

@@ -83,17 +83,6 @@ func TestCallRepairsParentsAndChildren(t *testing.T) {
 	b.wantRows("select id from p union all select id from k union all select user_id from rollcall.parked")
 }
 
-func TestMaskEmail(t *testing.T) {
-	t.Parallel()
-	for email, want := range map[string]string{
-		"jane@example.com": "j…@e….com", "é@ü.example.org": "é…@ü….org", "j@localhost": "j…@l…", "": "", "no address": "", "@": "…@…",
-	} {
-		if got := maskEmail(email); got != want {
-			t.Errorf("%q: got %q, want %q", email, got, want)
-		}
-	}
-}
-
 func TestMigrated(t *testing.T) {
 	t.Parallel()
 	b := emptyBench(t, profilesTable, profiles())

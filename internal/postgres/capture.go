@@ -30,17 +30,22 @@ type CaptureState struct {
 	Oldest  time.Time
 }
 
-// Install is the SQL that installs the capture.
-func (c Capture) Install() string {
+func (c Capture) create() string {
 	return fmt.Sprintf(sql.CaptureInstall, quoteTable(c.Table), literal(c.Source))
 }
 
-// Remove is the SQL that removes the capture.
-func (c Capture) Remove() string { return fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)) }
+// ByHand is the SQL that installs a capture, for two roles: the one that Rollcall works as,
+// and one that may put a trigger on the table.
+func (db *DB) ByHand(c Capture) string {
+	return fmt.Sprintf(sql.CaptureByHand, quote(db.pool.Config().ConnConfig.User), c.Table, c.create())
+}
 
 // CaptureState looks at the trigger and at the outbox.
 func (db *DB) CaptureState(ctx context.Context, c Capture) (CaptureState, error) {
 	var s CaptureState
+	if err := db.Migrated(ctx); err != nil {
+		return s, err
+	}
 	t, err := db.usersTable(ctx, c.Table)
 	if err != nil {
 		return s, err
@@ -51,7 +56,7 @@ func (db *DB) CaptureState(ctx context.Context, c Capture) (CaptureState, error)
 	}
 	var oldest *time.Time
 	if err := db.pool.QueryRow(ctx, sql.OutboxState, c.Source).Scan(&s.Waiting, &oldest); err != nil {
-		return s, fmt.Errorf("look at the outbox: %w", db.explainSchema(err))
+		return s, fmt.Errorf("look at the outbox: %w", db.explainConnect(err))
 	}
 	if oldest != nil {
 		s.Oldest = *oldest
@@ -66,10 +71,21 @@ func (db *DB) InstallCapture(ctx context.Context, c Capture) error {
 	if err != nil || s.Installed && s.For == c.Source {
 		return err
 	}
-	if s.For != "" && s.For != c.Source {
-		return fmt.Errorf("%s is captured for source %s; remove that first: rollcall capture remove %s", c.Table, s.For, s.For)
+	if s.For != "" {
+		return fmt.Errorf("%s has a trigger for source %s, or one that is disabled; remove that first: rollcall capture remove %s", c.Table, s.For, c.Source)
 	}
-	return db.alterUsers(ctx, c, c.Install())
+	t, err := db.usersTable(ctx, c.Table)
+	if err != nil {
+		return err
+	}
+	if t.Kind == "p" {
+		return fmt.Errorf("%s is partitioned: a user who changes his partition is deleted and inserted for a trigger; use database webhooks or reconciliation", c.Table)
+	}
+	err = db.alterUsers(ctx, c, c.create())
+	if stateOf(err) == "42501" {
+		return fmt.Errorf("%w; do it by hand, as two roles:\n%s", err, db.ByHand(c))
+	}
+	return err
 }
 
 // RemoveCapture drops the trigger. What waits in the outbox still gets into the roll.
@@ -77,38 +93,47 @@ func (db *DB) RemoveCapture(ctx context.Context, c Capture) error {
 	if _, err := db.usersTable(ctx, c.Table); err != nil {
 		return err
 	}
-	return db.alterUsers(ctx, c, c.Remove())
+	err := db.alterUsers(ctx, c, fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)))
+	if stateOf(err) == "42501" {
+		return fmt.Errorf("%w; the owner of %s may (on Supabase postgres, in the SQL editor): %s", err, c.Table, fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)))
+	}
+	return err
 }
 
+// alterWait is how long a change of the trigger may wait for the table, and so hold up who
+// comes after it; alterPause is what they get between two tries.
+const (
+	alterWait  = 100 * time.Millisecond
+	alterPause = 500 * time.Millisecond
+)
+
 // alterUsers tries a few times: a statement that waits for a table's lock holds up all who
-// come after it, so it waits for lock_timeout only.
+// come after it.
 func (db *DB) alterUsers(ctx context.Context, c Capture, statement string) error {
 	const tries = 10
 	for try := 1; ; try++ {
-		_, err := db.pool.Exec(ctx, statement)
+		err := db.alter(ctx, statement)
 		switch {
-		case stateOf(err) == "55P03" && try < tries:
-			pause(ctx)
-		case stateOf(err) == "55P03":
+		case stateOf(err) == lockNotAvailable && try < tries:
+			time.Sleep(alterPause)
+		case stateOf(err) == lockNotAvailable:
 			return fmt.Errorf("%s is held by another transaction all the time; try again when it is over (select * from pg_stat_activity)", c.Table)
-		case stateOf(err) == "42501":
-			return fmt.Errorf("role %[1]s may not change %[2]s (%[3]w); run this as a role that may (on Supabase in the SQL editor):\n%[4]s%[5]s",
-				quote(db.pool.Config().ConnConfig.User), c.Table, err, fmt.Sprintf(sql.CaptureGrant, "current_user"), statement)
 		case err != nil:
-			return fmt.Errorf("change the trigger on %s: %w", c.Table, db.explainSchema(err))
+			return fmt.Errorf("change the trigger on %s: %w", c.Table, db.explainConnect(err))
 		default:
 			return nil
 		}
 	}
 }
 
-// explainSchema says what to do where the schema rollcall is missing or old.
-func (db *DB) explainSchema(err error) error {
-	switch stateOf(err) {
-	case "42P01", "42883", "3F000", "42703":
-		return fmt.Errorf("%w; the schema rollcall is not there or too old: run rollcall migrate", err)
-	}
-	return db.explainConnect(err)
+func (db *DB) alter(ctx context.Context, statement string) error {
+	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "select set_config('lock_timeout', $1, true)", milliseconds(alterWait)); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, statement)
+		return err
+	})
 }
 
 // Change is one row of the outbox.

@@ -55,14 +55,14 @@ func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error)
 			if t == nil || t.outage != nil {
 				return tried, nil
 			}
-			users, gone, err := db.due(ctx, t, stage.query, stage.page)
+			users, err := db.due(ctx, t, stage.query, stage.page)
 			if err != nil {
 				return tried, fmt.Errorf("catch up with target %s: %w", target, err)
 			}
 			if len(users) == 0 {
 				break
 			}
-			w := settleWork(t, users, gone)
+			w := settleWork(t, users)
 			w.retry = true
 			_, err = db.commit(ctx, w)
 			if errors.As(err, new(*outOfService)) {
@@ -77,18 +77,11 @@ func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error)
 	return tried, nil
 }
 
-// due reads the next parked users, and whether one of them is gone, without a lock: the locks
-// of the roll come before those of the parked.
-func (db *DB) due(ctx context.Context, t *compiled, which string, n int) (users []userKey, gone bool, err error) {
+// due reads the next parked users without a lock: the locks of the roll come before those of
+// the parked.
+func (db *DB) due(ctx context.Context, t *compiled, which string, n int) ([]userKey, error) {
 	rows, _ := db.pool.Query(ctx, fmt.Sprintf(sql.Due, which), t.Name, n, db.parentsOf(t))
-	var u userKey
-	var dead bool
-	_, err = pgx.ForEachRow(rows, []any{&u.source, &u.id, &dead}, func() error {
-		users, gone = append(users, u), gone || dead
-		return nil
-	})
-	slices.SortFunc(users, compareKeys)
-	return users, gone, err
+	return collectKeys(rows)
 }
 
 // parentsOf are the targets whose tables a target's table references.

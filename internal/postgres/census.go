@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -43,6 +44,8 @@ type Census struct {
 	// Refused are users whose expressions can't be computed and who are not parked yet:
 	// the first few of those counted as different.
 	Refused []Refused
+	// Examples are the first few users who are out of step and not parked, of each target.
+	Examples []Example
 	// CheckedAt is when the count ended.
 	CheckedAt time.Time
 }
@@ -61,6 +64,12 @@ type Tally struct {
 	Repaired int64
 	// Outage is why the target can't be counted; empty when it was.
 	Outage string
+}
+
+// Example is a user who is out of step.
+type Example struct {
+	Target, Source, ID string
+	State              State
 }
 
 // Refused is a user for whom a target's expressions can't be computed.
@@ -88,6 +97,8 @@ const (
 	censusTimeout = time.Minute
 	// censusRefused is how many refused users are named.
 	censusRefused = 20
+	// censusExamples is how many users of a target are named.
+	censusExamples = 5
 )
 
 // Census holds every user of the roll against every target, page by page, each page in a
@@ -114,7 +125,7 @@ func (db *DB) Census(ctx context.Context, o CensusOptions) (*Census, error) {
 	if err := errors.Join(c.strangers(ctx), c.outages(ctx)); err != nil {
 		return nil, fmt.Errorf("check the targets: %w", &maskedError{err})
 	}
-	census := &Census{Tallies: c.list(), Refused: c.refused, CheckedAt: time.Now().UTC().Truncate(time.Microsecond)}
+	census := &Census{Tallies: c.list(), Refused: c.refused, Examples: c.named(), CheckedAt: time.Now().UTC().Truncate(time.Microsecond)}
 	if err := db.storeCensus(ctx, census); err != nil {
 		return nil, fmt.Errorf("store what was checked: %w", err)
 	}
@@ -130,6 +141,8 @@ type counting struct {
 	trouble map[string]string // why a target can't be counted, by its name
 	stuck   map[string]bool   // targets that can't be repaired
 	refused []Refused
+	// examples are the first few of each target, by its name.
+	examples map[string][]Example
 	// left and helped are the users of this walk who are out of step, and who were.
 	left, helped int
 	seen         int64 // users of this walk
@@ -159,6 +172,15 @@ func (c *counting) tally(t *compiled, source string) *Tally {
 	return c.tallies[key]
 }
 
+// named lists the examples in the order of the configuration.
+func (c *counting) named() []Example {
+	var list []Example
+	for _, t := range c.db.config.Targets {
+		list = append(list, c.examples[t.Name]...)
+	}
+	return list
+}
+
 func noUsers() map[State]int64 {
 	users := map[State]int64{}
 	for _, s := range States {
@@ -183,7 +205,7 @@ func (c *counting) list() []Tally {
 
 // roll walks over all users and counts anew.
 func (c *counting) roll(ctx context.Context) error {
-	c.left, c.helped, c.refused, c.seen = 0, 0, nil, 0
+	c.left, c.helped, c.refused, c.seen, c.examples = 0, 0, nil, 0, map[string][]Example{}
 	var sources []string
 	for _, t := range c.targets {
 		for _, o := range t.From {
@@ -263,7 +285,7 @@ func (c *counting) repaired(ctx context.Context, t *compiled, users []userKey) (
 		return now, nil
 	}
 	for some := range slices.Chunk(before, censusRepair) {
-		if err := c.db.settle(ctx, t, some, true); err != nil {
+		if err := c.db.settle(ctx, t, some); err != nil {
 			if ctx.Err() != nil {
 				return nil, err
 			}
@@ -283,12 +305,16 @@ func (c *counting) add(t *compiled, source string, f *found) {
 	tally := c.tally(t, source)
 	tally.Repaired += int64(f.repaired)
 	c.helped += f.repaired
-	for _, state := range f.states {
+	for _, u := range slices.SortedFunc(maps.Keys(f.states), compareKeys) {
+		state := f.states[u]
 		if state != "" {
 			tally.Users[state]++
 		}
 		if outOfStep(state) {
 			c.left++
+		}
+		if outOfStep(state) && state != Parked && len(c.examples[t.Name]) < censusExamples {
+			c.examples[t.Name] = append(c.examples[t.Name], Example{t.Name, source, u.id, state})
 		}
 	}
 	for _, r := range f.refused {

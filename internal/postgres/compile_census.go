@@ -10,6 +10,7 @@ import (
 // null when he is gone and so is his row. An expression that can't be computed for a user is
 // why he is parked, so nothing of a parked one is computed, his key included.
 func (c *compiler) census() string {
+	gone := c.leftBehind(c.row, func(n int) string { return c.value(c.Gone[n]) })
 	there := c.row(c.Key[0]) + " is not null" // no key that is found is null
 	return fmt.Sprintf(`select new.source, new.id, case
   when parked.here then 'parked'
@@ -19,7 +20,7 @@ func (c *compiler) census() string {
     else 'present' end
   when %s and (%s) then 'extra'
 end
-%s`, c.alive(), there, c.unlikeSet(), there, c.leftBehind(), c.withRows())
+%s`, c.alive(), there, c.unlikeSet(), there, gone, c.withRows())
 }
 
 // differing lists the columns of set in which a user's row differs.
@@ -92,14 +93,14 @@ func (c *compiler) unlikeSet() string {
 	return strings.Join(unlike, "\n      or ")
 }
 
-// leftBehind holds for the row t of a user who is gone, if something is still to be done
-// about it.
-func (c *compiler) leftBehind() string {
+// leftBehind holds for the row of a user who is gone, if something is still to be done about
+// it; row and value as in goneDiffers.
+func (c *compiler) leftBehind(row func(column string) string, value func(n int) string) string {
 	switch c.OnDelete {
 	case DeleteRow:
 		return "true"
 	case DeleteSet:
-		return c.goneDiffers(c.row, func(n int) string { return c.value(c.Gone[n]) })
+		return c.goneDiffers(row, value)
 	default: // DeleteKeep
 		return "false"
 	}

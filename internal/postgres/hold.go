@@ -6,16 +6,17 @@ import (
 	"fmt"
 	"hash/fnv"
 
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5"
 )
 
 // holdSpace keeps our advisory locks from an application's: "roll" as four bytes.
 const holdSpace = 0x726f6c6c
 
 // hold is an advisory lock on a connection of its own; it ends with the connection, so a
-// process that is killed leaves none behind.
+// process that is killed leaves none behind. The connection stands beside the pool: holds
+// may last for hours, and a small pool must not run out of what live traffic needs.
 type hold struct {
-	conn *pgxpool.Conn
+	conn *pgx.Conn
 	key  int32
 }
 
@@ -27,19 +28,21 @@ func (db *DB) hold(ctx context.Context, name string) (*hold, error) {
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(name))
 	h := &hold{key: int32(sum.Sum32())} //nolint:gosec // its bits are all that counts
-	var err error
-	if h.conn, err = db.pool.Acquire(ctx); err != nil {
+	pooled, err := db.pool.Acquire(ctx)
+	if err != nil {
 		return nil, db.explainConnect(err)
 	}
+	h.conn = pooled.Conn()
 	var taken bool
 	err = h.conn.QueryRow(ctx, "select pg_try_advisory_lock($1, $2)", holdSpace, h.key).Scan(&taken)
 	if err == nil && !taken {
 		err = fmt.Errorf("%w (%s)", ErrRunning, h.holder(ctx))
 	}
 	if err != nil {
-		h.conn.Release()
+		pooled.Release()
 		return nil, err
 	}
+	h.conn = pooled.Hijack()
 	return h, nil
 }
 
@@ -53,12 +56,11 @@ where l.locktype = 'advisory' and l.objsubid = 2 and l.granted and l.classid = $
 	return who
 }
 
-// release gives the lock back, if need be by closing the connection.
+// release gives the lock back and closes the connection.
 func (h *hold) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
-	if _, err := h.conn.Exec(ctx, "select pg_advisory_unlock($1, $2)", holdSpace, h.key); err != nil {
-		_ = h.conn.Conn().Close(ctx)
-	}
-	h.conn.Release()
+	// A moment before the server notices the end.
+	_, _ = h.conn.Exec(ctx, "select pg_advisory_unlock($1, $2)", holdSpace, h.key)
+	_ = h.conn.Close(ctx)
 }

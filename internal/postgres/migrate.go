@@ -43,7 +43,10 @@ func migrateIn(ctx context.Context, tx pgx.Tx) ([]string, error) {
 	if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", migrationLock); err != nil {
 		return nil, err
 	}
-	version, err := schemaVersion(ctx, tx)
+	version, exists, err := schemaVersion(ctx, tx)
+	if err == nil && !exists {
+		err = createSchema(ctx, tx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -63,16 +66,13 @@ func migrateIn(ctx context.Context, tx pgx.Tx) ([]string, error) {
 // Migrated returns an error that says what to do unless the schema rollcall is as new as
 // this binary, or newer.
 func (db *DB) Migrated(ctx context.Context) error {
-	var exists bool
-	if err := db.pool.QueryRow(ctx, "select to_regclass('rollcall.migrations') is not null").Scan(&exists); err != nil {
+	var version int
+	err := db.readOnly(ctx, func(tx pgx.Tx) (err error) {
+		version, _, err = schemaVersion(ctx, tx)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("look for the schema rollcall: %w", db.explainConnect(err))
-	}
-	version := 0
-	if exists {
-		err := db.pool.QueryRow(ctx, "select coalesce(max(version), 0) from rollcall.migrations").Scan(&version)
-		if err != nil {
-			return fmt.Errorf("read the version of the schema rollcall: %w", err)
-		}
 	}
 	switch {
 	case version == 0:
@@ -96,28 +96,29 @@ func checkServer(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// schemaVersion returns how many migrations have run, after creating the place where
-// they are counted. It asks before it creates: a role without the right to create may still
-// use a schema that another role has migrated.
-func schemaVersion(ctx context.Context, tx pgx.Tx) (int, error) {
-	var exists bool
-	if err := tx.QueryRow(ctx, "select to_regclass('rollcall.migrations') is not null").Scan(&exists); err != nil {
-		return 0, err
+// schemaVersion returns how many migrations have run, and whether there is a place where
+// they are counted.
+func schemaVersion(ctx context.Context, tx pgx.Tx) (version int, exists bool, err error) {
+	err = tx.QueryRow(ctx, "select to_regclass('rollcall.migrations') is not null").Scan(&exists)
+	if err != nil || !exists {
+		return 0, false, err
 	}
-	if !exists {
-		for _, statement := range []string{
-			// Asked first: "if not exists" wants the right to create in any case.
-			"do $$ begin if to_regnamespace('rollcall') is null then create schema rollcall; end if; end $$",
-			"create table rollcall.migrations (version integer primary key, name text not null, applied_at timestamptz not null default now())",
-		} {
-			if _, err := tx.Exec(ctx, statement); err != nil {
-				return 0, err
-			}
+	err = tx.QueryRow(ctx, "select coalesce(max(version), 0) from rollcall.migrations").Scan(&version)
+	return version, true, err
+}
+
+// createSchema makes the place where migrations are counted. It asks before it creates:
+// "if not exists" wants the right to create in any case.
+func createSchema(ctx context.Context, tx pgx.Tx) error {
+	for _, statement := range []string{
+		"do $$ begin if to_regnamespace('rollcall') is null then create schema rollcall; end if; end $$",
+		"create table rollcall.migrations (version integer primary key, name text not null, applied_at timestamptz not null default now())",
+	} {
+		if _, err := tx.Exec(ctx, statement); err != nil {
+			return err
 		}
 	}
-	var version int
-	err := tx.QueryRow(ctx, "select coalesce(max(version), 0) from rollcall.migrations").Scan(&version)
-	return version, err
+	return nil
 }
 
 func runMigration(ctx context.Context, tx pgx.Tx, version int, m sql.Migration) error {

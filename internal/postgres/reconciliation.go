@@ -22,10 +22,8 @@ type Reconciled struct {
 // of a source at a time.
 type Reconciliation struct {
 	Reconciled
-	// Position is the last user compared; "" at the beginning.
+	// Position is the last user of the table who was compared; "" at the beginning.
 	Position string
-	// Resumed: it goes on where an earlier run was interrupted.
-	Resumed bool
 
 	db   *DB
 	hold *hold
@@ -38,30 +36,29 @@ const resumeWithin = "6 hours"
 
 // BeginReconciliation takes up the source's last run if that was interrupted a short while
 // ago, and begins a new one otherwise. It fails with ErrRunning beside another.
-func (db *DB) BeginReconciliation(ctx context.Context, source string) (*Reconciliation, error) {
+func (db *DB) BeginReconciliation(ctx context.Context, source, listed string) (*Reconciliation, error) {
 	h, err := db.hold(ctx, "reconcile "+source)
 	if err != nil {
 		return nil, fmt.Errorf("reconcile %s: %w", source, err)
 	}
 	r := &Reconciliation{db: db, hold: h}
-	if err := r.begin(ctx, source); err != nil {
+	if err := r.begin(ctx, source, listed); err != nil {
 		h.release()
-		return nil, fmt.Errorf("begin to reconcile %s: %w", source, db.explainSchema(err))
+		return nil, fmt.Errorf("begin to reconcile %s: %w", source, db.explainConnect(err))
 	}
 	return r, nil
 }
 
-func (r *Reconciliation) begin(ctx context.Context, source string) error {
+func (r *Reconciliation) begin(ctx context.Context, source, listed string) error {
 	err := r.hold.conn.QueryRow(ctx, `select id, coalesce(position, ''), created, updated, deleted, unchanged, failed
 from rollcall.reconciliations
 where id = (select max(id) from rollcall.reconciliations where source = $1)
-  and finished_at is null and started_at > now() - $2::interval`, source, resumeWithin).
+  and finished_at is null and listed = $3 and started_at > now() - $2::interval`, source, resumeWithin, listed).
 		Scan(&r.id, &r.Position, &r.Created, &r.Updated, &r.Deleted, &r.Unchanged, &r.Failed)
 	if !errors.Is(err, pgx.ErrNoRows) {
-		r.Resumed = true
 		return err
 	}
-	return r.hold.conn.QueryRow(ctx, "insert into rollcall.reconciliations (source) values ($1) returning id", source).Scan(&r.id)
+	return r.hold.conn.QueryRow(ctx, "insert into rollcall.reconciliations (source, listed) values ($1, $2) returning id", source, listed).Scan(&r.id)
 }
 
 // Save records how far the run has come.
@@ -97,7 +94,7 @@ where id = $1`, r.id, r.Position, r.Created, r.Updated, r.Deleted, r.Unchanged, 
 type LastReconciliation struct {
 	Source  string
 	Users   Reconciled
-	Failed  bool      // it was stopped
+	Stopped bool      // a guard has ended it before anybody was buried
 	Success time.Time // when the last success ended; 1970 for never
 }
 
@@ -108,7 +105,7 @@ func (db *DB) LastReconciliations(ctx context.Context) ([]LastReconciliation, er
 from rollcall.reconciliations r where finished_at is not null order by source, id desc`)
 	var l LastReconciliation
 	var list []LastReconciliation
-	_, err := pgx.ForEachRow(rows, []any{&l.Source, &l.Users.Created, &l.Users.Updated, &l.Users.Deleted, &l.Users.Unchanged, &l.Users.Failed, &l.Failed, &l.Success}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&l.Source, &l.Users.Created, &l.Users.Updated, &l.Users.Deleted, &l.Users.Unchanged, &l.Users.Failed, &l.Stopped, &l.Success}, func() error {
 		list = append(list, l)
 		return nil
 	})

@@ -12,8 +12,8 @@ import (
 // said about them before, and parks whom the target refuses; all in one transaction. It takes
 // the table before it takes the roll: while somebody holds the table, live events about
 // these users are not held up as well.
-func (db *DB) settle(ctx context.Context, t *compiled, users []userKey, departures bool) error {
-	if _, err := db.commit(ctx, settleWork(t, users, departures)); err != nil {
+func (db *DB) settle(ctx context.Context, t *compiled, users []userKey) error {
+	if _, err := db.commit(ctx, settleWork(t, users)); err != nil {
 		return fmt.Errorf("settle %d users of target %s: %w", len(users), t.Name, err)
 	}
 	return nil
@@ -57,9 +57,11 @@ func (t *compiled) lockTable() string {
 	return "lock table " + quoteTable(t.Table) + " in row exclusive mode"
 }
 
-func settleWork(t *compiled, users []userKey, departures bool) *work {
+// settleWork always looks for those who are gone: one may have been deleted since his key was
+// read, and what is parked of him must not be forgotten without that.
+func settleWork(t *compiled, users []userKey) *work {
 	sources, ids := keyArrays(users)
-	w := &work{users: users, held: true, departures: departures, only: t}
+	w := &work{users: users, held: true, departures: true, only: t}
 	if t.lockable {
 		w.table = t.lockTable()
 	}

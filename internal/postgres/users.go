@@ -26,6 +26,7 @@ var columnsOfUsers = []string{
 type Users struct {
 	db             *DB
 	source, table  string
+	name           string // table as configured
 	compare        string
 	absent, living string
 }
@@ -79,9 +80,9 @@ func (db *DB) Users(ctx context.Context, source, name string) (*Users, error) {
 		return nil, err
 	}
 	columns := slices.DeleteFunc(slices.Clone(columnsOfUsers), func(c string) bool { return t.column(c) == nil })
-	u := &Users{db: db, source: source, table: quoteTable(name), living: "true"}
+	u := &Users{db: db, source: source, name: name, table: quoteTable(name), living: "true"}
 	if t.column("deleted_at") != nil {
-		u.living = "deleted_at is null"
+		u.living = "(deleted_at is null or deleted_at < '0002-01-01')" // the year 1 is Supabase Auth's "never"
 	}
 	u.compare = fmt.Sprintf(sql.Compare, u.table, quoteAll(columns), strings.Join(columnsOfNew, ", "))
 	u.absent = fmt.Sprintf(sql.Absent, u.table, quoteAll(columns), "u."+strings.Join(columnsOfNew, ", u."), u.living)
@@ -101,8 +102,17 @@ func (db *DB) seesAll(ctx context.Context, t *table, name string) error {
 	if open {
 		return nil
 	}
-	return fmt.Errorf("%w: row security is on for %[2]s and role %[3]s neither owns it nor has BYPASSRLS, so it would read no user and no error; connect as another role (on Supabase postgres), or run as an administrator: alter role %[3]s bypassrls",
-		ErrHidden, name, quote(t.Role))
+	return fmt.Errorf("%w: row security is on for %[2]s and role %[3]s neither owns it nor has BYPASSRLS, so it would read no user and no error; as an administrator run: alter role %[3]s bypassrls, or as the owner of the table: create policy rollcall on %[4]s for select to %[3]s using (true)",
+		ErrHidden, name, quote(t.Role), quoteTable(name))
+}
+
+// Visible fails with ErrHidden when row security hides users by now.
+func (u *Users) Visible(ctx context.Context) error {
+	t, err := u.db.usersTable(ctx, u.name)
+	if err != nil {
+		return err
+	}
+	return u.db.seesAll(ctx, t, u.name)
 }
 
 // Count returns how many users the table has and how many living ones the roll.
@@ -112,7 +122,7 @@ func (u *Users) Count(ctx context.Context) (table, roll int64, err error) {
 			Scan(&table, &roll)
 	})
 	if err != nil {
-		return 0, 0, fmt.Errorf("count users: %w", u.db.explainSchema(err))
+		return 0, 0, fmt.Errorf("count users: %w", u.db.explainConnect(err))
 	}
 	return table, roll, nil
 }
@@ -150,7 +160,7 @@ func (u *Users) CompareAll(ctx context.Context, each func(Pair) error) error {
 		return rows.Err()
 	})
 	if err != nil {
-		return fmt.Errorf("compare users: %w", u.db.explainSchema(err))
+		return fmt.Errorf("compare users: %w", u.db.explainConnect(err))
 	}
 	return nil
 }
@@ -208,10 +218,16 @@ func scanPair(row pgx.CollectableRow) (Pair, error) {
 		return p, err
 	}
 	u.Source, u.ID, u.Version = *source, *id, *version
-	if !u.Dead() {
-		u.RawUserMetaData, u.RawAppMetaData = *userMeta, *appMeta
-		u.EmailVerified, u.PhoneVerified, u.IsAnonymous, u.Banned = *emailVerified, *phoneVerified, *anonymous, *banned
-	}
+	u.RawUserMetaData, u.RawAppMetaData = orZero(userMeta), orZero(appMeta)
+	u.EmailVerified, u.PhoneVerified, u.IsAnonymous, u.Banned = orZero(emailVerified), orZero(phoneVerified), orZero(anonymous), orZero(banned)
 	p.Roll = &u
 	return p, nil
+}
+
+// orZero is the value of a column that is null for a tombstone, and in a row made by hand.
+func orZero[T any](value *T) (zero T) {
+	if value == nil {
+		return zero
+	}
+	return *value
 }

@@ -68,7 +68,7 @@ type Difference struct {
 // column is one column of the record new.
 type column struct {
 	name  string
-	value func(*event.User) any // nil, string, bool, int64, time.Time or object
+	value func(*event.User) any // nil, string, bool, time.Time or object
 	mask  bool
 }
 
@@ -76,7 +76,7 @@ type column struct {
 type object string
 
 var columns = []column{
-	{"version", func(u *event.User) any { return u.Version }, false},
+	{"version", func(u *event.User) any { return time.UnixMicro(u.Version).UTC() }, false},
 	{"external_id", func(u *event.User) any { return optional(u.ExternalID) }, false},
 	{"email", func(u *event.User) any { return optional(u.Email) }, true},
 	{"email_verified", func(u *event.User) any { return u.EmailVerified }, false},
@@ -150,31 +150,13 @@ func (c column) shown(value any) string {
 		return strconv.Itoa(len(v)) + " bytes"
 	case string:
 		if c.mask {
-			return masked(v)
+			return event.Mask(v)
 		}
 		return v
 	case bool:
 		return strconv.FormatBool(v)
-	case int64:
-		return strconv.FormatInt(v, 10)
 	case time.Time:
 		return v.Format(time.RFC3339Nano)
 	}
 	return ""
-}
-
-// masked leaves the first letter of each half of an address, or of a text.
-func masked(text string) string {
-	name, domain, mail := strings.Cut(text, "@")
-	if mail {
-		return first(name) + "@" + first(domain)
-	}
-	return first(text)
-}
-
-func first(text string) string {
-	for _, letter := range text {
-		return string(letter) + "…"
-	}
-	return "…"
 }

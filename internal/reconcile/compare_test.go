@@ -69,7 +69,7 @@ func TestDifferencesAreMasked(t *testing.T) {
 	meta := `{"street": "Long Lane"}`
 	ours := &event.User{Email: &mail, Phone: &phone, FullName: &name, RawUserMetaData: meta, RawAppMetaData: "{}"}
 	got := fmt.Sprint(differences(&event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"}, ours))
-	want := "[{email a…@e… null} {phone +… null} {full_name A… null} {raw_user_meta_data 23 bytes 2 bytes}]"
+	want := "[{email a…@e….com null} {phone +… null} {full_name A… null} {raw_user_meta_data 23 bytes 2 bytes}]"
 	if got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}

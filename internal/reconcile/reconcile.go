@@ -57,7 +57,7 @@ func Run(ctx context.Context, cfg Config) (postgres.Reconciled, error) {
 	if err != nil {
 		return postgres.Reconciled{}, err
 	}
-	record, err := cfg.DB.BeginReconciliation(ctx, cfg.Source.Name())
+	record, err := cfg.DB.BeginReconciliation(ctx, cfg.Source.Name(), cfg.Table)
 	if err != nil {
 		return postgres.Reconciled{}, err
 	}
@@ -132,7 +132,11 @@ func (r *run) mend(ctx context.Context, pairs []postgres.Pair) error {
 	tally := r.Reconciled
 	var events []event.Event
 	var created []bool
+	position := r.Position
 	for _, p := range pairs {
+		if p.Row != nil { // the roll's ids need not be uuids, and the next page is sought by one
+			position = p.ID
+		}
 		theirs, err := r.decode(p)
 		if err != nil {
 			tally.Failed++
@@ -158,10 +162,7 @@ func (r *run) mend(ctx context.Context, pairs []postgres.Pair) error {
 	for i, o := range outcomes {
 		count(&tally, o, created[i])
 	}
-	r.Reconciled = tally
-	if len(pairs) > 0 {
-		r.Position = pairs[len(pairs)-1].ID
-	}
+	r.Reconciled, r.Position = tally, position
 	if err := r.Save(ctx); err != nil {
 		return err
 	}
@@ -205,6 +206,9 @@ func (r *run) finding(u *event.User, p postgres.Pair) event.Event {
 func (r *run) bury(ctx context.Context) error {
 	gone, err := r.users.CountAbsent(ctx)
 	if err != nil || gone == 0 {
+		return err
+	}
+	if r.total, r.known, err = r.users.Count(ctx); err != nil { // with those whom this run has brought
 		return err
 	}
 	if err := r.guards(gone); err != nil {
@@ -256,12 +260,15 @@ func (r *run) confirmed(ctx context.Context, pairs []postgres.Pair) ([]postgres.
 		}
 	}
 	living, err := r.users.Living(ctx, ids)
+	if err == nil {
+		err = r.users.Visible(ctx) // still
+	}
 	if err != nil {
 		return nil, err
 	}
 	var sure []postgres.Pair
 	for _, p := range pairs {
-		if !living[p.ID] {
+		if !living[strings.ToLower(p.ID)] {
 			sure = append(sure, p)
 		}
 	}

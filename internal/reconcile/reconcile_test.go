@@ -194,7 +194,7 @@ func TestPreview(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"updated 01 2", "[{email 1…@x… n…@x…} {is_anonymous false true}]", "deleted 02 0", "created 31 6"}
+	want := []string{"updated 01 2", "[{email 1…@x….test n…@x….test} {is_anonymous false true}]", "deleted 02 0", "created 31 6"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -331,11 +331,27 @@ func TestResume(t *testing.T) {
 	h.want(inStep, "0")
 }
 
+// A run that was interrupted behind a user of the roll whose id is no uuid goes on, too.
+func TestResumeBehindAnIdThatIsNoUUID(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.users(1, 5)
+	h.exec("insert into rollcall.users (source, id, version) values ('supabase', 'user_z', 1)")
+	h.MaxDelete = 1
+	ctx, cancel := context.WithCancel(t.Context())
+	cfg := h.Config
+	cfg.Progress = func(_, _ int64) { cancel() }
+	if _, err := reconcile.Run(ctx, cfg); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	h.wantRun(postgres.Reconciled{Created: 5, Deleted: 1})
+}
+
 // Two runs of a source at once would only do the same work twice.
 func TestOneAtATime(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	r, err := h.DB.BeginReconciliation(t.Context(), "supabase")
+	r, err := h.DB.BeginReconciliation(t.Context(), "supabase", "auth.users")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,7 @@ from rollcall.users u
 left join lateral (
   select row_to_json(r)::text as data, %[4]s as living
   from (select %[2]s from %[1]s) r
-  where r.id = case when u.id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then u.id::uuid end
+  where r.id = case when u.id ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then u.id::uuid end
   offset 0
 ) r on true
 where u.source = $1 and u.id > $2 and u.deleted_at is null and r.living is not true

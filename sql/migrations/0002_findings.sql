@@ -13,15 +13,19 @@ create table rollcall.outbox (
   user_id text collate "C" not null,
   gone    boolean not null,               -- the row was deleted
   data    jsonb not null,                 -- the columns that Rollcall reads; no hash, no token
-  at      timestamptz not null default clock_timestamp()
+  at      timestamptz not null default clock_timestamp(),
+  xid     xid8 not null default pg_current_xact_id() -- the transaction that made the change
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000); -- it is emptied as fast as it fills
+
+create index on rollcall.outbox (user_id);
 
 comment on table rollcall.outbox is 'Changes of users that the trigger rollcall_capture noted in their own transactions.';
 
--- The trigger of a table of users; its argument is the source. It must never fail or
--- delay what the user is doing, so whatever goes wrong becomes a warning, and it waits for
--- no lock longer than 100 ms, once per transaction: thereafter that transaction's changes
--- are left to reconciliation. It names no column, neither here nor in "create trigger":
+-- The trigger of a table of users; its argument is the source. It is deferred to the commit:
+-- there the changes come in the order in which they were made, also those that another
+-- trigger made in between. It must never fail or delay what the user is doing, so whatever
+-- goes wrong becomes a warning, and it waits for no lock longer than 100 ms, once per
+-- transaction: the rest of that transaction's changes is left to reconciliation. It names no column, neither here nor in "create trigger":
 -- a column named there could not be altered by the provider's own migrations any more. It
 -- sends no notification: one fails at commit when the server's queue is full, and commits
 -- that notify wait for each other.
@@ -36,6 +40,8 @@ declare
     'id', 'email', 'phone', 'raw_user_meta_data', 'raw_app_meta_data', 'is_anonymous',
     'email_confirmed_at', 'phone_confirmed_at', 'banned_until', 'created_at', 'updated_at',
     'last_sign_in_at', 'deleted_at'];
+  -- Of one who is gone, the key and the version.
+  left_behind constant text[] := array['id', 'created_at', 'updated_at'];
   -- What every sign-in changes is no reason to note one.
   idle constant text[] := array['updated_at', 'last_sign_in_at'];
   before jsonb;
@@ -52,7 +58,8 @@ begin
       after := (select jsonb_object_agg(key, value) from jsonb_each(to_jsonb(new)) where key = any(kept));
     end if;
     if before->>'id' is distinct from after->>'id' and before is not null then
-      insert into rollcall.outbox (source, user_id, gone, data) values (tg_argv[0], before->>'id', true, before);
+      insert into rollcall.outbox (source, user_id, gone, data) values (tg_argv[0], before->>'id', true,
+        (select jsonb_object_agg(key, value) from jsonb_each(before) where key = any(left_behind)));
       before := null;
     end if;
     if after is not null and (before is null or after - idle is distinct from before - idle) then
@@ -74,6 +81,7 @@ revoke all on function rollcall.capture() from public;
 create table rollcall.reconciliations (
   id          bigint generated always as identity primary key,
   source      text collate "C" not null,
+  listed      text not null,              -- the table of users, or whatever else was listed
   started_at  timestamptz not null default now(),
   finished_at timestamptz,                -- null: under way, or interrupted
   position    text,                       -- the last user compared; where the next run goes on

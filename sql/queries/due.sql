@@ -1,11 +1,8 @@
 -- The next parked users of a target ($1) who are due for another try and of whom a condition holds, $2
 -- at most, the longest due first; without those whom a table still misses that this one references ($3 targets): they
 -- come after.
-select p.source, p.user_id, coalesce(u.gone, false)
+select p.source, p.user_id
 from rollcall.parked p
-left join lateral (
-  select u.deleted_at is not null as gone from rollcall.users u where u.source = p.source and u.id = p.user_id offset 0
-) u on true
 where p.target = $1 and not p.given_up and p.retry_at <= now() and %[1]s
   and not exists (
     select from rollcall.parked o where o.source = p.source and o.user_id = p.user_id and o.target = any($3::text[])
