@@ -63,10 +63,10 @@ func ask(t testing.TB, base string, r *http.Request) heard {
 }
 
 // announced is a sign-up that asks whether it may go on.
-func announced(t testing.TB, source_, id string) *http.Request {
+func announced(t testing.TB, to, id string) *http.Request {
 	t.Helper()
 	r := signed(t, source.Supabase, source.Hook, fmt.Sprintf(`{"metadata":{"uuid":%q,"name":"before-user-created"},"user":{"id":"s_1"}}`, id))
-	r.URL.Path = "/webhooks/" + source_
+	r.URL.Path = "/webhooks/" + to
 	return r
 }
 
@@ -148,7 +148,7 @@ func awaitReady(t testing.TB, in *instance, patience time.Duration) {
 
 // demote starts the server again as a standby of nobody, which can be read.
 func demote(t *testing.T, s *pgserver.Server) error {
-	if err := os.WriteFile(filepath.Join(s.Dir(), "data", "standby.signal"), nil, 0o666); err != nil { //nolint:gosec // the server's user opens it, too
+	if err := os.WriteFile(filepath.Join(s.Dir(), "data", "standby.signal"), nil, 0o666); err != nil {
 		return err
 	}
 	return s.Restart(t.Context())

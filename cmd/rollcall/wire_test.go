@@ -159,11 +159,10 @@ func (l *link) startup() error {
 	if _, err := io.ReadFull(l.client, size); err != nil {
 		return err
 	}
-	rest := make([]byte, binary.BigEndian.Uint32(size)-4)
-	if _, err := io.ReadFull(l.client, rest); err != nil {
+	if _, err := l.server.Write(size); err != nil {
 		return err
 	}
-	_, err := l.server.Write(append(size, rest...))
+	_, err := io.CopyN(l.server, l.client, int64(binary.BigEndian.Uint32(size))-4)
 	return err
 }
 
@@ -189,12 +188,12 @@ func (l *link) toClient() {
 			return
 		}
 		if kind == 'C' && string(body) == "COMMIT\x00" {
-			switch fault(l.lost.Load()) {
-			case cutAfter:
-				return
-			case holdAfter:
+			f := fault(l.lost.Load())
+			if f == holdAfter {
 				l.held <- struct{}{}
 				<-l.over
+			}
+			if f != passOn {
 				return
 			}
 		}
@@ -215,7 +214,7 @@ func readMessage(from io.Reader) (kind byte, body []byte, err error) {
 }
 
 func writeMessage(to io.Writer, kind byte, body []byte) error {
-	message := binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(body))+4) //nolint:gosec // it came with such a length
+	message := binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(body))+4)
 	_, err := to.Write(append(message, body...))
 	return err
 }
