@@ -78,8 +78,15 @@ var moments = []struct {
 	{"before the roll", unavailable, unavailable, ""},
 	{"in the first target", parkedOnce, parkedOnce, "second"},
 	{"in the second target", parkedOnce, parkedOnce, "first"},
-	{"at commit", parkedOnce, parkedOnce, "second"},
+	{"at commit", parkedOnce, parkedOnce, "second"}, // a deferred trigger of the first target
+	{"on the way to commit", heard{204, "applied", false}, unavailable, ""},
 	{"after commit", heard{204, "duplicate", false}, unavailable, ""},
+}
+
+// cuts are the moments in which the wire fails or hangs.
+var cuts = map[string]struct{ error, hang fault }{
+	"on the way to commit": {cutBefore, holdBefore},
+	"after commit":         {cutAfter, holdAfter},
 }
 
 // senders of the matrix, with their ways of repeating themselves.
@@ -204,11 +211,12 @@ func (c *cell) ask(r *http.Request) heard { return ask(c.t, c.service.Load().bas
 
 // inject lets the failure in. Who is to be killed hangs first, so that the moment is right.
 func (c *cell) inject() {
+	cut, byWire := cuts[c.moment]
 	switch {
-	case c.moment == "after commit" && c.manner == "error":
-		c.cable.harm(cutAfter, 1)
-	case c.moment == "after commit":
-		c.cable.harm(holdAfter, 1)
+	case byWire && c.manner == "error":
+		c.cable.harm(cut.error, 1)
+	case byWire:
+		c.cable.harm(cut.hang, 1)
 	case c.moment == "before the roll" && c.manner != "error":
 		c.exec(c.locker, "begin")
 		c.exec(c.locker, "lock table rollcall.events in share mode")
@@ -235,7 +243,7 @@ func (c *cell) replace() {
 }
 
 func (c *cell) hangs() bool {
-	if c.moment == "after commit" {
+	if _, byWire := cuts[c.moment]; byWire {
 		return len(c.cable.held) > 0
 	}
 	var hangs bool

@@ -17,10 +17,11 @@ import (
 type fault int32
 
 const (
-	passOn    fault = iota
-	cutBefore       // the server never sees the commit
-	cutAfter        // the server has committed, and its answer is lost with the connection
-	holdAfter       // the server has committed, and its answer never comes
+	passOn     fault = iota
+	cutBefore        // the server never sees the commit
+	holdBefore       // the same, and the connection stays open in silence
+	cutAfter         // the server has committed, and its answer is lost with the connection
+	holdAfter        // the same, and the connection stays open in silence
 )
 
 // wire stands between serve and PostgreSQL, reads along, and harms the commits of batches.
@@ -28,7 +29,7 @@ const (
 type wire struct {
 	server   string
 	listener net.Listener
-	held     chan struct{} // gets one for each answer that is held back
+	held     chan struct{} // gets one for each message that is held back
 	over     chan struct{} // closed when the wire is mended: what is held ends
 
 	mu    sync.Mutex
@@ -89,6 +90,12 @@ func (w *wire) take() fault {
 	return w.fault
 }
 
+// hold keeps both ends waiting until the wire is mended.
+func (w *wire) hold() {
+	w.held <- struct{}{}
+	<-w.over
+}
+
 func (w *wire) accept() {
 	for {
 		client, err := w.listener.Accept()
@@ -142,7 +149,10 @@ func (l *link) toServer() {
 		case text == "commit" && l.batch:
 			l.batch = false
 			f := l.take()
-			if f == cutBefore {
+			if f == holdBefore {
+				l.hold()
+			}
+			if f == cutBefore || f == holdBefore {
 				return
 			}
 			l.lost.Store(int32(f))
@@ -190,8 +200,7 @@ func (l *link) toClient() {
 		if kind == 'C' && string(body) == "COMMIT\x00" {
 			f := fault(l.lost.Load())
 			if f == holdAfter {
-				l.held <- struct{}{}
-				<-l.over
+				l.hold()
 			}
 			if f != passOn {
 				return

@@ -114,7 +114,7 @@ func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) err
 		return err
 	}
 	if s.immediate {
-		if _, err := s.tx.Exec(ctx, "set constraints all immediate"); err != nil {
+		if _, err := s.tx.Exec(ctx, constraintsNow); err != nil {
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) err
 	}
 	if !s.immediate {
 		// A deferred constraint would fail at commit, where it blames nobody.
-		if _, err := s.tx.Exec(ctx, "set constraints all immediate"); err != nil {
+		if _, err := s.tx.Exec(ctx, constraintsNow); err != nil {
 			return &deferredRefusal{err}
 		}
 	}

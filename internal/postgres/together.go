@@ -42,9 +42,14 @@ func (db *DB) steps(w *work, targets []*compiled) []statement {
 		w.upserts(targets),
 		w.outages(targets),
 		w.clearing(targets),
-		[]statement{{sql: "commit"}},
+		[]statement{{sql: constraintsNow}, {sql: "commit"}},
 	)
 }
+
+// constraintsNow runs deferred triggers as the commit would, but under statement_timeout:
+// the commit itself knows no timeout, so one that hangs would hang for ever, with the locks
+// of the roll, even after Rollcall has gone.
+const constraintsNow = "set constraints all immediate"
 
 // pipeline sends all statements at once and reads their results in turn.
 func pipeline(ctx context.Context, conn *pgx.Conn, steps []statement, done *result) error {
@@ -56,6 +61,9 @@ func pipeline(ctx context.Context, conn *pgx.Conn, steps []statement, done *resu
 	for _, s := range steps {
 		if err := readReply(replies, s, done); err != nil {
 			_ = replies.Close() // it repeats the error
+			if s.sql == constraintsNow && blameOf(err) != blameNobody {
+				return &deferredRefusal{err}
+			}
 			return err
 		}
 	}
