@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,8 +20,10 @@ func rollcall(t testing.TB, yaml string, getenv func(string) string, args ...str
 	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // serve ends only when it refuses to run
+	defer cancel()
 	var out, failed strings.Builder
-	code := run(t.Context(), world{append(args, "-c", file), getenv, strings.NewReader(""), &out, &failed})
+	code := run(ctx, world{append(args, "-c", file), getenv, strings.NewReader(""), &out, &failed})
 	return code, out.String() + failed.String()
 }
 
