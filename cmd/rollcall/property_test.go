@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -245,43 +243,51 @@ func (p *postman) deliverAll(messages []message) {
 	workers.Wait()
 }
 
-// startProcess runs the built binary as a service of its own and returns its base URL.
-func startProcess(t testing.TB, binary, file string, getenv func(string) string) string {
+// process is the built binary, run as a service of its own.
+type process struct {
+	cmd  *exec.Cmd
+	base string // the URL of its public listener
+	log  *journal
+}
+
+// startProcess returns when the service listens.
+func startProcess(t testing.TB, binary, file string, getenv func(string) string) *process {
 	t.Helper()
-	cmd := exec.Command(binary, "serve", "-c", file)
-	cmd.Env = os.Environ()
+	p := &process{cmd: exec.Command(binary, "serve", "-c", file), log: &journal{}}
+	p.cmd.Env = os.Environ()
 	for _, name := range []string{"DATABASE_URL", "CLERK_SECRET", "SUPABASE_SECRET", "DATABASE_SECRET"} {
-		cmd.Env = append(cmd.Env, name+"="+getenv(name))
+		p.cmd.Env = append(p.cmd.Env, name+"="+getenv(name))
 	}
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
+	p.cmd.Stderr = p.log
+	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("serve ended with %v", err)
+		p.stop(t)
+		if t.Failed() {
+			t.Logf("serve said:\n%s", p.log)
 		}
 	})
-	lines := bufio.NewScanner(stderr)
-	for lines.Scan() {
-		var line struct{ Msg, Listen string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Msg == "listening" {
-			go func() {
-				for lines.Scan() {
-					if strings.Contains(lines.Text(), `"level":"ERROR"`) {
-						t.Log(lines.Text())
-					}
-				}
-			}()
-			return "http://" + line.Listen
-		}
+	p.base = fmt.Sprint("http://", p.log.await(t, "listening", 1)["listen"])
+	return p
+}
+
+// stop ends the service in order, unless it has ended.
+func (p *process) stop(t testing.TB) {
+	t.Helper()
+	if p.cmd.ProcessState != nil {
+		return
 	}
-	t.Fatal("serve ended before it listened")
-	return ""
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("serve ended with %v", err)
+	}
+}
+
+// kill leaves the service no time for anything.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait() // it was killed
 }
 
 func build(t testing.TB) string {
@@ -311,7 +317,7 @@ func TestAnyOrderEndsInTheSameState(t *testing.T) {
 	if err := os.WriteFile(file, []byte(propertyConfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := newPostman(t, startProcess(t, binary, file, env(url)), startProcess(t, binary, file, env(url)))
+	p := newPostman(t, startProcess(t, binary, file, env(url)).base, startProcess(t, binary, file, env(url)).base)
 
 	model := map[string]state{}    // by source and id
 	mails := map[string][]string{} // what his versions gave

@@ -225,7 +225,7 @@ func (sv *service) prepare(ctx context.Context) error {
 			sv.log.Info("ready")
 			return nil
 		}
-		if errors.Is(err, postgres.ErrTooOld) {
+		if errors.Is(err, postgres.ErrTooOld) || errors.Is(err, postgres.ErrPooler) {
 			return err
 		}
 		if ctx.Err() == nil && err.Error() != said {

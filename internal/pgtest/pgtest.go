@@ -112,6 +112,22 @@ func StartServer(t testing.TB, opt pgserver.Options) *pgserver.Server {
 	return server
 }
 
+// Pooled puts a PgBouncer of the test's own before a database, with settings as in
+// pgbouncer.ini, and returns the database's URL through it. The bouncer goes with the test.
+func Pooled(t testing.TB, database string, settings map[string]string) string {
+	t.Helper()
+	b, err := pgserver.StartBouncer(t.Context(), database, settings)
+	if err != nil {
+		t.Fatalf("start a pooler: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Errorf("close the pooler of the test: %v", err)
+		}
+	})
+	return b.URL(database)
+}
+
 // settings are those of every server for tests. The time zone is one that is never UTC,
 // with a summer time and an offset of 12 hours and 45 minutes: it brings out code that
 // leans on the server's.

@@ -123,7 +123,7 @@ func (s *separation) begin(ctx context.Context) error {
 		return err
 	}
 	if s.immediate {
-		return s.exec(ctx, "set constraints all immediate")
+		return s.exec(ctx, constraintsNow)
 	}
 	return nil
 }
@@ -137,7 +137,7 @@ func (s *separation) finish(ctx context.Context, pieces []piece) (*result, error
 	}
 	if !s.immediate {
 		// A deferred constraint would fail at commit, where it blames nobody.
-		if err := s.exec(ctx, "set constraints all immediate"); err != nil {
+		if err := s.exec(ctx, constraintsNow); err != nil {
 			return nil, &deferredRefusal{err}
 		}
 	}

@@ -108,5 +108,5 @@ func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
 			steps = append(steps, statement{sql: s, args: []any{sources, ids, true}})
 		}
 	}
-	return pipeline(ctx, conn, append(steps, statement{sql: "rollback"}), &result{})
+	return pipeline(ctx, conn, append(steps, statement{sql: constraintsNow}, statement{sql: "rollback"}), &result{})
 }

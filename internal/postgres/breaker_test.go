@@ -37,6 +37,7 @@ var sicknesses = map[string]struct{ fall, cure, says string }{
 	"column dropped": {"alter table q drop name", "alter table q add name text", "(42703)"},
 	"index dropped":  {"alter table q drop constraint q_pkey", "alter table q add primary key (id)", "(42P10)"},
 	"trigger hangs":  {"create function hang() returns trigger language plpgsql as $$ begin perform pg_sleep(60); return new; end $$; create trigger hang before insert or update on q for each row execute function hang()", "drop trigger hang on q; drop function hang", "it takes too long"},
+	"commit hangs":   {"create function hang() returns trigger language plpgsql as $$ begin perform pg_sleep(60); return new; end $$; create constraint trigger hang after insert or update on q deferrable initially deferred for each row execute function hang()", "drop trigger hang on q; drop function hang", "it takes too long"},
 	"another column": {"alter table q add needed text not null default ''; alter table q alter needed drop default", "alter table q drop needed", ""},
 }
 

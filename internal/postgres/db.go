@@ -44,6 +44,8 @@ type DB struct {
 	log    *slog.Logger
 	// fingerprint tells this set of targets from another one.
 	fingerprint int32
+	pooler      sync.Mutex // one connection at a time looks for a pooler
+	sessions    bool       // there is none, or one that leaves sessions alone
 	changing    sync.Mutex // of targets
 	targets     atomic.Pointer[[]*compiled]
 }
@@ -61,7 +63,6 @@ func Open(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	pool.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error { return prepareSession(ctx, conn, cfg) }
 	if cfg.LockTimeout == 0 {
 		cfg.LockTimeout = 800 * time.Millisecond
 	}
@@ -76,6 +77,12 @@ func Open(cfg Config) (*DB, error) {
 		db.log = slog.Default()
 	}
 	db.targets.Store(&[]*compiled{})
+	pool.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		if err := db.refusePooler(ctx, conn); err != nil {
+			return err
+		}
+		return prepareSession(ctx, conn, cfg)
+	}
 	db.pool, err = pgxpool.NewWithConfig(context.Background(), pool)
 	if err != nil {
 		return nil, fmt.Errorf("open the database pool: %w", err)

@@ -72,9 +72,14 @@ func (db *DB) steps(w *work, targets []*compiled) []statement {
 		w.settling(targets),
 		w.outages(targets),
 		w.clearing(targets),
-		[]statement{{sql: "commit"}},
+		[]statement{{sql: constraintsNow}, {sql: "commit"}},
 	)
 }
+
+// constraintsNow runs deferred triggers as the commit would, but under statement_timeout:
+// the commit itself knows no timeout, so one that hangs would hang for ever, with the locks
+// of the roll, even after Rollcall has gone.
+const constraintsNow = "set constraints all immediate"
 
 // pipeline sends all statements at once and reads their results in turn.
 func pipeline(ctx context.Context, conn *pgx.Conn, steps []statement, done *result) error {
@@ -92,6 +97,9 @@ func pipeline(ctx context.Context, conn *pgx.Conn, steps []statement, done *resu
 			_ = replies.Close() // it repeats the error
 			if s.piece {
 				return &failure{piece, err}
+			}
+			if s.sql == constraintsNow && blameOf(err) != blameNobody {
+				return &deferredRefusal{err}
 			}
 			return err
 		}

@@ -273,7 +273,11 @@ func saysReady(pidFile string, pid int) bool {
 		return false
 	}
 	lines := strings.Split(string(content), "\n")
-	return len(lines) >= 8 && lines[0] == strconv.Itoa(pid) && strings.TrimSpace(lines[7]) == "ready"
+	if len(lines) < 8 || lines[0] != strconv.Itoa(pid) {
+		return false
+	}
+	status := strings.TrimSpace(lines[7])
+	return status == "ready" || status == "standby" // a standby can be read
 }
 
 func freePort(ctx context.Context) (int, error) {

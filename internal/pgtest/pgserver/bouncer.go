@@ -1,0 +1,142 @@
+//go:build unix
+
+package pgserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const bouncerRemedy = `install PgBouncer:
+  Debian, Ubuntu: apt-get install pgbouncer
+  macOS:          brew install pgbouncer
+or put the directory of pgbouncer on PATH`
+
+// Bouncer is a running PgBouncer on a free port of 127.0.0.1, before one server.
+type Bouncer struct {
+	dir  string
+	port int
+	proc *process
+}
+
+// StartBouncer runs PgBouncer before the server of a URL, whose user it takes everybody for.
+// The settings are those of pgbouncer.ini: {"pool_mode": "session"}. The caller must Close it.
+// The error of a machine without PgBouncer says how to get it.
+func StartBouncer(ctx context.Context, server string, settings map[string]string) (*Bouncer, error) {
+	program, err := findBouncer()
+	if err != nil {
+		return nil, err
+	}
+	a, err := serverAccount() // it refuses to run as root, too
+	if err != nil {
+		return nil, err
+	}
+	b := &Bouncer{}
+	if b.port, err = freePort(ctx); err != nil {
+		return nil, err
+	}
+	if b.dir, err = os.MkdirTemp("/tmp", "rollcall-pgbouncer-"); err != nil { // t.TempDir is closed to the account
+		return nil, fmt.Errorf("make PgBouncer's directory: %w", err)
+	}
+	file, err := b.configure(a, server, settings)
+	if err == nil {
+		err = b.launch(ctx, command(context.WithoutCancel(ctx), a, b.dir, program, "-q", file))
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+func findBouncer() (string, error) {
+	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer", "/opt/homebrew/bin/pgbouncer", "/usr/local/bin/pgbouncer"} {
+		if program, err := exec.LookPath(name); err == nil {
+			return program, nil
+		}
+	}
+	return "", errors.New("find PgBouncer: none on PATH nor in the usual directories\n" + bouncerRemedy)
+}
+
+// configure writes the directory's pgbouncer.ini.
+func (b *Bouncer) configure(a *account, server string, settings map[string]string) (file string, err error) {
+	u, err := url.Parse(server)
+	if err != nil {
+		return "", fmt.Errorf("configure PgBouncer: %w", err)
+	}
+	all := map[string]string{
+		"listen_addr": "127.0.0.1", "listen_port": strconv.Itoa(b.port), "unix_socket_dir": "",
+		"auth_type": "any", "server_login_retry": "1", "server_tls_sslmode": "disable",
+	}
+	maps.Copy(all, settings)
+	var text strings.Builder
+	fmt.Fprintf(&text, "[databases]\n* = host=%s port=%s user=%s\n[pgbouncer]\n", u.Hostname(), u.Port(), u.User.Username())
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		fmt.Fprintf(&text, "%s = %s\n", name, all[name])
+	}
+	file = filepath.Join(b.dir, "pgbouncer.ini")
+	if err := errors.Join(a.mkdir(b.dir), os.WriteFile(file, []byte(text.String()), 0o644)); err != nil { //nolint:gosec // the account reads it; nothing of it is secret
+		return "", fmt.Errorf("configure PgBouncer: %w", err)
+	}
+	return file, nil
+}
+
+// launch starts PgBouncer and waits until it takes connections.
+func (b *Bouncer) launch(ctx context.Context, cmd *exec.Cmd) error {
+	log, err := os.Create(filepath.Join(b.dir, "log"))
+	if err != nil {
+		return fmt.Errorf("open PgBouncer's log: %w", err)
+	}
+	defer func() { _ = log.Close() }()
+	cmd.Stdout, cmd.Stderr = log, log
+	if b.proc, err = spawn(cmd); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", b.address())
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-b.proc.done:
+			said, _ := io.ReadAll(io.NewSectionReader(log, 0, 1<<20))
+			return fmt.Errorf("start PgBouncer: it ended: %w; it said:\n%s", b.proc.err, lastLines(string(said), 20))
+		case <-ctx.Done():
+			return fmt.Errorf("start PgBouncer: %w", err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (b *Bouncer) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)) }
+
+// URL is the URL of a database of the server, by way of PgBouncer.
+func (b *Bouncer) URL(direct string) string {
+	before, rest, _ := strings.Cut(direct, "@")
+	_, path, _ := strings.Cut(rest, "/")
+	return before + "@" + b.address() + "/" + path
+}
+
+// Close ends PgBouncer, whoever is connected, and removes its directory.
+func (b *Bouncer) Close() error {
+	if b.proc != nil && b.proc.running() {
+		if err := b.proc.end(5*time.Second, syscall.SIGTERM, syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(b.dir)
+}
