@@ -91,7 +91,7 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 	done, err := reconcile.Confirm(ctx, cfg)
 	if errors.Is(err, postgres.ErrUnseen) {
 		sv.blind.set(src.Name, time.Now().Add(blindPause))
-		sv.log.Warn("announced users can't be looked up; another door must bring them", "source", src.Name, "door", doorOf(src), "error", err)
+		sv.log.Warn("announced users can't be looked up; another door must bring them", "source", src.Name, "door", sv.doorOf(ctx, src), "error", err)
 		return nil
 	}
 	if done != (reconcile.Confirmed{}) {
@@ -101,8 +101,13 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 	return err
 }
 
-// doorOf says what must bring a source's users when they can't be looked up.
-func doorOf(src config.Source) string {
+// doorOf says what must bring a source's users when they can't be looked up. A capture sees
+// also what Rollcall's own role may not read.
+func (sv *service) doorOf(ctx context.Context, src config.Source) string {
+	c := postgres.Capture{Source: src.Name, Table: usersTable(src)}
+	if state, err := sv.db.CaptureState(ctx, c); err == nil && state.Installed && state.For == src.Name {
+		return "the capture of " + c.Table
+	}
 	if src.DatabaseWebhook != nil {
 		return "POST /webhooks/" + src.Name + "/database: a database webhook on auth.users"
 	}
