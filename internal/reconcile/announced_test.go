@@ -187,7 +187,7 @@ select 'supabase', g::text, 'before-user-created', gen_random_uuid()::text, 'ann
 	h.confirm(reconcile.Confirmed{Applied: 1200})
 	took := time.Since(start)
 	t.Logf("1200 of 100,000 users in %s", took)
-	if took > 10*time.Second {
+	if took > 2*time.Second { // without the index it is three times that
 		t.Errorf("1200 announced users took %s", took)
 	}
 }
