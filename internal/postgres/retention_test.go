@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/sql"
 )
 
 // keepWeek keeps bodies for a week, unread ones for a month, events for three.
@@ -84,6 +86,26 @@ select 'app', 'e' || g, 'x', case when g % 50 = 0 then 'undecodable' else 'appli
 	t.Logf("with nothing left in %s", idle)
 	if idle > 500*time.Millisecond {
 		t.Errorf("finding nothing among 36,000 events took %s", idle)
+	}
+}
+
+// Every statement finds its rows by an index, in its order, whatever the statistics say.
+func TestForgetGoesByTheIndexes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.exec("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
+	for name, test := range map[string]struct{ statement, arguments, index string }{
+		"events":     {sql.ForgetEvents, "1, now(), interval '1 day', 1000", "Index Scan using events_kept"},
+		"bodies":     {sql.ForgetBodies, "1, now(), interval '1 day', 1000", "Index Scan using events_kept"},
+		"unanswered": {sql.Unanswered, "interval '1 day', 1000", "Index Scan using events_announced"},
+		"announced":  {sql.Announced, "'app', interval '2 s', 500", "Index Scan using events_announced"},
+		"due":        {sql.AnnouncedSources, "'{app}', interval '2 s'", "Index Scan using events_announced"},
+	} {
+		b.exec("prepare " + name + " as " + test.statement)
+		plan := strings.Join(b.rows("explain (costs off) execute "+name+" ("+test.arguments+")"), "\n")
+		if !strings.Contains(plan, test.index) || strings.Contains(plan, "Sort") {
+			t.Errorf("%s:\n%s", name, plan)
+		}
 	}
 }
 
