@@ -56,6 +56,13 @@ var (
 	Walk       = read("queries/walk.sql")
 	Checked    = read("queries/checked.sql")
 
+	AnnouncedSources = read("queries/announced_sources.sql")
+	Announced        = read("queries/announced.sql")
+	Answer           = read("queries/answer.sql")
+	Unanswered       = read("queries/unanswered.sql")
+	ForgetBodies     = read("queries/forget_bodies.sql")
+	ForgetEvents     = read("queries/forget_events.sql")
+
 	OpenPolicy   = read("queries/open_policy.sql")
 	CaptureState = read("queries/capture_state.sql")
 	OutboxState  = read("queries/outbox_state.sql")
@@ -76,6 +83,7 @@ var (
 var (
 	Compare = read("listing/compare.sql")
 	Absent  = read("listing/absent.sql")
+	Sought  = read("listing/sought.sql")
 )
 
 // Statements for people to run as well: formats of a table and a source, quoted.

@@ -41,6 +41,12 @@ const (
 	probeTargets = 5 * time.Second
 )
 
+// Events are forgotten once an hour; a run that can't keep up goes on at the next.
+const (
+	retentionSchedule = "17 * * * *"
+	retentionTimeout  = 50 * time.Minute
+)
+
 // reconcileTimeout bounds a run by the clock. What it leaves is too old to be taken up then:
 // the next run begins anew.
 const reconcileTimeout = 6 * time.Hour
@@ -53,7 +59,10 @@ func (sv *service) scheduled() []postgres.Job {
 			_, err := sv.db.Census(ctx, postgres.CensusOptions{})
 			return err
 		},
+	}, {
+		Name: "retention", Schedule: retentionSchedule, Timeout: retentionTimeout, Run: sv.forget,
 	}}
+	list = append(list, sv.confirmations()...)
 	for _, t := range sv.setup.targets {
 		list = append(list, postgres.Job{
 			Name: catchUp(t.Name), Timeout: catchUpTimeout,
@@ -77,6 +86,14 @@ func (sv *service) scheduled() []postgres.Job {
 		})
 	}
 	return list
+}
+
+func (sv *service) forget(ctx context.Context) error {
+	done, err := sv.db.Forget(ctx, postgres.Retention(sv.setup.config.Retention))
+	if done != (postgres.Forgotten{}) {
+		sv.log.Info("forgot what is kept no longer", "bodies", done.Bodies, "events", done.Events, "never_created", done.Unanswered)
+	}
+	return err
 }
 
 func (sv *service) reconcile(ctx context.Context, name string) error {
@@ -118,7 +135,7 @@ func (sv *service) startJobs(ctx context.Context) {
 }
 
 // watchTargets says what becomes of the targets, probes those that are out of service, and
-// has the parked users tried again who are due.
+// has the users looked after who are due: the parked are tried again, the announced looked up.
 func (sv *service) watchTargets(ctx context.Context) {
 	ticker := time.NewTicker(lookAtTargets)
 	defer ticker.Stop()
@@ -139,7 +156,7 @@ func (sv *service) watchTargets(ctx context.Context) {
 			err = sv.db.Probe(ctx)
 		}
 		if err = errors.Join(err, sv.enqueueDue(ctx)); err != nil && ctx.Err() == nil && sv.ready(ctx) == nil {
-			sv.log.Warn("the targets can't be looked after", "error", err)
+			sv.log.Warn("the targets, or the announced users, can't be looked after", "error", err)
 		}
 	}
 }
@@ -181,8 +198,13 @@ func (sv *service) enqueueDue(ctx context.Context) error {
 		return nil
 	}
 	due, err := sv.db.Due(ctx)
-	for _, target := range due {
-		err = errors.Join(err, jobs.Enqueue(ctx, catchUp(target)))
+	for i, target := range due {
+		due[i] = catchUp(target)
+	}
+	confirmations, more := sv.dueConfirmations(ctx)
+	err = errors.Join(err, more)
+	for _, job := range append(due, confirmations...) {
+		err = errors.Join(err, jobs.Enqueue(ctx, job))
 	}
 	return err
 }

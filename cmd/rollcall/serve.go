@@ -64,6 +64,7 @@ type service struct {
 	wait     time.Duration  // limits.wait
 	jobs     []postgres.Job // what runs by the clock
 	running  atomic.Pointer[postgres.Jobs]
+	blind    *blind            // sources whose announced users can't be looked up
 	outages  map[string]string // why targets are out of service, as the log has said
 	offered  map[string]bool   // new targets that the log has spoken of
 	prepared atomic.Bool       // the schema is migrated and the targets are checked
@@ -110,7 +111,7 @@ func closeSoon(db *postgres.DB) {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
-	sv := &service{log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}, offered: map[string]bool{}}
+	sv := &service{log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}, offered: map[string]bool{}, blind: newBlind()}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,

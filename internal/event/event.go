@@ -100,8 +100,8 @@ func (u *User) Tombstone(at time.Time) *User {
 	return &User{Source: u.Source, ID: u.ID, Version: u.Version, DeletedAt: &at}
 }
 
-// Outcome is what became of a request; a closed set, used as header, label and
-// column value.
+// Outcome is what became of a request, or of an announcement; a closed set, used as header,
+// label and column value.
 type Outcome string
 
 // The outcomes. The table in api/ack.go maps each to an answer per provider.
@@ -119,6 +119,10 @@ const (
 	Malformed       Outcome = "malformed"
 	Unavailable     Outcome = "unavailable"
 )
+
+// NeverCreated is how an announcement ends whose user never came to exist. No request is
+// answered with it.
+const NeverCreated Outcome = "never_created"
 
 // ErrUnavailable marks what a later retry can mend: the database is away, the queue
 // is full, the process is shutting down, the wait was too long.

@@ -29,6 +29,7 @@ type Users struct {
 	name           string // table as configured
 	compare        string
 	absent, living string
+	sought         string
 }
 
 // Pair is a user as the table has him and as the roll has him.
@@ -42,6 +43,19 @@ type Pair struct {
 // ErrHidden means that the table's rows can't all be seen: what is not seen may be there.
 var ErrHidden = errors.New("rows may be hidden")
 
+// ErrUnseen means that a table of users is not there, is another kind of table, or can't be
+// read: waiting won't help.
+var ErrUnseen = errors.New("the users can't be seen")
+
+// unseen is ErrUnseen in its own words.
+type unseen struct{ error }
+
+// Unwrap lets errors.Is find what else it is.
+func (u unseen) Unwrap() error { return u.error }
+
+// Is lets errors.Is find ErrUnseen.
+func (unseen) Is(target error) bool { return target == ErrUnseen }
+
 // usersTable reads the description of a table of users.
 func (db *DB) usersTable(ctx context.Context, name string) (*table, error) {
 	conn, err := db.pool.Acquire(ctx)
@@ -52,17 +66,18 @@ func (db *DB) usersTable(ctx context.Context, name string) (*table, error) {
 	t, err := readTable(ctx, conn.Conn(), name)
 	switch {
 	case errors.Is(err, errNoTable):
-		return nil, fmt.Errorf("this database has no table %s; Rollcall must be in the database of the provider's own tables: correct database, or users_table of the source", name)
+		return nil, unseen{fmt.Errorf("this database has no table %s; Rollcall must be in the database of the provider's own tables: correct database, or users_table of the source", name)}
 	case err != nil:
 		return nil, err
 	case t.Kind != "r" && t.Kind != "p":
-		return nil, fmt.Errorf("%s is not a table but %s; name the table itself in users_table", name, relationKind(t.Kind))
+		return nil, unseen{fmt.Errorf("%s is not a table but %s; name the table itself in users_table", name, relationKind(t.Kind))}
 	}
 	return t, nil
 }
 
 // Users looks at a source's table of users. Its error says why the table can't be read
-// whole; it wraps ErrHidden where a reader would not notice.
+// whole; it wraps ErrUnseen where that is the table's affair, and ErrHidden where a reader
+// would not notice.
 func (db *DB) Users(ctx context.Context, source, name string) (*Users, error) {
 	t, err := db.usersTable(ctx, name)
 	if err != nil {
@@ -70,11 +85,11 @@ func (db *DB) Users(ctx context.Context, source, name string) (*Users, error) {
 	}
 	schema, _ := splitTable(name)
 	if slices.Contains(t.MissingPrivileges, "select") {
-		return nil, fmt.Errorf("role %[1]s may not read %[2]s; as its owner run: grant usage on schema %[3]s to %[1]s; grant select on %[4]s to %[1]s",
-			quote(t.Role), name, quote(schema), quoteTable(name))
+		return nil, unseen{fmt.Errorf("role %[1]s may not read %[2]s; as its owner run: grant usage on schema %[3]s to %[1]s; grant select on %[4]s to %[1]s",
+			quote(t.Role), name, quote(schema), quoteTable(name))}
 	}
 	if c := t.column("id"); c == nil || c.Type != "uuid" {
-		return nil, fmt.Errorf("%s has no column id of type uuid; name a table with the columns of auth.users in users_table", name)
+		return nil, unseen{fmt.Errorf("%s has no column id of type uuid; name a table with the columns of auth.users in users_table", name)}
 	}
 	if err := db.seesAll(ctx, t, name); err != nil {
 		return nil, err
@@ -86,6 +101,7 @@ func (db *DB) Users(ctx context.Context, source, name string) (*Users, error) {
 	}
 	u.compare = fmt.Sprintf(sql.Compare, u.table, quoteAll(columns), strings.Join(columnsOfNew, ", "))
 	u.absent = fmt.Sprintf(sql.Absent, u.table, quoteAll(columns), "u."+strings.Join(columnsOfNew, ", u."), u.living)
+	u.sought = fmt.Sprintf(sql.Sought, u.table, quoteAll(columns), knownBy(t))
 	return u, nil
 }
 
@@ -102,8 +118,8 @@ func (db *DB) seesAll(ctx context.Context, t *table, name string) error {
 	if open {
 		return nil
 	}
-	return fmt.Errorf("%w: row security is on for %[2]s and role %[3]s neither owns it nor has BYPASSRLS, so it would read no user and no error; as an administrator run: alter role %[3]s bypassrls, or as the owner of the table: create policy rollcall on %[4]s for select to %[3]s using (true)",
-		ErrHidden, name, quote(t.Role), quoteTable(name))
+	return unseen{fmt.Errorf("%w: row security is on for %[2]s and role %[3]s neither owns it nor has BYPASSRLS, so it would read no user and no error; as an administrator run: alter role %[3]s bypassrls, or as the owner of the table: create policy rollcall on %[4]s for select to %[3]s using (true)",
+		ErrHidden, name, quote(t.Role), quoteTable(name))}
 }
 
 // Visible fails with ErrHidden when row security hides users by now.

@@ -1,5 +1,6 @@
-// Package reconcile compares the roll with all users that a provider has: what no webhook
-// and no capture has told is found, and goes through the pipeline like everything else.
+// Package reconcile compares the roll with what a provider has, for all users or for one who
+// was announced: what no webhook and no capture has told is found, and goes through the
+// pipeline like everything else.
 package reconcile
 
 import (
@@ -10,6 +11,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -145,7 +147,7 @@ func (r *run) mend(ctx context.Context, pairs []postgres.Pair) error {
 		}
 		switch verdict := judge(theirs, p.Roll); verdict {
 		case Create, Update:
-			events = append(events, r.finding(theirs, p))
+			events = append(events, finding(theirs, p.At, "reconciled"))
 			created = append(created, verdict == Create)
 		case Same:
 			tally.Unchanged++
@@ -194,8 +196,9 @@ func (r *run) decode(p postgres.Pair) (*event.User, error) {
 	return r.Source.DecodeRow(p.Row, p.At)
 }
 
-func (r *run) finding(u *event.User, p postgres.Pair) event.Event {
-	e := event.Event{Source: u.Source, Type: "reconciled", Op: event.Upsert, UserID: u.ID, User: u, ReceivedAt: p.At.UTC(), SeenAt: p.At}
+// finding is what a look at a user had to say.
+func finding(u *event.User, at time.Time, kind string) event.Event {
+	e := event.Event{Source: u.Source, Type: kind, Op: event.Upsert, UserID: u.ID, User: u, ReceivedAt: at.UTC(), SeenAt: at}
 	if u.Dead() {
 		e.Op = event.Delete
 	}
@@ -278,7 +281,7 @@ func (r *run) confirmed(ctx context.Context, pairs []postgres.Pair) ([]postgres.
 func (r *run) burySome(ctx context.Context, pairs []postgres.Pair) error {
 	events := make([]event.Event, len(pairs))
 	for i, p := range pairs {
-		events[i] = r.finding(p.Roll.Tombstone(p.At.UTC()), p)
+		events[i] = finding(p.Roll.Tombstone(p.At.UTC()), p.At, "reconciled")
 	}
 	outcomes, err := r.Submit(ctx, events)
 	if err != nil {

@@ -101,6 +101,16 @@ func (m *message) supabaseAnnounced(user []byte) event.Event {
 	return m.announce(id)
 }
 
+// Contact returns by what else than the announced id a user can be known, from the kept body
+// of his announcement; "" where that says nothing.
+func Contact(body []byte) (email, phone string) {
+	user := readSupabaseHook(objectIn(validUTF8(body))).user
+	if kind(user) != '{' {
+		return "", ""
+	}
+	return textOf(member(user, "email")), textOf(member(user, "phone"))
+}
+
 // supabaseClaims gives the claims back byte for byte: any other answer changes the
 // token or fails the login.
 func (m *message) supabaseClaims(claims []byte) event.Event {

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"rollcall/internal/config"
+	"rollcall/internal/postgres"
+	"rollcall/internal/reconcile"
+)
+
+// confirmTimeout bounds one go at the announced users of a source; the next one goes on.
+const confirmTimeout = time.Minute
+
+// blindPause is how long a table of users that can't be seen is left alone. It is said once
+// in that time, however many are announced.
+const blindPause = time.Minute
+
+// blind remembers of which sources the users can't be seen, as far as this replica has found
+// out.
+type blind struct {
+	mu    sync.Mutex
+	until map[string]time.Time
+}
+
+func newBlind() *blind { return &blind{until: map[string]time.Time{}} }
+
+func (b *blind) set(source string, until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.until[source] = until
+}
+
+// sees reports whether it is worth a look at a moment.
+func (b *blind) sees(source string, at time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return !at.Before(b.until[source])
+}
+
+// confirm is the name of the job that looks for a source's announced users.
+func confirm(source string) string { return "confirm " + source }
+
+// confirmations are the jobs that look for announced users; only Supabase announces.
+func (sv *service) confirmations() []postgres.Job {
+	var list []postgres.Job
+	for _, src := range sv.setup.config.Sources {
+		if src.Provider != config.Supabase {
+			continue
+		}
+		list = append(list, postgres.Job{
+			Name: confirm(src.Name), Timeout: confirmTimeout,
+			Run: func(ctx context.Context) error { return sv.confirm(ctx, src) },
+		})
+	}
+	return list
+}
+
+// dueConfirmations names the jobs of sources with announced users who are due, without those
+// whose users can't be seen.
+func (sv *service) dueConfirmations(ctx context.Context) ([]string, error) {
+	var sources []string
+	for _, src := range sv.setup.config.Sources {
+		if src.Provider == config.Supabase && sv.blind.sees(src.Name, time.Now()) {
+			sources = append(sources, src.Name)
+		}
+	}
+	if len(sources) == 0 {
+		return nil, nil
+	}
+	due, err := sv.db.AnnouncedSources(ctx, sources, reconcile.FirstLook)
+	for i, name := range due {
+		due[i] = confirm(name)
+	}
+	return due, err
+}
+
+// confirm looks for the announced users of a source who are due. That they can't be seen is no
+// failure: they come through another door, which the log names.
+func (sv *service) confirm(ctx context.Context, src config.Source) error {
+	if !sv.blind.sees(src.Name, time.Now()) { // another replica does not know yet
+		return nil
+	}
+	cfg, err := sv.setup.reconciliation(src.Name)
+	if err != nil {
+		return err
+	}
+	cfg.DB, cfg.Submit, cfg.Log = sv.db, sv.pipeline.SubmitAll, sv.log
+	done, err := reconcile.Confirm(ctx, cfg)
+	if errors.Is(err, postgres.ErrUnseen) {
+		sv.blind.set(src.Name, time.Now().Add(blindPause))
+		sv.log.Warn("announced users can't be looked up; another door must bring them", "source", src.Name, "door", sv.doorOf(ctx, src), "error", err)
+		return nil
+	}
+	if done != (reconcile.Confirmed{}) {
+		sv.log.Info("looked for announced users", "source", src.Name, "applied", done.Applied, "parked", done.Parked,
+			"undecodable", done.Undecodable, "never_created", done.NeverCreated)
+	}
+	return err
+}
+
+// doorOf says what must bring a source's users when they can't be looked up. A capture sees
+// also what Rollcall's own role may not read.
+func (sv *service) doorOf(ctx context.Context, src config.Source) string {
+	c := postgres.Capture{Source: src.Name, Table: usersTable(src)}
+	if state, err := sv.db.CaptureState(ctx, c); err == nil && state.Installed && state.For == src.Name {
+		return "the capture of " + c.Table
+	}
+	if src.DatabaseWebhook != nil {
+		return "POST /webhooks/" + src.Name + "/database: a database webhook on auth.users"
+	}
+	return "none brings every user yet: add database_webhook to the source, or run rollcall capture install; the after-user-created hook brings only some"
+}

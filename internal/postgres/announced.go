@@ -1,0 +1,125 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+	"rollcall/sql"
+)
+
+// Announcement is an event that announced a user of whom nothing is known since.
+type Announcement struct {
+	ID       string
+	UserID   string
+	Body     []byte // as received; nil when it is not kept any more
+	Received time.Time
+}
+
+// AnnouncedSources returns the sources, of those given, of which an announcement is due to be
+// looked up: at the moment recorded with Answer, or when first has passed since it came.
+func (db *DB) AnnouncedSources(ctx context.Context, sources []string, first time.Duration) ([]string, error) {
+	rows, _ := db.pool.Query(ctx, sql.AnnouncedSources, sources, first)
+	due, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("look for announced users who are due: %w", err)
+	}
+	return due, nil
+}
+
+// Announced returns the announcements of a source that are due, n at most; first is as above.
+func (db *DB) Announced(ctx context.Context, source string, first time.Duration, n int) ([]Announcement, error) {
+	rows, _ := db.pool.Query(ctx, sql.Announced, source, first, n)
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Announcement])
+	if err != nil {
+		return nil, fmt.Errorf("read the announced users of %s who are due: %w", source, err)
+	}
+	return list, nil
+}
+
+// Answer is what has become of an announcement; with the outcome event.Announced it is to be
+// looked up again at Next.
+type Answer struct {
+	ID      string
+	Outcome event.Outcome
+	Next    time.Time
+}
+
+// Answer records what has become of a source's announcements. One that was answered before
+// stays as it is.
+func (db *DB) Answer(ctx context.Context, source string, answers []Answer) error {
+	ids, outcomes, next := make([]string, len(answers)), make([]string, len(answers)), make([]*time.Time, len(answers))
+	for i, a := range answers {
+		ids[i], outcomes[i] = a.ID, string(a.Outcome)
+		if a.Outcome == event.Announced {
+			next[i] = &a.Next
+		}
+	}
+	if _, err := db.pool.Exec(ctx, sql.Answer, source, ids, outcomes, next); err != nil {
+		return fmt.Errorf("record what has become of announced users of %s: %w", source, err)
+	}
+	return nil
+}
+
+// Sought is what is known of somebody who may be in the table of users; "" is unknown.
+type Sought struct {
+	ID    string // a uuid
+	Email string
+	Phone string
+	// Since is when he was created at the earliest, if his id is another.
+	Since time.Time
+}
+
+// Seen is what a look at the table has shown.
+type Seen struct {
+	Row []byte    // the user's columns as a JSON object; nil when he is not there
+	At  time.Time // the moment this was so, by the database's clock
+}
+
+// Seek looks for users, by id, else by e-mail in any case or by phone, and returns what it
+// has seen of each, in their order.
+func (u *Users) Seek(ctx context.Context, sought []Sought) ([]Seen, error) {
+	ids, emails, phones := make([]*string, len(sought)), make([]*string, len(sought)), make([]*string, len(sought))
+	since := make([]time.Time, len(sought))
+	for i, s := range sought {
+		ids[i], emails[i], phones[i], since[i] = known(s.ID), known(s.Email), known(s.Phone), s.Since
+	}
+	rows, _ := u.db.pool.Query(ctx, u.sought, ids, emails, phones, since)
+	seen, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Seen])
+	if err != nil {
+		return nil, fmt.Errorf("look for announced users of %s: %w", u.source, err)
+	}
+	return seen, nil
+}
+
+func known(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+// knownBy is the condition of sought.sql under which a row is the user who is sought under
+// another id. Every row of Supabase has the instance 0; saying so lets the index of
+// auth.users that begins with it be used, the only one for e-mails in any case.
+func knownBy(t *table) string {
+	var ways []string
+	if t.column("email") != nil {
+		mail := "lower(t.email::text) = lower(s.email)"
+		if c := t.column("instance_id"); c != nil && c.Type == "uuid" {
+			mail = "(" + mail + " and (t.instance_id = '00000000-0000-0000-0000-000000000000' or t.instance_id is null))"
+		}
+		ways = append(ways, mail)
+	}
+	if t.column("phone") != nil {
+		ways = append(ways, "t.phone = s.phone")
+	}
+	if t.column("created_at") == nil || len(ways) == 0 {
+		return "false"
+	}
+	return "t.created_at >= s.since and (" + strings.Join(ways, " or ") + ")"
+}

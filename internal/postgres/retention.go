@@ -1,0 +1,110 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"rollcall/sql"
+)
+
+// Retention says how long what events leave is kept.
+type Retention struct {
+	Bodies      time.Duration // bodies of events
+	Undecodable time.Duration // bodies of events that could not be read
+	Events      time.Duration // events, and so the knowledge of duplicates
+}
+
+// Forgotten counts what was forgotten.
+type Forgotten struct {
+	Bodies, Events int64
+	Unanswered     int64 // announcements that were ended
+}
+
+const (
+	// forgetBatch is how many rows one transaction holds: a few milliseconds, and nobody but
+	// a duplicate of one of them waits for it.
+	forgetBatch = 1000
+	// forgetPause leaves the disk to the webhooks.
+	forgetPause = 50 * time.Millisecond
+	// unansweredAge is how long an announcement may wait for somebody who looks.
+	unansweredAge = 24 * time.Hour
+)
+
+// The kinds of events that the index events_kept tells apart.
+const (
+	bareEvent = iota
+	eventWithBody
+	unreadEvent
+)
+
+// Forget ends what nobody has answered and removes what is older than is kept, in small
+// transactions, until nothing is left or the context ends. Rows that somebody holds are left
+// for the next time. The roll is not touched.
+func (db *DB) Forget(ctx context.Context, keep Retention) (Forgotten, error) {
+	var f Forgotten
+	var err error
+	if f.Unanswered, err = db.endUnanswered(ctx); err != nil {
+		return f, err
+	}
+	for _, step := range []struct {
+		statement string
+		kind      int
+		age       time.Duration
+		count     *int64
+	}{
+		// Events first: what goes as a whole needs no rewriting before.
+		{sql.ForgetEvents, bareEvent, keep.Events, &f.Events},
+		{sql.ForgetEvents, eventWithBody, keep.Events, &f.Events},
+		{sql.ForgetEvents, unreadEvent, keep.Events, &f.Events},
+		{sql.ForgetBodies, eventWithBody, keep.Bodies, &f.Bodies},
+		{sql.ForgetBodies, unreadEvent, keep.Undecodable, &f.Bodies},
+	} {
+		n, err := db.forget(ctx, step.statement, step.kind, step.age)
+		if *step.count += n; err != nil {
+			return f, fmt.Errorf("forget events and their bodies: %w", err)
+		}
+	}
+	return f, nil
+}
+
+// forget runs a statement until it finds fewer rows than it might. Each goes on where the last
+// one ended, and does not walk over what that has left in the index.
+func (db *DB) forget(ctx context.Context, statement string, kind int, age time.Duration) (all int64, err error) {
+	for from := time.Unix(0, 0); ; {
+		var n int64
+		if err := db.pool.QueryRow(ctx, statement, kind, from, age, forgetBatch).Scan(&n, &from); err != nil {
+			return all, err
+		}
+		if all += n; n < forgetBatch {
+			return all, nil
+		}
+		if err := breathe(ctx); err != nil {
+			return all, err
+		}
+	}
+}
+
+func (db *DB) endUnanswered(ctx context.Context) (all int64, err error) {
+	for {
+		done, err := db.pool.Exec(ctx, sql.Unanswered, unansweredAge, forgetBatch)
+		if err != nil {
+			return all, fmt.Errorf("end announcements that nobody has answered: %w", err)
+		}
+		if all += done.RowsAffected(); done.RowsAffected() < forgetBatch {
+			return all, nil
+		}
+		if err := breathe(ctx); err != nil {
+			return all, err
+		}
+	}
+}
+
+func breathe(ctx context.Context) error {
+	select {
+	case <-time.After(forgetPause):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

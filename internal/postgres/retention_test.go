@@ -1,0 +1,179 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/sql"
+)
+
+// keepWeek keeps bodies for a week, unread ones for a month, events for three.
+var keepWeek = Retention{Bodies: 7 * 24 * time.Hour, Undecodable: 30 * 24 * time.Hour, Events: 90 * 24 * time.Hour}
+
+func (b *bench) forgets(want Forgotten) {
+	b.t.Helper()
+	if got, err := b.Forget(b.t.Context(), keepWeek); err != nil || got != want {
+		b.t.Errorf("got %+v, %v; want %+v", got, err, want)
+	}
+}
+
+// record puts an event down as it was recorded some days ago.
+func (b *bench) record(id, outcome string, days float64, body string) {
+	b.t.Helper()
+	b.exec(fmt.Sprintf("insert into rollcall.events (source, id, type, outcome, received_at, body) values ('app', '%s', 'x', '%s', now() - interval '24 hours' * %g, %s)", id, outcome, days, body))
+}
+
+// Each thing is forgotten when it is older than it is kept, and the roll never.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.apply(all(event.Applied, 2), finding(updated("u", 1, "u@x")), finding(gone("v", 1)))
+	b.exec("update rollcall.users set changed_at = '2001-01-01', deleted_at = case when id = 'v' then '2001-01-01'::timestamptz end")
+	for _, e := range []struct {
+		id, outcome string
+		days        float64
+		body        string
+	}{
+		{"01 young", "applied", 6.9, "'b'"},
+		{"02 week", "applied", 7.1, "'b'"},
+		{"03 parked", "parked", 8, "'b'"},
+		{"04 bare", "applied", 8, "null"},
+		{"05 unread", "undecodable", 29.9, "'b'"},
+		{"06 unread", "undecodable", 30.1, "'b'"},
+		{"07 old", "applied", 89.9, "null"},
+		{"08 gone", "applied", 90.1, "null"},
+		{"09 gone", "stale", 100, "'b'"},
+		{"10 gone", "undecodable", 100, "'b'"},
+		{"11 announced", "announced", 0.9, "'b'"},
+		{"12 announced", "announced", 1.1, "'b'"},
+		{"13 announced", "announced", 8, "'b'"},
+	} {
+		b.record(e.id, e.outcome, e.days, e.body)
+	}
+	b.exec("update rollcall.events set look_at = received_at + interval '5 s' where id like '12%'")
+	b.forgets(Forgotten{Bodies: 4, Events: 3, Unanswered: 2})
+	b.wantRows("select id, outcome, body is not null, look_at from rollcall.events order by id",
+		"01 young|applied|t|∅", "02 week|applied|f|∅", "03 parked|parked|f|∅", "04 bare|applied|f|∅",
+		"05 unread|undecodable|t|∅", "06 unread|undecodable|f|∅", "07 old|applied|f|∅",
+		"11 announced|announced|t|∅", "12 announced|never_created|t|∅", "13 announced|never_created|f|∅")
+	b.wantRows("select id, deleted_at is not null from rollcall.users order by id", "u|f", "v|t")
+	b.forgets(Forgotten{})
+}
+
+// Much is forgotten in small transactions, each found by the index, with the plans of an
+// empty table.
+func TestForgetMany(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	for range 40 { // every connection has its plans
+		b.forgets(Forgotten{})
+	}
+	b.exec(`insert into rollcall.events (source, id, type, outcome, received_at, body)
+select 'app', 'e' || g, 'x', case when g % 50 = 0 then 'undecodable' else 'applied' end, now() - interval '24 hours' * (g / 400.0), '{"some": "body"}' from generate_series(1, 40000) g`)
+	start := time.Now()
+	// 400 a day: bodies from day 7 to 90 and from day 30 to 90, events from day 90 on.
+	b.forgets(Forgotten{Bodies: 83*400*49/50 + 60*400/50, Events: 10*400 + 1})
+	t.Logf("36,000 of 40,000 rows in %s", time.Since(start))
+	start = time.Now()
+	b.forgets(Forgotten{})
+	idle := time.Since(start)
+	t.Logf("with nothing left in %s", idle)
+	if idle > 500*time.Millisecond {
+		t.Errorf("finding nothing among 36,000 events took %s", idle)
+	}
+}
+
+// Every statement finds its rows by an index, in its order, whatever the statistics say.
+func TestForgetGoesByTheIndexes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.exec("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
+	for name, test := range map[string]struct{ statement, arguments, index string }{
+		"events":     {sql.ForgetEvents, "1, now(), interval '1 day', 1000", "Index Scan using events_kept"},
+		"bodies":     {sql.ForgetBodies, "1, now(), interval '1 day', 1000", "Index Scan using events_kept"},
+		"unanswered": {sql.Unanswered, "interval '1 day', 1000", "Index Scan using events_announced"},
+		"announced":  {sql.Announced, "'app', interval '2 s', 500", "Index Scan using events_announced"},
+		"due":        {sql.AnnouncedSources, "'{app}', interval '2 s'", "Index Scan using events_announced"},
+	} {
+		b.exec("prepare " + name + " as " + test.statement)
+		plan := strings.Join(b.rows("explain (costs off) execute "+name+" ("+test.arguments+")"), "\n")
+		if !strings.Contains(plan, test.index) || strings.Contains(plan, "Sort") {
+			t.Errorf("%s:\n%s", name, plan)
+		}
+	}
+}
+
+// Forgetting waits for nobody and holds no live event up; what is held is left for the next
+// time.
+func TestForgetBesideLiveEvents(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.record("held", "applied", 100, "'b'")
+	b.record("week", "applied", 8, "'b'")
+	b.record("old", "applied", 100, "'b'")
+	holder := connect(t, b.url)
+	execOn(t, holder, "begin; select from rollcall.events where id = 'held' for update")
+	start := time.Now()
+	b.forgets(Forgotten{Bodies: 1, Events: 1})
+	if took := time.Since(start); took > 200*time.Millisecond {
+		t.Errorf("beside a held row it took %s", took)
+	}
+	execOn(t, holder, "rollback; begin; delete from rollcall.events where id = 'held'; update rollcall.events set body = null")
+	start = time.Now()
+	b.apply(all(event.Applied, 2), updated("a", 1, "a@x"), updated("b", 1, "b@x"))
+	if took := time.Since(start); took > 200*time.Millisecond {
+		t.Errorf("a live event beside one that is being forgotten took %s", took)
+	}
+	execOn(t, holder, "rollback")
+	b.forgets(Forgotten{Events: 3}) // the live ones say that they are of 2023
+}
+
+// A run that is told to end does so between two batches, and the next one goes on.
+func TestForgetEndsEarly(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.exec("insert into rollcall.events (source, id, type, received_at) select 'app', 'e' || g, 'x', now() - interval '100 days' from generate_series(1, 2500) g")
+	ctx, cancel := context.WithTimeout(t.Context(), forgetPause/2)
+	defer cancel()
+	got, err := b.Forget(ctx, keepWeek)
+	if !errors.Is(err, context.DeadlineExceeded) || got.Events >= 2500 {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	b.forgets(Forgotten{Events: 2500 - got.Events})
+}
+
+// What finding old events by an index costs the new ones, in turns with a schema without it.
+func TestForgetCostsBatchesLittle(t *testing.T) {
+	const batches = 300
+	with, without := newBench(t, profilesTable, profiles()), newBench(t, profilesTable, profiles())
+	without.exec("drop index rollcall.events_kept, rollcall.events_announced")
+	took := map[*bench][]time.Duration{}
+	for n := range batches {
+		for _, b := range []*bench{with, without} {
+			var batch [64]event.Event
+			for i := range batch {
+				e := updated(fmt.Sprint("u", (n*64+i)%5000), int64(n), "")
+				e.ID, e.ReceivedAt, e.Body = fmt.Sprintf("msg_%x", uint64(n*64+i)*0x9e3779b97f4a7c15), time.Now(), make([]byte, 1200)
+				batch[i] = e
+			}
+			start := time.Now()
+			if _, err := b.Apply(t.Context(), batch[:]); err != nil {
+				t.Fatal(err)
+			}
+			took[b] = append(took[b], time.Since(start))
+		}
+	}
+	slices.Sort(took[with])
+	slices.Sort(took[without])
+	ratio := float64(took[with][batches/2]) / float64(took[without][batches/2])
+	t.Logf("a batch of 64: %s with the indexes, %s without: ratio %.2f", took[with][batches/2], took[without][batches/2], ratio)
+	if ratio > 1.5 {
+		t.Errorf("the indexes cost a batch %.0f %%", 100*(ratio-1))
+	}
+}
