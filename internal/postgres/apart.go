@@ -107,6 +107,9 @@ type separation struct {
 }
 
 func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) error {
+	if err := s.takeTurn(ctx); err != nil {
+		return err
+	}
 	if err := s.takeTable(ctx); err != nil {
 		return err
 	}

@@ -186,7 +186,7 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 		if err == nil {
 			return done, nil
 		}
-		if errors.As(err, new(*outOfService)) {
+		if errors.As(err, new(*outOfService)) || errors.Is(err, errOthersTurn) {
 			return nil, err
 		}
 		err = &maskedError{err}

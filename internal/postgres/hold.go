@@ -18,11 +18,15 @@ type hold struct {
 	key  int32
 }
 
-// hold takes a named lock; nil when somebody else has it.
-func (db *DB) hold(ctx context.Context, name string) (*hold, error) {
+func holdKey(name string) int32 {
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(name))
-	h := &hold{key: int32(sum.Sum32())} //nolint:gosec // its bits are all that counts
+	return int32(sum.Sum32()) //nolint:gosec // its bits are all that counts
+}
+
+// hold takes a named lock; nil when somebody else has it.
+func (db *DB) hold(ctx context.Context, name string) (*hold, error) {
+	h := &hold{key: holdKey(name)}
 	var err error
 	if h.conn, err = db.pool.Acquire(ctx); err != nil {
 		return nil, fmt.Errorf("take the lock %s: %w", name, db.explainConnect(err))
