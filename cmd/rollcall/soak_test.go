@@ -62,7 +62,10 @@ const (
 )
 
 // replica is a service that is started again whenever it is killed.
-type replica struct{ now atomic.Pointer[process] }
+type replica struct {
+	killing sync.Mutex
+	now     atomic.Pointer[process]
+}
 
 // soak is the machine room: a server, two replicas, and what befalls them.
 type soak struct {
@@ -72,7 +75,8 @@ type soak struct {
 	launch   func() (*process, error)
 	replicas [2]replica
 	log      tail // of both replicas
-	kills    int
+	kills    atomic.Int64
+	caught   int // of the kills, those in the middle of catching up
 	restarts int
 }
 
@@ -128,42 +132,74 @@ func (s *soak) exec(sql string, hold ...time.Duration) {
 	}
 }
 
-// kill ends a replica at random and starts it again, as often as the length allows, until
-// it is told to stop.
-func (s *soak) kill(stop <-chan struct{}) {
+// kill ends a replica, waits for a moment and starts it again.
+func (s *soak) kill(i int, pause time.Duration) {
+	s.replicas[i].killing.Lock()
+	defer s.replicas[i].killing.Unlock()
+	_ = s.replicas[i].now.Load().end(syscall.SIGKILL) // its error says that it was killed
+	s.kills.Add(1)
+	time.Sleep(pause)
+	s.start(i)
+}
+
+// killAgain kills a replica at random, as often as the length allows, until it is told to stop.
+func (s *soak) killAgain(stop <-chan struct{}) {
 	every := min(s.length/(soakKills+10), 3*time.Second)
 	for {
 		select {
 		case <-stop:
 			return
 		case <-time.After(every/2 + rand.N(every)):
+			s.kill(rand.N(len(s.replicas)), rand.N(every/4))
 		}
-		i := rand.N(len(s.replicas))
-		_ = s.replicas[i].now.Load().end(syscall.SIGKILL) // its error says that it was killed
-		s.kills++
-		time.Sleep(rand.N(every / 4))
-		s.start(i)
+	}
+}
+
+// killCatchingUp waits until parked users are being settled, and kills both replicas then.
+func (s *soak) killCatchingUp() {
+	conn, err := pgx.Connect(s.t.Context(), s.server.URL("postgres"))
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	defer conn.Close(context.Background())
+	for begin := time.Now(); time.Since(begin) < s.length/10; time.Sleep(time.Millisecond) {
+		var running bool
+		err := conn.QueryRow(s.t.Context(), "select exists (select from rollcall.river_job where state = 'running' and args->>'name' like 'catch up %')").Scan(&running)
+		if err != nil {
+			s.t.Error(err)
+			return
+		}
+		if running {
+			s.caught++
+			break
+		}
+	}
+	for i := range s.replicas {
+		s.kill(i, 0)
 	}
 }
 
 // storm lets everything else happen to the database, in turn.
 func (s *soak) storm() {
 	calm := func(hundredths int) { time.Sleep(s.length * time.Duration(hundredths) / 100) }
-	calm(10)
+	calm(8)
 	s.restart(s.server.Stop)
-	calm(10)
+	calm(8)
 	s.exec("alter table kept rename to kept_away")
-	calm(13)
+	calm(12)
 	s.exec("alter table kept_away rename to kept")
+	s.killCatchingUp()
 	calm(5)
 	s.restart(s.server.Kill)
-	calm(10)
+	calm(8)
 	s.exec("begin; lock table gone in access exclusive mode", soakLock)
+	s.killCatchingUp()
 	calm(5)
 	s.restart(s.server.Kill)
-	calm(10)
+	calm(8)
 	s.restart(s.server.Stop)
-	calm(10)
+	calm(8)
 }
 
 func (s *soak) restart(end func() error) {
@@ -193,7 +229,7 @@ func TestSoak(t *testing.T) {
 		telling.Go(func() { p.run(source) })
 	}
 	peace := make(chan struct{})
-	killing.Go(func() { s.kill(peace) })
+	killing.Go(func() { s.killAgain(peace) })
 	s.storm()
 	close(peace)
 	killing.Wait()
@@ -204,13 +240,13 @@ func TestSoak(t *testing.T) {
 	parked := s.awaitStep(conn)
 	lost, resurrected := judge(t, conn, p.book)
 	doubled := pairs(t, conn, "select target || ' ' || source || ' ' || id, count(*)::text from inserted group by 1 having count(*) > 1")
-	t.Logf("a soak of %s: sent %d, acknowledged %d (in %d requests), kills %d, restarts %d, parked at the end %d, lost %d, doubled %d, resurrected %d",
-		s.length, p.book.sent, p.book.acknowledged, p.post.sent.Load(), s.kills, s.restarts, parked, len(lost), len(doubled), len(resurrected))
+	t.Logf("a soak of %s: sent %d, acknowledged %d (in %d requests), kills %d (%d while catching up), restarts %d, parked at the end %d, lost %d, doubled %d, resurrected %d",
+		s.length, p.book.sent, p.book.acknowledged, p.post.sent.Load(), s.kills.Load(), s.caught, s.restarts, parked, len(lost), len(doubled), len(resurrected))
 	if parked+len(lost)+len(doubled)+len(resurrected) > 0 {
 		t.Errorf("lost %.2000q, doubled %.2000q, resurrected %.2000q", lost, doubled, resurrected)
 	}
-	if s.kills < soakKills || s.restarts < 3 {
-		t.Errorf("%d kills and %d restarts are too few", s.kills, s.restarts)
+	if s.kills.Load() < soakKills || s.restarts < 3 {
+		t.Errorf("%d kills and %d restarts are too few", s.kills.Load(), s.restarts)
 	}
 	s.quiet(p, conn)
 }
