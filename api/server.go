@@ -44,6 +44,9 @@ type Config struct {
 	// BodyLimit is the size of a body in bytes; BodyTimeout is how long it may take to arrive.
 	BodyLimit   int64
 	BodyTimeout time.Duration
+	// Connections is how many connections Bound serves at once. One takes 30 kB at most, of
+	// which two thirds are net/http's buffers and stack.
+	Connections int64
 	// AdminToken opens /admin/v1; empty closes it.
 	AdminToken string
 	Version    string
@@ -54,6 +57,7 @@ type Config struct {
 const (
 	defaultBodyLimit   = 1 << 20
 	defaultBodyTimeout = 5 * time.Second // all the time that Supabase gives its hooks
+	defaultConnections = 4096            // 120 MiB
 	readyTimeout       = time.Second
 )
 
@@ -72,6 +76,9 @@ func New(cfg Config) *Server {
 	}
 	if cfg.BodyTimeout == 0 {
 		cfg.BodyTimeout = defaultBodyTimeout
+	}
+	if cfg.Connections == 0 {
+		cfg.Connections = defaultConnections
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
