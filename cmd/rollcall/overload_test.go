@@ -289,7 +289,6 @@ func TestSenderLeaves(t *testing.T) {
 		if err := leaver.half(strings.TrimPrefix(in.public, "http://")); err != nil {
 			t.Fatal(err)
 		}
-		defer leaver.conn.Close()
 		time.AfterFunc(100*time.Millisecond, func() { _ = leaver.conn.Close() })
 	}
 	time.Sleep(300 * time.Millisecond)
