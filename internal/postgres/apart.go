@@ -123,14 +123,14 @@ func (s *separation) openAndSettle(ctx context.Context, targets []*compiled) err
 	}
 	for _, t := range slices.Backward(targets) {
 		if s.work.removes(t) {
-			if err := s.settle(ctx, piece{t, t.removal, t.removalWanted, t.removalLocked, childrenPause}); err != nil {
+			if err := s.settle(ctx, piece{t, t.removal, t.removalWanted, t.removalLocked, childrenPause, false}); err != nil {
 				return err
 			}
 		}
 	}
 	for _, t := range targets {
 		if s.work.settles(t) {
-			if err := s.settle(ctx, piece{t, t.upsert, t.upsertWanted, t.upsertLocked, 0}); err != nil {
+			if err := s.settle(ctx, piece{t, t.upsert, t.upsertWanted, t.upsertLocked, 0, false}); err != nil {
 				return err
 			}
 		}
@@ -199,6 +199,7 @@ type piece struct {
 	wanted    string // whom it is about
 	locked    string // who of them is held by somebody else
 	pause     int    // how many seconds a foreign key that refuses one is waited for
+	waits     bool   // a lock that somebody else holds refuses, too
 }
 
 // childrenPause: a removal that a foreign key refuses waits for the application, which still
@@ -314,7 +315,8 @@ func (s *separation) run(ctx context.Context, tx pgx.Tx, p piece, users []userKe
 	if _, err := tx.Exec(ctx, p.statement, []string{}, []string{}, true); err != nil {
 		return nil, err
 	}
-	more, err := settleApart(ctx, tx, p, users, s.asking)
+	p.waits = s.asking
+	more, err := settleApart(ctx, tx, p, users)
 	return append(refused, more...), err
 }
 
@@ -336,7 +338,7 @@ func (s *separation) ask(ctx context.Context, tx pgx.Tx, p piece, users []userKe
 	if err != nil {
 		return nil, err
 	}
-	refused, err := settleApart(ctx, tx, piece{target: p.target, statement: p.wanted}, users, false)
+	refused, err := settleApart(ctx, tx, piece{target: p.target, statement: p.wanted}, users)
 	if err != nil {
 		return nil, err
 	}
@@ -360,15 +362,14 @@ const (
 	askingStatement = 500 * time.Millisecond
 )
 
-// settleApart runs a piece for users and returns those it refuses; with waits, a lock that
-// somebody else holds refuses, too.
-func settleApart(ctx context.Context, tx pgx.Tx, p piece, users []userKey, waits bool) ([]refusal, error) {
+// settleApart runs a piece for users and returns those it refuses.
+func settleApart(ctx context.Context, tx pgx.Tx, p piece, users []userKey) ([]refusal, error) {
 	if len(users) == 0 {
 		return nil, nil
 	}
 	var refused []refusal
 	sources, ids := keyArrays(users)
-	rows, _ := tx.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4)", p.statement, sources, ids, waits)
+	rows, _ := tx.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4)", p.statement, sources, ids, p.waits)
 	var u userKey
 	var state, message string
 	_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {

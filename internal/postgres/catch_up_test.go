@@ -160,7 +160,7 @@ func TestLiveEventsBesideCatchingUp(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	b.recover(t, "second")
+	b.recover(t)
 	b.wantRows("select count(*) from q", "200")
 }
 

@@ -168,6 +168,11 @@ func (r *run) mend(ctx context.Context, pairs []postgres.Pair) error {
 		}
 	}
 	r.Reconciled = tally
+	return r.proceed(ctx, pairs)
+}
+
+// proceed notes how far the run has come.
+func (r *run) proceed(ctx context.Context, pairs []postgres.Pair) error {
 	if len(pairs) > 0 {
 		r.Position = pairs[len(pairs)-1].ID
 	}
