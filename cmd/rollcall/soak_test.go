@@ -180,8 +180,9 @@ func (s *soak) killCatchingUp() {
 	}
 }
 
-// storm lets everything else happen to the database, in turn.
+// storm lets everything else happen to the database, in turn, and lasts for all the length.
 func (s *soak) storm() {
+	began := time.Now()
 	calm := func(hundredths int) { time.Sleep(s.length * time.Duration(hundredths) / 100) }
 	calm(8)
 	s.restart(s.server.Stop)
@@ -199,7 +200,7 @@ func (s *soak) storm() {
 	s.restart(s.server.Kill)
 	calm(8)
 	s.restart(s.server.Stop)
-	calm(8)
+	time.Sleep(max(s.length/12, s.length-time.Since(began)))
 }
 
 func (s *soak) restart(end func() error) {
