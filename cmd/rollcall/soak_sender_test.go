@@ -198,7 +198,7 @@ func (p *providers) tell(messages []message) {
 
 // run tells stories of one source until it is silent, and returns when all are told.
 func (p *providers) run(source string) {
-	const tellers = 12
+	const tellers = 8
 	var working sync.WaitGroup
 	for teller := range tellers {
 		working.Go(func() {
