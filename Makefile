@@ -1,12 +1,17 @@
 FUZZTIME ?= 10s
+SOAK ?= 3m
 
-.PHONY: build test lint tidy fuzz ci
+.PHONY: build test soak lint tidy fuzz ci
 
 build:
 	go build -o rollcall ./cmd/rollcall
 
 test:
 	go test -race ./...
+
+# two replicas are killed and the database fails for a while; the line that counts is printed
+soak:
+	ROLLCALL_SOAK=$(SOAK) go test -count 1 -timeout 30m -run '^TestSoak$$' -v ./cmd/rollcall
 
 lint:
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...

@@ -40,6 +40,9 @@ var tooSlow = reply{status: http.StatusRequestTimeout, message: "the body did no
 // OutcomeHeader tells the sender the outcome in one word.
 const OutcomeHeader = "Rollcall-Outcome"
 
+// retryAfter is in seconds.
+const retryAfter = "1"
+
 // acknowledge writes the answer to a webhook and returns its status.
 func acknowledge(w http.ResponseWriter, d *delivery) int {
 	r := replies[d.outcome]
@@ -48,7 +51,7 @@ func acknowledge(w http.ResponseWriter, d *delivery) int {
 	}
 	w.Header().Set(OutcomeHeader, string(d.outcome))
 	if r.retry {
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", retryAfter)
 	}
 	switch {
 	case r.message != "":

@@ -21,6 +21,7 @@ type metrics struct {
 	captured       *prometheus.CounterVec
 	batchEvents    prometheus.Histogram
 	applySeconds   prometheus.Histogram
+	turnedAway     prometheus.Counter
 }
 
 func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
@@ -46,8 +47,11 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 			Name: "rollcall_apply_seconds", Help: "Time to commit a batch, retries included.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
 		}),
+		turnedAway: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "rollcall_connections_turned_away_total", Help: "Connections beyond the bound, which were answered 503 unread.",
+		}),
 	}
-	registry.MustRegister(m.webhooks, m.webhookSeconds, m.lastVerified, m.captured, m.batchEvents, m.applySeconds,
+	registry.MustRegister(m.webhooks, m.webhookSeconds, m.lastVerified, m.captured, m.batchEvents, m.applySeconds, m.turnedAway,
 		newTargetCollector(cfg), newReconcileCollector(cfg), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, src := range cfg.Sources {
 		m.webhookSeconds.WithLabelValues(src.Name())

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -44,6 +45,11 @@ type Config struct {
 	// BodyLimit is the size of a body in bytes; BodyTimeout is how long it may take to arrive.
 	BodyLimit   int64
 	BodyTimeout time.Duration
+	// Bodies is how many bytes the bodies of all unanswered requests take together.
+	Bodies int64
+	// Connections is how many connections Bound serves at once. One takes 30 kB at most, of
+	// which two thirds are net/http's buffers and stack.
+	Connections int64
 	// AdminToken opens /admin/v1; empty closes it.
 	AdminToken string
 	Version    string
@@ -54,6 +60,8 @@ type Config struct {
 const (
 	defaultBodyLimit   = 1 << 20
 	defaultBodyTimeout = 5 * time.Second // all the time that Supabase gives its hooks
+	defaultBodies      = 64 << 20        // 16 kB for each of the connections
+	defaultConnections = 4096            // 120 MiB
 	readyTimeout       = time.Second
 )
 
@@ -63,6 +71,7 @@ type Server struct {
 	sources  map[string]*source.Source
 	metrics  *metrics
 	registry *prometheus.Registry
+	bodies   atomic.Int64 // bytes of the bodies of unanswered requests
 }
 
 // New returns a server; nothing listens yet.
@@ -72,6 +81,12 @@ func New(cfg Config) *Server {
 	}
 	if cfg.BodyTimeout == 0 {
 		cfg.BodyTimeout = defaultBodyTimeout
+	}
+	if cfg.Bodies == 0 {
+		cfg.Bodies = defaultBodies
+	}
+	if cfg.Connections == 0 {
+		cfg.Connections = defaultConnections
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -61,18 +60,20 @@ func (s *Server) webhook(door source.Door) http.HandlerFunc {
 
 // receive carries a request from its body to its outcome.
 func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
+	body := &metered{server: s}
+	defer body.release()
 	request := source.Request{Door: d.door, Header: r.Header, ReceivedAt: d.arrived}
 	if err := d.source.VerifyHeader(request); err != nil {
 		d.refuse(event.Unverified, err) // a stranger's body takes no memory
 		return
 	}
-	body, err := s.readBody(w, r)
+	err := body.read(w, r)
 	if err != nil {
 		d.refuse(bodyOutcome(err), err)
 		d.slow = errors.Is(err, os.ErrDeadlineExceeded)
 		return
 	}
-	d.bytes, request.Body = len(body), body
+	d.bytes, request.Body = len(body.text), body.text
 	if err := d.source.Verify(request); err != nil {
 		d.refuse(event.Unverified, err)
 		return
@@ -112,25 +113,16 @@ func (s *Server) submit(ctx context.Context, d *delivery) (event.Outcome, error)
 // of a request 5 s together.
 const announceWait = time.Second
 
-// readBody reads a body of bounded size; the router has bounded its time.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > s.config.BodyLimit {
-		return nil, &http.MaxBytesError{Limit: s.config.BodyLimit} // without waiting for it
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.config.BodyLimit))
-	if err != nil {
-		return nil, err
-	}
-	// The deadline would otherwise cut the connection while the answer is waited for.
-	return body, http.NewResponseController(w).SetReadDeadline(time.Time{})
-}
-
 func bodyOutcome(err error) event.Outcome {
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
+	switch {
+	case errors.As(err, &tooLarge):
 		return event.TooLarge
+	case errors.Is(err, errBodies):
+		return event.Unavailable
+	default:
+		return event.Malformed
 	}
-	return event.Malformed
 }
 
 // logDelivery writes the one line of a webhook: no body, no secret, no address.

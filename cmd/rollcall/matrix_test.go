@@ -207,7 +207,7 @@ func (c *cell) exec(conn *pgx.Conn, sql string, args ...any) {
 	}
 }
 
-func (c *cell) ask(r *http.Request) heard { return ask(c.t, c.service.Load().base, r) }
+func (c *cell) ask(r *http.Request) heard { return ask(c.t, c.service.Load().public, r) }
 
 // inject lets the failure in. Who is to be killed hangs first, so that the moment is right.
 func (c *cell) inject() {

@@ -107,7 +107,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 			if err := o.back(t, server); err != nil {
 				t.Fatal(err)
 			}
-			awaitReady(t, in, 2*time.Second)
+			awaitReady(t, in.public, 2*time.Second)
 			expect(t, in, lost, heard{204, "applied", false})
 			expect(t, in, lost, heard{204, "duplicate", false})
 			expect(t, in, announced(t, "careful", "m2"), heard{204, "announced", false})
@@ -131,11 +131,11 @@ func execute(t testing.TB, url, sql string) {
 	}
 }
 
-func awaitReady(t testing.TB, in *instance, patience time.Duration) {
+func awaitReady(t testing.TB, base string, patience time.Duration) {
 	t.Helper()
 	began := time.Now()
 	for {
-		status, _ := get(t, in.public+"/readyz", "")
+		status, _ := get(t, base+"/readyz", "")
 		switch took := time.Since(began); {
 		case status == 200:
 			t.Logf("ready again after %s", took)
@@ -199,7 +199,7 @@ func TestRestartUnderLoad(t *testing.T) {
 		if err := server.Restart(t.Context()); err != nil {
 			t.Error(err)
 		}
-		awaitReady(t, in, 2*time.Second)
+		awaitReady(t, in.public, 2*time.Second)
 	}
 	working.Wait()
 	if n := refused.Load(); n < 2*senders {

@@ -1,26 +1,25 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/api"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
@@ -167,8 +166,8 @@ func (m message) body() (string, source.Door, string) {
 	case m.source != "supabase" && m.state.dead:
 		return fmt.Sprintf(`{"object":"event","type":"user.deleted","timestamp":%d,"data":{"id":%q,"deleted":true}}`, 1760000000000+m.state.version, m.user), source.Hook, id
 	case m.source != "supabase":
-		return fmt.Sprintf(`{"object":"event","type":"user.updated","timestamp":1760000000000,"data":{"id":%q,"updated_at":%d,"first_name":%q,"primary_email_address_id":"e","email_addresses":[{"id":"e","email_address":%q}]}}`,
-			m.user, 1760000000000+m.state.version, m.state.name, m.state.email), source.Hook, id
+		return fmt.Sprintf(`{"object":"event","type":%q,"timestamp":1760000000000,"data":{"id":%q,"updated_at":%d,"first_name":%q,"primary_email_address_id":"e","email_addresses":[{"id":"e","email_address":%q}]}}`,
+			m.kind(), m.user, 1760000000000+m.state.version, m.state.name, m.state.email), source.Hook, id
 	case m.state.dead:
 		return fmt.Sprintf(`{"type":"DELETE","schema":"auth","table":"users","record":null,"old_record":{"id":%q,"updated_at":%q}}`, m.user, m.at()), source.Database, id
 	case m.state.version%2 == 0:
@@ -180,41 +179,72 @@ func (m message) body() (string, source.Door, string) {
 	}
 }
 
+// kind is the type of a message, as the metrics have it.
+func (m message) kind() string {
+	switch clerk := m.source != "supabase"; {
+	case clerk && m.state.dead:
+		return "user.deleted"
+	case clerk && m.state.version == 1:
+		return "user.created"
+	case clerk:
+		return "user.updated"
+	case m.state.dead:
+		return "database.delete"
+	case m.state.version%2 == 0:
+		return "database.update"
+	default:
+		return "after-user-created"
+	}
+}
+
 func (m message) at() string {
 	return time.UnixMilli(1760000000000 + m.state.version).UTC().Format(time.RFC3339Nano)
 }
 
+// reply is what a service answers.
+type reply struct {
+	status     int
+	outcome    string
+	retryAfter string
+}
+
+// post sends a message once, under an id in its headers; an empty one is made up.
+func (p *postman) post(ctx context.Context, m message, base, id string) (reply, error) {
+	body, door, _ := m.body()
+	header, err := p.sources[m.source].SignAs(door, []byte(body), id, time.Now())
+	if err != nil {
+		return reply{}, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+api.Path(m.source, door), strings.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	request.Header = header
+	response, err := p.client.Do(request)
+	if err != nil {
+		return reply{}, err
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	p.sent.Add(1)
+	return reply{response.StatusCode, response.Header.Get(api.OutcomeHeader), response.Header.Get("Retry-After")}, nil
+}
+
 // deliver sends a message to one of the services until it is accepted.
 func (p *postman) deliver(m message, to int) error {
-	body, door, id := m.body()
-	path := "/webhooks/" + m.source
-	if door == source.Database {
-		path += "/database"
-	}
+	_, _, id := m.body()
 	for range 20 {
-		header, err := p.sources[m.source].SignAs(door, []byte(body), id, time.Now())
+		answer, err := p.post(p.t.Context(), m, p.bases[to%len(p.bases)], id)
 		if err != nil {
 			return err
 		}
-		request, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, p.bases[to%len(p.bases)]+path, strings.NewReader(body))
-		if err != nil {
-			return err
-		}
-		request.Header = header
-		response, err := p.client.Do(request)
-		if err != nil {
-			return err
-		}
-		_, _ = io.Copy(io.Discard, response.Body)
-		_ = response.Body.Close()
-		p.sent.Add(1)
-		switch response.StatusCode {
+		switch answer.status {
 		case http.StatusNoContent:
 			return nil
 		case http.StatusServiceUnavailable:
 			to++
 		default:
-			return fmt.Errorf("%s answers %s", path, response.Status)
+			return fmt.Errorf("%s: the answer is %d", id, answer.status)
 		}
 	}
 	return fmt.Errorf("%s was never accepted", id)
@@ -243,62 +273,6 @@ func (p *postman) deliverAll(messages []message) {
 	workers.Wait()
 }
 
-// process is the built binary, run as a service of its own.
-type process struct {
-	cmd  *exec.Cmd
-	base string // the URL of its public listener
-	log  *journal
-}
-
-// startProcess returns when the service listens.
-func startProcess(t testing.TB, binary, file string, getenv func(string) string) *process {
-	t.Helper()
-	p := &process{cmd: exec.Command(binary, "serve", "-c", file), log: &journal{}}
-	p.cmd.Env = os.Environ()
-	for _, name := range []string{"DATABASE_URL", "CLERK_SECRET", "SUPABASE_SECRET", "DATABASE_SECRET"} {
-		p.cmd.Env = append(p.cmd.Env, name+"="+getenv(name))
-	}
-	p.cmd.Stderr = p.log
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		p.stop(t)
-		if t.Failed() {
-			t.Logf("serve said:\n%s", p.log)
-		}
-	})
-	p.base = fmt.Sprint("http://", p.log.await(t, "listening", 1)["listen"])
-	return p
-}
-
-// stop ends the service in order, unless it has ended.
-func (p *process) stop(t testing.TB) {
-	t.Helper()
-	if p.cmd.ProcessState != nil {
-		return
-	}
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	if err := p.cmd.Wait(); err != nil {
-		t.Errorf("serve ended with %v", err)
-	}
-}
-
-// kill leaves the service no time for anything.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait() // it was killed
-}
-
-func build(t testing.TB) string {
-	t.Helper()
-	binary := filepath.Join(t.TempDir(), "rollcall")
-	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, output)
-	}
-	return binary
-}
-
 // Any order, any number of repeats, from any number of connections ends in the same roll
 // and the same rows: 2,000 histories of 50 users, over two service processes.
 func TestAnyOrderEndsInTheSameState(t *testing.T) {
@@ -313,11 +287,8 @@ func TestAnyOrderEndsInTheSameState(t *testing.T) {
 
 	url := pgtest.NewWith(t, propertyTables)
 	binary := build(t)
-	file := filepath.Join(t.TempDir(), "rollcall.yaml")
-	if err := os.WriteFile(file, []byte(propertyConfig), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p := newPostman(t, startProcess(t, binary, file, env(url)).base, startProcess(t, binary, file, env(url)).base)
+	file := configFile(t, propertyConfig)
+	p := newPostman(t, startProcess(t, binary, file, env(url)).public, startProcess(t, binary, file, env(url)).public)
 
 	model := map[string]state{}    // by source and id
 	mails := map[string][]string{} // what his versions gave

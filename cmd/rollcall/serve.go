@@ -177,6 +177,7 @@ func (sv *service) ready(ctx context.Context) error {
 // no new requests, an answer to every waiter, the last batch.
 func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 	servers := []*http.Server{sv.httpServer(sv.server.Public()), sv.httpServer(sv.server.Admin())}
+	public = sv.server.Bound(servers[0], public)
 	failed := make(chan error, len(servers)+1)
 	for i, l := range []net.Listener{public, admin} {
 		go func() { failed <- servers[i].Serve(l) }()

@@ -113,7 +113,11 @@ type separation struct {
 
 // begin opens the transaction up to the first piece of a target.
 func (s *separation) begin(ctx context.Context) error {
-	if err := pipeline(ctx, s.conn, []statement{{sql: sql.Begin}, {sql: sql.Settings, args: s.db.timeouts()}}, &s.done); err != nil {
+	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: s.db.timeouts()}}
+	if s.work.retry {
+		steps = append(steps, turn(s.work.only))
+	}
+	if err := pipeline(ctx, s.conn, steps, &s.done); err != nil {
 		return err
 	}
 	if err := s.takeTable(ctx); err != nil {
@@ -216,6 +220,7 @@ type piece struct {
 	locked    string // who of them is held by somebody else
 	pause     int    // how many seconds a foreign key that refuses one is waited for
 	failed    bool   // it has failed for all users together
+	waits     bool   // a lock that somebody else holds refuses, too
 }
 
 // childrenPause: a removal that a foreign key refuses waits for the application, which still
@@ -335,7 +340,8 @@ func (s *separation) run(ctx context.Context, p piece, users []userKey) ([]refus
 	if _, err := s.conn.Exec(ctx, p.statement, []string{}, []string{}, true); err != nil {
 		return nil, err
 	}
-	more, err := settleApart(ctx, s.conn, p, users, s.asking)
+	p.waits = s.asking
+	more, err := settleApart(ctx, s.conn, p, users)
 	return append(refused, more...), err
 }
 
@@ -357,7 +363,7 @@ func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refus
 	if err != nil {
 		return nil, err
 	}
-	refused, err := settleApart(ctx, s.conn, piece{target: p.target, statement: p.wanted}, users, false)
+	refused, err := settleApart(ctx, s.conn, piece{target: p.target, statement: p.wanted}, users)
 	if err != nil {
 		return nil, err
 	}
@@ -383,9 +389,8 @@ const (
 
 func askingTimeouts() []any { return []any{milliseconds(askingLock), milliseconds(askingStatement)} }
 
-// settleApart runs a piece for users and returns those it refuses; with waits, a lock that
-// somebody else holds refuses, too.
-func settleApart(ctx context.Context, conn *pgx.Conn, p piece, users []userKey, waits bool) ([]refusal, error) {
+// settleApart runs a piece for users and returns those it refuses.
+func settleApart(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) ([]refusal, error) {
 	if len(users) == 0 {
 		return nil, nil
 	}
@@ -395,7 +400,7 @@ func settleApart(ctx context.Context, conn *pgx.Conn, p piece, users []userKey, 
 		return nil, err
 	}
 	sources, ids := keyArrays(users)
-	rows, _ := conn.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4, $5)", prepared.Name, sources, ids, waits, p.failed)
+	rows, _ := conn.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4, $5)", prepared.Name, sources, ids, p.waits, p.failed)
 	var u userKey
 	var state, message string
 	_, err = pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {

@@ -178,6 +178,9 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 	const tries = 3
 	for try := 1; ; try++ {
 		done, err := db.together(ctx, w, try == tries)
+		if errors.Is(err, errOthersTurn) {
+			return nil, err
+		}
 		if err != nil && apartHelps(err, try == tries) {
 			if blameOf(err) == blameNobody {
 				pause(ctx) // two batches that wait for each other must not do so again at once
@@ -190,7 +193,7 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 		if err == nil {
 			return done, nil
 		}
-		if errors.As(err, new(*outOfService)) {
+		if errors.As(err, new(*outOfService)) || errors.Is(err, errOthersTurn) {
 			return nil, err
 		}
 		err = &maskedError{err}

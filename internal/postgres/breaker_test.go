@@ -78,15 +78,15 @@ func TestBreaker(t *testing.T) {
 				t.Errorf("after a probe of a sick table: %q", now)
 			}
 			b.exec(sickness.cure)
-			b.recover(t, "second")
+			b.recover(t)
 			b.wantRows("select id from q order by 1", "a", "b", "before", "c")
 			b.wantRows("select user_id from rollcall.parked")
 		})
 	}
 }
 
-// recover probes and catches up as serve does.
-func (b *bench) recover(t *testing.T, target string) {
+// recover probes and catches up with the second target as serve does.
+func (b *bench) recover(t *testing.T) {
 	t.Helper()
 	if err := b.Probe(t.Context()); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func (b *bench) recover(t *testing.T, target string) {
 		t.Errorf("after the cure: %q", out)
 	}
 	b.exec("update rollcall.parked set retry_at = now() where not given_up")
-	if _, err := b.CatchUp(t.Context(), target); err != nil {
+	if _, err := b.CatchUp(t.Context(), "second"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -132,7 +132,7 @@ func TestBreakerOfALockedTable(t *testing.T) {
 		t.Error("a locked table was put back into service")
 	}
 	execOn(t, holder, "rollback")
-	b.recover(t, "second")
+	b.recover(t)
 	b.wantRows("select count(*) from q", "21")
 }
 
@@ -166,7 +166,7 @@ func TestOneHeldRowOpensNothing(t *testing.T) {
 			}
 			b.wantRows("select count(*), min(sqlstate) from rollcall.parked", "1|55P03")
 			execOn(t, holder, "rollback")
-			b.recover(t, "second")
+			b.recover(t)
 			b.wantRows("select id, email from q order by 1", "a|a2@x", "b|b2@x", "c|c@x")
 		})
 	}
@@ -188,6 +188,6 @@ func TestProbeOfABrokenTarget(t *testing.T) {
 		t.Errorf("got %q, want what is wrong now", out)
 	}
 	b.exec("alter table q add name text, add role text")
-	b.recover(t, "second")
+	b.recover(t)
 	b.wantRows("select id from q", "a")
 }

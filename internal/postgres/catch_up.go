@@ -40,7 +40,7 @@ func (db *DB) Due(ctx context.Context) ([]string, error) {
 // CatchUp brings the parked users of a target who are due up to date with the roll as it is
 // now, in batches, and returns how many it tried. Whom the target refuses again stays parked
 // until his next try; after Config.Attempts of them he is given up. It ends early when the target
-// goes out of service.
+// goes out of service, and at once while another replica is at it.
 func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error) {
 	stages := []struct {
 		query string
@@ -65,7 +65,7 @@ func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error)
 			w := settleWork(t, users)
 			w.retry = true
 			_, err = db.commit(ctx, w)
-			if errors.As(err, new(*outOfService)) {
+			if errors.As(err, new(*outOfService)) || errors.Is(err, errOthersTurn) {
 				return tried, nil
 			}
 			if err != nil {
@@ -76,6 +76,21 @@ func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error)
 	}
 	return tried, nil
 }
+
+// errOthersTurn: another replica is settling the parked users of the target.
+var errOthersTurn = errors.New("another replica is catching up")
+
+// takeTurn keeps two replicas from trying the same users again at once: it fails when the
+// other one is at it. The lock ends with the transaction, and so with a process that is
+// killed, and costs no connection.
+const takeTurn = "select 1 / pg_try_advisory_xact_lock($1, $2)::integer"
+
+// turn is the statement for a target; others report it as a division by zero.
+func turn(t *compiled) statement {
+	return statement{sql: takeTurn, args: []any{holdSpace, holdKey("catch up " + t.Name)}}
+}
+
+const divisionByZero = "22012"
 
 // due reads the next parked users without a lock: the locks of the roll come before those of
 // the parked.

@@ -36,6 +36,25 @@ func TestCatchUpExchanges(t *testing.T) {
 	b.wantRows("select user_id from rollcall.parked")
 }
 
+// While one replica settles the parked users, another leaves them alone.
+func TestCatchUpTakesTurns(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.exec("insert into p (id, email) values ('stranger', 'x')")
+	b.apply(all(event.Parked, 1), updated("a", 1, "x"))
+	b.exec("delete from p where id = 'stranger'")
+	b.exec("update rollcall.parked set retry_at = now()")
+	b.exec(fmt.Sprintf("begin; select pg_advisory_xact_lock(%d, %d)", holdSpace, holdKey("catch up profiles")))
+	if n, err := b.CatchUp(t.Context(), "profiles"); n != 0 || err != nil {
+		t.Errorf("%d users tried, error %v, while another replica is at it", n, err)
+	}
+	b.exec("commit")
+	if n := b.catchUp("profiles"); n != 1 {
+		t.Errorf("%d users tried afterwards, want 1", n)
+	}
+	b.wantRows("select id, email from p", "a|x")
+}
+
 // The pauses grow, until the user is given up; a new event takes him up again.
 func TestCatchUpGivesUp(t *testing.T) {
 	t.Parallel()
@@ -141,7 +160,7 @@ func TestLiveEventsBesideCatchingUp(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	b.recover(t, "second")
+	b.recover(t)
 	b.wantRows("select count(*) from q", "200")
 }
 

@@ -99,7 +99,7 @@ func (db *DB) refusals(ctx context.Context, p piece, users []userKey) ([]refusal
 			return err
 		}
 		var err error
-		refused, err = settleApart(ctx, tx.Conn(), p, users, false)
+		refused, err = settleApart(ctx, tx.Conn(), p, users)
 		return err
 	})
 	return refused, err

@@ -23,11 +23,15 @@ type hold struct {
 // ErrRunning means that another process is at it.
 var ErrRunning = errors.New("another process is at it")
 
-// hold takes a named lock; its error wraps ErrRunning when somebody else has it.
-func (db *DB) hold(ctx context.Context, name string) (*hold, error) {
+func holdKey(name string) int32 {
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(name))
-	h := &hold{key: int32(sum.Sum32())} //nolint:gosec // its bits are all that counts
+	return int32(sum.Sum32()) //nolint:gosec // its bits are all that counts
+}
+
+// hold takes a named lock; its error wraps ErrRunning when somebody else has it.
+func (db *DB) hold(ctx context.Context, name string) (*hold, error) {
+	h := &hold{key: holdKey(name)}
 	pooled, err := db.pool.Acquire(ctx)
 	if err != nil {
 		return nil, db.explainConnect(err)

@@ -16,8 +16,8 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// Job is something that runs by the clock, on one replica at a time: while a run of this
-// name is due or under way, no other one begins. A run that fails or panics is logged with
+// Job is something that runs by the clock, on one replica at a time (for what runs when it is
+// wanted, see Jobs.Enqueue): while a run of this name is due or under way, no other one begins. A run that fails or panics is logged with
 // its name and is not tried again before its next time; one that a shutdown cuts off is
 // taken up by another replica, or by this one after its start. One whose process dies counts
 // as under way until its Timeout is over, two minutes at least. A time that passes while no
@@ -79,9 +79,12 @@ func (db *DB) StartJobs(ctx context.Context, jobs []Job) (*Jobs, error) {
 	return &Jobs{client}, nil
 }
 
-// Enqueue has a job run as soon as a replica has time, unless it is due or under way.
+// Enqueue has a job run as soon as a replica has time, unless a run that this replica asked
+// for is due or under way. Two replicas may so ask for two runs, of which the job itself lets
+// one pass; but a run whose process was killed, and which counts as under way for as long as
+// its Timeout, holds nobody else up.
 func (j *Jobs) Enqueue(ctx context.Context, name string) error {
-	if _, err := j.client.Insert(ctx, jobArgs{name}, nil); err != nil {
+	if _, err := j.client.Insert(ctx, jobArgs{Name: name, By: j.client.ID()}, nil); err != nil {
 		return fmt.Errorf("put job %s down: %w", name, err)
 	}
 	return nil
@@ -152,7 +155,7 @@ func (db *DB) jobsClient(jobs []scheduledJob, poll time.Duration) (*river.Client
 			continue
 		}
 		periodic = append(periodic, river.NewPeriodicJob(job.at, func() (river.JobArgs, *river.InsertOpts) {
-			return jobArgs{job.Name}, nil
+			return jobArgs{Name: job.Name}, nil
 		}, nil))
 	}
 	workers := river.NewWorkers()
@@ -186,6 +189,7 @@ func stopJobs(ctx context.Context, client *river.Client[pgx.Tx]) error {
 // must look like an identifier, and the name of a source need not.
 type jobArgs struct {
 	Name string `json:"name"`
+	By   string `json:"by,omitempty"` // the replica that asked for it; empty for a schedule
 }
 
 // Kind is River's name for what runs.

@@ -73,7 +73,7 @@ func startReplica(t testing.TB, url string, jobs ...scheduledJob) *replica {
 // due makes a run of a job due now, and reports whether none was under way.
 func (r *replica) due(name string) bool {
 	r.t.Helper()
-	result, err := r.Insert(r.t.Context(), jobArgs{name}, nil)
+	result, err := r.Insert(r.t.Context(), jobArgs{Name: name}, nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -216,6 +216,28 @@ func TestJobIsUnderWayOnce(t *testing.T) {
 	if most.Load() != 1 {
 		t.Errorf("%d runs at once", most.Load())
 	}
+}
+
+// A run that was wanted by a replica, and whose process was killed, counts as under way until
+// its timeout; the replicas that live get their own.
+func TestJobOfAKilledReplica(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	var ran atomic.Int64
+	job := never("wanted", func(context.Context) error { ran.Add(1); return nil })
+	dead, err := b.jobsClient([]scheduledJob{job}, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Jobs{dead}).Enqueue(t.Context(), "wanted"); err != nil {
+		t.Fatal(err)
+	}
+	b.exec("update rollcall.river_job set state = 'running', attempt = 1, attempted_at = now(), attempted_by = '{dead}'")
+	living := startReplica(t, b.url, job)
+	if err := (&Jobs{living.Client}).Enqueue(t.Context(), "wanted"); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the run", func() bool { return ran.Load() == 1 })
 }
 
 // One that fails and one that panics are logged by name, once, without the address of a

@@ -63,6 +63,9 @@ func (db *DB) steps(w *work, targets []*compiled) []statement {
 		timeouts, table = askingTimeouts(), table+" nowait"
 	}
 	begin := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: timeouts}}
+	if w.retry {
+		begin = append(begin, turn(w.only))
+	}
 	if w.table != "" {
 		begin = append(begin, statement{sql: table})
 	}
@@ -95,8 +98,11 @@ func pipeline(ctx context.Context, conn *pgx.Conn, steps []statement, done *resu
 		}
 		if err := readReply(replies, s, done); err != nil {
 			_ = replies.Close() // it repeats the error
-			if s.piece {
+			switch {
+			case s.piece:
 				return &failure{piece, err}
+			case s.sql == takeTurn && stateOf(err) == divisionByZero:
+				return errOthersTurn
 			}
 			if s.sql == constraintsNow && blameOf(err) != blameNobody {
 				return &deferredRefusal{err}

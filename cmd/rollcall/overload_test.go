@@ -1,0 +1,302 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"rollcall/internal/pgtest"
+	"rollcall/internal/source"
+)
+
+const (
+	crowd       = 10_000
+	crowdMemory = 256 << 20 // bytes that are resident at most
+)
+
+// rawRequest is a request of the crowd as bytes, 2 kB of body, and where its body begins.
+func rawRequest(t testing.TB, src *source.Source, n int) (request []byte, body int) {
+	t.Helper()
+	text := clerkUser("user.created", fmt.Sprint("crowd_", n), ann, `"unsafe_metadata":{"bio":"`+strings.Repeat("x", 1600)+`"}`)
+	header, err := src.Sign(source.Hook, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	header.Set("Content-Length", strconv.Itoa(len(text)))
+	var b bytes.Buffer
+	b.WriteString("POST /webhooks/clerk HTTP/1.1\r\nHost: rollcall\r\nUser-Agent: Svix-Webhooks/1.24\r\n")
+	if err := header.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	b.WriteString("\r\n")
+	return append(b.Bytes(), text...), b.Len()
+}
+
+// caller is one connection of the crowd.
+type caller struct {
+	conn    net.Conn
+	request []byte
+	body    int
+}
+
+// half opens the connection and sends the header and half of the body.
+func (c *caller) half(address string) (err error) {
+	if c.conn, err = net.Dial("tcp", address); err != nil {
+		return err
+	}
+	_, err = c.conn.Write(c.request[:c.body+(len(c.request)-c.body)/2])
+	return err
+}
+
+// rest sends what is left and reads the answer.
+func (c *caller) rest() (reply, error) {
+	if err := c.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		return reply{}, err
+	}
+	if _, err := c.conn.Write(c.request[c.body+(len(c.request)-c.body)/2:]); err != nil {
+		return reply{}, err
+	}
+	response, err := http.ReadResponse(bufio.NewReaderSize(c.conn, 1<<10), nil)
+	if err != nil {
+		return reply{}, err
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	return reply{response.StatusCode, response.Header.Get("Rollcall-Outcome"), response.Header.Get("Retry-After")}, err
+}
+
+// each does something for every caller, some of them at once.
+func each(callers []caller, do func(*caller)) {
+	next := make(chan *caller)
+	var working sync.WaitGroup
+	for range 100 {
+		working.Go(func() {
+			for c := range next {
+				do(c)
+			}
+		})
+	}
+	for i := range callers {
+		next <- &callers[i]
+	}
+	close(next)
+	working.Wait()
+}
+
+// resident is how much memory a process has and, where that is known, has had at most.
+func resident(t testing.TB, pid int) (now, most int) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		text, err := exec.CommandContext(t.Context(), "ps", "-o", "rss=", "-p", strconv.Itoa(pid)).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		return now << 10, now << 10
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		_, _ = fmt.Sscanf(line, "VmRSS: %d kB", &now)
+		_, _ = fmt.Sscanf(line, "VmHWM: %d kB", &most)
+	}
+	return now << 10, most << 10
+}
+
+// manyFiles lets this process and its children have a connection for each of the crowd.
+func manyFiles(t testing.TB) {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Max < crowd+500 {
+		t.Fatalf("a process may have %d open files here, and %d connections need more; raise the hard limit (ulimit -Hn)", limit.Max, crowd)
+	}
+	limit.Cur = limit.Max
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Ten thousand are in the middle of their requests at once: each gets an answer, either that
+// his event is applied or when to come again, and the service stays small. It runs before
+// the tests that run in parallel, for a body has five seconds to arrive.
+func TestCrowd(t *testing.T) {
+	manyFiles(t)
+	database := pgtest.NewWith(t, shopTables)
+	p := startProcess(t, build(t), configFile(t, twoSources+shopTargets), env(database))
+	awaitReady(t, p.public, 10*time.Second)
+	src := newSource(t, source.Clerk)
+	callers := make([]caller, crowd)
+	for n := range callers {
+		callers[n].request, callers[n].body = rawRequest(t, src, n)
+	}
+	defer each(callers, func(c *caller) {
+		if c.conn != nil {
+			_ = c.conn.Close()
+		}
+	})
+	began := time.Now()
+	each(callers, func(c *caller) {
+		if err := c.half(strings.TrimPrefix(p.public, "http://")); err != nil {
+			t.Error(err)
+		}
+	})
+	took := time.Since(began)
+	now, _ := resident(t, p.cmd.Process.Pid)
+	var mu sync.Mutex
+	answers := map[reply]int{}
+	each(callers, func(c *caller) {
+		answer, err := c.rest()
+		if err != nil {
+			t.Errorf("no answer: %v", err)
+		}
+		mu.Lock()
+		answers[answer]++
+		mu.Unlock()
+	})
+	_, most := resident(t, p.cmd.Process.Pid)
+	t.Logf("%d connections were open after %s, with %d MiB, and answered after %s, with %d MiB at most: %v",
+		crowd, took, now>>20, time.Since(began), most>>20, answers)
+	applied, later := answers[reply{204, "applied", ""}], answers[reply{503, "unavailable", "1"}]
+	if applied+later != crowd || applied == 0 {
+		t.Errorf("%d were applied and %d told to come again, want %d together", applied, later, crowd)
+	}
+	if most > crowdMemory {
+		t.Errorf("%d MiB were resident, want %d at most", most>>20, crowdMemory>>20)
+	}
+	var rows int
+	if err := connect(t, database).QueryRow(t.Context(), "select count(*) from profiles").Scan(&rows); err != nil || rows != applied {
+		t.Errorf("%d rows for %d applied events, error %v", rows, applied, err)
+	}
+	if got := scrape(t, p.admin)["rollcall_connections_turned_away_total"]; got != float64(later) {
+		t.Errorf("the metrics know of %v who were turned away", got)
+	}
+}
+
+// reply is send for those who look at the headers.
+func (in *instance) reply(r *http.Request) reply {
+	in.t.Helper()
+	base, err := url.Parse(in.public)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	r.URL.Scheme, r.URL.Host = base.Scheme, base.Host
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		in.t.Error(err)
+		return reply{}
+	}
+	defer response.Body.Close()
+	return reply{response.StatusCode, response.Header.Get("Rollcall-Outcome"), response.Header.Get("Retry-After")}
+}
+
+// Beyond limits.queue the answer comes at once: come again, or, for a sign-up, go on.
+func TestQueueIsFull(t *testing.T) {
+	t.Parallel()
+	const queue, requests = 5, 40
+	database := pgtest.NewWith(t, shopTables)
+	yaml := strings.Replace(twoSources, "wait: 3s", fmt.Sprint("wait: 3s, queue: ", queue), 1)
+	yaml = strings.Replace(yaml, "limits:", "  strict:\n    provider: supabase\n    signing_secrets: [\"${SUPABASE_SECRET}\"]\n    when_unavailable: refuse\nlimits:", 1)
+	in := startServe(t, yaml+shopTargets, env(database))
+	in.log.await(t, "ready", 1)
+	conn := connect(t, database)
+	if _, err := conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan reply, requests)
+	for n := range requests {
+		request := signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_", n), ann))
+		go func() { answers <- in.reply(request) }()
+	}
+	// Two committers have a batch each, no larger than the queue, and the queue is full behind them.
+	const waiting = 3 * queue
+	began := time.Now()
+	for range requests - waiting {
+		if got, want := <-answers, (reply{503, "unavailable", "1"}); got != want {
+			t.Errorf("beyond the queue: got %v, want %v", got, want)
+		}
+	}
+	announce := `{"metadata":{"uuid":"m1","name":"before-user-created"},"user":{"id":"s_1"}}`
+	if got, want := in.reply(signed(t, source.Supabase, source.Hook, announce)), (reply{204, "admitted", ""}); got != want {
+		t.Errorf("a sign-up: got %v, want %v", got, want)
+	}
+	strict := signed(t, source.Supabase, source.Hook, announce)
+	strict.URL.Path = "/webhooks/strict"
+	if got, want := in.reply(strict), (reply{503, "unavailable", "1"}); got != want {
+		t.Errorf("a sign-up that is not to go on: got %v, want %v", got, want)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("the answers took %s", took)
+	}
+	if _, err := conn.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	for range waiting {
+		if got := <-answers; got != (reply{204, "applied", ""}) && got != (reply{503, "unavailable", "1"}) {
+			t.Errorf("a waiter got %v", got)
+		}
+	}
+	if got := in.reply(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_later", ann))); got.outcome != "applied" {
+		t.Errorf("afterwards: got %v", got)
+	}
+}
+
+// A sender who leaves while his batch is under way takes nothing with him: his event is
+// applied, and so are the others of the batch.
+func TestSenderLeaves(t *testing.T) {
+	t.Parallel()
+	in, conn := startShop(t)
+	if _, err := conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"); err != nil {
+		t.Fatal(err)
+	}
+	const others = 10
+	answers := make(chan reply, others)
+	src := newSource(t, source.Clerk)
+	for n := range others {
+		request := signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_", n), ann))
+		go func() { answers <- in.reply(request) }()
+		var leaver caller
+		leaver.request, _ = rawRequest(t, src, n)
+		leaver.body = len(leaver.request) // half of nothing is left out
+		if err := leaver.half(strings.TrimPrefix(in.public, "http://")); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(100*time.Millisecond, func() { _ = leaver.conn.Close() })
+	}
+	time.Sleep(300 * time.Millisecond)
+	if _, err := conn.Exec(t.Context(), "rollback"); err != nil {
+		t.Fatal(err)
+	}
+	for range others {
+		if got := <-answers; got.outcome != "applied" {
+			t.Errorf("one who stayed got %v", got)
+		}
+	}
+	in.log.await(t, "webhook", 2*others)
+	for _, line := range in.log.lines("webhook") {
+		if line["outcome"] != "applied" {
+			t.Errorf("the log says %v", line)
+		}
+	}
+	var rows int
+	if err := conn.QueryRow(t.Context(), "select count(*) from profiles where id like 'crowd_%'").Scan(&rows); err != nil || rows != others {
+		t.Errorf("%d of %d who left have a row, error %v", rows, others, err)
+	}
+}
