@@ -136,8 +136,8 @@ func (h *house) want(sql string, want ...string) {
 // settled waits until the outbox is empty.
 func (h *house) settled() {
 	h.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if slices.Equal(h.rows("select count(*)::text from rollcall.outbox"), []string{"0"}) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if slices.Equal(h.rows("select exists (select from rollcall.outbox)::text"), []string{"false"}) {
 			return
 		}
 	}

@@ -146,7 +146,9 @@ func TestLiveEventsBesideCatchingUp(t *testing.T) {
 		_, err := b.CatchUp(t.Context(), "second")
 		ended <- err
 	}()
-	time.Sleep(50 * time.Millisecond)
+	for len(b.outages()) == 0 && t.Context().Err() == nil { // it notices at once, and waits for nobody
+		time.Sleep(time.Millisecond)
+	}
 	start := time.Now()
 	if _, err := b.Apply(t.Context(), []event.Event{updated("u7", 2, "")}); err != nil {
 		t.Error(err)

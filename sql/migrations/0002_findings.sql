@@ -17,7 +17,7 @@ create table rollcall.outbox (
   xid     xid8 not null default pg_current_xact_id() -- the transaction that made the change
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000); -- it is emptied as fast as it fills
 
-create index on rollcall.outbox (user_id);
+create index on rollcall.outbox (user_id) where gone;
 
 comment on table rollcall.outbox is 'Changes of users that the trigger rollcall_capture noted in their own transactions.';
 
@@ -61,6 +61,10 @@ begin
       insert into rollcall.outbox (source, user_id, gone, data) values (tg_argv[0], before->>'id', true,
         (select jsonb_object_agg(key, value) from jsonb_each(before) where key = any(left_behind)));
       before := null;
+    end if;
+    if tg_op = 'INSERT' then -- deleted and inserted again in one transaction: never gone for anybody else
+      delete from rollcall.outbox o
+      where o.user_id = after->>'id' and o.gone and o.source = tg_argv[0] and o.xid = pg_current_xact_id();
     end if;
     if after is not null and (before is null or after - idle is distinct from before - idle) then
       insert into rollcall.outbox (source, user_id, gone, data) values (tg_argv[0], after->>'id', false, after);

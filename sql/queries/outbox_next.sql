@@ -1,16 +1,10 @@
 -- The oldest rows of the outbox of some sources ($1), $2 at most, and no more than $3 bytes
--- but for the first; without those that are being applied ($4). Who was deleted and inserted
--- again in one transaction was never gone for anybody else.
-select id, source, user_id,
-       gone and not exists (
-         select from rollcall.outbox again
-         where again.user_id = o.user_id and again.source = o.source and again.xid = o.xid and again.id > o.id and not again.gone
-       ),
-       data, at
+-- but for the first; without those that are being applied ($4).
+select id, source, user_id, gone, data, at
 from (
   select o.*, sum(octet_length(o.data)) over (order by o.id) - octet_length(o.data) as bytes_before
   from (
-    select id, source, user_id, gone, data::text as data, at, xid
+    select id, source, user_id, gone, data::text as data, at
     from rollcall.outbox
     where source = any($1::text[]) and not exists (select from unnest($4::bigint[]) e where e = id)
     order by id limit $2
