@@ -27,7 +27,7 @@ func TestProgress(t *testing.T) {
 		}
 	}
 	p.Finish()
-	if got := screen.String(); strings.TrimSpace(got[strings.LastIndex(strings.TrimRight(got, "\r"), "\r")+1:]) != "" {
+	if got := screen.String(); !strings.HasSuffix(got, "\x1b[2K\r") { // erases the line
 		t.Errorf("the bar stays: %q", got)
 	}
 }

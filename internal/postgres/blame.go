@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -88,4 +89,20 @@ func masked(state, message string) string {
 		message = strings.ToValidUTF8(message[:limit], "") + "…"
 	}
 	return message
+}
+
+// maskedError is an error whose words hold no values of a user.
+type maskedError struct{ error }
+
+func (e *maskedError) Error() string { return sayMasked(e.error) }
+
+func (e *maskedError) Unwrap() error { return e.error }
+
+// sayMasked is an error without the values of a user.
+func sayMasked(err error) string {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		return fmt.Sprintf("%s (%s)", masked(answer.Code, answer.Message), answer.Code)
+	}
+	return mailAddress.ReplaceAllString(err.Error(), "…@…")
 }
