@@ -58,7 +58,7 @@ func TestDeletedInTheYearOne(t *testing.T) {
 func TestResumeOfAnotherTable(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.users(1, 5000)
+	h.users(1, 20_000)
 	ctx, cancel := context.WithCancel(t.Context())
 	cfg := h.Config
 	cfg.Progress = func(int64, int64) { cancel() }
@@ -67,7 +67,7 @@ func TestResumeOfAnotherTable(t *testing.T) {
 	}
 	h.exec("create table others (like auth.users including all); insert into others (id, email, updated_at) select id, 'other ' || email, now() from auth.users")
 	h.Table = "public.others"
-	if got := h.run(); got.Created+got.Updated != 5000 {
+	if got := h.run(); got.Created+got.Updated != 20_000 {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -39,7 +39,7 @@ type Config struct {
 var ErrStopped = errors.New("stopped, nobody was buried")
 
 // page is how many users are compared at once: enough for full batches, little to hold.
-const page = 2048
+const page = 8192
 
 // run is a reconciliation under way.
 type run struct {

@@ -297,7 +297,7 @@ grant select, insert, update, delete on profiles to %[1]s`, role))
 func TestResume(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
-	h.users(1, 10_000)
+	h.users(1, 20_000)
 	ctx, cancel := context.WithCancel(t.Context())
 	cfg := h.Config
 	cfg.Progress = func(done, _ int64) {
@@ -309,7 +309,7 @@ func TestResume(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
-	h.want("select count(*)::text from rollcall.reconciliations where finished_at is null and created = 4096", "1")
+	h.want("select count(*)::text from rollcall.reconciliations where finished_at is null and created = 8192", "1")
 	if last, err := h.DB.LastReconciliations(t.Context()); err != nil || len(last) > 0 {
 		t.Errorf("got %v, %v: an interrupted run is no result", last, err)
 	}
@@ -324,7 +324,7 @@ func TestResume(t *testing.T) {
 	if err != nil || first <= before.Created {
 		t.Errorf("the second run began with %d users compared, the first had %d: %v", first, before.Created, err)
 	}
-	if want := (postgres.Reconciled{Created: 10_000, Deleted: 1}); tally != want {
+	if want := (postgres.Reconciled{Created: 20_000, Deleted: 1}); tally != want {
 		t.Errorf("got %+v, want %+v", tally, want)
 	}
 	h.want("select count(*)::text from rollcall.reconciliations", "1")
@@ -424,8 +424,10 @@ func TestSpeed(t *testing.T) {
 	}
 	h := newHouse(t)
 	h.users(1, n)
-	h.run()
 	start := time.Now()
+	h.run()
+	t.Logf("%d users brought in: %s", n, time.Since(start))
+	start = time.Now()
 	h.wantRun(postgres.Reconciled{Unchanged: int64(n)})
 	compared := time.Since(start)
 	h.users(n+1, n/10)
