@@ -51,7 +51,7 @@ var (
 	Indexes    = read("queries/indexes.sql")
 	NearTables = read("queries/near_tables.sql")
 	References = read("queries/references.sql")
-	Due        = read("queries/due.sql")
+	Due        = read("queries/due.sql") // a format of a condition on p, which is a row of rollcall.parked
 	DueTargets = read("queries/due_targets.sql")
 	Walk       = read("queries/walk.sql")
 	Checked    = read("queries/checked.sql")
@@ -91,7 +91,6 @@ var (
 	CaptureInstall = read("capture/install.sql")
 	CaptureRemove  = read("capture/remove.sql")
 	CaptureByHand  = read("capture/by_hand.sql") // of a role, a table, and the statement of CaptureInstall
-
 )
 
 func read(name string) string {
