@@ -62,6 +62,7 @@ var (
 	Unanswered       = read("queries/unanswered.sql")
 	ForgetBodies     = read("queries/forget_bodies.sql")
 	ForgetEvents     = read("queries/forget_events.sql")
+	ForgetErased     = read("queries/forget_erased.sql")
 
 	OpenPolicy   = read("queries/open_policy.sql")
 	CaptureState = read("queries/capture_state.sql")

@@ -62,8 +62,7 @@ func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error)
 			if len(users) == 0 {
 				break
 			}
-			w := settleWork(t, users)
-			w.retry = true
+			w := retryWork(t, users)
 			_, err = db.commit(ctx, w)
 			if errors.As(err, new(*outOfService)) || errors.Is(err, errOthersTurn) {
 				return tried, nil
@@ -75,6 +74,14 @@ func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error)
 		}
 	}
 	return tried, nil
+}
+
+func retryWork(t *compiled, users []userKey) *work {
+	w := settleWork(t, users)
+	w.retry = true
+	sources, ids := keyArrays(users)
+	w.open = append(w.open, statement{sql: sql.ForgetErased, args: []any{sources, ids}})
+	return w
 }
 
 // errOthersTurn: another replica is settling the parked users of the target.
