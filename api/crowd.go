@@ -60,9 +60,10 @@ func (c *crowd) Accept() (net.Conn, error) {
 
 // turnedAway is the answer to event.Unavailable, ready to be sent.
 var turnedAway = func() string {
-	body := fmt.Sprintf(`{"error":{"code":%q,"message":%q}}`+"\n", event.Unavailable, replies[event.Unavailable].message)
-	return fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: %s\r\n%s: %s\r\n"+
-		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", retryAfter, OutcomeHeader, event.Unavailable, len(body), body)
+	r := replies[event.Unavailable]
+	body := fmt.Sprintf(`{"error":{"code":%q,"message":%q}}`+"\n", event.Unavailable, r.message)
+	return fmt.Sprintf("HTTP/1.1 %d %s\r\nConnection: close\r\nRetry-After: %s\r\n%s: %s\r\n"+
+		"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", r.status, http.StatusText(r.status), retryAfter, OutcomeHeader, event.Unavailable, len(body), body)
 }()
 
 // turnAway answers a request unread, and takes what is still to come: closing before that

@@ -51,7 +51,7 @@ var (
 	Indexes    = read("queries/indexes.sql")
 	NearTables = read("queries/near_tables.sql")
 	References = read("queries/references.sql")
-	Due        = read("queries/due.sql")
+	Due        = read("queries/due.sql") // a format of a condition on p, which is a row of rollcall.parked
 	DueTargets = read("queries/due_targets.sql")
 	Walk       = read("queries/walk.sql")
 	Checked    = read("queries/checked.sql")
@@ -62,6 +62,7 @@ var (
 	Unanswered       = read("queries/unanswered.sql")
 	ForgetBodies     = read("queries/forget_bodies.sql")
 	ForgetEvents     = read("queries/forget_events.sql")
+	ForgetErased     = read("queries/forget_erased.sql")
 
 	OpenPolicy   = read("queries/open_policy.sql")
 	CaptureState = read("queries/capture_state.sql")
@@ -91,7 +92,6 @@ var (
 	CaptureInstall = read("capture/install.sql")
 	CaptureRemove  = read("capture/remove.sql")
 	CaptureByHand  = read("capture/by_hand.sql") // of a role, a table, and the statement of CaptureInstall
-
 )
 
 func read(name string) string {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,10 +13,7 @@ import (
 func TestBackfillInterrupted(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewWith(t, shopTables)
-	file := filepath.Join(t.TempDir(), "rollcall.yaml")
-	if err := os.WriteFile(file, []byte(twoSources+shopTargets), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := configFile(t, twoSources+shopTargets)
 	command := func(ctx context.Context, args ...string) (int, string) {
 		var said journal
 		code := run(ctx, world{append(args, "-c", file), env(url), strings.NewReader(""), &said, &said})

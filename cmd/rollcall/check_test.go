@@ -2,8 +2,6 @@ package main
 
 import (
 	"io"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -21,10 +19,7 @@ func TestCheckSetsTheMetrics(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "delete from profiles where id = 'user_a'; update profiles set email = 'x' where id = 'user_b'; insert into profiles values ('s', '', '', '')"); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "rollcall.yaml")
-	if err := os.WriteFile(file, []byte(twoSources+shopTargets), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := configFile(t, twoSources+shopTargets)
 	check := world{[]string{"check", "-c", file}, env(conn.Config().ConnString()), strings.NewReader(""), io.Discard, io.Discard}
 	if code := run(t.Context(), check); code != exitProblems {
 		t.Errorf("check ended with %d, want %d", code, exitProblems)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -126,10 +125,7 @@ type instance struct {
 // startServe runs serve on free ports with a configuration and waits until it listens.
 func startServe(t testing.TB, yaml string, getenv func(string) string) *instance {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "rollcall.yaml")
-	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := configFile(t, yaml)
 	log := &journal{}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)

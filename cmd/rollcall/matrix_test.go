@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -105,11 +103,7 @@ var senders = []struct {
 func TestFailureMatrix(t *testing.T) {
 	t.Parallel()
 	const atOnce = 8 // they wait most of the time
-	binary := build(t)
-	file := filepath.Join(t.TempDir(), "rollcall.yaml")
-	if err := os.WriteFile(file, []byte(matrixConfig), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	binary, file := build(t), configFile(t, matrixConfig)
 	places := make(chan struct{}, atOnce)
 	var running sync.WaitGroup
 	for _, m := range moments {

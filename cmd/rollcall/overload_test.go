@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"runtime"
@@ -190,23 +189,6 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// reply is send for those who look at the headers.
-func (in *instance) reply(r *http.Request) reply {
-	in.t.Helper()
-	base, err := url.Parse(in.public)
-	if err != nil {
-		in.t.Fatal(err)
-	}
-	r.URL.Scheme, r.URL.Host = base.Scheme, base.Host
-	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		in.t.Error(err)
-		return reply{}
-	}
-	defer response.Body.Close()
-	return reply{response.StatusCode, response.Header.Get("Rollcall-Outcome"), response.Header.Get("Retry-After")}
-}
-
 // Beyond limits.queue the answer comes at once: come again, or, for a sign-up, go on.
 func TestQueueIsFull(t *testing.T) {
 	t.Parallel()
@@ -220,26 +202,26 @@ func TestQueueIsFull(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"); err != nil {
 		t.Fatal(err)
 	}
-	answers := make(chan reply, requests)
+	answers := make(chan heard, requests)
 	for n := range requests {
 		request := signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_", n), ann))
-		go func() { answers <- in.reply(request) }()
+		go func() { answers <- ask(t, in.public, request) }()
 	}
 	// Two committers have a batch each, no larger than the queue, and the queue is full behind them.
 	const waiting = 3 * queue
 	began := time.Now()
 	for range requests - waiting {
-		if got, want := <-answers, (reply{503, "unavailable", "1"}); got != want {
+		if got, want := <-answers, (heard{503, "unavailable", true}); got != want {
 			t.Errorf("beyond the queue: got %v, want %v", got, want)
 		}
 	}
 	announce := `{"metadata":{"uuid":"m1","name":"before-user-created"},"user":{"id":"s_1"}}`
-	if got, want := in.reply(signed(t, source.Supabase, source.Hook, announce)), (reply{204, "admitted", ""}); got != want {
+	if got, want := ask(t, in.public, signed(t, source.Supabase, source.Hook, announce)), (heard{204, "admitted", false}); got != want {
 		t.Errorf("a sign-up: got %v, want %v", got, want)
 	}
 	strict := signed(t, source.Supabase, source.Hook, announce)
 	strict.URL.Path = "/webhooks/strict"
-	if got, want := in.reply(strict), (reply{503, "unavailable", "1"}); got != want {
+	if got, want := ask(t, in.public, strict), (heard{503, "unavailable", true}); got != want {
 		t.Errorf("a sign-up that is not to go on: got %v, want %v", got, want)
 	}
 	if took := time.Since(began); took > 2*time.Second {
@@ -249,11 +231,11 @@ func TestQueueIsFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range waiting {
-		if got := <-answers; got != (reply{204, "applied", ""}) && got != (reply{503, "unavailable", "1"}) {
+		if got := <-answers; got != (heard{204, "applied", false}) && got != (heard{503, "unavailable", true}) {
 			t.Errorf("a waiter got %v", got)
 		}
 	}
-	if got := in.reply(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_later", ann))); got.outcome != "applied" {
+	if got := ask(t, in.public, signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_later", ann))); got.outcome != "applied" {
 		t.Errorf("afterwards: got %v", got)
 	}
 }
@@ -267,11 +249,11 @@ func TestSenderLeaves(t *testing.T) {
 		t.Fatal(err)
 	}
 	const others = 10
-	answers := make(chan reply, others)
+	answers := make(chan heard, others)
 	src := newSource(t, source.Clerk)
 	for n := range others {
 		request := signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_", n), ann))
-		go func() { answers <- in.reply(request) }()
+		go func() { answers <- ask(t, in.public, request) }()
 		var leaver caller
 		leaver.request, _ = rawRequest(t, src, n)
 		leaver.body = len(leaver.request) // half of nothing is left out

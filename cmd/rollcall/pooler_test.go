@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,10 +14,7 @@ import (
 // printed, errors last.
 func rollcall(t testing.TB, yaml string, getenv func(string) string, args ...string) (int, string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "rollcall.yaml")
-	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := configFile(t, yaml)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // serve ends only when it refuses to run
 	defer cancel()
 	var out, failed strings.Builder

@@ -7,9 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -142,10 +140,7 @@ func TestSvixVerifiesWhatSignPrints(t *testing.T) {
 	t.Parallel()
 	shells(t)
 	base, received := receiver(t)
-	file := filepath.Join(t.TempDir(), "rollcall.yaml")
-	if err := os.WriteFile(file, []byte(twoSources), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := configFile(t, twoSources)
 	verifier, err := svix.NewWebhook(clerkSecret)
 	if err != nil {
 		t.Fatal(err)

@@ -171,9 +171,9 @@ func repairWork(b *batch, done *result, outcomes []event.Outcome) *work {
 	return w
 }
 
-// commit runs a transaction: the pieces together in one round trip, or apart when a
-// target refuses something. What blames nobody (a deadlock, a lost connection) is tried
-// three times.
+// commit runs a transaction: the pieces together in one round trip, which goes on by itself
+// behind one that a target refuses, or all apart where it can't. What blames nobody (a
+// deadlock, a lost connection) is tried three times.
 func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 	const tries = 3
 	for try := 1; ; try++ {

@@ -43,8 +43,8 @@ func (db *DB) Due(ctx context.Context) ([]string, error) {
 // goes out of service, and at once while another replica is at it.
 func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error) {
 	stages := []struct {
-		query string
-		page  int
+		condition string // of due.sql
+		page      int
 	}{
 		{"p.sqlstate = '" + uniqueViolation + "'", catchUpTaken},
 		{"true", catchUpPage},
@@ -55,15 +55,14 @@ func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error)
 			if t == nil || t.outage != nil {
 				return tried, nil
 			}
-			users, err := db.due(ctx, t, stage.query, stage.page)
+			users, err := db.due(ctx, t, stage.condition, stage.page)
 			if err != nil {
 				return tried, fmt.Errorf("catch up with target %s: %w", target, err)
 			}
 			if len(users) == 0 {
 				break
 			}
-			w := settleWork(t, users)
-			w.retry = true
+			w := retryWork(t, users)
 			_, err = db.commit(ctx, w)
 			if errors.As(err, new(*outOfService)) || errors.Is(err, errOthersTurn) {
 				return tried, nil
@@ -75,6 +74,14 @@ func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error)
 		}
 	}
 	return tried, nil
+}
+
+func retryWork(t *compiled, users []userKey) *work {
+	w := settleWork(t, users)
+	w.retry = true
+	sources, ids := keyArrays(users)
+	w.open = append(w.open, statement{sql: sql.ForgetErased, args: []any{sources, ids}})
+	return w
 }
 
 // errOthersTurn: another replica is settling the parked users of the target.
@@ -94,8 +101,8 @@ const divisionByZero = "22012"
 
 // due reads the next parked users without a lock: the locks of the roll come before those of
 // the parked.
-func (db *DB) due(ctx context.Context, t *compiled, which string, n int) ([]userKey, error) {
-	rows, _ := db.pool.Query(ctx, fmt.Sprintf(sql.Due, which), t.Name, n, db.parentsOf(t))
+func (db *DB) due(ctx context.Context, t *compiled, condition string, n int) ([]userKey, error) {
+	rows, _ := db.pool.Query(ctx, fmt.Sprintf(sql.Due, condition), t.Name, n, db.parentsOf(t))
 	return collectKeys(rows)
 }
 

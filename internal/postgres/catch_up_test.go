@@ -55,6 +55,20 @@ func TestCatchUpTakesTurns(t *testing.T) {
 	b.wantRows("select id, email from p", "a|x")
 }
 
+// Whom an operator has erased from the roll nobody can settle: he is forgotten, and not tried
+// for ever.
+func TestCatchUpForgetsTheErased(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.exec("insert into p (id, email) values ('stranger', 'x')")
+	b.apply(all(event.Parked, 2), updated("a", 1, "x"), updated("b", 1, "x"))
+	b.exec("delete from rollcall.users where id = 'a'")
+	if n := b.catchUp("profiles"); n != 2 {
+		t.Errorf("%d users tried, want each once", n)
+	}
+	b.wantRows("select user_id, attempts from rollcall.parked", "b|2")
+}
+
 // The pauses grow, until the user is given up; a new event takes him up again.
 func TestCatchUpGivesUp(t *testing.T) {
 	t.Parallel()

@@ -57,11 +57,13 @@ func (b *bench) togetherOnly(events ...event.Event) error {
 }
 
 func (b *bench) fast(w *work) error {
-	done, err := b.together(b.t.Context(), w, true)
-	if err == nil && len(done.parked) > 0 {
-		err = fmt.Errorf("parked: %v", done.parked)
+	conn, err := b.pool.Acquire(b.t.Context())
+	if err != nil {
+		return err
 	}
-	return err
+	defer conn.Release()
+	defer leave(conn.Conn())
+	return pipeline(b.t.Context(), conn.Conn(), b.steps(w, *b.targets.Load()), &result{})
 }
 
 func (b *bench) settleAgain(id string) error {

@@ -10,7 +10,8 @@ import (
 	"rollcall/sql"
 )
 
-// together runs a transaction as one pipeline. An error leaves nothing behind.
+// together runs a transaction as one pipeline, and goes on piece by piece behind one that a
+// target refuses. An error leaves nothing behind.
 func (db *DB) together(ctx context.Context, w *work, last bool) (*result, error) {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {

@@ -1,4 +1,4 @@
--- The next parked users of a target ($1) who are due for another try and of whom a condition holds, $2
+-- The next parked users of a target ($1) who are due for another try and of whom a condition (%[1]s) holds, $2
 -- at most, the longest due first; without those whom a table still misses that this one references ($3 targets): they
 -- come after.
 select p.source, p.user_id
