@@ -52,6 +52,7 @@ var (
 	NearTables = read("queries/near_tables.sql")
 	References = read("queries/references.sql")
 	Due        = read("queries/due.sql") // a format of a condition on p, which is a row of rollcall.parked
+	MakeDue    = read("queries/make_due.sql")
 	DueTargets = read("queries/due_targets.sql")
 	Walk       = read("queries/walk.sql")
 	Checked    = read("queries/checked.sql")

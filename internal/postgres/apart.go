@@ -56,6 +56,8 @@ type refusal struct {
 	user           userKey
 	state, message string
 	pause          int // seconds until the next try, at least
+	// outage: the target as a whole refuses, and the log says so once.
+	outage bool
 }
 
 // words is what PostgreSQL said, without values.
@@ -75,8 +77,9 @@ func (db *DB) apart(ctx context.Context, w *work, cause error, last bool) (*resu
 	targets := w.among(*db.targets.Load())
 	s := &separation{
 		db: db, conn: conn.Conn(), work: w, targets: targets, last: last,
-		asking: w.retry || blameOf(cause) == blameWait, immediate: errors.As(cause, new(*deferredRefusal)),
+		askingAll: w.retry || blameOf(cause) == blameWait, immediate: errors.As(cause, new(*deferredRefusal)),
 	}
+	s.asking = s.askingAll
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
@@ -86,7 +89,8 @@ func (db *DB) apart(ctx context.Context, w *work, cause error, last bool) (*resu
 // resume goes on with a transaction whose pieces ran together until one of a target's failed:
 // what was done before it stays done.
 func (db *DB) resume(ctx context.Context, conn *pgx.Conn, s *separation, at *failure) (*result, error) {
-	s.db, s.conn, s.asking = db, conn, s.work.retry || blameOf(at.cause) == blameWait
+	s.db, s.conn, s.askingAll = db, conn, s.work.retry
+	s.asking = s.askingAll || blameOf(at.cause) == blameWait
 	if _, err := conn.Exec(ctx, "rollback to savepoint piece"); err != nil {
 		return nil, err
 	}
@@ -104,7 +108,9 @@ type separation struct {
 	work    *work
 	targets []*compiled
 	users   []userKey // written or locked by this transaction
-	asking  bool      // ask who holds a lock before waiting for one
+	asking  bool      // ask who holds a lock before waiting for one, in this piece
+	// askingAll: in every piece.
+	askingAll bool
 	// immediate: a deferred constraint has failed, so they all speak at once.
 	immediate bool
 	done      result
@@ -134,9 +140,17 @@ func (s *separation) begin(ctx context.Context) error {
 
 // finish runs the pieces, parks whom they refuse, and commits.
 func (s *separation) finish(ctx context.Context, pieces []piece) (*result, error) {
-	for _, p := range pieces {
+	for i, p := range pieces {
+		if i > 0 {
+			s.asking = s.askingAll // whoever holds a row of one target does not hurry the next
+		}
 		if err := s.settle(ctx, p); err != nil {
 			return nil, err
+		}
+		if p.target.triggers {
+			if err := s.restore(ctx); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if !s.immediate {
@@ -149,9 +163,17 @@ func (s *separation) finish(ctx context.Context, pieces []piece) (*result, error
 		return nil, err
 	}
 	for _, r := range s.refused {
+		if r.outage {
+			continue
+		}
 		s.db.log.Warn("parked", "target", r.target, "source", r.user.source, "user", r.user.id, "sqlstate", r.state, "error", r.message)
 	}
 	return &s.done, nil
+}
+
+// restore gives the transaction its own settings back, which a trigger may have changed.
+func (s *separation) restore(ctx context.Context) error {
+	return pipeline(ctx, s.conn, []statement{{sql: resetRole}, {sql: sql.Settings, args: s.db.timeouts()}}, &s.done)
 }
 
 func (s *separation) exec(ctx context.Context, statement string) error {
@@ -349,7 +371,7 @@ func (s *separation) run(ctx context.Context, p piece, users []userKey) ([]refus
 // or condition can't even be computed are sorted out first.
 func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
 	// What is no row may be waited for, too: a key that somebody else has not committed yet.
-	_, err := s.conn.Exec(ctx, "select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)", askingTimeouts()...)
+	_, err := s.conn.Exec(ctx, "select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)", s.db.askingTimeouts(s.work)...)
 	if err == nil {
 		err = s.exec(ctx, "savepoint ask")
 	}
@@ -387,7 +409,14 @@ const (
 	askingStatement = 500 * time.Millisecond
 )
 
-func askingTimeouts() []any { return []any{milliseconds(askingLock), milliseconds(askingStatement)} }
+// askingTimeouts let parked users, for whom no sender waits, take their time once they have
+// their locks.
+func (db *DB) askingTimeouts(w *work) []any {
+	if w.retry {
+		return []any{milliseconds(askingLock), milliseconds(db.config.StatementTimeout)}
+	}
+	return []any{milliseconds(askingLock), milliseconds(askingStatement)}
+}
 
 // settleApart runs a piece for users and returns those it refuses.
 func settleApart(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) ([]refusal, error) {
@@ -431,7 +460,7 @@ func whoIsLocked(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) 
 func refuseAll(t *compiled, users []userKey, why *pgconn.PgError) []refusal {
 	refused := make([]refusal, len(users))
 	for i, u := range users {
-		refused[i] = refusal{target: t.Name, user: u, state: why.Code, message: masked(why.Code, why.Message)}
+		refused[i] = refusal{target: t.Name, user: u, state: why.Code, message: say(why), outage: true}
 	}
 	return refused
 }
@@ -444,7 +473,7 @@ func (s *separation) outages() []refusal {
 			continue
 		}
 		for _, u := range following(t, s.users) {
-			refused = append(refused, refusal{target: t.Name, user: u, state: t.outage.state, message: t.outage.message})
+			refused = append(refused, refusal{target: t.Name, user: u, state: t.outage.state, message: t.outage.message, outage: true})
 		}
 	}
 	return refused
@@ -474,6 +503,9 @@ func (s *separation) park(ctx context.Context, refused []refusal) error {
 	var target, source, id, state, message []string
 	var pause []int
 	for _, r := range byEntry {
+		if r.outage && s.work.retry {
+			continue // he is parked, and was not tried
+		}
 		target, source, id = append(target, r.target), append(source, r.user.source), append(id, r.user.id)
 		state, message, pause = append(state, r.state), append(message, r.message), append(pause, r.pause)
 	}

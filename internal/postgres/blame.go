@@ -80,7 +80,7 @@ func masked(state, message string) string {
 	case strings.HasPrefix(state, "23") || blameOfState(state) == blameWait || state == "42501":
 		message = mailAddress.ReplaceAllString(message, "…@…")
 	case strings.HasPrefix(state, "P0") || blameOfState(state) == blameRow && !strings.HasPrefix(state, "22") && !strings.HasPrefix(state, "21") && !strings.HasPrefix(state, "54"):
-		return "a trigger or a function of the application raised an error; the server's log has its words"
+		return raised
 	default:
 		message = mailAddress.ReplaceAllString(quoted.ReplaceAllString(message, `"…"`), "…@…")
 	}
@@ -90,6 +90,17 @@ func masked(state, message string) string {
 	}
 	return message
 }
+
+// say is what PostgreSQL said, masked; what a function has raised may be anything.
+func say(e *pgconn.PgError) string {
+	if e.Routine == "exec_stmt_raise" {
+		return raised
+	}
+	return masked(e.Code, e.Message)
+}
+
+// raised stands for the words of an application.
+const raised = "a trigger or a function of the application raised an error; the server's log has its words"
 
 // maskedError is an error whose words hold no values of a user.
 type maskedError struct{ error }
@@ -102,7 +113,7 @@ func (e *maskedError) Unwrap() error { return e.error }
 func sayMasked(err error) string {
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
-		return fmt.Sprintf("%s (%s)", masked(answer.Code, answer.Message), answer.Code)
+		return fmt.Sprintf("%s (%s)", say(answer), answer.Code)
 	}
 	return mailAddress.ReplaceAllString(err.Error(), "…@…")
 }

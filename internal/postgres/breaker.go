@@ -17,7 +17,7 @@ import (
 
 // trip takes a target out of service.
 func (db *DB) trip(t *compiled, why *pgconn.PgError) {
-	what := masked(why.Code, why.Message)
+	what := say(why)
 	switch why.Code {
 	case lockNotAvailable:
 		what = "somebody else holds the table: " + what
@@ -50,15 +50,16 @@ func (db *DB) replace(name string, change func(*compiled) *compiled) {
 // Probe looks again at the targets that are out of service and puts those back that fit their
 // tables and can be written; their parked users are due at once.
 func (db *DB) Probe(ctx context.Context) error {
+	var failed error
 	for _, t := range *db.targets.Load() {
 		if t.outage == nil {
 			continue
 		}
 		if err := db.probe(ctx, t); err != nil {
-			return fmt.Errorf("probe target %s: %w", t.Name, db.explainConnect(err))
+			failed = errors.Join(failed, fmt.Errorf("probe target %s: %w", t.Name, db.explainConnect(err)))
 		}
 	}
-	return nil
+	return failed
 }
 
 func (db *DB) probe(ctx context.Context, t *compiled) error {
@@ -69,37 +70,58 @@ func (db *DB) probe(ctx context.Context, t *compiled) error {
 	defer conn.Release()
 	defer leave(conn.Conn())
 	now, _, err := checkTarget(ctx, conn.Conn(), t.Target)
-	if err != nil {
-		return err
-	}
-	if now.outage == nil {
+	if err == nil && now.outage == nil {
 		err = db.try(ctx, conn.Conn(), now)
 	}
 	var refused *pgconn.PgError
 	switch {
-	case errors.As(err, &refused) && blameOf(err) != blameRow:
+	case errors.As(err, &refused):
 		return nil // as it was
-	case err != nil && refused == nil:
+	case err != nil:
 		return err
-	case now.outage == nil:
-		if _, err := conn.Exec(ctx, "update rollcall.parked set retry_at = now() where target = $1 and not given_up and retry_at > now()", t.Name); err != nil {
+	}
+	db.replace(t.Name, func(*compiled) *compiled { return now })
+	if now.outage != nil {
+		return nil
+	}
+	return db.makeDue(ctx, conn.Conn(), t.Name)
+}
+
+// makeDue has all parked users of a target tried at once, a part at a time: live events write
+// the same table.
+func (db *DB) makeDue(ctx context.Context, conn *pgx.Conn, target string) error {
+	for {
+		tag, err := conn.Exec(ctx, sql.MakeDue, target, catchUpPage)
+		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
 	}
-	db.replace(t.Name, func(*compiled) *compiled { return now })
-	return nil
 }
 
-// try settles one of the parked users, waits for nobody, and undoes it again: catching up does
-// it for good. The roll isn't locked, so that live events don't wait for a table that hangs.
+// try finds out whether a target can be written: its table can be had at once, its statements
+// run for nobody, and they don't hang for one of the parked users, whoever comes first. What
+// he himself is refused for is his affair. All of it is undone again, and the roll isn't
+// locked, so that live events don't wait for a table that hangs.
 func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
-	defer leave(conn)
 	sources, ids := []string{}, []string{}
-	rows, _ := conn.Query(ctx, "select array[source], array[user_id] from rollcall.parked where target = $1 limit 1", t.Name)
+	rows, _ := conn.Query(ctx, "select array[source], array[user_id] from rollcall.parked where target = $1 order by random() limit 1", t.Name)
 	if _, err := pgx.ForEachRow(rows, []any{&sources, &ids}, func() error { return nil }); err != nil {
 		return err
 	}
-	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: askingTimeouts()}}
+	if err := db.rehearse(ctx, conn, t, nil, nil); err != nil {
+		return err
+	}
+	err := db.rehearse(ctx, conn, t, sources, ids)
+	if state := stateOf(err); state != "" && state != "57014" {
+		return nil
+	}
+	return err
+}
+
+// rehearse runs a target's statements for users and undoes them.
+func (db *DB) rehearse(ctx context.Context, conn *pgx.Conn, t *compiled, sources, ids []string) error {
+	defer leave(conn)
+	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: []any{milliseconds(askingLock), milliseconds(askingStatement)}}}
 	if t.lockable {
 		steps = append(steps, statement{sql: t.lockTable() + " nowait"})
 	}

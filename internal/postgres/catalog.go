@@ -73,6 +73,7 @@ type tableRow struct {
 	MissingPrivileges   []string
 	BeforeInsertTrigger bool
 	Lockable            bool
+	Triggers            bool
 	Role                string
 }
 

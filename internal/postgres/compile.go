@@ -15,6 +15,7 @@ type compiled struct {
 	oid      uint32
 	parents  []uint32
 	lockable bool   // the role may lock the table
+	triggers bool   // the application has some on it
 	removal  string // "" when nothing is to be done about users who are gone
 	upsert   string
 	// removalSpan and upsertSpan are the same for all users of a source ($1) after one ($2)
@@ -73,7 +74,7 @@ func (c *compiler) compile() *compiled {
 	span.span = true
 	return &compiled{
 		removalSpan: span.removal(), upsertSpan: span.upsert(),
-		Target: c.Target, oid: c.table.OID, parents: c.table.parents, lockable: c.table.Lockable, compiler: c,
+		Target: c.Target, oid: c.table.OID, parents: c.table.parents, lockable: c.table.Lockable, triggers: c.table.Triggers, compiler: c,
 		removal: c.removal(), removalLocked: c.locked(c.gone(), "for update"), removalWanted: c.wanted(c.gone()),
 		upsert: c.upsert(), upsertLocked: c.locked(c.alive(), "for no key update"), upsertWanted: c.wanted(c.alive()),
 		release: c.release(),

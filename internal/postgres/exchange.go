@@ -21,7 +21,7 @@ func (s *separation) exchange(ctx context.Context, p piece, refused []refusal) (
 	if p.target.release == "" {
 		return refused, nil
 	}
-	for range settlePasses {
+	for range exchangePasses {
 		if len(users) < 2 {
 			break
 		}
@@ -36,6 +36,10 @@ func (s *separation) exchange(ctx context.Context, p piece, refused []refusal) (
 	}
 	return refused, nil
 }
+
+// exchangePasses bounds how often somebody who is refused even so is left out: each pass may
+// find only the first of a chain.
+const exchangePasses = 64
 
 // tryExchange does it for all or for nobody; then it says because of whom.
 func (s *separation) tryExchange(ctx context.Context, p piece, users []userKey) ([]refusal, error) {

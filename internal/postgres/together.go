@@ -61,7 +61,7 @@ func (f *failure) resumable() bool {
 func (db *DB) steps(w *work, targets []*compiled) []statement {
 	timeouts, table := db.timeouts(), w.table
 	if w.retry { // waits for nobody
-		timeouts, table = askingTimeouts(), table+" nowait"
+		timeouts, table = db.askingTimeouts(w), table+" nowait"
 	}
 	begin := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: timeouts}}
 	if w.retry {
@@ -73,7 +73,7 @@ func (db *DB) steps(w *work, targets []*compiled) []statement {
 	return slices.Concat(
 		begin,
 		w.open,
-		w.settling(targets),
+		db.settling(w, targets),
 		w.outages(targets),
 		w.clearing(targets),
 		[]statement{{sql: constraintsNow}, {sql: "commit"}},
@@ -167,11 +167,17 @@ func (w *work) pieces(targets []*compiled) []piece {
 // savepointPiece stands before each piece: should that fail, those before it are not lost.
 const savepointPiece = "savepoint piece"
 
-func (w *work) settling(targets []*compiled) []statement {
+// resetRole ends what a trigger may have done with "set role".
+const resetRole = "reset role"
+
+func (db *DB) settling(w *work, targets []*compiled) []statement {
 	var steps []statement
 	args := w.batchArgs()
 	for _, p := range w.pieces(targets) {
 		steps = append(steps, statement{sql: savepointPiece}, statement{sql: p.statement, args: args, piece: true})
+		if p.target.triggers { // they may have changed the settings
+			steps = append(steps, statement{sql: resetRole}, statement{sql: sql.Settings, args: db.timeouts()})
+		}
 	}
 	return steps
 }

@@ -14,6 +14,7 @@ declare
   half integer := cardinality(ids) / 2;
   failed_state text;
   failed_message text;
+  failed_context text;
   refused bigint;
 begin
   if half = 0 or not fails then
@@ -21,7 +22,10 @@ begin
       execute format('execute %I(%L, %L, true)', statement, sources, ids);
       return;
     exception when assert_failure or others then
-      get stacked diagnostics failed_state = returned_sqlstate, failed_message = message_text;
+      get stacked diagnostics failed_state = returned_sqlstate, failed_message = message_text, failed_context = pg_exception_context;
+      if failed_context like '%at RAISE%' then -- an application's words, which may be anything
+        failed_message := 'a trigger or a function of the application raised an error; the server''s log has its words';
+      end if;
       if failed_state = '55P03' and not waits then
         raise;
       end if;

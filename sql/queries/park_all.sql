@@ -11,6 +11,7 @@ cross join lateral (
 ) held
 order by b.source collate "C", b.id collate "C"
 on conflict (source, user_id, target) do update set
+  attempts = case when p.given_up then 1 else p.attempts end,
   retry_at = excluded.retry_at,
   sqlstate = excluded.sqlstate,
   error = excluded.error,

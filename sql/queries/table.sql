@@ -10,6 +10,7 @@ select c.oid,
        exists (select from pg_trigger t
                where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D' and (t.tgtype & 7) = 7) as before_insert_trigger,
        has_table_privilege(c.oid, 'insert, update, delete') as lockable, -- not with rights to columns only
+       exists (select from pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D') as triggers,
        current_user::text
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = $1 and c.relname = $2
