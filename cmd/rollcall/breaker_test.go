@@ -81,7 +81,6 @@ func script(t *testing.T, conn *pgx.Conn, sql string) {
 func TestServeBreaker(t *testing.T) {
 	for name, sql := range breakages {
 		t.Run(name, func(t *testing.T) {
-			role := strings.ReplaceAll("breaker "+name, "'", "")
 			database := pgtest.NewWith(t, pairTables)
 			owner := connect(t, database)
 			asService, role := asRole(t, owner, database)

@@ -103,15 +103,15 @@ func (db *DB) makeDue(ctx context.Context, conn *pgx.Conn, target string) error 
 // he himself is refused for is his affair. All of it is undone again, and the roll isn't
 // locked, so that live events don't wait for a table that hangs.
 func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
-	sources, ids := []string{}, []string{}
-	rows, _ := conn.Query(ctx, "select array[source], array[user_id] from rollcall.parked where target = $1 order by random() limit 1", t.Name)
-	if _, err := pgx.ForEachRow(rows, []any{&sources, &ids}, func() error { return nil }); err != nil {
+	rows, _ := conn.Query(ctx, "select source, user_id from rollcall.parked where target = $1 order by random() limit 1", t.Name)
+	users, err := collectKeys(rows)
+	if err != nil {
 		return err
 	}
-	if err := db.rehearse(ctx, conn, t, nil, nil); err != nil {
+	if err := db.rehearse(ctx, conn, t, nil); err != nil {
 		return err
 	}
-	err := db.rehearse(ctx, conn, t, sources, ids)
+	err = db.rehearse(ctx, conn, t, users)
 	if state := stateOf(err); state != "" && state != "57014" {
 		return nil
 	}
@@ -119,8 +119,9 @@ func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
 }
 
 // rehearse runs a target's statements for users and undoes them.
-func (db *DB) rehearse(ctx context.Context, conn *pgx.Conn, t *compiled, sources, ids []string) error {
+func (db *DB) rehearse(ctx context.Context, conn *pgx.Conn, t *compiled, users []userKey) error {
 	defer leave(conn)
+	sources, ids := keyArrays(users)
 	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: []any{milliseconds(askingLock), milliseconds(askingStatement)}}}
 	if t.lockable {
 		steps = append(steps, statement{sql: t.lockTable() + " nowait"})

@@ -1,0 +1,99 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ask finds the users for whom the statement would wait, without waiting. Those whose key
+// or condition can't even be computed are sorted out first.
+func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
+	// What is no row may be waited for, too: a key that somebody else has not committed yet.
+	_, err := s.conn.Exec(ctx, "select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)", s.db.askingTimeouts(s.work)...)
+	if err == nil {
+		err = s.exec(ctx, "savepoint ask")
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = s.exec(ctx, p.target.lockTable()+" nowait")
+	if stateOf(err) == "42501" { // with rights to columns only, the table can't be asked for
+		err = s.exec(ctx, "rollback to savepoint ask")
+	}
+	if err != nil {
+		return nil, err
+	}
+	refused, err := settleApart(ctx, s.conn, piece{target: p.target, statement: p.wanted}, users)
+	if err != nil {
+		return nil, err
+	}
+	locked, err := whoIsLocked(ctx, s.conn, p, without(users, refused))
+	for u := range locked {
+		refused = append(refused, refusal{target: p.target.Name, user: u, state: lockNotAvailable, message: "another transaction holds the row of this user"})
+	}
+	return refused, err
+}
+
+func without(users []userKey, refused []refusal) []userKey {
+	return slices.DeleteFunc(slices.Clone(users), func(u userKey) bool {
+		return slices.ContainsFunc(refused, func(r refusal) bool { return r.user == u })
+	})
+}
+
+const (
+	// askingLock and askingStatement bound a piece once somebody has waited in vain: together
+	// with that wait, webhooks are back to normal within a second and a half.
+	askingLock      = 20 * time.Millisecond
+	askingStatement = 500 * time.Millisecond
+)
+
+// askingTimeouts let parked users, for whom no sender waits, take their time once they have
+// their locks.
+func (db *DB) askingTimeouts(w *work) []any {
+	if w.retry {
+		return []any{milliseconds(askingLock), milliseconds(db.config.StatementTimeout)}
+	}
+	return []any{milliseconds(askingLock), milliseconds(askingStatement)}
+}
+
+// settleApart runs a piece for users and returns those it refuses.
+func settleApart(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) ([]refusal, error) {
+	if len(users) == 0 {
+		return nil, nil
+	}
+	var refused []refusal
+	prepared, err := conn.Prepare(ctx, p.statement, p.statement)
+	if err != nil {
+		return nil, err
+	}
+	sources, ids := keyArrays(users)
+	rows, _ := conn.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4, $5)", prepared.Name, sources, ids, p.waits, p.failed)
+	var u userKey
+	var state, message string
+	_, err = pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {
+		r := refusal{target: p.target.Name, user: u, state: state, message: masked(state, message)}
+		if state == foreignKeyViolation {
+			r.pause = p.pause
+		}
+		refused = append(refused, r)
+		return nil
+	})
+	return refused, err
+}
+
+// whoIsLocked asks, without waiting, which users' rows somebody else holds. A locked table
+// has to be known before: skip locked itself would wait for it.
+func whoIsLocked(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) (map[userKey]bool, error) {
+	sources, ids := keyArrays(users)
+	rows, _ := conn.Query(ctx, p.locked, sources, ids, true)
+	locked := map[userKey]bool{}
+	var u userKey
+	_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id}, func() error {
+		locked[u] = true
+		return nil
+	})
+	return locked, err
+}
