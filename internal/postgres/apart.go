@@ -153,11 +153,9 @@ func (s *separation) finish(ctx context.Context, pieces []piece) (*result, error
 			}
 		}
 	}
-	if !s.immediate {
-		// A deferred constraint would fail at commit, where it blames nobody.
-		if err := s.exec(ctx, constraintsNow); err != nil {
-			return nil, &deferredRefusal{err}
-		}
+	// A deferred constraint would fail at commit, where it blames nobody.
+	if err := s.exec(ctx, constraintsNow); err != nil {
+		return nil, &deferredRefusal{err}
 	}
 	if err := s.park(ctx, append(s.refused, s.outages()...)); err != nil {
 		return nil, err
@@ -243,6 +241,7 @@ type piece struct {
 	pause     int    // how many seconds a foreign key that refuses one is waited for
 	failed    bool   // it has failed for all users together
 	waits     bool   // a lock that somebody else holds refuses, too
+	atOnce    bool   // deferred constraints refuse at once
 }
 
 // childrenPause: a removal that a foreign key refuses waits for the application, which still
@@ -362,7 +361,7 @@ func (s *separation) run(ctx context.Context, p piece, users []userKey) ([]refus
 	if _, err := s.conn.Exec(ctx, p.statement, []string{}, []string{}, true); err != nil {
 		return nil, err
 	}
-	p.waits = s.asking
+	p.waits, p.atOnce = s.asking, s.immediate
 	more, err := settleApart(ctx, s.conn, p, users)
 	return append(refused, more...), err
 }

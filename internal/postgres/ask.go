@@ -70,7 +70,7 @@ func settleApart(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) 
 		return nil, err
 	}
 	sources, ids := keyArrays(users)
-	rows, _ := conn.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4, $5)", prepared.Name, sources, ids, p.waits, p.failed)
+	rows, _ := conn.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4, $5, $6)", prepared.Name, sources, ids, p.waits, p.failed, p.atOnce)
 	var u userKey
 	var state, message string
 	_, err = pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {

@@ -83,3 +83,26 @@ create trigger refuse before insert on q for each row execute function refuse()`
 	b.wantRows("select id from q", "good")
 	b.wantRows("select user_id from rollcall.parked", "bad")
 }
+
+// A trigger that defers constraints again, and one that raises what a time limit would, refuse
+// their own user and nobody else.
+func TestTriggersThatPretend(t *testing.T) {
+	t.Parallel()
+	for name, body := range map[string]string{
+		"a cancelled query":    "if new.id = 'bad' then raise exception 'x' using errcode = '57014'; end if;",
+		"deferred constraints": "set constraints all deferred;",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, bothTables+`create table parent (id text primary key); insert into parent values ('good'), ('fine');
+alter table q add foreign key (id) references parent deferrable;
+create function pretend() returns trigger language plpgsql as $$ begin `+body+` return new; end $$;
+create trigger pretend before insert on q for each row execute function pretend()`, profiles(), second())
+			b.apply([]event.Outcome{event.Applied, event.Parked, event.Applied}, updated("good", 1, ""), updated("bad", 1, ""), updated("fine", 1, ""))
+			b.wantRows("select id from q order by 1", "fine", "good")
+			if out := b.outages(); len(out) > 0 {
+				t.Errorf("out of service: %q", out)
+			}
+		})
+	}
+}

@@ -2,12 +2,14 @@
 create index on rollcall.parked (target, retry_at) where not given_up;
 
 -- As before. With waits, a lock that was waited for in vain is one user's, too: the caller has
--- made sure that nobody holds the table, and waits briefly. What is known to fail as a whole
+-- made sure that nobody holds the table, and waits briefly. With at_once, deferred constraints are
+-- checked after each part, whatever a trigger has set. A time limit that is over is the caller's,
+-- too: it counts once for all parts. What is known to fail as a whole
 -- is halved at once: by the caller, or because a half of it went well. The statement is the
 -- name of a prepared one: planning it for each part anew would take longer than running it.
 drop function rollcall.settle_apart(text, text[], text[]);
 
-create function rollcall.settle_apart(statement text, sources text[], ids text[], waits boolean, fails boolean)
+create function rollcall.settle_apart(statement text, sources text[], ids text[], waits boolean, fails boolean, at_once boolean)
 returns table (source text, id text, state text, message text)
 language plpgsql as $$
 declare
@@ -20,13 +22,16 @@ begin
   if half = 0 or not fails then
     begin
       execute format('execute %I(%L, %L, true)', statement, sources, ids);
+      if at_once then
+        set constraints all immediate;
+      end if;
       return;
-    exception when assert_failure or others then
+    exception when assert_failure or query_canceled or others then
       get stacked diagnostics failed_state = returned_sqlstate, failed_message = message_text, failed_context = pg_exception_context;
       if failed_context like '%at RAISE%' then -- an application's words, which may be anything
         failed_message := 'a trigger or a function of the application raised an error; the server''s log has its words';
       end if;
-      if failed_state = '55P03' and not waits then
+      if failed_state = '55P03' and not waits or failed_state = '57014' and failed_context not like '%at RAISE%' then
         raise;
       end if;
     end;
@@ -35,8 +40,8 @@ begin
     return query select sources[1], ids[1], failed_state, failed_message;
     return;
   end if;
-  return query select * from rollcall.settle_apart(statement, sources[:half], ids[:half], waits, false);
+  return query select * from rollcall.settle_apart(statement, sources[:half], ids[:half], waits, false, at_once);
   get diagnostics refused = row_count;
-  return query select * from rollcall.settle_apart(statement, sources[half + 1:], ids[half + 1:], waits, refused = 0);
+  return query select * from rollcall.settle_apart(statement, sources[half + 1:], ids[half + 1:], waits, refused = 0, at_once);
 end
 $$;
