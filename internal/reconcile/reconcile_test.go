@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -427,14 +428,23 @@ func TestSpeed(t *testing.T) {
 	start := time.Now()
 	h.run()
 	t.Logf("%d users brought in: %s", n, time.Since(start))
+	var peak uint64 // of the heap, whatever the number of users
+	h.Progress = func(int64, int64) {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		peak = max(peak, m.HeapAlloc)
+	}
 	start = time.Now()
 	h.wantRun(postgres.Reconciled{Unchanged: int64(n)})
 	compared := time.Since(start)
+	if peak > 128<<20 {
+		t.Errorf("the heap grew to %d MiB", peak>>20)
+	}
 	h.users(n+1, n/10)
 	start = time.Now()
 	h.wantRun(postgres.Reconciled{Unchanged: int64(n), Created: int64(n / 10)})
 	mended := time.Since(start)
-	t.Logf("%d users compared in %s (%.0f/s); with %d missing in %s", n, compared, float64(n)/compared.Seconds(), n/10, mended)
+	t.Logf("%d users compared in %s (%.0f/s), %d MiB of heap; with %d missing in %s", n, compared, float64(n)/compared.Seconds(), peak>>20, n/10, mended)
 	if perMillion := compared / time.Duration(n) * 1_000_000; perMillion > time.Minute {
 		t.Errorf("a million would take %s", perMillion)
 	}
