@@ -151,7 +151,7 @@ func (sv *service) watchTargets(ctx context.Context) {
 			sv.offerBackfills(ctx)
 		}
 		var err error
-		if out && time.Since(probed) >= probeTargets {
+		if out && time.Since(probed) > probeTargets-lookAtTargets/2 { // at the tick that is nearest
 			probed = time.Now()
 			err = sv.db.Probe(ctx)
 		}

@@ -93,12 +93,14 @@ func (d *drain) empty(ctx context.Context, outbox *postgres.Outbox) error {
 	looked := time.Now()
 	var page []event.Event
 	for ctx.Err() == nil {
-		began := time.Now()
 		ahead := make(chan []event.Event, 1)
 		var unread error
+		var took time.Duration // by the reading alone
 		go func() {
+			began := time.Now()
 			var changes []postgres.Change
 			changes, unread = outbox.Next(ctx, postgres.OutboxPage{Sources: d.names, Except: captured(page), Changes: pageChanges, Bytes: pageBytes})
+			took = time.Since(began)
 			ahead <- d.events(changes)
 		}()
 		err := d.apply(ctx, page)
@@ -110,7 +112,7 @@ func (d *drain) empty(ctx context.Context, outbox *postgres.Outbox) error {
 		if len(page) > 0 {
 			continue
 		}
-		pause := max(pollPause, 4*time.Since(began)) // beside a long transaction, deleted rows are read again and again
+		pause := max(pollPause, 4*took) // beside a long transaction, deleted rows are read again and again
 		if time.Since(looked) > lookPause {
 			if wanted, err := d.DB.OutboxWanted(ctx); err != nil || !wanted {
 				return err

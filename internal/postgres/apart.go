@@ -297,10 +297,12 @@ func passing(refused []refusal) error {
 }
 
 const (
-	lockNotAvailable    = "55P03"
-	foreignKeyViolation = "23503"
-	uniqueViolation     = "23505"
-	exclusionViolation  = "23P01"
+	lockNotAvailable      = "55P03"
+	foreignKeyViolation   = "23503"
+	uniqueViolation       = "23505"
+	exclusionViolation    = "23P01"
+	queryCanceled         = "57014"
+	insufficientPrivilege = "42501"
 )
 
 // settlePasses bounds how often the refused are tried again: a chain of e-mails as long as

@@ -20,7 +20,7 @@ func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refus
 		return nil, err
 	}
 	err = s.exec(ctx, p.target.lockTable()+" nowait")
-	if stateOf(err) == "42501" { // with rights to columns only, the table can't be asked for
+	if stateOf(err) == insufficientPrivilege { // with rights to columns only, the table can't be asked for
 		err = s.exec(ctx, "rollback to savepoint ask")
 	}
 	if err != nil {
@@ -37,10 +37,13 @@ func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refus
 	return refused, err
 }
 
+// without leaves out the users who are refused.
 func without(users []userKey, refused []refusal) []userKey {
-	return slices.DeleteFunc(slices.Clone(users), func(u userKey) bool {
-		return slices.ContainsFunc(refused, func(r refusal) bool { return r.user == u })
-	})
+	out := make(map[userKey]bool, len(refused))
+	for _, r := range refused {
+		out[r.user] = true
+	}
+	return slices.DeleteFunc(slices.Clone(users), func(u userKey) bool { return out[u] })
 }
 
 const (

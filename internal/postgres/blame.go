@@ -42,7 +42,7 @@ func blameOfState(state string) blame {
 	switch state {
 	case "25006": // read_only_sql_transaction: a standby, or a failover under way
 		return blameServer
-	case "55P03", "57014": // lock_not_available, query_canceled by statement_timeout
+	case lockNotAvailable, queryCanceled: // lock_not_available, query_canceled by statement_timeout
 		return blameWait
 	}
 	if b, ok := blameOfClass[state[:min(2, len(state))]]; ok {
@@ -77,7 +77,7 @@ var (
 // raises may be anything.
 func masked(state, message string) string {
 	switch {
-	case strings.HasPrefix(state, "23") || blameOfState(state) == blameWait || state == "42501":
+	case strings.HasPrefix(state, "23") || blameOfState(state) == blameWait || state == insufficientPrivilege:
 		message = mailAddress.ReplaceAllString(message, "…@…")
 	case strings.HasPrefix(state, "P0") || blameOfState(state) == blameRow && !strings.HasPrefix(state, "22") && !strings.HasPrefix(state, "21") && !strings.HasPrefix(state, "54"):
 		return raised

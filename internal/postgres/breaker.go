@@ -21,7 +21,7 @@ func (db *DB) trip(t *compiled, why *pgconn.PgError) {
 	switch why.Code {
 	case lockNotAvailable:
 		what = "somebody else holds the table: " + what
-	case "57014":
+	case queryCanceled:
 		what = "it takes too long: " + what
 	}
 	db.replace(t.Name, func(now *compiled) *compiled {
@@ -112,7 +112,7 @@ func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
 		return err
 	}
 	err = db.rehearse(ctx, conn, t, users)
-	if state := stateOf(err); state != "" && state != "57014" {
+	if state := stateOf(err); state != "" && state != queryCanceled {
 		return nil
 	}
 	return err

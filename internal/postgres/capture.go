@@ -82,7 +82,7 @@ func (db *DB) InstallCapture(ctx context.Context, c Capture) error {
 		return fmt.Errorf("%s is partitioned: a user who changes his partition is deleted and inserted for a trigger; use database webhooks or reconciliation", c.Table)
 	}
 	err = db.alterUsers(ctx, c, c.create())
-	if stateOf(err) == "42501" {
+	if stateOf(err) == insufficientPrivilege {
 		return fmt.Errorf("%w; do it by hand, as two roles:\n%s", err, db.ByHand(c))
 	}
 	return err
@@ -94,7 +94,7 @@ func (db *DB) RemoveCapture(ctx context.Context, c Capture) error {
 		return err
 	}
 	err := db.alterUsers(ctx, c, fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)))
-	if stateOf(err) == "42501" {
+	if stateOf(err) == insufficientPrivilege {
 		return fmt.Errorf("%w; the owner of %s may (on Supabase postgres, in the SQL editor): %s", err, c.Table, fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)))
 	}
 	return err

@@ -18,8 +18,8 @@ func (db *DB) together(ctx context.Context, w *work, last bool) (*result, error)
 		return nil, err
 	}
 	defer conn.Release()
-
 	defer leave(conn.Conn())
+
 	targets := w.among(*db.targets.Load())
 	done := &result{}
 	err = pipeline(ctx, conn.Conn(), db.steps(w, targets), done)
@@ -59,13 +59,10 @@ func (f *failure) resumable() bool {
 // steps is a whole transaction: the roll; removals, children first; upserts, parents first;
 // what is parked, and what no longer is. The order is that of the locks, everywhere.
 func (db *DB) steps(w *work, targets []*compiled) []statement {
-	timeouts, table := db.timeouts(), w.table
-	if w.retry { // waits for nobody
-		timeouts, table = db.askingTimeouts(w), table+" nowait"
-	}
-	begin := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: timeouts}}
+	begin := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeoutsOf(w)}}
+	table := w.table
 	if w.retry {
-		begin = append(begin, turn(w.only))
+		begin, table = append(begin, turn(w.only)), table+" nowait"
 	}
 	if w.table != "" {
 		begin = append(begin, statement{sql: table})
@@ -78,6 +75,14 @@ func (db *DB) steps(w *work, targets []*compiled) []statement {
 		w.clearing(targets),
 		[]statement{{sql: constraintsNow}, {sql: "commit"}},
 	)
+}
+
+// timeoutsOf are those of a transaction: another try waits for nobody.
+func (db *DB) timeoutsOf(w *work) []any {
+	if w.retry {
+		return db.askingTimeouts(w)
+	}
+	return db.timeouts()
 }
 
 // constraintsNow runs deferred triggers as the commit would, but under statement_timeout:
@@ -104,8 +109,7 @@ func pipeline(ctx context.Context, conn *pgx.Conn, steps []statement, done *resu
 				return &failure{piece, err}
 			case s.sql == takeTurn && stateOf(err) == divisionByZero:
 				return errOthersTurn
-			}
-			if s.sql == constraintsNow && blameOf(err) != blameNobody {
+			case s.sql == constraintsNow && blameOf(err) != blameNobody:
 				return &deferredRefusal{err}
 			}
 			return err
@@ -176,7 +180,7 @@ func (db *DB) settling(w *work, targets []*compiled) []statement {
 	for _, p := range w.pieces(targets) {
 		steps = append(steps, statement{sql: savepointPiece}, statement{sql: p.statement, args: args, piece: true})
 		if p.target.triggers { // they may have changed the settings
-			steps = append(steps, statement{sql: resetRole}, statement{sql: sql.Settings, args: db.timeouts()})
+			steps = append(steps, statement{sql: resetRole}, statement{sql: sql.Settings, args: db.timeoutsOf(w)})
 		}
 	}
 	return steps

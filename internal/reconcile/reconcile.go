@@ -35,8 +35,9 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// ErrStopped marks a run that a guard has ended before anybody was buried.
-var ErrStopped = errors.New("stopped, nobody was buried")
+// ErrStopped marks a run that a guard has ended: before anybody was buried, unless the table
+// was being emptied at that very moment.
+var ErrStopped = errors.New("stopped")
 
 // page is how many users are compared at once: enough for full batches, little to hold.
 const page = 8192
@@ -244,14 +245,21 @@ func (r *run) guards(gone int64) error {
 	case r.MaxDelete >= 1:
 		return nil
 	case r.total == 0 && r.known > 0:
-		return fmt.Errorf("%w: %s reads empty, and the roll has %d users of %s; is this the right database? If they are all gone, run again with --max-delete 100%%",
-			ErrStopped, r.Table, r.known, r.Source.Name())
+		return fmt.Errorf("%w, %s: %s reads empty, and the roll has %d users of %s; is this the right database? If they are all gone, run again with --max-delete 100%%",
+			ErrStopped, r.buried(), r.Table, r.known, r.Source.Name())
 	case float64(gone) <= r.MaxDelete*float64(r.known):
 		return nil
 	}
 	share := float64(gone) / float64(r.known)
-	return fmt.Errorf("%w: %d of the %d users that the roll knows of %s are gone from %s (%s), more than max_delete (%s); is this the right database? If they are really gone, run again with --max-delete %s, or raise reconcile.max_delete",
-		ErrStopped, gone, r.known, r.Source.Name(), r.Table, percent(share), percent(r.MaxDelete), percent(math.Ceil(share*100)/100))
+	return fmt.Errorf("%w, %s: %d of the %d users that the roll knows of %s are gone from %s (%s), more than max_delete (%s); is this the right database? If they are really gone, run again with --max-delete %s, or raise reconcile.max_delete",
+		ErrStopped, r.buried(), gone, r.known, r.Source.Name(), r.Table, percent(share), percent(r.MaxDelete), percent(math.Ceil(share*100)/100))
+}
+
+func (r *run) buried() string {
+	if r.Deleted > 0 {
+		return fmt.Sprintf("%d were buried before", r.Deleted)
+	}
+	return "nobody was buried"
 }
 
 // confirmed asks about each user once more.
