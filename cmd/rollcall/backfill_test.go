@@ -32,11 +32,16 @@ func TestBackfillInterrupted(t *testing.T) {
 		}
 	}
 	ctx, interrupt := context.WithCancel(t.Context())
+	released := make(chan error)
 	time.AfterFunc(300*time.Millisecond, func() {
 		interrupt()
-		_, _ = holder.Exec(context.Background(), "commit")
+		_, err := holder.Exec(context.Background(), "commit")
+		released <- err
 	})
 	code, said := command(ctx, "backfill", "profiles")
+	if err := <-released; err != nil {
+		t.Fatal(err)
+	}
 	if want := "users of profiles; the next run goes on from there"; code != exitProblems || !strings.Contains(said, want) {
 		t.Errorf("exit code %d, %q, want %d and %q", code, said, exitProblems, want)
 	}

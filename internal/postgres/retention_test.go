@@ -145,7 +145,24 @@ func TestForgetEndsEarly(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) || got.Events >= 2500 {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	b.forgets(Forgotten{Events: 2500 - got.Events})
+	// The batch that was cut off may be under way still, and is committed without being counted.
+	var left int
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		again, err := b.Forget(t.Context(), keepWeek)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.Events += again.Events
+		if err := b.sql.QueryRow(t.Context(), "select count(*) from rollcall.events").Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		if left == 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	if left != 0 || got.Events > 2500 {
+		t.Errorf("%d events are left, %d forgotten", left, got.Events)
+	}
 }
 
 // What finding old events by an index costs the new ones, in turns with a schema without it.
