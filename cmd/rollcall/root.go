@@ -66,7 +66,7 @@ func newRoot(w world) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().StringP("config", "c", "", "the configuration file (default $ROLLCALL_CONFIG, else rollcall.yaml)")
-	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newCapture(w), newReconcile(w), newBackfill(w), newCheck(w), newSend(w), newSign(w), newHealth(w), newVersion(w))
+	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newCapture(w), newReconcile(w), newBackfill(w), newCheck(w), newSend(w), newSign(w), newLoad(w), newHealth(w), newVersion(w))
 	return root
 }
 
