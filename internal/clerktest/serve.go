@@ -2,6 +2,7 @@ package clerktest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -63,7 +64,12 @@ func (c *Clerk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header()[name] = values
 	}
 	w.WriteHeader(a.status)
-	if _, err := w.Write(a.sent()); err != nil || a.cut {
+	//nolint:gosec // JSON for the client of a test
+	_, err := w.Write(a.sent())
+	if a.cut { // what has not gone out yet would be thrown away, and the client would ask again
+		err = errors.Join(http.NewResponseController(w).Flush(), io.ErrUnexpectedEOF)
+	}
+	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -211,6 +217,7 @@ func (c *Clerk) serve(kind Kind, id string, query url.Values) answer {
 		return answer{status: http.StatusOK, body: encode(object{"object": "total_count", "total_count": c.total()})}
 	case Single:
 		return c.single(id)
+	case Other:
 	}
 	return problem(http.StatusNotFound, "resource_not_found")
 }

@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ var (
 	errRejected = errors.New("the provider rejects the request")
 	// errPausing and errAnswer are what waiting mends.
 	errPausing = fmt.Errorf("the provider asked to be left alone: %w", event.ErrUnavailable)
+	errTimeout = fmt.Errorf("no answer within %v", askTimeout)
 	errAnswer  = fmt.Errorf("no answer that could be used: %w", event.ErrUnavailable)
 )
 
@@ -35,6 +37,8 @@ const (
 	// some thousands; 500 of those with all the metadata they may have stay below 20 MiB.
 	maxUserAnswer = 4 << 20
 	maxPageAnswer = 32 << 20
+	// maxProblem bounds an answer that is no 200.
+	maxProblem = 64 << 10
 	// maxRetryAfter bounds what a provider may ask for.
 	maxRetryAfter = time.Minute
 )
@@ -103,13 +107,52 @@ func (q question) failed(err error) error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](err)
+	// net/http quotes what it can't read of an answer.
+	if !certificate && strings.Contains(err.Error(), `"`) {
+		err = errors.New("the answer is no HTTP, or the request can't be sent")
+	}
 	return &apiError{request: q.name, kind: errAnswer, cause: err}
 }
 
 // ask tries once and returns the body of a 200.
 func (a *API) ask(ctx context.Context, q question) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, askTimeout, errTimeout)
 	defer cancel()
+	request, err := a.request(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	response, err := a.client.Do(request)
+	if err != nil {
+		return nil, q.failed(timedOut(ctx, err))
+	}
+	defer response.Body.Close()
+	most := q.most
+	if response.StatusCode != http.StatusOK {
+		most = maxProblem
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, most+1))
+	switch {
+	case response.StatusCode != http.StatusOK:
+		return nil, a.refusal(q, response, body)
+	case err != nil:
+		return nil, q.failed(timedOut(ctx, err))
+	case int64(len(body)) > most:
+		return nil, q.unreadable(fmt.Sprintf("the answer exceeds %d MiB", most>>20))
+	}
+	return body, nil
+}
+
+// timedOut tells the end of a request's own time from that of the caller's.
+func timedOut(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errTimeout) {
+		return cause
+	}
+	return err
+}
+
+func (a *API) request(ctx context.Context, q question) (*http.Request, error) {
 	address := a.url + q.path
 	if q.query != "" {
 		address += "?" + q.query
@@ -122,22 +165,7 @@ func (a *API) ask(ctx context.Context, q question) ([]byte, error) {
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("Clerk-API-Version", apiVersion)
 	request.Header.Set("User-Agent", "rollcall")
-	response, err := a.client.Do(request)
-	if err != nil {
-		return nil, q.failed(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, q.most+1))
-	if response.StatusCode != http.StatusOK {
-		return nil, a.refusal(q, response, body)
-	}
-	if err != nil {
-		return nil, q.failed(err)
-	}
-	if int64(len(body)) > q.most {
-		return nil, q.unreadable(fmt.Sprintf("the answer exceeds %d MiB", q.most>>20))
-	}
-	return body, nil
+	return request, nil
 }
 
 // refusal sorts the answers that are no 200 by what can be done about them.

@@ -119,13 +119,19 @@ func (l *Listing) cursorPage(ctx context.Context) (listPage, bool, error) {
 		return listPage{}, false, nil // there is nobody to go on behind
 	}
 	users, err := l.api.users(ctx, query)
-	if e, ok := errors.AsType[*apiError](err); ok && l.at.After != "" && e.kind == errRejected && e.status >= http.StatusBadRequest {
+	if l.at.After != "" && rejected(err) {
 		return listPage{}, false, nil
 	}
 	if l.at.After != "" && l.repeats(users) {
 		return listPage{}, false, nil
 	}
 	return listPage{users, l.at.Listed}, err == nil, err
+}
+
+// rejected reports whether the provider understood a request and rejects what it says.
+func rejected(err error) bool {
+	e, ok := errors.AsType[*apiError](err)
+	return ok && errors.Is(e, errRejected) && e.status >= http.StatusBadRequest
 }
 
 // repeats reports whether a page begins again, or holds somebody listed just before.

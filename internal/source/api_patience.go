@@ -84,9 +84,12 @@ func (a *API) pauseFor(d time.Duration) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if until := time.Now().Add(d); until.After(a.until) {
-		a.until = until
+	now := time.Now()
+	if !now.Before(a.until) { // of several refused at once one line is enough
 		a.log.Warn("the provider's API has had enough requests, it is left alone for a while", "seconds", d.Seconds())
+	}
+	if until := now.Add(d); until.After(a.until) {
+		a.until = until
 	}
 }
 
@@ -111,7 +114,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // waited is the error of a wait that the context ended, or would have ended.
 func waited(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+		err = ctx.Err()
 	}
 	return &apiError{request: "wait for a request's turn", kind: errAnswer, cause: err}
 }
