@@ -57,7 +57,7 @@ func TestLists(t *testing.T) {
 	slices.Reverse(backwards)
 	const up = "?order_by=%2Bcreated_at"
 	for query, want := range map[string][]string{
-		"":                                         backwards[:10],
+		"": backwards[:10],
 		"?limit=12&order_by=-created_at&offset=20": backwards[20:],
 		up + "&limit=500":                          ids,
 		up + "&limit=3&offset=5":                   ids[5:8],

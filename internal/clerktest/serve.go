@@ -226,23 +226,28 @@ func (c *Clerk) single(id string) answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r := c.users[id]; r != nil {
-		if u := r.asOf(c.asOf()); u != nil {
+		if u := c.shown(r); u != nil {
 			return answer{status: http.StatusOK, body: encode(u.object())}
 		}
 	}
 	return problem(http.StatusNotFound, "resource_not_found")
 }
 
-// asOf is the moment whose state is shown.
-func (c *Clerk) asOf() time.Time { return time.Now().Add(-c.knobs.lag) }
+// shown is the state of a user that the API knows, nil when it knows none.
+func (c *Clerk) shown(r *record) *User {
+	if c.knobs.lag == 0 {
+		return r.present()
+	}
+	return r.asOf(time.Now().Add(-c.knobs.lag))
+}
 
 func (c *Clerk) total() int {
 	if c.knobs.lag == 0 && c.gone == 0 {
 		return len(c.order)
 	}
-	n, at := 0, c.asOf()
+	n := 0
 	for _, r := range c.order {
-		if r.asOf(at) != nil {
+		if c.shown(r) != nil {
 			n++
 		}
 	}
@@ -308,7 +313,7 @@ func (c *Clerk) from(cursor string, newest bool) (int, answer) {
 		return 0, problem(http.StatusUnprocessableEntity, "form_param_unknown")
 	}
 	r := c.users[cursor]
-	if r == nil || r.asOf(c.asOf()) == nil {
+	if r == nil || c.shown(r) == nil {
 		return 0, problem(http.StatusNotFound, "resource_not_found")
 	}
 	at, _ := slices.BinarySearchFunc(c.order, r, byCreation)
@@ -325,7 +330,7 @@ type window struct {
 }
 
 func (c *Clerk) collect(w window) []object {
-	at, page := c.asOf(), []object{}
+	page := []object{}
 	if c.knobs.lag == 0 && c.gone == 0 && c.knobs.hidden == nil { // everybody is listed: no need to count
 		w.from, w.offset = w.from+w.offset, 0
 	}
@@ -334,7 +339,7 @@ func (c *Clerk) collect(w window) []object {
 		if w.newest {
 			r = c.order[len(c.order)-1-i]
 		}
-		u := r.asOf(at)
+		u := c.shown(r)
 		if u == nil || c.knobs.hidden != nil && c.knobs.hidden(u.ID) {
 			continue
 		}

@@ -17,12 +17,12 @@ import (
 const (
 	// pageSize is the largest page that Clerk gives.
 	pageSize = 500
-	// overlap is by how much a page that is asked for by its offset reaches back.
-	// Deletions shift those behind them to the left: more than so many between two pages
-	// cost further requests.
-	overlap = 50
-	// remembered is how many of the last users listed are told apart from new ones.
-	remembered = 4 * pageSize
+	// overlap is the part of a page by which one that is asked for by its offset reaches
+	// back. Deletions shift those behind them to the left: more than so many between two
+	// pages cost further requests.
+	overlap = 10
+	// remembered is how many pages' users are told apart from new ones.
+	remembered = 4
 	// maxStalled is how many pages in a row may bring nobody new. A real listing needs a
 	// dozen: as often as the offset can be doubled, and what is remembered again.
 	maxStalled = 100
@@ -52,6 +52,7 @@ type Listed struct {
 // somebody who is known to have been listed, so that nobody can be in between.
 type Listing struct {
 	api      *API
+	size     int // of a page
 	at       Position
 	first    string // the first user this listing has seen
 	byOffset bool
@@ -64,7 +65,7 @@ type Listing struct {
 
 // List begins a listing, or goes on at a position. Nothing is asked yet.
 func (a *API) List(p Position) *Listing {
-	l := &Listing{api: a, at: p, seen: map[string]bool{}}
+	l := &Listing{api: a, size: pageSize, at: p, seen: map[string]bool{}}
 	if p.After != "" {
 		l.remember(p.After)
 	}
@@ -118,7 +119,7 @@ func (l *Listing) cursorPage(ctx context.Context) (listPage, bool, error) {
 	} else if l.at.Listed > 0 {
 		return listPage{}, false, nil // there is nobody to go on behind
 	}
-	users, err := l.api.users(ctx, query)
+	users, err := l.users(ctx, query)
 	if l.at.After != "" && rejected(err) {
 		return listPage{}, false, nil
 	}
@@ -148,9 +149,9 @@ func (l *Listing) repeats(users []Listed) bool {
 // has been listed: those before him have been, too, and those behind him are here. From
 // the very beginning nobody can be missed.
 func (l *Listing) offsetPage(ctx context.Context) (listPage, error) {
-	for back := int64(overlap); ; back *= 2 {
+	for back := int64(l.size / overlap); ; back *= 2 {
 		offset := max(l.at.Listed-back, 0)
-		users, err := l.api.users(ctx, url.Values{"offset": {strconv.FormatInt(offset, 10)}})
+		users, err := l.users(ctx, url.Values{"offset": {strconv.FormatInt(offset, 10)}})
 		if err != nil || offset == 0 || l.repeats(users) {
 			return listPage{users, offset}, err
 		}
@@ -159,7 +160,7 @@ func (l *Listing) offsetPage(ctx context.Context) (listPage, error) {
 
 // take goes on behind a page and returns those of it who are not known to be listed.
 func (l *Listing) take(page listPage) []Listed {
-	l.done = len(page.users) < pageSize
+	l.done = len(page.users) < l.size
 	l.at.Listed = page.offset + int64(len(page.users))
 	var fresh []Listed
 	for _, u := range page.users {
@@ -180,7 +181,7 @@ func (l *Listing) take(page listPage) []Listed {
 func (l *Listing) remember(key string) {
 	l.seen[key] = true
 	l.recent = append(l.recent, key)
-	if len(l.recent) > remembered {
+	if len(l.recent) > remembered*l.size {
 		delete(l.seen, l.recent[0])
 		l.recent = l.recent[1:]
 	}
@@ -196,13 +197,13 @@ func (u Listed) key() string {
 }
 
 // users asks for one page, patiently.
-func (a *API) users(ctx context.Context, query url.Values) ([]Listed, error) {
-	query.Set("limit", strconv.Itoa(pageSize))
+func (l *Listing) users(ctx context.Context, query url.Values) ([]Listed, error) {
+	query.Set("limit", strconv.Itoa(l.size))
 	query.Set("order_by", "+created_at") // encoded as %2B: a plus would arrive as a blank
 	q := question{name: "GET /users", path: "/users", query: query.Encode(), most: maxPageAnswer}
 	var users []Listed
-	err := a.patiently(ctx, func() error {
-		body, err := a.ask(ctx, q)
+	err := l.api.patiently(ctx, func() error {
+		body, err := l.api.ask(ctx, q)
 		if err != nil {
 			return err
 		}
