@@ -41,7 +41,7 @@ result is printed all the same. Exits 0 when all was accepted.
   run, url, source, ids            what was sent where; ids is a pattern of SQL's like
   connections, rate, mix, users, duration_seconds     as asked; rate 0 is as fast as it goes
   interrupted, elapsed_seconds     by Ctrl-C; until the last answer
-  requests, accepted, refused, failed, unsent         unsent were due, and found no connection
+  requests, accepted, refused, failed, unsent         the last were due and found no connection
   throughput                       accepted per second
   latency_seconds                  p50, p90, p99, p999, max
   outcomes, events, errors         counts by outcome (or http_<status>), kind of event, kind of error
