@@ -93,9 +93,9 @@ func TestLoadReport(t *testing.T) {
 func TestLoadRefused(t *testing.T) {
 	t.Parallel()
 	in := startServe(t, strings.Replace(twoSources, "wait: 3s", "wait: 100ms", 1), env("postgres://127.0.0.1:1/nowhere"))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	code, stdout, stderr := runLoadCommand(ctx, t, in, "clerk", "--connections", "2", "--duration", "1m", "-o", "json")
+	code, stdout, stderr := runLoadCommand(ctx, t, in, "clerk", "--rate", "10", "--duration", "1m", "-o", "json")
 	var r loadReport
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
 		t.Fatalf("%v\n%s%s", err, stdout, stderr)

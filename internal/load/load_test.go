@@ -163,16 +163,26 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// Who never answers is given up five seconds after the end.
+// Who never answers is given up five seconds after the end, also an early one.
 func TestUnanswered(t *testing.T) {
 	t.Parallel()
-	to := serve(t, func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		<-r.Context().Done()
-	})
-	r := mustRun(t.Context(), t, Config{To: to, Connections: 2, Duration: 100 * time.Millisecond})
-	if r.Errors["unanswered"] != 2 || r.Requests != 2 || r.Example != nil {
-		t.Errorf("%+v", r)
+	for name, duration := range map[string]time.Duration{"ended": 100 * time.Millisecond, "interrupted": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			to := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if name == "interrupted" {
+				time.AfterFunc(time.Second, cancel)
+			}
+			r := mustRun(ctx, t, Config{To: to, Connections: 2, Duration: duration})
+			if r.Errors["unanswered"] != 2 || r.Requests != 2 || r.Example != nil {
+				t.Errorf("%+v", r)
+			}
+		})
 	}
 }
 
@@ -195,7 +205,7 @@ func TestReconnects(t *testing.T) {
 		apply(w, r)
 	})
 	r := mustRun(t.Context(), t, Config{To: to, Connections: 2, Duration: 500 * time.Millisecond})
-	if lost := r.Errors["cut_off"] + r.Errors["reset"]; lost < n.Load()/5-2 || lost != r.Failed || r.Accepted != r.Requests-lost || lost == 0 {
+	if lost := r.Errors["cut_off"] + r.Errors["reset"]; lost < n.Load()/5-2 || lost > n.Load()/5 || lost != r.Failed || r.Accepted != r.Requests-lost || lost == 0 {
 		t.Errorf("the server saw %d: %+v", n.Load(), r)
 	}
 	if r.Example == nil {

@@ -42,7 +42,7 @@ func (r Receiver) Local() bool { return r.local }
 
 func allLoopback(found []netip.Addr) bool {
 	for _, address := range found {
-		if !address.Unmap().IsLoopback() {
+		if !address.IsLoopback() {
 			return false
 		}
 	}

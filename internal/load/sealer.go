@@ -152,7 +152,7 @@ const (
 func prepare(ctx context.Context, s *sealer, cfg Config) (*ahead, error) {
 	limit := cfg.requests()
 	a := &ahead{requests: make(chan *request, cmp.Or(cfg.Ahead, aheadRequests))}
-	if err := a.fill(s, limit); err != nil || s.number == limit {
+	if err := a.fill(ctx, s, limit); err != nil || s.number == limit {
 		close(a.requests)
 		return a, err
 	}
@@ -165,7 +165,7 @@ func prepare(ctx context.Context, s *sealer, cfg Config) (*ahead, error) {
 				return
 			case <-ticker.C:
 			}
-			if a.fill(s, limit) != nil || s.number == limit { // what could be signed once can be signed again
+			if a.fill(ctx, s, limit) != nil || s.number == limit { // what could be signed once can be signed again
 				ticker.Stop()
 				return
 			}
@@ -174,10 +174,10 @@ func prepare(ctx context.Context, s *sealer, cfg Config) (*ahead, error) {
 	return a, nil
 }
 
-// fill makes requests until there is no room, or all are made. It's the only sender, so
+// fill makes requests until there is no room, all are made, or the context ends. It's the only sender, so
 // room that is there stays.
-func (a *ahead) fill(s *sealer, limit int64) error {
-	for len(a.requests) < cap(a.requests) && (limit == 0 || s.number < limit) {
+func (a *ahead) fill(ctx context.Context, s *sealer, limit int64) error {
+	for ctx.Err() == nil && len(a.requests) < cap(a.requests) && (limit == 0 || s.number < limit) {
 		q, err := s.next(time.Now())
 		if err != nil {
 			return fmt.Errorf("make a request: %w", err)
