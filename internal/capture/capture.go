@@ -176,7 +176,7 @@ func (d *drain) event(c postgres.Change) event.Event {
 	e := event.Event{
 		Source: c.Source, Type: "captured", Op: event.Upsert, UserID: c.UserID, ReceivedAt: c.At.UTC(), Captured: []int64{c.ID},
 	}
-	user, err := d.sources[c.Source].DecodeRow(c.Data, c.At) // of one who is gone, it has the key and the version
+	user, err := d.sources[c.Source].DecodeUser(c.Data, c.At) // of one who is gone, it has the key and the version
 	switch {
 	case err != nil:
 		d.Log.Error("a captured change can't be read and is dropped", "source", c.Source, "user", c.UserID, "error", err)

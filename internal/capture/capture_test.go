@@ -276,7 +276,7 @@ func TestTwoReadersApplyOnce(t *testing.T) {
 	}
 	submit := func(r *replica, c postgres.Change) event.Outcome {
 		t.Helper()
-		user, err := r.source.DecodeRow(c.Data, c.At)
+		user, err := r.source.DecodeUser(c.Data, c.At)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -332,7 +332,7 @@ func TestManyAtOnce(t *testing.T) {
 	start = time.Now()
 	for i := range n {
 		row := fmt.Sprintf(`{"id":%q,"email":"%d@x.test","raw_user_meta_data":{"full_name":"Ada Lovelace"},"updated_at":"2026-01-01T00:00:00Z"}`, id(i), i)
-		user, err := own.source.DecodeRow([]byte(row), time.Now())
+		user, err := own.source.DecodeUser([]byte(row), time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -109,7 +109,7 @@ func (cfg Config) bring(ctx context.Context, list []postgres.Announcement, seen 
 		if s.Row == nil {
 			continue
 		}
-		user, err := cfg.Source.DecodeRow(s.Row, s.At)
+		user, err := cfg.Source.DecodeUser(s.Row, s.At)
 		if err != nil {
 			cfg.Log.Error("an announced user can't be read", "source", cfg.Source.Name(), "event", list[i].ID, "error", err)
 			found[i] = event.UndecodableBody

@@ -135,7 +135,7 @@ func (h *house) change(part int, send chan<- event.Event) {
 				h.t.Error(err)
 				return
 			}
-			user, err := h.Source.DecodeRow(row, time.Now())
+			user, err := h.Source.DecodeUser(row, time.Now())
 			if err != nil {
 				h.t.Error(err)
 				return

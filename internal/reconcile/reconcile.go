@@ -194,7 +194,7 @@ func (r *run) decode(p postgres.Pair) (*event.User, error) {
 	if p.Row == nil {
 		return nil, nil //nolint:nilnil // absent is no error
 	}
-	return r.Source.DecodeRow(p.Row, p.At)
+	return r.Source.DecodeUser(p.Row, p.At)
 }
 
 // finding is what a look at a user had to say.

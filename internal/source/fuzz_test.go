@@ -221,7 +221,7 @@ func look(value any, path []string, visit func(path []string, value any)) {
 
 func checkRow(t testing.TB, s *Source, row []byte) {
 	t.Helper()
-	if u, err := s.DecodeRow(row, now); err == nil {
+	if u, err := s.DecodeUser(row, now); err == nil {
 		checkUser(t, u)
 	} else if u != nil {
 		t.Error("a user and an error")

@@ -63,25 +63,25 @@ func (m *message) database() event.Event {
 	return m.apply(readSupabaseUser(c.record, m.event.ReceivedAt))
 }
 
-// DecodeRow decodes a row of auth.users given as a JSON object of its columns, as
-// to_jsonb makes it. A soft-deleted row is a tombstone. Bans are judged at receivedAt.
-// The error holds nothing of the row.
-func (s *Source) DecodeRow(row []byte, receivedAt time.Time) (*event.User, error) {
-	if s.provider != Supabase {
-		return nil, fmt.Errorf("decode a row for source %s: rows come from Supabase only", s.name)
-	}
-	row = objectIn(validUTF8(row))
+// DecodeUser decodes a user given as a JSON object: a row of auth.users, as to_jsonb makes
+// it, or a user of Clerk's API, who comes out as if an event had carried him. A
+// soft-deleted row is a tombstone. Bans are judged at receivedAt. The error holds nothing
+// of the object.
+func (s *Source) DecodeUser(object []byte, receivedAt time.Time) (*event.User, error) {
+	object = objectIn(validUTF8(object))
 	reason := reasonNoObject
 	var p *profile
 	switch {
-	case row == nil:
-	case tooDeep(row):
+	case object == nil:
+	case tooDeep(object):
 		reason = reasonTooDeep
+	case s.provider == Clerk:
+		p, reason = readClerkUser(object)
 	default:
-		p, reason = readSupabaseUser(row, s.at(receivedAt))
+		p, reason = readSupabaseUser(object, s.at(receivedAt))
 	}
 	if reason != "" {
-		return nil, fmt.Errorf("decode a row for source %s: %w", s.name, errors.New(reason))
+		return nil, fmt.Errorf("decode a user of source %s: %w", s.name, errors.New(reason))
 	}
 	return p.user(s.name), nil
 }

@@ -1,0 +1,353 @@
+package clerktest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Address is a base for a client that Client made; nothing listens there.
+const Address = "https://api.clerk.test/v1"
+
+// The sizes of a page.
+const (
+	usualPage = 10
+	maxPage   = 500
+)
+
+// answer is a response before it is sent.
+type answer struct {
+	status     int
+	body       []byte
+	retryAfter int // seconds
+	cut        bool
+}
+
+// problem is an answer in the form of Clerk's errors.
+func problem(status int, code string) answer {
+	return answer{status: status, body: encode(object{
+		"errors":         []object{{"code": code, "message": strings.ReplaceAll(code, "_", " "), "long_message": "made up"}},
+		"clerk_trace_id": "made_up",
+	})}
+}
+
+func (a answer) header() http.Header {
+	h := http.Header{"Content-Type": {"application/json"}, "Content-Length": {strconv.Itoa(len(a.body))}}
+	if a.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(a.retryAfter))
+	}
+	return h
+}
+
+// sent is what of the body goes out.
+func (a answer) sent() []byte {
+	if a.cut {
+		return a.body[:len(a.body)/2]
+	}
+	return a.body
+}
+
+// ServeHTTP is the API.
+func (c *Clerk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a, ok := c.answer(r)
+	if !ok {
+		return // the client has left
+	}
+	for name, values := range a.header() {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(a.status)
+	//nolint:gosec // JSON for the client of a test
+	_, err := w.Write(a.sent())
+	if a.cut { // what has not gone out yet would be thrown away, and the client would ask again
+		err = errors.Join(http.NewResponseController(w).Flush(), io.ErrUnexpectedEOF)
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// memory is the API without a network, for tests with a clock of their own.
+type memory struct{ clerk *Clerk }
+
+// Client speaks to the API in memory, whatever the host; see Address.
+func (c *Clerk) Client() *http.Client { return &http.Client{Transport: memory{c}} }
+
+// RoundTrip answers at once, or when the delay is over.
+func (m memory) RoundTrip(r *http.Request) (*http.Response, error) {
+	a, ok := m.clerk.answer(r)
+	if !ok {
+		return nil, r.Context().Err()
+	}
+	var body io.Reader = bytes.NewReader(a.sent())
+	if a.cut {
+		body = io.MultiReader(body, broken{})
+	}
+	return &http.Response{
+		Status: fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)), StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: a.header(), Body: io.NopCloser(body), ContentLength: int64(len(a.body)), Request: r,
+	}, nil
+}
+
+// broken is a connection that was cut.
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// answer logs a request and answers it; false when the client has left before.
+func (c *Clerk) answer(r *http.Request) (answer, bool) {
+	kind, id := route(r)
+	at := c.note(Request{Kind: kind, ID: id, Query: r.URL.Query(), Header: r.Header.Clone(), At: time.Now()})
+	if !c.wait(r) {
+		return answer{}, false
+	}
+	a, failed := c.refuse(r)
+	if !failed {
+		a = c.serve(kind, id, r.URL.Query())
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.knobs.cutNext > 0 {
+		c.knobs.cutNext--
+		a.cut = true
+	}
+	if at < len(c.log) {
+		c.log[at].Status = a.status
+	}
+	return a, true
+}
+
+func (c *Clerk) note(r Request) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.log = append(c.log, r)
+	return len(c.log) - 1
+}
+
+// wait delays an answer; false when the client, or the test, is over.
+func (c *Clerk) wait(r *http.Request) bool {
+	c.mu.Lock()
+	delay := c.knobs.delay
+	c.mu.Unlock()
+	if delay <= 0 {
+		return true
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-r.Context().Done():
+	case <-c.done:
+	}
+	return false
+}
+
+// route tells requests apart by their path, as it was sent.
+func route(r *http.Request) (Kind, string) {
+	rest, found := strings.CutPrefix(r.URL.EscapedPath(), "/v1/users")
+	name, err := url.PathUnescape(strings.TrimPrefix(rest, "/"))
+	switch {
+	case !found || r.Method != http.MethodGet || err != nil:
+		return Other, ""
+	case rest == "":
+		return List, ""
+	case rest == "/count":
+		return Count, ""
+	case !strings.HasPrefix(rest, "/") || strings.Contains(rest[1:], "/"):
+		return Other, ""
+	}
+	return Single, name
+}
+
+// refuse is what happens to a request before anybody looks for users.
+func (c *Clerk) refuse(r *http.Request) (answer, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := &c.knobs
+	k.seen++
+	if r.Header.Get("Authorization") != "Bearer "+k.key {
+		return problem(http.StatusUnauthorized, "authentication_invalid"), true
+	}
+	if wait := c.overLimit(time.Now()); wait > 0 {
+		a := problem(http.StatusTooManyRequests, "too_many_requests")
+		a.retryAfter = wait
+		return a, true
+	}
+	if k.failNext > 0 {
+		k.failNext--
+		return problem(k.failStatus, "made_up_failure"), true
+	}
+	if k.failEvery > 0 && k.seen%k.failEvery == 0 {
+		return problem(k.failStatus, "made_up_failure"), true
+	}
+	return answer{}, false
+}
+
+// overLimit counts a request; it returns the seconds to wait when it is one too many.
+func (c *Clerk) overLimit(now time.Time) int {
+	if c.knobs.limit <= 0 {
+		return 0
+	}
+	for len(c.recent) > 0 && now.Sub(c.recent[0]) >= c.knobs.window {
+		c.recent = c.recent[1:]
+	}
+	if len(c.recent) >= c.knobs.limit {
+		left := c.knobs.window - now.Sub(c.recent[0])
+		return int((left + time.Second - 1) / time.Second)
+	}
+	c.recent = append(c.recent, now)
+	return 0
+}
+
+func (c *Clerk) serve(kind Kind, id string, query url.Values) answer {
+	switch kind {
+	case List:
+		return c.list(query)
+	case Count:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return answer{status: http.StatusOK, body: encode(object{"object": "total_count", "total_count": c.total()})}
+	case Single:
+		return c.single(id)
+	case Other:
+	}
+	return problem(http.StatusNotFound, "resource_not_found")
+}
+
+func (c *Clerk) single(id string) answer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.users[id]; r != nil {
+		if u := c.shown(r); u != nil {
+			return answer{status: http.StatusOK, body: encode(u.object())}
+		}
+	}
+	return problem(http.StatusNotFound, "resource_not_found")
+}
+
+// shown is the state of a user that the API knows, nil when it knows none.
+func (c *Clerk) shown(r *record) *User {
+	if c.knobs.lag == 0 {
+		return r.present()
+	}
+	return r.asOf(time.Now().Add(-c.knobs.lag))
+}
+
+func (c *Clerk) total() int {
+	if c.knobs.lag == 0 && c.gone == 0 {
+		return len(c.order)
+	}
+	n := 0
+	for _, r := range c.order {
+		if c.shown(r) != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (c *Clerk) list(query url.Values) answer {
+	c.mu.Lock()
+	c.pages++
+	page, before, after := c.pages, c.knobs.before, c.knobs.after
+	c.mu.Unlock()
+	if before != nil {
+		before(page, query)
+	}
+	a := c.page(query)
+	if after != nil {
+		after(page, query)
+	}
+	return a
+}
+
+func (c *Clerk) page(query url.Values) answer {
+	limit, ok := number(query, "limit", usualPage)
+	if !ok || limit < 1 || limit > maxPage {
+		return problem(http.StatusUnprocessableEntity, "form_param_value_invalid")
+	}
+	offset, ok := number(query, "offset", 0)
+	if !ok || offset < 0 {
+		return problem(http.StatusUnprocessableEntity, "form_param_value_invalid")
+	}
+	var newest bool
+	switch query.Get("order_by") {
+	case "+created_at", "created_at":
+	case "-created_at", "":
+		newest = true
+	default: // so is a "+" that was sent as it is, and arrives as a blank
+		return problem(http.StatusUnprocessableEntity, "form_param_value_invalid")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	from, refused := c.from(query.Get("starting_after"), newest)
+	if refused.status != 0 {
+		return refused
+	}
+	return answer{status: http.StatusOK, body: encode(c.collect(window{from, offset, limit, newest}))}
+}
+
+func number(query url.Values, name string, usual int) (int, bool) {
+	text := query.Get(name)
+	if text == "" {
+		return usual, true
+	}
+	n, err := strconv.Atoi(text)
+	return n, err == nil
+}
+
+// from is the index in the order asked for at which a page begins.
+func (c *Clerk) from(cursor string, newest bool) (int, answer) {
+	if cursor == "" || c.knobs.cursor == CursorIgnored {
+		return 0, answer{}
+	}
+	if c.knobs.cursor == CursorRefused {
+		return 0, problem(http.StatusUnprocessableEntity, "form_param_unknown")
+	}
+	r := c.users[cursor]
+	if r == nil || c.shown(r) == nil {
+		return 0, problem(http.StatusNotFound, "resource_not_found")
+	}
+	at, _ := slices.BinarySearchFunc(c.order, r, byCreation)
+	if newest {
+		at = len(c.order) - 1 - at
+	}
+	return at + 1, answer{}
+}
+
+// window is the part of the users that a page shows.
+type window struct {
+	from, offset, limit int
+	newest              bool
+}
+
+func (c *Clerk) collect(w window) []object {
+	page := []object{}
+	if c.knobs.lag == 0 && c.gone == 0 && c.knobs.hidden == nil { // everybody is listed: no need to count
+		w.from, w.offset = w.from+w.offset, 0
+	}
+	for i := w.from; i < len(c.order) && len(page) < w.limit; i++ {
+		r := c.order[i]
+		if w.newest {
+			r = c.order[len(c.order)-1-i]
+		}
+		u := c.shown(r)
+		if u == nil || c.knobs.hidden != nil && c.knobs.hidden(u.ID) {
+			continue
+		}
+		if w.offset > 0 {
+			w.offset--
+			continue
+		}
+		page = append(page, u.object())
+	}
+	return page
+}

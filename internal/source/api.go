@@ -1,0 +1,189 @@
+package source
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+)
+
+// The numbers of Clerk's Backend API.
+const (
+	// apiURL is where it is, for everybody.
+	apiURL = "https://api.clerk.com/v1"
+	// apiVersion pins the shape of its answers.
+	apiVersion = "2025-11-10"
+	// apiWindow is the time in which so many requests are allowed: of a production
+	// instance, whose keys begin with liveKey, and of one for development.
+	apiWindow = 10 * time.Second
+	liveLimit = 1000
+	devLimit  = 100
+	liveKey   = "sk_live_"
+	// abreast is how many single users are asked for at once.
+	abreast = 8
+)
+
+// APIConfig describes the Backend API of one source.
+type APIConfig struct {
+	// Key is the secret key. It is sent to URL and nowhere else, and is in no error.
+	Key string
+	// URL is the base of the API; Clerk's own when empty.
+	URL string
+	// Client sends the requests, but follows no redirect; one of its own when nil.
+	Client *http.Client
+	// Log is told when the provider asks to be left alone, and of tries that failed.
+	// Nobody is when nil.
+	Log *slog.Logger
+	// Limit is how many requests in ten seconds the provider allows; what Clerk has
+	// published for such a key when 0. Half of them are left to the application.
+	Limit int
+}
+
+// API is Clerk's Backend API, as one source uses it. It is safe for concurrent use.
+//
+// Those who wait for an answer use Fetch, which tries once. Everything else is patient: it
+// keeps to half of the provider's limit, and waits where waiting helps.
+type API struct {
+	key    string
+	url    string
+	client *http.Client
+	log    *slog.Logger
+	pace   *rate.Limiter
+
+	mu    sync.Mutex
+	until time.Time // the provider asked to be left alone until then
+}
+
+// NewAPI builds the client of one source; it asks nothing yet.
+func NewAPI(cfg APIConfig) *API {
+	a := &API{key: cfg.Key, url: strings.TrimRight(cfg.URL, "/"), log: cfg.Log, pace: pace(cfg.Limit, cfg.Key)}
+	if a.url == "" {
+		a.url = apiURL
+	}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	client := http.Client{Transport: transport()}
+	if cfg.Client != nil {
+		client = *cfg.Client
+	}
+	// A redirect would carry the key to another place.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	a.client = &client
+	return a
+}
+
+// transport is the usual one with a bound for headers and a connection for each of those
+// who ask at once.
+func transport() http.RoundTripper {
+	usual, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultTransport
+	}
+	own := usual.Clone()
+	own.MaxResponseHeaderBytes = 64 << 10
+	own.MaxIdleConnsPerHost = abreast
+	return own
+}
+
+// pace keeps within half of the limit in any window of ten seconds: a bucket lets pass
+// what it holds and what flows in meanwhile.
+func pace(limit int, key string) *rate.Limiter {
+	switch {
+	case limit > 0:
+	case strings.HasPrefix(key, liveKey):
+		limit = liveLimit
+	default:
+		limit = devLimit
+	}
+	half := max(limit/2, 2)
+	burst := max(half/10, 1)
+	return rate.NewLimiter(rate.Limit(float64(half-burst)/apiWindow.Seconds()), burst)
+}
+
+// Close gives up the connections that are idle.
+func (a *API) Close() { a.client.CloseIdleConnections() }
+
+// Fetch asks once for one user, for somebody who waits: while the provider wants to be
+// left alone it fails at once. It returns the user as a JSON object, or ErrGone.
+func (a *API) Fetch(ctx context.Context, id string) ([]byte, error) {
+	if left := a.pausing(); left > 0 {
+		return nil, &apiError{request: singleUser, kind: errPausing, after: left}
+	}
+	a.pace.Allow() // counts where there is room: the patient ones make way
+	return a.single(ctx, id)
+}
+
+// singleUser is how errors call a request for one user: whose it was is not said.
+const singleUser = "GET /users/{id}"
+
+func (a *API) single(ctx context.Context, id string) ([]byte, error) {
+	// A server could take these for another path; no user has such an id.
+	if id == "" || id == "." || id == ".." {
+		return nil, &apiError{request: singleUser, kind: ErrGone}
+	}
+	q := question{name: singleUser, path: "/users/" + url.PathEscape(id), most: maxUserAnswer}
+	body, err := a.ask(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	user := objectIn(validUTF8(body))
+	if user == nil || textOf(member(user, "id")) != id {
+		return nil, q.unreadable("the answer is not the user who was asked for")
+	}
+	return user, nil
+}
+
+// FetchAll asks for several users, patiently, a few at once. The results are in the order
+// of the ids, nil for who isn't there.
+func (a *API) FetchAll(ctx context.Context, ids []string) ([][]byte, error) {
+	users := make([][]byte, len(ids))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(abreast)
+	for i, id := range ids {
+		group.Go(func() error {
+			err := a.patiently(ctx, func() (err error) {
+				users[i], err = a.single(ctx, id)
+				return err
+			})
+			if errors.Is(err, ErrGone) {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("fetch %d users: %w", len(ids), err)
+	}
+	return users, nil
+}
+
+// Count asks how many users there are, patiently.
+func (a *API) Count(ctx context.Context) (int64, error) {
+	q := question{name: "GET /users/count", path: "/users/count", most: maxUserAnswer}
+	var total int64
+	err := a.patiently(ctx, func() error {
+		body, err := a.ask(ctx, q)
+		if err != nil {
+			return err
+		}
+		var counted bool
+		total, counted = integerOf(member(objectIn(body), "total_count"))
+		if !counted || total < 0 {
+			return q.unreadable("the answer holds no count")
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("count the users: %w", err)
+	}
+	return total, nil
+}

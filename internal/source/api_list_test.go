@@ -1,0 +1,326 @@
+package source
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rollcall/internal/clerktest"
+	"rollcall/internal/event"
+)
+
+// all lists to the end.
+func all(t *testing.T, l *Listing) []string {
+	t.Helper()
+	var ids []string
+	for {
+		page, err := l.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(page) == 0 {
+			return ids
+		}
+		for _, u := range page {
+			ids = append(ids, u.ID)
+		}
+	}
+}
+
+// small is a listing with small pages.
+func small(api *API, p Position, size int) *Listing {
+	l := api.List(p)
+	l.size = size
+	return l
+}
+
+func TestListing(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 1, 499, 500, 501, 1234} {
+		clerk := clerktest.New(t)
+		ids := clerk.PutMany(n)
+		l := apiOf(clerk).List(Position{})
+		var got []string
+		for {
+			page, err := l.Next(t.Context())
+			if err != nil || len(page) > pageSize {
+				t.Fatal(len(page), err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			for _, u := range page {
+				got = append(got, u.ID)
+				if n == 499 && !bytes.Equal(u.User, clerk.Object(u.ID)) {
+					t.Errorf("%s: %s", u.ID, u.User)
+				}
+			}
+			want := Position{After: got[len(got)-1], Listed: int64(len(got))}
+			if l.Position() != want {
+				t.Errorf("at %+v, want %+v", l.Position(), want)
+			}
+		}
+		if !slices.Equal(got, ids) {
+			t.Errorf("%d users: got %d", n, len(got))
+		}
+		if pages := clerk.Requested(clerktest.List); pages != n/pageSize+1 {
+			t.Errorf("%d users: %d requests", n, pages)
+		}
+		if page, err := l.Next(t.Context()); page != nil || err != nil {
+			t.Errorf("behind the end: %d, %v", len(page), err)
+		}
+		for _, r := range clerk.Requests() {
+			if r.Query.Get("limit") != "500" || r.Query.Get("order_by") != "+created_at" || r.Query.Has("offset") {
+				t.Errorf("%v", r.Query)
+			}
+		}
+	}
+}
+
+// The ways of a cursor all list everybody once, where nobody comes or goes.
+func TestListingWithoutCursor(t *testing.T) {
+	t.Parallel()
+	for _, cursor := range []clerktest.Cursor{clerktest.CursorRefused, clerktest.CursorIgnored} {
+		clerk := clerktest.New(t)
+		clerk.SetCursor(cursor)
+		ids := clerk.PutMany(95)
+		api := apiOf(clerk)
+		if got := all(t, small(api, Position{}, 20)); !slices.Equal(got, ids) {
+			t.Errorf("got %d users, want %d", len(got), len(ids))
+		}
+		// Five pages of which each but the first repeats two users, and one cursor in vain.
+		if n := clerk.Requested(clerktest.List); n != 7 {
+			t.Errorf("%d requests", n)
+		}
+		got := all(t, small(api, Position{ids[49], 50}, 20))
+		slices.Sort(got)
+		if got = slices.Compact(got); !containsAll(got, ids[50:]) {
+			t.Errorf("resumed: got %d users", len(got))
+		}
+	}
+}
+
+func containsAll(got, want []string) bool {
+	known := map[string]bool{}
+	for _, id := range got {
+		known[id] = true
+	}
+	return !slices.ContainsFunc(want, func(id string) bool { return !known[id] })
+}
+
+// The cursor's user is deleted between two pages: a few requests more, and nobody lost.
+func TestListingWhoseCursorIsDeleted(t *testing.T) {
+	t.Parallel()
+	clerk := clerktest.New(t)
+	ids := clerk.PutMany(100)
+	clerk.BeforePage(func(page int, _ url.Values) {
+		if page == 3 {
+			clerk.Delete(ids[39])
+		}
+	})
+	got := all(t, small(apiOf(clerk), Position{}, 20))
+	if !slices.Equal(got, ids) {
+		t.Errorf("got %d users", len(got))
+	}
+	if n := clerk.Requested(clerktest.List); n > 8 {
+		t.Errorf("%d requests", n)
+	}
+	clerk.ForgetRequests()
+	got = all(t, small(apiOf(clerk), Position{ids[39], 40}, 20)) // nobody is known to be listed: all over again
+	if !slices.Equal(got, slices.Delete(slices.Clone(ids), 39, 40)) {
+		t.Errorf("resumed: got %d users", len(got))
+	}
+}
+
+// Whoever exists all the while is listed, whatever happens between two pages, and
+// wherever the listing is broken off and resumed.
+func TestListingSkipsNobody(t *testing.T) {
+	t.Parallel()
+	for name, cursor := range map[string]clerktest.Cursor{
+		"cursor": clerktest.CursorWorks, "refused": clerktest.CursorRefused, "ignored": clerktest.CursorIgnored,
+	} {
+		for _, resumed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, resumed %v", name, resumed), func(t *testing.T) {
+				t.Parallel()
+				for seed := range uint64(40) {
+					checkListing(t, commotion{seed: seed, cursor: cursor, resumed: resumed})
+				}
+			})
+		}
+	}
+}
+
+// commotion is a listing while users come and go.
+type commotion struct {
+	seed    uint64
+	cursor  clerktest.Cursor
+	resumed bool
+	random  *rand.Rand
+	clerk   *clerktest.Clerk
+	stayed  map[string]bool // who exists all the while
+}
+
+func checkListing(t *testing.T, c commotion) {
+	t.Helper()
+	c.random, c.clerk, c.stayed = rand.New(rand.NewPCG(c.seed, 1)), clerktest.New(t), map[string]bool{}
+	c.clerk.SetCursor(c.cursor)
+	for _, id := range c.clerk.PutMany(c.random.IntN(200)) {
+		c.stayed[id] = true
+	}
+	c.clerk.BeforePage(func(int, url.Values) { c.stir() })
+	api, listed := apiOf(c.clerk), map[string]bool{}
+	l := small(api, Position{}, 20)
+	for {
+		if c.resumed && c.random.IntN(3) == 0 {
+			l = small(api, l.Position(), 20)
+		}
+		page, err := l.Next(t.Context())
+		if err != nil {
+			t.Fatalf("seed %d: %v", c.seed, err)
+		}
+		if len(page) == 0 {
+			break
+		}
+		for _, u := range page {
+			listed[u.ID] = true
+		}
+		if len(c.clerk.Requests()) > 2000 {
+			t.Fatalf("seed %d: no end", c.seed)
+		}
+	}
+	for id := range c.stayed {
+		if !listed[id] {
+			t.Fatalf("seed %d: %s was skipped", c.seed, id)
+		}
+	}
+}
+
+// stir deletes users, now and then many, and creates some, also with a creation in the
+// past, as an import does, and at the same moment as another.
+func (c *commotion) stir() {
+	users := c.clerk.Users()
+	deleted := c.random.IntN(4)
+	if c.random.IntN(10) == 0 {
+		deleted = c.random.IntN(60)
+	}
+	first := c.random.IntN(len(users) + 1)
+	for i := range deleted {
+		at := c.random.IntN(len(users) + 1)
+		if c.seed%2 == 0 { // neighbours
+			at = first + i
+		}
+		if at < len(users) {
+			c.clerk.Delete(users[at].ID)
+			delete(c.stayed, users[at].ID)
+		}
+	}
+	for range c.random.IntN(4) {
+		u := clerktest.User{}
+		if len(users) > 0 && c.random.IntN(2) == 0 {
+			u.CreatedAt = users[c.random.IntN(len(users))].CreatedAt
+		}
+		c.clerk.Put(u)
+	}
+}
+
+// More are deleted between two pages than a page holds, and all who were just listed.
+func TestListingBehindManyDeletions(t *testing.T) {
+	t.Parallel()
+	for gone := 10; gone <= 100; gone += 10 {
+		clerk := clerktest.New(t)
+		clerk.SetCursor(clerktest.CursorRefused)
+		ids := clerk.PutMany(200)
+		clerk.BeforePage(func(int, url.Values) {
+			if clerk.Requested(clerktest.List) == 6 {
+				for _, id := range ids[max(0, 92-gone):92] {
+					clerk.Delete(id)
+				}
+			}
+		})
+		got := all(t, small(apiOf(clerk), Position{}, 20))
+		if !containsAll(got, ids[92:]) {
+			t.Errorf("%d deleted: only %d listed", gone, len(got))
+		}
+	}
+}
+
+func TestListingFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		clerk := clerktest.New(t)
+		ids := clerk.PutMany(95)
+		api := apiOf(clerk)
+		clerk.FailEvery(3, http.StatusBadGateway)
+		clerk.CutNext(1)
+		if got := all(t, small(api, Position{}, 20)); !slices.Equal(got, ids) {
+			t.Errorf("got %d users", len(got))
+		}
+		clerk.FailEvery(1, http.StatusBadGateway)
+		l := small(api, Position{}, 20)
+		if _, err := l.Next(t.Context()); !errors.Is(err, event.ErrUnavailable) {
+			t.Error(err)
+		}
+		clerk.FailEvery(0, 0)
+		if got := all(t, l); !slices.Equal(got, ids) { // the same page again
+			t.Errorf("after a failure: got %d users", len(got))
+		}
+		clerk.ForgetRequests()
+		clerk.FailNext(1, http.StatusUnprocessableEntity)
+		if _, err := small(api, Position{}, 20).Next(t.Context()); err == nil || len(clerk.Requests()) != 1 {
+			t.Errorf("a first page has no cursor to refuse: %d requests, %v", len(clerk.Requests()), err)
+		}
+	})
+}
+
+// Entries without an id are given to the caller, who counts them, and hold nothing up.
+func TestListingUnreadableEntries(t *testing.T) {
+	t.Parallel()
+	const page = `[null,{"id":5},{"id":"a\u0000"},{"object":"user"},{"id":"user_1"},[{"id":"user_2"}],{"id":""}]`
+	for _, body := range []string{page, ` {"data":` + page + `,"total_count":7}`} {
+		users, err := always(200, body).List(Position{}).Next(t.Context())
+		if err != nil || len(users) != 7 || users[4].ID != "user_1" || string(users[1].User) != `{"id":5}` {
+			t.Errorf("%s: %+v, %v", body, users, err)
+		}
+		for i, u := range users {
+			if i != 4 && u.ID != "" {
+				t.Errorf("%s: %+v", body, u)
+			}
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for _, body := range []string{`{}`, `{"data":{}}`, `null`, `"x"`, `[`, ``, `[{"id":"user_1"}`, `<html>`} {
+			if _, err := always(200, body).List(Position{}).Next(t.Context()); !errors.Is(err, event.ErrUnavailable) {
+				t.Errorf("%s: %v", body, err)
+			}
+		}
+	})
+}
+
+// A provider who always answers the same full page must not keep a listing for ever.
+func TestListingThatStandsStill(t *testing.T) {
+	t.Parallel()
+	for name, entry := range map[string]string{"users": `{"id":"user_%d"}`, "no users": `{"x":%d}`} {
+		entries := make([]string, 20)
+		for i := range entries {
+			entries[i] = fmt.Sprintf(entry, i)
+		}
+		l := small(always(200, "["+strings.Join(entries, ",")+"]"), Position{}, 20)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if page, err := l.Next(ctx); len(page) != 20 || err != nil {
+			t.Fatal(len(page), err)
+		}
+		if page, err := l.Next(ctx); page != nil || !errors.Is(err, event.ErrUnavailable) || ctx.Err() != nil {
+			t.Errorf("%s: %d, %v", name, len(page), err)
+		}
+	}
+}
