@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -96,6 +97,9 @@ type setup struct {
 	config  *config.Config
 	sources []*source.Source
 	targets []postgres.Target
+
+	mu   sync.Mutex
+	apis map[string]*source.API // by source, once asked for
 }
 
 // load reads the configuration; its error lists everything that is wrong with it.

@@ -74,7 +74,9 @@ func filled(t testing.TB, n int) (*office, []string) {
 }
 
 // age lets the roll have known everybody for an hour more.
-func (o *office) age() { o.exec("update rollcall.users set changed_at = changed_at - interval '1 hour'") }
+func (o *office) age() {
+	o.exec("update rollcall.users set changed_at = changed_at - interval '1 hour'")
+}
 
 // hook delivers a webhook about a user as he is now.
 func (o *office) hook(kind, id string) {

@@ -240,10 +240,10 @@ func all(pairs []postgres.Pair, each func(postgres.Pair) error) error {
 	return nil
 }
 
-// explain says what can be done about a key that is refused.
+// explain says which key is refused.
 func (l *listing) explain(err error) error {
 	if errors.Is(err, source.ErrRefused) {
-		return fmt.Errorf("%w; give api.key of source %s the secret key of its instance, from the dashboard's page API keys", err, l.Source.Name())
+		return fmt.Errorf("api.key of source %s: %w", l.Source.Name(), err)
 	}
 	return err
 }
