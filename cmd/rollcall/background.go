@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"rollcall/internal/capture"
-	"rollcall/internal/config"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
@@ -76,10 +75,6 @@ func (sv *service) scheduled() []postgres.Job {
 		if src.Reconcile == nil || src.Reconcile.Schedule == "" {
 			continue
 		}
-		if src.Provider != config.Supabase {
-			sv.log.Warn("the schedule of a source has no effect yet: only Supabase's users can be reconciled", "source", src.Name)
-			continue
-		}
 		list = append(list, postgres.Job{
 			Name: "reconcile " + src.Name, Schedule: src.Reconcile.Schedule, Timeout: reconcileTimeout,
 			Run: func(ctx context.Context) error { return sv.reconcile(ctx, src.Name) },
@@ -97,11 +92,11 @@ func (sv *service) forget(ctx context.Context) error {
 }
 
 func (sv *service) reconcile(ctx context.Context, name string) error {
-	cfg, err := sv.setup.reconciliation(name)
+	cfg, err := sv.setup.reconciliation(name, sv.log)
 	if err != nil {
 		return err
 	}
-	cfg.DB, cfg.Submit, cfg.Log = sv.db, sv.pipeline.SubmitAll, sv.log
+	cfg.DB, cfg.Submit = sv.db, sv.pipeline.SubmitAll
 	tally, err := reconcile.Run(ctx, cfg)
 	if err == nil {
 		sv.log.Info("reconciled", "source", name, "created", tally.Created, "updated", tally.Updated,

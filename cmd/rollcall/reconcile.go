@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ import (
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
+	"rollcall/internal/source"
 )
 
 // reconcileOptions are the flags of reconcile.
@@ -28,7 +30,8 @@ func newReconcile(w world) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reconcile SOURCE",
 		Short: "Compares the roll with all users of a provider, and mends it",
-		Long: `Reads all users of the source, brings into the roll, and so into every target, who is
+		Long: `Reads all users of the source, of Supabase's from their table in this database and of Clerk's
+from the API, brings into the roll, and so into every target, who is
 missing there or differs, and buries who is gone, after asking about each once more. It stops
 and buries nobody when more would vanish than max_delete allows.
 
@@ -39,7 +42,7 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 			if err != nil {
 				return err
 			}
-			cfg, err := s.reconciliation(args[0])
+			cfg, err := s.reconciliation(args[0], logger(s.config.Log, w.stderr))
 			if err != nil {
 				return err
 			}
@@ -62,25 +65,42 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 }
 
 // reconciliation is how a source is reconciled, but for the database.
-func (s *setup) reconciliation(name string) (reconcile.Config, error) {
+func (s *setup) reconciliation(name string, log *slog.Logger) (reconcile.Config, error) {
 	src, err := s.source(name)
 	if err != nil {
 		return reconcile.Config{}, errUsage{err}
 	}
-	cfg := reconcile.Config{Source: src, MaxDelete: config.DefaultMaxDelete}
+	cfg := reconcile.Config{Source: src, MaxDelete: config.DefaultMaxDelete, Log: log}
 	for _, c := range s.config.Sources {
 		if c.Name != name {
 			continue
 		}
-		if c.Provider != config.Supabase {
-			return cfg, fmt.Errorf("source %s is %s's: only Supabase's users can be reconciled, from their table in this database", name, c.Provider)
-		}
 		if c.Reconcile != nil {
 			cfg.MaxDelete = c.Reconcile.MaxDelete
 		}
-		cfg.Table = usersTable(c)
+		switch {
+		case c.Provider == config.Supabase:
+			cfg.Table = usersTable(c)
+		case c.API == nil:
+			return cfg, fmt.Errorf("%s: source %s has no API to list its users; add api: {key: \"${CLERK_SECRET_KEY}\"} to it", c.Pos, name)
+		default:
+			cfg.API, cfg.URL = s.api(c, log), c.API.URL
+		}
 	}
 	return cfg, nil
+}
+
+// api is the API of a source. All of a process share it, for it keeps to the provider's limits.
+func (s *setup) api(c config.Source, log *slog.Logger) *source.API {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.apis == nil {
+		s.apis = map[string]*source.API{}
+	}
+	if s.apis[c.Name] == nil {
+		s.apis[c.Name] = source.NewAPI(source.APIConfig{Key: c.API.Key.Reveal(), URL: c.API.URL, Log: log})
+	}
+	return s.apis[c.Name]
 }
 
 // reconciled is the result of a run for programs.
@@ -100,7 +120,7 @@ func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, ou
 	}
 	defer worker.stop()
 	show, finish := bar(w, "reconciling "+cfg.Source.Name())
-	cfg.DB, cfg.Submit, cfg.Log, cfg.Progress = worker.db, worker.pipeline.SubmitAll, logger(s.config.Log, w.stderr), show
+	cfg.DB, cfg.Submit, cfg.Progress = worker.db, worker.pipeline.SubmitAll, show
 	start := time.Now()
 	tally, err := reconcile.Run(ctx, cfg)
 	finish()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -94,6 +95,9 @@ func sourceArg(least int) cobra.PositionalArgs {
 type setup struct {
 	*doctor.Assembly
 	config *config.Config
+
+	mu   sync.Mutex
+	apis map[string]*source.API // by source, once asked for
 }
 
 // load reads the configuration; its error lists everything that is wrong with it.
