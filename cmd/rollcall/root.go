@@ -13,6 +13,7 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/doctor"
 	"rollcall/internal/postgres"
+	"rollcall/internal/source"
 )
 
 // The exit codes.
