@@ -55,6 +55,7 @@ var (
 	MakeDue    = read("queries/make_due.sql")
 	DueTargets = read("queries/due_targets.sql")
 	Walk       = read("queries/walk.sql")
+	Member     = read("queries/member.sql")
 	Checked    = read("queries/checked.sql")
 
 	AnnouncedSources = read("queries/announced_sources.sql")
@@ -86,6 +87,7 @@ var (
 	Compare = read("listing/compare.sql")
 	Absent  = read("listing/absent.sql")
 	Sought  = read("listing/sought.sql")
+	One     = read("listing/one.sql")
 )
 
 // Statements for people to run as well: formats of a table and a source, quoted.

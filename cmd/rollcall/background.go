@@ -19,7 +19,7 @@ import (
 
 // capture takes what the triggers on the tables of users note.
 func (sv *service) capture(ctx context.Context) {
-	sources := slices.DeleteFunc(slices.Clone(sv.setup.sources), func(s *source.Source) bool { return s.Provider() != source.Supabase })
+	sources := slices.DeleteFunc(slices.Clone(sv.setup.Sources), func(s *source.Source) bool { return s.Provider() != source.Supabase })
 	capture.Run(ctx, capture.Config{
 		Sources: sources, DB: sv.db, Submit: sv.pipeline.SubmitAll, Observe: sv.server.ObserveCapture, Log: sv.log,
 	})
@@ -63,7 +63,7 @@ func (sv *service) scheduled() []postgres.Job {
 		Name: "retention", Schedule: retentionSchedule, Timeout: retentionTimeout, Run: sv.forget,
 	}}
 	list = append(list, sv.confirmations()...)
-	for _, t := range sv.setup.targets {
+	for _, t := range sv.setup.Targets {
 		list = append(list, postgres.Job{
 			Name: catchUp(t.Name), Timeout: catchUpTimeout,
 			Run: func(ctx context.Context) error {
