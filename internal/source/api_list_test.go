@@ -101,7 +101,12 @@ func TestListingWithoutCursor(t *testing.T) {
 		if n := clerk.Requested(clerktest.List); n != 7 {
 			t.Errorf("%d requests", n)
 		}
+		clerk.ForgetRequests()
 		got := all(t, small(api, Position{ids[49], 50}))
+		// The user at whom the listing was broken off tells where it is.
+		if n := clerk.Requested(clerktest.List); cursor == clerktest.CursorRefused && n != 4 {
+			t.Errorf("resumed: %d requests", n)
+		}
 		slices.Sort(got)
 		if got = slices.Compact(got); !containsAll(got, ids[50:]) {
 			t.Errorf("resumed: got %d users", len(got))
@@ -229,6 +234,17 @@ func (c *commotion) stir() {
 			u.CreatedAt = users[c.random.IntN(len(users))].CreatedAt
 		}
 		c.clerk.Put(u)
+	}
+}
+
+// What is remembered doesn't grow with the number of users.
+func TestListingForgets(t *testing.T) {
+	t.Parallel()
+	clerk := clerktest.New(t)
+	clerk.PutMany(200)
+	l := small(apiOf(clerk), Position{})
+	if n := len(all(t, l)); n != 200 || len(l.seen) != remembered*l.size || len(l.recent) != remembered*l.size {
+		t.Errorf("%d users listed, %d and %d remembered", n, len(l.seen), len(l.recent))
 	}
 }
 
