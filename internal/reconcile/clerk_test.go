@@ -375,6 +375,7 @@ func TestClerkBeginsAnew(t *testing.T) {
 func TestClerkMeanwhile(t *testing.T) {
 	t.Parallel()
 	o, ids := filled(t, 40)
+	o.clerk.Delete(ids[2])
 	var born clerktest.User
 	o.clerk.AfterPage(func(page int, _ url.Values) {
 		o.clerk.AfterPage(nil)
@@ -385,9 +386,12 @@ func TestClerkMeanwhile(t *testing.T) {
 		o.clerk.Delete(ids[1])
 		o.hook("user.deleted", ids[1])
 	})
-	o.wantRun(postgres.Reconciled{Unchanged: 40})
+	o.wantRun(postgres.Reconciled{Deleted: 1, Unchanged: 39})
 	o.inStep()
-	o.wantRun(postgres.Reconciled{Unchanged: 40})
+	if o.asked()[born.ID] {
+		t.Error("who came meanwhile was asked for")
+	}
+	o.wantRun(postgres.Reconciled{Unchanged: 39})
 }
 
 // Of whom the roll learns again after the API has said that he is gone is not buried.
