@@ -22,6 +22,9 @@ type metrics struct {
 	batchEvents    prometheus.Histogram
 	applySeconds   prometheus.Histogram
 	turnedAway     prometheus.Counter
+	syncs          *prometheus.CounterVec
+	syncSeconds    *prometheus.HistogramVec
+	looks          *prometheus.CounterVec
 }
 
 func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
@@ -50,8 +53,18 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 		turnedAway: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rollcall_connections_turned_away_total", Help: "Connections beyond the bound, which were answered 503 unread.",
 		}),
+		syncs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rollcall_sync_total", Help: "Requests of just-in-time sync, by result.",
+		}, []string{"source", "result"}),
+		syncSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "rollcall_sync_seconds", Help: "Time from a request of just-in-time sync to its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
+		}, []string{"source"}),
+		looks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "rollcall_sync_lookups_total", Help: "Users whom just-in-time sync has looked up at their provider, by result.",
+		}, []string{"source", "result"}),
 	}
-	registry.MustRegister(m.webhooks, m.webhookSeconds, m.lastVerified, m.captured, m.batchEvents, m.applySeconds, m.turnedAway,
+	registry.MustRegister(m.webhooks, m.webhookSeconds, m.lastVerified, m.captured, m.batchEvents, m.applySeconds, m.turnedAway, m.syncs, m.syncSeconds, m.looks,
 		newTargetCollector(cfg), newReconcileCollector(cfg), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, src := range cfg.Sources {
 		m.webhookSeconds.WithLabelValues(src.Name())
@@ -63,7 +76,32 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 			}
 		}
 	}
+	m.reachSync(cfg.Sync.Sources)
 	return m
+}
+
+// reachSync makes the label sets of just-in-time sync exist at 0.
+func (m *metrics) reachSync(sources []string) {
+	for _, name := range sources {
+		m.syncSeconds.WithLabelValues(name)
+		for _, result := range []string{syncDone, syncParked, syncDeleted, syncGone, syncLimited, syncUnavailable} {
+			m.syncs.WithLabelValues(name, result)
+		}
+		for _, result := range []string{"found", "gone", "failed"} {
+			m.looks.WithLabelValues(name, result)
+		}
+	}
+	if len(sources) > 0 {
+		m.syncs.WithLabelValues(unknownSource, syncUnverified)
+		m.syncs.WithLabelValues(unknownSource, syncUnavailable)
+	}
+}
+
+func (m *metrics) synced(d *syncing, took time.Duration) {
+	m.syncs.WithLabelValues(d.source, d.result).Inc()
+	if d.source != unknownSource {
+		m.syncSeconds.WithLabelValues(d.source).Observe(took.Seconds())
+	}
 }
 
 // reached lists the outcomes that events of an operation can have at a door that verified

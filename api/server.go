@@ -30,6 +30,8 @@ type Config struct {
 	Refuse map[string]bool
 	// Submit brings an event to its outcome; its errors wrap event.ErrUnavailable.
 	Submit func(context.Context, event.Event) (event.Outcome, error)
+	// Sync is just-in-time sync.
+	Sync Sync
 	// Ready says why nothing can be committed at the moment; nil when it can.
 	Ready func(context.Context) error
 	// Parked counts the parked users of each target.
@@ -110,11 +112,20 @@ func (s *Server) ObserveCapture(source string, outcome event.Outcome) {
 	s.metrics.captured.WithLabelValues(source, string(outcome)).Inc()
 }
 
-// Public is the handler of the public listener: webhooks and health.
+// ObserveLook takes how a look at a provider's user went: found, gone or failed.
+func (s *Server) ObserveLook(source, result string) {
+	s.metrics.looks.WithLabelValues(source, result).Inc()
+}
+
+// Public is the handler of the public listener: webhooks, just-in-time sync and health.
 func (s *Server) Public() http.Handler {
 	r := s.router()
 	for door, path := range doors {
 		r.Post(path, s.webhook(door))
+	}
+	if len(s.config.Sync.Sources) > 0 {
+		r.Post(SyncPath, s.sync)
+		r.Options(SyncPath, s.preflight)
 	}
 	s.health(r)
 	return r
@@ -158,7 +169,7 @@ func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 	allowed := http.MethodGet
-	if strings.HasPrefix(r.URL.Path, "/webhooks/") {
+	if strings.HasPrefix(r.URL.Path, "/webhooks/") || r.URL.Path == SyncPath {
 		allowed = http.MethodPost
 	}
 	w.Header().Set("Allow", allowed)

@@ -55,6 +55,7 @@ var (
 	MakeDue    = read("queries/make_due.sql")
 	DueTargets = read("queries/due_targets.sql")
 	Walk       = read("queries/walk.sql")
+	Member     = read("queries/member.sql")
 	Checked    = read("queries/checked.sql")
 
 	AnnouncedSources = read("queries/announced_sources.sql")
@@ -89,6 +90,7 @@ var (
 	Sought   = read("listing/sought.sql")
 	Attend   = read("listing/attend.sql")
 	Unlisted = read("listing/unlisted.sql")
+	One      = read("listing/one.sql")
 )
 
 // Statements for people to run as well: formats of a table and a source, quoted.

@@ -18,7 +18,7 @@ import (
 
 // capture takes what the triggers on the tables of users note.
 func (sv *service) capture(ctx context.Context) {
-	sources := slices.DeleteFunc(slices.Clone(sv.setup.sources), func(s *source.Source) bool { return s.Provider() != source.Supabase })
+	sources := slices.DeleteFunc(slices.Clone(sv.setup.Sources), func(s *source.Source) bool { return s.Provider() != source.Supabase })
 	capture.Run(ctx, capture.Config{
 		Sources: sources, DB: sv.db, Submit: sv.pipeline.SubmitAll, Observe: sv.server.ObserveCapture, Log: sv.log,
 	})
@@ -62,7 +62,7 @@ func (sv *service) scheduled() []postgres.Job {
 		Name: "retention", Schedule: retentionSchedule, Timeout: retentionTimeout, Run: sv.forget,
 	}}
 	list = append(list, sv.confirmations()...)
-	for _, t := range sv.setup.targets {
+	for _, t := range sv.setup.Targets {
 		list = append(list, postgres.Job{
 			Name: catchUp(t.Name), Timeout: catchUpTimeout,
 			Run: func(ctx context.Context) error {
@@ -92,11 +92,11 @@ func (sv *service) forget(ctx context.Context) error {
 }
 
 func (sv *service) reconcile(ctx context.Context, name string) error {
-	cfg, err := sv.setup.reconciliation(name, sv.log)
+	cfg, err := sv.setup.reconciliation(name, sv.apis)
 	if err != nil {
 		return err
 	}
-	cfg.DB, cfg.Submit = sv.db, sv.pipeline.SubmitAll
+	cfg.DB, cfg.Submit, cfg.Log = sv.db, sv.pipeline.SubmitAll, sv.log
 	tally, err := reconcile.Run(ctx, cfg)
 	if err == nil {
 		sv.log.Info("reconciled", "source", name, "created", tally.Created, "updated", tally.Updated,

@@ -11,12 +11,14 @@ import (
 type Op int
 
 // The operations. Upsert and Delete carry a User; Announce and Undecodable are
-// recorded without touching the roll; Ignore never reaches the database.
+// recorded without touching the roll; Settle has no ID and only brings every target up to
+// date with what the roll has of UserID; Ignore never reaches the database.
 const (
 	Upsert Op = iota + 1
 	Delete
 	Announce
 	Undecodable
+	Settle
 	Ignore
 )
 

@@ -20,7 +20,10 @@ import (
 // back, or its fate is unknown and a repetition is harmless.
 func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
 	b := newBatch(events)
-	done, err := db.commit(ctx, db.rollWork(b))
+	done, err := &result{}, error(nil)
+	if !b.silent() {
+		done, err = db.commit(ctx, db.rollWork(b))
+	}
 	var poison *rollRefusal
 	if errors.As(err, &poison) {
 		return db.isolate(ctx, events, poison)
@@ -55,23 +58,28 @@ func (db *DB) isolate(ctx context.Context, events []event.Event, poison *rollRef
 	return slices.Concat(first, second), err
 }
 
-// followUp settles the users of duplicates, whom the batch did not hold (locking them
-// behind the roll's upsert would deadlock), and corrects the recorded outcome of events
-// that were overtaken. If it fails, the duplicates are unavailable: they will be sent again.
+// followUp settles the users of duplicates and those who are only to be settled, whom the
+// batch did not hold (locking them behind the roll's upsert would deadlock), and corrects the
+// recorded outcome of events that were overtaken. If it fails, those who were to be settled
+// are unavailable: they will be sent again.
 func (db *DB) followUp(ctx context.Context, b *batch, done *result, outcomes []event.Outcome) {
 	w := repairWork(b, done, outcomes)
 	if w == nil {
 		return
 	}
-	_, err := db.commit(ctx, w)
-	if err == nil {
-		return
+	settled, err := db.commit(ctx, w)
+	if err != nil {
+		db.log.Error("settling the users of duplicates, or correcting the outcome of overtaken events, failed; senders of duplicates are asked to try again",
+			"duplicates", len(w.users), "error", err)
 	}
-	db.log.Error("settling the users of duplicates, or correcting the outcome of overtaken events, failed; senders of duplicates are asked to try again",
-		"duplicates", len(w.users), "error", err)
-	for i, o := range outcomes {
-		if o == event.Duplicate && b.events[i].User != nil {
+	for i := range outcomes {
+		e := &b.events[i]
+		switch u, again := toSettle(e, outcomes[i]); {
+		case !again:
+		case err != nil:
 			outcomes[i] = event.Unavailable
+		case e.Op == event.Settle && (done.parked[u] || settled.parked[u]):
+			outcomes[i] = event.Parked
 		}
 	}
 }
@@ -145,8 +153,8 @@ func repairWork(b *batch, done *result, outcomes []event.Outcome) *work {
 		if o == event.Stale && e.ID != "" {
 			stale = append(stale, userKey(eventKeyOf(e)))
 		}
-		if o == event.Duplicate && e.User != nil {
-			users[userKey{e.User.Source, e.User.ID}] = true
+		if u, again := toSettle(e, o); again {
+			users[u] = true
 		}
 	}
 	w := &work{held: true, departures: true}
@@ -169,6 +177,18 @@ func repairWork(b *batch, done *result, outcomes []event.Outcome) *work {
 		return nil
 	}
 	return w
+}
+
+// toSettle names the user of an event that is settled behind the batch.
+func toSettle(e *event.Event, o event.Outcome) (userKey, bool) {
+	switch {
+	case e.Op == event.Settle:
+		return userKey{e.Source, e.UserID}, true
+	case o == event.Duplicate && e.User != nil:
+		return userKey{e.User.Source, e.User.ID}, true
+	default:
+		return userKey{}, false
+	}
 }
 
 // commit runs a transaction: the pieces together in one round trip, which goes on by itself

@@ -55,6 +55,24 @@ func TestApplyDuplicateSettlesAgain(t *testing.T) {
 	b.wantRows("select id, email from p", "a|a@x")
 }
 
+// Who is only to be settled is brought up to date with the roll, beside whatever else is in
+// the batch, and says so when a target refuses him.
+func TestApplySettles(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable+"; alter table p add check (email <> 'bad@x')", profiles())
+	settle := func(id string) event.Event { return event.Event{Source: "app", Op: event.Settle, UserID: id} }
+	b.apply([]event.Outcome{event.Applied, event.Applied, event.Parked}, updated("a", 5, "a@x"), updated("b", 5, "b@x"), updated("c", 5, "bad@x"))
+	b.exec("delete from p where id = 'a'; insert into p values ('ghost', 'g@x')")
+	before := b.rows("select id, xmin from rollcall.users order by id")
+	b.apply([]event.Outcome{event.Applied, event.Parked, event.Applied}, settle("a"), settle("c"), settle("nobody"))
+	b.wantRows("select id, xmin from rollcall.users order by id", before...)
+	b.wantRows("select id, email from p order by id", "a|a@x", "b|b@x", "ghost|g@x")
+	b.exec("delete from p where id = 'a'")
+	b.apply([]event.Outcome{event.Applied, event.Applied, event.Applied, event.Parked}, gone("b", 6), settle("b"), settle("a"), settle("c"))
+	b.wantRows("select id, email from p order by id", "a|a@x", "ghost|g@x")
+	b.wantRows("select count(*) from rollcall.events", "4")
+}
+
 func TestApplyWritesNothingWhereNothingChanges(t *testing.T) {
 	t.Parallel()
 	target := profiles()

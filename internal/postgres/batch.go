@@ -63,6 +63,11 @@ func newBatch(events []event.Event) *batch {
 	return b
 }
 
+// silent: there is nothing in it for the roll.
+func (b *batch) silent() bool {
+	return len(b.recorded) == 0 && len(b.said) == 0 && len(b.captured) == 0
+}
+
 // eventArrays are the parameters $1-$7 of roll.sql.
 func (b *batch) eventArrays() []any {
 	n := len(b.recorded)

@@ -29,7 +29,7 @@ type Users struct {
 	name           string // table as configured
 	compare        string
 	absent, living string
-	sought         string
+	sought, one    string
 }
 
 // Pair is a user as the provider has him and as the roll has him.
@@ -104,6 +104,7 @@ func (db *DB) Users(ctx context.Context, source, name string) (*Users, error) {
 	u.compare = fmt.Sprintf(sql.Compare, u.table, quoteAll(columns), strings.Join(columnsOfNew, ", "))
 	u.absent = fmt.Sprintf(sql.Absent, u.table, quoteAll(columns), "u."+strings.Join(columnsOfNew, ", u."), u.living)
 	u.sought = fmt.Sprintf(sql.Sought, u.table, quoteAll(columns), knownBy(t))
+	u.one = fmt.Sprintf(sql.One, u.table, quoteAll(columns))
 	return u, nil
 }
 

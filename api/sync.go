@@ -1,0 +1,209 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres"
+	"rollcall/internal/reconcile"
+	"rollcall/internal/source"
+)
+
+// SyncPath is where a front end has its own user brought into step, just in time.
+const SyncPath = "/v1/sync"
+
+// Sync is what just-in-time sync needs.
+type Sync struct {
+	// Sources are the names of the sources whose tokens are believed; with none the path is
+	// closed.
+	Sources []string
+	// Verify says of which source a session token is, and of which user. An error that does
+	// not wrap event.ErrUnavailable means that the token is not believed.
+	Verify func(ctx context.Context, token string) (source, user string, err error)
+	// User brings a user into step; see reconcile.Syncer.
+	User func(ctx context.Context, source, user string) (postgres.Member, error)
+	// Origins are those whose pages may call, as scheme://host[:port].
+	Origins []string
+}
+
+// The results of a sync: what became of it, for the log and the metrics.
+const (
+	syncDone        = "synced"
+	syncParked      = "parked" // synced, but a target gets him later
+	syncUnverified  = "unverified"
+	syncDeleted     = "deleted"
+	syncGone        = "gone"
+	syncLimited     = "limited"
+	syncUnavailable = "unavailable"
+)
+
+// syncReplies maps each result that is no success to its answer.
+var syncReplies = map[string]reply{
+	syncUnverified:  {status: http.StatusUnauthorized, message: "the session token is missing, not valid any more or not one of a source of this server; get a fresh one from the provider's client"},
+	syncDeleted:     {status: http.StatusGone, message: "this user was deleted"},
+	syncGone:        {status: http.StatusNotFound, message: "the auth provider has no such user"},
+	syncLimited:     {status: http.StatusTooManyRequests, message: "this user was looked up too often; try again later"},
+	syncUnavailable: {status: http.StatusServiceUnavailable, message: "the user can't be looked up or brought into step at the moment; try again later"},
+}
+
+// unknownSource labels requests whose token names no source.
+const unknownSource = "unknown"
+
+// syncing is one request on its way through.
+type syncing struct {
+	source, user string
+	result       string
+	member       postgres.Member
+	err          error // for the operator
+}
+
+// sync answers a front end when the rows of its user are there.
+func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
+	started := time.Now()
+	s.allowOrigin(w, r)
+	w.Header().Set("Cache-Control", "no-store")
+	d := &syncing{source: unknownSource}
+	s.bringIntoStep(r, d)
+	status := d.answer(w)
+	took := time.Since(started)
+	s.metrics.synced(d, took)
+	s.logSync(r.Context(), d, status, took)
+}
+
+func (s *Server) bringIntoStep(r *http.Request, d *syncing) {
+	token, err := bearer(r)
+	if err == nil {
+		var from string
+		if from, d.user, err = s.config.Sync.Verify(r.Context(), token); err == nil {
+			d.source = from
+		}
+	}
+	if err != nil {
+		d.result, d.err = syncUnverified, err
+		if errors.Is(err, event.ErrUnavailable) {
+			d.result = syncUnavailable
+		}
+		return
+	}
+	d.member, d.err = s.config.Sync.User(r.Context(), d.source, d.user)
+	d.result = syncResult(d.member, d.err)
+}
+
+var errNoToken = errors.New("the request has no header Authorization: Bearer with a session token")
+
+func bearer(r *http.Request) (string, error) {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", errNoToken
+	}
+	return token, nil
+}
+
+func syncResult(m postgres.Member, err error) string {
+	var limit *reconcile.LimitError
+	switch {
+	case err == nil:
+		for _, o := range m.Targets {
+			if o != event.Applied {
+				return syncParked
+			}
+		}
+		return syncDone
+	case errors.Is(err, reconcile.ErrDeleted):
+		return syncDeleted
+	case errors.Is(err, reconcile.ErrGone):
+		return syncGone
+	case errors.As(err, &limit):
+		return syncLimited
+	default:
+		return syncUnavailable
+	}
+}
+
+// answer writes the answer and returns its status.
+func (d *syncing) answer(w http.ResponseWriter) int {
+	if d.err == nil {
+		type body struct {
+			User    json.RawMessage          `json:"user"`
+			Targets map[string]event.Outcome `json:"targets"`
+		}
+		writeJSON(w, http.StatusOK, body{d.member.User, d.member.Targets})
+		return http.StatusOK
+	}
+	r := syncReplies[d.result]
+	switch d.result {
+	case syncUnverified:
+		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+	case syncLimited, syncUnavailable:
+		w.Header().Set("Retry-After", strconv.Itoa(d.retryAfter()))
+	}
+	writeError(w, r.status, d.result, r.message)
+	return r.status
+}
+
+// retryAfter is in whole seconds, one at least.
+func (d *syncing) retryAfter() int {
+	wait := source.RetryAfter(d.err)
+	if limit := (*reconcile.LimitError)(nil); errors.As(d.err, &limit) {
+		wait = limit.Wait
+	}
+	return max(1, int(math.Ceil(wait.Seconds())))
+}
+
+// preflight tells a browser whether a page may call.
+func (s *Server) preflight(w http.ResponseWriter, r *http.Request) {
+	w.Header().Add("Vary", "Access-Control-Request-Method, Access-Control-Request-Headers")
+	if !s.allowOrigin(w, r) {
+		writeError(w, http.StatusForbidden, "origin_not_allowed", "pages of this origin may not call; the operator lists it in sync.origins")
+		return
+	}
+	w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
+	w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+	w.Header().Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// allowOrigin lets the pages of a configured origin read the answer.
+func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
+	w.Header().Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	if origin == "" || !slices.Contains(s.config.Sync.Origins, origin) {
+		return false
+	}
+	w.Header().Set("Access-Control-Allow-Origin", origin)
+	w.Header().Set("Access-Control-Expose-Headers", "Retry-After")
+	return true
+}
+
+// logSync writes the one line of a sync: no token, no address.
+func (s *Server) logSync(ctx context.Context, d *syncing, status int, took time.Duration) {
+	fields := []slog.Attr{
+		slog.String("source", d.source),
+		slog.String("result", d.result),
+		slog.Int("status", status),
+		slog.Float64("seconds", took.Seconds()),
+	}
+	if d.user != "" {
+		fields = append(fields, slog.String("user", d.user))
+	}
+	if d.err != nil {
+		fields = append(fields, slog.String("error", d.err.Error()))
+	}
+	level := slog.LevelInfo
+	switch d.result {
+	case syncUnavailable:
+		level = slog.LevelError
+	case syncParked, syncUnverified, syncLimited:
+		level = slog.LevelWarn
+	}
+	s.config.Log.LogAttrs(ctx, level, "sync", fields...)
+}

@@ -1,0 +1,77 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"rollcall/internal/event"
+	"rollcall/sql"
+)
+
+// Member is one user as the roll has him at a moment.
+type Member struct {
+	Known   bool // living, or a tombstone
+	Deleted bool
+	// Version is the provider's own updated_at, in microseconds since 1970 UTC.
+	Version int64
+	// Age is how long ago the roll learned that this is how he is.
+	Age time.Duration
+	// User is the record new as a JSON object; nil unless he is living.
+	User json.RawMessage
+	// Targets says of each target that follows the source whether it is up to date with
+	// the roll (event.Applied) or gets him later (event.Parked). Empty unless he is living.
+	Targets map[string]event.Outcome
+	// At is the moment this was so, by the database's clock.
+	At time.Time
+}
+
+var member = fmt.Sprintf(sql.Member, "u."+strings.Join(columnsOfNew, ", u."))
+
+// Member looks for a user in the roll. That nobody has the id is no error.
+func (db *DB) Member(ctx context.Context, source, id string) (Member, error) {
+	var m Member
+	var age *time.Duration
+	var user *string
+	var parked []string
+	err := db.pool.QueryRow(ctx, member, source, id).Scan(&m.At, &m.Known, &m.Deleted, &m.Version, &age, &user, &parked)
+	if err != nil {
+		return Member{}, fmt.Errorf("look for a user in the roll: %w", db.explainConnect(err))
+	}
+	m.Age = orZero(age)
+	if !m.Known || m.Deleted {
+		return m, nil
+	}
+	m.User, m.Targets = json.RawMessage(orZero(user)), map[string]event.Outcome{}
+	for i := range db.config.Targets {
+		t := &db.config.Targets[i]
+		if !t.follows(source) {
+			continue
+		}
+		m.Targets[t.Name] = event.Applied
+		if slices.Contains(parked, t.Name) {
+			m.Targets[t.Name] = event.Parked
+		}
+	}
+	return m, nil
+}
+
+// One looks for a user of the table by his id; no Row when it does not have him. An id that
+// is not written as PostgreSQL writes a uuid is nobody's.
+func (u *Users) One(ctx context.Context, id string) (Seen, error) {
+	var s Seen
+	// The nil uuid is nobody's either: what is asked then is the moment.
+	key, err := uuid.Parse(id)
+	if err != nil || key.String() != id {
+		key = uuid.Nil
+	}
+	if err := u.db.pool.QueryRow(ctx, u.one, key).Scan(&s.Row, &s.At); err != nil {
+		return Seen{}, fmt.Errorf("look for a user of %s: %w", u.source, u.db.explainConnect(err))
+	}
+	return s, nil
+}

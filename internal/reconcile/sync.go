@@ -1,0 +1,263 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+)
+
+// SyncConfig says how single users are brought into step.
+type SyncConfig struct {
+	// Providers are the sources whose users can be looked up, by name.
+	Providers map[string]Provider
+	DB        *postgres.DB
+	// Submit brings an event to its outcome (pipeline.Submit).
+	Submit func(context.Context, event.Event) (event.Outcome, error)
+	// MaxAge is up to which age the roll is believed without a look at the provider.
+	MaxAge time.Duration
+	// Observe is told how each look went: found, gone or failed; nil for nobody.
+	Observe func(source, result string)
+	// Now is the clock that limits the looks; time.Now when nil.
+	Now func() time.Time
+}
+
+// Provider is a source and how one of its users is looked up.
+type Provider struct {
+	Source *source.Source
+	// Look returns a user as the provider has him, for DecodeUser, nil when it does not have
+	// him. Its errors wrap event.ErrUnavailable where waiting helps.
+	Look func(ctx context.Context, id string) ([]byte, error)
+	// Lag is by how much the provider's answer may be older than what its events have told.
+	Lag time.Duration
+}
+
+// TableProvider looks users up in a table of this database.
+func TableProvider(db *postgres.DB, src *source.Source, table string) Provider {
+	return Provider{Source: src, Look: func(ctx context.Context, id string) ([]byte, error) {
+		users, err := db.Users(ctx, src.Name(), table)
+		if err != nil {
+			return nil, err
+		}
+		seen, err := users.One(ctx, id)
+		return seen.Row, err
+	}}
+}
+
+// apiLag is by how much the answers of Clerk's API may be behind its own webhooks.
+const apiLag = time.Minute
+
+// APIProvider looks users up by Clerk's API.
+func APIProvider(api *source.API, src *source.Source) Provider {
+	return Provider{Source: src, Lag: apiLag, Look: func(ctx context.Context, id string) ([]byte, error) {
+		user, err := api.Fetch(ctx, id)
+		if errors.Is(err, source.ErrGone) {
+			return nil, nil
+		}
+		return user, err
+	}}
+}
+
+// Why a user is not in step; whatever else a Sync returns wraps event.ErrUnavailable.
+var (
+	// ErrDeleted: the roll knows that he was deleted, which is final.
+	ErrDeleted = errors.New("the user was deleted")
+	// ErrGone: the provider does not have him.
+	ErrGone = errors.New("the provider has no such user")
+)
+
+// LimitError means that a user was looked up too often to be looked up again now.
+type LimitError struct {
+	// Wait is how long no look is allowed.
+	Wait time.Duration
+}
+
+// Error says for how long.
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("looked up %d times within %s; wait %s", maxLooks, looksWindow, e.Wait.Round(time.Second))
+}
+
+const (
+	// maxLooks is how often one user is looked up within looksWindow, by one replica.
+	maxLooks    = 10
+	looksWindow = time.Minute
+	// lookTimeout bounds one look: somebody waits for it.
+	lookTimeout = 3 * time.Second
+	// syncTimeout bounds all of it, the pipeline's own patience included.
+	syncTimeout = 10 * time.Second
+)
+
+// Syncer brings single users into step while somebody waits for them: just in time. It is
+// safe for concurrent use.
+type Syncer struct {
+	config  SyncConfig
+	flights singleflight.Group
+	limit   lookLimit
+}
+
+// NewSyncer returns a Syncer.
+func NewSyncer(cfg SyncConfig) *Syncer {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(string, string) {}
+	}
+	return &Syncer{config: cfg, limit: lookLimit{now: cfg.Now, of: map[flight][]time.Time{}}}
+}
+
+// flight is one user on his way. All who ask for him meanwhile share it.
+type flight struct{ source, id string }
+
+// Sync returns a living user when every target that follows his source has him, or will get
+// him later. The roll answers while it is young; an older one is held against the provider
+// first. The errors are ErrDeleted, ErrGone, a LimitError, and what wraps event.ErrUnavailable.
+func (s *Syncer) Sync(ctx context.Context, from, id string) (postgres.Member, error) {
+	done := s.flights.DoChan(from+" "+id, func() (any, error) { // a name holds no space
+		// Others wait for it, too: it outlives the one who came first.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
+		defer cancel()
+		return s.sync(ctx, flight{from, id})
+	})
+	select {
+	case r := <-done:
+		m, _ := r.Val.(postgres.Member)
+		return m, r.Err
+	case <-ctx.Done():
+		return postgres.Member{}, fmt.Errorf("%w: stopped waiting: %w", event.ErrUnavailable, ctx.Err())
+	}
+}
+
+func (s *Syncer) sync(ctx context.Context, f flight) (postgres.Member, error) {
+	m, err := s.config.DB.Member(ctx, f.source, f.id)
+	if err != nil {
+		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
+	}
+	if m.Deleted {
+		return m, ErrDeleted
+	}
+	if m.Known && m.Age < s.config.MaxAge {
+		return s.settle(ctx, f)
+	}
+	wait := s.limit.take(f)
+	switch {
+	case wait > 0 && m.Known && m.Age < looksWindow: // one of those looks has confirmed him
+		return s.settle(ctx, f)
+	case wait > 0:
+		return m, &LimitError{wait}
+	}
+	found, err := s.look(ctx, f, m)
+	if err != nil {
+		return m, err
+	}
+	return s.bring(ctx, f, found)
+}
+
+// look asks the provider; the answer's moment is that of m, before the question.
+func (s *Syncer) look(ctx context.Context, f flight, m postgres.Member) (event.Event, error) {
+	p := s.config.Providers[f.source]
+	looking, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	row, err := p.Look(looking, f.id)
+	if err != nil {
+		s.config.Observe(f.source, "failed")
+		return event.Event{}, fmt.Errorf("%w: look a user of %s up: %w", event.ErrUnavailable, f.source, err)
+	}
+	if row != nil {
+		user, err := p.Source.DecodeUser(row, m.At)
+		if err != nil {
+			s.config.Observe(f.source, "failed")
+			return event.Event{}, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
+		}
+		if !user.Dead() || m.Known {
+			s.config.Observe(f.source, "found")
+			return finding(user, m.At, "synced"), nil
+		}
+	}
+	s.config.Observe(f.source, "gone")
+	if !m.Known {
+		return event.Event{}, ErrGone // nothing is there to be buried
+	}
+	seen := m.At.Add(-p.Lag) // what the roll has learned since then, the answer may not know
+	gone := event.User{Source: f.source, ID: f.id, Version: m.Version}
+	return finding(gone.Tombstone(m.At.UTC()), seen, "synced"), nil
+}
+
+// bring submits what was found.
+func (s *Syncer) bring(ctx context.Context, f flight, found event.Event) (postgres.Member, error) {
+	outcome, err := s.config.Submit(ctx, found)
+	switch {
+	case err != nil:
+		return postgres.Member{}, err
+	case outcome == event.Stale: // the roll knows better, or exactly this
+		return s.settle(ctx, f)
+	case outcome == event.UndecodableBody:
+		return postgres.Member{}, fmt.Errorf("%w: the roll refuses the user; the log says why", event.ErrUnavailable)
+	case found.Op == event.Delete:
+		return postgres.Member{}, ErrGone
+	}
+	return s.member(ctx, f)
+}
+
+// settle makes sure that the targets follow the roll, whatever has become of their rows.
+func (s *Syncer) settle(ctx context.Context, f flight) (postgres.Member, error) {
+	if _, err := s.config.Submit(ctx, event.Event{Source: f.source, Type: "synced", Op: event.Settle, UserID: f.id}); err != nil {
+		return postgres.Member{}, err
+	}
+	return s.member(ctx, f)
+}
+
+// member is how the user stands now.
+func (s *Syncer) member(ctx context.Context, f flight) (postgres.Member, error) {
+	m, err := s.config.DB.Member(ctx, f.source, f.id)
+	switch {
+	case err != nil:
+		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
+	case m.Deleted:
+		return m, ErrDeleted
+	case !m.Known:
+		return m, fmt.Errorf("%w: the roll has lost the user meanwhile", event.ErrUnavailable)
+	}
+	return m, nil
+}
+
+// lookLimit counts how often users were looked up.
+type lookLimit struct {
+	now func() time.Time
+
+	mu    sync.Mutex
+	of    map[flight][]time.Time // within the window, the oldest first
+	swept time.Time
+}
+
+// take counts a look, or says how long there may be none.
+func (l *lookLimit) take(f flight) (wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	begin := now.Add(-looksWindow)
+	if l.swept.Before(begin) {
+		l.swept = now
+		for other, times := range l.of {
+			if times[len(times)-1].Before(begin) {
+				delete(l.of, other)
+			}
+		}
+	}
+	times := l.of[f]
+	for len(times) > 0 && !times[0].After(begin) {
+		times = times[1:]
+	}
+	if len(times) >= maxLooks {
+		return times[0].Sub(begin)
+	}
+	l.of[f] = append(times, now)
+	return 0
+}

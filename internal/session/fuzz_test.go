@@ -1,0 +1,86 @@
+package session
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// FuzzVerify believes nothing but the tokens it began with: nobody else has a key. The
+// verifier never panics, and refuses with ErrInvalid alone.
+func FuzzVerify(f *testing.F) {
+	attacker := newProvider(f, publish(f, public("ins_1", foreignKey())))
+	w := newWorld(f)
+	believed := map[string]bool{}
+	for _, d := range []draft{w.clerkDraft(), w.supabaseDraft(), w.supabaseRSA(), w.supabaseHMAC()} {
+		token := d.token(f)
+		believed[token] = true
+		f.Add(token)
+	}
+	for _, h := range hostiles(attacker.URL) {
+		d := h.from(w)
+		if h.change != nil {
+			h.change(&d)
+		}
+		token := d.token(f)
+		if h.spoil != nil {
+			token = h.spoil(token)
+		}
+		f.Add(token)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		try := func(token string) {
+			source, userID, err := w.Verify(t.Context(), token)
+			switch {
+			case believed[token] != (err == nil):
+				t.Errorf("Verify(%q) = %q, %q, %v", token, source, userID, err)
+			case err != nil && !errors.Is(err, ErrInvalid):
+				t.Errorf("Verify(%q): %v, want %v", token, err, ErrInvalid)
+			}
+		}
+		try(token)
+		// A mutation hardly ever stays in base64url: let it be the claims, and the header, too.
+		try(compact(`{"alg":"RS256","kid":"ins_1"}`, token, signRSA(foreignKey())))
+		try(compact(token, `{"iss":"`+clerkIssuer+`"}`, signHMAC(strings.Repeat("x", minSecret))))
+	})
+}
+
+// FuzzClaims signs whatever claims with the right secret. Those that are believed name the
+// source's issuer and audience, end in the future, and have an id that a table can hold.
+func FuzzClaims(f *testing.F) {
+	w := newWorld(f)
+	good := w.supabaseHMAC()
+	f.Add(string(encode(f, good.claims)))
+	for _, h := range hostileClaims() {
+		d := h.from(w)
+		d.claims["iss"], d.claims["aud"] = good.claims["iss"], good.claims["aud"]
+		h.change(&d)
+		f.Add(string(encode(f, d.claims)))
+	}
+	f.Fuzz(func(t *testing.T, claims string) {
+		source, userID, err := w.Verify(t.Context(), compact(`{"alg":"HS256"}`, claims, signHMAC(jwtSecret)))
+		if err != nil {
+			if !errors.Is(err, ErrInvalid) {
+				t.Errorf("%q: %v", claims, err)
+			}
+			return
+		}
+		var c map[string]any // a struct would match "EXP", too
+		if err := json.Unmarshal([]byte(claims), &c); err != nil {
+			t.Fatalf("%q is believed: %v", claims, err)
+		}
+		list, _ := c["aud"].([]any)
+		one, _ := c["aud"].(string)
+		exp, _ := c["exp"].(float64)
+		if source != "supabase" || c["iss"] != supabaseIssuer || int64(exp)+5 <= w.now().Unix() ||
+			one != "authenticated" && !slices.Contains(list, any("authenticated")) {
+			t.Errorf("%q is believed", claims)
+		}
+		if userID != c["sub"] || userID == "" || len(userID) > maxID || !utf8.ValidString(userID) || strings.Contains(userID, "\x00") {
+			t.Errorf("%q is believed of %q", claims, userID)
+		}
+	})
+}

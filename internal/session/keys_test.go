@@ -1,0 +1,307 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+// fresh is a token of Clerk's signed with that key, valid by the world's clock.
+func (w *world) fresh(t testing.TB, kid string) string {
+	t.Helper()
+	d := w.clerkDraft()
+	d.header["kid"] = kid
+	return d.token(t)
+}
+
+func (w *world) wantError(t testing.TB, token string, want error) {
+	t.Helper()
+	if _, _, err := w.Verify(t.Context(), token); !errors.Is(err, want) {
+		t.Errorf("Verify: %v, want %v", err, want)
+	}
+}
+
+func TestKeysAreFetchedLazilyAndKeptAnHour(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.clerk.wantCalls(t, 0)
+	for range 3 {
+		w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	}
+	w.clerk.wantCalls(t, 1)
+	w.pass(keysLife - time.Second)
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	w.clerk.wantCalls(t, 1)
+	w.pass(time.Second)
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	w.clerk.wantCalls(t, 2)
+	w.supabase.wantCalls(t, 0)
+}
+
+func TestKeysThatAreWithdrawn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	w.clerk.becomes(publish(t, public("ins_2", clerkKey())))
+	w.pass(keysLife)
+	w.wantError(t, w.fresh(t, "ins_1"), ErrInvalid)
+	w.accept(t, w.fresh(t, "ins_2"), "clerk", clerkUser)
+	w.clerk.wantCalls(t, 2)
+}
+
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	w.clerk.becomes(publish(t, public("ins_1", clerkKey()), public("ins_2", clerkKey())))
+	w.pass(fetchFloor - time.Second)
+	w.wantError(t, w.fresh(t, "ins_2"), ErrInvalid)
+	w.clerk.wantCalls(t, 1)
+	w.pass(time.Second)
+	w.accept(t, w.fresh(t, "ins_2"), "clerk", clerkUser)
+	w.accept(t, w.fresh(t, "ins_2"), "clerk", clerkUser)
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	w.clerk.wantCalls(t, 2)
+}
+
+func TestInventedKeysMakeOneFetchInThirtySeconds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	for round := range int64(3) {
+		w.pass(fetchFloor)
+		for n := range 100 {
+			w.wantError(t, w.fresh(t, fmt.Sprintf("invented-%d-%d", round, n)), ErrInvalid)
+		}
+		w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+		w.clerk.wantCalls(t, 2+round)
+	}
+}
+
+// outages are answers that hold no usable set.
+func outages(t testing.TB) map[string]http.HandlerFunc {
+	other := newProvider(t, publish(t, public("ins_1", clerkKey())))
+	padding := `","keys":[` + string(jwkOf(clerkKey())) + `]}`
+	return map[string]http.HandlerFunc{
+		"500":             text(http.StatusInternalServerError, ""),
+		"404 with a set":  text(http.StatusNotFound, `{"keys":[`+string(jwkOf(clerkKey()))+`]}`),
+		"204":             text(http.StatusNoContent, ""),
+		"garbage":         text(http.StatusOK, "<html>sorry</html>"),
+		"nothing":         text(http.StatusOK, ""),
+		"an empty set":    text(http.StatusOK, `{"keys":[]}`),
+		"no set":          text(http.StatusOK, `{}`),
+		"null":            text(http.StatusOK, `null`),
+		"a useless set":   text(http.StatusOK, `{"keys":[{"kty":"oct","kid":"ins_1","k":"AAAA"}]}`),
+		"over a MiB":      text(http.StatusOK, `{"a":"`+strings.Repeat("x", maxKeySet)+padding),
+		"cut off":         cutOff,
+		"another host":    http.RedirectHandler(other.URL, http.StatusFound).ServeHTTP,
+		"round and round": func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/again", http.StatusFound) },
+	}
+}
+
+// cutOff promises more than it sends.
+func cutOff(rw http.ResponseWriter, _ *http.Request) {
+	rw.Header().Set("Content-Length", "4096")
+	_, _ = rw.Write([]byte(`{"keys":[`))
+}
+
+func TestOutageBeforeAnySet(t *testing.T) {
+	t.Parallel()
+	for name, outage := range outages(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.clerk.becomes(outage)
+			w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
+			asked := w.clerk.calls.Load()
+			w.pass(coldFloor - time.Second)
+			w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
+			w.clerk.becomes(publish(t, public("ins_1", clerkKey())))
+			w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
+			w.clerk.wantCalls(t, asked)
+			w.pass(time.Second)
+			w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+			w.clerk.wantCalls(t, asked+1)
+		})
+	}
+}
+
+func TestOutageKeepsTheLastGoodSet(t *testing.T) {
+	t.Parallel()
+	for name, outage := range outages(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+			w.clerk.becomes(outage)
+			w.pass(24 * time.Hour)
+			w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+			asked := w.clerk.calls.Load()
+			if asked < 2 {
+				t.Error("an old set was not refreshed")
+			}
+			w.pass(fetchFloor - time.Second)
+			w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+			// Whether this one is a new key can't be known.
+			w.wantError(t, w.fresh(t, "ins_2"), event.ErrUnavailable)
+			w.clerk.wantCalls(t, asked)
+			w.pass(time.Second)
+			w.clerk.becomes(publish(t, public("ins_2", clerkKey())))
+			w.accept(t, w.fresh(t, "ins_2"), "clerk", clerkUser)
+			w.wantError(t, w.fresh(t, "ins_1"), ErrInvalid)
+			w.clerk.wantCalls(t, asked+1)
+		})
+	}
+}
+
+// TestSilentProvider has a provider that never answers: a fetch gives up by itself, and a
+// request that can't wait as long goes with what is remembered.
+func TestSilentProvider(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) }) // before the server closes
+	w.clerk.becomes(func(http.ResponseWriter, *http.Request) { <-release })
+	began := time.Now()
+	w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
+	if took := time.Since(began); took < fetchTimeout || took > 10*fetchTimeout {
+		t.Errorf("gave up after %s, want %s", took, fetchTimeout)
+	}
+	w.pass(coldFloor)
+	w.clerk.becomes(publish(t, public("ins_1", clerkKey())))
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	w.clerk.becomes(func(http.ResponseWriter, *http.Request) { <-release })
+	w.pass(keysLife)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, _, err := w.Verify(ctx, w.fresh(t, "ins_1")); err != nil {
+		t.Errorf("with a set that is old: %v", err)
+	}
+	w.wantError(t, w.fresh(t, "ins_2"), event.ErrUnavailable)
+}
+
+// TestFetchOutlivesItsRequest ends the request that began a fetch; the fetch goes on.
+func TestFetchOutlivesItsRequest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	asked, release := make(chan struct{}), make(chan struct{})
+	good := publish(t, public("ins_1", clerkKey()))
+	w.clerk.becomes(func(rw http.ResponseWriter, r *http.Request) {
+		close(asked)
+		<-release
+		good(rw, r)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	left := make(chan error)
+	token := w.fresh(t, "ins_1")
+	go func() {
+		_, _, err := w.Verify(ctx, token)
+		left <- err
+	}()
+	<-asked
+	cancel()
+	if err := <-left; !errors.Is(err, event.ErrUnavailable) || !errors.Is(err, context.Canceled) {
+		t.Errorf("the one that left: %v", err)
+	}
+	close(release)
+	w.accept(t, token, "clerk", clerkUser)
+	w.clerk.wantCalls(t, 1)
+}
+
+func TestManyAtOnceShareOneFetch(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const many = 20
+	token := w.fresh(t, "ins_1")
+	good := publish(t, public("ins_1", clerkKey()))
+	w.clerk.becomes(func(rw http.ResponseWriter, r *http.Request) {
+		time.Sleep(50 * time.Millisecond) // so that the others come while it is under way
+		good(rw, r)
+	})
+	begin := make(chan struct{})
+	var all sync.WaitGroup
+	for range many {
+		all.Go(func() {
+			<-begin
+			w.accept(t, token, "clerk", clerkUser)
+		})
+	}
+	close(begin)
+	all.Wait()
+	w.clerk.wantCalls(t, 1)
+}
+
+// TestConcurrency mixes good, hostile and unknown tokens while keys are rotated and
+// withheld; good ones are always believed, whatever goes on beside them.
+func TestConcurrency(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	foreign := w.clerkDraft()
+	foreign.sign = signRSA(foreignKey())
+	bad, unknown, good, other := foreign.token(t), w.fresh(t, "ins_9"), w.fresh(t, "ins_1"), w.supabaseDraft().token(t)
+	both := publish(t, public("ins_1", clerkKey()), public("ins_2", clerkKey()))
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 50 {
+				w.accept(t, good, "clerk", clerkUser)
+				w.accept(t, other, "supabase", supabaseUser)
+				w.wantError(t, bad, ErrInvalid)
+				if _, _, err := w.Verify(t.Context(), unknown); err == nil {
+					t.Error("a token of an unknown key was believed")
+				}
+			}
+		})
+	}
+	for n := range 50 {
+		w.clerk.becomes([]http.HandlerFunc{both, text(http.StatusBadGateway, "")}[n%2])
+		time.Sleep(time.Millisecond)
+		if n == 10 {
+			w.pass(fetchFloor)
+		}
+	}
+	all.Wait()
+}
+
+// TestOutageIsLogged says once per fetch what is wrong, and nothing of what was answered.
+func TestOutageIsLogged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var log bytes.Buffer
+	cfg := w.clerkConfig()
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	w.Verifier = build(t, cfg)
+	w.clerk.becomes(text(http.StatusInternalServerError, "what-was-answered"))
+	w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
+	w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "source=clerk") ||
+		!strings.Contains(got, "the answer is 500") || strings.Contains(got, "what-was-answered") {
+		t.Errorf("logged %q", got)
+	}
+}
+
+// TestSameHostRedirect follows a document that was moved on its own host.
+func TestSameHostRedirect(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	good := publish(t, public("ins_1", clerkKey()))
+	w.clerk.becomes(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/moved" {
+			http.Redirect(rw, r, "/moved", http.StatusFound)
+			return
+		}
+		good(rw, r)
+	})
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+}

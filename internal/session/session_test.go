@@ -1,0 +1,142 @@
+package session
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestBelieved takes what the providers really send, and what the leeway allows.
+func TestBelieved(t *testing.T) {
+	t.Parallel()
+	clerk, supabase := (*world).clerkDraft, (*world).supabaseDraft
+	for _, c := range []struct {
+		name   string
+		from   func(*world) draft
+		change func(*draft)
+	}{
+		{"Clerk, RS256", clerk, nil},
+		{"Clerk, version 1, without sts", clerk, without("sts")},
+		{"Clerk, the other party", clerk, claim("azp", "https://other.example.com")},
+		{"Clerk, an audience nobody asked for", clerk, claim("aud", "an-api")},
+		{"Clerk, without typ", clerk, without("typ")},
+		{"Clerk, typ in lower case", clerk, header("typ", "jwt")},
+		{"Clerk, a subject of 255 bytes", clerk, nil},
+		{"within the leeway after exp", clerk, since("exp", -4)},
+		{"within the leeway before nbf", clerk, since("nbf", 5)},
+		{"within the leeway before iat", clerk, since("iat", 5)},
+		{"without nbf and iat", clerk, both(without("nbf"), without("iat"))},
+		{"ten years long", clerk, since("exp", 315360000)},
+		{"Supabase, ES256", supabase, nil},
+		{"Supabase, RS256", (*world).supabaseRSA, nil},
+		{"Supabase, HS256", (*world).supabaseHMAC, nil},
+		{"Supabase, HS256 without kid", (*world).supabaseHMAC, without("kid")},
+		{"Supabase, several audiences", supabase, claim("aud", []string{"other", "authenticated"})},
+		{"Supabase, claims of the application's own", supabase, both(claim("azp", 7), claim("sts", map[string]any{}))},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			d := c.from(w)
+			if c.change != nil {
+				c.change(&d)
+			}
+			if strings.Contains(c.name, "255") {
+				d.claims["sub"] = strings.Repeat("é", 127) + "x"
+				w.accept(t, d.token(t), "clerk", strings.Repeat("é", 127)+"x")
+				return
+			}
+			source, userID := "clerk", clerkUser
+			if strings.Contains(c.name, "Supabase") {
+				source, userID = "supabase", supabaseUser
+			}
+			w.accept(t, d.token(t), source, userID)
+		})
+	}
+}
+
+// TestNotLookedAt leaves out what the configuration leaves out.
+func TestNotLookedAt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	clerk, supabase := w.clerkConfig(), w.supabaseConfig()
+	clerk.AuthorizedParties, supabase.Audience = nil, ""
+	w.Verifier = build(t, clerk, supabase)
+	d := w.clerkDraft()
+	delete(d.claims, "azp")
+	w.accept(t, d.token(t), "clerk", clerkUser)
+	d = w.supabaseDraft()
+	d.claims["aud"] = "another"
+	w.accept(t, d.token(t), "supabase", supabaseUser)
+}
+
+// TestSecretOnlyWhereConfigured refuses HS256 where there is no secret, whatever signs.
+func TestSecretOnlyWhereConfigured(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	good := w.supabaseHMAC()
+	w.accept(t, good.token(t), "supabase", supabaseUser)
+	w.supabase.wantCalls(t, 0) // a secret needs no keys
+	cfg := w.supabaseConfig()
+	cfg.HS256Secret = ""
+	w.Verifier = build(t, cfg)
+	for _, secret := range []string{"", jwtSecret} {
+		good.sign = signHMAC(secret)
+		if _, _, err := w.Verify(t.Context(), good.token(t)); err == nil || !strings.Contains(err.Error(), whyAlgorithm) {
+			t.Errorf("signed with %q: %v, want %s", secret, err, whyAlgorithm)
+		}
+	}
+	w.accept(t, w.supabaseDraft().token(t), "supabase", supabaseUser)
+}
+
+// TestDefaultAddress asks below the issuer when no address is given.
+func TestDefaultAddress(t *testing.T) {
+	t.Parallel()
+	for _, slash := range []string{"", "/"} {
+		w := newWorld(t)
+		w.clerk.becomes(func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/auth/v1/.well-known/jwks.json" {
+				publish(t, public("ins_1", clerkKey()))(rw, r)
+			}
+		})
+		cfg := w.clerkConfig()
+		cfg.Issuer, cfg.JWKSURL = w.clerk.URL+"/auth/v1"+slash, ""
+		w.Verifier = build(t, cfg)
+		d := w.clerkDraft()
+		d.claims["iss"] = cfg.Issuer
+		w.accept(t, d.token(t), "clerk", clerkUser)
+	}
+}
+
+// TestNew refuses what could not be told apart or would let anybody in.
+func TestNew(t *testing.T) {
+	t.Parallel()
+	clerk := Config{Source: "a", Provider: Clerk, Issuer: clerkIssuer}
+	supabase := Config{Source: "b", Provider: Supabase, Issuer: supabaseIssuer, HS256Secret: jwtSecret}
+	if _, err := New(clerk, supabase); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		change func(clerk, supabase *Config)
+		want   string
+	}{
+		{func(_, s *Config) { s.Issuer = clerkIssuer }, "source b: session: issuer: source a has the same"},
+		{func(c, _ *Config) { c.Source = "" }, "it needs the name of its source"},
+		{func(c, _ *Config) { c.Provider = "auth0" }, "its provider must be clerk or supabase"},
+		{func(c, _ *Config) { c.Issuer = "" }, "issuer: it must be an http or https URL"},
+		{func(c, _ *Config) { c.Issuer = "clerk.example.com" }, "issuer: it must be an http or https URL"},
+		{func(c, _ *Config) { c.JWKSURL = "file:///etc/passwd" }, "jwks_url: it must be an http or https URL"},
+		{func(c, _ *Config) { c.HS256Secret = jwtSecret }, "hs256_secret: Clerk signs session tokens with RS256 only"},
+		{func(_, s *Config) { s.HS256Secret = jwtSecret[:31] }, "hs256_secret: it has fewer than 32 bytes"},
+	} {
+		a, b := clerk, supabase
+		c.change(&a, &b)
+		v, err := New(a, b)
+		if v != nil || err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("New: %v, want %s", err, c.want)
+		}
+		if err != nil && strings.Contains(err.Error(), jwtSecret[:8]) {
+			t.Errorf("New: %v holds the secret", err)
+		}
+	}
+}

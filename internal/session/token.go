@@ -1,0 +1,128 @@
+package session
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/json"
+	"github.com/go-jose/go-jose/v4/jwt"
+)
+
+// maxToken bounds a token, in bytes. Clerk's and Supabase's have one or two thousand.
+const maxToken = 16 << 10
+
+// understood is every algorithm that a source may allow; the source decides later.
+var understood = []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.HS256}
+
+// refusedHeaders would let a token bring or name its own key (jku, jwk, x5u, x5c), or change
+// what is signed and how it is read (crit, b64, cty, zip). Neither provider sends any.
+var refusedHeaders = []string{"jku", "jwk", "x5u", "x5c", "crit", "b64", "cty", "zip"}
+
+// token is a token of the right form. Nothing of it is proven yet.
+type token struct {
+	jwt       *jwt.JSONWebToken
+	algorithm jose.SignatureAlgorithm
+	kid       string
+	// issuer chooses among configured sources; it is never an address.
+	issuer string
+}
+
+// parse reads the one form that is accepted: compact, signed, three parts.
+func parse(raw string) (*token, error) {
+	header, err := checkForm(raw)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkHeader(header); err != nil {
+		return nil, err
+	}
+	parsed, err := jwt.ParseSigned(raw, understood)
+	if wrong := new(jose.ErrUnexpectedSignatureAlgorithm); errors.As(err, &wrong) {
+		return nil, errAlgorithm
+	}
+	var named struct {
+		Issuer string `json:"iss"`
+	}
+	if err != nil || parsed.UnsafeClaimsWithoutVerification(&named) != nil {
+		return nil, fmt.Errorf("%w: its header or its claims can't be read", ErrInvalid)
+	}
+	h := parsed.Headers[0]
+	return &token{jwt: parsed, algorithm: jose.SignatureAlgorithm(h.Algorithm), kid: h.KeyID, issuer: named.Issuer}, nil
+}
+
+var errAlgorithm = fmt.Errorf("%w: signed with an algorithm that is not allowed", ErrInvalid)
+
+// checkForm returns the decoded header. Parts must be canonical base64url, so that no two
+// texts are the same token.
+func checkForm(raw string) (header []byte, err error) {
+	if len(raw) > maxToken {
+		return nil, fmt.Errorf("%w: longer than %d bytes", ErrInvalid, maxToken)
+	}
+	parts := strings.SplitN(raw, ".", 4)
+	if len(parts) != 3 || slices.Contains(parts, "") {
+		return nil, fmt.Errorf("%w: not three parts between dots", ErrInvalid)
+	}
+	for n, part := range parts {
+		decoded, err := base64.RawURLEncoding.Strict().DecodeString(part)
+		// The decoder passes over line breaks.
+		if err != nil || strings.ContainsAny(part, "\r\n") {
+			return nil, fmt.Errorf("%w: not in base64url", ErrInvalid)
+		}
+		if n == 0 {
+			header = decoded
+		}
+	}
+	return header, nil
+}
+
+// checkHeader looks before the library does, which would parse a stranger's keys and
+// certificates. A typ other than JWT is another kind of token of the same issuer, such as
+// an OAuth access token (at+jwt).
+func checkHeader(encoded []byte) error {
+	var header map[string]any
+	if json.Unmarshal(encoded, &header) != nil || header == nil {
+		return fmt.Errorf("%w: its header can't be read", ErrInvalid)
+	}
+	for _, name := range refusedHeaders {
+		if _, ok := header[name]; ok {
+			return fmt.Errorf("%w: its header has %s, which no provider sends", ErrInvalid, name)
+		}
+	}
+	typ, ok := header["typ"]
+	if name, _ := typ.(string); ok && !strings.EqualFold(name, "JWT") {
+		return fmt.Errorf("%w: its typ is not JWT", ErrInvalid)
+	}
+	return nil
+}
+
+// key finds what the signature must be verified with. Which kind of key that is follows
+// from the source and the algorithm alone, so a public key is never taken for a secret.
+func (i *issuer) key(ctx context.Context, t *token) (any, error) {
+	switch {
+	case !slices.Contains(i.algorithms, t.algorithm):
+		return nil, errAlgorithm
+	case t.algorithm == jose.HS256:
+		return []byte(i.HS256Secret), nil
+	case t.kid == "":
+		// Both providers name the key. To guess it would make what is believed depend on how
+		// many keys happen to be published.
+		return nil, fmt.Errorf("%w: it doesn't name its key (kid)", ErrInvalid)
+	}
+	return i.keys.key(ctx, keyName{id: t.kid, algorithm: t.algorithm})
+}
+
+// claims verifies the signature and reads the claims.
+func (t *token) claims(key any, to *claims) error {
+	switch err := t.jwt.Claims(key, to); {
+	case errors.Is(err, jose.ErrCryptoFailure):
+		return fmt.Errorf("%w: its signature does not hold", ErrInvalid)
+	case err != nil:
+		return fmt.Errorf("%w: its claims are not of their types", ErrInvalid)
+	}
+	return nil
+}
