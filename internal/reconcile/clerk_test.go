@@ -167,14 +167,14 @@ func TestClerkWrongInstance(t *testing.T) {
 // One user whom the API knows tells that it is the right instance.
 func TestClerkRightInstance(t *testing.T) {
 	t.Parallel()
-	o, ids := filled(t, 30)
-	for _, id := range ids[:25] {
+	o, ids := filled(t, 25)
+	for _, id := range ids[:20] { // that just these are chosen happens once in 53,130 times
 		o.clerk.Delete(id)
 	}
-	o.fails(reconcile.ErrStopped, "25 of the 30 users", "gone from "+clerktest.Address, "is this the key of the right instance?", "--max-delete 84%")
-	o.want("select count(*)::text from people", "30")
-	o.MaxDelete = 0.84
-	o.wantRun(postgres.Reconciled{Deleted: 25, Unchanged: 5})
+	o.fails(reconcile.ErrStopped, "20 of the 25 users", "gone from "+clerktest.Address, "is this the key of the right instance?", "--max-delete 80%")
+	o.want("select count(*)::text from people", "25")
+	o.MaxDelete = 0.8
+	o.wantRun(postgres.Reconciled{Deleted: 20, Unchanged: 5})
 }
 
 // An instance without users ends nobody.
@@ -353,7 +353,7 @@ func TestClerkPreviewGuards(t *testing.T) {
 	for _, id := range ids[:6] {
 		o.clerk.Delete(id)
 	}
-	_, err := reconcile.Preview(t.Context(), o.Config, func(reconcile.Finding) error { return nil })
+	_, err := reconcile.Preview(t.Context(), o.Config, func(f reconcile.Finding) error { return fmt.Errorf("found %v", f) })
 	o.wantError(err, reconcile.ErrStopped, "6 of the 100 users")
 	o.fails(reconcile.ErrStopped, "6 of the 100 users")
 	o.MaxDelete = 0.06
