@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"sync"
 
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/config"
 	"rollcall/internal/doctor"
 	"rollcall/internal/postgres"
-	"rollcall/internal/source"
 )
 
 // The exit codes.
@@ -96,9 +94,6 @@ func sourceArg(least int) cobra.PositionalArgs {
 type setup struct {
 	*doctor.Assembly
 	config *config.Config
-
-	mu   sync.Mutex
-	apis map[string]*source.API // by source, once asked for
 }
 
 // load reads the configuration; its error lists everything that is wrong with it.

@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// apiLag is by how much the API may be behind the provider's own webhooks. What it says
-	// counts as of that long before it was asked.
-	apiLag = time.Minute
 	// sampled is of how many users of the roll the API must know one.
 	sampled = 20
 	// sampledAtOnce is how many of them are asked for at a time; mostly the first few do.

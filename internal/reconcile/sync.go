@@ -51,6 +51,9 @@ func TableProvider(db *postgres.DB, src *source.Source, table string) Provider {
 	}}
 }
 
+// apiLag is by how much the answers of Clerk's API may be behind its own webhooks.
+const apiLag = time.Minute
+
 // APIProvider looks users up by Clerk's API.
 func APIProvider(api *source.API, src *source.Source) Provider {
 	return Provider{Source: src, Lag: apiLag, Look: func(ctx context.Context, id string) ([]byte, error) {
