@@ -65,11 +65,11 @@ func configuration(t testing.TB, env map[string]string) (*config.Config, []postg
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	_, targets, problems := doctor.Assemble(cfg)
+	assembly, problems := doctor.Assemble(cfg)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	return cfg, targets
+	return cfg, assembly.Targets
 }
 
 // port is the port of host:port.

@@ -103,12 +103,12 @@ func start(t *testing.T, dir string) *example {
 	url := pgtest.NewWith(t, read(t, filepath.Join(dir, "schema.sql")))
 	x := &example{t: t, dir: dir}
 	x.cfg = load(t, filepath.Join(dir, "rollcall.yaml"), url)
-	sources, targets, problems := doctor.Assemble(x.cfg)
+	assembly, problems := doctor.Assemble(x.cfg)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	x.sources = sources
-	x.public = serve(t, postgres.Config{URL: url, Targets: targets}, sources)
+	x.sources = assembly.Sources
+	x.public = serve(t, postgres.Config{URL: url, Targets: assembly.Targets}, x.sources)
 	var err error
 	if x.conn, err = pgx.Connect(t.Context(), url); err != nil {
 		t.Fatal(err)

@@ -82,12 +82,15 @@ var (
 	BackfillNone  = read("queries/backfill_none.sql")
 )
 
-// Formats of the statements that read a table of users beside the roll.
+// Formats of the statements that read a table of users, or what a list has shown, beside the
+// roll.
 var (
-	Compare = read("listing/compare.sql")
-	Absent  = read("listing/absent.sql")
-	Sought  = read("listing/sought.sql")
-	One     = read("listing/one.sql")
+	Compare  = read("listing/compare.sql")
+	Absent   = read("listing/absent.sql")
+	Sought   = read("listing/sought.sql")
+	Attend   = read("listing/attend.sql")
+	Unlisted = read("listing/unlisted.sql")
+	One      = read("listing/one.sql")
 )
 
 // Statements for people to run as well: formats of a table and a source, quoted.

@@ -58,7 +58,7 @@ func (job *backfillJob) open(cmd *cobra.Command, w world) error {
 		return err
 	}
 	var names []string
-	for _, t := range s.targets {
+	for _, t := range s.Targets {
 		names = append(names, t.Name)
 	}
 	if !slices.Contains(names, job.target) {

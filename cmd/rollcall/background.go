@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"rollcall/internal/capture"
-	"rollcall/internal/config"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
@@ -19,7 +18,7 @@ import (
 
 // capture takes what the triggers on the tables of users note.
 func (sv *service) capture(ctx context.Context) {
-	sources := slices.DeleteFunc(slices.Clone(sv.setup.sources), func(s *source.Source) bool { return s.Provider() != source.Supabase })
+	sources := slices.DeleteFunc(slices.Clone(sv.setup.Sources), func(s *source.Source) bool { return s.Provider() != source.Supabase })
 	capture.Run(ctx, capture.Config{
 		Sources: sources, DB: sv.db, Submit: sv.pipeline.SubmitAll, Observe: sv.server.ObserveCapture, Log: sv.log,
 	})
@@ -63,7 +62,7 @@ func (sv *service) scheduled() []postgres.Job {
 		Name: "retention", Schedule: retentionSchedule, Timeout: retentionTimeout, Run: sv.forget,
 	}}
 	list = append(list, sv.confirmations()...)
-	for _, t := range sv.setup.targets {
+	for _, t := range sv.setup.Targets {
 		list = append(list, postgres.Job{
 			Name: catchUp(t.Name), Timeout: catchUpTimeout,
 			Run: func(ctx context.Context) error {
@@ -74,10 +73,6 @@ func (sv *service) scheduled() []postgres.Job {
 	}
 	for _, src := range sv.setup.config.Sources {
 		if src.Reconcile == nil || src.Reconcile.Schedule == "" {
-			continue
-		}
-		if src.Provider != config.Supabase {
-			sv.log.Warn("the schedule of a source has no effect yet: only Supabase's users can be reconciled", "source", src.Name)
 			continue
 		}
 		list = append(list, postgres.Job{
@@ -97,7 +92,7 @@ func (sv *service) forget(ctx context.Context) error {
 }
 
 func (sv *service) reconcile(ctx context.Context, name string) error {
-	cfg, err := sv.setup.reconciliation(name)
+	cfg, err := sv.setup.reconciliation(name, sv.apis)
 	if err != nil {
 		return err
 	}

@@ -107,7 +107,7 @@ func (d *demo) serveAndTell(ctx context.Context, once bool) error {
 	if err != nil {
 		return err
 	}
-	for _, src := range s.sources {
+	for _, src := range s.Sources {
 		d.sources[src.Name()] = src
 	}
 	log := &tail{}

@@ -83,7 +83,7 @@ func newDraft(cmd *cobra.Command, w world, f draftFlags) (*draft, error) {
 // source finds a configured source.
 func (s *setup) source(name string) (*source.Source, error) {
 	var names []string
-	for _, src := range s.sources {
+	for _, src := range s.Sources {
 		if src.Name() == name {
 			return src, nil
 		}

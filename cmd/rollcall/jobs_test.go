@@ -26,7 +26,10 @@ func serveJobs(t *testing.T, database string, jobs ...postgres.Job) (log *journa
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	sv := newService(s, db, slog.New(slog.NewJSONHandler(log, nil)))
+	sv, err := newService(s, db, slog.New(slog.NewJSONHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	sv.jobs = jobs
 	public, err := listen(t.Context(), s.config, "listen", "127.0.0.1:0")
 	if err != nil {

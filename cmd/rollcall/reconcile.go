@@ -13,6 +13,7 @@ import (
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
+	"rollcall/internal/source"
 )
 
 // reconcileOptions are the flags of reconcile.
@@ -28,7 +29,8 @@ func newReconcile(w world) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reconcile SOURCE",
 		Short: "Compares the roll with all users of a provider, and mends it",
-		Long: `Reads all users of the source, brings into the roll, and so into every target, who is
+		Long: `Reads all users of the source, of Supabase's from their table in this database and of Clerk's
+from the API, brings into the roll, and so into every target, who is
 missing there or differs, and buries who is gone, after asking about each once more. It stops
 and buries nobody when more would vanish than max_delete allows.
 
@@ -39,10 +41,12 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 			if err != nil {
 				return err
 			}
-			cfg, err := s.reconciliation(args[0])
+			log := logger(s.config.Log, w.stderr)
+			cfg, err := s.reconciliation(args[0], s.openAPIs(log))
 			if err != nil {
 				return err
 			}
+			cfg.Log = log
 			if o.maxDelete != "" {
 				if cfg.MaxDelete, err = config.Percent(o.maxDelete); err != nil {
 					return errUsage{fmt.Errorf("--max-delete: %w", err)}
@@ -62,7 +66,7 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 }
 
 // reconciliation is how a source is reconciled, but for the database.
-func (s *setup) reconciliation(name string) (reconcile.Config, error) {
+func (s *setup) reconciliation(name string, apis map[string]*source.API) (reconcile.Config, error) {
 	src, err := s.source(name)
 	if err != nil {
 		return reconcile.Config{}, errUsage{err}
@@ -72,13 +76,17 @@ func (s *setup) reconciliation(name string) (reconcile.Config, error) {
 		if c.Name != name {
 			continue
 		}
-		if c.Provider != config.Supabase {
-			return cfg, fmt.Errorf("source %s is %s's: only Supabase's users can be reconciled, from their table in this database", name, c.Provider)
-		}
 		if c.Reconcile != nil {
 			cfg.MaxDelete = c.Reconcile.MaxDelete
 		}
-		cfg.Table = usersTable(c)
+		switch {
+		case c.Provider == config.Supabase:
+			cfg.Table = usersTable(c)
+		case c.API == nil:
+			return cfg, fmt.Errorf("%s: source %s has no API to list its users; add api: {key: \"${CLERK_SECRET_KEY}\"} to it", c.Pos, name)
+		default:
+			cfg.API, cfg.URL = apis[name], c.API.URL
+		}
 	}
 	return cfg, nil
 }
@@ -100,7 +108,7 @@ func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, ou
 	}
 	defer worker.stop()
 	show, finish := bar(w, "reconciling "+cfg.Source.Name())
-	cfg.DB, cfg.Submit, cfg.Log, cfg.Progress = worker.db, worker.pipeline.SubmitAll, logger(s.config.Log, w.stderr), show
+	cfg.DB, cfg.Submit, cfg.Progress = worker.db, worker.pipeline.SubmitAll, show
 	start := time.Now()
 	tally, err := reconcile.Run(ctx, cfg)
 	finish()

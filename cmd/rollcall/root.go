@@ -12,7 +12,6 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/doctor"
 	"rollcall/internal/postgres"
-	"rollcall/internal/source"
 )
 
 // The exit codes.
@@ -93,9 +92,8 @@ func sourceArg(least int) cobra.PositionalArgs {
 
 // setup is a configuration and what it describes.
 type setup struct {
-	config  *config.Config
-	sources []*source.Source
-	targets []postgres.Target
+	*doctor.Assembly
+	config *config.Config
 }
 
 // load reads the configuration; its error lists everything that is wrong with it.
@@ -122,10 +120,10 @@ func load(cmd *cobra.Command, w world) (*setup, error) {
 // read understands a configuration; file is the name that its errors carry.
 func read(file string, data []byte, getenv func(string) string) (*setup, error) {
 	cfg, problems := config.Load(file, data, config.Env{Getenv: getenv, ReadFile: os.ReadFile})
-	s := &setup{config: cfg}
+	s := &setup{config: cfg, Assembly: &doctor.Assembly{}}
 	if cfg != nil {
 		var more config.Problems
-		s.sources, s.targets, more = doctor.Assemble(cfg)
+		s.Assembly, more = doctor.Assemble(cfg)
 		problems = append(problems, more...)
 	}
 	if len(problems) > 0 {
@@ -147,7 +145,7 @@ func ready(ctx context.Context, db *postgres.DB) ([]postgres.Finding, error) {
 // open prepares the database of a configuration.
 func (s *setup) open(w world) (*postgres.DB, error) {
 	db, err := postgres.Open(postgres.Config{
-		URL: s.config.Database, Targets: s.targets,
+		URL: s.config.Database, Targets: s.Targets,
 		LockTimeout: s.config.Limits.LockTimeout,
 		// A second, shorter try must fit into the sender's patience, too.
 		StatementTimeout: min(s.config.Limits.StatementTimeout, s.config.Limits.Wait/2),

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"rollcall/internal/clerktest"
 	"rollcall/internal/pgtest"
 )
 
@@ -25,6 +26,8 @@ import (
 //	serve FILE [LINE]    runs rollcall serve until the story ends, waits for a line of its
 //	                     log (ready), sets $LISTEN, $ADMIN_LISTEN and as URLs $PUBLIC, $ADMIN
 //	sql STATEMENT|@FILE  runs it; its rows are the standard output, values joined by |
+//	clerk put N|delete N|refuse   a made-up Clerk instance at $CLERK_API with $CLERK_KEY gets
+//	                     N users, or loses N, or refuses the key
 //	settled              waits until the outbox of the captures is empty
 //	exits CODE PROGRAM…  is exec for a program that must end with that exit code
 //	needs PROGRAM        fails, and says what to do, where a program isn't installed
@@ -36,6 +39,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":   command("serve FILE [LINE]", 1, storyServe),
 			"sql":     command("sql STATEMENT", 1, storySQL),
+			"clerk":   command("clerk put N|delete N|refuse", 1, storyClerk),
 			"settled": command("settled", 0, storySettled),
 			"exits":   command("exits CODE PROGRAM…", 2, storyExits),
 			"needs":   command("needs PROGRAM", 1, storyNeeds),
@@ -43,8 +47,9 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// testKey finds the testing.TB of a story.
+// testKey finds the testing.TB of a story, clerkKey its Clerk instance.
 type testKey struct{}
+type clerkKey struct{}
 
 func setupStory(e *testscript.Env) error {
 	tb, ok := e.T().(testing.TB)
@@ -52,6 +57,7 @@ func setupStory(e *testscript.Env) error {
 		return errors.New("the stories need a testing.TB for their databases")
 	}
 	e.Values[testKey{}] = tb
+	e.Values[clerkKey{}] = clerktest.New(tb)
 	getenv := env(pgtest.New(tb))
 	for _, name := range []string{"DATABASE_URL", "ADMIN_TOKEN", "CLERK_SECRET", "SUPABASE_SECRET", "DATABASE_SECRET"} {
 		e.Setenv(name, getenv(name))
@@ -107,6 +113,31 @@ func storySQL(ts *testscript.TestScript, args []string) {
 			fmt.Fprintln(ts.Stdout(), strings.Join(values, "|"))
 		}
 	}
+}
+
+func storyClerk(ts *testscript.TestScript, args []string) {
+	clerk, ok := ts.Value(clerkKey{}).(*clerktest.Clerk)
+	if !ok {
+		ts.Fatalf("the story has no Clerk instance")
+	}
+	if args[0] == "refuse" {
+		clerk.SetKey("sk_live_another")
+		return
+	}
+	n, err := strconv.Atoi(args[len(args)-1])
+	ts.Check(err)
+	switch args[0] {
+	case "put":
+		clerk.PutMany(n)
+	case "delete":
+		for _, u := range clerk.Users()[:n] {
+			clerk.Delete(u.ID)
+		}
+	default:
+		ts.Fatalf("a Clerk instance can put, delete or refuse, not %s", args[0])
+	}
+	ts.Setenv("CLERK_API", clerk.URL())
+	ts.Setenv("CLERK_KEY", clerk.Key())
 }
 
 func storySettled(ts *testscript.TestScript, _ []string) {

@@ -18,6 +18,7 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
+	"rollcall/internal/source"
 )
 
 func newServe(w world) *cobra.Command {
@@ -61,8 +62,9 @@ type service struct {
 	pipeline *pipeline.Pipeline
 	server   *api.Server
 	setup    *setup
-	wait     time.Duration  // limits.wait
-	jobs     []postgres.Job // what runs by the clock
+	apis     map[string]*source.API // by source
+	wait     time.Duration          // limits.wait
+	jobs     []postgres.Job         // what runs by the clock
 	running  atomic.Pointer[postgres.Jobs]
 	blind    *blind            // sources whose announced users can't be looked up
 	outages  map[string]string // why targets are out of service, as the log has said
@@ -83,7 +85,10 @@ func serve(ctx context.Context, w world, s *setup, listening func(public, admin 
 		return err
 	}
 	defer closeSoon(db)
-	sv := newService(s, db, logger(s.config.Log, w.stderr))
+	sv, err := newService(s, db, logger(s.config.Log, w.stderr))
+	if err != nil {
+		return err
+	}
 	public, err := listen(ctx, s.config, "listen", s.config.Listen)
 	if err != nil {
 		return err
@@ -110,8 +115,8 @@ func closeSoon(db *postgres.DB) {
 	}
 }
 
-func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
-	sv := &service{log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}, offered: map[string]bool{}, blind: newBlind()}
+func newService(s *setup, db *postgres.DB, log *slog.Logger) (*service, error) {
+	sv := &service{apis: s.openAPIs(log), log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}, offered: map[string]bool{}, blind: newBlind()}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
@@ -122,15 +127,19 @@ func newService(s *setup, db *postgres.DB, log *slog.Logger) *service {
 		refuse[src.Name] = src.WhenUnavailable == "refuse"
 	}
 	var names []string
-	for _, t := range s.targets {
+	for _, t := range s.Targets {
 		names = append(names, t.Name)
 	}
+	justInTime, err := sv.justInTime()
+	if err != nil {
+		return nil, err
+	}
 	sv.server = api.New(api.Config{
-		Sources: s.sources, Refuse: refuse, Submit: sv.pipeline.Submit, Ready: sv.ready,
+		Sources: s.Sources, Sync: justInTime, Refuse: refuse, Submit: sv.pipeline.Submit, Ready: sv.ready,
 		Parked: db.Parked, Reconciled: db.LastReconciliations, Checked: db.Checked, Targets: db.TargetStates, Names: names,
 		BodyLimit: s.config.Limits.Body, AdminToken: s.config.AdminToken.Reveal(), Version: buildVersion(), Log: log,
 	})
-	return sv
+	return sv, nil
 }
 
 // listen opens a listener and says what to do when it can't.
@@ -222,6 +231,7 @@ func (sv *service) prepare(ctx context.Context) error {
 		if err == nil {
 			sv.sayFindings(findings)
 			sv.offerBackfills(ctx) // before the first user arrives
+			sv.lookForUsers(ctx)
 			sv.pipeline.Start()
 			sv.prepared.Store(true)
 			sv.log.Info("ready")

@@ -41,6 +41,10 @@ func (d *decoder) source(s *Source) {
 	if s.DatabaseWebhook != nil {
 		d.passwords(s.DatabaseWebhook.Secrets, join(join(path, "database_webhook"), "secrets"))
 	}
+	if s.Provider == Clerk && !d.given(join(path, "api")) && s.Reconcile != nil && s.Reconcile.Schedule != "" {
+		at := join(join(path, "reconcile"), "schedule")
+		d.problems.Add(d.place(at), "%s wants the API, which lists the users; add api: {key: \"${CLERK_SECRET_KEY}\"} to the source, or leave the schedule out", at)
+	}
 	if s.Session != nil && s.Session.JWKSURL == "" && s.Session.Issuer != "" {
 		s.Session.JWKSURL = strings.TrimRight(s.Session.Issuer, "/") + "/.well-known/jwks.json"
 	}

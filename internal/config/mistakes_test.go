@@ -75,6 +75,9 @@ func TestFields(t *testing.T) {
 		{"choices", db + "log: {level: loud, format: xml}\n", nil, []string{
 			`r.yaml:2:14: log.level: "loud" is not known here; write debug, info, warn or error`,
 			`r.yaml:2:28: log.format: "xml" is not known here; write json or text`}},
+		{"origins as browsers don't send them", db + "sync: {origins: [https://A.example, \"https://a.example:443\", \"http://a.example:443\"]}\n", nil, []string{
+			`r.yaml:2:18: sync.origins: "https://A.example" is not as browsers send it: in lower case, and without the usual port 443`,
+			`r.yaml:2:37: sync.origins: "https://a.example:443" is not as browsers send it: in lower case, and without the usual port 443`}},
 		{"origins", db + "sync: {origins: [https://a.example/x, a.example, \"\"]}\n", nil, []string{
 			`r.yaml:2:18: sync.origins: "https://a.example/x" is no origin; write scheme, host and port only, like https://app.example.com`,
 			`r.yaml:2:39: sync.origins: "a.example" is no origin; write scheme, host and port only, like https://app.example.com`,
@@ -107,6 +110,9 @@ func TestSources(t *testing.T) {
 			`r.yaml:6:36: sources.c.session.authorized_parties: "x" is no origin; write scheme, host and port only, like https://app.example.com`,
 			`r.yaml:7:27: sources.c.reconcile.schedule: "0 3 * *" has 4 fields; a schedule has five: minute, hour, day, month, weekday, like "0 3 * * *"`,
 			`r.yaml:7:48: sources.c.reconcile.max_delete: "5" is no percentage from 0% to 100%; write one such as 5%`}},
+		{"schedule without the api", head + "  c:\n    provider: clerk\n    reconcile: {max_delete: 6%, schedule: 0 3 * * *}\n", nil, []string{
+			`r.yaml:5:33: sources.c.reconcile.schedule wants the API, which lists the users; add api: {key: "${CLERK_SECRET_KEY}"} to the source, or leave the schedule out`}},
+		{"no schedule, no api", head + "  c:\n    provider: clerk\n    reconcile: {max_delete: 6%}\n", nil, nil},
 		{"schedule 0 24 * * *", head + "  c:\n    provider: clerk\n    api: {key: k}\n    reconcile: {schedule: 0 24 * * *}\n", nil, []string{
 			`r.yaml:6:27: sources.c.reconcile.schedule: "0 24 * * *" is no schedule (end of range (24) above maximum (23): 24); write minute, hour, day, month, weekday with * or numbers, like "0 3 * * *"`}},
 		{"schedule 0 3 31 2 *", head + "  c:\n    provider: clerk\n    api: {key: k}\n    reconcile: {schedule: 0 3 31 2 *}\n", nil, []string{
@@ -208,7 +214,7 @@ targets:
 	}
 	want := strings.Fields(`
 		r.yaml:1:1: r.yaml:1:1: r.yaml:2:9: r.yaml:3:16: r.yaml:3:28: r.yaml:4:19: r.yaml:5:15: r.yaml:9:23: r.yaml:10:5:
-		r.yaml:11:27: r.yaml:11:46: r.yaml:14:5: r.yaml:15:23: r.yaml:17:3: r.yaml:17:3: r.yaml:19:12: r.yaml:20:10:
+		r.yaml:11:17: r.yaml:11:27: r.yaml:11:46: r.yaml:14:5: r.yaml:15:23: r.yaml:17:3: r.yaml:17:3: r.yaml:19:12: r.yaml:20:10:
 		r.yaml:21:29: r.yaml:22:17: r.yaml:23:12:`)
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("%s\n%v", d, problems)

@@ -7,31 +7,58 @@ import (
 
 	"rollcall/internal/config"
 	"rollcall/internal/postgres"
+	"rollcall/internal/session"
 	"rollcall/internal/source"
 )
 
+// Assembly is what a configuration describes.
+type Assembly struct {
+	Sources []*source.Source
+	Targets []postgres.Target
+	// Sessions are those of the sources that have one.
+	Sessions []session.Config
+}
+
 // Assemble builds what a configuration describes. The problems are those the file itself
 // shows, all at once; with any, the rest is not for use.
-func Assemble(cfg *config.Config) ([]*source.Source, []postgres.Target, config.Problems) {
+func Assemble(cfg *config.Config) (*Assembly, config.Problems) {
 	var problems config.Problems
-	var sources []*source.Source
+	a := &Assembly{Targets: make([]postgres.Target, len(cfg.Targets))}
 	for _, c := range cfg.Sources {
 		src, err := source.New(sourceConfig(c))
 		if err != nil {
 			problems.Add(c.Pos, "%v", err)
 			continue
 		}
-		sources = append(sources, src)
+		a.Sources = append(a.Sources, src)
+		if c.Session != nil {
+			at := cfg.At("sources." + c.Name + ".session")
+			a.Sessions = append(a.Sessions, sessionConfig(c))
+			if c.Provider == config.Clerk && c.API == nil {
+				problems.Add(at, "source %s: session: just-in-time sync asks Clerk's API for the user; add api: {key: ...} to the source", c.Name)
+			}
+			if _, err := session.New(a.Sessions...); err != nil {
+				problems.Add(at, "%v", err)
+				a.Sessions = a.Sessions[:len(a.Sessions)-1]
+			}
+		}
 	}
-	targets := make([]postgres.Target, len(cfg.Targets))
 	places := map[string]config.Pos{}
 	for i, c := range cfg.Targets {
-		targets[i] = target(c, cfg.Sources, places)
-		for _, f := range targets[i].Lint() {
+		a.Targets[i] = target(c, cfg.Sources, places)
+		for _, f := range a.Targets[i].Lint() {
 			problems.Add(places[f.At], "target %s: %s", f.Target, f.What)
 		}
 	}
-	return sources, targets, problems
+	return a, problems
+}
+
+func sessionConfig(c config.Source) session.Config {
+	s := c.Session
+	return session.Config{
+		Source: c.Name, Provider: c.Provider, Issuer: s.Issuer, JWKSURL: s.JWKSURL,
+		AuthorizedParties: s.AuthorizedParties, Audience: s.Audience, HS256Secret: s.HS256Secret.Reveal(),
+	}
 }
 
 func sourceConfig(c config.Source) source.Config {

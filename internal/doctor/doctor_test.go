@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/config"
 	"rollcall/internal/postgres"
+	"rollcall/internal/session"
 )
 
 func getenv(name string) string {
@@ -24,7 +25,7 @@ func getenv(name string) string {
 	case strings.HasSuffix(name, "_FILE"):
 		return ""
 	}
-	return "made-up-secret-for-tests"
+	return "made-up-secret-for-tests-of-32-bytes-or-more"
 }
 
 // Every configuration that the documentation shows is one that works.
@@ -46,7 +47,7 @@ func TestDocumentedConfigurations(t *testing.T) {
 				found++
 				cfg, problems := config.Load(file, block[1], config.Env{Getenv: getenv})
 				if cfg != nil {
-					_, _, more := Assemble(cfg)
+					_, more := Assemble(cfg)
 					problems = append(problems, more...)
 				}
 				if len(problems) > 0 {
@@ -82,9 +83,9 @@ targets:
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	sources, targets, problems := Assemble(cfg)
-	if len(problems) > 0 || len(sources) != 2 || sources[0].Name() != "clerk" || sources[1].Name() != "supabase" {
-		t.Fatalf("sources %v, problems %v", sources, problems)
+	a, problems := Assemble(cfg)
+	if len(problems) > 0 || len(a.Sources) != 2 || a.Sources[0].Name() != "clerk" || a.Sources[1].Name() != "supabase" {
+		t.Fatalf("sources %v, problems %v", a.Sources, problems)
 	}
 	expr := func(sql, at string) postgres.Expr { return postgres.Expr{SQL: sql, Written: sql, At: "f.yaml:" + at} }
 	want := []postgres.Target{{
@@ -97,7 +98,7 @@ targets:
 		Gone:     []postgres.Assignment{{Column: "email", Expr: expr("null", "14:24")}, {Column: "deleted_at", Expr: expr("now()", "14:42")}},
 		Where:    &postgres.Expr{SQL: "new.email is not null", Written: "new.email is not null", At: "f.yaml:15:12"},
 	}}
-	if diff := cmp.Diff(want, targets); diff != "" {
+	if diff := cmp.Diff(want, a.Targets); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)
 	}
 }
@@ -127,11 +128,46 @@ targets:
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	_, _, problems = Assemble(cfg)
+	_, problems = Assemble(cfg)
 	want := `f.yaml:8:15: target a: key column id is made from new.email, which may change; a key uses only new.source, new.id and constants
 f.yaml:15:13: target b: free is no column of new; did you mean the text free? write "'free'"
 f.yaml:16:13: target b: ";" in 1; drop table b: one expression is wanted; in YAML, put the whole between double quotes or after >-`
 	if diff := cmp.Diff(want, problems.Error()); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
+// Sessions that could not work are said at their place.
+func TestAssembleSessions(t *testing.T) {
+	t.Parallel()
+	const yaml = `database: ${DATABASE_URL}
+sources:
+  clerk: {provider: clerk, session: {issuer: https://clerk.example.com}}
+  other:
+    provider: clerk
+    api: {key: sk_test_1}
+    session: {issuer: https://other.example.com, authorized_parties: [https://app.example.com], hs256_secret: "${SUPABASE_JWT}"}
+  supabase:
+    provider: supabase
+    session: {issuer: https://ref.supabase.co/auth/v1, audience: authenticated}
+  twin:
+    provider: supabase
+    session: {issuer: https://ref.supabase.co/auth/v1}
+targets:
+  a: {table: public.a, key: id, set: {id: new.id}, on_delete: keep}
+`
+	cfg, problems := config.Load("f.yaml", []byte(yaml), config.Env{Getenv: getenv})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	a, problems := Assemble(cfg)
+	want := `f.yaml:3:28: source clerk: session: just-in-time sync asks Clerk's API for the user; add api: {key: ...} to the source
+f.yaml:7:5: source other: session: hs256_secret: Clerk signs session tokens with RS256 only; remove it
+f.yaml:13:5: source twin: session: issuer: source supabase has the same; a token must belong to one source`
+	if diff := cmp.Diff(want, problems.Error()); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+	if got := a.Sessions[1]; got.Source != "supabase" || got.Audience != "authenticated" || got.Provider != session.Supabase {
+		t.Errorf("got %+v", got)
 	}
 }

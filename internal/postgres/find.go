@@ -94,7 +94,7 @@ func (db *DB) look(ctx context.Context, s statement) error {
 // refusals returns the users for whom a piece fails; what it does is undone.
 func (db *DB) refusals(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
 	var refused []refusal
-	err := db.readOnly(ctx, func(tx pgx.Tx) error {
+	err := readOnly(ctx, db.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, sql.Settings, db.censusTimeouts()...); err != nil {
 			return err
 		}
@@ -109,7 +109,11 @@ func (db *DB) refusals(ctx context.Context, p piece, users []userKey) ([]refusal
 // never go through one table for every row of another: old statistics may say that a source
 // has no users.
 func (db *DB) scan(ctx context.Context, do func(pgx.Tx) error) error {
-	return db.readOnly(ctx, func(tx pgx.Tx) error {
+	return db.scanOn(ctx, db.pool, do)
+}
+
+func (db *DB) scanOn(ctx context.Context, on session, do func(pgx.Tx) error) error {
+	return readOnly(ctx, on, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, sql.Settings, milliseconds(db.config.LockTimeout), "0"); err != nil {
 			return err
 		}
@@ -120,8 +124,8 @@ func (db *DB) scan(ctx context.Context, do func(pgx.Tx) error) error {
 	})
 }
 
-func (db *DB) readOnly(ctx context.Context, do func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, db.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, do)
+func readOnly(ctx context.Context, on session, do func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, on, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, do)
 }
 
 func (db *DB) censusTimeouts() []any {

@@ -67,7 +67,7 @@ func migrateIn(ctx context.Context, tx pgx.Tx) ([]string, error) {
 // this binary, or newer.
 func (db *DB) Migrated(ctx context.Context) error {
 	var version int
-	err := db.readOnly(ctx, func(tx pgx.Tx) (err error) {
+	err := readOnly(ctx, db.pool, func(tx pgx.Tx) (err error) {
 		version, _, err = schemaVersion(ctx, tx)
 		return err
 	})

@@ -22,12 +22,16 @@ type Reconciled struct {
 // of a source at a time.
 type Reconciliation struct {
 	Reconciled
-	// Position is the last user of the table who was compared; "" at the beginning.
+	// Position says how far the provider's users have been compared; "" at the beginning.
 	Position string
+	// Started is when it began, by the database's clock; before its interruption, if it was
+	// taken up.
+	Started time.Time
 
-	db   *DB
-	hold *hold
-	id   int64
+	db     *DB
+	hold   *hold
+	source string
+	id     int64
 }
 
 // resumeWithin is how old an interrupted run may be to be resumed: what it compared before
@@ -41,24 +45,39 @@ func (db *DB) BeginReconciliation(ctx context.Context, source, listed string) (*
 	if err != nil {
 		return nil, fmt.Errorf("reconcile %s: %w", source, err)
 	}
-	r := &Reconciliation{db: db, hold: h}
-	if err := r.begin(ctx, source, listed); err != nil {
+	r := &Reconciliation{db: db, hold: h, source: source}
+	if err := r.begin(ctx, listed); err != nil {
 		h.release()
 		return nil, fmt.Errorf("begin to reconcile %s: %w", source, db.explainConnect(err))
 	}
 	return r, nil
 }
 
-func (r *Reconciliation) begin(ctx context.Context, source, listed string) error {
-	err := r.hold.conn.QueryRow(ctx, `select id, coalesce(position, ''), created, updated, deleted, unchanged, failed
+func (r *Reconciliation) begin(ctx context.Context, listed string) error {
+	err := r.hold.conn.QueryRow(ctx, `select id, started_at, coalesce(position, ''), created, updated, deleted, unchanged, failed
 from rollcall.reconciliations
 where id = (select max(id) from rollcall.reconciliations where source = $1)
-  and finished_at is null and listed = $3 and started_at > now() - $2::interval`, source, resumeWithin, listed).
-		Scan(&r.id, &r.Position, &r.Created, &r.Updated, &r.Deleted, &r.Unchanged, &r.Failed)
+  and finished_at is null and listed = $3 and started_at > now() - $2::interval`, r.source, resumeWithin, listed).
+		Scan(&r.id, &r.Started, &r.Position, &r.Created, &r.Updated, &r.Deleted, &r.Unchanged, &r.Failed)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
-	return r.hold.conn.QueryRow(ctx, "insert into rollcall.reconciliations (source, listed) values ($1, $2) returning id", source, listed).Scan(&r.id)
+	if err := r.forgetListed(ctx); err != nil {
+		return err
+	}
+	return r.hold.conn.QueryRow(ctx, "insert into rollcall.reconciliations (source, listed) values ($1, $2) returning id, started_at", r.source, listed).
+		Scan(&r.id, &r.Started)
+}
+
+// forgetListed empties the source's Attendance, which may be long.
+func (r *Reconciliation) forgetListed(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, r.hold.conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "set local statement_timeout = 0"); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "delete from rollcall.listed where source = $1", r.source)
+		return err
+	})
 }
 
 // Save records how far the run has come.
@@ -66,7 +85,13 @@ func (r *Reconciliation) Save(ctx context.Context) error { return r.save(ctx, fa
 
 // End records how the run ended; with an error it is no success. Both end it for good: the
 // next begins anew.
-func (r *Reconciliation) End(ctx context.Context, cause error) error { return r.save(ctx, true, cause) }
+func (r *Reconciliation) End(ctx context.Context, cause error) error {
+	if err := r.save(ctx, true, cause); err != nil {
+		return err
+	}
+	_ = r.forgetListed(ctx) // or the next one does when it begins
+	return nil
+}
 
 // Release lets others begin. A run that was not ended is taken up by the next.
 func (r *Reconciliation) Release() { r.hold.release() }

@@ -32,12 +32,14 @@ type Users struct {
 	sought, one    string
 }
 
-// Pair is a user as the table has him and as the roll has him.
+// Pair is a user as the provider has him and as the roll has him.
 type Pair struct {
 	ID   string
-	Row  []byte      // his columns as a JSON object; nil when the table does not have him
+	Row  []byte      // as a JSON object; nil when the table, or the list, does not have him
 	Roll *event.User // nil when the roll does not know him
-	At   time.Time   // the moment this was so, by the database's clock
+	// Known is the moment as of which the roll has him so.
+	Known time.Time
+	At    time.Time // the moment he was so at the provider, by the database's clock
 }
 
 // ErrHidden means that the table's rows can't all be seen: what is not seen may be there.
@@ -219,25 +221,26 @@ func (u *Users) Living(ctx context.Context, ids []string) (map[string]bool, erro
 	return living, nil
 }
 
-// scanPair reads id, row, the version and columnsOfNew of the roll, and the moment.
+// scanPair reads id, row, the version, columnsOfNew and changed_at of the roll, and the moment.
 func scanPair(row pgx.CollectableRow) (Pair, error) {
 	var p Pair
 	var u event.User
 	var source, id, userMeta, appMeta *string
 	var version *int64
+	var known *time.Time
 	var emailVerified, phoneVerified, anonymous, banned *bool
 	err := row.Scan(&p.ID, &p.Row, &version,
 		&source, &id, &u.ExternalID, &u.Email, &emailVerified, &u.EmailConfirmedAt, &u.Phone,
 		&phoneVerified, &u.PhoneConfirmedAt, &u.Username, &u.FirstName, &u.LastName, &u.FullName,
 		&u.AvatarURL, &userMeta, &appMeta, &anonymous, &banned,
-		&u.BannedUntil, &u.CreatedAt, &u.UpdatedAt, &u.LastSignInAt, &u.DeletedAt, &p.At)
+		&u.BannedUntil, &u.CreatedAt, &u.UpdatedAt, &u.LastSignInAt, &u.DeletedAt, &known, &p.At)
 	if err != nil || version == nil {
 		return p, err
 	}
 	u.Source, u.ID, u.Version = *source, *id, *version
 	u.RawUserMetaData, u.RawAppMetaData = orZero(userMeta), orZero(appMeta)
 	u.EmailVerified, u.PhoneVerified, u.IsAnonymous, u.Banned = orZero(emailVerified), orZero(phoneVerified), orZero(anonymous), orZero(banned)
-	p.Roll = &u
+	p.Roll, p.Known = &u, *known
 	return p, nil
 }
 

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"fmt"
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
@@ -16,15 +15,22 @@ type Finding struct {
 	Differences []Difference `json:"differences,omitempty"`
 }
 
-// Preview says what Run would do, from one read-only statement, and writes nothing. Each is
-// handed every user who is not in step. The error is the guard's that would stop the run.
+// Preview says what Run would do, and writes nothing. Each is handed every user who is not in
+// step. The error is the guard's that would stop the run.
 func Preview(ctx context.Context, cfg Config, each func(Finding) error) (postgres.Reconciled, error) {
-	users, err := cfg.DB.Users(ctx, cfg.Source.Name(), cfg.Table)
+	from, err := cfg.directory(ctx, true)
 	if err != nil {
 		return postgres.Reconciled{}, err
 	}
-	r := &run{Config: cfg, Reconciliation: &postgres.Reconciliation{}, users: users}
-	err = users.CompareAll(ctx, func(p postgres.Pair) error {
+	defer from.close()
+	r := &run{Config: cfg, Reconciliation: &postgres.Reconciliation{}, from: from}
+	if r.total, r.known, err = from.count(ctx); err == nil {
+		err = r.guards(0)
+	}
+	if err != nil {
+		return r.Reconciled, err
+	}
+	err = from.preview(ctx, r.guards, func(p postgres.Pair) error {
 		if f := r.preview(p); f.Action != "" {
 			return each(f)
 		}
@@ -39,19 +45,13 @@ func Preview(ctx context.Context, cfg Config, each func(Finding) error) (postgre
 // preview counts a user and says what would become of him; no action when he is in step.
 func (r *run) preview(p postgres.Pair) Finding {
 	f := Finding{User: p.ID}
-	if p.Row != nil {
-		r.total++
-	}
-	if p.Roll != nil && !p.Roll.Dead() {
-		r.known++
-	}
-	theirs, err := r.decode(p)
+	theirs, verdict, err := r.judge(p)
 	if err != nil {
 		r.Failed++
 		f.Action, f.Reason = "failed", err.Error()
 		return f
 	}
-	switch verdict := judge(theirs, p.Roll); verdict {
+	switch verdict {
 	case Create:
 		r.Created++
 		f.Action, f.Differences = "created", differences(theirs, &event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"})
@@ -60,7 +60,7 @@ func (r *run) preview(p postgres.Pair) Finding {
 		f.Action, f.Differences = "updated", differences(theirs, p.Roll)
 	case Vanished:
 		r.Deleted++
-		f.Action, f.Reason = "deleted", fmt.Sprintf("%s has him no more", r.Table)
+		f.Action, f.Reason = "deleted", r.from.name()+" has him no more"
 	case Buried, Newer:
 		r.Failed++
 		f.Action, f.Reason = "failed", reasons[verdict]

@@ -56,6 +56,24 @@ func newHouse(t testing.TB, sqls ...string) *house {
 // openHouse works as a role, the server's own when empty.
 func openHouse(t testing.TB, address, role string) *house {
 	t.Helper()
+	h := furnish(t, address, role, target())
+	h.Source = newSource(t, source.Supabase)
+	h.Table = "auth.users"
+	return h
+}
+
+func newSource(t testing.TB, provider string) *source.Source {
+	t.Helper()
+	src, err := source.New(source.Config{Name: provider, Provider: provider})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+// furnish is a house without a provider.
+func furnish(t testing.TB, address, role string, target postgres.Target) *house {
+	t.Helper()
 	h := &house{t: t}
 	var err error
 	if h.sql, err = pgx.Connect(t.Context(), address); err != nil {
@@ -70,7 +88,7 @@ func openHouse(t testing.TB, address, role string) *house {
 		u.User = url.User(role)
 		address = u.String()
 	}
-	db, err := postgres.Open(postgres.Config{URL: address, Targets: []postgres.Target{target()}, Log: slog.New(slog.DiscardHandler)})
+	db, err := postgres.Open(postgres.Config{URL: address, Targets: []postgres.Target{target}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,14 +99,10 @@ func openHouse(t testing.TB, address, role string) *house {
 	if found, err := db.Check(t.Context()); err != nil || len(found) > 0 {
 		t.Fatal(err, found)
 	}
-	src, err := source.New(source.Config{Name: "supabase", Provider: source.Supabase})
-	if err != nil {
-		t.Fatal(err)
-	}
 	h.pipeline = pipeline.New(pipeline.Config{Apply: db.Apply})
 	h.pipeline.Start()
 	t.Cleanup(func() { h.pipeline.Shutdown(context.Background()) })
-	h.Config = reconcile.Config{Source: src, Table: "auth.users", MaxDelete: 0.05, DB: db, Submit: h.pipeline.SubmitAll, Log: slog.New(slog.DiscardHandler)}
+	h.Config = reconcile.Config{MaxDelete: 0.05, DB: db, Submit: h.pipeline.SubmitAll, Log: slog.New(slog.DiscardHandler)}
 	return h
 }
 

@@ -1,12 +1,17 @@
 package session
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
 // FuzzVerify believes nothing but the tokens it began with: nobody else has a key. The
@@ -43,7 +48,7 @@ func FuzzVerify(f *testing.F) {
 		}
 		try(token)
 		// A mutation hardly ever stays in base64url: let it be the claims, and the header, too.
-		try(compact(`{"alg":"RS256","kid":"ins_1"}`, token, signRSA(foreignKey())))
+		try(compact(`{"alg":"RS256","kid":"ins_1"}`, token, fixed(strings.Repeat("x", 256))))
 		try(compact(token, `{"iss":"`+clerkIssuer+`"}`, signHMAC(strings.Repeat("x", minSecret))))
 	})
 }
@@ -81,6 +86,27 @@ func FuzzClaims(f *testing.F) {
 		}
 		if userID != c["sub"] || userID == "" || len(userID) > maxID || !utf8.ValidString(userID) || strings.Contains(userID, "\x00") {
 			t.Errorf("%q is believed of %q", claims, userID)
+		}
+	})
+}
+
+// FuzzKeySet reads whatever is published. What is kept of it can verify, and can't sign.
+func FuzzKeySet(f *testing.F) {
+	for _, key := range []any{clerkKey().Public(), curveKey().Public(), clerkKey(), curveKey(), []byte(jwtSecret), newCurve(elliptic.P384()).Public()} {
+		f.Add(encode(f, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key, KeyID: "ins_1", Use: "sig"}}}))
+	}
+	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA","kid":"e"},{"kty":"RSA","n":"AA","e":"","kid":"r"},null,[]]}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		keys, err := parseKeys(body)
+		if (err == nil) != (len(keys) > 0) {
+			t.Errorf("%d keys, %v", len(keys), err)
+		}
+		for name, key := range keys {
+			_, ofRSA := key.(*rsa.PublicKey)
+			_, ofEC := key.(*ecdsa.PublicKey)
+			if name.id == "" || ofRSA != (name.algorithm == jose.RS256) || ofEC != (name.algorithm == jose.ES256) {
+				t.Errorf("kept %T as %v", key, name)
+			}
 		}
 	})
 }

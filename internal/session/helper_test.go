@@ -46,8 +46,10 @@ func newRSA(bits int) *rsa.PrivateKey {
 	return key
 }
 
-func newEC() *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func newEC() *ecdsa.PrivateKey { return newCurve(elliptic.P256()) }
+
+func newCurve(curve elliptic.Curve) *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
 	if err != nil {
 		panic(err)
 	}

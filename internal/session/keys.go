@@ -128,13 +128,15 @@ func (s *keySet) refresh(ctx context.Context, name keyName) {
 // keep remembers a good set, and of a failed fetch only that it was tried.
 func (s *keySet) keep(keys map[keyName]crypto.PublicKey, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.tried, s.failed = s.now(), err != nil
-	if err != nil {
-		s.log.Warn("session keys not fetched", "source", s.source, "keys_remembered", len(s.keys), "error", err.Error())
-		return
+	if err == nil {
+		s.keys, s.fetched = keys, s.tried
 	}
-	s.keys, s.fetched = keys, s.tried
+	remembered := len(s.keys)
+	s.mu.Unlock() // nobody waits for the log
+	if err != nil {
+		s.log.Warn("session keys not fetched", "source", s.source, "keys_remembered", remembered, "error", err.Error())
+	}
 }
 
 func (s *keySet) fetch(ctx context.Context) (map[keyName]crypto.PublicKey, error) {

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"context"
+	"crypto/elliptic"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 
 	"rollcall/internal/event"
 )
@@ -91,10 +94,11 @@ func TestInventedKeysMakeOneFetchInThirtySeconds(t *testing.T) {
 // outages are answers that hold no usable set.
 func outages(t testing.TB) map[string]http.HandlerFunc {
 	other := newProvider(t, publish(t, public("ins_1", clerkKey())))
-	padding := `","keys":[` + string(jwkOf(clerkKey())) + `]}`
+	keys := `{"keys":[` + string(jwkOf(clerkKey())) + `]}`
+	nameless, wide := public("", clerkKey()), public("ins_1", newCurve(elliptic.P384()))
 	return map[string]http.HandlerFunc{
 		"500":             text(http.StatusInternalServerError, ""),
-		"404 with a set":  text(http.StatusNotFound, `{"keys":[`+string(jwkOf(clerkKey()))+`]}`),
+		"404 with a set":  text(http.StatusNotFound, keys),
 		"204":             text(http.StatusNoContent, ""),
 		"garbage":         text(http.StatusOK, "<html>sorry</html>"),
 		"nothing":         text(http.StatusOK, ""),
@@ -102,7 +106,9 @@ func outages(t testing.TB) map[string]http.HandlerFunc {
 		"no set":          text(http.StatusOK, `{}`),
 		"null":            text(http.StatusOK, `null`),
 		"a useless set":   text(http.StatusOK, `{"keys":[{"kty":"oct","kid":"ins_1","k":"AAAA"}]}`),
-		"over a MiB":      text(http.StatusOK, `{"a":"`+strings.Repeat("x", maxKeySet)+padding),
+		"no id":           publish(t, nameless),
+		"another curve":   publish(t, wide),
+		"over a MiB":      text(http.StatusOK, keys+strings.Repeat(" ", maxKeySet)),
 		"cut off":         cutOff,
 		"another host":    http.RedirectHandler(other.URL, http.StatusFound).ServeHTTP,
 		"round and round": func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/again", http.StatusFound) },
@@ -124,6 +130,9 @@ func TestOutageBeforeAnySet(t *testing.T) {
 			w.clerk.becomes(outage)
 			w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
 			asked := w.clerk.calls.Load()
+			if asked > 4 {
+				t.Errorf("followed %d redirects", asked-1)
+			}
 			w.pass(coldFloor - time.Second)
 			w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
 			w.clerk.becomes(publish(t, public("ins_1", clerkKey())))
@@ -238,6 +247,16 @@ func TestManyAtOnceShareOneFetch(t *testing.T) {
 	}
 	close(begin)
 	all.Wait()
+	w.clerk.wantCalls(t, 1)
+}
+
+// TestLatecomerDoesNotFetchAgain is for one who saw that a fetch is due, and comes when
+// it has just ended.
+func TestLatecomerDoesNotFetchAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	w.issuers[clerkIssuer].keys.refresh(t.Context(), keyName{id: "ins_1", algorithm: jose.RS256})
 	w.clerk.wantCalls(t, 1)
 }
 

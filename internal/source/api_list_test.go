@@ -37,9 +37,9 @@ func all(t *testing.T, l *Listing) []string {
 }
 
 // small is a listing with small pages.
-func small(api *API, p Position, size int) *Listing {
+func small(api *API, p Position) *Listing {
 	l := api.List(p)
-	l.size = size
+	l.size = 20
 	return l
 }
 
@@ -94,14 +94,19 @@ func TestListingWithoutCursor(t *testing.T) {
 		clerk.SetCursor(cursor)
 		ids := clerk.PutMany(95)
 		api := apiOf(clerk)
-		if got := all(t, small(api, Position{}, 20)); !slices.Equal(got, ids) {
+		if got := all(t, small(api, Position{})); !slices.Equal(got, ids) {
 			t.Errorf("got %d users, want %d", len(got), len(ids))
 		}
 		// Five pages of which each but the first repeats two users, and one cursor in vain.
 		if n := clerk.Requested(clerktest.List); n != 7 {
 			t.Errorf("%d requests", n)
 		}
-		got := all(t, small(api, Position{ids[49], 50}, 20))
+		clerk.ForgetRequests()
+		got := all(t, small(api, Position{ids[49], 50}))
+		// The user at whom the listing was broken off tells where it is.
+		if n := clerk.Requested(clerktest.List); cursor == clerktest.CursorRefused && n != 4 {
+			t.Errorf("resumed: %d requests", n)
+		}
 		slices.Sort(got)
 		if got = slices.Compact(got); !containsAll(got, ids[50:]) {
 			t.Errorf("resumed: got %d users", len(got))
@@ -127,7 +132,7 @@ func TestListingWhoseCursorIsDeleted(t *testing.T) {
 			clerk.Delete(ids[39])
 		}
 	})
-	got := all(t, small(apiOf(clerk), Position{}, 20))
+	got := all(t, small(apiOf(clerk), Position{}))
 	if !slices.Equal(got, ids) {
 		t.Errorf("got %d users", len(got))
 	}
@@ -135,7 +140,7 @@ func TestListingWhoseCursorIsDeleted(t *testing.T) {
 		t.Errorf("%d requests", n)
 	}
 	clerk.ForgetRequests()
-	got = all(t, small(apiOf(clerk), Position{ids[39], 40}, 20)) // nobody is known to be listed: all over again
+	got = all(t, small(apiOf(clerk), Position{ids[39], 40})) // nobody is known to be listed: all over again
 	if !slices.Equal(got, slices.Delete(slices.Clone(ids), 39, 40)) {
 		t.Errorf("resumed: got %d users", len(got))
 	}
@@ -178,10 +183,10 @@ func checkListing(t *testing.T, c commotion) {
 	}
 	c.clerk.BeforePage(func(int, url.Values) { c.stir() })
 	api, listed := apiOf(c.clerk), map[string]bool{}
-	l := small(api, Position{}, 20)
+	l := small(api, Position{})
 	for {
 		if c.resumed && c.random.IntN(3) == 0 {
-			l = small(api, l.Position(), 20)
+			l = small(api, l.Position())
 		}
 		page, err := l.Next(t.Context())
 		if err != nil {
@@ -232,6 +237,17 @@ func (c *commotion) stir() {
 	}
 }
 
+// What is remembered doesn't grow with the number of users.
+func TestListingForgets(t *testing.T) {
+	t.Parallel()
+	clerk := clerktest.New(t)
+	clerk.PutMany(200)
+	l := small(apiOf(clerk), Position{})
+	if n := len(all(t, l)); n != 200 || len(l.seen) != remembered*l.size || len(l.recent) != remembered*l.size {
+		t.Errorf("%d users listed, %d and %d remembered", n, len(l.seen), len(l.recent))
+	}
+}
+
 // More are deleted between two pages than a page holds, and all who were just listed.
 func TestListingBehindManyDeletions(t *testing.T) {
 	t.Parallel()
@@ -246,7 +262,7 @@ func TestListingBehindManyDeletions(t *testing.T) {
 				}
 			}
 		})
-		got := all(t, small(apiOf(clerk), Position{}, 20))
+		got := all(t, small(apiOf(clerk), Position{}))
 		if !containsAll(got, ids[92:]) {
 			t.Errorf("%d deleted: only %d listed", gone, len(got))
 		}
@@ -261,11 +277,11 @@ func TestListingFails(t *testing.T) {
 		api := apiOf(clerk)
 		clerk.FailEvery(3, http.StatusBadGateway)
 		clerk.CutNext(1)
-		if got := all(t, small(api, Position{}, 20)); !slices.Equal(got, ids) {
+		if got := all(t, small(api, Position{})); !slices.Equal(got, ids) {
 			t.Errorf("got %d users", len(got))
 		}
 		clerk.FailEvery(1, http.StatusBadGateway)
-		l := small(api, Position{}, 20)
+		l := small(api, Position{})
 		if _, err := l.Next(t.Context()); !errors.Is(err, event.ErrUnavailable) {
 			t.Error(err)
 		}
@@ -275,7 +291,7 @@ func TestListingFails(t *testing.T) {
 		}
 		clerk.ForgetRequests()
 		clerk.FailNext(1, http.StatusUnprocessableEntity)
-		if _, err := small(api, Position{}, 20).Next(t.Context()); err == nil || len(clerk.Requests()) != 1 {
+		if _, err := small(api, Position{}).Next(t.Context()); err == nil || len(clerk.Requests()) != 1 {
 			t.Errorf("a first page has no cursor to refuse: %d requests, %v", len(clerk.Requests()), err)
 		}
 	})
@@ -308,14 +324,14 @@ func TestListingUnreadableEntries(t *testing.T) {
 // A provider who always answers the same full page must not keep a listing for ever.
 func TestListingThatStandsStill(t *testing.T) {
 	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	for name, entry := range map[string]string{"users": `{"id":"user_%d"}`, "no users": `{"x":%d}`} {
 		entries := make([]string, 20)
 		for i := range entries {
 			entries[i] = fmt.Sprintf(entry, i)
 		}
-		l := small(always(200, "["+strings.Join(entries, ",")+"]"), Position{}, 20)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
+		l := small(always(200, "["+strings.Join(entries, ",")+"]"), Position{})
 		if page, err := l.Next(ctx); len(page) != 20 || err != nil {
 			t.Fatal(len(page), err)
 		}

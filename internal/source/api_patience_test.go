@@ -89,6 +89,33 @@ func TestLeftAlone(t *testing.T) {
 	})
 }
 
+// Those who were waiting for their turn when the pause began wait for its end as well.
+func TestPauseHoldsThoseInTheQueue(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		clerk := clerktest.New(t)
+		clerk.SetLimit(5, 30*time.Second)
+		ids := clerk.PutMany(12)
+		api := NewAPI(APIConfig{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: 100})
+		if _, err := api.FetchAll(t.Context(), ids); err != nil {
+			t.Error(err)
+		}
+		refused := 0
+		for i, r := range clerk.Requests() {
+			if r.Status != http.StatusTooManyRequests {
+				continue
+			}
+			refused++
+			if next := clerk.Requests()[i+1]; next.At.Sub(r.At) < 29*time.Second {
+				t.Errorf("asked again after %v", next.At.Sub(r.At))
+			}
+		}
+		if refused != 2 {
+			t.Errorf("%d refusals, want one in each full window", refused)
+		}
+	})
+}
+
 func TestRetryAfter(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

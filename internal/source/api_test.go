@@ -175,12 +175,12 @@ func TestRefusedKey(t *testing.T) {
 		"resume":    func() error { _, err := api.List(Position{ids[0], 1}).Next(t.Context()); return err },
 	} {
 		clerk.ForgetRequests()
-		begin, err := time.Now(), ask()
+		err := ask()
 		if !errors.Is(err, ErrRefused) || errors.Is(err, event.ErrUnavailable) || strings.Contains(err.Error(), former) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if n := len(clerk.Requests()); n != 1 || time.Since(begin) > 400*time.Millisecond*3 {
-			t.Errorf("%s: %d requests in %v", name, n, time.Since(begin))
+		if n := len(clerk.Requests()); n != 1 {
+			t.Errorf("%s: %d requests", name, n)
 		}
 	}
 	if _, err := always(403, ``).Count(t.Context()); !errors.Is(err, ErrRefused) {

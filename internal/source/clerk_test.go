@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
 )
 
@@ -241,5 +242,86 @@ func TestEventIDs(t *testing.T) {
 	}
 	if got := s.Decode(Request{Body: []byte(body)}); got.ID != "" || got.ReceivedAt != now {
 		t.Errorf("without headers: id %q, received %s", got.ID, got.ReceivedAt)
+	}
+}
+
+// A user of the API is the one an event would have carried.
+func TestClerkUserOfTheAPI(t *testing.T) {
+	t.Parallel()
+	s := clerkSource(t)
+	bodies := files(t, "clerk")
+	for _, name := range sampleNames[Clerk] {
+		sample, _ := s.Sample(name)
+		bodies["sample "+name] = string(sample.Body(now))
+	}
+	compared := 0
+	for name, body := range bodies {
+		e := decode(t, s, body)
+		object := member([]byte(body), "data")
+		if user := member(object, "user"); user != nil {
+			object = user
+		}
+		if e.Op == event.Upsert {
+			compared++
+			checkSame(t, s, e, object)
+		} else if e.Op == event.Delete {
+			continue
+		} else if u, err := s.DecodeUser(object, now); err == nil && e.Op == event.Undecodable {
+			t.Errorf("%s: %+v", name, u)
+		}
+	}
+	if compared < 8 {
+		t.Errorf("only %d users compared", compared)
+	}
+}
+
+func TestClerkUserOfTheAPIIsRepaired(t *testing.T) {
+	t.Parallel()
+	s := clerkSource(t)
+	deep := strings.Repeat("[", 200) + strings.Repeat("]", 200)
+	for _, object := range []string{``, `null`, `[]`, `{"id":`, `{"first_name":"secret"}`, `{"id":""}`, `{"id":"secret\u0000"}`, `{"id":"user_1","public_metadata":{"secret":` + deep + `}}`} {
+		u, err := s.DecodeUser([]byte(object), now)
+		if err == nil || u != nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%.40s: %+v, %v", object, u, err)
+		}
+	}
+	u, err := s.DecodeUser([]byte("{\"id\":\"user_1\",\"first_name\":\"\xff\",\"public_metadata\":{\"a\":\"\\u0000\"},\"private_metadata\":{\"secret\":1},\"updated_at\":1760000000480}"), now)
+	if err != nil || str(u.FirstName) != "\uFFFD" || u.RawAppMetaData != "{\"a\":\"\uFFFD\"}" || u.RawUserMetaData != "{}" || u.Version != 1760000000480000 {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if strings.Contains(fmt.Sprintf("%+v", *u), "secret") {
+		t.Error("a user with what only the backend may see")
+	}
+}
+
+// What the stand-in for the API says in a webhook and in an answer is one user.
+func TestClerkStandIn(t *testing.T) {
+	t.Parallel()
+	clerk := clerktest.New(t)
+	s := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret}, InstanceID: clerk.Instance()})
+	u := clerk.Put(clerktest.User{
+		ExternalID: "x1", Username: "ada", FirstName: "Ada", LastName: "Example", Email: "ada@example.com", Phone: "+15555550100", Banned: true,
+		ImageURL: "https://img.example.com/ada.png", Public: map[string]any{"plan": "free"}, Unsafe: map[string]any{"news": true}, Private: map[string]any{"secret": 1},
+		LastSignInAt: now,
+	})
+	for _, kind := range []string{"user.created", "user.updated", "session.created"} {
+		e := decode(t, s, string(clerk.Event(kind, u.ID)))
+		if e.Op != event.Upsert || e.Type != kind || str(e.User.Email) != "ada@example.com" || !e.User.EmailVerified || !e.User.Banned || str(e.User.ExternalID) != "x1" ||
+			str(e.User.Phone) != "+15555550100" || e.User.RawAppMetaData != `{"plan":"free"}` || e.User.RawUserMetaData != `{"news":true}` || e.User.Version != u.UpdatedAt.UnixMicro() ||
+			stamp3339(e.User.LastSignInAt) != "2026-11-21T03:00:00.123Z" || str(e.User.FullName) != "Ada Example" {
+			t.Errorf("%s: %s %+v", kind, e.Reason, e.User)
+		}
+		checkSame(t, s, e, clerk.Object(u.ID))
+		if strings.Contains(string(e.Body), "secret") {
+			t.Errorf("%s: stored %s", kind, e.Body)
+		}
+	}
+	clerk.Update(u.ID, func(u *clerktest.User) { u.Banned, u.Unverified = false, true })
+	if e := decode(t, s, string(clerk.Event("user.updated", u.ID))); e.User.Banned || e.User.EmailVerified || e.User.Version <= u.UpdatedAt.UnixMicro() {
+		t.Errorf("updated: %+v", e.User)
+	}
+	clerk.Delete(u.ID)
+	if e := decode(t, s, string(clerk.Event("user.deleted", u.ID))); e.Op != event.Delete || e.UserID != u.ID || str(e.User.ExternalID) != "x1" {
+		t.Errorf("deleted: %+v", e)
 	}
 }

@@ -45,7 +45,11 @@ func FuzzDecode(f *testing.F) {
 		if e.Body != nil && e.Op != event.Undecodable {
 			replay(t, s, r, e)
 		}
-		checkRow(t, supabase, body)
+		checkObject(t, supabase, body)
+		checkObject(t, clerk, body)
+		if s == clerk && e.User != nil && (e.Type == "user.created" || e.Type == "user.updated") {
+			checkSame(t, s, e, member(objectIn(validUTF8(body)), "data"))
+		}
 	})
 }
 
@@ -219,9 +223,18 @@ func look(value any, path []string, visit func(path []string, value any)) {
 	}
 }
 
-func checkRow(t testing.TB, s *Source, row []byte) {
+// checkSame holds a user as the API would give him against the same one in an event.
+func checkSame(t testing.TB, s *Source, e event.Event, object []byte) {
 	t.Helper()
-	if u, err := s.DecodeUser(row, now); err == nil {
+	u, err := s.DecodeUser(object, now)
+	if diff := cmp.Diff(e.User, u); diff != "" || err != nil {
+		t.Errorf("of the API: %v; -event +API\n%s", err, diff)
+	}
+}
+
+func checkObject(t testing.TB, s *Source, object []byte) {
+	t.Helper()
+	if u, err := s.DecodeUser(object, now); err == nil {
 		checkUser(t, u)
 	} else if u != nil {
 		t.Error("a user and an error")

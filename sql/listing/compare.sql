@@ -11,7 +11,7 @@ with page as materialized (
 select coalesce(p.id, u.id), p.data, u.*, statement_timestamp()
 from page p
 full join (
-  select version, %[3]s from rollcall.users
+  select version, %[3]s, changed_at from rollcall.users
   where source = $1 and id > coalesce($2, '')
     and ($3::bigint is null or (select count(*) from page) < $3 or id <= (select id from page order by id desc limit 1))
 ) u on u.id = p.id

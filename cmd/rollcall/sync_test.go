@@ -1,0 +1,365 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/clerktest"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/source"
+)
+
+const (
+	jwtSecret = "made-up-jwt-secret-with-at-least-32-characters"
+	appOrigin = "https://app.example.com"
+	supaUser  = "6f1d0f4e-8a37-4c57-9a55-3c1d7e1d9b11"
+)
+
+// lobby is a serve whose users can be looked up: Clerk's by a stand-in for its API, Supabase's
+// in the table of the same database.
+type lobby struct {
+	*instance
+	clerk *clerktest.Clerk
+	keys  *httptest.Server // Clerk's issuer
+	sql   *pgx.Conn
+	sign  jose.Signer
+}
+
+var lobbyKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
+func openLobby(t *testing.T) *lobby {
+	t.Helper()
+	l := &lobby{clerk: clerktest.New(t)}
+	key, err := lobbyKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.sign, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: "ins_1"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	l.keys = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "ins_1", Use: "sig", Algorithm: "RS256"}}})
+	}))
+	t.Cleanup(l.keys.Close)
+	url := pgtest.NewWith(t, pgtest.Auth, shopTables)
+	yaml := strings.NewReplacer(
+		"    instance_id: ins_2abcInstance000000000000000\n", fmt.Sprintf("    api: {key: %s, url: %s}\n    session: {issuer: %s, authorized_parties: [%s]}\n", l.clerk.Key(), l.clerk.URL(), l.keys.URL, appOrigin),
+		"    database_webhook:", fmt.Sprintf("    session: {issuer: https://made-up.supabase.co/auth/v1, audience: authenticated, hs256_secret: %s}\n    database_webhook:", jwtSecret),
+	).Replace(twoSources) + "sync: {origins: [" + appOrigin + "]}\n" + shopTargets
+	l.instance = startServe(t, yaml, env(url))
+	l.log.await(t, "ready", 1)
+	l.sql = connect(t, url)
+	return l
+}
+
+// clerkToken is a session token of Clerk's, changed before it is signed.
+func (l *lobby) clerkToken(user string, change func(map[string]any)) string {
+	l.t.Helper()
+	now := time.Now()
+	claims := map[string]any{"iss": l.keys.URL, "sub": user, "azp": appOrigin, "iat": now.Unix(), "nbf": now.Unix() - 10, "exp": now.Add(time.Minute).Unix(), "sid": "sess_1"}
+	if change != nil {
+		change(claims)
+	}
+	token, err := jwt.Signed(l.sign).Claims(claims).Serialize()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return token
+}
+
+func (l *lobby) supabaseToken(user string) string {
+	l.t.Helper()
+	sign, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(jwtSecret)}, nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	token, err := jwt.Signed(sign).Claims(map[string]any{
+		"iss": "https://made-up.supabase.co/auth/v1", "aud": "authenticated", "sub": user, "role": "authenticated",
+		"exp": time.Now().Add(time.Hour).Unix(),
+	}).Serialize()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return token
+}
+
+// answered is what a front end gets back.
+type answered struct {
+	status int
+	header http.Header
+	User   struct {
+		Source, ID, Email string
+	}
+	Targets map[string]string
+	Error   struct{ Code, Message string }
+}
+
+func (a answered) String() string {
+	return fmt.Sprintf("%d %s%s %v", a.status, a.Error.Code, a.User.ID, a.Targets)
+}
+
+// call sends a request of a method to /v1/sync.
+func (l *lobby) call(method, token string, header map[string]string) answered {
+	l.t.Helper()
+	r, err := http.NewRequestWithContext(l.t.Context(), method, l.public+"/v1/sync", http.NoBody)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	for name, value := range header {
+		r.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	a := answered{status: response.StatusCode, header: response.Header}
+	if len(body) > 0 {
+		if err := json.Unmarshal(body, &a); err != nil {
+			l.t.Fatalf("%s: %v", body, err)
+		}
+	}
+	return a
+}
+
+// wants fails unless a sync with the token is answered so.
+func (l *lobby) wants(token, want string) answered {
+	l.t.Helper()
+	a := l.call(http.MethodPost, token, nil)
+	if a.String() != want {
+		l.t.Errorf("got %s, want %s", a, want)
+	}
+	return a
+}
+
+// Many first requests of one user: one fetch, one row, and everybody has his answer.
+func TestSyncFirstRequests(t *testing.T) {
+	t.Parallel()
+	l := openLobby(t)
+	user := l.clerk.Put(clerktest.User{ID: "user_first", Email: "first@example.com", FirstName: "Fi"})
+	l.clerk.SetDelay(50 * time.Millisecond)
+	token := l.clerkToken(user.ID, nil)
+	var asking sync.WaitGroup
+	for range 20 {
+		asking.Go(func() {
+			a := l.wants(token, "200 user_first map[profiles:applied]")
+			if a.User.Email != user.Email || a.User.Source != "clerk" || a.header.Get("Cache-Control") != "no-store" {
+				t.Errorf("got %+v", a)
+			}
+		})
+	}
+	asking.Wait()
+	if n := l.clerk.Requested(clerktest.Single); n != 1 {
+		t.Errorf("%d fetches, want 1", n)
+	}
+	var rows string
+	if err := l.sql.QueryRow(t.Context(), "select string_agg(id || ' ' || email || ' ' || name, ',') from profiles").Scan(&rows); err != nil || rows != "user_first first@example.com Fi" {
+		t.Errorf("profiles: %s, %v", rows, err)
+	}
+	_, metrics := get(t, l.admin+"/metrics", "")
+	for _, line := range []string{
+		`rollcall_sync_total{result="synced",source="clerk"} 20`, `rollcall_sync_lookups_total{result="found",source="clerk"} 1`,
+		`rollcall_sync_total{result="limited",source="supabase"} 0`, `rollcall_sync_total{result="unverified",source="unknown"} 0`,
+		`rollcall_sync_seconds_count{source="clerk"} 20`,
+	} {
+		if !strings.Contains(metrics, line+"\n") {
+			t.Errorf("the metrics lack %s", line)
+		}
+	}
+}
+
+// Each source's users, by each source's token, at each state they can be in.
+func TestSyncAnswers(t *testing.T) {
+	t.Parallel()
+	l := openLobby(t)
+	l.clerk.Put(clerktest.User{ID: "user_a", Email: "a@example.com"})
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := l.sql.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("insert into auth.users (id, email, created_at, updated_at) values ($1, 's@example.com', now(), now())", supaUser)
+	l.wants(l.supabaseToken(supaUser), "200 "+supaUser+" map[profiles:applied]")
+	l.wants(l.supabaseToken("11111111-0000-4000-8000-000000000000"), "404 gone map[]")
+	l.wants(l.clerkToken("user_nobody", nil), "404 gone map[]")
+	l.wants(l.clerkToken("../count", nil), "404 gone map[]")
+	exec("alter table profiles add constraint no check (email <> 'a@example.com')")
+	l.wants(l.clerkToken("user_a", nil), "200 user_a map[profiles:parked]")
+	exec("alter table profiles drop constraint no")
+	l.wants(l.clerkToken("user_a", nil), "200 user_a map[profiles:applied]")
+
+	if status, outcome, _ := l.send(signed(t, source.Clerk, source.Hook, string(l.clerk.Event("user.deleted", "user_a")))); outcome != "applied" {
+		t.Fatal(status, outcome)
+	}
+	l.wants(l.clerkToken("user_a", nil), "410 deleted map[]") // the API still has him
+	exec("delete from auth.users")
+	exec("update rollcall.users set changed_at = changed_at - interval '1 hour'")
+	l.wants(l.supabaseToken(supaUser), "404 gone map[]")
+	l.wants(l.supabaseToken(supaUser), "410 deleted map[]")
+	var rows int
+	if err := l.sql.QueryRow(t.Context(), "select count(*) from profiles").Scan(&rows); err != nil || rows != 0 {
+		t.Errorf("%d profiles are left, %v", rows, err)
+	}
+	line := l.log.lines("sync")[0]
+	if line["source"] != "supabase" || line["result"] != "synced" || line["user"] != supaUser || line["status"] != 200.0 {
+		t.Errorf("the log says %v", line)
+	}
+	if log := l.log.String(); strings.Contains(log, "eyJ") || strings.Contains(log, "example.com\"") && strings.Contains(log, "s@") {
+		t.Errorf("the log holds a token or an address:\n%s", log)
+	}
+}
+
+// Who can't prove who he is learns nothing, and nobody is asked about him.
+func TestSyncUnverified(t *testing.T) {
+	t.Parallel()
+	l := openLobby(t)
+	l.clerk.Put(clerktest.User{ID: "user_a", Email: "a@example.com"})
+	good := l.clerkToken("user_a", nil)
+	header, payload, _ := strings.Cut(good, ".")
+	payload, signature, _ := strings.Cut(payload, ".")
+	for name, token := range map[string]string{
+		"none at all": "",
+		"expired":     l.clerkToken("user_a", func(c map[string]any) { c["exp"] = time.Now().Add(-time.Minute).Unix() }),
+		"foreign":     l.clerkToken("user_a", func(c map[string]any) { c["iss"] = "https://evil.example.com" }),
+		"another app": l.clerkToken("user_a", func(c map[string]any) { c["azp"] = "https://evil.example.com" }),
+		"no user":     l.clerkToken("", nil),
+		"unsigned":    header + "." + payload + ".",
+		"tampered":    header + "." + payload[:len(payload)-4] + "AAAA." + signature,
+		"of nobody":   "x.y.z",
+	} {
+		a := l.call(http.MethodPost, token, nil)
+		if a.status != http.StatusUnauthorized || a.Error.Code != "unverified" || !strings.HasPrefix(a.header.Get("WWW-Authenticate"), "Bearer") {
+			t.Errorf("%s: got %s", name, a)
+		}
+	}
+	if n := len(l.clerk.Requests()); n != 0 {
+		t.Errorf("the API was asked %d times", n)
+	}
+	var rows int
+	if err := l.sql.QueryRow(t.Context(), "select count(*) from rollcall.users").Scan(&rows); err != nil || rows != 0 {
+		t.Errorf("the roll has %d users, %v", rows, err)
+	}
+	l.wants(good, "200 user_a map[profiles:applied]")
+	l.keys.Close() // the last good keys are kept
+	l.wants(l.clerkToken("user_a", nil), "200 user_a map[profiles:applied]")
+}
+
+// What can't be known now is asked for again later, when the answer says so.
+func TestSyncUnavailable(t *testing.T) {
+	t.Parallel()
+	l := openLobby(t)
+	l.clerk.Put(clerktest.User{ID: "user_a", Email: "a@example.com"})
+	token := l.clerkToken("user_a", nil)
+	away := func(retryAfter string) {
+		t.Helper()
+		if a := l.wants(token, "503 unavailable map[]"); a.header.Get("Retry-After") != retryAfter {
+			t.Errorf("Retry-After %q, want %q", a.header.Get("Retry-After"), retryAfter)
+		}
+	}
+	l.clerk.FailNext(1, http.StatusInternalServerError)
+	away("1")
+	l.clerk.CutNext(1)
+	away("1")
+	l.clerk.SetDelay(time.Minute)
+	began := time.Now()
+	away("1")
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("a slow provider was waited for %s", took)
+	}
+	l.clerk.SetDelay(0)
+	l.wants(token, "200 user_a map[profiles:applied]")
+
+	for range 10 {
+		l.wants(l.clerkToken("user_b", nil), "404 gone map[]")
+	}
+	asked := l.clerk.Requested(clerktest.Single)
+	a := l.wants(l.clerkToken("user_b", nil), "429 limited map[]")
+	var seconds int
+	if _, err := fmt.Sscan(a.header.Get("Retry-After"), &seconds); err != nil || seconds < 30 || seconds > 60 || l.clerk.Requested(clerktest.Single) != asked {
+		t.Errorf("Retry-After %q after %d fetches", a.header.Get("Retry-After"), l.clerk.Requested(clerktest.Single))
+	}
+
+	key := l.clerk.Key()
+	l.clerk.SetKey("sk_test_another")
+	l.clerk.Put(clerktest.User{ID: "user_c"})
+	l.wants(l.clerkToken("user_c", nil), "503 unavailable map[]")
+	l.clerk.SetKey(key)
+	if log := l.log.String(); strings.Contains(log, key) {
+		t.Error("the log holds the key of the API")
+	}
+	l.clerk.SetLimit(1, 30*time.Second)
+	l.wants(l.clerkToken("user_d", nil), "404 gone map[]")
+	a = l.wants(l.clerkToken("user_c", nil), "503 unavailable map[]")
+	asked = l.clerk.Requested(clerktest.Single)
+	b := l.wants(l.clerkToken("user_c", nil), "503 unavailable map[]")
+	if a.header.Get("Retry-After") < "20" || b.header.Get("Retry-After") < "20" || l.clerk.Requested(clerktest.Single) != asked {
+		t.Errorf("Retry-After %q, then %q", a.header.Get("Retry-After"), b.header.Get("Retry-After"))
+	}
+}
+
+// Pages of the configured origins may call, and nobody else's.
+func TestSyncOrigins(t *testing.T) {
+	t.Parallel()
+	l := openLobby(t)
+	l.clerk.Put(clerktest.User{ID: "user_a"})
+	ask := map[string]string{"Origin": appOrigin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+	a := l.call(http.MethodOptions, "", ask)
+	if h := a.header; a.status != http.StatusNoContent || h.Get("Access-Control-Allow-Origin") != appOrigin || h.Get("Access-Control-Allow-Methods") != "POST" ||
+		!strings.Contains(strings.ToLower(h.Get("Access-Control-Allow-Headers")), "authorization") || !strings.Contains(strings.Join(h.Values("Vary"), ","), "Origin") {
+		t.Errorf("got %d, %v", a.status, h)
+	}
+	token := l.clerkToken("user_a", nil)
+	if a := l.call(http.MethodPost, token, map[string]string{"Origin": appOrigin}); a.status != http.StatusOK || a.header.Get("Access-Control-Allow-Origin") != appOrigin {
+		t.Errorf("got %d, %v", a.status, a.header)
+	}
+	if a := l.call(http.MethodPost, "bad", map[string]string{"Origin": appOrigin}); a.status != http.StatusUnauthorized || a.header.Get("Access-Control-Allow-Origin") != appOrigin {
+		t.Errorf("a page must be able to read why it is refused: got %d, %v", a.status, a.header)
+	}
+	for _, origin := range []string{"https://evil.example.com", appOrigin + ".evil.com", "null", "http://app.example.com", appOrigin + ":8443"} {
+		ask["Origin"] = origin
+		for _, method := range []string{http.MethodOptions, http.MethodPost} {
+			if a := l.call(method, token, ask); a.header.Get("Access-Control-Allow-Origin") != "" {
+				t.Errorf("%s from %s: got %v", method, origin, a.header)
+			}
+		}
+	}
+	if a := l.call(http.MethodGet, token, nil); a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") != "POST" {
+		t.Errorf("GET: %d, Allow %q", a.status, a.header.Get("Allow"))
+	}
+}
+
+// Where no source has a session, the path is closed.
+func TestSyncClosed(t *testing.T) {
+	t.Parallel()
+	in, _ := startShop(t)
+	for _, method := range []string{http.MethodPost, http.MethodOptions} {
+		r, err := http.NewRequestWithContext(t.Context(), method, "/v1/sync", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, _, body := in.send(r); status != http.StatusNotFound {
+			t.Errorf("%s: %d %s", method, status, body)
+		}
+	}
+}

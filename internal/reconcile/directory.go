@@ -1,0 +1,54 @@
+package reconcile
+
+import (
+	"context"
+	"time"
+
+	"rollcall/internal/postgres"
+)
+
+// directory is where a provider's users are looked up: the table in this database, or the
+// provider's API. It is used by one at a time, but for next, which may run beside the others.
+type directory interface {
+	// name says what is listed, for people and for the record of the run.
+	name() string
+	// doubt asks whether it is the right one.
+	doubt() string
+	// count returns how many users it has, and how many living ones the roll.
+	count(ctx context.Context) (total, known int64, err error)
+	// begin says where the list goes on, "" for the beginning, and when that was.
+	begin(position string, started time.Time)
+	// next returns the next page of the list.
+	next(ctx context.Context) (part, error)
+	// countAbsent returns how many living users of the roll were not in the list, which has
+	// ended.
+	countAbsent(ctx context.Context) (int64, error)
+	// absent returns the next of them after an id, nobody at the end.
+	absent(ctx context.Context, after string) ([]postgres.Pair, error)
+	// confirm asks about each of them once more: who is gone, as of when, and who is there
+	// after all and may be compared.
+	confirm(ctx context.Context, absent []postgres.Pair) (gone, there []postgres.Pair, err error)
+	// preview hands on everybody, in the list or in the roll, and writes nothing. Guard says
+	// whether so many may be gone.
+	preview(ctx context.Context, guard func(gone int64) error, each func(postgres.Pair) error) error
+	close()
+}
+
+// part is a page of a list, beside the roll.
+type part struct {
+	pairs    []postgres.Pair
+	position string // behind it
+	end      bool   // no other follows
+}
+
+// directory opens the one of a configuration. A dry one writes nothing.
+func (cfg Config) directory(ctx context.Context, dry bool) (directory, error) {
+	if cfg.API != nil {
+		return cfg.listing(ctx, dry)
+	}
+	users, err := cfg.DB.Users(ctx, cfg.Source.Name(), cfg.Table)
+	if err != nil {
+		return nil, err
+	}
+	return &table{users: users, named: cfg.Table}, nil
+}

@@ -1,0 +1,246 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+)
+
+const (
+	// sampled is of how many users of the roll the API must know one.
+	sampled = 20
+	// sampledAtOnce is how many of them are asked for at a time; mostly the first few do.
+	sampledAtOnce = 5
+	// absentPage is about how many absent users the API is asked at a time: at the pace of a
+	// development instance it takes a minute or two until they are recorded.
+	absentPage = 500
+)
+
+// listing is Clerk's list of users, page by page. Whom it has shown is noted in the database,
+// where the roll is compared with it at the end.
+type listing struct {
+	Config
+	seen    *postgres.Attendance
+	at      source.Position // where the list goes on, or begins
+	list    *source.Listing // nil before the first page
+	started time.Time
+}
+
+func (cfg Config) listing(ctx context.Context, dry bool) (directory, error) {
+	if !dry {
+		return &listing{Config: cfg, seen: cfg.DB.Attendance(cfg.Source.Name())}, nil
+	}
+	seen, err := cfg.DB.DryAttendance(ctx, cfg.Source.Name())
+	if err != nil {
+		return nil, err
+	}
+	return &listing{Config: cfg, seen: seen}, nil
+}
+
+func (l *listing) name() string { return l.URL }
+
+func (l *listing) doubt() string { return "is this the key of the right instance?" }
+
+func (l *listing) close() { l.seen.Close() }
+
+func (l *listing) begin(position string, started time.Time) {
+	listed, after, _ := strings.Cut(position, " ")
+	l.at.After = after
+	l.at.Listed, _ = strconv.ParseInt(listed, 10, 64) // "" is 0
+	l.started = started
+}
+
+func (l *listing) position() string {
+	p := l.list.Position()
+	return strconv.FormatInt(p.Listed, 10) + " " + p.After
+}
+
+func (l *listing) count(ctx context.Context) (total, known int64, err error) {
+	if total, err = l.API.Count(ctx); err != nil {
+		return 0, 0, l.explain(err)
+	}
+	_, known, err = l.seen.Count(ctx)
+	return total, known, err
+}
+
+// next asks for the next page. What it shows is noted before the run's position is, so that
+// a run which goes on from there knows them all.
+func (l *listing) next(ctx context.Context) (part, error) {
+	if l.list == nil {
+		if err := l.recognize(ctx); err != nil {
+			return part{}, err
+		}
+		l.list = l.API.List(l.at)
+	}
+	asked, err := l.asked(ctx)
+	if err != nil {
+		return part{}, err
+	}
+	users, err := l.list.Next(ctx)
+	if err != nil {
+		return part{}, l.explain(err)
+	}
+	if len(users) == 0 {
+		return part{position: l.position(), end: true}, l.complete(ctx)
+	}
+	pairs, err := l.note(ctx, users, asked)
+	return part{pairs: pairs, position: l.position()}, err
+}
+
+// asked is the moment as of which an answer counts that is asked for now.
+func (l *listing) asked(ctx context.Context) (time.Time, error) {
+	now, err := l.seen.Now(ctx)
+	return now.Add(-apiLag), err
+}
+
+func (l *listing) note(ctx context.Context, users []source.Listed, asked time.Time) ([]postgres.Pair, error) {
+	var page []postgres.Entry
+	var unreadable []postgres.Pair
+	for _, u := range users {
+		if u.ID == "" {
+			unreadable = append(unreadable, postgres.Pair{Row: u.User, At: asked})
+			continue
+		}
+		page = append(page, postgres.Entry{ID: u.ID, User: u.User})
+	}
+	pairs, err := l.seen.Note(ctx, page, asked)
+	return append(pairs, unreadable...), err
+}
+
+// recognize makes sure that the key is not another instance's, before anything is written: of
+// some users whom the roll has long known the API must know one.
+func (l *listing) recognize(ctx context.Context) error {
+	now, err := l.asked(ctx)
+	if err != nil || l.MaxDelete >= 1 {
+		return err
+	}
+	ids, err := l.seen.Sample(ctx, sampled, now)
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	for rest := ids; len(rest) > 0; rest = rest[min(sampledAtOnce, len(rest)):] {
+		users, err := l.API.FetchAll(ctx, rest[:min(sampledAtOnce, len(rest))])
+		if err != nil {
+			return l.explain(err)
+		}
+		for _, u := range users {
+			if u != nil {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%w: this key seems to belong to another instance: none of the %d users of %s that were asked for is known at %s; nothing was changed. Correct api.key of the source; if they are all gone, run again with --max-delete 100%%",
+		ErrStopped, len(ids), l.Source.Name(), l.URL)
+}
+
+// complete makes sure that a list which has ended was not cut short: the provider counts its
+// users by another way. Who came or left meanwhile makes a small difference.
+func (l *listing) complete(ctx context.Context) error {
+	counted, err := l.API.Count(ctx)
+	if err != nil {
+		return l.explain(err)
+	}
+	listed, _, err := l.seen.Count(ctx)
+	if err != nil || listed+max(10, counted/100) >= counted {
+		return err
+	}
+	if l.MaxDelete >= 1 { // each is asked about singly all the same
+		l.Log.Warn("the list of users is not complete", "source", l.Source.Name(), "listed", listed, "counted", counted)
+		return nil
+	}
+	return fmt.Errorf("%w, nobody was buried: the list of %s ended after %d of the %d users whom it counts; run again later, or with --max-delete 100%% to ask about each of those who are missing",
+		ErrStopped, l.URL, listed, counted)
+}
+
+// countAbsent leaves out of whom the roll has learned since shortly before the list began: it
+// could not know them.
+func (l *listing) countAbsent(ctx context.Context) (int64, error) {
+	return l.seen.CountUnlisted(ctx, l.started.Add(-apiLag))
+}
+
+func (l *listing) absent(ctx context.Context, after string) ([]postgres.Pair, error) {
+	return l.seen.Unlisted(ctx, after, absentPage, l.started.Add(-apiLag))
+}
+
+func (l *listing) confirm(ctx context.Context, absent []postgres.Pair) (gone, there []postgres.Pair, err error) {
+	asked, err := l.asked(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ids := make([]string, len(absent))
+	for i, p := range absent {
+		ids[i] = p.ID
+	}
+	users, err := l.API.FetchAll(ctx, ids)
+	if err != nil {
+		return nil, nil, l.explain(err)
+	}
+	for i, p := range absent {
+		p.Row, p.At = users[i], asked
+		if p.Row == nil {
+			gone = append(gone, p)
+		} else {
+			there = append(there, p)
+		}
+	}
+	return gone, there, nil
+}
+
+// preview keeps whom the list has shown in a temporary table.
+func (l *listing) preview(ctx context.Context, guard func(int64) error, each func(postgres.Pair) error) (err error) {
+	if l.started, err = l.seen.Now(ctx); err != nil {
+		return err
+	}
+	for p := (part{}); !p.end; {
+		if p, err = l.next(ctx); err == nil {
+			err = all(p.pairs, each)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	gone, err := l.countAbsent(ctx)
+	if err == nil {
+		err = guard(gone)
+	}
+	for after := ""; err == nil && gone > 0; {
+		var absent []postgres.Pair
+		if absent, err = l.absent(ctx, after); err != nil || len(absent) == 0 {
+			return err
+		}
+		after = absent[len(absent)-1].ID
+		err = l.previewAbsent(ctx, absent, each)
+	}
+	return err
+}
+
+func (l *listing) previewAbsent(ctx context.Context, absent []postgres.Pair, each func(postgres.Pair) error) error {
+	gone, there, err := l.confirm(ctx, absent)
+	if err != nil {
+		return err
+	}
+	return errors.Join(all(gone, each), all(there, each))
+}
+
+func all(pairs []postgres.Pair, each func(postgres.Pair) error) error {
+	for _, p := range pairs {
+		if err := each(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// explain says which key is refused.
+func (l *listing) explain(err error) error {
+	if errors.Is(err, source.ErrRefused) {
+		return fmt.Errorf("api.key of source %s: %w", l.Source.Name(), err)
+	}
+	return err
+}
