@@ -36,6 +36,9 @@ func (b *short) reportGoals(text *strings.Builder) {
 	alone := b.results.median("verify+decode", p50) / 1000
 	g := goal{bound: 25, atMost: true}
 	fmt.Fprintf(text, "| verify + decode of this event, µs | ≤ 25 | %.1f | | %s |\n", alone, g.verdict(alone))
+	g.bound = 40
+	allocations := b.results.median("verify+decode", allocated)
+	fmt.Fprintf(text, "| … allocations | ≤ 40 | %.0f | | %s |\n", allocations, g.verdict(allocations))
 	g.bound = 64
 	memory := b.results.median(nameRollcall+"/64", peak)
 	fmt.Fprintf(text, "| peak resident memory at 64 connections, MiB | ≤ 64 | %.0f | | %s |\n\n", memory, g.verdict(memory))

@@ -18,6 +18,7 @@ func perSecond(m measured) float64 { return m.PerSecond }
 func p50(m measured) float64       { return float64(m.P50) }
 func p99(m measured) float64       { return float64(m.P99) }
 func batch(m measured) float64     { return m.Batch }
+func allocated(m measured) float64 { return m.Allocated }
 func peak(m measured) float64      { return m.PeakMiB }
 
 // median of a figure over the rounds; 0 when it was not measured.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -235,6 +236,8 @@ func (b *short) verifyAndDecode() error {
 	}
 	r := source.Request{Header: header, Body: request[b.mill.body:], ReceivedAt: time.Now()}
 	const times = 10_000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
 	began := time.Now()
 	for range times {
 		if err := src.Verify(r); err != nil {
@@ -244,6 +247,8 @@ func (b *short) verifyAndDecode() error {
 			return fmt.Errorf("decode a request: %s", e.Reason)
 		}
 	}
-	b.note("verify+decode", measured{P50: time.Since(began) / times, PerSecond: times / time.Since(began).Seconds()})
+	took := time.Since(began)
+	runtime.ReadMemStats(&after)
+	b.note("verify+decode", measured{P50: took / times, PerSecond: times / took.Seconds(), Allocated: float64(after.Mallocs-before.Mallocs) / times})
 	return nil
 }
