@@ -1,7 +1,7 @@
 FUZZTIME ?= 10s
 SOAK ?= 3m
 
-.PHONY: build test soak bench bench-long lint tidy fuzz ci
+.PHONY: build test soak bench bench-long bench-profile lint tidy fuzz ci
 
 build:
 	go build -o rollcall ./cmd/rollcall
@@ -21,6 +21,11 @@ bench:
 # memory over ten minutes, a large roll, more targets, reconcile and backfill
 bench-long:
 	go run -tags bench ./bench -long
+
+# where the time goes, as pprof and pg_stat_statements tell it
+bench-profile:
+	mkdir -p dist/profile
+	go run -tags bench ./bench -profile dist/profile
 
 lint:
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...

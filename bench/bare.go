@@ -21,6 +21,9 @@ import (
 // committers is how many batches are under way at once: the default of pipeline.Config.
 const committers = 2
 
+// commitment commits a batch.
+type commitment func(context.Context, []event.Event) error
+
 // loop drives commits of one size without HTTP, signatures or JSON.
 type loop struct {
 	events     []event.Event
@@ -28,7 +31,7 @@ type loop struct {
 	committers int
 	warm       time.Duration
 	window     time.Duration
-	commit     func(context.Context, []event.Event) error
+	commit     commitment
 }
 
 // run measures. A latency is that of a commit; the rate counts events.
@@ -92,7 +95,7 @@ func (r *looping) committer(ctx context.Context) ([]time.Duration, error) {
 }
 
 // applying commits as Rollcall does: the pipeline's committers call exactly this.
-func applying(db *postgres.DB) func(context.Context, []event.Event) error {
+func applying(db *postgres.DB) commitment {
 	return func(ctx context.Context, events []event.Event) error {
 		outcomes, err := db.Apply(ctx, events)
 		if err != nil {
@@ -122,7 +125,7 @@ select id, email, coalesce(full_name, ''), 'free', nullif(avatar_url, '') from u
 on conflict (id) do update set email = excluded.email where t.email is distinct from excluded.email`
 
 // upserting commits the upserts alone.
-func upserting(pool *pgxpool.Pool) func(context.Context, []event.Event) error {
+func upserting(pool *pgxpool.Pool) commitment {
 	return func(ctx context.Context, events []event.Event) error {
 		n := len(events)
 		id := make([]string, n)

@@ -156,49 +156,108 @@ func (l *long) largeRoll(ctx context.Context) error {
 	}
 	users := 10 * l.million
 	fmt.Fprintf(l.out, "  filled with %d users in %s\n", users, time.Since(began).Round(time.Second))
-	empty := l.database
-	defer func() { l.database = empty }()
-	for range l.rounds {
-		for _, d := range []*database{empty, large} {
-			if err := l.roll(ctx, d, d == large); err != nil {
-				return err
-			}
-		}
+	if err := l.alternate(ctx, large); err != nil {
+		return err
 	}
-	fmt.Fprintf(&l.text, "### A roll of %d users, at %d connections\n\n| figure | wanted | measured | range | |\n|---|---|---|---|---|\n%s", users, tuned,
-		l.results.row(goal{what: "throughput, of that with nobody in the roll", of: "large", by: "empty", field: perSecond, bound: 0.80}))
-	fmt.Fprintf(&l.text, "\n%.0f/s of %.0f/s, p99 %s ms of %s ms.\n\n", l.results.median("large", perSecond), l.results.median("empty", perSecond),
-		millis(l.results.median("large", p99)), millis(l.results.median("empty", p99)))
+	l.sayRoll(users)
 	return large.conn.Close(ctx)
 }
 
-// roll measures once on a database.
-func (l *long) roll(ctx context.Context, d *database, large bool) (err error) {
-	l.database = d
+// alternate measures everything on both databases, one after the other.
+func (l *long) alternate(ctx context.Context, large *database) error {
+	empty := l.database
+	defer func() { l.database, l.mill.ordered = empty, false }()
+	for range l.rounds {
+		for _, l.mill.ordered = range []bool{true, false} {
+			for _, d := range []*database{empty, large} {
+				l.database = d
+				if err := l.crowd(ctx, d == large); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// crowd measures Rollcall, and the bare upsert at the batch it reached, on a database.
+func (l *long) crowd(ctx context.Context, large bool) error {
 	key := "empty"
 	if large {
 		key = "large"
-		err = d.exec(ctx, "checkpoint")
-	} else {
-		err = d.reset(ctx)
 	}
+	if !l.mill.ordered {
+		key += "/anywhere"
+	}
+	if err := l.ready(ctx, large); err != nil {
+		return err
+	}
+	m, err := l.serveOnce(ctx)
 	if err != nil {
 		return err
 	}
+	l.note(key, m)
+	if err := l.ready(ctx, large); err != nil {
+		return err
+	}
+	pool, err := pooled(ctx, l.database.url, committers)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	events, err := l.mill.events(preparedEvents)
+	if err != nil {
+		return err
+	}
+	m, err = loop{events: events, size: max(1, int(m.Batch)), committers: committers, warm: l.warm, window: l.window, commit: upserting(pool)}.run(ctx)
+	if err != nil {
+		return err
+	}
+	l.note(key+"/upsert", m)
+	return nil
+}
+
+// ready empties a database, unless it is the large one.
+func (l *long) ready(ctx context.Context, large bool) error {
+	if large {
+		return l.database.exec(ctx, "checkpoint")
+	}
+	return l.database.reset(ctx)
+}
+
+// serveOnce starts Rollcall for one measurement on tables as they are.
+func (l *long) serveOnce(ctx context.Context) (m measured, err error) {
 	c := l.rollcall(nameRollcall, l.file("rollcall.yaml"))
 	p, err := c.start(ctx, 0)
 	if err != nil {
-		return err
+		return measured{}, err
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()
-	m, err := l.loadOnto(ctx, c, p, tuned)
-	l.note(key, m)
-	return err
+	return l.loadOnto(ctx, c, p, tuned)
+}
+
+func (l *long) sayRoll(users int) {
+	fmt.Fprintf(&l.text, "### A roll of %d users, at %d connections\n\nEach figure is of that with nobody in the roll and the tables. "+
+		"A checkpoint comes before each measurement, so that PostgreSQL logs whole pages of what it first touches.\n\n"+
+		"| figure | wanted | measured | range | |\n|---|---|---|---|---|\n", users, tuned)
+	for _, g := range []goal{
+		{what: "throughput, new ids behind all others, as Clerk's are", of: "large", by: "empty", field: perSecond, bound: 0.80},
+		{what: "throughput, new ids anywhere among the others", of: "large/anywhere", by: "empty/anywhere", field: perSecond, bound: 0.80},
+		{what: "(e), PostgreSQL's own, new ids behind all others", of: "large/upsert", by: "empty/upsert", field: perSecond},
+		{what: "(e), PostgreSQL's own, new ids anywhere", of: "large/anywhere/upsert", by: "empty/anywhere/upsert", field: perSecond},
+	} {
+		l.text.WriteString(l.results.row(g))
+	}
+	l.text.WriteString("\n| | events/s | p99 ms |\n|---|---:|---:|\n")
+	for _, key := range []string{"empty", "large", "empty/anywhere", "large/anywhere"} {
+		fmt.Fprintf(&l.text, "| %s | %.0f | %s |\n", key, l.results.median(key, perSecond), millis(l.results.median(key, p99)))
+	}
+	l.text.WriteString("\n")
 }
 
 func (l *long) note(key string, m measured) {
 	l.results[key] = append(l.results[key], m)
-	fmt.Fprintf(l.out, "  %-14s %9.0f/s  p99 %8s  batch %5.1f\n", key, m.PerSecond, m.P99.Round(10*time.Microsecond), m.Batch)
+	fmt.Fprintf(l.out, "  %-24s %9.0f/s  p99 %8s  batch %5.1f\n", key, m.PerSecond, m.P99.Round(10*time.Microsecond), m.Batch)
 }
 
 // people puts users into the roll and both tables as a while of webhooks would have.
@@ -207,7 +266,7 @@ func (d *database) people(ctx context.Context, from, n int) error {
 		`insert into rollcall.users (source, id, version, email, email_verified, phone_verified, username, first_name, last_name, full_name, avatar_url,
 			raw_user_meta_data, raw_app_meta_data, created_at, updated_at, is_anonymous, banned)
 		select 'clerk', 'user_2' || substr(md5(n::text), 1, 16) || 'RollBench1', 1700000000000000 + n, n || '@example.com', true, false, 'user' || n, 'Ada', 'Example', 'Ada Example',
-			'https://img.example.com/ada.png', '{"newsletter": true}', '{"plan": "free"}', now(), now(), false, n < 0
+			'https://img.example.com/ada.png', '{"newsletter": true}', '{"plan": "free"}', now(), clock_timestamp(), false, n < 0
 		from generate_series(FROM, TO) n`,
 		`insert into public.profiles (id, email, first_name, last_name, role)
 		select 'user_2' || substr(md5(n::text), 1, 16) || 'RollBench1', n || '@example.com', 'Ada', 'Example', 'customer' from generate_series(FROM, TO) n`,

@@ -31,14 +31,15 @@ func main() {
 
 // options are the command line.
 type options struct {
-	document string
-	rounds   int
-	window   time.Duration
-	warm     time.Duration
-	long     bool
-	minutes  int
-	only     string
-	million  int
+	document  string
+	rounds    int
+	window    time.Duration
+	warm      time.Duration
+	long      bool
+	minutes   int
+	only      string
+	million   int
+	profileTo string
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -49,16 +50,20 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.document, "document", "docs/benchmark.md", "the file whose generated part is written anew; empty for none")
 	flags.IntVar(&o.rounds, "rounds", 5, "rounds; a figure is the median of them")
-	flags.DurationVar(&o.window, "window", 2500*time.Millisecond, "how long one measurement under load lasts")
-	flags.DurationVar(&o.warm, "warm", 700*time.Millisecond, "load before it that is not measured")
+	flags.DurationVar(&o.window, "window", 2*time.Second, "how long one measurement under load lasts")
+	flags.DurationVar(&o.warm, "warm", 500*time.Millisecond, "load before it that is not measured")
 	flags.BoolVar(&o.long, "long", false, "the long measurements instead")
 	flags.IntVar(&o.minutes, "minutes", 10, "long: how long memory is watched")
 	flags.IntVar(&o.million, "million", 1_000_000, "long: users of a reconciliation and a backfill; the large roll has ten times as many")
 	flags.StringVar(&o.only, "only", "", "long: one part: memory, roll, targets or jobs")
+	flags.StringVar(&o.profileTo, "profile", "", "a directory: write where the time goes, instead")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	debug.SetGCPercent(400) // the generator's own garbage must not take the candidates' processor
+	if o.profileTo != "" {
+		return runProfile(ctx, o, out)
+	}
 	if o.long {
 		return runLong(ctx, o, out)
 	}

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -36,6 +37,7 @@ type mill struct {
 	stamp    int
 	sign     int
 	next     uint64
+	ordered  bool // ids grow, as Clerk's do; else new users fall anywhere among the others
 }
 
 func newMill() (*mill, error) {
@@ -120,7 +122,11 @@ func (m *mill) make(n int) *requests {
 // fill writes a request about the next user.
 func (m *mill) fill(request []byte, stamp string) {
 	copy(request, m.template)
-	who := fmt.Sprintf("%016x", scatter(m.next))
+	n := scatter(m.next)
+	if m.ordered {
+		n = math.MaxUint64 - 1<<32 + m.next // behind everybody
+	}
+	who := fmt.Sprintf("%016x", n)
 	m.next++
 	for _, at := range m.marks {
 		copy(request[at:], who)

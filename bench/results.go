@@ -75,6 +75,9 @@ func (r results) row(g goal) string {
 }
 
 func (g goal) wanted() string {
+	if g.bound == 0 {
+		return ""
+	}
 	if g.atMost {
 		return fmt.Sprintf("≤ %.2f", g.bound)
 	}
@@ -84,6 +87,8 @@ func (g goal) wanted() string {
 // verdict says by how much a bound is missed.
 func (g goal) verdict(value float64) string {
 	switch {
+	case g.bound == 0:
+		return ""
 	case g.atMost && value > g.bound:
 		return fmt.Sprintf("**missed** by %.0f %%", (value/g.bound-1)*100)
 	case !g.atMost && value < g.bound:
