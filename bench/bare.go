@@ -62,14 +62,16 @@ func (l loop) run(ctx context.Context) (measured, error) {
 	m := summary(slices.Concat(took...), within)
 	m.PerSecond *= float64(l.size)
 	m.Batch = float64(l.size)
+	m.Committed = int(r.committed.Load())
 	return m, nil
 }
 
 type looping struct {
 	loop
-	begin time.Time
-	next  atomic.Int64
-	last  atomic.Int64 // nanoseconds after begin at which measuring ends
+	begin     time.Time
+	next      atomic.Int64
+	committed atomic.Int64 // also before the measured time
+	last      atomic.Int64 // nanoseconds after begin at which measuring ends
 }
 
 // committer takes batch after batch until the time or the events are used up.
@@ -88,6 +90,7 @@ func (r *looping) committer(ctx context.Context) ([]time.Duration, error) {
 		if err := r.commit(ctx, r.events[to-r.size:to]); err != nil {
 			return nil, err
 		}
+		r.committed.Add(int64(r.size))
 		if done := time.Now(); start.After(r.begin) && int64(done.Sub(r.begin)) < r.last.Load() {
 			took = append(took, done.Sub(start))
 		}

@@ -31,6 +31,7 @@ type stand struct {
 	programs *programs
 	mill     *mill
 	database *database
+	dir      string             // of the server
 	expected map[string]float64 // events a second, from earlier measurements, by name
 }
 
@@ -142,10 +143,12 @@ func (s *stand) loadOnto(ctx context.Context, c *candidate, p *process, connecti
 	if err != nil {
 		return measured{}, err
 	}
+	before := s.spent(p)
 	m, err := drive(ctx, traffic{address: p.address, requests: requests, connections: connections, warm: s.warm, window: s.window})
 	if err != nil {
 		return measured{}, fmt.Errorf("%s at %d connections: %w", c.name, connections, err)
 	}
+	s.spent(p).note(&m, before)
 	batchesAfter, eventsAfter, err := p.batches(ctx)
 	if err != nil {
 		return measured{}, err

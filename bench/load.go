@@ -26,7 +26,9 @@ type measured struct {
 	Batch     float64 // events committed together on average; 0 where nobody batches
 	PeakMiB   float64 // largest resident memory of the candidate until now; 0 when not known
 	Committed int     // acknowledged in all, also before the measured time
-	Allocated float64 // allocations, where they were counted
+	// Server, Candidate and Generator are the processor time of one event, by who took it.
+	Server, Candidate, Generator time.Duration
+	Allocated                    float64 // allocations, where they were counted
 }
 
 // traffic is a load: connections that each wait for their answer before the next request.

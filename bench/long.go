@@ -37,7 +37,7 @@ func runLong(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
-	l := &long{stand: &stand{options: o, programs: p, expected: map[string]float64{}}, server: server, results: results{}, out: out}
+	l := &long{stand: &stand{options: o, programs: p, dir: server.Dir(), expected: map[string]float64{}}, server: server, results: results{}, out: out}
 	if l.mill, err = newMill(); err != nil {
 		return err
 	}

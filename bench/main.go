@@ -40,6 +40,7 @@ type options struct {
 	only      string
 	million   int
 	profileTo string
+	try       string
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -57,10 +58,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&o.million, "million", 1_000_000, "long: users of a reconciliation and a backfill; the large roll has ten times as many")
 	flags.StringVar(&o.only, "only", "", "long: one part: memory, roll, targets or jobs")
 	flags.StringVar(&o.profileTo, "profile", "", "a directory: write where the time goes, instead")
+	flags.StringVar(&o.try, "try", "", "SQL: hold the bare statements with it against those without it, instead")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	debug.SetGCPercent(400) // the generator's own garbage must not take the candidates' processor
+	if o.try != "" {
+		return runTry(ctx, o, out)
+	}
 	if o.profileTo != "" {
 		return runProfile(ctx, o, out)
 	}

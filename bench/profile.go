@@ -39,7 +39,7 @@ func runProfile(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
 	o.window = profiled
-	s := &short{stand: &stand{options: o, programs: p, expected: map[string]float64{}}, results: results{}, out: out}
+	s := &short{stand: &stand{options: o, programs: p, dir: server.Dir(), expected: map[string]float64{}}, results: results{}, out: out}
 	if s.mill, err = newMill(); err != nil {
 		return err
 	}

@@ -77,7 +77,7 @@ func letter(title string) string {
 }
 
 func (b *short) reportLoads(text *strings.Builder) {
-	text.WriteString("### Webhooks\n\n| | connections | events/s | p50 ms | p99 ms | events per commit | peak MiB |\n|---|---:|---:|---:|---:|---:|---:|\n")
+	text.WriteString("### Webhooks\n\nµs are processor time per event, of everybody who shares the machine.\n\n| | connections | events/s | p50 ms | p99 ms | events per commit | peak MiB | µs PostgreSQL | µs itself | µs generator |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, n := range connections {
 		for _, c := range b.candidates {
 			key := fmt.Sprintf("%s/%d", c.name, n)
@@ -85,15 +85,16 @@ func (b *short) reportLoads(text *strings.Builder) {
 			if size := b.results.median(key, batch); size > 0 {
 				committed = fmt.Sprintf("%.1f", size)
 			}
-			fmt.Fprintf(text, "| %s | %d | %.0f | %s | %s | %s | %.0f |\n", titles[c.name], n, b.results.median(key, perSecond),
-				millis(b.results.median(key, p50)), millis(b.results.median(key, p99)), committed, b.results.median(key, peak))
+			fmt.Fprintf(text, "| %s | %d | %.0f | %s | %s | %s | %.0f | %.0f | %.0f | %.0f |\n", titles[c.name], n, b.results.median(key, perSecond),
+				millis(b.results.median(key, p50)), millis(b.results.median(key, p99)), committed, b.results.median(key, peak),
+				b.results.median(key, serverTime), b.results.median(key, ownTime), b.results.median(key, generatorTime))
 		}
 	}
 }
 
 func (b *short) reportLoops(text *strings.Builder) {
 	fmt.Fprintf(text, "\n### Without HTTP, signatures and JSON\n\n%d connections commit side by side, as Rollcall's own committers do.\n\n"+
-		"| batch | (d) events/s | (d) p50 ms | (e) events/s | (e) p50 ms | (d) of (e) |\n|---|---:|---:|---:|---:|---:|\n", committers)
+		"| batch | (d) events/s | (d) p50 ms | (e) events/s | (e) p50 ms | (d) of (e) | (d) µs PostgreSQL | (d) µs itself | (e) µs PostgreSQL | (e) µs itself |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n", committers)
 	keys := []string{}
 	for _, size := range batchSizes {
 		keys = append(keys, strconv.Itoa(size))
@@ -108,10 +109,11 @@ func (b *short) reportLoops(text *strings.Builder) {
 		if n, ok := strings.CutPrefix(key, "reached/"); ok {
 			label = fmt.Sprintf("%.0f, reached at %s connections", b.results.median(d, batch), n)
 		}
-		fmt.Fprintf(text, "| %s | %.0f | %s | %.0f | %s | %.2f |\n", label, b.results.median(d, perSecond), millis(b.results.median(d, p50)),
-			b.results.median(e, perSecond), millis(b.results.median(e, p50)), s.median)
+		fmt.Fprintf(text, "| %s | %.0f | %s | %.0f | %s | %.2f | %.0f | %.0f | %.0f | %.0f |\n", label, b.results.median(d, perSecond), millis(b.results.median(d, p50)),
+			b.results.median(e, perSecond), millis(b.results.median(e, p50)), s.median,
+			b.results.median(d, serverTime), b.results.median(d, generatorTime), b.results.median(e, serverTime), b.results.median(e, generatorTime))
 	}
-	fmt.Fprintf(text, "| 1, one connection | %.0f | %s | | | |\n", b.results.median(nameBare+"/alone", perSecond), millis(b.results.median(nameBare+"/alone", p50)))
+	fmt.Fprintf(text, "| 1, one connection | %.0f | %s | | | | | | | |\n", b.results.median(nameBare+"/alone", perSecond), millis(b.results.median(nameBare+"/alone", p50)))
 }
 
 // writeBetween replaces what stands between the two marks of a part in a document; what

@@ -14,12 +14,15 @@ type results map[string][]measured
 // field picks one figure of a measurement.
 type field func(measured) float64
 
-func perSecond(m measured) float64 { return m.PerSecond }
-func p50(m measured) float64       { return float64(m.P50) }
-func p99(m measured) float64       { return float64(m.P99) }
-func batch(m measured) float64     { return m.Batch }
-func allocated(m measured) float64 { return m.Allocated }
-func peak(m measured) float64      { return m.PeakMiB }
+func perSecond(m measured) float64     { return m.PerSecond }
+func p50(m measured) float64           { return float64(m.P50) }
+func p99(m measured) float64           { return float64(m.P99) }
+func batch(m measured) float64         { return m.Batch }
+func allocated(m measured) float64     { return m.Allocated }
+func serverTime(m measured) float64    { return float64(m.Server) / 1000 }
+func ownTime(m measured) float64       { return float64(m.Candidate) / 1000 }
+func generatorTime(m measured) float64 { return float64(m.Generator) / 1000 }
+func peak(m measured) float64          { return m.PeakMiB }
 
 // median of a figure over the rounds; 0 when it was not measured.
 func (r results) median(key string, f field) float64 {

@@ -50,7 +50,7 @@ func runShort(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
-	s := &stand{options: o, programs: p, expected: map[string]float64{}}
+	s := &stand{options: o, programs: p, dir: server.Dir(), expected: map[string]float64{}}
 	if s.mill, err = newMill(); err != nil {
 		return err
 	}
@@ -173,8 +173,8 @@ func (b *short) reached(connections int) int {
 
 func (b *short) note(key string, m measured) {
 	b.results[key] = append(b.results[key], m)
-	fmt.Fprintf(b.out, "  %-18s %9.0f/s  p50 %8s  p99 %8s  batch %5.1f  peak %4.0f MiB\n", key, m.PerSecond,
-		m.P50.Round(10*time.Microsecond), m.P99.Round(10*time.Microsecond), m.Batch, m.PeakMiB)
+	fmt.Fprintf(b.out, "  %-18s %9.0f/s  p50 %8s  p99 %8s  batch %5.1f  peak %4.0f MiB  µs each: PostgreSQL %d, candidate %d, generator %d\n", key, m.PerSecond,
+		m.P50.Round(10*time.Microsecond), m.P99.Round(10*time.Microsecond), m.Batch, m.PeakMiB, m.Server.Microseconds(), m.Candidate.Microseconds(), m.Generator.Microseconds())
 }
 
 // loops measures Rollcall's statements and the bare upsert at each batch size, one beside
@@ -215,10 +215,12 @@ func (b *short) loop(ctx context.Context, key string, l loop) error {
 	if err := b.database.reset(ctx); err != nil {
 		return err
 	}
+	before := b.spent(nil)
 	m, err := l.run(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
+	b.spent(nil).note(&m, before)
 	b.note(key, m)
 	return nil
 }
