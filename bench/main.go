@@ -41,6 +41,7 @@ type options struct {
 	million   int
 	profileTo string
 	try       string
+	against   string
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -59,10 +60,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&o.only, "only", "", "long: one part: memory, roll, targets or jobs")
 	flags.StringVar(&o.profileTo, "profile", "", "a directory: write where the time goes, instead")
 	flags.StringVar(&o.try, "try", "", "SQL: hold the bare statements with it against those without it, instead")
+	flags.StringVar(&o.against, "against", "", "another build of Rollcall, or a script that execs it: hold it against this one, instead")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	debug.SetGCPercent(400) // the generator's own garbage must not take the candidates' processor
+	if o.against != "" {
+		return runAgainst(ctx, o, out)
+	}
 	if o.try != "" {
 		return runTry(ctx, o, out)
 	}

@@ -64,6 +64,9 @@ func goals() []goal {
 		}
 	}
 	list = append(list, goal{what: "one idle connection: median, of (d) at batch 1", of: at(nameRollcall, 1), by: nameBare + "/alone", field: p50, bound: 1.25, atMost: true})
+	for _, other := range []string{namePerRequest, nameHandler, nameFastify} {
+		list = append(list, goal{what: fmt.Sprintf("processor time per event at 64 connections, of all: %s of (a)", letter(titles[other])), of: at(other, 64), by: at(nameRollcall, 64), field: totalTime})
+	}
 	for _, size := range batchSizes {
 		list = append(list, goal{what: fmt.Sprintf("(d) of (e) at batch %d", size), of: at(nameBare, size), by: at(nameUpsert, size), field: perSecond, bound: 0.40})
 	}

@@ -24,6 +24,11 @@ func ownTime(m measured) float64       { return float64(m.Candidate) / 1000 }
 func generatorTime(m measured) float64 { return float64(m.Generator) / 1000 }
 func peak(m measured) float64          { return m.PeakMiB }
 
+// totalTime is the processor time of an event, of everybody.
+func totalTime(m measured) float64 {
+	return float64(m.Server+m.Candidate+m.Generator) / float64(time.Microsecond)
+}
+
 // median of a figure over the rounds; 0 when it was not measured.
 func (r results) median(key string, f field) float64 {
 	var values []float64
