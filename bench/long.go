@@ -243,6 +243,8 @@ func (l *long) sayRoll(users int) {
 	for _, g := range []goal{
 		{what: "throughput, new ids behind all others, as Clerk's are", of: "large", by: "empty", field: perSecond, bound: 0.80},
 		{what: "throughput, new ids anywhere among the others", of: "large/anywhere", by: "empty/anywhere", field: perSecond, bound: 0.80},
+		{what: "processor time per event of all, new ids behind all others", of: "large", by: "empty", field: totalTime},
+		{what: "processor time per event of all, new ids anywhere", of: "large/anywhere", by: "empty/anywhere", field: totalTime},
 		{what: "(e), PostgreSQL's own, new ids behind all others", of: "large/upsert", by: "empty/upsert", field: perSecond},
 		{what: "(e), PostgreSQL's own, new ids anywhere", of: "large/anywhere/upsert", by: "empty/anywhere/upsert", field: perSecond},
 	} {
