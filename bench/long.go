@@ -90,7 +90,7 @@ func (l *long) memory(ctx context.Context) (err error) {
 	defer func() { l.window = before }()
 	l.window = segment
 	var rates []float64
-	for began := time.Now(); time.Since(began) < time.Duration(l.minutes)*time.Minute; {
+	for began := time.Now(); len(rates) == 0 || time.Since(began) < time.Duration(l.minutes)*time.Minute; {
 		m, err := l.load(ctx, c, p, tuned)
 		if err != nil {
 			return err
