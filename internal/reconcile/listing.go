@@ -16,6 +16,9 @@ const (
 	// apiLag is by how much the API may be behind the provider's own webhooks. What it says
 	// counts as of that long before it was asked.
 	apiLag = time.Minute
+	// absentLag is what an absence needs. Who was found by another answer is known as of
+	// apiLag before it, at least, but that one may have been up to date, and this one not.
+	absentLag = 2 * apiLag
 	// sampled is of how many users of the roll the API must know one.
 	sampled = 20
 	// sampledAtOnce is how many of them are asked for at a time; mostly the first few do.
@@ -123,7 +126,7 @@ func (l *listing) recognize(ctx context.Context) error {
 	if err != nil || l.MaxDelete >= 1 {
 		return err
 	}
-	ids, err := l.seen.Sample(ctx, sampled, now)
+	ids, err := l.seen.Sample(ctx, sampled, now.Add(-(absentLag - apiLag)))
 	if err != nil || len(ids) == 0 {
 		return err
 	}
@@ -162,13 +165,13 @@ func (l *listing) complete(ctx context.Context) error {
 }
 
 // countAbsent leaves out of whom the roll has learned since shortly before the list began: it
-// could not know them.
+// need not know them.
 func (l *listing) countAbsent(ctx context.Context) (int64, error) {
-	return l.seen.CountUnlisted(ctx, l.started.Add(-apiLag))
+	return l.seen.CountUnlisted(ctx, l.started.Add(-absentLag))
 }
 
 func (l *listing) absent(ctx context.Context, after string) ([]postgres.Pair, error) {
-	return l.seen.Unlisted(ctx, after, absentPage, l.started.Add(-apiLag))
+	return l.seen.Unlisted(ctx, after, absentPage, l.started.Add(-absentLag))
 }
 
 func (l *listing) confirm(ctx context.Context, absent []postgres.Pair) (gone, there []postgres.Pair, err error) {
@@ -187,6 +190,7 @@ func (l *listing) confirm(ctx context.Context, absent []postgres.Pair) (gone, th
 	for i, p := range absent {
 		p.Row, p.At = users[i], asked
 		if p.Row == nil {
+			p.At = asked.Add(-(absentLag - apiLag))
 			gone = append(gone, p)
 		} else {
 			there = append(there, p)
