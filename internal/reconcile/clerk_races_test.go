@@ -93,7 +93,7 @@ func TestClerkRaces(t *testing.T) {
 		background.Go(func() { c.reconcile(ctx, r, c.random(100+n)) })
 	}
 	for n := range 24 {
-		background.Go(func() { 
+		background.Go(func() {
 			random := c.random(200 + n)
 			c.witness.ask(ctx, random, func() *life { return c.choose(random) })
 		})
