@@ -83,7 +83,7 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 	if !sv.blind.sees(src.Name, time.Now()) { // another replica does not know yet
 		return nil
 	}
-	cfg, err := sv.setup.reconciliation(src.Name, sv.log)
+	cfg, err := sv.setup.reconciliation(src.Name, sv.apis)
 	if err != nil {
 		return err
 	}

@@ -92,11 +92,11 @@ func (sv *service) forget(ctx context.Context) error {
 }
 
 func (sv *service) reconcile(ctx context.Context, name string) error {
-	cfg, err := sv.setup.reconciliation(name, sv.log)
+	cfg, err := sv.setup.reconciliation(name, sv.apis)
 	if err != nil {
 		return err
 	}
-	cfg.DB, cfg.Submit = sv.db, sv.pipeline.SubmitAll
+	cfg.DB, cfg.Submit, cfg.Log = sv.db, sv.pipeline.SubmitAll, sv.log
 	tally, err := reconcile.Run(ctx, cfg)
 	if err == nil {
 		sv.log.Info("reconciled", "source", name, "created", tally.Created, "updated", tally.Updated,

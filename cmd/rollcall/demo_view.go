@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -33,13 +32,7 @@ type view struct {
 
 // newView colours what goes to a terminal, unless NO_COLOR is set (https://no-color.org).
 func newView(w world) *view {
-	file, ok := w.stdout.(*os.File)
-	v := &view{out: w.stdout, seen: map[string][]string{}}
-	if ok && w.getenv("NO_COLOR") == "" {
-		info, err := file.Stat()
-		v.colours = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	return v
+	return &view{out: w.stdout, colours: w.getenv("NO_COLOR") == "" && isTerminal(w.stdout), seen: map[string][]string{}}
 }
 
 func (v *view) paint(p paint, text string) string {

@@ -17,14 +17,20 @@ type progress struct {
 
 // newProgress is about a total of users; what says what becomes of them ("filling profiles").
 func newProgress(w world, total int64, what string) *progress {
-	file, ok := w.stderr.(*os.File)
+	if !isTerminal(w.stderr) {
+		return nil
+	}
+	return progressOn(w.stderr, total, what)
+}
+
+// isTerminal reports whether a person may be looking.
+func isTerminal(to io.Writer) bool {
+	file, ok := to.(*os.File)
 	if !ok {
-		return nil
+		return false
 	}
-	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return nil
-	}
-	return progressOn(file, total, what)
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // bar is a bar whose total is known when it first shows something.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -42,10 +41,12 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 			if err != nil {
 				return err
 			}
-			cfg, err := s.reconciliation(args[0], logger(s.config.Log, w.stderr))
+			log := logger(s.config.Log, w.stderr)
+			cfg, err := s.reconciliation(args[0], s.openAPIs(log))
 			if err != nil {
 				return err
 			}
+			cfg.Log = log
 			if o.maxDelete != "" {
 				if cfg.MaxDelete, err = config.Percent(o.maxDelete); err != nil {
 					return errUsage{fmt.Errorf("--max-delete: %w", err)}
@@ -65,12 +66,12 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 }
 
 // reconciliation is how a source is reconciled, but for the database.
-func (s *setup) reconciliation(name string, log *slog.Logger) (reconcile.Config, error) {
+func (s *setup) reconciliation(name string, apis map[string]*source.API) (reconcile.Config, error) {
 	src, err := s.source(name)
 	if err != nil {
 		return reconcile.Config{}, errUsage{err}
 	}
-	cfg := reconcile.Config{Source: src, MaxDelete: config.DefaultMaxDelete, Log: log}
+	cfg := reconcile.Config{Source: src, MaxDelete: config.DefaultMaxDelete}
 	for _, c := range s.config.Sources {
 		if c.Name != name {
 			continue
@@ -84,23 +85,10 @@ func (s *setup) reconciliation(name string, log *slog.Logger) (reconcile.Config,
 		case c.API == nil:
 			return cfg, fmt.Errorf("%s: source %s has no API to list its users; add api: {key: \"${CLERK_SECRET_KEY}\"} to it", c.Pos, name)
 		default:
-			cfg.API, cfg.URL = s.api(c, log), c.API.URL
+			cfg.API, cfg.URL = apis[name], c.API.URL
 		}
 	}
 	return cfg, nil
-}
-
-// api is the API of a source. All of a process share it, for it keeps to the provider's limits.
-func (s *setup) api(c config.Source, log *slog.Logger) *source.API {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.apis == nil {
-		s.apis = map[string]*source.API{}
-	}
-	if s.apis[c.Name] == nil {
-		s.apis[c.Name] = source.NewAPI(source.APIConfig{Key: c.API.Key.Reveal(), URL: c.API.URL, Log: log})
-	}
-	return s.apis[c.Name]
 }
 
 // reconciled is the result of a run for programs.

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"sync"
 
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/config"
 	"rollcall/internal/doctor"
 	"rollcall/internal/postgres"
-	"rollcall/internal/source"
 )
 
 // The exit codes.
@@ -67,7 +65,7 @@ func newRoot(w world) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().StringP("config", "c", "", "the configuration file (default $ROLLCALL_CONFIG, else rollcall.yaml)")
-	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newCapture(w), newReconcile(w), newBackfill(w), newCheck(w), newSend(w), newSign(w), newHealth(w), newVersion(w))
+	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newCapture(w), newReconcile(w), newBackfill(w), newCheck(w), newSend(w), newSign(w), newLoad(w), newHealth(w), newVersion(w))
 	return root
 }
 
@@ -96,9 +94,6 @@ func sourceArg(least int) cobra.PositionalArgs {
 type setup struct {
 	*doctor.Assembly
 	config *config.Config
-
-	mu   sync.Mutex
-	apis map[string]*source.API // by source, once asked for
 }
 
 // load reads the configuration; its error lists everything that is wrong with it.

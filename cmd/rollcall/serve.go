@@ -18,6 +18,7 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
+	"rollcall/internal/source"
 )
 
 func newServe(w world) *cobra.Command {
@@ -61,8 +62,9 @@ type service struct {
 	pipeline *pipeline.Pipeline
 	server   *api.Server
 	setup    *setup
-	wait     time.Duration  // limits.wait
-	jobs     []postgres.Job // what runs by the clock
+	apis     map[string]*source.API // by source
+	wait     time.Duration          // limits.wait
+	jobs     []postgres.Job         // what runs by the clock
 	running  atomic.Pointer[postgres.Jobs]
 	blind    *blind            // sources whose announced users can't be looked up
 	outages  map[string]string // why targets are out of service, as the log has said
@@ -114,7 +116,7 @@ func closeSoon(db *postgres.DB) {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) (*service, error) {
-	sv := &service{log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}, offered: map[string]bool{}, blind: newBlind()}
+	sv := &service{apis: s.openAPIs(log), log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}, offered: map[string]bool{}, blind: newBlind()}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,

@@ -2,12 +2,26 @@ package main
 
 import (
 	"context"
+	"log/slog"
 
 	"rollcall/api"
 	"rollcall/internal/config"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/session"
+	"rollcall/internal/source"
 )
+
+// openAPIs makes the clients of the providers' APIs, by source. Everything that a process asks
+// goes through the one of its source: what the provider asks for counts for all.
+func (s *setup) openAPIs(log *slog.Logger) map[string]*source.API {
+	apis := map[string]*source.API{}
+	for _, c := range s.config.Sources {
+		if c.API != nil {
+			apis[c.Name] = source.NewAPI(source.APIConfig{Key: c.API.Key.Reveal(), URL: c.API.URL, Log: log.With("source", c.Name)})
+		}
+	}
+	return apis
+}
 
 // justInTime is how a front end has its own user brought into step: of every source with a
 // session.
@@ -35,16 +49,12 @@ func (sv *service) justInTime() (api.Sync, error) {
 // provider is where single users of a source are looked up.
 func (sv *service) provider(name string) reconcile.Provider {
 	src, _ := sv.setup.source(name) // it is one of the configuration's
-	var c config.Source
-	for _, c = range sv.setup.config.Sources {
-		if c.Name == name {
-			break
+	for _, c := range sv.setup.config.Sources {
+		if c.Name == name && c.Provider == config.Supabase {
+			return reconcile.TableProvider(sv.db, src, usersTable(c))
 		}
 	}
-	if c.Provider == config.Supabase {
-		return reconcile.TableProvider(sv.db, src, usersTable(c))
-	}
-	return reconcile.APIProvider(sv.setup.api(c, sv.log), src)
+	return reconcile.APIProvider(sv.apis[name], src)
 }
 
 // lookForUsers says at the start what every look would say later: that a table of users

@@ -75,6 +75,9 @@ func TestFields(t *testing.T) {
 		{"choices", db + "log: {level: loud, format: xml}\n", nil, []string{
 			`r.yaml:2:14: log.level: "loud" is not known here; write debug, info, warn or error`,
 			`r.yaml:2:28: log.format: "xml" is not known here; write json or text`}},
+		{"origins as browsers don't send them", db + "sync: {origins: [https://A.example, \"https://a.example:443\", \"http://a.example:443\"]}\n", nil, []string{
+			`r.yaml:2:18: sync.origins: "https://A.example" is not as browsers send it: in lower case, and without the usual port 443`,
+			`r.yaml:2:37: sync.origins: "https://a.example:443" is not as browsers send it: in lower case, and without the usual port 443`}},
 		{"origins", db + "sync: {origins: [https://a.example/x, a.example, \"\"]}\n", nil, []string{
 			`r.yaml:2:18: sync.origins: "https://a.example/x" is no origin; write scheme, host and port only, like https://app.example.com`,
 			`r.yaml:2:39: sync.origins: "a.example" is no origin; write scheme, host and port only, like https://app.example.com`,

@@ -202,6 +202,10 @@ func origin(value string) string {
 	if err != nil || webURL(value) != "" || u.Scheme+"://"+u.Host != value {
 		return "is no origin; write scheme, host and port only, like https://app.example.com"
 	}
+	usual := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	if strings.ToLower(value) != value || strings.HasSuffix(value, usual) {
+		return "is not as browsers send it: in lower case, and without the usual port " + usual[1:]
+	}
 	return ""
 }
 

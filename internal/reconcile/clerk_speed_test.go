@@ -1,9 +1,6 @@
 package reconcile_test
 
 import (
-	"bytes"
-	"io"
-	"net/http"
 	"os"
 	"runtime"
 	"strconv"
@@ -12,24 +9,6 @@ import (
 
 	"rollcall/internal/postgres"
 )
-
-// without takes the id of a user out of what the API answers.
-type without struct {
-	http.RoundTripper
-	id string
-}
-
-func (w without) RoundTrip(r *http.Request) (*http.Response, error) {
-	answer, err := w.RoundTripper.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = answer.Body.Close() }()
-	body, err := io.ReadAll(answer.Body)
-	body = bytes.Replace(body, []byte(`"id":"`+w.id+`"`), []byte(`"id":null`), 1)
-	answer.Body, answer.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	return answer, err
-}
 
 // What ten thousand users take, or as many as ROLLCALL_TEST_CLERK_USERS says: brought in, and
 // compared with a roll that is right.

@@ -13,12 +13,6 @@ import (
 )
 
 const (
-	// apiLag is by how much the API may be behind the provider's own webhooks. What it says
-	// counts as of that long before it was asked.
-	apiLag = time.Minute
-	// absentLag is what an absence needs. Who was found by another answer is known as of
-	// apiLag before it, at least, but that one may have been up to date, and this one not.
-	absentLag = 2 * apiLag
 	// sampled is of how many users of the roll the API must know one.
 	sampled = 20
 	// sampledAtOnce is how many of them are asked for at a time; mostly the first few do.

@@ -51,6 +51,14 @@ func TableProvider(db *postgres.DB, src *source.Source, table string) Provider {
 	}}
 }
 
+const (
+	// apiLag is by how much the answers of Clerk's API may be behind its own webhooks.
+	apiLag = time.Minute
+	// absentLag is by how much an absence there may be behind what another answer has shown:
+	// that one counts as of apiLag before it was asked for, but may have been up to date.
+	absentLag = 2 * apiLag
+)
+
 // APIProvider looks users up by Clerk's API.
 func APIProvider(api *source.API, src *source.Source) Provider {
 	return Provider{Source: src, Lag: apiLag, Look: func(ctx context.Context, id string) ([]byte, error) {

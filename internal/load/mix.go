@@ -1,0 +1,133 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+)
+
+// Kind is what an event says.
+type Kind int
+
+// The kinds, in the order in which they are printed.
+const (
+	Created Kind = iota
+	Updated
+	Deleted
+	kinds
+)
+
+var kindNames = [kinds]string{"created", "updated", "deleted"}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// Mix says how often events of each kind are sent, by weight.
+type Mix [kinds]int
+
+// DefaultMix is that of an application that grows.
+var DefaultMix = Mix{70, 25, 5}
+
+// Set reads what String writes; a kind that isn't named is not sent. With Type it makes a
+// Mix the value of a flag.
+func (m *Mix) Set(text string) error {
+	var mix Mix
+	for part := range strings.SplitSeq(text, ",") {
+		name, number, _ := strings.Cut(strings.TrimSpace(part), "=")
+		weight, err := strconv.Atoi(number)
+		if err != nil || weight < 0 || weight > 1_000_000 {
+			return fmt.Errorf("%q: write kind=weight, such as created=70,updated=25,deleted=5", part)
+		}
+		k := kindOf(name)
+		if k == kinds {
+			return fmt.Errorf("%q: a kind is created, updated or deleted", name)
+		}
+		mix[k] = weight
+	}
+	if mix.sum() == 0 {
+		return errors.New("nothing would be sent: give one kind a weight")
+	}
+	*m = mix
+	return nil
+}
+
+// Type implements pflag.Value.
+func (*Mix) Type() string { return "mix" }
+
+// String is created=70,updated=25,deleted=5.
+func (m *Mix) String() string {
+	var parts []string
+	for k, weight := range m {
+		parts = append(parts, fmt.Sprintf("%s=%d", Kind(k), weight))
+	}
+	return strings.Join(parts, ",")
+}
+
+func kindOf(name string) Kind {
+	for k, known := range kindNames {
+		if name == known {
+			return Kind(k)
+		}
+	}
+	return kinds
+}
+
+func (m *Mix) sum() int { return m[Created] + m[Updated] + m[Deleted] }
+
+// pick is the kind at a point between 0 and the sum.
+func (m *Mix) pick(at int) Kind {
+	for k, weight := range m {
+		if at < weight {
+			return Kind(k)
+		}
+		at -= weight
+	}
+	return Created // can't be: the weights add up
+}
+
+// population decides whom an event is about. Users are numbered from 1.
+type population struct {
+	mix   Mix
+	limit int // of living users, 0 is none
+	lag   int // how many creations later somebody may be spoken of
+	rand  *rand.Rand
+
+	last    uint32   // the newest user
+	young   []uint32 // created lately, whose creation may still be under way
+	settled []uint32
+}
+
+// next decides what the next event says, and of whom. Where nobody is there to be updated
+// or deleted, somebody is created; where there are enough, somebody is updated.
+func (p *population) next() (Kind, uint32) {
+	kind := p.mix.pick(p.rand.IntN(p.mix.sum()))
+	full := p.limit > 0 && len(p.young)+len(p.settled) >= p.limit
+	if kind == Created && full {
+		kind = Updated
+	}
+	if full && len(p.settled) == 0 {
+		p.settled, p.young = p.young, nil
+	}
+	if kind == Created || len(p.settled) == 0 {
+		return Created, p.create()
+	}
+	at := p.rand.IntN(len(p.settled))
+	user := p.settled[at]
+	if kind == Deleted {
+		end := len(p.settled) - 1
+		p.settled[at] = p.settled[end]
+		p.settled = p.settled[:end]
+	}
+	return kind, user
+}
+
+func (p *population) create() uint32 {
+	p.last++
+	p.young = append(p.young, p.last)
+	if len(p.young) > p.lag {
+		p.settled = append(p.settled, p.young[0])
+		p.young = p.young[1:]
+	}
+	return p.last
+}

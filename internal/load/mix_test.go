@@ -1,0 +1,102 @@
+package load
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+func TestMixSet(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		text string
+		want Mix
+		ok   bool
+	}{
+		{"created=70,updated=25,deleted=5", Mix{70, 25, 5}, true},
+		{"updated=1, created=2", Mix{2, 1, 0}, true},
+		{"deleted=3", Mix{0, 0, 3}, true},
+		{"created=0", Mix{}, false},
+		{"created=-1,updated=2", Mix{}, false},
+		{"created", Mix{}, false},
+		{"married=1", Mix{}, false},
+		{"created=many", Mix{}, false},
+		{"", Mix{}, false},
+	} {
+		var m Mix
+		if err := m.Set(tt.text); (err == nil) != tt.ok || m != tt.want {
+			t.Errorf("%q: got %v, error %v", tt.text, m, err)
+		}
+	}
+	m := DefaultMix
+	if got, want := m.String(), "created=70,updated=25,deleted=5"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func people(mix Mix, limit, lag int) *population {
+	return &population{mix: mix, limit: limit, lag: lag, rand: rand.New(rand.NewPCG(1, 2))}
+}
+
+// The shares are those of the mix, and nobody is spoken of before he exists or after he
+// was deleted.
+func TestPopulation(t *testing.T) {
+	t.Parallel()
+	const events, lag = 20_000, 10
+	p := people(DefaultMix, 0, lag)
+	var got [kinds]int
+	living := map[uint32]bool{}
+	for range events {
+		kind, user := p.next()
+		got[kind]++
+		switch {
+		case kind == Created && living[user]:
+			t.Fatalf("user %d is created twice", user)
+		case kind != Created && !living[user]:
+			t.Fatalf("user %d is %s and doesn't live", user, kind)
+		case kind != Created && user > p.last-lag:
+			t.Fatalf("user %d is %s when %d was just created", user, kind, p.last)
+		}
+		living[user] = kind != Deleted
+	}
+	for k, weight := range DefaultMix {
+		if share := float64(got[k]) / events * 100; share < float64(weight)-2 || share > float64(weight)+2 {
+			t.Errorf("%.1f %% are %s, want %d", share, Kind(k), weight)
+		}
+	}
+}
+
+func TestPopulationLimit(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []int{1, 7, 100} {
+		for _, mix := range []Mix{{100, 0, 0}, DefaultMix, {0, 100, 0}, {0, 0, 100}, {1, 0, 1}} {
+			p := people(mix, limit, 20)
+			living, most := map[uint32]bool{}, 0
+			for range 2000 {
+				kind, user := p.next()
+				if (kind == Created) == living[user] {
+					t.Fatalf("limit %d, mix %v: user %d is %s", limit, mix, user, kind)
+				}
+				if living[user] = true; kind == Deleted {
+					delete(living, user)
+				}
+				most = max(most, len(living))
+			}
+			if most > limit || mix[Created] > 1 && most < limit {
+				t.Errorf("limit %d, mix %v: %d lived", limit, mix, most)
+			}
+		}
+	}
+}
+
+func TestPick(t *testing.T) {
+	t.Parallel()
+	m := Mix{1, 2, 1}
+	var got []Kind
+	for at := range m.sum() {
+		got = append(got, m.pick(at))
+	}
+	if want := []Kind{Created, Updated, Updated, Deleted}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,191 @@
+package load
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/source"
+)
+
+const (
+	clerkSecret    = "whsec_bWFkZSB1cCBmb3IgdGVzdHMsIGNsZXJrIG9uZSEh"
+	supabaseSecret = "v1,whsec_bWFkZSB1cCBmb3IgdGVzdHMsIHN1cGFiYXNlIDEhISE="
+)
+
+func newSource(t testing.TB, cfg source.Config) *source.Source {
+	t.Helper()
+	cfg.Name = cfg.Provider
+	src, err := source.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
+func clerk(t testing.TB) *source.Source {
+	return newSource(t, source.Config{Provider: source.Clerk, SigningSecrets: []string{clerkSecret}})
+}
+
+func receiver(t testing.TB, base string) Receiver {
+	t.Helper()
+	r, err := Resolve(t.Context(), base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// received reads the bytes of a request as a server does.
+func received(t testing.TB, q *request) (path string, r source.Request) {
+	t.Helper()
+	got, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(q.raw)))
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, q.raw)
+	}
+	body, err := io.ReadAll(got.Body)
+	if err != nil || int64(len(body)) != got.ContentLength || !bytes.Equal(body, q.raw[q.body:]) {
+		t.Fatalf("body of %d bytes, Content-Length %d, error %v", len(body), got.ContentLength, err)
+	}
+	if got.Host == "" || got.Method != http.MethodPost {
+		t.Errorf("%s to host %q", got.Method, got.Host)
+	}
+	r = source.Request{Header: got.Header, Body: body, ReceivedAt: time.Now()}
+	if strings.HasSuffix(got.URL.Path, "/database") {
+		r.Door = source.Database
+	}
+	return got.URL.Path, r
+}
+
+// Every request passes the source's own doors, and says what it's counted as.
+func TestSealedRequests(t *testing.T) {
+	t.Parallel()
+	all := source.Config{Provider: source.Supabase, SigningSecrets: []string{supabaseSecret}, WebhookHeader: "Authorization", WebhookSecrets: []string{"Bearer made-up"}}
+	row := all
+	row.SigningSecrets = nil
+	for _, tt := range []struct {
+		source *source.Source
+		types  [kinds]string
+	}{
+		{clerk(t), [kinds]string{"user.created", "user.updated", "user.deleted"}},
+		{newSource(t, all), [kinds]string{"after-user-created", "database.update", "database.delete"}},
+		{newSource(t, row), [kinds]string{"database.insert", "database.update", "database.delete"}},
+	} {
+		s, err := newSealer(Config{To: receiver(t, "http://127.0.0.1:8080/below"), Source: tt.source, Mix: Mix{5, 3, 2}, Run: 0xbeef, Connections: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		prefix := strings.TrimSuffix(IDs(tt.source.Provider(), 0xbeef), "%")
+		emails, messages := map[string]string{}, map[string]bool{}
+		for range 300 {
+			q, err := s.next(time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			path, r := received(t, q)
+			if err := tt.source.Verify(r); err != nil || !strings.HasPrefix(path, "/below/webhooks/"+tt.source.Name()) {
+				t.Fatalf("%s: %v", path, err)
+			}
+			e := tt.source.Decode(r)
+			if e.Type != tt.types[q.kind] || !strings.HasPrefix(e.UserID, prefix) || messages[e.ID] {
+				t.Fatalf("%s is %s about %s, message %s", q.kind, e.Type, e.UserID, e.ID)
+			}
+			messages[e.ID] = true
+			if e.Op != event.Upsert {
+				continue
+			}
+			if holder, found := emails[*e.User.Email]; found && holder != e.UserID {
+				t.Fatalf("%s has the e-mail of %s", e.UserID, holder)
+			}
+			emails[*e.User.Email] = e.UserID
+		}
+	}
+}
+
+func TestClosedDoors(t *testing.T) {
+	t.Parallel()
+	hooks := newSource(t, source.Config{Provider: source.Supabase, SigningSecrets: []string{supabaseSecret}})
+	to := receiver(t, "http://127.0.0.1:8080")
+	if _, err := newSealer(Config{To: to, Source: hooks, Mix: DefaultMix, Connections: 1}); err == nil || !strings.Contains(err.Error(), "--mix created=100") {
+		t.Errorf("updates without their door: %v", err)
+	}
+	s, err := newSealer(Config{To: to, Source: hooks, Mix: Mix{100, 0, 0}, Users: 1, Connections: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 { // the second time, he is there already
+		q, err := s.next(time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, r := received(t, q); hooks.Verify(r) != nil || r.Door != source.Hook {
+			t.Errorf("%s through the %s door", q.kind, r.Door)
+		}
+	}
+	if _, err := newSealer(Config{To: to, Source: newSource(t, source.Config{Provider: source.Clerk}), Mix: DefaultMix}); err == nil {
+		t.Error("a source without a secret can sign")
+	}
+}
+
+// What has waited for too long is signed once more; its body stays.
+func TestRenew(t *testing.T) {
+	t.Parallel()
+	src := clerk(t)
+	s, err := newSealer(Config{To: receiver(t, "http://127.0.0.1:8080"), Source: src, Mix: DefaultMix, Connections: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	q, err := s.next(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := string(q.raw)
+	if err := q.renew(now.Add(fresh)); err != nil || string(q.raw) != before {
+		t.Errorf("renewed too early, error %v", err)
+	}
+	if err := q.renew(now.Add(fresh + time.Second)); err != nil || string(q.raw) == before {
+		t.Errorf("not renewed, error %v", err)
+	}
+	if _, r := received(t, q); src.Verify(r) != nil || string(r.Body) != before[q.body:] {
+		t.Errorf("the renewed one doesn't pass")
+	}
+}
+
+// Made ahead is what there is room for; what is limited ends there.
+func TestPrepare(t *testing.T) {
+	t.Parallel()
+	const room = 20
+	for _, limit := range []int64{3, room, 10 * room} {
+		cfg := Config{
+			To: receiver(t, "http://127.0.0.1:8080"), Source: clerk(t), Mix: DefaultMix,
+			Connections: 1, Ahead: room, Rate: 1, Duration: time.Duration(limit) * time.Second,
+		}
+		s, err := newSealer(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := prepare(t.Context(), s, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := int64(len(a.requests)); got != min(limit, room) {
+			t.Errorf("%d are ready", got)
+		}
+		var n int64
+		for q := range a.requests {
+			if q.number != n {
+				t.Fatalf("request %d has the number %d", n, q.number)
+			}
+			n++
+		}
+		if n != limit {
+			t.Errorf("%d were made, want %d", n, limit)
+		}
+	}
+}
