@@ -92,7 +92,7 @@ func TestClerkRaces(t *testing.T) {
 	for n, r := range c.replicas {
 		background.Go(func() { c.reconcile(ctx, r, c.random(100+n)) })
 	}
-	for n := range 24 {
+	for n := range 16 {
 		background.Go(func() {
 			random := c.random(200 + n)
 			c.witness.ask(ctx, random, func() *life { return c.choose(random) })
@@ -256,7 +256,7 @@ select source, id from rollcall.users where deleted_at is null and updated_at < 
 
 // reconcile goes on and on; some runs are interrupted, and taken up by the next.
 func (c *crowd) reconcile(ctx context.Context, o *office, random *rand.Rand) {
-	for ; ctx.Err() == nil; time.Sleep(time.Millisecond) {
+	for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
 		limit := time.Minute
 		if random.IntN(4) == 0 {
 			limit = time.Duration(random.Int64N(int64(mostLag)))
