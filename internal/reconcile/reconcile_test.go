@@ -396,8 +396,11 @@ func TestWhatCameMeanwhileStays(t *testing.T) {
 	submit := h.Submit
 	cfg := h.Config
 	cfg.Submit = func(ctx context.Context, findings []event.Event) ([]event.Outcome, error) {
-		events := []event.Event{later(1, same, "edited later"), later(2, same, "there again")}
-		if _, err := submit(ctx, events); err != nil {
+		newer := later(1, same, "edited later")
+		if findings[0].Op == event.Delete {
+			newer = later(2, same, "there again")
+		}
+		if _, err := submit(ctx, []event.Event{newer}); err != nil {
 			return nil, err
 		}
 		return submit(ctx, findings)
