@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -120,10 +121,15 @@ type flight struct{ source, id string }
 // him later. The roll answers while it is young; an older one is held against the provider
 // first. The errors are ErrDeleted, ErrGone, a LimitError, and what wraps event.ErrUnavailable.
 func (s *Syncer) Sync(ctx context.Context, from, id string) (postgres.Member, error) {
-	done := s.flights.DoChan(from+" "+id, func() (any, error) { // a name holds no space
+	done := s.flights.DoChan(from+" "+id, func() (_ any, err error) { // a name holds no space
 		// Others wait for it, too: it outlives the one who came first.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
 		defer cancel()
+		defer func() {
+			if cause := recover(); cause != nil {
+				err = panicked(cause)
+			}
+		}()
 		return s.sync(ctx, flight{from, id})
 	})
 	select {
@@ -133,6 +139,12 @@ func (s *Syncer) Sync(ctx context.Context, from, id string) (postgres.Member, er
 	case <-ctx.Done():
 		return postgres.Member{}, fmt.Errorf("%w: stopped waiting: %w", event.ErrUnavailable, ctx.Err())
 	}
+}
+
+// panicked makes an error of a panic: in a flight, nobody above would stop it from ending the
+// process, and with it everybody else's requests.
+func panicked(cause any) error {
+	return fmt.Errorf("%w: bringing a user into step panicked: %v\n%s", event.ErrUnavailable, cause, debug.Stack())
 }
 
 func (s *Syncer) sync(ctx context.Context, f flight) (postgres.Member, error) {

@@ -140,6 +140,28 @@ func TestSyncLeaver(t *testing.T) {
 	}
 }
 
+// A look that panics is one that failed: it ends nobody else's.
+func TestSyncPanic(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, func(d *desk) {
+		p := d.Providers["supabase"]
+		look := p.Look
+		p.Look = func(ctx context.Context, id string) ([]byte, error) {
+			if d.looks.Load() == 1 {
+				panic("for a test")
+			}
+			return look(ctx, id)
+		}
+		d.Providers["supabase"] = p
+	})
+	d.exec(signUp)
+	_, err := d.Sync(t.Context(), "supabase", id(1))
+	if !errors.Is(err, event.ErrUnavailable) || !strings.Contains(err.Error(), "for a test") || !strings.Contains(err.Error(), "sync_test.go") {
+		t.Errorf("got %v", err)
+	}
+	d.hears(synced, 2)
+}
+
 // A young roll answers by itself, and mends a row that somebody has deleted; an old one is
 // held against the provider, and is young again.
 func TestSyncAge(t *testing.T) {
