@@ -1,7 +1,7 @@
 FUZZTIME ?= 10s
 SOAK ?= 3m
 
-.PHONY: build test soak lint tidy fuzz ci
+.PHONY: build test soak bench bench-long bench-profile lint tidy fuzz ci
 
 build:
 	go build -o rollcall ./cmd/rollcall
@@ -12,6 +12,20 @@ test:
 # two replicas are killed and the database fails for a while; the line that counts is printed
 soak:
 	ROLLCALL_SOAK=$(SOAK) go test -count 1 -timeout 30m -run '^TestSoak$$' -v ./cmd/rollcall
+
+# Rollcall beside its rivals, under 10 minutes; writes docs/benchmark.md. First: are their rows right?
+bench:
+	go test -tags bench ./bench/...
+	go run -tags bench ./bench
+
+# memory over ten minutes, a large roll, more targets, reconcile and backfill
+bench-long:
+	go run -tags bench ./bench -long
+
+# where the time goes, as pprof and pg_stat_statements tell it
+bench-profile:
+	mkdir -p dist/profile
+	go run -tags bench ./bench -profile dist/profile
 
 lint:
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...

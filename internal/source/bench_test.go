@@ -48,3 +48,24 @@ func benchmarkDecode(b *testing.B, s *Source, r Request) {
 		}
 	}
 }
+
+// mostAllocations is what one event may cost before it is in the queue.
+const mostAllocations = 40
+
+// TestVerifyAndDecodeAllocations counts instead of taking the time: a count is the same on
+// every machine.
+func TestVerifyAndDecodeAllocations(t *testing.T) {
+	s := clerkSource(t)
+	r := signed(t, s, Hook, benchClerk())
+	got := testing.AllocsPerRun(100, func() {
+		if err := s.Verify(r); err != nil {
+			t.Error(err)
+		}
+		if e := s.Decode(r); e.User == nil {
+			t.Error(e.Reason)
+		}
+	})
+	if got > mostAllocations {
+		t.Errorf("to verify and decode an event of %d bytes takes %.0f allocations, want at most %d", len(r.Body), got, mostAllocations)
+	}
+}

@@ -1,0 +1,81 @@
+//go:build bench
+
+// Bench measures Rollcall beside what people write instead of it and beside PostgreSQL's
+// own limit, and writes the result to docs/benchmark.md. Everything runs on one machine: the
+// candidates as processes of their own, the load generator in this one, and a private
+// PostgreSQL whose commits survive a crash. A figure is a ratio of two things measured in
+// the same round.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the command line.
+type options struct {
+	document  string
+	rounds    int
+	window    time.Duration
+	warm      time.Duration
+	long      bool
+	minutes   int
+	only      string
+	million   int
+	profileTo string
+	try       string
+	against   string
+}
+
+func run(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) > 0 && args[0] == "rival" {
+		return runRival(ctx, args[1:])
+	}
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&o.document, "document", "docs/benchmark.md", "the file whose generated part is written anew; empty for none")
+	flags.IntVar(&o.rounds, "rounds", 5, "rounds; a figure is the median of them")
+	flags.DurationVar(&o.window, "window", 2*time.Second, "how long one measurement under load lasts")
+	flags.DurationVar(&o.warm, "warm", 500*time.Millisecond, "load before it that is not measured")
+	flags.BoolVar(&o.long, "long", false, "the long measurements instead")
+	flags.IntVar(&o.minutes, "minutes", 10, "long: how long memory is watched")
+	flags.IntVar(&o.million, "million", 1_000_000, "long: users of a reconciliation and a backfill; the large roll has ten times as many")
+	flags.StringVar(&o.only, "only", "", "long: one part: memory, roll, targets or jobs")
+	flags.StringVar(&o.profileTo, "profile", "", "a directory: write where the time goes, instead")
+	flags.StringVar(&o.try, "try", "", "SQL: hold the bare statements with it against those without it, instead")
+	flags.StringVar(&o.against, "against", "", "another build of Rollcall, or a script that execs it: hold it against this one, instead")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	debug.SetGCPercent(400) // the generator's own garbage must not take the candidates' processor
+	if o.against != "" {
+		return runAgainst(ctx, o, out)
+	}
+	if o.try != "" {
+		return runTry(ctx, o, out)
+	}
+	if o.profileTo != "" {
+		return runProfile(ctx, o, out)
+	}
+	if o.long {
+		return runLong(ctx, o, out)
+	}
+	return runShort(ctx, o, out)
+}

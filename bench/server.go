@@ -1,0 +1,208 @@
+//go:build bench
+
+package main
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"rollcall/internal/config"
+	"rollcall/internal/doctor"
+	"rollcall/internal/pgtest/pgserver"
+	"rollcall/internal/postgres"
+)
+
+var (
+	//go:embed schema.sql
+	schema string
+	//go:embed rollcall.yaml
+	configuration []byte
+)
+
+// settings of the server besides PostgreSQL's defaults. No checkpoint and no autovacuum falls
+// into a measurement by chance: both happen between them, on purpose.
+var settings = map[string]string{
+	"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
+	"shared_buffers": "512MB", "max_wal_size": "8GB", "min_wal_size": "2GB", "checkpoint_timeout": "1h", "autovacuum": "off",
+	"max_connections": "120",
+}
+
+// tables are everything that a measurement fills.
+const tables = "rollcall.events, rollcall.users, rollcall.parked, public.profiles, deadstock.users, rival.events, rival.users"
+
+// database is one database of the private server.
+type database struct {
+	url  string
+	conn *pgx.Conn
+}
+
+func startServer(ctx context.Context, change map[string]string) (*pgserver.Server, error) {
+	all := map[string]string{}
+	for name, value := range settings {
+		all[name] = value
+	}
+	for name, value := range change {
+		all[name] = value
+	}
+	server, err := pgserver.Start(ctx, pgserver.Options{Durable: true, Settings: all})
+	if err != nil {
+		return nil, fmt.Errorf("start the server: %w", err)
+	}
+	if err := durable(ctx, server.URL("postgres")); err != nil {
+		return nil, errors.Join(err, server.Close())
+	}
+	return server, nil
+}
+
+// durable refuses a server whose commits would not survive a crash of the machine.
+func durable(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	for _, name := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
+		value, err := show(ctx, conn, name)
+		if err != nil {
+			return err
+		}
+		if value != "on" {
+			return fmt.Errorf("the server has %s = %s, want on: its figures would mean nothing", name, value)
+		}
+	}
+	return nil
+}
+
+func show(ctx context.Context, conn *pgx.Conn, name string) (string, error) {
+	var value string
+	if err := conn.QueryRow(ctx, "select current_setting($1)", name).Scan(&value); err != nil {
+		return "", fmt.Errorf("ask for %s: %w", name, err)
+	}
+	return value, nil
+}
+
+// newDatabase makes a database with Rollcall's schema and the applications' tables.
+func newDatabase(ctx context.Context, server *pgserver.Server, name string) (*database, error) {
+	admin, err := pgx.Connect(ctx, server.URL("postgres"))
+	if err != nil {
+		return nil, fmt.Errorf("make a database: %w", err)
+	}
+	_, err = admin.Exec(ctx, "create database "+name)
+	_ = admin.Close(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("make a database: %w", err)
+	}
+	return fill(ctx, server.URL(name))
+}
+
+// fill makes everything in an empty database.
+func fill(ctx context.Context, url string) (*database, error) {
+	d := &database{url: url}
+	db, err := postgres.Open(postgres.Config{URL: d.url, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	if _, err := db.Migrate(ctx); err != nil {
+		return nil, err
+	}
+	if d.conn, err = pgx.Connect(ctx, d.url); err != nil {
+		return nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	return d, d.exec(ctx, schema)
+}
+
+func (d *database) exec(ctx context.Context, sql string) error {
+	if _, err := d.conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+		return fmt.Errorf("run %.60q: %w", sql, err)
+	}
+	return nil
+}
+
+func (d *database) count(ctx context.Context, sql string) (n int, err error) {
+	if err := d.conn.QueryRow(ctx, sql).Scan(&n); err != nil {
+		return 0, fmt.Errorf("run %.60q: %w", sql, err)
+	}
+	return n, nil
+}
+
+// reset gives the next measurement empty tables and a server with nothing left to do.
+func (d *database) reset(ctx context.Context) error {
+	if err := d.exec(ctx, "truncate "+tables); err != nil {
+		return err
+	}
+	return d.settle(ctx)
+}
+
+// settle lets nobody pay for what others wrote.
+func (d *database) settle(ctx context.Context) error {
+	if err := d.exec(ctx, "vacuum (analyze) "+tables); err != nil {
+		return err
+	}
+	return d.exec(ctx, "checkpoint")
+}
+
+// holds checks that both tables hold as many users as were acknowledged, at least: an answer
+// to a request that was cut off at the end may have been missed.
+func (d *database) holds(ctx context.Context, acknowledged int) error {
+	for _, table := range []string{"public.profiles", "deadstock.users"} {
+		n, err := d.count(ctx, "select count(*) from "+table+" where email is not null")
+		if err != nil {
+			return err
+		}
+		if n < acknowledged {
+			return fmt.Errorf("%s holds %d users, but %d were acknowledged", table, n, acknowledged)
+		}
+	}
+	return nil
+}
+
+// openRollcall puts the targets of the configuration into service in this process.
+func openRollcall(ctx context.Context, yaml []byte, url string, m *mill) (*postgres.DB, error) {
+	getenv := environment(url, m, "127.0.0.1:0", "127.0.0.1:0")
+	cfg, problems := config.Load("rollcall.yaml", yaml, config.Env{Getenv: getenv})
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	assembly, problems := doctor.Assemble(cfg)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	db, err := postgres.Open(postgres.Config{URL: url, Targets: assembly.Targets, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	findings, err := db.Check(ctx)
+	if err == nil && len(findings) > 0 {
+		err = fmt.Errorf("target %s: %s", findings[0].Target, findings[0].What)
+	}
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// environment is what the configuration asks for.
+func environment(url string, m *mill, public, admin string) func(string) string {
+	values := map[string]string{
+		"DATABASE_URL": url, "CLERK_WEBHOOK_SIGNING_SECRET": m.secret, "LISTEN": public, "ADMIN_LISTEN": admin,
+	}
+	return func(name string) string { return values[name] }
+}
+
+// pooled opens connections for the bare upsert.
+func pooled(ctx context.Context, url string, connections int32) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	cfg.MaxConns = connections
+	return pgxpool.NewWithConfig(ctx, cfg)
+}

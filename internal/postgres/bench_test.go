@@ -1,0 +1,43 @@
+package postgres
+
+import (
+	"fmt"
+	"testing"
+
+	"rollcall/internal/event"
+)
+
+// BenchmarkCompile turns a target whose table is known into its statements.
+func BenchmarkCompile(b *testing.B) {
+	db := newBench(b, profilesTable, profiles())
+	c := (*db.targets.Load())[0].compiler
+	b.ReportAllocs()
+	for b.Loop() {
+		if c.compile().upsert == "" {
+			b.Fatal("no statement")
+		}
+	}
+}
+
+// BenchmarkApply commits batches of new users on one connection. The server for tests does
+// not wait for the disk: this is the cost of everything else.
+func BenchmarkApply(b *testing.B) {
+	for _, size := range []int{1, 8, 64, 512} {
+		b.Run(fmt.Sprint("batch=", size), func(b *testing.B) {
+			db := newBench(b, profilesTable, profiles())
+			batch := make([]event.Event, size)
+			next := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range batch {
+					next++
+					batch[i] = updated(fmt.Sprint("u", next), 1, fmt.Sprint(next, "@example.com"))
+				}
+				if _, err := db.Apply(b.Context(), batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
