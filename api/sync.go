@@ -71,12 +71,24 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	s.allowOrigin(w, r)
 	w.Header().Set("Cache-Control", "no-store")
+	s.awaitAnswer(w, r)
 	d := &syncing{source: unknownSource}
 	s.bringIntoStep(r, d)
 	status := d.answer(w)
 	took := time.Since(started)
 	s.metrics.synced(d, took)
 	s.logSync(r.Context(), d, status, took)
+}
+
+// awaitAnswer takes the router's deadline back from a request that has arrived: net/http would
+// take its end for the client's leaving. A body, for which nobody asks, must still come in time.
+func (s *Server) awaitAnswer(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		return
+	}
+	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
+		s.config.Log.Warn("a sync can't wait for longer than a body may take", "error", err)
+	}
 }
 
 func (s *Server) bringIntoStep(r *http.Request, d *syncing) {

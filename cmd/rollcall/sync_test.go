@@ -318,6 +318,25 @@ func TestSyncUnavailable(t *testing.T) {
 	}
 }
 
+// Where everything is slow, a request waits for as long as a sync may take, not for as long as
+// a body may.
+func TestSyncSlow(t *testing.T) {
+	t.Parallel()
+	l := openLobby(t)
+	l.clerk.Put(clerktest.User{ID: "user_a", Email: "a@example.com"})
+	quick := l.keys.Config.Handler
+	l.keys.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(2200 * time.Millisecond)
+		quick.ServeHTTP(w, r)
+	})
+	l.clerk.SetDelay(2200 * time.Millisecond)
+	if _, err := l.sql.Exec(t.Context(), `create function dawdle() returns trigger language plpgsql as 'begin perform pg_sleep(0.8); return new; end';
+create trigger slow before insert on profiles for each row execute function dawdle()`); err != nil {
+		t.Fatal(err)
+	}
+	l.wants(l.clerkToken("user_a", nil), "200 user_a map[profiles:applied]")
+}
+
 // Pages of the configured origins may call, and nobody else's.
 func TestSyncOrigins(t *testing.T) {
 	t.Parallel()

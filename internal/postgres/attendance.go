@@ -52,12 +52,21 @@ func (db *DB) DryAttendance(ctx context.Context, source string) (*Attendance, er
 	_, err = pooled.Exec(ctx, "create temporary table rollcall_listed (like rollcall.listed including all)")
 	if err != nil {
 		pooled.Release()
-		return nil, fmt.Errorf("make a temporary table for a dry run: %w", err)
+		return nil, db.explainTemporary(err)
 	}
 	own := pooled.Hijack()
 	a := db.attendance(source, own, table)
 	a.own = own
 	return a, nil
+}
+
+// explainTemporary adds what to do about a missing right.
+func (db *DB) explainTemporary(err error) error {
+	if stateOf(err) == insufficientPrivilege {
+		to := db.pool.Config().ConnConfig
+		return fmt.Errorf("make a temporary table for a dry run: %w; grant temporary on database %s to %s", err, quote(to.Database), quote(to.User))
+	}
+	return fmt.Errorf("make a temporary table for a dry run: %w", db.explainConnect(err))
 }
 
 func (db *DB) attendance(source string, on session, table string) *Attendance {
