@@ -15,7 +15,14 @@ import (
 // is less than 256 MiB. GOMEMLIMIT sets another.
 const memoryLimit = 200 << 20
 
+// garbagePercent trades memory for processor time: a small heap is collected all the time.
+// GOGC sets another.
+const garbagePercent = 400
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbagePercent)
+	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}

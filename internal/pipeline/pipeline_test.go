@@ -65,13 +65,23 @@ func TestBatchesFormByThemselves(t *testing.T) {
 		g := &gate{open: make(chan struct{})}
 		p := New(Config{Apply: g.apply})
 		p.Start()
-		var results []func() map[string]string
-		for range 2 {
-			results = append(results, submit(p, 1))
+		wants := func(sizes string) {
+			t.Helper()
 			synctest.Wait()
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if got := fmt.Sprint(g.sizes); got != sizes {
+				t.Errorf("batches of %s, want %s", got, sizes)
+			}
 		}
+		results := []func() map[string]string{submit(p, 1)}
+		wants("[1]")
+		results = append(results, submit(p, 10))
+		wants("[1]") // the first will soon be done
+		time.Sleep(patience)
+		wants("[1 10]")
 		rest := submit(p, 600)
-		synctest.Wait()
+		wants("[1 10]")
 		close(g.open)
 		for id, outcome := range rest() {
 			if outcome != "outcome of "+id {
@@ -82,10 +92,29 @@ func TestBatchesFormByThemselves(t *testing.T) {
 			result()
 		}
 		p.Shutdown(t.Context())
-		slices.Sort(g.sizes) // the last two are under way at once
-		if got := fmt.Sprint(g.sizes); got != "[1 1 88 512]" {
-			t.Errorf("batches of %s, want two single events, then what had gathered, 512 at most", got)
+		slices.Sort(g.sizes)
+		wants("[1 10 88 512]") // what had gathered, 512 at most
+	})
+}
+
+// Enough of them need not wait for the batch that is under way.
+func TestEnoughBeginAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{open: make(chan struct{})}
+		p := New(Config{Apply: g.apply})
+		p.Start()
+		first := submit(p, 1)
+		synctest.Wait()
+		begin := time.Now()
+		rest := submit(p, enough)
+		synctest.Wait()
+		if len(g.sizes) != 2 || time.Since(begin) != 0 {
+			t.Errorf("batches of %v after %s", g.sizes, time.Since(begin))
 		}
+		close(g.open)
+		first()
+		rest()
+		p.Shutdown(t.Context())
 	})
 }
 

@@ -78,6 +78,7 @@ func TestClerkTrouble(t *testing.T) {
 			}
 			o.clerk.AfterPage(nil)
 			o.clerk.SetLimit(0, 0)
+			o.age()
 			o.run() // whoever was deleted after he was listed
 			o.inStep()
 		})

@@ -120,7 +120,7 @@ func (l *listing) recognize(ctx context.Context) error {
 	if err != nil || l.MaxDelete >= 1 {
 		return err
 	}
-	ids, err := l.seen.Sample(ctx, sampled, now)
+	ids, err := l.seen.Sample(ctx, sampled, now.Add(-(absentLag - apiLag)))
 	if err != nil || len(ids) == 0 {
 		return err
 	}
@@ -159,13 +159,13 @@ func (l *listing) complete(ctx context.Context) error {
 }
 
 // countAbsent leaves out of whom the roll has learned since shortly before the list began: it
-// could not know them.
+// need not know them.
 func (l *listing) countAbsent(ctx context.Context) (int64, error) {
-	return l.seen.CountUnlisted(ctx, l.started.Add(-apiLag))
+	return l.seen.CountUnlisted(ctx, l.started.Add(-absentLag))
 }
 
 func (l *listing) absent(ctx context.Context, after string) ([]postgres.Pair, error) {
-	return l.seen.Unlisted(ctx, after, absentPage, l.started.Add(-apiLag))
+	return l.seen.Unlisted(ctx, after, absentPage, l.started.Add(-absentLag))
 }
 
 func (l *listing) confirm(ctx context.Context, absent []postgres.Pair) (gone, there []postgres.Pair, err error) {
@@ -184,6 +184,7 @@ func (l *listing) confirm(ctx context.Context, absent []postgres.Pair) (gone, th
 	for i, p := range absent {
 		p.Row, p.At = users[i], asked
 		if p.Row == nil {
+			p.At = asked.Add(-(absentLag - apiLag))
 			gone = append(gone, p)
 		} else {
 			there = append(there, p)

@@ -37,9 +37,14 @@ func people() postgres.Target {
 func newOffice(t testing.TB) *office {
 	t.Helper()
 	address := pgtest.NewWith(t, "create table people (id text primary key, email text, name text)")
-	o := &office{furnish(t, address, "", people()), clerktest.New(t)}
+	return openOffice(t, address, clerktest.New(t))
+}
+
+func openOffice(t testing.TB, address string, clerk *clerktest.Clerk) *office {
+	t.Helper()
+	o := &office{furnish(t, address, "", people()), clerk}
 	o.Source = newSource(t, source.Clerk)
-	o.connect(o.clerk)
+	o.connect(clerk)
 	return o
 }
 

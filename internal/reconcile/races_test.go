@@ -22,8 +22,8 @@ import (
 const raceUsers = 2500
 
 // Webhooks out of order and doubled, two replicas that empty the outbox, reconciliations and
-// backfills, all about the same users at once: in the end everybody is as auth.users
-// has him, once, and nobody is back.
+// backfills, looks just in time, all about the same users at once: in the end everybody is as
+// auth.users has him, once, and nobody is back.
 func TestRaces(t *testing.T) {
 	h := newHouse(t)
 	if err := h.DB.InstallCapture(t.Context(), postgres.Capture{Source: "supabase", Table: "auth.users"}); err != nil {
@@ -31,8 +31,15 @@ func TestRaces(t *testing.T) {
 	}
 	replicas := []*house{h, openHouse(t, h.sql.Config().ConnString(), "")}
 	ctx, stop := context.WithCancel(context.Background())
+	seed := raceSeed(t)
+	lives := map[string]*life{}
+	for n := range raceUsers {
+		lives[id(n)] = &life{id: id(n)}
+	}
+	jit := newWitness(t, "supabase")
 	var background sync.WaitGroup
 	for _, r := range replicas {
+		jit.visit(r, reconcile.TableProvider(r.DB, r.Source, "auth.users"))
 		background.Go(func() {
 			capture.Run(ctx, capture.Config{
 				Sources: []*source.Source{r.Source}, DB: r.DB, Submit: r.Submit, Observe: func(string, event.Outcome) {}, Log: slog.New(slog.DiscardHandler),
@@ -40,6 +47,10 @@ func TestRaces(t *testing.T) {
 		})
 		background.Go(func() { r.repeat(ctx) })
 		background.Go(func() { r.refill(ctx) })
+	}
+	for n := range 16 {
+		random := rand.New(rand.NewPCG(seed, uint64(100+n)))
+		background.Go(func() { jit.ask(ctx, random, func() *life { return lives[id(random.IntN(raceUsers))] }) })
 	}
 	var hooks sync.WaitGroup
 	send := make(chan event.Event, 2000)
@@ -49,13 +60,15 @@ func TestRaces(t *testing.T) {
 				time.Sleep(rand.N(20 * time.Millisecond))
 				if _, err := replicas[rand.IntN(2)].pipeline.Submit(context.Background(), e); err != nil {
 					t.Error(err)
+					continue
 				}
+				lives[e.UserID].learn(e)
 			}
 		})
 	}
 	var applications sync.WaitGroup
 	for part := range 4 {
-		applications.Go(func() { h.change(part, send) })
+		applications.Go(func() { h.change(rand.New(rand.NewPCG(seed, uint64(part))), part, lives, send) })
 	}
 	applications.Wait()
 	close(send)
@@ -73,6 +86,7 @@ order by 1 limit 5`)
 	if living+dead != raceUsers || dead == 0 || living == 0 {
 		t.Errorf("%d living and %d dead, want %d", living, dead, raceUsers)
 	}
+	jit.busy()
 	t.Logf("%d users, %d of them deleted in the end", raceUsers, dead)
 }
 
@@ -96,29 +110,29 @@ func (h *house) refill(ctx context.Context) {
 
 // change is an application that changes the users of a part in auth.users, and a webhook
 // about each change, some of them twice.
-func (h *house) change(part int, send chan<- event.Event) {
+func (h *house) change(random *rand.Rand, part int, lives map[string]*life, send chan<- event.Event) {
 	conn, err := pgx.Connect(h.t.Context(), h.sql.Config().ConnString())
 	if err != nil {
 		h.t.Error(err)
 		return
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	random := rand.New(rand.NewPCG(1, uint64(part)))
-	type life struct{ version int }
-	lives := map[int]*life{}
+	versions := map[int]int{}
 	for n := part; n < raceUsers; n += 4 {
-		lives[n] = &life{}
+		versions[n] = 0
 	}
-	for step := 0; len(lives) > 0; step++ {
-		for n, l := range lives {
-			l.version++
+	for len(versions) > 0 {
+		for n, version := range versions {
+			version++
+			versions[n] = version
 			var sql string
 			switch {
-			case l.version == 1:
+			case version == 1:
 				sql = "insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values ($1, $2, $3, $4, $4)"
 			case random.IntN(4) == 0:
-				delete(lives, n) // as he is
+				delete(versions, n) // as he is
 				if random.IntN(2) == 0 {
+					lives[id(n)].leaving.Store(true)
 					sql = "delete from auth.users where id = $1 and ($2::text, $3::jsonb, $4::timestamptz) is not null"
 				}
 			default:
@@ -127,10 +141,10 @@ func (h *house) change(part int, send chan<- event.Event) {
 			if sql == "" {
 				continue
 			}
-			at := time.Date(2026, 1, 1, 0, 0, l.version, 0, time.UTC)
+			at := time.Date(2026, 1, 1, 0, 0, version, 0, time.UTC)
 			var row []byte
-			err := conn.QueryRow(h.t.Context(), sql+" returning row_to_json(users)::text", id(n), fmt.Sprintf("%d.%d@x.test", n, l.version),
-				fmt.Sprintf(`{"full_name": "v%d"}`, l.version), at).Scan(&row)
+			err := conn.QueryRow(h.t.Context(), sql+" returning row_to_json(users)::text", id(n), fmt.Sprintf("%d.%d@x.test", n, version),
+				fmt.Sprintf(`{"full_name": "v%d"}`, version), at).Scan(&row)
 			if err != nil {
 				h.t.Error(err)
 				return
@@ -140,7 +154,7 @@ func (h *house) change(part int, send chan<- event.Event) {
 				h.t.Error(err)
 				return
 			}
-			e := event.Event{Source: "supabase", ID: fmt.Sprint(n, "-", l.version), Op: event.Upsert, UserID: user.ID, User: user, ReceivedAt: time.Now()}
+			e := event.Event{Source: "supabase", ID: fmt.Sprint(n, "-", version), Op: event.Upsert, UserID: user.ID, User: user, ReceivedAt: time.Now()}
 			if sql[0] == 'd' {
 				e.Op, e.User = event.Delete, user.Tombstone(time.Now())
 			}

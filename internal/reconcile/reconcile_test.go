@@ -387,14 +387,20 @@ func TestWhatCameMeanwhileStays(t *testing.T) {
 		u := &event.User{Source: "supabase", ID: id(n), Version: version.UnixMicro(), Email: &email, RawUserMetaData: "{}", RawAppMetaData: "{}"}
 		return event.Event{Source: "supabase", Op: event.Upsert, UserID: u.ID, User: u, Captured: []int64{}}
 	}
-	same := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	var same time.Time // midnight of the server's own time zone
+	if err := h.sql.QueryRow(t.Context(), "select updated_at from auth.users limit 1").Scan(&same); err != nil {
+		t.Fatal(err)
+	}
 	h.exec("update auth.users set email = 'listed@x.test' where id = '" + id(1) + "'")
 	h.exec("delete from auth.users where id = '" + id(2) + "'")
 	submit := h.Submit
 	cfg := h.Config
 	cfg.Submit = func(ctx context.Context, findings []event.Event) ([]event.Outcome, error) {
-		events := []event.Event{later(1, same, "edited later"), later(2, same, "there again")}
-		if _, err := submit(ctx, events); err != nil {
+		newer := later(1, same, "edited later")
+		if findings[0].Op == event.Delete {
+			newer = later(2, same, "there again")
+		}
+		if _, err := submit(ctx, []event.Event{newer}); err != nil {
 			return nil, err
 		}
 		return submit(ctx, findings)

@@ -51,8 +51,13 @@ func TableProvider(db *postgres.DB, src *source.Source, table string) Provider {
 	}}
 }
 
-// apiLag is by how much the answers of Clerk's API may be behind its own webhooks.
-const apiLag = time.Minute
+const (
+	// apiLag is by how much the answers of Clerk's API may be behind its own webhooks.
+	apiLag = time.Minute
+	// absentLag is by how much an absence there may be behind what another answer has shown:
+	// that one counts as of apiLag before it was asked for, but may have been up to date.
+	absentLag = 2 * apiLag
+)
 
 // APIProvider looks users up by Clerk's API.
 func APIProvider(api *source.API, src *source.Source) Provider {
@@ -120,19 +125,42 @@ type flight struct{ source, id string }
 // him later. The roll answers while it is young; an older one is held against the provider
 // first. The errors are ErrDeleted, ErrGone, a LimitError, and what wraps event.ErrUnavailable.
 func (s *Syncer) Sync(ctx context.Context, from, id string) (postgres.Member, error) {
+	f, first := flight{from, id}, false
 	done := s.flights.DoChan(from+" "+id, func() (any, error) { // a name holds no space
+		first = true
 		// Others wait for it, too: it outlives the one who came first.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
 		defer cancel()
-		return s.sync(ctx, flight{from, id})
+		return s.sync(ctx, f)
 	})
 	select {
 	case r := <-done:
 		m, _ := r.Val.(postgres.Member)
-		return m, r.Err
+		if first {
+			return m, r.Err
+		}
+		return s.join(ctx, f, m, r.Err)
 	case <-ctx.Done():
 		return postgres.Member{}, fmt.Errorf("%w: stopped waiting: %w", event.ErrUnavailable, ctx.Err())
 	}
+}
+
+// join is the answer for one who came while the flight was under way. It may have read the roll
+// before he asked: what was acknowledged in between he must not miss.
+func (s *Syncer) join(ctx context.Context, f flight, m postgres.Member, err error) (postgres.Member, error) {
+	if err != nil && !errors.Is(err, ErrGone) {
+		return m, err
+	}
+	now, failed := s.config.DB.Member(ctx, f.source, f.id)
+	switch {
+	case failed != nil:
+		return now, fmt.Errorf("%w: %w", event.ErrUnavailable, failed)
+	case !now.Known:
+		return m, err
+	case now.Deleted:
+		return now, ErrDeleted
+	}
+	return now, nil
 }
 
 func (s *Syncer) sync(ctx context.Context, f flight) (postgres.Member, error) {
@@ -185,7 +213,9 @@ func (s *Syncer) look(ctx context.Context, f flight, m postgres.Member) (event.E
 	if !m.Known {
 		return event.Event{}, ErrGone // nothing is there to be buried
 	}
-	seen := m.At.Add(-p.Lag) // what the roll has learned since then, the answer may not know
+	// What the roll has learned since then, the answer may not know. If it has learned it from
+	// another answer, that may have been ahead of this one by as much again.
+	seen := m.At.Add(-2 * p.Lag)
 	gone := event.User{Source: f.source, ID: f.id, Version: m.Version}
 	return finding(gone.Tombstone(m.At.UTC()), seen, "synced"), nil
 }

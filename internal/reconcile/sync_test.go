@@ -140,6 +140,38 @@ func TestSyncLeaver(t *testing.T) {
 	}
 }
 
+// Who joins a look hears of what was acknowledged before he asked, even if it had begun before.
+func TestSyncJoiner(t *testing.T) {
+	t.Parallel()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	d := newDesk(t, func(d *desk) {
+		p := d.Providers["supabase"]
+		p.Look = func(context.Context, string) ([]byte, error) {
+			asked <- struct{}{}
+			<-answer
+			return nil, nil
+		}
+		d.Providers["supabase"] = p
+	})
+	first, joins := make(chan string), make(chan string)
+	go func() { first <- d.sync(id(1)) }()
+	<-asked
+	email, now := "1@x.test", time.Now()
+	u := &event.User{Source: "supabase", ID: id(1), Version: 1, Email: &email, RawUserMetaData: "{}", RawAppMetaData: "{}"}
+	if _, err := d.pipeline.Submit(t.Context(), event.Event{Source: "supabase", ID: "1", Op: event.Upsert, UserID: u.ID, User: u, ReceivedAt: now}); err != nil {
+		t.Fatal(err)
+	}
+	go func() { joins <- d.sync(id(1)) }()
+	time.Sleep(100 * time.Millisecond) // should he come too late to join, he finds the roll young
+	close(answer)
+	if got := <-first; got != "gone" {
+		t.Errorf("the first heard %q", got)
+	}
+	if got := <-joins; got != synced {
+		t.Errorf("who joined heard %q", got)
+	}
+}
+
 // A young roll answers by itself, and mends a row that somebody has deleted; an old one is
 // held against the provider, and is young again.
 func TestSyncAge(t *testing.T) {

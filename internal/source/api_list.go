@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -219,7 +218,7 @@ func (l *Listing) users(ctx context.Context, query url.Values) ([]Listed, error)
 // readPage reads an array of users, bare or as the data of an object.
 func readPage(body []byte) ([]Listed, bool) {
 	body = bytes.Trim(body, " \t\r\n")
-	if !json.Valid(body) {
+	if !validJSON(body) {
 		return nil, false
 	}
 	if kind(body) == '{' {

@@ -240,3 +240,28 @@ func checkObject(t testing.TB, s *Source, object []byte) {
 		t.Error("a user and an error")
 	}
 }
+
+// FuzzValidJSON holds the quick judge of JSON against encoding/json.
+func FuzzValidJSON(f *testing.F) {
+	for _, text := range []string{
+		`{"a":[1,-0.5e+7,"\u00e9\\",true,false,null]}`, `01`, `-`, `1.`, `1e`, `"\x"`, `"\u12"`, "\"\n\"", "\"\x00\"", "\xff", "\"\xff\"",
+		`[1,]`, `{"a":1,}`, `{"a"}`, `{a:1}`, `nul`, `truefalse`, `[] []`, " \t\r\n{} ", "\u00a0{}", "", strings.Repeat("[", 300), `{"a":1}x`, `"`, `+1`, `.5`, `1E-9`, `[`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if got, want := validJSON(text), json.Valid(text); got != want {
+			t.Errorf("%q: %t, encoding/json says %t", text, got, want)
+		}
+	})
+}
+
+// What nests deep is judged without recursion.
+func TestValidJSONDeep(t *testing.T) {
+	for _, n := range []int{9_999, 10_001, 1_000_000} {
+		text := []byte(strings.Repeat("[", n) + strings.Repeat("]", n))
+		if got, want := validJSON(text), n <= 10_000; got != want {
+			t.Errorf("%d levels: %t", n, got)
+		}
+	}
+}

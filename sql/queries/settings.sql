@@ -5,4 +5,6 @@ select set_config('lock_timeout', $1, true),
        set_config('idle_in_transaction_session_timeout', '5s', true),
        set_config('synchronous_commit', 'on', true),
        set_config('search_path', 'pg_catalog, public', true), -- once more: a trigger may have changed them
-       set_config('TimeZone', 'UTC', true)
+       set_config('TimeZone', 'UTC', true),
+       -- Planning a target's statement anew takes as long as running it for a few users.
+       set_config('plan_cache_mode', 'force_generic_plan', true)
