@@ -130,7 +130,7 @@ type API struct {
 type Session struct {
 	// Issuer is an http or https URL.
 	Issuer string `yaml:"issuer,required" as:"url" doc:"issuer of the tokens, iss, exactly"`
-	// JWKSURL is default the issuer with /.well-known/jwks.json.
+	// JWKSURL is "" when the file gives none.
 	JWKSURL string `yaml:"jwks_url" as:"url" doc:"where the keys are; the issuer's /.well-known/jwks.json when absent"`
 	// AuthorizedParties are origins; empty means that azp isn't looked at.
 	AuthorizedParties []string `yaml:"authorized_parties" as:"origin" doc:"values of azp that are believed"`

@@ -16,15 +16,15 @@ import (
 type Attendance struct {
 	db       *DB
 	source   string
-	on       session
+	on       querier
 	own      *pgx.Conn // of a dry run
 	table    string
 	attend   string
 	unlisted string
 }
 
-// session is the pool, or a connection by itself.
-type session interface {
+// querier is the pool, or a connection by itself.
+type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
@@ -69,7 +69,7 @@ func (db *DB) explainTemporary(err error) error {
 	return fmt.Errorf("make a temporary table for a dry run: %w", db.explainConnect(err))
 }
 
-func (db *DB) attendance(source string, on session, table string) *Attendance {
+func (db *DB) attendance(source string, on querier, table string) *Attendance {
 	return &Attendance{
 		db: db, source: source, on: on, table: table,
 		attend:   fmt.Sprintf(sql.Attend, table, strings.Join(columnsOfNew, ", ")),

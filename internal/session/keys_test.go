@@ -28,8 +28,8 @@ func (w *world) fresh(t testing.TB, kid string) string {
 
 func (w *world) wantError(t testing.TB, token string, want error) {
 	t.Helper()
-	if _, _, err := w.Verify(t.Context(), token); !errors.Is(err, want) {
-		t.Errorf("Verify: %v, want %v", err, want)
+	if source, _, err := w.Verify(t.Context(), token); !errors.Is(err, want) || source != "clerk" {
+		t.Errorf("Verify = %q, %v, want %q, %v", source, err, "clerk", want)
 	}
 }
 
