@@ -92,7 +92,7 @@ func (s *setup) capture(args []string) (postgres.Capture, error) {
 	switch {
 	case len(args) > 0:
 		_, err := s.source(args[0])
-		return postgres.Capture{}, errUsage{err}
+		return postgres.Capture{}, err
 	case len(all) == 1:
 		return all[0], nil
 	case len(all) == 0:

@@ -80,7 +80,7 @@ func newDraft(cmd *cobra.Command, w world, f draftFlags) (*draft, error) {
 	return d, err
 }
 
-// source finds a configured source.
+// source finds the source that a command line names.
 func (s *setup) source(name string) (*source.Source, error) {
 	var names []string
 	for _, src := range s.Sources {
@@ -90,9 +90,9 @@ func (s *setup) source(name string) (*source.Source, error) {
 		names = append(names, src.Name())
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("there is no source %q; the configuration has none at all", name)
+		return nil, errUsage{fmt.Errorf("there is no source %q; the configuration has none at all", name)}
 	}
-	return nil, fmt.Errorf("there is no source %q in the configuration; it has %s", name, strings.Join(names, ", "))
+	return nil, errUsage{fmt.Errorf("there is no source %q in the configuration; it has %s", name, strings.Join(names, ", "))}
 }
 
 // closed says which secret a door misses.

@@ -87,7 +87,7 @@ func newLoad(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runLoad(cmd.Context(), w, o, loadTarget{src, base})
+			return runLoad(cmd.Context(), w, o, loadTarget{s, src, base})
 		},
 	}
 	flags := cmd.Flags()
@@ -118,6 +118,7 @@ func (o *loadOptions) check() error {
 
 // loadTarget is who signs and where it goes.
 type loadTarget struct {
+	setup  *setup
 	source *source.Source
 	base   string
 }
@@ -140,6 +141,9 @@ func runLoad(ctx context.Context, w world, o loadOptions, to loadTarget) error {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return newSender(to.base).unreached(err)
 	}
+	if closed := new(generator.ClosedError); errors.As(err, &closed) {
+		return o.closed(to, closed)
+	}
 	if err != nil {
 		return err
 	}
@@ -151,6 +155,15 @@ func runLoad(ctx context.Context, w world, o loadOptions, to loadTarget) error {
 		return fmt.Errorf("%s of %s requests were not accepted", grouped(missed), grouped(result.Requests+result.Unsent))
 	}
 	return nil
+}
+
+// closed says which secret is missing, as send does, and what goes without it.
+func (o loadOptions) closed(to loadTarget, door *generator.ClosedError) error {
+	err := closed(to.setup, to.source, door.Door)
+	if door.Kind == generator.Created {
+		return err
+	}
+	return fmt.Errorf("%w\nSupabase's hooks tell of new users only; for those alone write --mix created=100", err)
 }
 
 // newRun is what tells the users of a run from those of all others.

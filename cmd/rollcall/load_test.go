@@ -120,7 +120,7 @@ func TestLoadMistakes(t *testing.T) {
 		{"clerk --url http://127.0.0.1:1", exitProblems, "nobody listens at http://127.0.0.1:1"},
 		{"clerk --url http://127.0.0.1:1/webhooks/clerk", exitUsage, "base URL only"},
 		{"clerk", exitProblems, "listen is 127.0.0.1:0"},
-		{"google", exitProblems, `there is no source "google"`},
+		{"google", exitUsage, `there is no source "google"`},
 		{"", exitUsage, "name the source"},
 		{"clerk --connections 0", exitUsage, "at least 1"},
 		{"clerk --rate -1", exitUsage, "--rate -1"},
@@ -150,8 +150,10 @@ func TestLoadClosedDoor(t *testing.T) {
 		if code := run(t.Context(), world{args, env("postgres:///nowhere"), strings.NewReader(""), &out, &problems}); code != want {
 			t.Errorf("%s: exit code %d\n%s%s", mix, code, out.String(), problems.String())
 		}
-		if want == exitProblems && !strings.Contains(problems.String(), "write --mix created=100") {
-			t.Errorf("it says %s", problems.String())
+		for _, says := range []string{"rollcall.yaml:11:3: the database door of source supabase is closed", `database_webhook: {secrets: ["${DATABASE_WEBHOOK_SECRET}"]}`, "write --mix created=100"} {
+			if want == exitProblems && !strings.Contains(problems.String(), says) {
+				t.Errorf("it doesn't say %s:\n%s", says, problems.String())
+			}
 		}
 	}
 }

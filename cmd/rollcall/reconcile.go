@@ -69,7 +69,7 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 func (s *setup) reconciliation(name string, apis map[string]*source.API) (reconcile.Config, error) {
 	src, err := s.source(name)
 	if err != nil {
-		return reconcile.Config{}, errUsage{err}
+		return reconcile.Config{}, err
 	}
 	cfg := reconcile.Config{Source: src, MaxDelete: config.DefaultMaxDelete}
 	for _, c := range s.config.Sources {

@@ -41,6 +41,10 @@ func (d *decoder) source(s *Source) {
 	if s.DatabaseWebhook != nil {
 		d.passwords(s.DatabaseWebhook.Secrets, join(join(path, "database_webhook"), "secrets"))
 	}
+	if s.API != nil && strings.HasPrefix(s.API.Key.Reveal(), "pk_") {
+		at := join(join(path, "api"), "key")
+		d.problems.Add(d.values[at], "%s: the value is Clerk's publishable key, which opens nothing; copy the secret key, which starts with sk_", at)
+	}
 	if s.Provider == Clerk && !d.given(join(path, "api")) && s.Reconcile != nil && s.Reconcile.Schedule != "" {
 		at := join(join(path, "reconcile"), "schedule")
 		d.problems.Add(d.place(at), "%s wants the API, which lists the users; add api: {key: \"${CLERK_SECRET_KEY}\"} to the source, or leave the schedule out", at)

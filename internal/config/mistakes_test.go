@@ -110,6 +110,8 @@ func TestSources(t *testing.T) {
 			`r.yaml:6:36: sources.c.session.authorized_parties: "x" is no origin; write scheme, host and port only, like https://app.example.com`,
 			`r.yaml:7:27: sources.c.reconcile.schedule: "0 3 * *" has 4 fields; a schedule has five: minute, hour, day, month, weekday, like "0 3 * * *"`,
 			`r.yaml:7:48: sources.c.reconcile.max_delete: "5" is no percentage from 0% to 100%; write one such as 5%`}},
+		{"publishable key", head + "  c:\n    provider: clerk\n    api: {key: \"${CLERK_KEY}\"}\n", map[string]string{"CLERK_KEY": "pk_live_abc"}, []string{
+			"r.yaml:5:16: sources.c.api.key: the value is Clerk's publishable key, which opens nothing; copy the secret key, which starts with sk_"}},
 		{"schedule without the api", head + "  c:\n    provider: clerk\n    reconcile: {max_delete: 6%, schedule: 0 3 * * *}\n", nil, []string{
 			`r.yaml:5:33: sources.c.reconcile.schedule wants the API, which lists the users; add api: {key: "${CLERK_SECRET_KEY}"} to the source, or leave the schedule out`}},
 		{"no schedule, no api", head + "  c:\n    provider: clerk\n    reconcile: {max_delete: 6%}\n", nil, nil},

@@ -71,6 +71,17 @@ func newSealer(cfg Config) (*sealer, error) {
 	return s, nil
 }
 
+// ClosedError means that events of a kind have to come through a door without a secret.
+type ClosedError struct {
+	Source *source.Source
+	Door   source.Door
+	Kind   Kind
+}
+
+func (e *ClosedError) Error() string {
+	return fmt.Sprintf("the %s door of source %s is closed, for it has no secret; nobody can be %s through it", e.Door, e.Source.Name(), e.Kind)
+}
+
 // templateOf finds the event of a kind that comes through an open door.
 func templateOf(src *source.Source, k Kind) (source.Template, error) {
 	if src.Provider() == source.Clerk {
@@ -82,8 +93,7 @@ func templateOf(src *source.Source, k Kind) (source.Template, error) {
 	case k == Created:
 		return openTemplate(src, "database.insert")
 	case !src.Open(source.Database):
-		return source.Template{}, fmt.Errorf("source %s can't send what is %s: Supabase's hooks tell of new users only, and database_webhook has no secret; "+
-			"give it one, or write --mix created=100", src.Name(), k)
+		return source.Template{}, &ClosedError{Source: src, Door: source.Database, Kind: k}
 	case k == Updated:
 		return openTemplate(src, "database.update")
 	}
@@ -96,7 +106,7 @@ func openTemplate(src *source.Source, name string) (source.Template, error) {
 		return source.Template{}, fmt.Errorf("source %s has no built-in event %s", src.Name(), name)
 	}
 	if !src.Open(template.Door) {
-		return source.Template{}, fmt.Errorf("the %s door of source %s is closed, for it has no secret", template.Door, src.Name())
+		return source.Template{}, &ClosedError{Source: src, Door: template.Door, Kind: Created}
 	}
 	return template, nil
 }

@@ -3,6 +3,7 @@ package load
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -111,7 +112,8 @@ func TestClosedDoors(t *testing.T) {
 	t.Parallel()
 	hooks := newSource(t, source.Config{Provider: source.Supabase, SigningSecrets: []string{supabaseSecret}})
 	to := receiver(t, "http://127.0.0.1:8080")
-	if _, err := newSealer(Config{To: to, Source: hooks, Mix: DefaultMix, Connections: 1}); err == nil || !strings.Contains(err.Error(), "--mix created=100") {
+	var closed *ClosedError
+	if _, err := newSealer(Config{To: to, Source: hooks, Mix: DefaultMix, Connections: 1}); !errors.As(err, &closed) || closed.Door != source.Database || closed.Kind != Updated {
 		t.Errorf("updates without their door: %v", err)
 	}
 	s, err := newSealer(Config{To: to, Source: hooks, Mix: Mix{100, 0, 0}, Users: 1, Connections: 1})

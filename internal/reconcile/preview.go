@@ -23,7 +23,7 @@ func Preview(ctx context.Context, cfg Config, each func(Finding) error) (postgre
 		return postgres.Reconciled{}, err
 	}
 	defer from.close()
-	r := &run{Config: cfg, Reconciliation: &postgres.Reconciliation{}, from: from}
+	r := &run{Config: cfg, Reconciliation: &postgres.Reconciliation{}, from: from, dry: true}
 	if r.total, r.known, err = from.count(ctx); err == nil {
 		err = r.guards(0)
 	}

@@ -37,8 +37,14 @@ type Config struct {
 }
 
 // ErrStopped marks a run that a guard has ended: before anybody was buried, unless the users
-// were vanishing at that very moment.
+// were vanishing at that very moment. A dry run has it when a run would.
 var ErrStopped = errors.New("stopped")
+
+// stopped is ErrStopped in other words.
+type stopped struct{ error }
+
+// Is lets errors.Is find ErrStopped.
+func (stopped) Is(target error) bool { return target == ErrStopped }
 
 // run is a reconciliation under way.
 type run struct {
@@ -47,6 +53,7 @@ type run struct {
 	from  directory
 	total int64 // users of the provider
 	known int64 // living users of the roll
+	dry   bool  // nothing is written
 }
 
 // Run compares and mends, and says what it did. It fails with postgres.ErrRunning beside
@@ -245,25 +252,55 @@ func (r *run) bury(ctx context.Context) error {
 // guards keeps a wrong database or key, or a table that was emptied by mistake, from ending all
 // users: so many of the roll's are gone.
 func (r *run) guards(gone int64) error {
+	known := r.known
+	if r.dry {
+		known += r.Created // a run would have brought them before it counts
+	}
 	switch {
 	case r.MaxDelete >= 1:
 		return nil
-	case r.total == 0 && r.known > 0:
-		return fmt.Errorf("%w, %s: %s reads empty, and the roll has %d users of %s; %s If they are all gone, run again with --max-delete 100%%",
-			ErrStopped, r.buried(), r.from.name(), r.known, r.Source.Name(), r.from.doubt())
-	case float64(gone) <= r.MaxDelete*float64(r.known):
+	case r.total == 0 && known > 0:
+		return stopped{fmt.Errorf("%s: %s reads empty, and the roll has %s of %s; %s If nobody is left, run again with --max-delete 100%%",
+			r.halt(), r.from.name(), users(known), r.Source.Name(), r.from.doubt())}
+	case float64(gone) <= r.MaxDelete*float64(known):
 		return nil
 	}
-	share := float64(gone) / float64(r.known)
-	return fmt.Errorf("%w, %s: %d of the %d users that the roll knows of %s are gone from %s (%s), more than max_delete (%s); %s If they are really gone, run again with --max-delete %s, or raise reconcile.max_delete",
-		ErrStopped, r.buried(), gone, r.known, r.Source.Name(), r.from.name(), percent(share), percent(r.MaxDelete), r.from.doubt(), percent(math.Ceil(share*100)/100))
+	share := float64(gone) / float64(known)
+	enough := percent(math.Ceil(share*100) / 100)
+	are, they := "are", "they are"
+	if gone == 1 {
+		are, they = "is", "he is"
+	}
+	return stopped{fmt.Errorf("%s: %d of the %s whom the roll knows of %s %s gone from %s (%s), more than max_delete (%s); %s%s If %s really gone, run again with --max-delete %s, or raise reconcile.max_delete",
+		r.halt(), gone, users(known), r.Source.Name(), are, r.from.name(), percent(share), percent(r.MaxDelete), r.from.doubt(), r.who(gone, enough), they, enough)}
 }
 
-func (r *run) buried() string {
-	if r.Deleted > 0 {
-		return fmt.Sprintf("%d were buried before", r.Deleted)
+// halt says what a guard has done, or would do.
+func (r *run) halt() string {
+	switch {
+	case r.dry:
+		return "a run would stop here and bury nobody"
+	case r.Deleted == 1:
+		return "stopped, 1 was buried before"
+	case r.Deleted > 0:
+		return fmt.Sprintf("stopped, %d were buried before", r.Deleted)
 	}
-	return "nobody was buried"
+	return "stopped, nobody was buried"
+}
+
+// who names the command that lists those who are gone, unless this is it and has.
+func (r *run) who(gone int64, maxDelete string) string {
+	if r.dry && r.Deleted == gone {
+		return ""
+	}
+	return fmt.Sprintf(" To see who: rollcall reconcile %s --dry-run --max-delete %s.", r.Source.Name(), maxDelete)
+}
+
+func users(n int64) string {
+	if n == 1 {
+		return "1 user"
+	}
+	return fmt.Sprintf("%d users", n)
 }
 
 func (r *run) burySome(ctx context.Context, pairs []postgres.Pair) error {
