@@ -37,7 +37,7 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15), // 0.5 ms to 8 s: past limits.wait
 		}, []string{"source"}),
 		lastVerified: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "rollcall_last_verified_event_timestamp_seconds", Help: "When a source last sent a request that verified, in Unix time; 0 for never.",
+			Name: "rollcall_last_verified_event_timestamp_seconds", Help: "When a source last sent a request that verified, in Unix time; 0 for never. Only of sources with a door that is open.",
 		}, []string{"source"}),
 		captured: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "rollcall_captured_total", Help: "Users whose changes were taken from the outbox of a capture, by outcome.",
@@ -65,10 +65,9 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 		}, []string{"source", "result"}),
 	}
 	registry.MustRegister(m.webhooks, m.webhookSeconds, m.lastVerified, m.captured, m.batchEvents, m.applySeconds, m.turnedAway, m.syncs, m.syncSeconds, m.looks,
-		newTargetCollector(cfg), newReconcileCollector(cfg), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		newTargetCollector(cfg), newReconcileCollector(cfg), newCaptureCollector(cfg), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, src := range cfg.Sources {
 		m.webhookSeconds.WithLabelValues(src.Name())
-		m.lastVerified.WithLabelValues(src.Name())
 		m.reach(src, cfg.Refuse[src.Name()])
 		if src.Provider() == source.Supabase {
 			for _, o := range []event.Outcome{event.Applied, event.Stale, event.Parked, event.UndecodableBody} {
@@ -119,6 +118,7 @@ func (m *metrics) reach(src *source.Source, refuses bool) {
 		if !src.Open(door) {
 			continue
 		}
+		m.lastVerified.WithLabelValues(src.Name())
 		for _, t := range src.Types(door) {
 			for _, o := range reached[t.Op] {
 				never := o == event.Duplicate && door == source.Database || o == event.Admitted && refuses

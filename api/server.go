@@ -40,6 +40,8 @@ type Config struct {
 	Checked func(context.Context) (map[string]postgres.Checked, error)
 	// Reconciled is how the last reconciliation of each source went.
 	Reconciled func(context.Context) ([]postgres.LastReconciliation, error)
+	// Captures is how the captures are doing, of the sources of Supabase.
+	Captures func(context.Context) ([]postgres.Captured, error)
 	// Targets tells how the targets are doing.
 	Targets func() []postgres.TargetState
 	// Names are those of all configured targets, for metrics that exist from the start.

@@ -68,6 +68,7 @@ var (
 
 	OpenPolicy   = read("queries/open_policy.sql")
 	CaptureState = read("queries/capture_state.sql")
+	Captures     = read("queries/captures.sql")
 	OutboxState  = read("queries/outbox_state.sql")
 	OutboxWanted = read("queries/outbox_wanted.sql")
 	OutboxNext   = read("queries/outbox_next.sql")

@@ -150,7 +150,11 @@ func (sv *service) watchTargets(ctx context.Context) {
 			probed = time.Now()
 			err = sv.db.Probe(ctx)
 		}
-		if err = errors.Join(err, sv.enqueueDue(ctx)); err != nil && ctx.Err() == nil && sv.ready(ctx) == nil {
+		err = errors.Join(err, sv.enqueueDue(ctx))
+		if ctx.Err() != nil || err == nil && !sv.unready() {
+			continue
+		}
+		if sv.ready(ctx) == nil && err != nil { // it logs what has changed
 			sv.log.Warn("the targets, or the announced users, can't be looked after", "error", err)
 		}
 	}

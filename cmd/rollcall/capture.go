@@ -76,12 +76,10 @@ func captureCommand(w world, name, short string, do func(context.Context, *postg
 
 // capture picks the source to capture.
 func (s *setup) capture(args []string) (postgres.Capture, error) {
-	var all []postgres.Capture
+	all := s.captures()
 	for _, src := range s.config.Sources {
 		c := postgres.Capture{Source: src.Name, Table: usersTable(src)}
 		switch {
-		case len(args) == 0 && src.Provider == config.Supabase:
-			all = append(all, c)
 		case len(args) == 0 || args[0] != src.Name:
 		case src.Provider != config.Supabase:
 			return c, errUsage{fmt.Errorf("source %s is %s's, whose users are in no database of yours; only Supabase's can be captured", src.Name, src.Provider)}
@@ -99,6 +97,17 @@ func (s *setup) capture(args []string) (postgres.Capture, error) {
 		return postgres.Capture{}, errUsage{errors.New("no source of the configuration is Supabase's; only its users can be captured")}
 	}
 	return postgres.Capture{}, errUsage{fmt.Errorf("which source? %s and %s are Supabase's: name one", all[0].Source, all[1].Source)}
+}
+
+// captures are those that the configuration's sources may have.
+func (s *setup) captures() []postgres.Capture {
+	var all []postgres.Capture
+	for _, src := range s.config.Sources {
+		if src.Provider == config.Supabase {
+			all = append(all, postgres.Capture{Source: src.Name, Table: usersTable(src)})
+		}
+	}
+	return all
 }
 
 // usersTable is where a Supabase source's users are.

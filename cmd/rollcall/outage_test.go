@@ -147,6 +147,25 @@ func awaitReady(t testing.TB, base string, patience time.Duration) {
 	}
 }
 
+// That the database is back is noticed though nobody asks.
+func TestReadyAgain(t *testing.T) {
+	t.Parallel()
+	server := pgtest.StartServer(t, pgserver.Options{})
+	execute(t, server.URL("postgres"), shopTables)
+	in := startServe(t, twoSources+shopTargets, env(server.URL("postgres")))
+	in.log.await(t, "ready", 1)
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := get(t, in.public+"/readyz", ""); status != http.StatusServiceUnavailable {
+		t.Errorf("readyz without a database: %d", status)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	in.log.await(t, "ready again", 1)
+}
+
 // demote starts the server again as a standby of nobody, which can be read.
 func demote(t *testing.T, s *pgserver.Server) error {
 	if err := os.WriteFile(filepath.Join(s.Dir(), "data", "standby.signal"), nil, 0o666); err != nil {

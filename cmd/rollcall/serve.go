@@ -137,6 +137,7 @@ func newService(s *setup, db *postgres.DB, log *slog.Logger) (*service, error) {
 	sv.server = api.New(api.Config{
 		Sources: s.Sources, Sync: justInTime, Refuse: refuse, Submit: sv.pipeline.Submit, Ready: sv.ready,
 		Parked: db.Parked, Reconciled: db.LastReconciliations, Checked: db.Checked, Targets: db.TargetStates, Names: names,
+		Captures:  func(ctx context.Context) ([]postgres.Captured, error) { return db.Captures(ctx, s.captures()) },
 		BodyLimit: s.config.Limits.Body, AdminToken: s.config.AdminToken.Reveal(), Version: buildVersion(), Log: log,
 	})
 	return sv, nil
@@ -182,6 +183,13 @@ func (sv *service) ready(ctx context.Context) error {
 	return sv.readyErr
 }
 
+// unready reports whether the database was away when it was last asked.
+func (sv *service) unready() bool {
+	sv.readyMu.Lock()
+	defer sv.readyMu.Unlock()
+	return sv.readyErr != nil
+}
+
 // run serves both listeners, prepares the database beside them, and shuts down in order:
 // no new requests, an answer to every waiter, the last batch.
 func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
@@ -202,6 +210,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 		}
 		working.Go(func() { sv.capture(background) })
 		working.Go(func() { sv.startJobs(background) })
+		working.Go(func() { sv.newCaptureWatch().run(background) })
 		sv.watchTargets(background)
 	})
 	var err error

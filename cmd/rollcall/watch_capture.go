@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+)
+
+// lookAtCaptures is the pause between two looks at whether the triggers are there. What is
+// missed meanwhile reconciliation finds; a trigger that is gone is gone for long.
+const lookAtCaptures = time.Minute
+
+// captureWatch says what becomes of the captures.
+type captureWatch struct {
+	db       *postgres.DB
+	log      *slog.Logger
+	captures []postgres.Capture
+	open     map[string]bool // sources with a door that has a secret
+	there    map[string]bool // at the last look; no entry before the first
+	gone     map[string]bool // the log has said so
+	failing  bool            // the log has said so
+}
+
+func (sv *service) newCaptureWatch() *captureWatch {
+	c := &captureWatch{
+		db: sv.db, log: sv.log, captures: sv.setup.captures(),
+		open: map[string]bool{}, there: map[string]bool{}, gone: map[string]bool{},
+	}
+	for _, src := range sv.setup.Sources {
+		c.open[src.Name()] = src.Open(source.Hook) || src.Open(source.Database)
+	}
+	return c
+}
+
+// run looks at once, and then about once a minute, until the context ends.
+func (c *captureWatch) run(ctx context.Context) {
+	if len(c.captures) == 0 {
+		return
+	}
+	ticker := time.NewTicker(lookAtCaptures)
+	defer ticker.Stop()
+	for {
+		c.look(ctx)
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look logs which captures went or came back since the last look.
+func (c *captureWatch) look(ctx context.Context) {
+	list, err := c.db.Captures(ctx, c.captures)
+	if err != nil {
+		if ctx.Err() == nil && !c.failing {
+			c.failing = true
+			c.log.Warn("whether the captures are there is not known", "error", err)
+		}
+		return
+	}
+	c.failing = false
+	for _, now := range list {
+		c.say(now)
+	}
+}
+
+func (c *captureWatch) say(now postgres.Captured) {
+	before, known := c.there[now.Source]
+	c.there[now.Source] = now.Installed
+	install := "rollcall capture install " + now.Source
+	switch {
+	case before && !now.Installed:
+		c.gone[now.Source] = true
+		c.log.Warn("a capture is gone, or its trigger is disabled: changes are no longer noted; install it, then reconcile for what was missed",
+			"source", now.Source, "why", "rollcall capture status "+now.Source, "command", install, "then", "rollcall reconcile "+now.Source)
+	case c.gone[now.Source] && now.Installed:
+		delete(c.gone, now.Source)
+		c.log.Info("a capture is there again", "source", now.Source)
+	case !known && !now.Installed && !c.open[now.Source]:
+		c.log.Warn("nothing tells of the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret",
+			"source", now.Source, "command", install)
+	}
+}

@@ -1,0 +1,36 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/sql"
+)
+
+// Captured is how a source's capture is doing, at a glance.
+type Captured struct {
+	Source string
+	// Installed: the trigger is there, fires, and is for this source.
+	Installed bool
+	// Oldest is for how many seconds the oldest of the source's changes has waited; 0 when none
+	// does.
+	Oldest float64
+}
+
+// Captures looks at several captures in one statement that is cheap however much waits, for
+// those who look often. One without its table is not installed.
+func (db *DB) Captures(ctx context.Context, list []Capture) ([]Captured, error) {
+	var sources, schemas, names []string
+	for _, c := range list {
+		schema, name := splitTable(c.Table)
+		sources, schemas, names = append(sources, c.Source), append(schemas, schema), append(names, name)
+	}
+	rows, _ := db.pool.Query(ctx, sql.Captures, sources, schemas, names)
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Captured])
+	if err != nil {
+		return nil, fmt.Errorf("look at the captures: %w", db.explainConnect(err))
+	}
+	return found, nil
+}
