@@ -20,7 +20,8 @@ const loadHelp = `Sends signed events of one source to a serve, as many as it ta
 prints how many were accepted, how long that took, and what became of them.
 
 It WRITES: every user it makes up gets into the roll and into every target, and stays there.
-Nothing is cleaned up. The ids of a run begin alike, and the result says how to find them:
+Nothing is cleaned up. The ids of a run begin alike, and the result says how to find them,
+and the SQL that removes them (of a target whose key is new.id):
 user_load_<run>_<n> at Clerk, uuids of the form 10ad<run>-4000-8000-<n> at Supabase. So it
 refuses a host that isn't this machine, unless --yes-really is given.
 

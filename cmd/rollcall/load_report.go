@@ -38,6 +38,7 @@ type loadReport struct {
 	GeneratorCores  float64          `json:"generator_cores"`
 
 	result generator.Result
+	remove []string // statements that remove its users
 }
 
 // loadLatency is in seconds.
@@ -59,8 +60,23 @@ func newLoadReport(o loadOptions, to loadTarget, run uint32, r generator.Result)
 		Throughput: float64(r.Accepted) / seconds,
 		Latency:    loadLatency{l.P50.Seconds(), l.P90.Seconds(), l.P99.Seconds(), l.P999.Seconds(), l.Max.Seconds()},
 		Outcomes:   r.Outcomes, Events: r.Events, Errors: r.Errors, GeneratorCores: r.CPU.Seconds() / seconds,
-		result: r,
+		result: r, remove: to.removals(generator.IDs(to.source.Provider(), run)),
 	}
+}
+
+// removals are the statements that remove a run's users. No deletion could: the roll would keep
+// their tombstones, and a target what its on_delete keeps.
+func (to loadTarget) removals(ids string) []string {
+	var list []string
+	for _, t := range to.setup.Targets {
+		if statement := t.Forget(to.source.Name(), ids); statement != "" {
+			list = append(list, statement)
+		}
+	}
+	for _, table := range []string{"parked", "events"} {
+		list = append(list, fmt.Sprintf("delete from rollcall.%s where source = '%s' and user_id like '%s'", table, to.source.Name(), ids))
+	}
+	return append(list, fmt.Sprintf("delete from rollcall.users where source = '%s' and id like '%s'", to.source.Name(), ids))
 }
 
 // text writes the report for people.
@@ -83,7 +99,8 @@ func (r *loadReport) text(to io.Writer) error {
 	fmt.Fprintf(to, "events\t%s\n", sayCounts(r.Events))
 	fmt.Fprintf(to, "errors\t%s\n", r.sayErrors())
 	fmt.Fprintf(to, "load itself\t%.2f cores\n", r.GeneratorCores)
-	_, err := fmt.Fprintf(to, "its users\tselect * from rollcall.users where source = '%s' and id like '%s'\n", r.Source, r.IDs)
+	fmt.Fprintf(to, "its users\tselect * from rollcall.users where source = '%s' and id like '%s'\n", r.Source, r.IDs)
+	_, err := fmt.Fprintf(to, "to remove\t%s;\n", strings.Join(r.remove, ";\n\t"))
 	return err
 }
 

@@ -4,18 +4,20 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
 	"time"
 
 	"rollcall/internal/pgtest"
+	"rollcall/internal/source"
 )
 
 // runLoadCommand runs load against an instance and returns its exit code and what it said.
 func runLoadCommand(ctx context.Context, t testing.TB, in *instance, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	file := configFile(t, twoSources)
+	file := configFile(t, twoSources+shopTargets)
 	var out, problems bytes.Buffer
 	args = append([]string{"load", "-c", file, "--url", in.public}, args...)
 	code = run(ctx, world{args, env("postgres:///nowhere"), strings.NewReader(""), &out, &problems})
@@ -83,9 +85,18 @@ func TestLoadReport(t *testing.T) {
 			t.Errorf("not said: %s\n%s", line, stdout)
 		}
 	}
-	var users int
-	if err := conn.QueryRow(t.Context(), "select count(*) from profiles where id like 'user_load_%'").Scan(&users); err != nil || users != 10 {
-		t.Errorf("%d users, error %v", users, err)
+	const left = "select (select count(*) from profiles), (select count(*) from rollcall.users), (select count(*) from rollcall.events)"
+	for _, want := range []string{"{10 10 100}", "{1 1 1}"} {
+		var users struct{ profiles, roll, events int }
+		if err := conn.QueryRow(t.Context(), left).Scan(&users.profiles, &users.roll, &users.events); err != nil || fmt.Sprint(users) != want {
+			t.Errorf("profiles, roll and events: %v, want %s, error %v", users, want, err)
+		}
+		// What removes them leaves others alone.
+		in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_load_of_paper")))
+		_, statements, _ := strings.Cut(stdout, "\nto remove    ")
+		if _, err := conn.Exec(t.Context(), statements); err != nil {
+			t.Fatalf("%v\n%s", err, statements)
+		}
 	}
 }
 

@@ -49,6 +49,21 @@ type Target struct {
 	Where    *Expr        // nil: everybody
 }
 
+// Forget is a statement that removes the rows of users whose ids are like a pattern, for people
+// to run; "" where the target doesn't follow the source, or has no column of its key that is
+// the user's id.
+func (t *Target) Forget(source, pattern string) string {
+	if !slices.ContainsFunc(t.From, func(o Origin) bool { return o.Source == source }) {
+		return ""
+	}
+	for _, a := range t.Set {
+		if slices.Contains(t.Key, a.Column) && strings.TrimSpace(a.Expr.SQL) == "new.id" {
+			return fmt.Sprintf("delete from %s where %s::text like %s", quoteTable(t.Table), quote(a.Column), literal(pattern))
+		}
+	}
+	return ""
+}
+
 // Origin is a source of a target's users.
 type Origin struct {
 	Source string
