@@ -57,7 +57,7 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 			Name: "rollcall_sync_total", Help: "Requests of just-in-time sync, by result.",
 		}, []string{"source", "result"}),
 		syncSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "rollcall_sync_seconds", Help: "Time from a request of just-in-time sync to its answer.",
+			Name: "rollcall_sync_seconds", Help: "Time from a request of just-in-time sync to its answer; of those whose token was refused, none.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
 		}, []string{"source"}),
 		looks: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -84,7 +84,7 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 func (m *metrics) reachSync(sources []string) {
 	for _, name := range sources {
 		m.syncSeconds.WithLabelValues(name)
-		for _, result := range []string{syncDone, syncParked, syncDeleted, syncGone, syncLimited, syncUnavailable} {
+		for _, result := range []string{syncDone, syncParked, syncUnverified, syncDeleted, syncGone, syncLimited, syncUnavailable} {
 			m.syncs.WithLabelValues(name, result)
 		}
 		for _, result := range []string{"found", "gone", "failed"} {
@@ -93,13 +93,12 @@ func (m *metrics) reachSync(sources []string) {
 	}
 	if len(sources) > 0 {
 		m.syncs.WithLabelValues(unknownSource, syncUnverified)
-		m.syncs.WithLabelValues(unknownSource, syncUnavailable)
 	}
 }
 
 func (m *metrics) synced(d *syncing, took time.Duration) {
 	m.syncs.WithLabelValues(d.source, d.result).Inc()
-	if d.source != unknownSource {
+	if d.result != syncUnverified { // what a stranger waits for says nothing
 		m.syncSeconds.WithLabelValues(d.source).Observe(took.Seconds())
 	}
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,7 +28,8 @@ type Sync struct {
 	// closed.
 	Sources []string
 	// Verify says of which source a session token is, and of which user. An error that does
-	// not wrap event.ErrUnavailable means that the token is not believed.
+	// not wrap event.ErrUnavailable means that the token is not believed; the source is then
+	// the one that it claims, "" for none.
 	Verify func(ctx context.Context, token string) (source, user string, err error)
 	// User brings a user into step; see reconcile.Syncer.
 	User func(ctx context.Context, source, user string) (postgres.Member, error)
@@ -58,9 +60,12 @@ var syncReplies = map[string]reply{
 // unknownSource labels requests whose token names no source.
 const unknownSource = "unknown"
 
+// syncPatience bounds all of a sync: the fetch of keys, the look and the commit.
+const syncPatience = 10 * time.Second
+
 // syncing is one request on its way through.
 type syncing struct {
-	source, user string
+	source, user string // before the token is believed, the source is what it claims
 	result       string
 	member       postgres.Member
 	err          error // for the operator
@@ -71,31 +76,49 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
 	started := time.Now()
 	s.allowOrigin(w, r)
 	w.Header().Set("Cache-Control", "no-store")
+	s.awaitAnswer(w, r)
 	d := &syncing{source: unknownSource}
-	s.bringIntoStep(r, d)
+	ctx, cancel := context.WithTimeout(r.Context(), syncPatience)
+	defer cancel()
+	s.bringIntoStep(ctx, r, d)
 	status := d.answer(w)
 	took := time.Since(started)
 	s.metrics.synced(d, took)
 	s.logSync(r.Context(), d, status, took)
 }
 
-func (s *Server) bringIntoStep(r *http.Request, d *syncing) {
-	token, err := bearer(r)
-	if err == nil {
-		var from string
-		if from, d.user, err = s.config.Sync.Verify(r.Context(), token); err == nil {
-			d.source = from
-		}
-	}
-	if err != nil {
-		d.result, d.err = syncUnverified, err
-		if errors.Is(err, event.ErrUnavailable) {
-			d.result = syncUnavailable
-		}
+// awaitAnswer takes the router's deadline back from a request that has arrived: net/http would
+// take its end for the client's leaving. A body, for which nobody asks, must still come in time.
+func (s *Server) awaitAnswer(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
 		return
 	}
-	d.member, d.err = s.config.Sync.User(r.Context(), d.source, d.user)
-	d.result = syncResult(d.member, d.err)
+	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
+		s.config.Log.Warn("a sync can't wait for longer than a body may take", "error", err)
+	}
+}
+
+func (s *Server) bringIntoStep(ctx context.Context, r *http.Request, d *syncing) {
+	if d.err = s.identify(ctx, r, d); d.err == nil {
+		d.member, d.err = s.config.Sync.User(ctx, d.source, d.user)
+		d.result = syncResult(d.member, d.err)
+		return
+	}
+	d.result = syncUnverified
+	if errors.Is(d.err, event.ErrUnavailable) {
+		d.result = syncUnavailable
+	}
+}
+
+// identify learns from the token whose request it is.
+func (s *Server) identify(ctx context.Context, r *http.Request, d *syncing) error {
+	token, err := bearer(r)
+	if err != nil {
+		return err
+	}
+	from, user, err := s.config.Sync.Verify(ctx, token)
+	d.source, d.user = cmp.Or(from, unknownSource), user
+	return err
 }
 
 var errNoToken = errors.New("the request has no header Authorization: Bearer with a session token")
@@ -142,12 +165,20 @@ func (d *syncing) answer(w http.ResponseWriter) int {
 	r := syncReplies[d.result]
 	switch d.result {
 	case syncUnverified:
-		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+		w.Header().Set("WWW-Authenticate", challenge(d.err))
 	case syncLimited, syncUnavailable:
 		w.Header().Set("Retry-After", strconv.Itoa(d.retryAfter()))
 	}
 	writeError(w, r.status, d.result, r.message)
 	return r.status
+}
+
+// challenge says what is wrong with a token only where there was one (RFC 6750, 3.1).
+func challenge(err error) string {
+	if errors.Is(err, errNoToken) {
+		return "Bearer"
+	}
+	return `Bearer error="invalid_token"`
 }
 
 // retryAfter is in whole seconds, one at least.

@@ -29,10 +29,10 @@ func newReconcile(w world) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reconcile SOURCE",
 		Short: "Compares the roll with all users of a provider, and mends it",
-		Long: `Reads all users of the source, of Supabase's from their table in this database and of Clerk's
-from the API, brings into the roll, and so into every target, who is
-missing there or differs, and buries who is gone, after asking about each once more. It stops
-and buries nobody when more would vanish than max_delete allows.
+		Long: `Reads all users of the source (Supabase's from their table in this database, Clerk's from its
+API), brings into the roll, and so into every target, who is missing there or differs, and
+buries who is gone, after asking about each once more. It stops and buries nobody when more
+would vanish than max_delete allows.
 
 A run that was interrupted goes on where it was, if it is taken up within six hours.`,
 		Args: sourceArg(1),

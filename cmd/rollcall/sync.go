@@ -65,7 +65,7 @@ func (sv *service) lookForUsers(ctx context.Context) {
 			continue
 		}
 		if _, err := sv.db.Users(ctx, c.Name, usersTable(c)); err != nil && ctx.Err() == nil {
-			sv.log.Warn("just-in-time sync knows only whom the roll has: users can't be looked up", "source", c.Name, "error", err)
+			sv.log.Warn("just-in-time sync can't look users up: it answers 503 for whoever is not in the roll, or has been there unchanged for longer than sync.max_age", "source", c.Name, "error", err)
 		}
 	}
 }

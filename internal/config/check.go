@@ -45,9 +45,6 @@ func (d *decoder) source(s *Source) {
 		at := join(join(path, "reconcile"), "schedule")
 		d.problems.Add(d.place(at), "%s wants the API, which lists the users; add api: {key: \"${CLERK_SECRET_KEY}\"} to the source, or leave the schedule out", at)
 	}
-	if s.Session != nil && s.Session.JWKSURL == "" && s.Session.Issuer != "" {
-		s.Session.JWKSURL = strings.TrimRight(s.Session.Issuer, "/") + "/.well-known/jwks.json"
-	}
 }
 
 // foreign finds fields that only another provider's sources have.

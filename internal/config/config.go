@@ -24,9 +24,9 @@ type Config struct {
 	// Listen is host:port, default ":8080".
 	Listen string `yaml:"listen" as:"address" default:":8080" doc:"address of the public listener: webhooks and /v1"`
 	// AdminListen is host:port, default "127.0.0.1:8081".
-	AdminListen string `yaml:"admin_listen" as:"address" default:"127.0.0.1:8081" doc:"address of the admin listener: metrics, console, admin API"`
+	AdminListen string `yaml:"admin_listen" as:"address" default:"127.0.0.1:8081" doc:"address of the admin listener: metrics, health, /admin/v1/status"`
 	// AdminToken is empty when the file gives none.
-	AdminToken Secret `yaml:"admin_token" doc:"bearer token of the admin API"`
+	AdminToken Secret `yaml:"admin_token" doc:"bearer token of /admin/v1/status; closed without"`
 	// Sources stand in the order of the file; their names are unique.
 	Sources []Source `yaml:"sources" doc:"the spaces of user ids; the name is the one in POST /webhooks/{source}"`
 	// Targets stand in the order of the file; their names are unique.
@@ -130,7 +130,7 @@ type API struct {
 type Session struct {
 	// Issuer is an http or https URL.
 	Issuer string `yaml:"issuer,required" as:"url" doc:"issuer of the tokens, iss, exactly"`
-	// JWKSURL is default the issuer with /.well-known/jwks.json.
+	// JWKSURL is "" when the file gives none.
 	JWKSURL string `yaml:"jwks_url" as:"url" doc:"where the keys are; the issuer's /.well-known/jwks.json when absent"`
 	// AuthorizedParties are origins; empty means that azp isn't looked at.
 	AuthorizedParties []string `yaml:"authorized_parties" as:"origin" doc:"values of azp that are believed"`

@@ -159,7 +159,6 @@ func fullSources() []Source {
 		API:            &API{NewSecret("sk_test_clerkapikey"), "https://api.clerk.com/v1"},
 		Session: &Session{
 			Issuer:            "https://clerk.example.com",
-			JWKSURL:           "https://clerk.example.com/.well-known/jwks.json",
 			AuthorizedParties: []string{"https://app.example.com"},
 		},
 		Reconcile:       &Reconcile{"0 3 * * *", 0.025},

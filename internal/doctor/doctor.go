@@ -35,7 +35,7 @@ func Assemble(cfg *config.Config) (*Assembly, config.Problems) {
 			at := cfg.At("sources." + c.Name + ".session")
 			a.Sessions = append(a.Sessions, sessionConfig(c))
 			if c.Provider == config.Clerk && c.API == nil {
-				problems.Add(at, "source %s: session: just-in-time sync asks Clerk's API for the user; add api: {key: ...} to the source", c.Name)
+				problems.Add(at, "source %s: session: just-in-time sync asks Clerk's API for the user; add api: {key: \"${CLERK_SECRET_KEY}\"} to the source", c.Name)
 			}
 			if _, err := session.New(a.Sessions...); err != nil {
 				problems.Add(at, "%v", err)

@@ -161,7 +161,7 @@ targets:
 		t.Fatal(problems)
 	}
 	a, problems := Assemble(cfg)
-	want := `f.yaml:3:28: source clerk: session: just-in-time sync asks Clerk's API for the user; add api: {key: ...} to the source
+	want := `f.yaml:3:28: source clerk: session: just-in-time sync asks Clerk's API for the user; add api: {key: "${CLERK_SECRET_KEY}"} to the source
 f.yaml:7:5: source other: session: hs256_secret: Clerk signs session tokens with RS256 only; remove it
 f.yaml:13:5: source twin: session: issuer: source supabase has the same; a token must belong to one source`
 	if diff := cmp.Diff(want, problems.Error()); diff != "" {

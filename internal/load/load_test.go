@@ -85,7 +85,8 @@ func TestClosedLoop(t *testing.T) {
 
 // A server that stalls for a second. All 200 requests that were due meanwhile have waited,
 // the first for the whole second and each later one for less, though only two connections
-// were there to notice: so of 800 the 80 that waited longest did so for 0.6 s and more.
+// were there to notice: so of 800 the 80 that waited longest did so for 0.6 s and more. How
+// much more is up to how fast the machine works off what is overdue.
 func TestOpenLoopShowsStall(t *testing.T) {
 	t.Parallel()
 	const rate, stall = 200, time.Second
@@ -101,7 +102,7 @@ func TestOpenLoopShowsStall(t *testing.T) {
 		t.Errorf("%d of %d due were sent, %d accepted", r.Requests, 4*rate, r.Accepted)
 	}
 	l := r.Latency
-	if l.Max < stall || l.P999 < stall*95/100 || l.P99 < stall*9/10 || l.P90 < stall/2 || l.P90 > stall*3/4 || l.P50 > stall/4 {
+	if l.Max < stall || l.P999 < stall*95/100 || l.P99 < stall*9/10 || l.P90 < stall/2 || l.P90 > stall*95/100 || l.P50 > stall/2 {
 		t.Errorf("the stall doesn't show as it was: %+v", l)
 	}
 }

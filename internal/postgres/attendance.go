@@ -16,15 +16,15 @@ import (
 type Attendance struct {
 	db       *DB
 	source   string
-	on       session
+	on       querier
 	own      *pgx.Conn // of a dry run
 	table    string
 	attend   string
 	unlisted string
 }
 
-// session is the pool, or a connection by itself.
-type session interface {
+// querier is the pool, or a connection by itself.
+type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
@@ -52,7 +52,7 @@ func (db *DB) DryAttendance(ctx context.Context, source string) (*Attendance, er
 	_, err = pooled.Exec(ctx, "create temporary table rollcall_listed (like rollcall.listed including all)")
 	if err != nil {
 		pooled.Release()
-		return nil, fmt.Errorf("make a temporary table for a dry run: %w", err)
+		return nil, db.explainTemporary(err)
 	}
 	own := pooled.Hijack()
 	a := db.attendance(source, own, table)
@@ -60,7 +60,16 @@ func (db *DB) DryAttendance(ctx context.Context, source string) (*Attendance, er
 	return a, nil
 }
 
-func (db *DB) attendance(source string, on session, table string) *Attendance {
+// explainTemporary adds what to do about a missing right.
+func (db *DB) explainTemporary(err error) error {
+	if stateOf(err) == insufficientPrivilege {
+		to := db.pool.Config().ConnConfig
+		return fmt.Errorf("make a temporary table for a dry run: %w; grant temporary on database %s to %s", err, quote(to.Database), quote(to.User))
+	}
+	return fmt.Errorf("make a temporary table for a dry run: %w", db.explainConnect(err))
+}
+
+func (db *DB) attendance(source string, on querier, table string) *Attendance {
 	return &Attendance{
 		db: db, source: source, on: on, table: table,
 		attend:   fmt.Sprintf(sql.Attend, table, strings.Join(columnsOfNew, ", ")),

@@ -112,7 +112,7 @@ func (db *DB) scan(ctx context.Context, do func(pgx.Tx) error) error {
 	return db.scanOn(ctx, db.pool, do)
 }
 
-func (db *DB) scanOn(ctx context.Context, on session, do func(pgx.Tx) error) error {
+func (db *DB) scanOn(ctx context.Context, on querier, do func(pgx.Tx) error) error {
 	return readOnly(ctx, on, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, sql.Settings, milliseconds(db.config.LockTimeout), "0"); err != nil {
 			return err
@@ -124,7 +124,7 @@ func (db *DB) scanOn(ctx context.Context, on session, do func(pgx.Tx) error) err
 	})
 }
 
-func readOnly(ctx context.Context, on session, do func(pgx.Tx) error) error {
+func readOnly(ctx context.Context, on querier, do func(pgx.Tx) error) error {
 	return pgx.BeginTxFunc(ctx, on, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, do)
 }
 

@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"rollcall/sql"
 )
@@ -39,7 +42,8 @@ const (
 )
 
 // Forget ends what nobody has answered and removes what is older than is kept, in small
-// transactions, until nothing is left or the context ends. Rows that somebody holds are left
+// transactions, until nothing is left or the context ends; so it does with whom an abandoned
+// reconciliation was shown. Rows that somebody holds are left
 // for the next time. The roll is not touched.
 func (db *DB) Forget(ctx context.Context, keep Retention) (Forgotten, error) {
 	var f Forgotten
@@ -65,8 +69,46 @@ func (db *DB) Forget(ctx context.Context, keep Retention) (Forgotten, error) {
 			return f, fmt.Errorf("forget events and their bodies: %w", err)
 		}
 	}
-	return f, nil
+	return f, db.forgetListings(ctx)
 }
+
+// forgetListings empties the attendance of runs that nobody can take up any more. A source's
+// next run would; one that was removed has none.
+func (db *DB) forgetListings(ctx context.Context) error {
+	rows, _ := db.pool.Query(ctx, "select distinct source from rollcall.listed "+abandoned, resumeWithin)
+	sources, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, source := range sources {
+		if err == nil {
+			err = db.forgetListing(ctx, source)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("forget whom lists have shown: %w", err)
+	}
+	return nil
+}
+
+// forgetListing looks again under the run's own lock: one may be at it, or have begun meanwhile.
+func (db *DB) forgetListing(ctx context.Context, source string) error {
+	h, err := db.hold(ctx, "reconcile "+source)
+	if errors.Is(err, ErrRunning) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	if _, err := h.conn.Exec(ctx, "set statement_timeout = 0"); err != nil { // it may be long
+		return err
+	}
+	_, err = h.conn.Exec(ctx, "delete from rollcall.listed "+abandoned+" and source = $2", resumeWithin, source)
+	return err
+}
+
+// abandoned are those of rollcall.listed whose run can't be taken up; $1 is resumeWithin.
+const abandoned = `where not exists (
+  select from rollcall.reconciliations r
+  where r.source = listed.source and r.finished_at is null and r.started_at > now() - $1::interval)`
 
 // forget runs a statement until it finds fewer rows than it might. Each goes on where the last
 // one ended, and does not walk over what that has left in the index.

@@ -194,3 +194,21 @@ func TestForgetCostsBatchesLittle(t *testing.T) {
 		t.Errorf("the indexes cost a batch %.0f %%", 100*(ratio-1))
 	}
 }
+
+// Whom a list has shown is forgotten when nobody can go on with it, as of a source that was
+// removed; not before, and not while a run is at it, however long that takes.
+func TestForgetAbandonedListings(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	for source, began := range map[string]string{"removed": "7 hours", "interrupted": "5 hours", "running": "7 hours", "ended": "1 hour"} {
+		b.exec(fmt.Sprintf("insert into rollcall.reconciliations (source, listed, started_at) values ('%[1]s', 'x', now() - interval '%[2]s'); insert into rollcall.listed values ('%[1]s', '1'), ('%[1]s', '2')", source, began))
+	}
+	b.exec("update rollcall.reconciliations set finished_at = now() where source = 'ended'; insert into rollcall.listed values ('unknown', '1')")
+	running, err := b.hold(t.Context(), "reconcile running")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer running.release()
+	b.forgets(Forgotten{})
+	b.wantRows("select distinct source from rollcall.listed order by 1", "interrupted", "running")
+}

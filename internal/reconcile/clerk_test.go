@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
@@ -345,6 +346,31 @@ func TestClerkPreview(t *testing.T) {
 	}
 	o.want("select count(*)::text from rollcall.reconciliations", "1")
 	o.wantRun(tally) // and a run does what it said
+}
+
+// A role without temporary tables is told what its dry run lacks.
+func TestClerkPreviewWithoutTemporary(t *testing.T) {
+	t.Parallel()
+	o, _ := filled(t, 1)
+	role := "plain_" + strings.ToLower(rand.Text())
+	o.exec(fmt.Sprintf(`create role %[1]s login; grant usage on schema rollcall to %[1]s; grant select on all tables in schema rollcall to %[1]s;
+do $$ begin execute format('revoke temporary on database %%I from public', current_database()); end $$`, role))
+	t.Cleanup(func() {
+		_, _ = o.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]s; drop role %[1]s", role))
+	})
+	address, err := url.Parse(o.sql.Config().ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	address.User = url.User(role)
+	if o.DB, err = postgres.Open(postgres.Config{URL: address.String(), Log: o.Log}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(o.DB.Close)
+	_, err = reconcile.Preview(t.Context(), o.Config, func(reconcile.Finding) error { return nil })
+	if err == nil || !strings.Contains(err.Error(), `grant temporary on database "`) || !strings.Contains(err.Error(), `to "`+role+`"`) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // A dry run stops where a run would.

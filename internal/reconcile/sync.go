@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -105,6 +107,7 @@ type Syncer struct {
 	config  SyncConfig
 	flights singleflight.Group
 	limit   lookLimit
+	right   sync.Map // names of the sources whose provider has shown a user, and so is the right one
 }
 
 // NewSyncer returns a Syncer.
@@ -126,11 +129,16 @@ type flight struct{ source, id string }
 // first. The errors are ErrDeleted, ErrGone, a LimitError, and what wraps event.ErrUnavailable.
 func (s *Syncer) Sync(ctx context.Context, from, id string) (postgres.Member, error) {
 	f, first := flight{from, id}, false
-	done := s.flights.DoChan(from+" "+id, func() (any, error) { // a name holds no space
+	done := s.flights.DoChan(from+" "+id, func() (_ any, err error) { // a name holds no space
 		first = true
 		// Others wait for it, too: it outlives the one who came first.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
 		defer cancel()
+		defer func() {
+			if cause := recover(); cause != nil {
+				err = panicked(cause)
+			}
+		}()
 		return s.sync(ctx, f)
 	})
 	select {
@@ -161,6 +169,12 @@ func (s *Syncer) join(ctx context.Context, f flight, m postgres.Member, err erro
 		return now, ErrDeleted
 	}
 	return now, nil
+}
+
+// panicked makes an error of a panic: in a flight, nobody above would stop it from ending the
+// process, and with it everybody else's requests.
+func panicked(cause any) error {
+	return fmt.Errorf("%w: bringing a user into step panicked: %v\n%s", event.ErrUnavailable, cause, debug.Stack())
 }
 
 func (s *Syncer) sync(ctx context.Context, f flight) (postgres.Member, error) {
@@ -205,19 +219,55 @@ func (s *Syncer) look(ctx context.Context, f flight, m postgres.Member) (event.E
 			return event.Event{}, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
 		}
 		if !user.Dead() || m.Known {
+			s.right.Store(f.source, true)
 			s.config.Observe(f.source, "found")
 			return finding(user, m.At, "synced"), nil
 		}
 	}
-	s.config.Observe(f.source, "gone")
 	if !m.Known {
+		s.config.Observe(f.source, "gone")
 		return event.Event{}, ErrGone // nothing is there to be buried
 	}
+	if err := s.recognize(looking, f, m); err != nil {
+		s.config.Observe(f.source, "failed")
+		return event.Event{}, fmt.Errorf("%w: look a user of %s up: %w", event.ErrUnavailable, f.source, err)
+	}
+	s.config.Observe(f.source, "gone")
 	// What the roll has learned since then, the answer may not know. If it has learned it from
 	// another answer, that may have been ahead of this one by as much again.
 	seen := m.At.Add(-2 * p.Lag)
 	gone := event.User{Source: f.source, ID: f.id, Version: m.Version}
 	return finding(gone.Tombstone(m.At.UTC()), seen, "synced"), nil
+}
+
+// recognize makes sure, before a user is buried, that the provider is the one whom the roll
+// follows: with the key of another instance, everybody who signs in would seem to be gone. Who
+// has shown a user is; otherwise one of some others of the roll must be known there.
+func (s *Syncer) recognize(ctx context.Context, f flight, m postgres.Member) error {
+	if _, ok := s.right.Load(f.source); ok {
+		return nil
+	}
+	p := s.config.Providers[f.source]
+	ids, err := s.config.DB.Attendance(f.source).Sample(ctx, sampledAtOnce+1, m.At.Add(-p.Lag))
+	if err != nil {
+		return err
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id == f.id })
+	ids = ids[:min(len(ids), sampledAtOnce)]
+	for _, id := range ids {
+		row, err := p.Look(ctx, id)
+		if err != nil {
+			return err
+		}
+		if row != nil {
+			s.right.Store(f.source, true)
+			return nil
+		}
+	}
+	if len(ids) == 0 {
+		return nil // he was the only one
+	}
+	return fmt.Errorf("he is gone there, but none of %d others whom the roll has is known either, so he was not buried; is this the key of the right instance, or the right users_table? If they are all gone, run rollcall reconcile", len(ids))
 }
 
 // bring submits what was found.

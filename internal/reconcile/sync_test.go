@@ -172,6 +172,28 @@ func TestSyncJoiner(t *testing.T) {
 	}
 }
 
+// A look that panics is one that failed: it ends nobody else's.
+func TestSyncPanic(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, func(d *desk) {
+		p := d.Providers["supabase"]
+		look := p.Look
+		p.Look = func(ctx context.Context, id string) ([]byte, error) {
+			if d.looks.Load() == 1 {
+				panic("for a test")
+			}
+			return look(ctx, id)
+		}
+		d.Providers["supabase"] = p
+	})
+	d.exec(signUp)
+	_, err := d.Sync(t.Context(), "supabase", id(1))
+	if !errors.Is(err, event.ErrUnavailable) || !strings.Contains(err.Error(), "for a test") || !strings.Contains(err.Error(), "sync_test.go") {
+		t.Errorf("got %v", err)
+	}
+	d.hears(synced, 2)
+}
+
 // A young roll answers by itself, and mends a row that somebody has deleted; an old one is
 // held against the provider, and is young again.
 func TestSyncAge(t *testing.T) {
@@ -237,6 +259,52 @@ func TestSyncGone(t *testing.T) {
 	d.exec(signUp) // the same id again: a deletion is final
 	d.hears("deleted", 9)
 	d.want("select id::text from profiles")
+}
+
+// A provider that knows nobody is another one than the roll's: with a wrong key, each who signs
+// in would be buried for good.
+func TestSyncWrongProvider(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.exec(signUp)
+	d.users(2, 10)
+	d.exec("alter table auth.users rename to right_users; create table auth.users (like auth.right_users including all)")
+	for n := range 11 {
+		d.exec(fmt.Sprintf("insert into rollcall.users (source, id, version, changed_at, config, raw_user_meta_data, raw_app_meta_data) values ('supabase', '%s', 1, now() - interval '1 hour', 0, '{}', '{}')", id(n+1)))
+	}
+	if _, err := d.Sync(t.Context(), "supabase", id(1)); !errors.Is(err, event.ErrUnavailable) || !strings.Contains(err.Error(), "none of 5 others") {
+		t.Errorf("got %v", err)
+	}
+	d.want("select count(*)::text from rollcall.users where deleted_at is null", "11")
+	if got := d.sync("nobody"); got != "gone" { // he has nothing to lose
+		t.Error(got)
+	}
+	d.exec("drop table auth.users; alter table auth.right_users rename to users; delete from auth.users where id <> '" + id(2) + "'")
+	if got := d.sync(id(2)); got != "2@x.test map[profiles:applied]" {
+		t.Error(got)
+	}
+	if got := d.sync(id(1)); got != "gone" {
+		t.Error(got)
+	}
+	d.want("select count(*)::text from rollcall.users where deleted_at is null", "10")
+}
+
+// One user of the roll's whom the provider knows makes it the right one.
+func TestSyncRightProvider(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.users(2, 2)
+	d.exec(signUp)
+	for n := range 3 {
+		if got := d.sync(id(n + 1)); got == "gone" {
+			t.Fatal(got)
+		}
+	}
+	d.exec("delete from auth.users where id = '" + id(1) + "';" + ageing)
+	d.Syncer = reconcile.NewSyncer(d.SyncConfig) // knows nothing
+	if got := d.sync(id(1)); got != "gone" {
+		t.Error(got)
+	}
 }
 
 // A provider that lags does not bury whom the roll knows from a moment ago.

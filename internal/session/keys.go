@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -30,6 +31,10 @@ const (
 	fetchFloor = 30 * time.Second
 	// coldFloor is the pause while there is no set at all and nobody can be verified.
 	coldFloor = 5 * time.Second
+	// outageMemory is for how long after a failed fetch nobody who shows a known key waits for
+	// another. Later he does: a key that was withdrawn is not believed because of an outage
+	// that is long over.
+	outageMemory = 2 * fetchFloor
 	// fetchTimeout is below the 4 s that a request waits by default.
 	fetchTimeout = 3 * time.Second
 	// maxKeySet bounds the document, in bytes; that of a provider has a few thousand.
@@ -110,8 +115,10 @@ func (s *keySet) due(name keyName) bool {
 }
 
 // refresh waits until a fetch that was under way or is begun here has ended, or the context
-// has. The fetch is everybody's: it doesn't end with the request that began it.
+// has; it does not wait again for a provider who was away a moment ago, unless the key is
+// needed. The fetch is everybody's: it doesn't end with the request that began it.
 func (s *keySet) refresh(ctx context.Context, name keyName) {
+	away := s.away(name)
 	done := s.fetches.DoChan("", func() (any, error) {
 		// Another fetch may have ended since somebody looked.
 		if s.due(name) {
@@ -119,10 +126,20 @@ func (s *keySet) refresh(ctx context.Context, name keyName) {
 		}
 		return nil, nil
 	})
+	if away {
+		return
+	}
 	select {
 	case <-done:
 	case <-ctx.Done():
 	}
+}
+
+// away reports whether a fetch failed just now, and the set has the key.
+func (s *keySet) away(name keyName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed && s.keys[name] != nil && s.now().Sub(s.tried) < outageMemory
 }
 
 // keep remembers a good set, and of a failed fetch only that it was tried.
@@ -139,7 +156,13 @@ func (s *keySet) keep(keys map[keyName]crypto.PublicKey, err error) {
 	}
 }
 
-func (s *keySet) fetch(ctx context.Context) (map[keyName]crypto.PublicKey, error) {
+// fetch asks once. A panic is an error of it: nobody above would stop it from ending the process.
+func (s *keySet) fetch(ctx context.Context) (keys map[keyName]crypto.PublicKey, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("reading the keys panicked: %v\n%s", cause, debug.Stack())
+		}
+	}()
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)

@@ -28,8 +28,8 @@ func (w *world) fresh(t testing.TB, kid string) string {
 
 func (w *world) wantError(t testing.TB, token string, want error) {
 	t.Helper()
-	if _, _, err := w.Verify(t.Context(), token); !errors.Is(err, want) {
-		t.Errorf("Verify: %v, want %v", err, want)
+	if source, _, err := w.Verify(t.Context(), token); !errors.Is(err, want) || source != "clerk" {
+		t.Errorf("Verify = %q, %v, want %q, %v", source, err, "clerk", want)
 	}
 }
 
@@ -197,6 +197,52 @@ func TestSilentProvider(t *testing.T) {
 		t.Errorf("with a set that is old: %v", err)
 	}
 	w.wantError(t, w.fresh(t, "ins_2"), event.ErrUnavailable)
+}
+
+// TestSilentOutage has a provider that stays silent after its keys have grown old: who shows a
+// known key does not wait for it again and again. A while later he does, lest a key that was
+// withdrawn be believed.
+func TestSilentOutage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	w.pass(keysLife)
+	w.clerk.becomes(text(http.StatusBadGateway, ""))
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	release := make(chan struct{})
+	w.clerk.becomes(func(http.ResponseWriter, *http.Request) { <-release })
+	w.pass(fetchFloor)
+	began := time.Now()
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	if took := time.Since(began); took > fetchTimeout/2 {
+		t.Errorf("waited %s for a provider who was away a moment ago", took)
+	}
+	close(release)
+	fetches := &w.issuers[clerkIssuer].keys.fetches
+	<-fetches.DoChan("", func() (any, error) { return nil, nil }) // ends with the one under way
+	w.clerk.wantCalls(t, 3)
+	w.clerk.becomes(publish(t, public("ins_2", clerkKey())))
+	w.pass(outageMemory)
+	w.wantError(t, w.fresh(t, "ins_1"), ErrInvalid)
+}
+
+// breaking panics instead of asking.
+type breaking struct{}
+
+func (breaking) RoundTrip(*http.Request) (*http.Response, error) { panic("for a test") }
+
+// TestFetchPanics has a fetch that panics: it ends as one that failed, and not the process.
+func TestFetchPanics(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cfg := w.clerkConfig()
+	log := &bytes.Buffer{}
+	cfg.Client, cfg.Log = &http.Client{Transport: breaking{}}, slog.New(slog.NewTextHandler(log, nil))
+	w.Verifier = build(t, cfg)
+	w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
+	if !strings.Contains(log.String(), "for a test") || !strings.Contains(log.String(), "keys_test.go") {
+		t.Errorf("the log says %s", log)
+	}
 }
 
 // TestFetchOutlivesItsRequest ends the request that began a fetch; the fetch goes on.

@@ -144,7 +144,9 @@ func algorithmsOf(cfg Config) []jose.SignatureAlgorithm {
 
 // Verify returns the source whose issuer the token names, and the user's id (sub). An
 // error is ErrInvalid, or event.ErrUnavailable when keys are needed that can't be fetched:
-// none are remembered, or the token names one that the remembered ones don't have.
+// none are remembered, or the token names one that the remembered ones don't have. Beside an
+// error the source is what an unproven token claims, "" where none has its issuer: good for
+// counting, and for nothing else.
 func (v *Verifier) Verify(ctx context.Context, token string) (source, userID string, err error) {
 	t, err := parse(token)
 	if err != nil {
@@ -156,7 +158,7 @@ func (v *Verifier) Verify(ctx context.Context, token string) (source, userID str
 	}
 	userID, err = i.verify(ctx, t)
 	if err != nil {
-		return "", "", fmt.Errorf("source %s: %w", i.Source, err)
+		return i.Source, "", fmt.Errorf("source %s: %w", i.Source, err)
 	}
 	return i.Source, userID, nil
 }
