@@ -144,7 +144,7 @@ func (s *stand) loadOnto(ctx context.Context, c *candidate, p *process, connecti
 		return measured{}, err
 	}
 	before := s.spent(p)
-	m, err := drive(ctx, traffic{address: p.address, requests: requests, connections: connections, warm: s.warm, window: s.window})
+	m, err := drive(ctx, traffic{addresses: []string{p.address}, requests: requests, connections: connections, warm: s.warm, window: s.window})
 	if err != nil {
 		return measured{}, fmt.Errorf("%s at %d connections: %w", c.name, connections, err)
 	}

@@ -17,12 +17,12 @@ const tick = 10 * time.Millisecond
 // it, and hardly changes when somebody else takes his share.
 type cost struct{ server, candidate, generator time.Duration }
 
-// spent is what the server, a candidate and this process have used so far; zeros where there
-// is no /proc.
-func (s *stand) spent(p *process) cost {
+// spent is what the server, the candidate's processes and this one have used so far; zeros
+// where there is no /proc.
+func (s *stand) spent(candidates ...*process) cost {
 	c := cost{server: s.serverTime(), generator: processorTime(os.Getpid())}
-	if p != nil {
-		c.candidate = processorTime(p.cmd.Process.Pid)
+	for _, p := range candidates {
+		c.candidate += processorTime(p.cmd.Process.Pid)
 	}
 	return c
 }

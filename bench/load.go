@@ -33,7 +33,7 @@ type measured struct {
 
 // traffic is a load: connections that each wait for their answer before the next request.
 type traffic struct {
-	address     string
+	addresses   []string // of one Rollcall, or of several replicas, taken in turn
 	requests    *requests
 	connections int
 	warm        time.Duration // not measured
@@ -52,7 +52,7 @@ func drive(ctx context.Context, t traffic) (measured, error) {
 	var all sync.WaitGroup
 	for i := range t.connections {
 		all.Go(func() {
-			if took[i], errs[i] = d.connection(ctx); errs[i] != nil {
+			if took[i], errs[i] = d.connection(ctx, t.addresses[i%len(t.addresses)]); errs[i] != nil {
 				cancel()
 			}
 		})
@@ -83,8 +83,8 @@ func (d *driver) lasted() time.Duration {
 }
 
 // connection sends one request after the other, and returns how long each answer took.
-func (d *driver) connection(ctx context.Context) ([]time.Duration, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", d.address)
+func (d *driver) connection(ctx context.Context, address string) ([]time.Duration, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the candidate: %w", err)
 	}

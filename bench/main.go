@@ -42,6 +42,7 @@ type options struct {
 	profileTo string
 	try       string
 	against   string
+	scale     string
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -61,12 +62,16 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&o.profileTo, "profile", "", "a directory: write where the time goes, instead")
 	flags.StringVar(&o.try, "try", "", "SQL: hold the bare statements with it against those without it, instead")
 	flags.StringVar(&o.against, "against", "", "another build of Rollcall, or a script that execs it: hold it against this one, instead")
+	flags.StringVar(&o.scale, "scale", "", "what docs/scaling.md is made of, instead: replicas, committers or size")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	debug.SetGCPercent(400) // the generator's own garbage must not take the candidates' processor
 	if o.against != "" {
 		return runAgainst(ctx, o, out)
+	}
+	if o.scale != "" {
+		return runScale(ctx, o, out)
 	}
 	if o.try != "" {
 		return runTry(ctx, o, out)

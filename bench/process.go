@@ -158,13 +158,25 @@ type programs struct {
 
 // install builds and installs the candidates in a temporary directory.
 func install(ctx context.Context) (*programs, error) {
+	p, err := build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.installFastify(ctx); err != nil {
+		p.without = err.Error()
+	}
+	return p, nil
+}
+
+// build is install without what isn't ours.
+func build(ctx context.Context) (*programs, error) {
 	dir, err := os.MkdirTemp("", "rollcall-bench-")
 	if err != nil {
 		return nil, err
 	}
 	p := &programs{dir: dir, rollcall: filepath.Join(dir, "rollcall")}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", p.rollcall, "./cmd/rollcall")
-	if output, err := build.CombinedOutput(); err != nil {
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", p.rollcall, "./cmd/rollcall")
+	if output, err := command.CombinedOutput(); err != nil {
 		return nil, errors.Join(fmt.Errorf("build Rollcall (run this in the repository's first directory): %w: %s", err, output), p.remove())
 	}
 	if p.self, err = os.Executable(); err != nil {
@@ -172,9 +184,6 @@ func install(ctx context.Context) (*programs, error) {
 	}
 	if err := os.WriteFile(filepath.Join(dir, "rollcall.yaml"), configuration, 0o600); err != nil {
 		return nil, errors.Join(err, p.remove())
-	}
-	if err := p.installFastify(ctx); err != nil {
-		p.without = err.Error()
 	}
 	return p, nil
 }

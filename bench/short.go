@@ -215,12 +215,12 @@ func (b *short) loop(ctx context.Context, key string, l loop) error {
 	if err := b.database.reset(ctx); err != nil {
 		return err
 	}
-	before := b.spent(nil)
+	before := b.spent()
 	m, err := l.run(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
-	b.spent(nil).note(&m, before)
+	b.spent().note(&m, before)
 	b.note(key, m)
 	return nil
 }

@@ -77,12 +77,12 @@ func (t *trial) measure(ctx context.Context, d *database, name string, size int)
 		return err
 	}
 	defer db.Close()
-	before := t.stand.spent(nil)
+	before := t.stand.spent()
 	m, err := loop{events: t.events, size: size, committers: committers, warm: t.warm / 2, window: t.window * 3 / 5, commit: applying(db)}.run(ctx)
 	if err != nil {
 		return err
 	}
-	t.stand.spent(nil).note(&m, before)
+	t.stand.spent().note(&m, before)
 	key := fmt.Sprint(name, "/", size)
 	t.results[key] = append(t.results[key], m)
 	return nil

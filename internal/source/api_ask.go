@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -181,9 +182,10 @@ func (a *API) refusal(q question, r *http.Response, body []byte) error {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		e.kind = ErrRefused
 	case code == http.StatusNotFound && q.name == singleUser:
-		// A wrong address answers 404, too, and would bury everybody.
-		if !isProblem(body) {
-			e.cause = errors.New("it is not Clerk who says so: see whether the address of the API is right")
+		// A proxy's page says nothing about a user. Whether the address is right at all, those
+		// find out who bury: it must know others.
+		if isPage(body) || len(body) > maxProblem {
+			e.cause = errors.New("a web page answers instead of Clerk: see whether the address of the API is right")
 			break
 		}
 		e.kind = ErrGone
@@ -196,10 +198,8 @@ func (a *API) refusal(q question, r *http.Response, body []byte) error {
 	return e
 }
 
-// isProblem reports whether an answer has the form of Clerk's errors.
-func isProblem(body []byte) bool {
-	return kind(member(objectIn(validUTF8(body)), "errors")) == '['
-}
+// isPage reports whether an answer is one for people: HTML, or XML.
+func isPage(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("<")) }
 
 // retryAfter reads how long to wait, in seconds or as a date; 0 when nothing is said.
 func retryAfter(h http.Header) time.Duration {

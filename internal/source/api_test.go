@@ -109,7 +109,6 @@ func TestFetchOddAnswers(t *testing.T) {
 		"204":              always(204, ``),
 		"500":              always(500, `{"errors":[{"code":"secret"}]}`),
 		"404 of a proxy":   always(404, `<h1>secret</h1>`),
-		"404 in JSON":      always(404, `{"message":"secret"}`),
 		"408":              always(408, ``),
 		"429":              always(429, `{"errors":[{"code":"secret"}]}`),
 		"too large":        always(200, `{"id":"user_1","x":"`+strings.Repeat("x", maxUserAnswer)+`"}`),
@@ -125,6 +124,11 @@ func TestFetchOddAnswers(t *testing.T) {
 			if err != nil && strings.Contains(err.Error(), secret) {
 				t.Errorf("%s: the error repeats what came, or names somebody: %v", name, err)
 			}
+		}
+	}
+	for _, body := range []string{`{"errors":[]}`, `{"message":"none"}`, "404 page not found\n", ""} {
+		if _, err := always(404, body).Fetch(t.Context(), "user_1"); !errors.Is(err, ErrGone) {
+			t.Errorf("404 with %q: %v", body, err)
 		}
 	}
 	if user, err := always(200, "{\"id\":\"user_1\",\"x\":\"\xff\"}").Fetch(t.Context(), "user_1"); err != nil || string(user) != "{\"id\":\"user_1\",\"x\":\"\uFFFD\"}" {

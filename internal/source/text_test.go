@@ -49,17 +49,26 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
+// Sixteen times the metadata takes sixteen times as long, or so: not its square.
 func TestLargeMetadataIsFast(t *testing.T) {
 	entry := `"key \u00e9 %":{"list":[1,2.5,true,null,"text with \"quotes\" and \\"],"n":-1.5e10},`
-	large := `{` + strings.Repeat(entry, 900_000/len(entry)) + `"last":"\u0000"}`
-	body := hookBody(hookAfter, `,"user":{"id":"u1","user_metadata":`+large+`}`)
-	started := time.Now()
-	e := decode(t, supabaseSource(t), body)
-	if took := time.Since(started); took > time.Second {
-		t.Errorf("%d bytes took %s", len(body), took)
+	quickest := func(size int) time.Duration {
+		large := `{` + strings.Repeat(entry, size/len(entry)) + `"last":"\u0000"}`
+		body := hookBody(hookAfter, `,"user":{"id":"u1","user_metadata":`+large+`}`)
+		best := time.Hour
+		for range 3 {
+			started := time.Now()
+			e := decode(t, supabaseSource(t), body)
+			best = min(best, time.Since(started))
+			if want := strings.ReplaceAll(large, `\u0000`, "\uFFFD"); e.User == nil || e.User.RawUserMetaData != want {
+				t.Errorf("%s, changed elsewhere than in the last value", e.Reason)
+			}
+		}
+		return best
 	}
-	if want := strings.ReplaceAll(large, `\u0000`, "\uFFFD"); e.User == nil || e.User.RawUserMetaData != want {
-		t.Errorf("%s, changed elsewhere than in the last value", e.Reason)
+	small, large := quickest(900_000/16), quickest(900_000)
+	if large > 4*16*small {
+		t.Errorf("%s for a sixteenth, %s for the whole", small, large)
 	}
 }
 
