@@ -1,7 +1,9 @@
 -- A page of a table of users (%[1]s, its columns %[2]s) beside the roll's rows of the same
 -- ids: $1 the source, $2 the id after which the page begins or null, $3 how many users of the
 -- table, null for all. Both sides are of one moment.
--- As texts in collation "C", uuids have the order that they have themselves.
+-- As texts in collation "C", uuids have the order that they have themselves. The last page goes
+-- on to the end of the roll: to the last of all characters. Both ends must be conditions of the
+-- roll's key, or each page reads all that is left of the roll.
 with page as materialized (
   select id::text collate "C" as id, row_to_json(r)::text as data
   from (select %[2]s from %[1]s) r
@@ -13,6 +15,6 @@ from page p
 full join (
   select version, %[3]s, changed_at from rollcall.users
   where source = $1 and id > coalesce($2, '')
-    and ($3::bigint is null or (select count(*) from page) < $3 or id <= (select id from page order by id desc limit 1))
+    and id <= (select case when $3::bigint is null or count(*) < $3 then chr(1114111) collate "C" else max(id) end from page)
 ) u on u.id = p.id
 order by coalesce(p.id, u.id)
