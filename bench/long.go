@@ -44,16 +44,14 @@ func runLong(ctx context.Context, o options, out io.Writer) (err error) {
 	if l.database, err = newDatabase(ctx, server, "bench"); err != nil {
 		return err
 	}
-	if err := l.parts(ctx); err != nil {
-		return err
-	}
+	failed := l.parts(ctx) // what was measured before is not lost
 	about, err := describe(ctx, l.database, server.Dir())
 	if err != nil {
-		return err
+		return errors.Join(failed, err)
 	}
 	text := fmt.Sprintf("%s\n`make bench-long`, %s in all.\n\n%s", about, time.Since(began).Round(time.Second), l.text.String())
 	fmt.Fprint(out, text)
-	return writeBetween(o.document, "bench-long", text)
+	return errors.Join(failed, writeBetween(o.document, "bench-long", text))
 }
 
 func (l *long) parts(ctx context.Context) error {
