@@ -240,10 +240,10 @@ func (sv *service) prepare(ctx context.Context) error {
 		if err == nil {
 			sv.sayFindings(findings)
 			sv.offerBackfills(ctx) // before the first user arrives
-			sv.lookForUsers(ctx)
 			sv.pipeline.Start()
 			sv.prepared.Store(true)
 			sv.log.Info("ready")
+			sv.lookForUsers(ctx)
 			return nil
 		}
 		if errors.Is(err, postgres.ErrTooOld) || errors.Is(err, postgres.ErrPooler) {

@@ -61,17 +61,14 @@ func (db *DB) Member(ctx context.Context, source, id string) (Member, error) {
 	return m, nil
 }
 
-// One looks for a user of the table by his id; no Row when it does not have him. An id that
-// is not written as PostgreSQL writes a uuid is nobody's.
-func (u *Users) One(ctx context.Context, id string) (Seen, error) {
-	var s Seen
-	// The nil uuid is nobody's either: what is asked then is the moment.
-	key, err := uuid.Parse(id)
-	if err != nil || key.String() != id {
-		key = uuid.Nil
+// One returns a user's columns as a JSON object, nil when the table does not have him. An id
+// that is not written as PostgreSQL writes a uuid is nobody's.
+func (u *Users) One(ctx context.Context, id string) (row []byte, err error) {
+	if key, bad := uuid.Parse(id); bad == nil && key.String() == id {
+		err = u.db.pool.QueryRow(ctx, u.one, key).Scan(&row)
 	}
-	if err := u.db.pool.QueryRow(ctx, u.one, key).Scan(&s.Row, &s.At); err != nil {
-		return Seen{}, fmt.Errorf("look for a user of %s: %w", u.source, u.db.explainConnect(err))
+	if err != nil {
+		return nil, fmt.Errorf("look for a user of %s: %w", u.source, u.db.explainConnect(err))
 	}
-	return s, nil
+	return row, nil
 }

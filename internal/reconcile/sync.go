@@ -48,8 +48,7 @@ func TableProvider(db *postgres.DB, src *source.Source, table string) Provider {
 		if err != nil {
 			return nil, err
 		}
-		seen, err := users.One(ctx, id)
-		return seen.Row, err
+		return users.One(ctx, id)
 	}}
 }
 
