@@ -253,18 +253,18 @@ func (s *Syncer) recognize(ctx context.Context, f flight, m postgres.Member) err
 	}
 	ids = slices.DeleteFunc(ids, func(id string) bool { return id == f.id })
 	ids = ids[:min(len(ids), sampledAtOnce)]
-	for _, id := range ids {
-		row, err := p.Look(ctx, id)
-		if err != nil {
-			return err
-		}
-		if row != nil {
-			s.right.Store(f.source, true)
-			return nil
-		}
-	}
 	if len(ids) == 0 {
 		return nil // he was the only one
+	}
+	known, err := knowsOne(ctx, slices.Chunk(ids, 1), func(ctx context.Context, one []string) ([][]byte, error) {
+		row, err := p.Look(ctx, one[0])
+		return [][]byte{row}, err
+	})
+	if known {
+		s.right.Store(f.source, true)
+	}
+	if known || err != nil {
+		return err
 	}
 	return fmt.Errorf("he is gone there, but none of %d others whom the roll has is known either, so he was not buried; is this the key of the right instance, or the right users_table? If they are all gone, run rollcall reconcile", len(ids))
 }
