@@ -297,7 +297,7 @@ func TestClerkBackMeanwhile(t *testing.T) {
 		return submit(ctx, events)
 	}
 	tally, err := reconcile.Run(t.Context(), cfg)
-	if want := (postgres.Reconciled{Unchanged: 39}); err != nil || tally != want {
+	if want := (postgres.Reconciled{Unchanged: 40}); err != nil || tally != want {
 		t.Errorf("got %+v, %v; want %+v", tally, err, want)
 	}
 	o.want("select count(*)::text from people where id = '"+ids[0]+"'", "1")
