@@ -17,7 +17,6 @@ import (
 
 // The demo knows no outcome beforehand; this test does.
 func TestDemoOnce(t *testing.T) {
-	t.Parallel()
 	var out bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
