@@ -137,7 +137,6 @@ func TestForgetOfPartitions(t *testing.T) {
 // Forgetting waits for nobody and holds no live event up; what is held is left for the next
 // time.
 func TestForgetBesideLiveEvents(t *testing.T) {
-	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
 	b.record("held", "applied", 100, "'b'")
 	b.record("week", "applied", 8, "'b'")
