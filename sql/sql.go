@@ -54,8 +54,6 @@ var (
 	Due        = read("queries/due.sql") // a format of a condition on p, which is a row of rollcall.parked
 	MakeDue    = read("queries/make_due.sql")
 	DueTargets = read("queries/due_targets.sql")
-	ProbeUsers = read("queries/probe_users.sql")
-	SetAside   = read("queries/set_aside.sql")
 	Walk       = read("queries/walk.sql")
 	Member     = read("queries/member.sql")
 	Checked    = read("queries/checked.sql")

@@ -98,17 +98,12 @@ func (db *DB) makeDue(ctx context.Context, conn *pgx.Conn, target string) error 
 	}
 }
 
-// maxAlone is for how many of the users by whom a target is tried out its statements may hang
-// while others pass: it is their affair then, and of more the table's.
-const maxAlone = 2
-
 // try finds out whether a target can be written: its table can be had at once, its statements
-// run for nobody, and they don't hang for parked users, each by himself. What one of them is
-// refused for is his affair; so is it if they hang for him alone, and he is set aside. All of
-// it is undone again, and the roll isn't locked, so that live events don't wait for a table
-// that hangs.
+// run for nobody, and they don't hang for one of the parked users, whoever comes first. What
+// he himself is refused for is his affair. All of it is undone again, and the roll isn't
+// locked, so that live events don't wait for a table that hangs.
 func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
-	rows, _ := conn.Query(ctx, sql.ProbeUsers, t.Name)
+	rows, _ := conn.Query(ctx, "select source, user_id from rollcall.parked where target = $1 order by random() limit 1", t.Name)
 	users, err := collectKeys(rows)
 	if err != nil {
 		return err
@@ -116,45 +111,9 @@ func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
 	if err := db.rehearse(ctx, conn, t, nil); err != nil {
 		return err
 	}
-	hung, why, err := db.hangFor(ctx, conn, t, users)
-	if len(hung) > maxAlone || len(hung) == len(users) && why != nil {
-		return why
-	}
-	if err == nil && len(hung) > 0 { // was the server busy for a moment?
-		hung, _, err = db.hangFor(ctx, conn, t, hung)
-	}
-	if err != nil || len(hung) == 0 {
-		return err
-	}
-	return db.setAside(ctx, conn, t, hung)
-}
-
-// hangFor returns for whom of some users a target's statements hang, each by himself, and what
-// PostgreSQL says then. More than maxAlone it doesn't look for.
-func (db *DB) hangFor(ctx context.Context, conn *pgx.Conn, t *compiled, users []userKey) (hung []userKey, why error, err error) {
-	for _, u := range users {
-		err := db.rehearse(ctx, conn, t, []userKey{u})
-		switch state := stateOf(err); {
-		case state == queryCanceled:
-			hung, why = append(hung, u), err
-		case state == "" && err != nil:
-			return hung, why, err
-		}
-		if len(hung) > maxAlone {
-			break
-		}
-	}
-	return hung, why, nil
-}
-
-// setAside has users for whom alone a target hangs wait for long, so that they don't take it
-// out of service again at once.
-func (db *DB) setAside(ctx context.Context, conn *pgx.Conn, t *compiled, users []userKey) error {
-	sources, ids := keyArrays(users)
-	const message = "it takes too long for this user, and not for others"
-	_, err := conn.Exec(ctx, sql.SetAside, t.Name, sources, ids, queryCanceled, message, db.config.Attempts)
-	for _, u := range users {
-		db.log.Warn("set aside", "target", t.Name, "source", u.source, "user", u.id, "sqlstate", queryCanceled, "error", message)
+	err = db.rehearse(ctx, conn, t, users)
+	if state := stateOf(err); state != "" && state != queryCanceled {
+		return nil
 	}
 	return err
 }

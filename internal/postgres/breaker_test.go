@@ -177,37 +177,6 @@ func TestOneHeldRowOpensNothing(t *testing.T) {
 	}
 }
 
-// A trigger that hangs for one user keeps the target from nobody else for long: a probe tells
-// him by others for whom it doesn't, and he waits for an hour.
-func TestOneUserWhoHangs(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, bothTables, profiles(), second())
-	b.exec(`create function hang() returns trigger language plpgsql as $$ begin if new.id = 'x' then perform pg_sleep(60); end if; return new; end $$;
-create trigger hang before insert or update on q for each row execute function hang()`)
-	b.apply(all(event.Parked, 2), updated("a", 1, "a@x"), updated("x", 1, "x@x"))
-	if out := b.outages(); len(out) != 1 {
-		t.Errorf("out of service: %q", out)
-	}
-	for range 3 { // what serve does again and again
-		if err := b.Probe(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		b.exec("update rollcall.parked set retry_at = now() where retry_at < now() + interval '1 minute'")
-		if _, err := b.CatchUp(t.Context(), "second"); err != nil {
-			t.Fatal(err)
-		}
-		if out := b.outages(); len(out) > 0 {
-			t.Errorf("out of service: %q", out)
-		}
-	}
-	b.apply(applied, updated("b", 1, "b@x"))
-	b.wantRows("select id from q order by 1", "a", "b")
-	b.wantRows("select user_id, sqlstate, attempts, given_up from rollcall.parked where retry_at > now() + interval '50 minutes'", "x|57014|2|f")
-	b.exec("drop trigger hang on q")
-	b.apply(applied, updated("x", 2, "x@x"))
-	b.wantRows("select user_id from rollcall.parked")
-}
-
 // A target that was checked while it was sick stays out of service until it is well.
 func TestProbeOfABrokenTarget(t *testing.T) {
 	t.Parallel()
