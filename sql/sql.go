@@ -77,11 +77,12 @@ var (
 	SpanLock  = read("queries/span_lock.sql")
 	SpanClear = read("queries/span_clear.sql")
 
-	BackfillBegin = read("queries/backfill_begin.sql")
-	BackfillPage  = read("queries/backfill_page.sql")
-	BackfillMoved = read("queries/backfill_moved.sql")
-	BackfillNote  = read("queries/backfill_note.sql")
-	BackfillNone  = read("queries/backfill_none.sql")
+	BackfillBegin  = read("queries/backfill_begin.sql")
+	BackfillPage   = read("queries/backfill_page.sql")
+	BackfillMoved  = read("queries/backfill_moved.sql")
+	BackfillNote   = read("queries/backfill_note.sql")
+	BackfillNone   = read("queries/backfill_none.sql")
+	BackfillForget = read("queries/backfill_forget.sql")
 )
 
 // Formats of the statements that read a table of users, or what a list has shown, beside the
