@@ -66,6 +66,7 @@ var (
 	ForgetEvents     = read("queries/forget_events.sql")
 	ForgetErased     = read("queries/forget_erased.sql")
 
+	Ready        = read("queries/ready.sql")
 	OpenPolicy   = read("queries/open_policy.sql")
 	CaptureState = read("queries/capture_state.sql")
 	Captures     = read("queries/captures.sql")
@@ -76,11 +77,12 @@ var (
 	SpanLock  = read("queries/span_lock.sql")
 	SpanClear = read("queries/span_clear.sql")
 
-	BackfillBegin = read("queries/backfill_begin.sql")
-	BackfillPage  = read("queries/backfill_page.sql")
-	BackfillMoved = read("queries/backfill_moved.sql")
-	BackfillNote  = read("queries/backfill_note.sql")
-	BackfillNone  = read("queries/backfill_none.sql")
+	BackfillBegin  = read("queries/backfill_begin.sql")
+	BackfillPage   = read("queries/backfill_page.sql")
+	BackfillMoved  = read("queries/backfill_moved.sql")
+	BackfillNote   = read("queries/backfill_note.sql")
+	BackfillNone   = read("queries/backfill_none.sql")
+	BackfillForget = read("queries/backfill_forget.sql")
 )
 
 // The statements that read a table of users, or what a list has shown, beside the roll: formats,

@@ -208,17 +208,23 @@ func (sv *service) enqueueDue(ctx context.Context) error {
 	return err
 }
 
-// offerBackfills says once of each new target how to fill it.
+// offerBackfills says once of each target that is new, or whose table is, how to fill it.
 func (sv *service) offerBackfills(ctx context.Context) {
 	unfilled, err := sv.db.Unfilled(ctx)
 	if err != nil && ctx.Err() == nil {
 		sv.log.Warn("new targets can't be looked for", "error", err)
+		return
+	}
+	offered := map[string]bool{}
+	for target := range sv.offered {
+		offered[target] = sv.outages[target] != "" // it may be as new as before when it is back
 	}
 	for _, u := range unfilled {
+		offered[u.Target] = true
 		if !sv.offered[u.Target] {
-			sv.offered[u.Target] = true
 			sv.log.Warn("a target is new: its table lacks who was there before it; fill it",
 				"target", u.Target, "users", u.Users, "command", "rollcall backfill "+u.Target)
 		}
 	}
+	sv.offered = offered
 }

@@ -165,6 +165,34 @@ func TestReadyAgain(t *testing.T) {
 	in.log.await(t, "ready again", 1)
 }
 
+// Without its schema nothing can be committed, though the database answers; given back, it
+// goes on.
+func TestReadyWithoutTheRoll(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string][2]string{
+		"schema": {"alter schema rollcall rename to elsewhere", "alter schema elsewhere rename to rollcall"},
+		"events": {"alter table rollcall.events rename to elsewhere", "alter table rollcall.elsewhere rename to events"},
+		"rights": {"revoke insert on rollcall.users from current_user", "grant insert on rollcall.users to current_user"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			database := pgtest.NewWith(t, pairTables)
+			asService, _ := asRole(t, connect(t, database), database)
+			in := startServe(t, twoSources+pairTargets, env(asService))
+			in.log.await(t, "ready", 1)
+			execute(t, asService, sql[0])
+			lost := signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))
+			expect(t, in, lost, heard{503, "unavailable", true})
+			if status, _ := get(t, in.public+"/readyz", ""); status != http.StatusServiceUnavailable {
+				t.Errorf("readyz: %d", status)
+			}
+			execute(t, asService, sql[1])
+			awaitReady(t, in.public, 2*time.Second)
+			expect(t, in, lost, heard{204, "applied", false})
+		})
+	}
+}
+
 // demote starts the server again as a standby of nobody, which can be read.
 func demote(t *testing.T, s *pgserver.Server) error {
 	if err := os.WriteFile(filepath.Join(s.Dir(), "data", "standby.signal"), nil, 0o666); err != nil {

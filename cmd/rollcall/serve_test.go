@@ -205,6 +205,21 @@ func TestTargetComesBack(t *testing.T) {
 	}
 }
 
+// A table that is dropped and made anew lacks who isn't parked: the log says how to fill it.
+func TestTargetMadeAnew(t *testing.T) {
+	t.Parallel()
+	in, conn := startShop(t)
+	in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a")))
+	script(t, conn, "create table made (like profiles including all); drop table profiles")
+	in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_b")))
+	in.log.await(t, "a target is out of service; its users are parked", 1)
+	script(t, conn, "alter table made rename to profiles")
+	line := in.log.await(t, "a target is new: its table lacks who was there before it; fill it", 1)
+	if got := fmt.Sprint(line["target"], line["users"], line["command"]); got != "profiles2rollcall backfill profiles" {
+		t.Errorf("the log says %s", got)
+	}
+}
+
 // What is wrong with one target is said, and the others work.
 func TestServeWithABrokenTarget(t *testing.T) {
 	t.Parallel()

@@ -112,3 +112,18 @@ func TestInstallHoldsNobodyUp(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Migrations of the table go on as without a trigger: alone at any time, and behind a change of
+// users in the same transaction once what is pending has been noted.
+func TestTableIsAltered(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.run()
+	h.exec("insert into auth.users (id, email) values ($1, 'a')", id(1))
+	h.exec("alter table auth.users drop column banned_until")
+	h.script("begin; update auth.users set email = 'b'; set constraints all immediate; alter table auth.users add column note text, drop column phone; commit")
+	h.exec("insert into auth.users (id, email, note) values ($1, 'c', 'n')", id(2))
+	h.settled()
+	h.stop()
+	h.want("select email from profiles order by id", "b", "c")
+}

@@ -110,7 +110,7 @@ func knownBy(t *table) string {
 	var ways []string
 	if t.column("email") != nil {
 		mail := "lower(t.email::text) = lower(s.email)"
-		if c := t.column("instance_id"); c != nil && c.Type == "uuid" {
+		if c := t.column("instance_id"); c != nil && c.Type == "uuid" && c.Readable {
 			mail = "(" + mail + " and (t.instance_id = '00000000-0000-0000-0000-000000000000' or t.instance_id is null))"
 		}
 		ways = append(ways, mail)

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,11 +81,25 @@ func (db *DB) probe(ctx context.Context, t *compiled) error {
 	case err != nil:
 		return err
 	}
+	now.oid = cmp.Or(now.oid, t.oid) // which table it was, as long as there is none that fits
+	if err := forgetFilling(ctx, conn.Conn(), t, now); err != nil {
+		return err
+	}
 	db.replace(t.Name, func(*compiled) *compiled { return now })
 	if now.outage != nil {
 		return nil
 	}
 	return db.makeDue(ctx, conn.Conn(), t.Name)
+}
+
+// forgetFilling makes a target new whose table is another one than before: it lacks everybody
+// who isn't parked. A filling of the new table that somebody has begun stays.
+func forgetFilling(ctx context.Context, conn *pgx.Conn, before, now *compiled) error {
+	if before.oid == 0 || before.oid == now.oid {
+		return nil
+	}
+	_, err := conn.Exec(ctx, sql.BackfillForget, now.Name, now.oid)
+	return err
 }
 
 // makeDue has all parked users of a target tried at once, a part at a time: live events write

@@ -30,6 +30,7 @@ type column struct {
 	Identity   string // "", "a" (always) or "d" (by default)
 	HasDefault bool
 	Compare    string // "equal" or "text"
+	Readable   bool   // the role may select it
 }
 
 type uniqueIndex struct {

@@ -227,15 +227,19 @@ func (db *DB) explainConnect(err error) error {
 	return err
 }
 
-// Ready reports whether the database can commit now: it answers and is no
-// standby. Read-only defaults don't matter: every session asks for read write itself.
+// Ready reports whether the database can commit now: it answers, is no standby, and has the
+// roll, for us to write. Read-only defaults don't matter: every session asks for read write
+// itself.
 func (db *DB) Ready(ctx context.Context) error {
-	var standby bool
-	if err := db.pool.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&standby); err != nil {
+	var standby, roll bool
+	if err := db.pool.QueryRow(ctx, sql.Ready).Scan(&standby, &roll); err != nil {
 		return fmt.Errorf("ask the database: %w", err)
 	}
-	if standby {
+	switch {
+	case standby:
 		return errors.New("the database is a standby and takes no writes")
+	case !roll:
+		return errors.New("rollcall.users or rollcall.events is gone, or may not be written; restore it, or run rollcall migrate, and see who owns it")
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"rollcall/internal/event"
 )
 
 // A target is new when the roll had users before it, until it is filled. One that is there
@@ -41,4 +43,38 @@ func TestUnfilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(next)
+}
+
+// A table that was dropped and made anew lacks everybody who is not parked: its target is new
+// again, also for other replicas, until it is filled.
+func TestUnfilledAfterADrop(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, bothTables, profiles(), second())
+	want := func(want ...Unfilled) {
+		t.Helper()
+		got, err := b.Unfilled(t.Context())
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
+		}
+	}
+	want()
+	b.apply(all(event.Applied, 2), updated("a", 1, "a@x"), updated("b", 1, "b@x"))
+	b.exec("alter table q rename to r")
+	b.apply(all(event.Parked, 1), updated("c", 1, "c@x"))
+	b.exec("alter table r rename to q")
+	b.recover(t)
+	want() // it was the same table all the time
+
+	b.exec("create table made (like q including all); drop table q")
+	b.apply(all(event.Parked, 1), updated("d", 1, "d@x"))
+	if err := b.Probe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.exec("alter table made rename to q")
+	b.recover(t)
+	b.wantRows("select id from q", "d")
+	want(Unfilled{second().Name, 4})
+	b.backfill(second().Name)
+	b.wantRows("select id from q order by 1", "a", "b", "c", "d")
+	want()
 }

@@ -97,6 +97,10 @@ func (db *DB) Users(ctx context.Context, source, name string) (*Users, error) {
 		return nil, err
 	}
 	columns := slices.DeleteFunc(slices.Clone(columnsOfUsers), func(c string) bool { return t.column(c) == nil })
+	if closed := slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return t.column(c).Readable }); len(closed) > 0 {
+		return nil, unseen{fmt.Errorf("role %[1]s may not read all columns of %[2]s that Rollcall needs; as its owner run: grant select (%[3]s) on %[4]s to %[1]s",
+			quote(t.Role), name, quoteAll(closed), quoteTable(name))}
+	}
 	u := &Users{db: db, source: source, name: name, table: quoteTable(name), living: "true"}
 	if t.column("deleted_at") != nil {
 		u.living = "(deleted_at is null or deleted_at < '0002-01-01')" // the year 1 is Supabase Auth's "never"

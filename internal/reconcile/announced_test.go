@@ -174,6 +174,36 @@ func TestSeekReadsNoSecret(t *testing.T) {
 	}
 }
 
+// A role with rights to columns only: those of new are enough for a run and for a look, and
+// which one it may not read is said.
+func TestRightsToColumns(t *testing.T) {
+	t.Parallel()
+	role := "columns_" + strings.ToLower(rand.Text())
+	h := newHouse(t, fmt.Sprintf(`create role %[1]s login bypassrls; grant usage on schema auth, public to %[1]s; grant select, insert, update, delete on profiles to %[1]s`, role))
+	h.exec(fmt.Sprintf("grant usage on schema rollcall to %[1]s; grant select, insert, update, delete on all tables in schema rollcall to %[1]s", role))
+	t.Cleanup(func() {
+		_, _ = h.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]s; drop role %[1]s", role))
+	})
+	reader := openHouse(t, h.sql.Config().ConnString(), role)
+	h.signUp(1, "1@x.test", "")
+	h.exec(`grant select (id, email, phone, raw_user_meta_data, raw_app_meta_data, is_anonymous, email_confirmed_at, banned_until, created_at, updated_at, last_sign_in_at)
+on auth.users to ` + role)
+	_, err := reader.DB.Users(t.Context(), "supabase", "auth.users")
+	if want := `grant select ("phone_confirmed_at", "deleted_at") on "auth"."users" to "` + role + `"`; !errors.Is(err, postgres.ErrUnseen) || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	h.exec("grant select (phone_confirmed_at, deleted_at) on auth.users to " + role)
+	users, err := reader.DB.Users(t.Context(), "supabase", "auth.users")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, err := users.Seek(t.Context(), []postgres.Sought{{ID: id(2), Email: "1@X.test"}})
+	if err != nil || len(seen) != 1 || !strings.Contains(string(seen[0].Row), id(1)) {
+		t.Errorf("sought by e-mail: %s, %v", seen, err)
+	}
+	reader.wantRun(postgres.Reconciled{Created: 1})
+}
+
 // Many at once, among many users, with the index of Supabase's own table.
 func TestAnnouncedMany(t *testing.T) {
 	h := newHouse(t, "create index on auth.users (instance_id, lower(email::text))")
