@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"syscall"
 	"time"
 
@@ -113,6 +114,9 @@ func (o *loadOptions) check() error {
 		return fmt.Errorf("--users %d: must not be negative", o.users)
 	case o.duration <= 0:
 		return fmt.Errorf("--duration %v: must be longer than nothing", o.duration)
+	}
+	if u, err := url.Parse(o.url); err == nil && u.User != nil {
+		return errors.New("--url: load sends no user name and no password; leave them out")
 	}
 	return checkURL(o.url)
 }

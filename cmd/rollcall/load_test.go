@@ -130,6 +130,7 @@ func TestLoadMistakes(t *testing.T) {
 		{"clerk --url http://0.0.0.0:8080", exitUsage, "--yes-really"},
 		{"clerk --url http://127.0.0.1:1", exitProblems, "nobody listens at http://127.0.0.1:1"},
 		{"clerk --url http://127.0.0.1:1/webhooks/clerk", exitUsage, "base URL only"},
+		{"clerk --url http://ada:made-up-password@127.0.0.1:1", exitUsage, "no user name and no password"},
 		{"clerk", exitProblems, "listen is 127.0.0.1:0"},
 		{"google", exitUsage, `there is no source "google"`},
 		{"", exitUsage, "name the source"},
@@ -145,6 +146,9 @@ func TestLoadMistakes(t *testing.T) {
 		code := run(t.Context(), world{args, env("postgres:///nowhere"), strings.NewReader(""), io.Discard, &problems})
 		if code != tt.code || !strings.Contains(problems.String(), tt.says) {
 			t.Errorf("load %s: exit code %d, %s", tt.args, code, problems.String())
+		}
+		if strings.Contains(problems.String(), "made-up-password") {
+			t.Errorf("load %s repeats a password: %s", tt.args, problems.String())
 		}
 	}
 }
