@@ -119,6 +119,16 @@ func TestLoadRefused(t *testing.T) {
 	}
 }
 
+// Nothing was accepted, so nothing took 0.0 ms.
+func TestLoadWithoutLatency(t *testing.T) {
+	t.Parallel()
+	in := startServe(t, strings.Replace(twoSources, "wait: 3s", "wait: 100ms", 1), env("postgres://127.0.0.1:1/nowhere"))
+	_, stdout, stderr := runLoadCommand(t.Context(), t, in, "clerk", "--rate", "10", "--duration", "200ms")
+	if !strings.Contains(stdout, "latency      none\n") {
+		t.Errorf("%s%s", stdout, stderr)
+	}
+}
+
 func TestLoadMistakes(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -136,6 +146,7 @@ func TestLoadMistakes(t *testing.T) {
 		{"", exitUsage, "name the source"},
 		{"clerk --connections 0", exitUsage, "at least 1"},
 		{"clerk --rate -1", exitUsage, "--rate -1"},
+		{"clerk --rate 1e300", exitUsage, "--rate 1e+300"},
 		{"clerk --duration 0s", exitUsage, "--duration 0s"},
 		{"clerk --users -1", exitUsage, "--users -1"},
 		{"clerk --mix created", exitUsage, "kind=weight"},
