@@ -187,6 +187,9 @@ func (d *syncing) retryAfter() int {
 	if limit := (*reconcile.LimitError)(nil); errors.As(d.err, &limit) {
 		wait = limit.Wait
 	}
+	if later, ok := errors.AsType[*event.LaterError](d.err); ok {
+		wait = later.Wait
+	}
 	return max(1, int(math.Ceil(wait.Seconds())))
 }
 

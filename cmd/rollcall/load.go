@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"syscall"
 	"time"
 
@@ -51,6 +52,10 @@ result is printed all the same. Exits 0 when all was accepted.
 const loadExample = `  rollcall load clerk
   rollcall load clerk --rate 500 --duration 1m
   rollcall load supabase --mix created=100 --connections 16 --users 10000`
+
+// maxRate is in requests a second: more than any sender could send, and with the longest duration
+// less than can be counted.
+const maxRate = 100_000_000
 
 // loadOptions are the flags of load.
 type loadOptions struct {
@@ -107,12 +112,15 @@ func (o *loadOptions) check() error {
 	switch {
 	case o.connections < 1:
 		return fmt.Errorf("--connections %d: must be at least 1", o.connections)
-	case o.rate < 0 || math.IsInf(o.rate, 0) || math.IsNaN(o.rate):
-		return fmt.Errorf("--rate %v: must be a number of requests a second, or 0", o.rate)
+	case o.rate < 0 || o.rate > maxRate || math.IsNaN(o.rate):
+		return fmt.Errorf("--rate %v: must be a number of requests a second, %s at most, or 0", o.rate, grouped(maxRate))
 	case o.users < 0:
 		return fmt.Errorf("--users %d: must not be negative", o.users)
 	case o.duration <= 0:
 		return fmt.Errorf("--duration %v: must be longer than nothing", o.duration)
+	}
+	if u, err := url.Parse(o.url); err == nil && u.User != nil {
+		return errors.New("--url: load sends no user name and no password; leave them out")
 	}
 	return checkURL(o.url)
 }

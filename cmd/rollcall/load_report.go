@@ -94,7 +94,7 @@ func (r *loadReport) text(to io.Writer) error {
 		early = ", interrupted"
 	}
 	fmt.Fprintf(to, "accepted\t%s in %.1f s%s, %s/s\n", grouped(r.Accepted), r.ElapsedSeconds, early, grouped(int64(r.Throughput)))
-	fmt.Fprintf(to, "latency\t%s\n", sayLatency(r.result.Latency))
+	fmt.Fprintf(to, "latency\t%s\n", r.sayLatency())
 	fmt.Fprintf(to, "outcomes\t%s\n", sayCounts(r.Outcomes))
 	fmt.Fprintf(to, "events\t%s\n", sayCounts(r.Events))
 	fmt.Fprintf(to, "errors\t%s\n", r.sayErrors())
@@ -117,8 +117,12 @@ func (r *loadReport) sayErrors() string {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// sayLatency writes milliseconds.
-func sayLatency(l generator.Latency) string {
+// sayLatency writes milliseconds; none, where nothing was accepted.
+func (r *loadReport) sayLatency() string {
+	if r.Accepted == 0 {
+		return "none"
+	}
+	l := r.result.Latency
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f", float64(d.Microseconds())/1000) }
 	return fmt.Sprintf("p50 %s  p90 %s  p99 %s  p99.9 %s  max %s ms", ms(l.P50), ms(l.P90), ms(l.P99), ms(l.P999), ms(l.Max))
 }

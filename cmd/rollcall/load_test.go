@@ -119,6 +119,16 @@ func TestLoadRefused(t *testing.T) {
 	}
 }
 
+// Nothing was accepted, so nothing took 0.0 ms.
+func TestLoadWithoutLatency(t *testing.T) {
+	t.Parallel()
+	in := startServe(t, strings.Replace(twoSources, "wait: 3s", "wait: 100ms", 1), env("postgres://127.0.0.1:1/nowhere"))
+	_, stdout, stderr := runLoadCommand(t.Context(), t, in, "clerk", "--rate", "10", "--duration", "200ms")
+	if !strings.Contains(stdout, "latency      none\n") {
+		t.Errorf("%s%s", stdout, stderr)
+	}
+}
+
 func TestLoadMistakes(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -130,11 +140,13 @@ func TestLoadMistakes(t *testing.T) {
 		{"clerk --url http://0.0.0.0:8080", exitUsage, "--yes-really"},
 		{"clerk --url http://127.0.0.1:1", exitProblems, "nobody listens at http://127.0.0.1:1"},
 		{"clerk --url http://127.0.0.1:1/webhooks/clerk", exitUsage, "base URL only"},
+		{"clerk --url http://ada:made-up-password@127.0.0.1:1", exitUsage, "no user name and no password"},
 		{"clerk", exitProblems, "listen is 127.0.0.1:0"},
 		{"google", exitUsage, `there is no source "google"`},
 		{"", exitUsage, "name the source"},
 		{"clerk --connections 0", exitUsage, "at least 1"},
 		{"clerk --rate -1", exitUsage, "--rate -1"},
+		{"clerk --rate 1e300", exitUsage, "--rate 1e+300"},
 		{"clerk --duration 0s", exitUsage, "--duration 0s"},
 		{"clerk --users -1", exitUsage, "--users -1"},
 		{"clerk --mix created", exitUsage, "kind=weight"},
@@ -145,6 +157,9 @@ func TestLoadMistakes(t *testing.T) {
 		code := run(t.Context(), world{args, env("postgres:///nowhere"), strings.NewReader(""), io.Discard, &problems})
 		if code != tt.code || !strings.Contains(problems.String(), tt.says) {
 			t.Errorf("load %s: exit code %d, %s", tt.args, code, problems.String())
+		}
+		if strings.Contains(problems.String(), "made-up-password") {
+			t.Errorf("load %s repeats a password: %s", tt.args, problems.String())
 		}
 	}
 }

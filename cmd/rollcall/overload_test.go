@@ -281,3 +281,25 @@ func TestSenderLeaves(t *testing.T) {
 		t.Errorf("%d of %d who left have a row, error %v", rows, others, err)
 	}
 }
+
+// A stranger's headers are held in memory before anybody is known: a long session token fits,
+// and beyond twice that a request is refused.
+func TestLongHeaders(t *testing.T) {
+	t.Parallel()
+	in := startServe(t, twoSources, env("postgres://127.0.0.1:1/nowhere"))
+	for length, want := range map[int]int{20 << 10: http.StatusOK, 64 << 10: http.StatusRequestHeaderFieldsTooLarge} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, in.public+"/healthz", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+strings.Repeat("a", length))
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("%d bytes: %s, want %d", length, response.Status, want)
+		}
+	}
+}

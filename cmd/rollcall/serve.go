@@ -49,6 +49,9 @@ const (
 	// headerTimeout and idleTimeout bound what a connection may take without a request.
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 2 * time.Minute
+	// maxHeader bounds a request's headers, in bytes: twice the longest session token. By itself
+	// net/http takes a megabyte from each connection, of whomever.
+	maxHeader = 32 << 10
 	// readyAge is how long an answer to /readyz holds.
 	readyAge = 500 * time.Millisecond
 	// databaseRetry is the pause between two looks for a database that is not up yet.
@@ -226,7 +229,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 
 func (sv *service) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: sv.wait + answerTime,
+		Handler: h, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: sv.wait + answerTime,
 		ErrorLog: slog.NewLogLogger(sv.log.Handler(), slog.LevelWarn),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -291,7 +292,11 @@ func TestSyncWithoutKeys(t *testing.T) {
 	t.Parallel()
 	l := openLobby(t)
 	l.keys.Close()
-	l.wants(l.clerkToken("user_a", nil), "503 unavailable map[]")
+	a := l.wants(l.clerkToken("user_a", nil), "503 unavailable map[]")
+	// The keys are not asked for again at once: to come back after a second would be in vain.
+	if seconds, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || seconds < 2 || seconds > 5 {
+		t.Errorf("Retry-After %q", a.header.Get("Retry-After"))
+	}
 	l.wants(l.supabaseToken(supaUser), "404 gone map[]")
 	l.counts(
 		`rollcall_sync_total{result="unavailable",source="clerk"} 1`, `rollcall_sync_total{result="unavailable",source="supabase"} 0`,

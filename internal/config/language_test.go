@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestNotYAML(t *testing.T) {
@@ -54,6 +56,31 @@ func TestFinerYAMLIsRefused(t *testing.T) {
 			"r.yaml:1:11: YAML tags (!name) aren't read; leave the tag out, or quote a text that starts with !"}},
 		{"question", "database: a=b\n? listen\n: x\n", nil, []string{
 			"r.yaml:2:1: YAML's ? keys aren't read; write name: value"}},
+	})
+}
+
+// The parser takes every colon in a list within { } for a map's. Only one with a blank behind it is.
+func TestColonsInAList(t *testing.T) {
+	file := "database: a=b\nsync: {origins: [http://localhost:5173, https://a.example, https://b.example:8443]}\n" +
+		"sources: {s: {provider: supabase, database_webhook: {secrets: [made:up-and-long-enough:1, another-made-up:0x1f]}}}\n"
+	c := load(t, file, nil)
+	if d := cmp.Diff([]string{"http://localhost:5173", "https://a.example", "https://b.example:8443"}, c.Sync.Origins); d != "" {
+		t.Error(d)
+	}
+	for n, want := range []string{"made:up-and-long-enough:1", "another-made-up:0x1f"} {
+		if got := c.Sources[0].DatabaseWebhook.Secrets[n].Reveal(); got != want {
+			t.Errorf("secret %d is %q, want %q", n, got, want)
+		}
+	}
+	if got, want := c.At("sync.origins[0]"), at(2, 18); got != want {
+		t.Errorf("it stands at %v, want %v", got, want)
+	}
+	aMap := "r.yaml:2:18: sync.origins is a map; write a text (a number or true as text wants quotes)"
+	runMistakes(t, []mistake{
+		{"a map", "database: a=b\nsync: {origins: [http://a: 5173]}\n", nil, []string{aMap}},
+		{"a map with a quoted key", "database: a=b\nsync: {origins: ['http://a':5173]}\n", nil, []string{aMap}},
+		{"a map in braces", "database: a=b\nsync: {origins: [{http://a:5173}]}\n", nil, []string{aMap}},
+		{"a list behind it", "database: a=b\nsync: {origins: [a:[5173]]}\n", nil, []string{aMap}},
 	})
 }
 

@@ -166,9 +166,41 @@ func refusal(n ast.Node) string {
 func (r reader) items(n *ast.SequenceNode, flow bool) []*node {
 	var items []*node
 	for _, v := range n.Values {
-		items = append(items, r.node(v, flow))
+		item := r.node(v, flow)
+		if whole, apart := wholeText(v); apart {
+			item = &node{kind: text, flow: flow, pos: item.pos, text: whole}
+		}
+		items = append(items, item)
 	}
 	return items
+}
+
+// wholeText puts a text together that the parser has taken apart: in a list within { } it takes
+// every colon for a map's, also that of http://localhost:5173. In YAML a blank stands behind a
+// map's, or quotes before it.
+func wholeText(n ast.Node) (text string, apart bool) {
+	m, ok := n.(*ast.MappingNode)
+	if !ok || len(m.Values) != 1 || m.GetToken().Type != token.MappingValueType {
+		return "", false
+	}
+	key, value, colon := m.Values[0].Key.GetToken(), m.Values[0].Value.GetToken(), m.Values[0].Start
+	if !isPlain(m.Values[0].Key) || !isPlain(m.Values[0].Value) || value.Position.Offset != colon.Position.Offset+1 {
+		return "", false
+	}
+	return key.Value + colon.Value + value.Value, true
+}
+
+// isPlain reports whether a node is one word or more, without quotes.
+func isPlain(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return styleOf(n.Token.Type) == plainStyle
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return true
+	case *ast.NullNode:
+		return n.Token.Type != token.ImplicitNullType
+	}
+	return false
 }
 
 // entries drops a repeated key: the first one counts, so that its mistakes are

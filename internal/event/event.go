@@ -130,5 +130,19 @@ const NeverCreated Outcome = "never_created"
 // is full, the process is shutting down, the wait was too long.
 var ErrUnavailable = errors.New("unavailable")
 
+// LaterError is ErrUnavailable where it is known for how long a retry is in vain.
+type LaterError struct {
+	// Wait is how long; above 0.
+	Wait time.Duration
+	// Reason is for the operator.
+	Reason string
+}
+
+// Error is the reason.
+func (e *LaterError) Error() string { return ErrUnavailable.Error() + ": " + e.Reason }
+
+// Is makes it an ErrUnavailable.
+func (*LaterError) Is(target error) bool { return target == ErrUnavailable }
+
 // ErrUnverified marks a request whose signature or secret does not hold.
 var ErrUnverified = errors.New("unverified")

@@ -33,6 +33,7 @@ var DefaultMix = Mix{70, 25, 5}
 // Mix the value of a flag.
 func (m *Mix) Set(text string) error {
 	var mix Mix
+	var named [kinds]bool
 	for part := range strings.SplitSeq(text, ",") {
 		name, number, _ := strings.Cut(strings.TrimSpace(part), "=")
 		weight, err := strconv.Atoi(number)
@@ -43,7 +44,10 @@ func (m *Mix) Set(text string) error {
 		if k == kinds {
 			return fmt.Errorf("%q: a kind is created, updated or deleted", name)
 		}
-		mix[k] = weight
+		if named[k] {
+			return fmt.Errorf("%q: %s stands twice; keep one", part, name)
+		}
+		mix[k], named[k] = weight, true
 	}
 	if mix.sum() == 0 {
 		return errors.New("nothing would be sent: give one kind a weight")

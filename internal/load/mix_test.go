@@ -21,6 +21,7 @@ func TestMixSet(t *testing.T) {
 		{"created", Mix{}, false},
 		{"married=1", Mix{}, false},
 		{"created=many", Mix{}, false},
+		{"created=70,updated=25,created=1", Mix{}, false},
 		{"", Mix{}, false},
 	} {
 		var m Mix

@@ -96,7 +96,7 @@ func (s *keySet) key(ctx context.Context, name keyName) (crypto.PublicKey, error
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%w: waiting for its keys: %w", event.ErrUnavailable, ctx.Err())
 	case s.failed:
-		return nil, fmt.Errorf("%w: its keys could not be fetched; the log says why", event.ErrUnavailable)
+		return nil, &event.LaterError{Wait: s.pause(), Reason: "its keys could not be fetched; the log says why"}
 	}
 	return nil, fmt.Errorf("%w: signed with a key that its source does not publish", ErrInvalid)
 }
@@ -106,12 +106,18 @@ func (s *keySet) key(ctx context.Context, name keyName) (crypto.PublicKey, error
 func (s *keySet) due(name keyName) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now, floor := s.now(), fetchFloor
+	wanted := s.keys[name] == nil || s.now().Sub(s.fetched) >= keysLife
+	return wanted && s.pause() <= 0
+}
+
+// pause is how long there may be no further fetch; 0 or less when there may be one. The set must
+// be locked.
+func (s *keySet) pause() time.Duration {
+	floor := fetchFloor
 	if s.keys == nil {
 		floor = coldFloor
 	}
-	wanted := s.keys[name] == nil || now.Sub(s.fetched) >= keysLife
-	return wanted && now.Sub(s.tried) >= floor
+	return floor - s.now().Sub(s.tried)
 }
 
 // refresh waits until a fetch that was under way or is begun here has ended, or the context

@@ -145,6 +145,31 @@ func TestOutageBeforeAnySet(t *testing.T) {
 	}
 }
 
+// Before the pause is over another try is in vain, so whoever is refused learns how long that is.
+func TestOutageSaysWhenToComeAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.clerk.becomes(text(http.StatusInternalServerError, ""))
+	wantWait := func(kid string, want time.Duration) {
+		t.Helper()
+		_, _, err := w.Verify(t.Context(), w.fresh(t, kid))
+		if later, _ := errors.AsType[*event.LaterError](err); later == nil || later.Wait != want || !errors.Is(err, event.ErrUnavailable) {
+			t.Errorf("%s: %v: got %+v, want to wait for %v", kid, err, later, want)
+		}
+	}
+	wantWait("ins_1", coldFloor)
+	w.pass(2 * time.Second)
+	wantWait("ins_1", coldFloor-2*time.Second)
+	w.clerk.becomes(publish(t, public("ins_1", clerkKey())))
+	w.pass(coldFloor - 2*time.Second)
+	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
+	w.clerk.becomes(text(http.StatusInternalServerError, ""))
+	w.pass(fetchFloor)
+	wantWait("ins_2", fetchFloor)
+	w.pass(time.Second)
+	wantWait("ins_2", fetchFloor-time.Second)
+}
+
 func TestOutageKeepsTheLastGoodSet(t *testing.T) {
 	t.Parallel()
 	for name, outage := range outages(t) {
