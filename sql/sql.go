@@ -86,12 +86,13 @@ var (
 // Formats of the statements that read a table of users, or what a list has shown, beside the
 // roll.
 var (
-	Compare  = read("listing/compare.sql")
-	Absent   = read("listing/absent.sql")
-	Sought   = read("listing/sought.sql")
-	Attend   = read("listing/attend.sql")
-	Unlisted = read("listing/unlisted.sql")
-	One      = read("listing/one.sql")
+	Compare     = read("listing/compare.sql")
+	Absent      = read("listing/absent.sql")
+	CountAbsent = read("listing/count_absent.sql")
+	Sought      = read("listing/sought.sql")
+	Attend      = read("listing/attend.sql")
+	Unlisted    = read("listing/unlisted.sql")
+	One         = read("listing/one.sql")
 )
 
 // Statements for people to run as well: formats of a table and a source, quoted.
