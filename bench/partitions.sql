@@ -1,5 +1,5 @@
--- The roll and the events as 16 hash partitions each, by their keys. Only to be tried, in an
--- empty schema: no row is moved, and retention must not run on the outcome (docs/scaling.md).
+-- The roll and the events as 16 hash partitions each, by their keys. Only for an
+-- empty schema: no row is moved (docs/scaling.md).
 do $$
 declare
   name text;

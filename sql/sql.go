@@ -83,8 +83,8 @@ var (
 	BackfillNone  = read("queries/backfill_none.sql")
 )
 
-// Formats of the statements that read a table of users, or what a list has shown, beside the
-// roll.
+// The statements that read a table of users, or what a list has shown, beside the roll: formats,
+// but for Sample.
 var (
 	Compare     = read("listing/compare.sql")
 	Absent      = read("listing/absent.sql")
@@ -93,6 +93,7 @@ var (
 	Attend      = read("listing/attend.sql")
 	Unlisted    = read("listing/unlisted.sql")
 	One         = read("listing/one.sql")
+	Sample      = read("listing/sample.sql")
 )
 
 // Statements for people to run as well: formats of a table and a source, quoted.

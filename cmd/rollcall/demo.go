@@ -115,6 +115,7 @@ func (d *demo) serveAndTell(ctx context.Context, once bool) error {
 	defer stop()
 	listening, ended := make(chan net.Addr, 1), make(chan error, 1)
 	go func() {
+		defer stop() // nobody tells on without it
 		ended <- serve(serving, world{getenv: d.getenv, stderr: log}, s, func(public, _ net.Addr) { listening <- public })
 	}()
 	select {
@@ -124,7 +125,7 @@ func (d *demo) serveAndTell(ctx context.Context, once bool) error {
 		return fmt.Errorf("serve ended before it listened: %w", err)
 	}
 	d.sender = newSender(d.base)
-	err = d.tell(ctx, once)
+	err = d.tell(serving, once)
 	stop()
 	err = errors.Join(err, <-ended)
 	if err != nil && ctx.Err() == nil {
@@ -133,7 +134,28 @@ func (d *demo) serveAndTell(ctx context.Context, once bool) error {
 	return nil // ended by a signal, as asked
 }
 
+// awaitReady waits until serve can commit: it listens before that, and lets a sign-up go on
+// unannounced after a second.
+func (d *demo) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		err := askHealth(ctx, d.base+"/readyz")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait until serve is ready: %w", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 func (d *demo) tell(ctx context.Context, once bool) error {
+	if err := d.awaitReady(ctx); err != nil {
+		return err
+	}
 	d.view.line("%s", d.view.paint(dim, "rollcall serve listens at "+d.base+"; three targets follow two sources"))
 	for n, s := range story {
 		if err := d.play(ctx, n+1, s); err != nil {

@@ -25,7 +25,11 @@ func newHealth(w world) *cobra.Command {
 			if ready {
 				path = "/readyz"
 			}
-			return askHealth(cmd.Context(), w, "http://"+reachable(s.config.AdminListen)+path)
+			if err := askHealth(cmd.Context(), "http://"+reachable(s.config.AdminListen)+path); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(w.stdout, "ok")
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&ready, "ready", false, "ask whether it can commit, too")
@@ -44,7 +48,7 @@ func reachable(listen string) string {
 	return net.JoinHostPort(host, port)
 }
 
-func askHealth(ctx context.Context, w world, url string) error {
+func askHealth(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
@@ -59,6 +63,5 @@ func askHealth(ctx context.Context, w world, url string) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answers %s", url, response.Status)
 	}
-	_, err = fmt.Fprintln(w.stdout, "ok")
-	return err
+	return nil
 }

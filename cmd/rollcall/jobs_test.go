@@ -54,7 +54,6 @@ func serveJobs(t *testing.T, database string, jobs ...postgres.Job) (log *journa
 
 // A job that is due runs beside the webhooks, and a shutdown ends it in time.
 func TestServeRunsJobs(t *testing.T) {
-	t.Parallel()
 	url := pgtest.NewWith(t, shopTables)
 	var cutOff atomic.Bool
 	begun := make(chan struct{})

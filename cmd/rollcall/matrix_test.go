@@ -18,10 +18,13 @@ import (
 // for each kind of sender. What was acknowledged is in the roll and in both targets in the
 // end, once; the answer is what the table of outcomes says.
 
+// Statements are given up early, so that a sender's four seconds tell a service that goes on
+// from one that hangs, however busy the machine is.
 const matrixConfig = `
 database: ${DATABASE_URL}
 listen: 127.0.0.1:0
 admin_listen: 127.0.0.1:0
+limits: {statement_timeout: 1s}
 sources:
   clerk:
     provider: clerk
@@ -101,7 +104,6 @@ var senders = []struct {
 }
 
 func TestFailureMatrix(t *testing.T) {
-	t.Parallel()
 	const atOnce = 8 // they wait most of the time
 	binary, file := build(t), configFile(t, matrixConfig)
 	places := make(chan struct{}, atOnce)

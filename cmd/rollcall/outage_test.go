@@ -86,7 +86,6 @@ func TestDatabaseGoesAway(t *testing.T) {
 	}
 	for _, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
 			server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"wal_level": "replica"}})
 			execute(t, server.URL("postgres"), countedTables)
 			in := startServe(t, carefulSource+shopTargets, env(server.URL("postgres")))

@@ -191,7 +191,6 @@ func TestCrowd(t *testing.T) {
 
 // Beyond limits.queue the answer comes at once: come again, or, for a sign-up, go on.
 func TestQueueIsFull(t *testing.T) {
-	t.Parallel()
 	const queue, requests = 5, 40
 	database := pgtest.NewWith(t, shopTables)
 	yaml := strings.Replace(twoSources, "wait: 3s", fmt.Sprint("wait: 3s, queue: ", queue), 1)

@@ -95,7 +95,6 @@ func TestHealthMetricsAdmin(t *testing.T) {
 
 // serve listens before the database is there; what arrives meanwhile waits.
 func TestServeWaitsForTheDatabase(t *testing.T) {
-	t.Parallel()
 	server := pgtest.StartServer(t, pgserver.Options{})
 	url := server.URL("postgres")
 	conn := connect(t, url)
@@ -169,7 +168,6 @@ func TestShutdownAnswersEveryWaiter(t *testing.T) {
 // Without a database the waiters hear at once that they are to come again; a sign-up that
 // is to be refused while it can't be noted is refused.
 func TestShutdownWithoutADatabase(t *testing.T) {
-	t.Parallel()
 	yaml := strings.ReplaceAll(twoSources, "wait: 3s", "wait: 20s")
 	yaml = strings.ReplaceAll(yaml, "provider: supabase", "provider: supabase\n    when_unavailable: refuse")
 	in := startServe(t, yaml+shopTargets, env("postgres://nobody@127.0.0.1:1/nowhere"))

@@ -19,16 +19,13 @@ const (
 )
 
 // curl is a command that posts the parcel, for every shell of the POSIX kind. A body
-// that can't be an argument, or would not survive pasting, comes out of printf.
+// that can't be an argument, or would not survive pasting, comes out of printf. Nor may a body
+// become commands where the line is pasted into a shell of another kind.
 func curl(p parcel, base string) string {
 	var b strings.Builder
 	body := string(p.body)
 	if !pasteable(body) {
-		b.WriteString("{\n")
-		for piece := range slices.Chunk(p.body, maxArgument/4) {
-			fmt.Fprintf(&b, "printf %s\n", quote(printfFormat(piece)))
-		}
-		b.WriteString("} | \\\n")
+		b.WriteString(printfs(p.body) + " | \\\n")
 	}
 	fmt.Fprintf(&b, "curl -sS -i %s \\\n", quote(p.url(base)))
 	for _, name := range slices.Sorted(maps.Keys(p.header)) {
@@ -44,12 +41,25 @@ func curl(p parcel, base string) string {
 	return b.String()
 }
 
+// printfs are the commands that print a body; fish takes one alone, too.
+func printfs(body []byte) string {
+	var all []string
+	for piece := range slices.Chunk(body, maxArgument/4) {
+		all = append(all, "printf "+quote(printfFormat(piece)))
+	}
+	if len(all) == 1 {
+		return all[0]
+	}
+	return "{\n" + strings.Join(all, "\n") + "\n}"
+}
+
 // pasteable reports whether a body can stand in quotes on a command line. Terminals act
-// on control characters even there, and curl takes what begins with @ for a file.
+// on control characters even there, curl takes what begins with @ for a file, fish takes a
+// backslash before the closing quote for a part of the text, and csh acts on ! and ends the
+// quotes with the line.
 func pasteable(body string) bool {
-	control := func(r rune) bool { return r != '\n' && unicode.IsControl(r) }
 	return len(body) <= maxArgument && utf8.ValidString(body) &&
-		!strings.HasPrefix(body, "@") && !strings.ContainsFunc(body, control)
+		!strings.HasPrefix(body, "@") && !strings.ContainsAny(body, `\!`) && !strings.ContainsFunc(body, unicode.IsControl)
 }
 
 // quote makes one word of a text. In single quotes nothing has a meaning but the single
@@ -89,7 +99,7 @@ func printfFormat(body []byte) string {
 		switch {
 		case c == '%':
 			b.WriteString("%%")
-		case c < ' ' || c > '~' || c == '\\' || c == '-' && at == 0:
+		case c < ' ' || c > '~' || c == '\\' || c == '!' || c == '-' && at == 0:
 			fmt.Fprintf(&b, `\%03o`, c)
 		default:
 			b.WriteByte(c)

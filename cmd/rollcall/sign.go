@@ -9,7 +9,8 @@ import (
 )
 
 const signHelp = `Signs an event as its provider would and prints a curl command that posts it. It works in
-every POSIX shell, and in bash and zsh, for five minutes: then the signature is too old.
+every POSIX shell, and in bash and zsh, for five minutes: then the signature is too old. In
+fish a body may be refused; csh takes long ones apart, so don't use it.
 
 %s
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,29 @@ func TestSignedCurlInEveryShell(t *testing.T) {
 				if err := src.Verify(source.Request{Door: door, Header: got.header, Body: got.body}); err != nil {
 					t.Errorf("%s, %s: %v", shell, name, err)
 				}
+			}
+		}
+	}
+}
+
+// What a shell of another kind would do with a body, pasted into it, is not for the body to say:
+// fish has escapes within single quotes, csh acts on ! there and ends them with the line.
+func TestSignedCurlIsNoCommandElsewhere(t *testing.T) {
+	t.Parallel()
+	src := newSource(t, source.Supabase)
+	for _, body := range []string{`{"name":"\'; touch x #"}`, `\`, `'\'; touch x #`, "a\n'b'\n; touch x", "!!", "!'\\'!", strings.Repeat(`\'!`, 20_000)} {
+		p, err := seal(src, source.Hook, []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := curl(p, "http://x.test")
+		alike := regexp.MustCompile(`'\\''|\\[0-7]{3}|\\\n`).ReplaceAllString(text, "")
+		if strings.ContainsAny(alike, `\!`) {
+			t.Errorf("%.40q: %.300s", body, text)
+		}
+		for line := range strings.Lines(alike) {
+			if strings.Count(line, "'")%2 != 0 {
+				t.Errorf("%.40q: a quote is open at the end of %.300s", body, line)
 			}
 		}
 	}

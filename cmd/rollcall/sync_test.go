@@ -301,7 +301,6 @@ func TestSyncWithoutKeys(t *testing.T) {
 
 // What can't be known now is asked for again later, when the answer says so.
 func TestSyncUnavailable(t *testing.T) {
-	t.Parallel()
 	l := openLobby(t)
 	l.clerk.Put(clerktest.User{ID: "user_a", Email: "a@example.com"})
 	token := l.clerkToken("user_a", nil)

@@ -83,7 +83,6 @@ func TestPartitionedTable(t *testing.T) {
 
 // Whoever writes the table while the trigger is being installed is not held up for long.
 func TestInstallHoldsNobodyUp(t *testing.T) {
-	t.Parallel()
 	h := newHouse(t)
 	if err := h.db.RemoveCapture(t.Context(), users); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package config
 import (
 	"reflect"
 	"strings"
-	"unicode/utf8"
 )
 
 // check finds the mistakes that no field shows alone.
@@ -28,19 +27,6 @@ func (d *decoder) check(c *Config) {
 func (d *decoder) source(s *Source) {
 	path := join("sources", s.Name)
 	d.foreign(s, path)
-	var good []Secret // a bad one is said once, here
-	for i, secret := range s.SigningSecrets {
-		at := item(join(path, "signing_secrets"), i)
-		if complaint := signing(secret.Reveal(), s.Provider); complaint != "" {
-			d.problems.Add(d.places[at], "%s.signing_secrets: %s %s", path, d.labels[at], complaint)
-			continue
-		}
-		good = append(good, secret)
-	}
-	s.SigningSecrets = good
-	if s.DatabaseWebhook != nil {
-		d.passwords(s.DatabaseWebhook.Secrets, join(join(path, "database_webhook"), "secrets"))
-	}
 	if s.API != nil && strings.HasPrefix(s.API.Key.Reveal(), "pk_") {
 		at := join(join(path, "api"), "key")
 		d.problems.Add(d.values[at], "%s: the value is Clerk's publishable key, which opens nothing; copy the secret key, which starts with sk_", at)
@@ -57,19 +43,6 @@ func (d *decoder) foreign(s *Source, path string) {
 		at := join(path, f.name)
 		if f.only != "" && s.Provider != "" && f.only != s.Provider && d.given(at) {
 			d.problems.Add(d.places[at], "%s belongs to sources of %s only; leave it out", at, f.only)
-		}
-	}
-}
-
-// passwords checks secrets that are compared whole.
-func (d *decoder) passwords(secrets []Secret, path string) {
-	for i, s := range secrets {
-		at := item(path, i)
-		switch {
-		case utf8.RuneCountInString(s.Reveal()) < 16:
-			d.problems.Add(d.places[at], "%s: %s is shorter than 16 characters; use a long random one", path, d.labels[at])
-		case strings.TrimSpace(s.Reveal()) != s.Reveal():
-			d.problems.Add(d.places[at], "%s: %s starts or ends with white space, which no header carries; remove it", path, d.labels[at])
 		}
 	}
 }

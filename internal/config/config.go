@@ -38,6 +38,7 @@ type Config struct {
 	Log       Log       `yaml:"log" doc:"the log on standard error"`
 
 	places map[string]Pos
+	labels map[string]string
 }
 
 // Limits bounds one request.
@@ -232,6 +233,12 @@ type OnDelete struct {
 // checks that only others can make. The zero Pos means that the file doesn't give it.
 func (c *Config) At(path string) Pos { return c.places[path] }
 
+// Item says where an item of a list stands, and how a message may call it: never by a secret.
+func (c *Config) Item(path string, i int) (Pos, string) {
+	at := item(path, i)
+	return c.places[at], c.labels[at]
+}
+
 // plain is Config without its methods, so that printing it can't recurse.
 type plain Config
 
@@ -239,7 +246,7 @@ func (c Config) redacted() plain {
 	if c.Database != "" {
 		c.Database = redacted
 	}
-	c.places = nil
+	c.places, c.labels = nil, nil
 	return plain(c)
 }
 

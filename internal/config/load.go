@@ -24,7 +24,7 @@ func Load(file string, data []byte, env Env) (*Config, Problems) {
 	if !ok {
 		return nil, d.problems
 	}
-	cfg := &Config{places: d.places}
+	cfg := &Config{places: d.places, labels: d.labels}
 	setDefaults(reflect.ValueOf(cfg).Elem())
 	if root != nil {
 		d.section(root, reflect.ValueOf(cfg).Elem(), "")

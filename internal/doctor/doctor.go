@@ -25,6 +25,7 @@ func Assemble(cfg *config.Config) (*Assembly, config.Problems) {
 	var problems config.Problems
 	a := &Assembly{Targets: make([]postgres.Target, len(cfg.Targets))}
 	for _, c := range cfg.Sources {
+		c = withoutBad(cfg, c, &problems)
 		src, err := source.New(sourceConfig(c))
 		if err != nil {
 			problems.Add(c.Pos, "%v", err)
@@ -51,6 +52,32 @@ func Assemble(cfg *config.Config) (*Assembly, config.Problems) {
 		}
 	}
 	return a, problems
+}
+
+// withoutBad leaves the secrets of a source out that can't be its provider's, and says what is
+// wrong with each at its place.
+func withoutBad(cfg *config.Config, c config.Source, problems *config.Problems) config.Source {
+	good := func(list string, secrets []config.Secret, complain func(secret string) string) (rest []config.Secret) {
+		path := "sources." + c.Name + "." + list
+		for i, s := range secrets {
+			if complaint := complain(s.Reveal()); complaint != "" {
+				at, name := cfg.Item(path, i)
+				problems.Add(at, "%s: %s %s", path, name, complaint)
+				continue
+			}
+			rest = append(rest, s)
+		}
+		return rest
+	}
+	if c.Provider != "" { // otherwise the file has said so
+		c.SigningSecrets = good("signing_secrets", c.SigningSecrets, func(s string) string { return source.SecretComplaint(c.Provider, s) })
+	}
+	if c.DatabaseWebhook != nil {
+		door := *c.DatabaseWebhook
+		door.Secrets = good("database_webhook.secrets", door.Secrets, source.HeaderComplaint)
+		c.DatabaseWebhook = &door
+	}
+	return c
 }
 
 func sessionConfig(c config.Source) session.Config {

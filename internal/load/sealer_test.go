@@ -66,7 +66,7 @@ func received(t testing.TB, q *request) (path string, r source.Request) {
 // Every request passes the source's own doors, and says what it's counted as.
 func TestSealedRequests(t *testing.T) {
 	t.Parallel()
-	all := source.Config{Provider: source.Supabase, SigningSecrets: []string{supabaseSecret}, WebhookHeader: "Authorization", WebhookSecrets: []string{"Bearer made-up"}}
+	all := source.Config{Provider: source.Supabase, SigningSecrets: []string{supabaseSecret}, WebhookHeader: "Authorization", WebhookSecrets: []string{"Bearer made-up-secret"}}
 	row := all
 	row.SigningSecrets = nil
 	for _, tt := range []struct {

@@ -143,7 +143,6 @@ func TestCatchUpLeavesTimeToTheApplication(t *testing.T) {
 // Catching up waits for no row: a live event of a parked user beside a held row, or beside a
 // held table, is answered at once.
 func TestLiveEventsBesideCatchingUp(t *testing.T) {
-	t.Parallel()
 	b := newBench(t, bothTables, profiles(), second())
 	b.exec("create function refuse() returns trigger language plpgsql as $$ begin raise 'not now'; end $$; create trigger refuse before insert on q for each row execute function refuse()")
 	var events []event.Event
@@ -163,14 +162,14 @@ func TestLiveEventsBesideCatchingUp(t *testing.T) {
 	for len(b.outages()) == 0 && t.Context().Err() == nil { // it notices at once, and waits for nobody
 		time.Sleep(time.Millisecond)
 	}
-	start := time.Now()
-	if _, err := b.Apply(t.Context(), []event.Event{updated("u7", 2, "")}); err != nil {
-		t.Error(err)
-	}
-	live := time.Since(start)
-	t.Logf("a live event of a parked user took %s", live)
+	live := medianOf(5, func(n int) {
+		if _, err := b.Apply(t.Context(), []event.Event{updated(fmt.Sprint("u", n), 2, "")}); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Logf("live events of parked users took %s", live)
 	if live > 100*time.Millisecond {
-		t.Errorf("a live event of a parked user took %s", live)
+		t.Errorf("half of the live events of parked users took %s and more", live)
 	}
 	execOn(t, holder, "rollback")
 	if err := <-ended; err != nil {

@@ -101,7 +101,6 @@ func TestDeferredCircleBesideAPoisonRow(t *testing.T) {
 // A chain of e-mails through a whole batch takes bounded time; whom it leaves parked, the
 // next try settles.
 func TestLongChainOfEmails(t *testing.T) {
-	t.Parallel()
 	const users = 150
 	b := newBench(t, profilesTable, profiles())
 	step := func(version int64) []event.Event {

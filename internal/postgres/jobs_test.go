@@ -290,7 +290,6 @@ func TestJobTimesOut(t *testing.T) {
 // A stop waits for a run until its context ends, then has it end; another replica takes it
 // up. A run that does not listen is left behind.
 func TestStopJobs(t *testing.T) {
-	t.Parallel()
 	b := emptyBench(t, "")
 	var begun, cancelled atomic.Int64
 	hanging := never("hanging", func(ctx context.Context) error {
@@ -321,7 +320,6 @@ func TestStopJobs(t *testing.T) {
 }
 
 func TestStopJobsThatDoNotListen(t *testing.T) {
-	t.Parallel()
 	b := emptyBench(t, "")
 	var begun atomic.Bool
 	release := make(chan struct{})

@@ -15,7 +15,6 @@ import (
 
 // An application that holds one row delays that user alone.
 func TestRaceApplicationHoldsARow(t *testing.T) {
-	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
 	b.apply(all(event.Applied, 2), updated("a", 1, "a1"), updated("b", 1, "b1"))
 	app := connect(t, b.url)

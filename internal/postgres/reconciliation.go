@@ -9,11 +9,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Reconciled counts users by what a reconciliation did about them.
+// Reconciled counts users by what a reconciliation did about them: everybody whom the provider
+// has, and those of the roll whom it had no more. Not counted are who is deleted on
+// both sides, and who is in the roll alone but was learned of too lately for a list to say
+// anything about him.
 type Reconciled struct {
-	Created   int64 `json:"created"`
-	Updated   int64 `json:"updated"`
-	Deleted   int64 `json:"deleted"`
+	Created int64 `json:"created"`
+	Updated int64 `json:"updated"`
+	Deleted int64 `json:"deleted"`
+	// Unchanged are those in step, and those of whom the roll learned more by another way
+	// meanwhile.
 	Unchanged int64 `json:"unchanged"`
 	Failed    int64 `json:"failed"` // the roll could not follow; the log says why
 }

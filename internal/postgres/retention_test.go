@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -94,25 +95,48 @@ func TestForgetGoesByTheIndexes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
 	b.exec("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
-	for name, test := range map[string]struct{ statement, arguments, index string }{
-		"events":     {sql.ForgetEvents, "1, now(), interval '1 day', 1000", "Index Scan using events_kept"},
-		"bodies":     {sql.ForgetBodies, "1, now(), interval '1 day', 1000", "Index Scan using events_kept"},
-		"unanswered": {sql.Unanswered, "interval '1 day', 1000", "Index Scan using events_announced"},
-		"announced":  {sql.Announced, "'app', interval '2 s', 500", "Index Scan using events_announced"},
-		"due":        {sql.AnnouncedSources, "'{app}', interval '2 s'", "Index Scan using events_announced"},
+	for name, test := range map[string]struct{ statement, arguments, index, place string }{
+		"events":     {sql.ForgetEvents, "1, now(), interval '1 day', 1000", "Index Scan using events_kept", "Tid Scan on events"},
+		"bodies":     {sql.ForgetBodies, "1, now(), interval '1 day', 1000", "Index Scan using events_kept", "Tid Scan on events"},
+		"unanswered": {sql.Unanswered, "interval '1 day', 1000", "Index Scan using events_announced", "Tid Scan on events"},
+		"announced":  {sql.Announced, "'app', interval '2 s', 500", "Index Scan using events_announced", ""},
+		"due":        {sql.AnnouncedSources, "'{app}', interval '2 s'", "Index Scan using events_announced", ""},
 	} {
 		b.exec("prepare " + name + " as " + test.statement)
 		plan := strings.Join(b.rows("explain (costs off) execute "+name+" ("+test.arguments+")"), "\n")
-		if !strings.Contains(plan, test.index) || strings.Contains(plan, "Sort") {
+		if !strings.Contains(plan, test.index) || !strings.Contains(plan, test.place) || strings.Contains(plan, "Sort") || strings.Contains(plan, "Seq Scan") {
 			t.Errorf("%s:\n%s", name, plan)
 		}
 	}
 }
 
+// A place within a table is one within each of its partitions: only what is due may go.
+func TestForgetOfPartitions(t *testing.T) {
+	t.Parallel()
+	partitions, err := os.ReadFile("../../bench/partitions.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, profilesTable, profiles())
+	b.exec(string(partitions))
+	for n := range 60 {
+		b.record(fmt.Sprintf("%02d old", n), "applied", 100, "'b'")
+		b.record(fmt.Sprintf("%02d week", n), "applied", 8, "'b'")
+		b.record(fmt.Sprintf("%02d announced", n), "announced", 1.1, "'b'")
+		b.record(fmt.Sprintf("%02d young", n), "applied", 1, "'b'")
+	}
+	if parts := b.rows("select tableoid from rollcall.events group by 1 having count(*) > 1"); len(parts) < 2 {
+		t.Fatalf("the events are in %d partitions", len(parts))
+	}
+	b.forgets(Forgotten{Bodies: 60, Events: 60, Unanswered: 60})
+	b.wantRows("select substr(id, 4), outcome, body is not null, count(*) from rollcall.events group by 1, 2, 3 order by 1",
+		"announced|never_created|t|60", "week|applied|f|60", "young|applied|t|60")
+	b.forgets(Forgotten{})
+}
+
 // Forgetting waits for nobody and holds no live event up; what is held is left for the next
 // time.
 func TestForgetBesideLiveEvents(t *testing.T) {
-	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
 	b.record("held", "applied", 100, "'b'")
 	b.record("week", "applied", 8, "'b'")

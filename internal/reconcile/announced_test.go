@@ -176,7 +176,6 @@ func TestSeekReadsNoSecret(t *testing.T) {
 
 // Many at once, among many users, with the index of Supabase's own table.
 func TestAnnouncedMany(t *testing.T) {
-	t.Parallel()
 	h := newHouse(t, "create index on auth.users (instance_id, lower(email::text))")
 	h.users(1, 100_000)
 	h.exec(`update auth.users set created_at = now(), instance_id = '00000000-0000-0000-0000-000000000000';

@@ -166,6 +166,30 @@ func TestClerkWrongInstance(t *testing.T) {
 	o.inStep()
 }
 
+// A server that is not Clerk's may say 404 to whatever it is asked: not even who is alone in the
+// roll is gone by that.
+func TestClerkWrongAddress(t *testing.T) {
+	t.Parallel()
+	o, ids := filled(t, 1)
+	o.MaxDelete = 1
+	sync := func() error {
+		_, err := reconcile.NewSyncer(reconcile.SyncConfig{
+			Providers: map[string]reconcile.Provider{"clerk": reconcile.APIProvider(o.API, o.Source)}, DB: o.DB, Submit: o.pipeline.Submit,
+		}).Sync(t.Context(), "clerk", ids[0])
+		return err
+	}
+	o.clerk.FailEvery(1, http.StatusNotFound)
+	o.wantError(sync(), event.ErrUnavailable, "not buried", "is this the right address?")
+	if tally, err := reconcile.Run(t.Context(), o.Config); err == nil {
+		t.Errorf("a run ended well: %+v", tally)
+	}
+	o.want("select id from people", ids[0])
+	o.clerk.FailEvery(0, 0)
+	o.clerk.Delete(ids[0])
+	o.wantError(sync(), reconcile.ErrGone)
+	o.want("select id from people")
+}
+
 // One user whom the API knows tells that it is the right instance.
 func TestClerkRightInstance(t *testing.T) {
 	t.Parallel()
@@ -273,7 +297,7 @@ func TestClerkBackMeanwhile(t *testing.T) {
 		return submit(ctx, events)
 	}
 	tally, err := reconcile.Run(t.Context(), cfg)
-	if want := (postgres.Reconciled{Unchanged: 39}); err != nil || tally != want {
+	if want := (postgres.Reconciled{Unchanged: 40}); err != nil || tally != want {
 		t.Errorf("got %+v, %v; want %+v", tally, err, want)
 	}
 	o.want("select count(*)::text from people where id = '"+ids[0]+"'", "1")

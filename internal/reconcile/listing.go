@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,10 +14,6 @@ import (
 )
 
 const (
-	// sampled is of how many users of the roll the API must know one.
-	sampled = 20
-	// sampledAtOnce is how many of them are asked for at a time; mostly the first few do.
-	sampledAtOnce = 5
 	// absentPage is about how many absent users the API is asked at a time: at the pace of a
 	// development instance it takes a minute or two until they are recorded.
 	absentPage = 500
@@ -124,16 +121,8 @@ func (l *listing) recognize(ctx context.Context) error {
 	if err != nil || len(ids) == 0 {
 		return err
 	}
-	for rest := ids; len(rest) > 0; rest = rest[min(sampledAtOnce, len(rest)):] {
-		users, err := l.API.FetchAll(ctx, rest[:min(sampledAtOnce, len(rest))])
-		if err != nil {
-			return l.explain(err)
-		}
-		for _, u := range users {
-			if u != nil {
-				return nil
-			}
-		}
+	if known, err := knowsOne(ctx, slices.Chunk(ids, sampledAtOnce), l.API.FetchAll); known || err != nil {
+		return l.explain(err)
 	}
 	return fmt.Errorf("%w: this key seems to belong to another instance: none of the %d users of %s that were asked for is known at %s; nothing was changed. Correct api.key of the source; if they are all gone, run again with --max-delete 100%%",
 		ErrStopped, len(ids), l.Source.Name(), l.URL)

@@ -271,6 +271,7 @@ func (r *run) bury(ctx context.Context) error {
 				return err // they are vanishing right now
 			}
 		}
+		r.Unchanged += int64(len(absent) - len(sure) - len(there)) // they are back
 		if err := r.burySome(ctx, sure); err != nil {
 			return err
 		}
@@ -347,7 +348,9 @@ func (r *run) burySome(ctx context.Context, pairs []postgres.Pair) error {
 		return fmt.Errorf("bury users: %w", err)
 	}
 	for _, o := range outcomes {
-		if o != event.Stale { // otherwise the roll has learned more about him since
+		if o == event.Stale {
+			r.Unchanged++ // the roll has learned more about him since
+		} else {
 			r.Deleted++
 		}
 	}

@@ -37,6 +37,9 @@ type Provider struct {
 	// Look returns a user as the provider has him, for DecodeUser, nil when it does not have
 	// him. Its errors wrap event.ErrUnavailable where waiting helps.
 	Look func(ctx context.Context, id string) ([]byte, error)
+	// Answers fails unless it is a provider of the source's kind who answers; nil where nothing
+	// else can.
+	Answers func(ctx context.Context) error
 	// Lag is by how much the provider's answer may be older than what its events have told.
 	Lag time.Duration
 }
@@ -60,15 +63,21 @@ const (
 	absentLag = 2 * apiLag
 )
 
-// APIProvider looks users up by Clerk's API.
+// APIProvider looks users up by Clerk's API. Any server may say 404 to what it doesn't know;
+// only Clerk's counts its users.
 func APIProvider(api *source.API, src *source.Source) Provider {
-	return Provider{Source: src, Lag: apiLag, Look: func(ctx context.Context, id string) ([]byte, error) {
+	look := func(ctx context.Context, id string) ([]byte, error) {
 		user, err := api.Fetch(ctx, id)
 		if errors.Is(err, source.ErrGone) {
 			return nil, nil
 		}
 		return user, err
-	}}
+	}
+	answers := func(ctx context.Context) error {
+		_, err := api.Count(ctx)
+		return err
+	}
+	return Provider{Source: src, Lag: apiLag, Look: look, Answers: answers}
 }
 
 // Why a user is not in step; whatever else a Sync returns wraps event.ErrUnavailable.
@@ -241,7 +250,8 @@ func (s *Syncer) look(ctx context.Context, f flight, m postgres.Member) (event.E
 
 // recognize makes sure, before a user is buried, that the provider is the one whom the roll
 // follows: with the key of another instance, everybody who signs in would seem to be gone. Who
-// has shown a user is; otherwise one of some others of the roll must be known there.
+// has shown a user is; otherwise one of some others of the roll must be known there. When he was
+// the only one, it must at least answer as such a provider does.
 func (s *Syncer) recognize(ctx context.Context, f flight, m postgres.Member) error {
 	if _, ok := s.right.Load(f.source); ok {
 		return nil
@@ -253,20 +263,31 @@ func (s *Syncer) recognize(ctx context.Context, f flight, m postgres.Member) err
 	}
 	ids = slices.DeleteFunc(ids, func(id string) bool { return id == f.id })
 	ids = ids[:min(len(ids), sampledAtOnce)]
-	for _, id := range ids {
-		row, err := p.Look(ctx, id)
-		if err != nil {
-			return err
-		}
-		if row != nil {
-			s.right.Store(f.source, true)
-			return nil
-		}
-	}
 	if len(ids) == 0 {
-		return nil // he was the only one
+		return p.answers(ctx)
+	}
+	known, err := knowsOne(ctx, slices.Chunk(ids, 1), func(ctx context.Context, one []string) ([][]byte, error) {
+		row, err := p.Look(ctx, one[0])
+		return [][]byte{row}, err
+	})
+	if known {
+		s.right.Store(f.source, true)
+	}
+	if known || err != nil {
+		return err
 	}
 	return fmt.Errorf("he is gone there, but none of %d others whom the roll has is known either, so he was not buried; is this the key of the right instance, or the right users_table? If they are all gone, run rollcall reconcile", len(ids))
+}
+
+// answers makes sure that it is such a provider at all who says that the only user is gone.
+func (p Provider) answers(ctx context.Context) error {
+	if p.Answers == nil {
+		return nil
+	}
+	if err := p.Answers(ctx); err != nil {
+		return fmt.Errorf("he is gone there, and nobody else is in the roll whom it could know, so he was not buried; is this the right address? %w", err)
+	}
+	return nil
 }
 
 // bring submits what was found.

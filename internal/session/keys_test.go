@@ -176,7 +176,6 @@ func TestOutageKeepsTheLastGoodSet(t *testing.T) {
 // TestSilentProvider has a provider that never answers: a fetch gives up by itself, and a
 // request that can't wait as long goes with what is remembered.
 func TestSilentProvider(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) }) // before the server closes
@@ -203,7 +202,6 @@ func TestSilentProvider(t *testing.T) {
 // known key does not wait for it again and again. A while later he does, lest a key that was
 // withdrawn be believed.
 func TestSilentOutage(t *testing.T) {
-	t.Parallel()
 	w := newWorld(t)
 	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
 	w.pass(keysLife)

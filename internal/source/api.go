@@ -109,9 +109,6 @@ func pace(limit int, key string) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(float64(half-burst)/apiWindow.Seconds()), burst)
 }
 
-// Close gives up the connections that are idle.
-func (a *API) Close() { a.client.CloseIdleConnections() }
-
 // Fetch asks once for one user, for somebody who waits: while the provider wants to be
 // left alone it fails at once. It returns the user as a JSON object, or ErrGone.
 func (a *API) Fetch(ctx context.Context, id string) ([]byte, error) {

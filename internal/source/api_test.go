@@ -52,7 +52,6 @@ func TestFetch(t *testing.T) {
 	clerk := clerktest.New(t)
 	ids := clerk.PutMany(3)
 	api := NewAPI(APIConfig{Key: clerk.Key(), URL: clerk.URL() + "/"})
-	defer api.Close()
 	user, err := api.Fetch(t.Context(), ids[1])
 	if err != nil || !bytes.Equal(user, clerk.Object(ids[1])) {
 		t.Errorf("%s, %v", user, err)
@@ -71,7 +70,6 @@ func TestFetchEscapesIDs(t *testing.T) {
 	t.Parallel()
 	clerk := clerktest.New(t)
 	api := NewAPI(APIConfig{Key: clerk.Key(), URL: clerk.URL()})
-	defer api.Close()
 	for _, id := range []string{"../count", "a/b", "?x", "a b%2F", "#", "é\n"} {
 		clerk.ForgetRequests()
 		if _, err := api.Fetch(t.Context(), id); !errors.Is(err, ErrGone) {
@@ -216,7 +214,6 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 					t.Errorf("%d: %v", status, err)
 				}
 			}
-			api.Close()
 		}
 		if asked.Load() != 6 {
 			t.Errorf("%d: asked %d times", status, asked.Load())

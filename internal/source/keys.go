@@ -2,9 +2,9 @@ package source
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	svix "github.com/svix/svix-webhooks/go"
 )
@@ -13,13 +13,28 @@ import (
 // the library itself would take a single byte.
 const minKeyBytes = 24
 
+// minHeaderSecret is in characters: the header of the database door is compared whole.
+const minHeaderSecret = 16
+
+// prefixes of the providers' signing secrets; what follows is base64.
+var prefixes = map[string]string{Clerk: "whsec_", Supabase: "v1,whsec_"}
+
+// pasted are the starts of what people paste instead of a signing secret.
+var pasted = []struct{ start, what string }{
+	{"v1a,", "is an asymmetric secret (v1a), which is not supported; create one that starts with v1,whsec_"},
+	{"sk_", "is a Clerk API key, no signing secret; copy the endpoint's own, which starts with whsec_"},
+	{"pk_", "is a Clerk publishable key, no signing secret; copy the endpoint's own, which starts with whsec_"},
+	{"sb_", "is a Supabase API key, no signing secret; copy the hook's own, which starts with v1,whsec_"},
+	{"eyJ", "is a JWT, no signing secret; copy the one of the webhook or hook, which has whsec_ in front"},
+}
+
 // parseKeys builds one verifier per secret: the library holds one key per object.
 func parseKeys(provider string, values []string) ([]*svix.Webhook, error) {
 	var keys []*svix.Webhook
-	for i, secret := range splitSecrets(values) {
-		raw, err := parseKey(provider, strings.TrimSpace(secret))
-		if err != nil {
-			return nil, fmt.Errorf("signing secret %d: %w", i+1, err)
+	for i, secret := range values {
+		raw, complaint := parseKey(provider, secret)
+		if complaint != "" {
+			return nil, fmt.Errorf("signing secret %d %s", i+1, complaint)
 		}
 		key, err := svix.NewWebhookRaw(raw)
 		if err != nil {
@@ -30,42 +45,71 @@ func parseKeys(provider string, values []string) ([]*svix.Webhook, error) {
 	return keys, nil
 }
 
-func parseKey(provider, secret string) ([]byte, error) {
-	prefix := "whsec_"
-	if provider == Supabase {
-		prefix = "v1,whsec_"
-	}
-	rest, found := strings.CutPrefix(secret, prefix)
-	switch {
-	case secret == "":
-		return nil, errors.New("is empty")
-	case strings.HasPrefix(secret, "v1a,"):
-		// Supabase Auth takes such a secret at its start and then fails every call.
-		return nil, errors.New("is asymmetric (v1a), which is not supported; use " + prefix + "<base64>")
-	case !found:
-		return nil, errors.New("must have the form " + prefix + "<base64>")
-	}
-	// The decoder's error is left out on purpose: nothing of a secret goes into a log.
-	key, err := base64.StdEncoding.DecodeString(rest)
-	if err != nil {
-		return nil, errors.New("is not base64 after " + prefix)
-	}
-	if len(key) < minKeyBytes {
-		return nil, fmt.Errorf("is a key of %d bytes; at least %d are needed", len(key), minKeyBytes)
-	}
-	return key, nil
+// SecretComplaint says what is wrong with a provider's signing secret, "" if nothing. The
+// complaint continues "the value" and quotes nothing of it.
+func SecretComplaint(provider, secret string) string {
+	_, complaint := parseKey(provider, secret)
+	return complaint
 }
 
-// parseHeaderSecrets checks the secrets of the database door. HTTP trims header
-// values, so a secret with blanks around it could never match.
-func parseHeaderSecrets(values []string) ([]string, error) {
-	for i, secret := range values {
-		switch {
-		case withoutBearer(secret) == "":
-			return nil, fmt.Errorf("database webhook secret %d: is empty", i+1)
-		case strings.TrimSpace(secret) != secret:
-			return nil, fmt.Errorf("database webhook secret %d: has blanks around it", i+1)
+// parseKey returns the key that a provider's signing secret holds, or a SecretComplaint.
+func parseKey(provider, secret string) (key []byte, complaint string) {
+	switch {
+	case secret == "":
+		return nil, "holds an empty secret; remove the | too many, or fill it in"
+	case strings.ContainsAny(secret[:1]+secret[len(secret)-1:], "'\"`"):
+		return nil, "is wrapped in quote characters; remove them from the variable"
+	case strings.ContainsAny(secret, " \t\r\n"):
+		return nil, "holds white space; copy the secret again, without it"
+	}
+	for _, p := range pasted {
+		if strings.HasPrefix(secret, p.start) {
+			return nil, p.what
 		}
 	}
-	return values, nil
+	for other, p := range prefixes {
+		if other != provider && strings.HasPrefix(secret, p) && !strings.HasPrefix(secret, prefixes[provider]) {
+			return nil, fmt.Sprintf("looks like a secret of %s, this source is of %s; were they swapped? It must start with %s", other, provider, prefixes[provider])
+		}
+	}
+	return prefixed(provider, secret)
+}
+
+func prefixed(provider, secret string) (key []byte, complaint string) {
+	prefix := prefixes[provider]
+	encoded, ok := strings.CutPrefix(secret, prefix)
+	if !ok {
+		return nil, fmt.Sprintf("is no signing secret of %s; copy the one that starts with %s", provider, prefix)
+	}
+	// The decoder's error is left out on purpose: nothing of a secret goes into a log.
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, fmt.Sprintf("is not base64 after %s; copy the secret again, whole", prefix)
+	}
+	if len(key) < minKeyBytes {
+		return nil, fmt.Sprintf("is a key of fewer than %d bytes after base64, which can be guessed; create a longer one", minKeyBytes)
+	}
+	return key, ""
+}
+
+// checkHeaderSecrets checks the secrets of the database door.
+func checkHeaderSecrets(secrets []string) error {
+	for i, secret := range secrets {
+		if complaint := HeaderComplaint(secret); complaint != "" {
+			return fmt.Errorf("database webhook secret %d %s", i+1, complaint)
+		}
+	}
+	return nil
+}
+
+// HeaderComplaint says what is wrong with a secret of the database door, as SecretComplaint
+// does.
+func HeaderComplaint(secret string) string {
+	switch {
+	case utf8.RuneCountInString(secret) < minHeaderSecret:
+		return fmt.Sprintf("is shorter than %d characters; use a long random one", minHeaderSecret)
+	case strings.TrimSpace(secret) != secret:
+		return "starts or ends with white space, which no header carries; remove it"
+	}
+	return ""
 }

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	svix "github.com/svix/svix-webhooks/go"
@@ -57,8 +56,7 @@ type Config struct {
 	// Provider is Clerk or Supabase.
 	Provider string
 	// SigningSecrets opens the Hook door: whsec_<base64> for Clerk, v1,whsec_<base64>
-	// for Supabase. One value may hold several, joined by "|". Several are valid at
-	// once while one is being rotated.
+	// for Supabase. Several are valid at once while one is being rotated.
 	SigningSecrets []string
 	// InstanceID is Clerk's ins_…; when set, events of other instances are ignored.
 	InstanceID string
@@ -97,7 +95,7 @@ type Request struct {
 func New(cfg Config) (*Source, error) {
 	s := &Source{
 		name: cfg.Name, provider: cfg.Provider, instanceID: cfg.InstanceID,
-		header: http.CanonicalHeaderKey(cfg.WebhookHeader), now: cfg.Now,
+		header: http.CanonicalHeaderKey(cfg.WebhookHeader), secrets: cfg.WebhookSecrets, now: cfg.Now,
 	}
 	if s.now == nil {
 		s.now = time.Now
@@ -107,7 +105,7 @@ func New(cfg Config) (*Source, error) {
 		s.keys, err = parseKeys(cfg.Provider, cfg.SigningSecrets)
 	}
 	if err == nil {
-		s.secrets, err = parseHeaderSecrets(cfg.WebhookSecrets)
+		err = checkHeaderSecrets(cfg.WebhookSecrets)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", cfg.Name, err)
@@ -237,14 +235,4 @@ func (s *Source) Decode(r Request) event.Event {
 		return m.clerk()
 	}
 	return m.supabase()
-}
-
-// splitSecrets takes values that may each hold several secrets joined by "|", as
-// Supabase's own environment does.
-func splitSecrets(values []string) []string {
-	var all []string
-	for _, value := range values {
-		all = append(all, strings.Split(value, "|")...)
-	}
-	return all
 }

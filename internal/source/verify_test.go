@@ -85,7 +85,7 @@ func TestEachOfTwoSecretsVerifies(t *testing.T) {
 
 func TestRotationAtTheReceiver(t *testing.T) {
 	old := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret}})
-	both := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret2 + "|" + clerkSecret}})
+	both := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret2, clerkSecret}})
 	next := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret2}})
 	r := signed(t, old, Hook, `{}`)
 	if err := both.Verify(r); err != nil {
@@ -175,27 +175,27 @@ func TestDatabaseDoor(t *testing.T) {
 	named := func(header string, secrets ...string) *Source {
 		return build(t, Config{Name: "supabase", Provider: Supabase, WebhookHeader: header, WebhookSecrets: secrets})
 	}
-	custom, auth := named("x-webhook-secret", "made-up-one", "made-up-two"), named("Authorization", "Bearer made-up-one")
-	bare := named("authorization", "made-up-one")
+	custom, auth := named("x-webhook-secret", "made-up-number-one", "made-up-number-two"), named("Authorization", "Bearer made-up-number-one")
+	bare := named("authorization", "made-up-number-one")
 	for name, test := range map[string]struct {
 		s      *Source
 		header http.Header
 		reason string
 	}{
-		"first":              {custom, http.Header{"X-Webhook-Secret": {"made-up-one"}}, ""},
-		"second":             {custom, http.Header{"X-Webhook-Secret": {"made-up-two"}}, ""},
-		"the same twice":     {custom, http.Header{"X-Webhook-Secret": {"made-up-two", "made-up-two"}}, ""},
-		"two different":      {custom, http.Header{"X-Webhook-Secret": {"made-up-two", "made-up-one"}}, "occurs twice"},
+		"first":              {custom, http.Header{"X-Webhook-Secret": {"made-up-number-one"}}, ""},
+		"second":             {custom, http.Header{"X-Webhook-Secret": {"made-up-number-two"}}, ""},
+		"the same twice":     {custom, http.Header{"X-Webhook-Secret": {"made-up-number-two", "made-up-number-two"}}, ""},
+		"two different":      {custom, http.Header{"X-Webhook-Secret": {"made-up-number-two", "made-up-number-one"}}, "occurs twice"},
 		"a part":             {custom, http.Header{"X-Webhook-Secret": {"made-up"}}, "none of the configured"},
-		"more":               {custom, http.Header{"X-Webhook-Secret": {"made-up-one "}}, "none of the configured"},
+		"more":               {custom, http.Header{"X-Webhook-Secret": {"made-up-number-one "}}, "none of the configured"},
 		"other case":         {custom, http.Header{"X-Webhook-Secret": {"Made-up-one"}}, "none of the configured"},
-		"bearer elsewhere":   {custom, http.Header{"X-Webhook-Secret": {"Bearer made-up-one"}}, "none of the configured"},
-		"missing":            {custom, http.Header{"Authorization": {"made-up-one"}}, "X-Webhook-Secret is missing"},
+		"bearer elsewhere":   {custom, http.Header{"X-Webhook-Secret": {"Bearer made-up-number-one"}}, "none of the configured"},
+		"missing":            {custom, http.Header{"Authorization": {"made-up-number-one"}}, "X-Webhook-Secret is missing"},
 		"empty":              {custom, http.Header{"X-Webhook-Secret": {""}}, "missing or empty"},
-		"bearer on both":     {auth, http.Header{"Authorization": {"Bearer made-up-one"}}, ""},
-		"bearer configured":  {auth, http.Header{"Authorization": {"made-up-one"}}, ""},
-		"bearer sent":        {bare, http.Header{"Authorization": {"Bearer made-up-one"}}, ""},
-		"bearer in any case": {bare, http.Header{"Authorization": {"bearer made-up-one"}}, ""},
+		"bearer on both":     {auth, http.Header{"Authorization": {"Bearer made-up-number-one"}}, ""},
+		"bearer configured":  {auth, http.Header{"Authorization": {"made-up-number-one"}}, ""},
+		"bearer sent":        {bare, http.Header{"Authorization": {"Bearer made-up-number-one"}}, ""},
+		"bearer in any case": {bare, http.Header{"Authorization": {"bearer made-up-number-one"}}, ""},
 		"bearer and nothing": {auth, http.Header{"Authorization": {"Bearer "}}, "none of the configured"},
 		"closed":             {clerkSource(t), http.Header{"Authorization": {"x"}}, "database door has no secret"},
 		"closed for nobody":  {named("X-Webhook-Secret"), http.Header{"X-Webhook-Secret": {""}}, "database door has no secret"},

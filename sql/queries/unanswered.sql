@@ -1,7 +1,9 @@
--- Ends announcements that nobody has answered for $1; $2 at most.
-update rollcall.events set outcome = 'never_created', look_at = null
-where ctid = any(array(
-  select ctid from rollcall.events
+-- Ends announcements that nobody has answered for $1; $2 at most. By their places, as
+-- forget_bodies.sql.
+with due as (
+  select tableoid as part, ctid as place from rollcall.events
   where outcome = 'announced' and coalesce(look_at, received_at) <= now() - $1::interval
   limit $2 for update skip locked
-))
+)
+update rollcall.events e set outcome = 'never_created', look_at = null from due
+where e.ctid = due.place and e.tableoid = due.part
