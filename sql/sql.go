@@ -88,13 +88,14 @@ var (
 // The statements that read a table of users, or what a list has shown, beside the roll: formats,
 // but for Sample.
 var (
-	Compare  = read("listing/compare.sql")
-	Absent   = read("listing/absent.sql")
-	Sought   = read("listing/sought.sql")
-	Attend   = read("listing/attend.sql")
-	Unlisted = read("listing/unlisted.sql")
-	One      = read("listing/one.sql")
-	Sample   = read("listing/sample.sql")
+	Compare     = read("listing/compare.sql")
+	Absent      = read("listing/absent.sql")
+	CountAbsent = read("listing/count_absent.sql")
+	Sought      = read("listing/sought.sql")
+	Attend      = read("listing/attend.sql")
+	Unlisted    = read("listing/unlisted.sql")
+	One         = read("listing/one.sql")
+	Sample      = read("listing/sample.sql")
 )
 
 // Statements for people to run as well: formats of a table and a source, quoted.

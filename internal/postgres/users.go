@@ -29,6 +29,7 @@ type Users struct {
 	name           string // table as configured
 	compare        string
 	absent, living string
+	countAbsent    string
 	sought, one    string
 }
 
@@ -107,6 +108,7 @@ func (db *DB) Users(ctx context.Context, source, name string) (*Users, error) {
 	}
 	u.compare = fmt.Sprintf(sql.Compare, u.table, quoteAll(columns), strings.Join(columnsOfNew, ", "))
 	u.absent = fmt.Sprintf(sql.Absent, u.table, quoteAll(columns), "u."+strings.Join(columnsOfNew, ", u."), u.living)
+	u.countAbsent = fmt.Sprintf(sql.CountAbsent, u.table, u.living)
 	u.sought = fmt.Sprintf(sql.Sought, u.table, quoteAll(columns), knownBy(t))
 	u.one = fmt.Sprintf(sql.One, u.table, quoteAll(columns))
 	return u, nil
@@ -191,7 +193,7 @@ func (u *Users) CompareAll(ctx context.Context, each func(Pair) error) error {
 // CountAbsent returns how many living users of the roll the table has no more.
 func (u *Users) CountAbsent(ctx context.Context) (n int64, err error) {
 	err = u.db.scan(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, "select count(*) from (\n"+u.absent+"\n) absent", u.source, "", nil).Scan(&n)
+		return tx.QueryRow(ctx, u.countAbsent, u.source).Scan(&n)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("count users who are gone: %w", err)

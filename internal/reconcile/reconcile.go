@@ -4,6 +4,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,72 +98,97 @@ func (r *run) all(ctx context.Context) error {
 	return r.bury(ctx)
 }
 
-// compare walks through the list, and submits the users that differ while the next page is
-// being read.
+// compare walks through the list: while a page is being read, the one before it is judged, and of
+// the one before that the users who differ are submitted.
 func (r *run) compare(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	type read struct {
-		part
-		err error
-	}
-	pages := make(chan read)
+	pages, judged := make(chan part), make(chan findings)
+	var failed error // reading the list
 	go func() {
 		defer close(pages)
-		for p := (read{}); !p.end && p.err == nil; {
-			p.part, p.err = r.from.next(ctx)
+		failed = r.read(ctx, pages)
+	}()
+	go func() {
+		defer close(judged)
+		for p := range pages {
 			select {
-			case pages <- p:
+			case judged <- r.sift(p):
 			case <-ctx.Done():
-				return
 			}
 		}
 	}()
-	for p := range pages {
-		if p.err != nil {
-			return p.err
-		}
-		if err := r.mend(ctx, p.part); err != nil {
+	for f := range judged {
+		if err := r.mend(ctx, f); err != nil {
 			return err
 		}
 	}
-	return ctx.Err()
+	return cmp.Or(failed, ctx.Err())
+}
+
+// read hands on page after page of the list.
+func (r *run) read(ctx context.Context, pages chan<- part) error {
+	for end := false; !end; {
+		p, err := r.from.next(ctx)
+		if err != nil {
+			return err
+		}
+		select {
+		case pages <- p:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		end = p.end
+	}
+	return nil
 }
 
 // compared is how many users of the provider have been.
 func (r *run) compared() int64 { return r.Created + r.Updated + r.Unchanged + r.Failed }
 
-// mend submits the users of a page that differ, and counts.
-func (r *run) mend(ctx context.Context, p part) error {
-	tally := r.Reconciled
-	var events []event.Event
-	var created []bool
-	for _, p := range p.pairs {
+// findings are what a page has shown.
+type findings struct {
+	events   []event.Event       // about the users who differ
+	created  []bool              // of each: the roll does not know him
+	others   postgres.Reconciled // about whom nothing is to be done
+	position string              // behind the page
+}
+
+// sift judges the users of a page. It leaves the run as it is, so that it may go on beside mend.
+func (r *run) sift(page part) findings {
+	f := findings{position: page.position}
+	for _, p := range page.pairs {
 		theirs, verdict, err := r.judge(p)
 		switch {
 		case err != nil:
-			tally.Failed++
+			f.others.Failed++
 			r.Log.Error("a user can't be read", "source", r.Source.Name(), "user", p.ID, "error", err)
-			continue
 		case verdict == Create || verdict == Update:
-			events = append(events, finding(theirs, p.At, "reconciled"))
-			created = append(created, verdict == Create)
+			f.events = append(f.events, r.finding(theirs, p.At))
+			f.created = append(f.created, verdict == Create)
 		case verdict == Same:
-			tally.Unchanged++
+			f.others.Unchanged++
 		case verdict == Buried || verdict == Newer:
-			tally.Failed++
+			f.others.Failed++
 			r.Log.Warn("the roll can't follow a user", "source", r.Source.Name(), "user", p.ID, "reason", reasons[verdict])
 		default: // bury sees to those who are gone
 		}
 	}
-	outcomes, err := r.Submit(ctx, events)
+	return f
+}
+
+// mend submits what a page has shown, and counts.
+func (r *run) mend(ctx context.Context, f findings) error {
+	outcomes, err := r.Submit(ctx, f.events)
 	if err != nil {
 		return fmt.Errorf("bring users into the roll: %w", err)
 	}
+	r.Unchanged += f.others.Unchanged
+	r.Failed += f.others.Failed
 	for i, o := range outcomes {
-		count(&tally, o, created[i])
+		count(&r.Reconciled, o, f.created[i])
 	}
-	r.Reconciled, r.Position = tally, p.position
+	r.Position = f.position
 	if err := r.Save(ctx); err != nil {
 		return err
 	}
@@ -210,6 +236,14 @@ func finding(u *event.User, at time.Time, kind string) event.Event {
 	return e
 }
 
+// finding is one that need not survive a crash: the run's position, noted behind it, would not
+// either.
+func (r *run) finding(u *event.User, at time.Time) event.Event {
+	e := finding(u, at, "reconciled")
+	e.Repeatable = true
+	return e
+}
+
 // bury makes tombstones of those whom the provider has no more, if they are not too many.
 func (r *run) bury(ctx context.Context) error {
 	gone, err := r.from.countAbsent(ctx)
@@ -244,7 +278,7 @@ func (r *run) bury(ctx context.Context) error {
 		if len(there) == 0 {
 			continue
 		}
-		if err := r.mend(ctx, part{pairs: there, position: r.Position}); err != nil {
+		if err := r.mend(ctx, r.sift(part{pairs: there, position: r.Position})); err != nil {
 			return err
 		}
 	}
@@ -307,7 +341,7 @@ func users(n int64) string {
 func (r *run) burySome(ctx context.Context, pairs []postgres.Pair) error {
 	events := make([]event.Event, len(pairs))
 	for i, p := range pairs {
-		events[i] = finding(p.Roll.Tombstone(p.At.UTC()), p.At, "reconciled")
+		events[i] = r.finding(p.Roll.Tombstone(p.At.UTC()), p.At)
 	}
 	outcomes, err := r.Submit(ctx, events)
 	if err != nil {

@@ -72,7 +72,7 @@ func newSource(t testing.TB, provider string) *source.Source {
 }
 
 // furnish is a house without a provider.
-func furnish(t testing.TB, address, role string, target postgres.Target) *house {
+func furnish(t testing.TB, address, role string, targets ...postgres.Target) *house {
 	t.Helper()
 	h := &house{t: t}
 	var err error
@@ -88,7 +88,7 @@ func furnish(t testing.TB, address, role string, target postgres.Target) *house 
 		u.User = url.User(role)
 		address = u.String()
 	}
-	db, err := postgres.Open(postgres.Config{URL: address, Targets: []postgres.Target{target}, Log: slog.New(slog.DiscardHandler)})
+	db, err := postgres.Open(postgres.Config{URL: address, Targets: targets, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +324,7 @@ func TestResume(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
-	h.want("select count(*)::text from rollcall.reconciliations where finished_at is null and created = 8192", "1")
+	h.want("select count(*)::text from rollcall.reconciliations where finished_at is null and created = 4096", "1")
 	if last, err := h.DB.LastReconciliations(t.Context()); err != nil || len(last) > 0 {
 		t.Errorf("got %v, %v: an interrupted run is no result", last, err)
 	}
@@ -433,16 +433,22 @@ func TestAsksOnceMore(t *testing.T) {
 	}
 }
 
-// What a million users take, or as many as ROLLCALL_TEST_USERS says: compared with a roll
-// that is right, and when a tenth is missing.
-func TestSpeed(t *testing.T) {
-	n := 100_000
+// usersOfTest is how many users a measurement takes, unless ROLLCALL_TEST_USERS says otherwise.
+func usersOfTest(t testing.TB, n int) int {
+	t.Helper()
 	if text := os.Getenv("ROLLCALL_TEST_USERS"); text != "" {
 		var err error
 		if n, err = strconv.Atoi(text); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return n
+}
+
+// What a million users take, or as many as ROLLCALL_TEST_USERS says: compared with a roll
+// that is right, and when a tenth is missing.
+func TestSpeed(t *testing.T) {
+	n := usersOfTest(t, 100_000)
 	h := newHouse(t)
 	h.users(1, n)
 	start := time.Now()

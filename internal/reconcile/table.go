@@ -11,8 +11,8 @@ import (
 )
 
 // tablePage is how many users of a table are compared at once: enough for full batches, little
-// to hold.
-const tablePage = 8192
+// to hold, and sorted within the 4 MiB that PostgreSQL allows by default.
+const tablePage = 4096
 
 // table is a Supabase project's table of users, in the same database as the roll: both sides of
 // a page are of one moment.

@@ -3,11 +3,13 @@
 -- table, null for all. Both sides are of one moment.
 -- As texts in collation "C", uuids have the order that they have themselves. The last page goes
 -- on to the end of the roll: to the last of all characters. Both ends must be conditions of the
--- roll's key, or each page reads all that is left of the roll.
+-- roll's key, or each page reads all that is left of the roll. So must its beginning be one of the
+-- table's, in a plan that is made once for the first page and the others, or each page reads all
+-- that was before it: hence "distinct" instead of an "or".
 with page as materialized (
   select id::text collate "C" as id, row_to_json(r)::text as data
   from (select %[2]s from %[1]s) r
-  where $2::text is null or r.id > $2::uuid
+  where r.id >= coalesce($2::text::uuid, '00000000-0000-0000-0000-000000000000') and r.id is distinct from $2::text::uuid
   order by r.id limit $3::bigint
 )
 select coalesce(p.id, u.id), p.data, u.*, statement_timestamp()
