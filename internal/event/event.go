@@ -45,9 +45,6 @@ type Event struct {
 	// since: an equal version, and the absence of a user, count only if the roll's state is
 	// older than SeenAt.
 	SeenAt time.Time
-	// Repeatable says that a crash of the database's server may undo it after its outcome: who
-	// has found it notes how far he is behind it, in the same log, and so would find it again.
-	Repeatable bool
 	// Captured are the rows of rollcall.outbox that it was made of, the newest last. They
 	// are deleted in the transaction that writes the roll; if the newest is gone by then,
 	// somebody else has applied it.

@@ -222,33 +222,3 @@ func TestTargetsFollowTheirSources(t *testing.T) {
 	b.wantRows("select count(*) from p", "0")
 	b.wantRows("select source, id from rollcall.users", "elsewhere|z")
 }
-
-// Only a batch of nothing but repeatable findings is committed without waiting for the disk,
-// whatever an application's triggers do to the settings.
-func TestWhoWaitsForTheDisk(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, profilesTable, profiles())
-	found := event.Event{Source: "app", Op: event.Upsert, User: user("1", 1, "1@x"), SeenAt: time.Now(), Repeatable: true}
-	looked := event.Event{Source: "app", Op: event.Upsert, User: user("2", 1, "2@x"), SeenAt: time.Now()}
-	settled := event.Event{Source: "app", Op: event.Settle, UserID: "3"}
-	for _, test := range []struct {
-		name  string
-		batch []event.Event
-		waits bool
-	}{
-		{"findings of a run", []event.Event{found, found}, false},
-		{"beside a look at one", []event.Event{found, looked, found}, true},
-		{"beside one to be settled", []event.Event{found, settled}, true},
-		{"no findings of a run", []event.Event{looked}, true},
-	} {
-		steps := b.steps(b.rollWork(newBatch(test.batch)), *b.targets.Load())
-		soon := steps[len(steps)-2].sql == commitSoon && steps[len(steps)-1].sql == "commit"
-		if soon == test.waits {
-			t.Errorf("%s: waits for the disk: %t, want %t", test.name, !soon, test.waits)
-		}
-	}
-	if _, err := b.Apply(t.Context(), []event.Event{found}); err != nil {
-		t.Fatal(err)
-	}
-	b.wantRows("select id from p", "1")
-}

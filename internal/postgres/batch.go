@@ -29,18 +29,16 @@ type batch struct {
 	users          []userKey // whom they are about, each once, in key order
 	deletes        bool      // somebody is deleted
 	captured       []int64   // the rows of the outbox they were made of
-	repeatable     bool      // all of them are, so that the commit need not wait for the disk
 }
 
 // newBatch sorts events out. Of several with one id the first counts.
 func newBatch(events []event.Event) *batch {
-	b := &batch{events: events, repeatable: true}
+	b := &batch{events: events}
 	seen := make(map[eventKey]bool, len(events))
 	users := make(map[userKey]bool, len(events))
 	for i := range events {
 		e := &events[i]
 		b.captured = append(b.captured, e.Captured...)
-		b.repeatable = b.repeatable && e.Repeatable
 		if e.ID != "" {
 			if seen[eventKeyOf(e)] {
 				continue

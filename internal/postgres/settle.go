@@ -38,7 +38,7 @@ func (db *DB) settleSpan(ctx context.Context, t *compiled, s span) error {
 // spanSteps is the whole transaction, in the order of locks as everywhere.
 func (db *DB) spanSteps(t *compiled, s span) []statement {
 	users := []any{s.source, s.after, s.to}
-	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}, {sql: commitSoon}}
+	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}, {sql: "set local synchronous_commit = off"}}
 	if t.lockable {
 		steps = append(steps, statement{sql: t.lockTable()})
 	}

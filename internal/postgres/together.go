@@ -73,20 +73,9 @@ func (db *DB) steps(w *work, targets []*compiled) []statement {
 		db.settling(w, targets),
 		w.outages(targets),
 		w.clearing(targets),
-		w.end(),
+		[]statement{{sql: constraintsNow}, {sql: "commit"}},
 	)
 }
-
-// end runs what was deferred, and commits. The setting stands behind all that could change it.
-func (w *work) end() []statement {
-	if w.batch != nil && w.batch.repeatable {
-		return []statement{{sql: constraintsNow}, {sql: commitSoon}, {sql: "commit"}}
-	}
-	return []statement{{sql: constraintsNow}, {sql: "commit"}}
-}
-
-// commitSoon makes a commit not wait for the disk.
-const commitSoon = "set local synchronous_commit = off"
 
 // timeoutsOf are those of a transaction: another try waits for nobody.
 func (db *DB) timeoutsOf(w *work) []any {

@@ -164,7 +164,7 @@ func (r *run) sift(page part) findings {
 			f.others.Failed++
 			r.Log.Error("a user can't be read", "source", r.Source.Name(), "user", p.ID, "error", err)
 		case verdict == Create || verdict == Update:
-			f.events = append(f.events, r.finding(theirs, p.At))
+			f.events = append(f.events, finding(theirs, p.At, "reconciled"))
 			f.created = append(f.created, verdict == Create)
 		case verdict == Same:
 			f.others.Unchanged++
@@ -233,14 +233,6 @@ func finding(u *event.User, at time.Time, kind string) event.Event {
 	if u.Dead() {
 		e.Op = event.Delete
 	}
-	return e
-}
-
-// finding is one that need not survive a crash: the run's position, noted behind it, would not
-// either.
-func (r *run) finding(u *event.User, at time.Time) event.Event {
-	e := finding(u, at, "reconciled")
-	e.Repeatable = true
 	return e
 }
 
@@ -341,7 +333,7 @@ func users(n int64) string {
 func (r *run) burySome(ctx context.Context, pairs []postgres.Pair) error {
 	events := make([]event.Event, len(pairs))
 	for i, p := range pairs {
-		events[i] = r.finding(p.Roll.Tombstone(p.At.UTC()), p.At)
+		events[i] = finding(p.Roll.Tombstone(p.At.UTC()), p.At, "reconciled")
 	}
 	outcomes, err := r.Submit(ctx, events)
 	if err != nil {
