@@ -4,7 +4,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,11 +98,17 @@ func (r *run) all(ctx context.Context) error {
 }
 
 // compare walks through the list: while a page is being read, the one before it is judged, and of
-// the one before that the users who differ are submitted.
+// the one before that the users who differ are submitted. No page is passed over: the run goes on
+// behind the last that was.
 func (r *run) compare(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	pages, judged := make(chan part), make(chan findings)
+	defer func() { // nobody reads on when the run is over
+		cancel()
+		for range judged {
+			continue
+		}
+	}()
 	var failed error // reading the list
 	go func() {
 		defer close(pages)
@@ -112,10 +117,7 @@ func (r *run) compare(ctx context.Context) error {
 	go func() {
 		defer close(judged)
 		for p := range pages {
-			select {
-			case judged <- r.sift(p):
-			case <-ctx.Done():
-			}
+			judged <- r.sift(p)
 		}
 	}()
 	for f := range judged {
@@ -123,24 +125,21 @@ func (r *run) compare(ctx context.Context) error {
 			return err
 		}
 	}
-	return cmp.Or(failed, ctx.Err())
+	return failed
 }
 
 // read hands on page after page of the list.
 func (r *run) read(ctx context.Context, pages chan<- part) error {
-	for end := false; !end; {
+	for {
 		p, err := r.from.next(ctx)
 		if err != nil {
 			return err
 		}
-		select {
-		case pages <- p:
-		case <-ctx.Done():
-			return ctx.Err()
+		pages <- p
+		if p.end {
+			return nil
 		}
-		end = p.end
 	}
-	return nil
 }
 
 // compared is how many users of the provider have been.

@@ -1,0 +1,121 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+)
+
+// paged is a directory of which only the pages are read.
+type paged struct {
+	directory
+	page func(ctx context.Context) (part, error)
+}
+
+func (p paged) next(ctx context.Context) (part, error) { return p.page(ctx) }
+
+// steps returns a way to begin runs that only compare.
+func steps(t *testing.T) func(page func(context.Context) (part, error), submit func(context.Context, []event.Event) ([]event.Outcome, error)) *run {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	db, err := postgres.Open(postgres.Config{URL: pgtest.New(t), Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	if _, err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	src, err := source.New(source.Config{Name: "supabase", Provider: source.Supabase})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(page func(context.Context) (part, error), submit func(context.Context, []event.Event) ([]event.Outcome, error)) *run {
+		record, err := db.BeginReconciliation(t.Context(), "supabase", "made up")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &run{Config: Config{Source: src, DB: db, Submit: submit, Log: log}, Reconciliation: record, from: paged{page: page}}
+	}
+}
+
+// newcomer is a user whom the roll does not know.
+var newcomer = []postgres.Pair{{ID: "a", Row: []byte(`{"id":"00000000-0000-4000-8000-000000000001"}`), At: time.Unix(1, 0)}}
+
+// A run that is stopped is gone on with behind a page whose users are in the roll, however far it
+// has read.
+func TestStoppedRunPassesNobodyOver(t *testing.T) {
+	t.Parallel()
+	begin := steps(t)
+	for range 100 {
+		ctx, stop := context.WithCancel(t.Context())
+		n, saved := 0, make(chan struct{}, 4)
+		r := begin(func(context.Context) (part, error) {
+			n++
+			p := part{position: strconv.Itoa(n), end: n == 4}
+			if n > 1 {
+				time.Sleep(time.Millisecond) // the other steps wait for this page
+			}
+			if n == 2 {
+				p.pairs = newcomer
+				<-saved
+				stop()
+			}
+			return p, nil
+		}, func(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+			if len(events) > 0 {
+				return nil, ctx.Err()
+			}
+			return nil, nil
+		})
+		r.Position = "" // of the run before
+		r.Progress = func(int64, int64) { saved <- struct{}{} }
+		if err := r.compare(ctx); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if r.Position > "1" {
+			t.Fatalf("page 2 was not submitted, and the run would go on behind page %s", r.Position)
+		}
+		r.Release()
+	}
+}
+
+// Who is compared with has nothing to do with a run any more that has ended: another may have
+// begun.
+func TestFailedRunReadsNoFurther(t *testing.T) {
+	t.Parallel()
+	began, refused := make(chan struct{}), errors.New("made up")
+	var reading atomic.Bool
+	first := true
+	r := steps(t)(func(ctx context.Context) (part, error) {
+		if first {
+			first = false
+			return part{pairs: newcomer}, nil
+		}
+		reading.Store(true)
+		defer reading.Store(false)
+		close(began)
+		<-ctx.Done()
+		time.Sleep(50 * time.Millisecond)
+		return part{}, ctx.Err()
+	}, func(context.Context, []event.Event) ([]event.Outcome, error) {
+		<-began
+		return nil, refused
+	})
+	defer r.Release()
+	if err := r.compare(t.Context()); !errors.Is(err, refused) {
+		t.Error(err)
+	}
+	if reading.Load() {
+		t.Error("it still reads")
+	}
+}
