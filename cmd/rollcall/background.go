@@ -180,6 +180,7 @@ func (sv *service) sayChanges() (out, back bool) {
 			sv.log.Error("a target is out of service; its users are parked", "target", t.Name, "table", t.Table, "error", t.Outage)
 		case t.Outage == "" && before != "":
 			sv.log.Info("a target is in service again; it catches up", "target", t.Name)
+			delete(sv.offered, t.Name) // its table may be another one
 			back = true
 		}
 		sv.outages[t.Name] = t.Outage
@@ -208,23 +209,18 @@ func (sv *service) enqueueDue(ctx context.Context) error {
 	return err
 }
 
-// offerBackfills says once of each target that is new, or whose table is, how to fill it.
+// offerBackfills says of each target that is new, or whose table is, how to fill it: at the start,
+// and when it is in service again.
 func (sv *service) offerBackfills(ctx context.Context) {
 	unfilled, err := sv.db.Unfilled(ctx)
 	if err != nil && ctx.Err() == nil {
 		sv.log.Warn("new targets can't be looked for", "error", err)
-		return
-	}
-	offered := map[string]bool{}
-	for target := range sv.offered {
-		offered[target] = sv.outages[target] != "" // it may be as new as before when it is back
 	}
 	for _, u := range unfilled {
-		offered[u.Target] = true
 		if !sv.offered[u.Target] {
+			sv.offered[u.Target] = true
 			sv.log.Warn("a target is new: its table lacks who was there before it; fill it",
 				"target", u.Target, "users", u.Users, "command", "rollcall backfill "+u.Target)
 		}
 	}
-	sv.offered = offered
 }
