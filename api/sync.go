@@ -184,7 +184,7 @@ func challenge(err error) string {
 // retryAfter is in whole seconds, one at least.
 func (d *syncing) retryAfter() int {
 	wait := source.RetryAfter(d.err)
-	if limit := (*reconcile.LimitError)(nil); errors.As(d.err, &limit) {
+	if limit, ok := errors.AsType[*reconcile.LimitError](d.err); ok {
 		wait = limit.Wait
 	}
 	if later, ok := errors.AsType[*event.LaterError](d.err); ok {

@@ -164,25 +164,37 @@ const endsOfRoll = `select coalesce((select id from rollcall.users where source 
 // moment: fewer, or nobody, where there are few.
 func (a *Attendance) Sample(ctx context.Context, n int, since time.Time) (ids []string, err error) {
 	err = readOnly(ctx, a.on, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, withoutBitmaps); err != nil {
-			return err
-		}
-		var low, high string
-		if err := tx.QueryRow(ctx, endsOfRoll, a.source).Scan(&low, &high); err != nil {
-			return err
-		}
-		starts := []string{low} // of a small roll that shows everybody
-		for range n {
-			starts = append(starts, between(low, high))
-		}
-		rows, _ := tx.Query(ctx, sql.Sample, a.source, starts, since, n)
-		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		ids, err = a.sample(ctx, tx, n, since)
 		return err
 	})
+	if err == nil && len(ids) < n { // or the living are few among many tombstones
+		err = a.db.scanOn(ctx, a.on, func(tx pgx.Tx) error {
+			rows, _ := tx.Query(ctx, "select id from rollcall.users where source = $1 and deleted_at is null and changed_at < $2 limit $3", a.source, since, n)
+			ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			return err
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("choose users of %s: %w", a.source, a.db.explainConnect(err))
 	}
 	return ids, nil
+}
+
+// sample looks behind some random places.
+func (a *Attendance) sample(ctx context.Context, tx pgx.Tx, n int, since time.Time) ([]string, error) {
+	if _, err := tx.Exec(ctx, withoutBitmaps); err != nil {
+		return nil, err
+	}
+	var low, high string
+	if err := tx.QueryRow(ctx, endsOfRoll, a.source).Scan(&low, &high); err != nil {
+		return nil, err
+	}
+	starts := []string{low} // of a small roll that shows everybody
+	for range n {
+		starts = append(starts, between(low, high))
+	}
+	rows, _ := tx.Query(ctx, sql.Sample, a.source, starts, since, n)
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 // between makes up an id among those from low to high, of the letters that these hold where they

@@ -72,6 +72,20 @@ select '%s', 'ü' || g, 1, now() - interval '1 hour' * (g %% 2), case when g %% 
 	}
 }
 
+// Among many who are dead somebody is found who lives: with nobody there would be nobody to lose.
+func TestSampleAmongTombstones(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	b.exec(`insert into rollcall.users (source, id, version, changed_at, deleted_at)
+select 'app', lpad(g::text, 5, '0'), 1, now() - interval '1 hour', case when g <> 31337 then now() end from generate_series(1, 60000) g`)
+	for range 5 {
+		ids, err := b.Attendance("app").Sample(t.Context(), 6, time.Now())
+		if err != nil || !slices.Equal(ids, []string{"31337"}) {
+			t.Errorf("chosen: %v, %v", ids, err)
+		}
+	}
+}
+
 // A place among the ids begins as all of them do, whatever they are made of.
 func TestBetween(t *testing.T) {
 	t.Parallel()
