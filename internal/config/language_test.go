@@ -62,12 +62,12 @@ func TestFinerYAMLIsRefused(t *testing.T) {
 // The parser takes every colon in a list within { } for a map's. Only one with a blank behind it is.
 func TestColonsInAList(t *testing.T) {
 	file := "database: a=b\nsync: {origins: [http://localhost:5173, https://a.example, https://b.example:8443]}\n" +
-		"sources: {s: {provider: supabase, database_webhook: {secrets: [made:up-and-long-enough:1, another-made-up:0x1f]}}}\n"
+		"sources: {s: {provider: supabase, database_webhook: {secrets: [made:up-and-long-enough:1, another-made-up:0x1f, 2026:made-up-too]}}}\n"
 	c := load(t, file, nil)
 	if d := cmp.Diff([]string{"http://localhost:5173", "https://a.example", "https://b.example:8443"}, c.Sync.Origins); d != "" {
 		t.Error(d)
 	}
-	for n, want := range []string{"made:up-and-long-enough:1", "another-made-up:0x1f"} {
+	for n, want := range []string{"made:up-and-long-enough:1", "another-made-up:0x1f", "2026:made-up-too"} {
 		if got := c.Sources[0].DatabaseWebhook.Secrets[n].Reveal(); got != want {
 			t.Errorf("secret %d is %q, want %q", n, got, want)
 		}

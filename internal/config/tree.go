@@ -166,11 +166,11 @@ func refusal(n ast.Node) string {
 func (r reader) items(n *ast.SequenceNode, flow bool) []*node {
 	var items []*node
 	for _, v := range n.Values {
-		item := r.node(v, flow)
 		if whole, apart := wholeText(v); apart {
-			item = &node{kind: text, flow: flow, pos: item.pos, text: whole}
+			items = append(items, &node{kind: text, flow: flow, pos: r.start(v), text: whole})
+			continue
 		}
-		items = append(items, item)
+		items = append(items, r.node(v, flow))
 	}
 	return items
 }
@@ -192,15 +192,9 @@ func wholeText(n ast.Node) (text string, apart bool) {
 
 // isPlain reports whether a node is one word or more, without quotes.
 func isPlain(n ast.Node) bool {
-	switch n := n.(type) {
-	case *ast.StringNode:
-		return styleOf(n.Token.Type) == plainStyle
-	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
-		return true
-	case *ast.NullNode:
-		return n.Token.Type != token.ImplicitNullType
-	}
-	return false
+	_, scalar := n.(ast.ScalarNode)
+	t := n.GetToken().Type
+	return scalar && t != token.ImplicitNullType && styleOf(t) == plainStyle
 }
 
 // entries drops a repeated key: the first one counts, so that its mistakes are
