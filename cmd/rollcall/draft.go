@@ -206,11 +206,11 @@ func checkURL(base string) error {
 	u, err := url.Parse(base)
 	switch {
 	case err != nil:
-		return fmt.Errorf("--url: %w", err)
+		return fmt.Errorf("--url: %w", errors.Unwrap(err)) // without the URL, which may hold a password
 	case !slices.Contains([]string{"http", "https"}, u.Scheme) || u.Host == "":
-		return fmt.Errorf("--url %s: write a base URL such as http://127.0.0.1:8080", base)
+		return fmt.Errorf("--url %s: write a base URL such as http://127.0.0.1:8080", u.Redacted())
 	case u.RawQuery != "" || u.Fragment != "" || strings.Contains(u.Path, "/webhooks/"):
-		return fmt.Errorf("--url %s: write the base URL only, %s://%s; the path of the webhook is added", base, u.Scheme, u.Host)
+		return fmt.Errorf("--url %s: write the base URL only, %s://%s; the path of the webhook is added", u.Redacted(), u.Scheme, u.Host)
 	}
 	return nil
 }

@@ -141,6 +141,7 @@ func TestLoadMistakes(t *testing.T) {
 		{"clerk --url http://127.0.0.1:1", exitProblems, "nobody listens at http://127.0.0.1:1"},
 		{"clerk --url http://127.0.0.1:1/webhooks/clerk", exitUsage, "base URL only"},
 		{"clerk --url http://ada:made-up-password@127.0.0.1:1", exitUsage, "no user name and no password"},
+		{"clerk --url http://ada:made-up-password@127.0.0.1:x", exitUsage, "invalid port"},
 		{"clerk", exitProblems, "listen is 127.0.0.1:0"},
 		{"google", exitUsage, `there is no source "google"`},
 		{"", exitUsage, "name the source"},

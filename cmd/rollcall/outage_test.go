@@ -187,7 +187,7 @@ func TestReadyWithoutTheRoll(t *testing.T) {
 				t.Errorf("readyz: %d", status)
 			}
 			execute(t, asService, sql[1])
-			awaitReady(t, in.public, 2*time.Second)
+			awaitReady(t, in.public, 10*time.Second)
 			expect(t, in, lost, heard{204, "applied", false})
 		})
 	}

@@ -193,8 +193,7 @@ func wholeText(n ast.Node) (text string, apart bool) {
 // isPlain reports whether a node is one word or more, without quotes.
 func isPlain(n ast.Node) bool {
 	_, scalar := n.(ast.ScalarNode)
-	t := n.GetToken().Type
-	return scalar && t != token.ImplicitNullType && styleOf(t) == plainStyle
+	return scalar && styleOf(n.GetToken().Type) == plainStyle
 }
 
 // entries drops a repeated key: the first one counts, so that its mistakes are
