@@ -86,14 +86,18 @@ select 'app', lpad(g::text, 5, '0'), 1, now() - interval '1 hour', case when g <
 	}
 }
 
-// A place among the ids begins as all of them do, whatever they are made of.
+// A place among the ids begins as all of them do, whatever they are made of, and goes on within
+// their ends.
 func TestBetween(t *testing.T) {
 	t.Parallel()
-	for _, ends := range [][2]string{{"", ""}, {"a", "a"}, {"a", "ab"}, {"user_1x", "user_3y"}, {"", "zz"}, {"aé", "aü"}} {
+	for _, tt := range []struct {
+		low, high string
+		begins    int // bytes that must be within
+	}{{"", "", 0}, {"a", "a", 1}, {"a", "ab", 1}, {"user_1x", "user_3y", 6}, {"", "zz", 0}, {"aé", "aü", 3}} {
 		for range 50 {
-			id := between(ends[0], ends[1])
-			if ends[0] != "" && id[0] != ends[0][0] || ends[1] != "" && id[:1] > ends[1][:1] {
-				t.Errorf("%q between %q", id, ends)
+			id := between(tt.low, tt.high)
+			if begin := id[:tt.begins]; begin < tt.low[:tt.begins] || begin > tt.high[:tt.begins] {
+				t.Errorf("%q between %q and %q", id, tt.low, tt.high)
 			}
 		}
 	}
