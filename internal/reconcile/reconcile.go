@@ -121,6 +121,9 @@ func (r *run) compare(ctx context.Context) error {
 		}
 	}()
 	for f := range judged {
+		if err := ctx.Err(); err != nil {
+			return err // half a page would be submitted, and not counted
+		}
 		if err := r.mend(ctx, f); err != nil {
 			return err
 		}
