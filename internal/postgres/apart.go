@@ -303,6 +303,8 @@ const (
 	exclusionViolation    = "23P01"
 	queryCanceled         = "57014"
 	insufficientPrivilege = "42501"
+	readOnlyTransaction   = "25006"
+	notSupported          = "0A000" // a standby's answer to "begin read write"
 )
 
 // settlePasses bounds how often the refused are tried again: a chain of e-mails as long as

@@ -127,7 +127,7 @@ func (db *DB) Census(ctx context.Context, o CensusOptions) (*Census, error) {
 	}
 	census := &Census{Tallies: c.list(), Refused: c.refused, Examples: c.named(), CheckedAt: time.Now().UTC().Truncate(time.Microsecond)}
 	if err := db.storeCensus(ctx, census); err != nil {
-		return nil, fmt.Errorf("store what was checked: %w", err)
+		return nil, fmt.Errorf("store what was checked: %w", db.explainConnect(err))
 	}
 	return census, nil
 }

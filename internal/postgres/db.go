@@ -207,10 +207,9 @@ func (db *DB) inService(name string) *compiled {
 func (db *DB) explainConnect(err error) error {
 	var failed *pgconn.ConnectError
 	if !errors.As(err, &failed) {
-		return err
+		return db.explainStandby(err)
 	}
-	to := db.pool.Config().ConnConfig
-	at := net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port)))
+	to, at := db.pool.Config().ConnConfig, db.address()
 	switch stateOf(err) {
 	case "28P01":
 		return fmt.Errorf("the server at %s refuses user %s; correct the name or the password in database", at, to.User)
@@ -225,6 +224,25 @@ func (db *DB) explainConnect(err error) error {
 		}
 	}
 	return err
+}
+
+func (db *DB) address() string {
+	to := db.pool.Config().ConnConfig
+	return net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port)))
+}
+
+// explainStandby says in words that a server refuses what would write because it is a standby.
+func (db *DB) explainStandby(err error) error {
+	if state := stateOf(err); state != readOnlyTransaction && state != notSupported {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	var standby bool
+	if db.pool.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&standby) != nil || !standby {
+		return err
+	}
+	return fmt.Errorf("the server at %s is a standby, which takes no writes; let database name its primary: %w", db.address(), err)
 }
 
 // Ready reports whether the database can commit now: it answers, is no standby, and has the

@@ -1,11 +1,15 @@
 package postgres
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"rollcall/internal/pgtest"
+	"rollcall/internal/pgtest/pgserver"
 	"rollcall/sql"
 )
 
@@ -36,5 +40,37 @@ func TestMigrateAtOnce(t *testing.T) {
 	replicas.Wait()
 	if want := int64(len(sql.Migrations())); ran.Load() != want {
 		t.Errorf("%d migrations ran, want each of %d once", ran.Load(), want)
+	}
+}
+
+// On a standby nothing can be done but say so.
+func TestStandby(t *testing.T) {
+	t.Parallel()
+	server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"wal_level": "replica"}})
+	open := func() *DB {
+		db, err := Open(Config{URL: server.URL("postgres"), Targets: []Target{profiles()}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(db.Close)
+		return db
+	}
+	if _, err := open().Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(server.Dir(), "data", "standby.signal"), nil, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	db := open()
+	_, migrated := db.Migrate(t.Context())
+	_, counted := db.Census(t.Context(), CensusOptions{Repair: true})
+	_, began := db.BeginReconciliation(t.Context(), "app", "")
+	for name, err := range map[string]error{"migrate": migrated, "check": counted, "reconcile": began} {
+		if err == nil || !strings.Contains(err.Error(), "is a standby, which takes no writes; let database name its primary") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
