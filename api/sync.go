@@ -16,7 +16,6 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
-	"rollcall/internal/source"
 )
 
 // SyncPath is where a front end has its own user brought into step, just in time.
@@ -167,7 +166,7 @@ func (d *syncing) answer(w http.ResponseWriter) int {
 	case syncUnverified:
 		w.Header().Set("WWW-Authenticate", challenge(d.err))
 	case syncLimited, syncUnavailable:
-		w.Header().Set("Retry-After", strconv.Itoa(d.retryAfter()))
+		w.Header().Set("Retry-After", seconds(event.RetryAfter(d.err)))
 	}
 	writeError(w, r.status, d.result, r.message)
 	return r.status
@@ -181,17 +180,8 @@ func challenge(err error) string {
 	return `Bearer error="invalid_token"`
 }
 
-// retryAfter is in whole seconds, one at least.
-func (d *syncing) retryAfter() int {
-	wait := source.RetryAfter(d.err)
-	if limit, ok := errors.AsType[*reconcile.LimitError](d.err); ok {
-		wait = limit.Wait
-	}
-	if later, ok := errors.AsType[*event.LaterError](d.err); ok {
-		wait = later.Wait
-	}
-	return max(1, int(math.Ceil(wait.Seconds())))
-}
+// seconds are whole ones, one at least.
+func seconds(wait time.Duration) string { return strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))) }
 
 // preflight tells a browser whether a page may call.
 func (s *Server) preflight(w http.ResponseWriter, r *http.Request) {

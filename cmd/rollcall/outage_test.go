@@ -172,7 +172,8 @@ func TestReadyWithoutTheRoll(t *testing.T) {
 	for name, sql := range map[string][2]string{
 		"schema": {"alter schema rollcall rename to elsewhere", "alter schema elsewhere rename to rollcall"},
 		"events": {"alter table rollcall.events rename to elsewhere", "alter table rollcall.elsewhere rename to events"},
-		"rights": {"revoke insert on rollcall.users from current_user", "grant insert on rollcall.users to current_user"},
+		"insert": {"revoke insert on rollcall.users from current_user", "grant insert on rollcall.users to current_user"},
+		"update": {"revoke update on rollcall.users from current_user", "grant update on rollcall.users to current_user"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

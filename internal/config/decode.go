@@ -229,6 +229,15 @@ func join(path, name string) string {
 	return path + "." + name
 }
 
+// Path leads to a field by the names on the way, as At takes it and messages show it.
+func Path(names ...string) string {
+	path := ""
+	for _, name := range names {
+		path = join(path, name)
+	}
+	return path
+}
+
 func item(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
 func orFile(path string) string {

@@ -33,7 +33,7 @@ func Assemble(cfg *config.Config) (*Assembly, config.Problems) {
 		}
 		a.Sources = append(a.Sources, src)
 		if c.Session != nil {
-			at := cfg.At("sources." + c.Name + ".session")
+			at := cfg.At(config.Path("sources", c.Name, "session"))
 			a.Sessions = append(a.Sessions, sessionConfig(c))
 			if c.Provider == config.Clerk && c.API == nil {
 				problems.Add(at, "source %s: session: just-in-time sync asks Clerk's API for the user; add api: {key: \"${CLERK_SECRET_KEY}\"} to the source", c.Name)
@@ -57,8 +57,7 @@ func Assemble(cfg *config.Config) (*Assembly, config.Problems) {
 // withoutBad leaves the secrets of a source out that can't be its provider's, and says what is
 // wrong with each at its place.
 func withoutBad(cfg *config.Config, c config.Source, problems *config.Problems) config.Source {
-	good := func(list string, secrets []config.Secret, complain func(secret string) string) (rest []config.Secret) {
-		path := "sources." + c.Name + "." + list
+	good := func(path string, secrets []config.Secret, complain func(secret string) string) (rest []config.Secret) {
 		for i, s := range secrets {
 			if complaint := complain(s.Reveal()); complaint != "" {
 				at, name := cfg.Item(path, i)
@@ -70,11 +69,11 @@ func withoutBad(cfg *config.Config, c config.Source, problems *config.Problems) 
 		return rest
 	}
 	if c.Provider != "" { // otherwise the file has said so
-		c.SigningSecrets = good("signing_secrets", c.SigningSecrets, func(s string) string { return source.SecretComplaint(c.Provider, s) })
+		c.SigningSecrets = good(config.Path("sources", c.Name, "signing_secrets"), c.SigningSecrets, func(s string) string { return source.SecretComplaint(c.Provider, s) })
 	}
 	if c.DatabaseWebhook != nil {
 		door := *c.DatabaseWebhook
-		door.Secrets = good("database_webhook.secrets", door.Secrets, source.HeaderComplaint)
+		door.Secrets = good(config.Path("sources", c.Name, "database_webhook", "secrets"), door.Secrets, source.HeaderComplaint)
 		c.DatabaseWebhook = &door
 	}
 	return c

@@ -72,3 +72,15 @@ func TestHeaderSecrets(t *testing.T) {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 }
+
+// A source whose name is a mistake itself has its secrets said at their places, too.
+func TestSecretsOfAnOddName(t *testing.T) {
+	t.Parallel()
+	file := "database: a=b\nsources:\n  \"a b\":\n    provider: clerk\n    signing_secrets: [sk_live_abc]\n"
+	cfg, _ := config.Load("r.yaml", []byte(file), config.Env{})
+	_, problems := Assemble(cfg)
+	want := `r.yaml:5:23: sources."a b".signing_secrets: the value is a Clerk API key, no signing secret; copy the endpoint's own, which starts with whsec_`
+	if diff := cmp.Diff(want, problems.Error()); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}

@@ -130,9 +130,22 @@ const NeverCreated Outcome = "never_created"
 // is full, the process is shutting down, the wait was too long.
 var ErrUnavailable = errors.New("unavailable")
 
+// RetryAfter is for how long a retry is in vain, as far as the error knows; else 0. The errors
+// that know it have a method of this name.
+func RetryAfter(err error) time.Duration {
+	type later interface {
+		error
+		RetryAfter() time.Duration
+	}
+	if e, ok := errors.AsType[later](err); ok {
+		return e.RetryAfter()
+	}
+	return 0
+}
+
 // LaterError is ErrUnavailable where it is known for how long a retry is in vain.
 type LaterError struct {
-	// Wait is how long; above 0.
+	// Wait is how long.
 	Wait time.Duration
 	// Reason is for the operator.
 	Reason string
@@ -140,6 +153,9 @@ type LaterError struct {
 
 // Error is the reason.
 func (e *LaterError) Error() string { return ErrUnavailable.Error() + ": " + e.Reason }
+
+// RetryAfter is the wait.
+func (e *LaterError) RetryAfter() time.Duration { return e.Wait }
 
 // Is makes it an ErrUnavailable.
 func (*LaterError) Is(target error) bool { return target == ErrUnavailable }

@@ -93,7 +93,8 @@ func (db *DB) probe(ctx context.Context, t *compiled) error {
 }
 
 // forgetFilling makes a target new whose table is another one than before: it lacks everybody
-// who isn't parked. A filling of the new table that somebody has begun stays.
+// who isn't parked. A filling of the new table that somebody has begun stays. A replica that has
+// not looked since another's probe may forget a good one: a backfill too many does no harm.
 func forgetFilling(ctx context.Context, conn *pgx.Conn, before, now *compiled) error {
 	if before.oid == 0 || before.oid == now.oid {
 		return nil

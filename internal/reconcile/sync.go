@@ -94,6 +94,9 @@ type LimitError struct {
 	Wait time.Duration
 }
 
+// RetryAfter is the wait.
+func (e *LimitError) RetryAfter() time.Duration { return e.Wait }
+
 // Error says for how long.
 func (e *LimitError) Error() string {
 	return fmt.Sprintf("looked up %d times within %s; wait %s", maxLooks, looksWindow, e.Wait.Round(time.Second))

@@ -80,12 +80,7 @@ func (e *apiError) Unwrap() []error {
 
 // RetryAfter is how long the provider asked to be left alone, a minute at most; 0 when it
 // said nothing.
-func RetryAfter(err error) time.Duration {
-	if e, ok := errors.AsType[*apiError](err); ok {
-		return e.after
-	}
-	return 0
-}
+func (e *apiError) RetryAfter() time.Duration { return e.after }
 
 // question is one request.
 type question struct {

@@ -43,7 +43,7 @@ func (a *API) patiently(ctx context.Context, try func() error) error {
 			if time.Since(refused) > patience {
 				return err
 			}
-			if RetryAfter(err) == 0 {
+			if event.RetryAfter(err) == 0 {
 				a.pauseFor(pause)
 				pause = min(2*pause, lastWait)
 			}
@@ -52,7 +52,7 @@ func (a *API) patiently(ctx context.Context, try func() error) error {
 				return err
 			}
 			a.log.WarnContext(ctx, "the provider's API failed, it is asked again", "error", err, "failures", failures)
-			if err := sleep(ctx, max(wait, RetryAfter(err))); err != nil {
+			if err := sleep(ctx, max(wait, event.RetryAfter(err))); err != nil {
 				return err
 			}
 			wait = min(2*wait, lastWait)

@@ -66,8 +66,8 @@ func TestLeftAlone(t *testing.T) {
 		go func() {
 			time.Sleep(time.Second)
 			_, err := api.Fetch(t.Context(), ids[0])
-			if took := time.Since(begin); took != time.Second || RetryAfter(err) != 6*time.Second {
-				t.Errorf("who waits learned after %v to wait %v more", took, RetryAfter(err))
+			if took := time.Since(begin); took != time.Second || event.RetryAfter(err) != 6*time.Second {
+				t.Errorf("who waits learned after %v to wait %v more", took, event.RetryAfter(err))
 			}
 			looked <- err
 		}()
@@ -125,12 +125,12 @@ func TestRetryAfter(t *testing.T) {
 			time.Now().Add(-20 * time.Second).UTC().Format(http.TimeFormat): 0,
 		} {
 			for _, status := range []int{429, 503} {
-				if _, err := always(status, ``, "Retry-After", text).Fetch(t.Context(), "user_1"); RetryAfter(err) != want || !errors.Is(err, event.ErrUnavailable) {
-					t.Errorf("%d %q: got %v, want %v", status, text, RetryAfter(err), want)
+				if _, err := always(status, ``, "Retry-After", text).Fetch(t.Context(), "user_1"); event.RetryAfter(err) != want || !errors.Is(err, event.ErrUnavailable) {
+					t.Errorf("%d %q: got %v, want %v", status, text, event.RetryAfter(err), want)
 				}
 			}
 		}
-		if RetryAfter(nil) != 0 || RetryAfter(errors.New("another")) != 0 {
+		if event.RetryAfter(nil) != 0 || event.RetryAfter(errors.New("another")) != 0 {
 			t.Error("of nothing")
 		}
 	})

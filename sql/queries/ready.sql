@@ -2,4 +2,5 @@
 -- and may be written. Asking locks none of them.
 select pg_is_in_recovery(),
        coalesce(has_table_privilege(to_regclass('rollcall.users'), 'insert')
+            and has_table_privilege(to_regclass('rollcall.users'), 'update')
             and has_table_privilege(to_regclass('rollcall.events'), 'insert'), false)
