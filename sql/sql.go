@@ -85,8 +85,8 @@ var (
 	BackfillForget = read("queries/backfill_forget.sql")
 )
 
-// The statements that read a table of users, or what a list has shown, beside the roll: formats,
-// but for Sample.
+// Formats of the statements that read a table of users, or what a list has shown, beside the
+// roll.
 var (
 	Compare     = read("listing/compare.sql")
 	Absent      = read("listing/absent.sql")
@@ -95,7 +95,6 @@ var (
 	Attend      = read("listing/attend.sql")
 	Unlisted    = read("listing/unlisted.sql")
 	One         = read("listing/one.sql")
-	Sample      = read("listing/sample.sql")
 )
 
 // Statements for people to run as well: formats of a table and a source, quoted.

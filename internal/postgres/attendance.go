@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -151,72 +150,34 @@ func (a *Attendance) Unlisted(ctx context.Context, after string, n int, since ti
 	return pairs, nil
 }
 
-// withoutBitmaps keeps a transaction from reading all that follows a key where a few rows are
-// asked for: while the planner doesn't know how many these are, it makes a bitmap of them.
-const withoutBitmaps = "set local enable_bitmapscan = off"
-
-// endsOfRoll are the first and the last id of a source. Min and max would read all ids, with the
-// plan of an empty table.
-const endsOfRoll = `select coalesce((select id from rollcall.users where source = $1 order by id limit 1), ''),
-  coalesce((select id from rollcall.users where source = $1 order by id desc limit 1), '')`
+const (
+	// sampleShare is how much of the roll a sample reads, in percent: some 1,000 blocks, of a small
+	// roll all. Its partitions count, where it has some.
+	sampleShare = `select least(100, 100 * 1000 * current_setting('block_size')::float8 / greatest(1,
+  coalesce((select sum(pg_relation_size(relid)) from pg_partition_tree('rollcall.users')), pg_relation_size('rollcall.users'))))`
+	// wellKnown are a source's living users of whom nothing has been learned since a moment.
+	wellKnown = "select id from rollcall.users %s where source = $1 and deleted_at is null and changed_at < $2"
+)
 
 // Sample returns n living users of the roll, any ones, of whom nothing has been learned since a
 // moment: fewer, or nobody, where there are few.
 func (a *Attendance) Sample(ctx context.Context, n int, since time.Time) (ids []string, err error) {
-	err = readOnly(ctx, a.on, func(tx pgx.Tx) error {
-		ids, err = a.sample(ctx, tx, n, since)
+	err = a.db.scanOn(ctx, a.on, func(tx pgx.Tx) error {
+		var share float64
+		if err := tx.QueryRow(ctx, sampleShare).Scan(&share); err != nil {
+			return err
+		}
+		rows, _ := tx.Query(ctx, fmt.Sprintf(wellKnown, "tablesample system ($4)")+" order by random() limit $3", a.source, since, n, share)
+		if ids, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || len(ids) == n {
+			return err
+		}
+		// They are few among others, or among tombstones.
+		rows, _ = tx.Query(ctx, fmt.Sprintf(wellKnown, "")+" limit $3", a.source, since, n)
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err
 	})
-	if err == nil && len(ids) < n { // or the living are few among many tombstones
-		err = a.db.scanOn(ctx, a.on, func(tx pgx.Tx) error {
-			rows, _ := tx.Query(ctx, "select id from rollcall.users where source = $1 and deleted_at is null and changed_at < $2 limit $3", a.source, since, n)
-			ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
-			return err
-		})
-	}
 	if err != nil {
 		return nil, fmt.Errorf("choose users of %s: %w", a.source, a.db.explainConnect(err))
 	}
 	return ids, nil
-}
-
-// sample looks behind some random places.
-func (a *Attendance) sample(ctx context.Context, tx pgx.Tx, n int, since time.Time) ([]string, error) {
-	if _, err := tx.Exec(ctx, withoutBitmaps); err != nil {
-		return nil, err
-	}
-	var low, high string
-	if err := tx.QueryRow(ctx, endsOfRoll, a.source).Scan(&low, &high); err != nil {
-		return nil, err
-	}
-	starts := []string{low} // of a small roll that shows everybody
-	for range n {
-		starts = append(starts, between(low, high))
-	}
-	rows, _ := tx.Query(ctx, sql.Sample, a.source, starts, since, n)
-	return pgx.CollectRows(rows, pgx.RowTo[string])
-}
-
-// between makes up an id among those from low to high, of the letters that these hold where they
-// differ: most ids are of one alphabet, and a place anywhere else would mean the same few users
-// every time.
-func between(low, high string) string {
-	same := 0
-	for same < min(len(low), len(high)) && low[same] == high[same] {
-		same++
-	}
-	letters := low[same:] + high[same:]
-	id := []byte(low[:same])
-	for range min(len(letters), 8) {
-		c := oneOf(letters)
-		for len(id) == same && same < len(low) && (c < low[same] || c > high[same]) {
-			c = oneOf(letters)
-		}
-		id = append(id, c)
-	}
-	return strings.ToValidUTF8(string(id), "")
-}
-
-func oneOf(letters string) byte {
-	return letters[rand.IntN(len(letters))] //nolint:gosec // nobody gains by guessing who is asked for
 }
