@@ -101,7 +101,7 @@ func verdict(census *postgres.Census, repaired bool) error {
 	case settleable > 0 && repaired:
 		return fmt.Errorf("still out of step: %d; rollcall check --user ID says why", settleable+strangers)
 	case settleable > 0 && out == 0:
-		return fmt.Errorf("out of step: %d; rollcall check --repair settles all but rows of no user", settleable+strangers)
+		return fmt.Errorf("out of step: %d; rollcall check --repair settles all but rows of no user, and whom a table still refuses", settleable+strangers)
 	case settleable+strangers > 0:
 		return fmt.Errorf("out of step: %d", settleable+strangers)
 	}

@@ -100,7 +100,7 @@ func (r *loadReport) text(to io.Writer) error {
 	fmt.Fprintf(to, "errors\t%s\n", r.sayErrors())
 	fmt.Fprintf(to, "load itself\t%.2f cores\n", r.GeneratorCores)
 	fmt.Fprintf(to, "its users\tselect * from rollcall.users where source = '%s' and id like '%s'\n", r.Source, r.IDs)
-	_, err := fmt.Fprintf(to, "to remove\t%s;\n", strings.Join(r.remove, ";\n\t"))
+	_, err := fmt.Fprintf(to, "to remove\tbegin;\n\t%s;\n\tcommit;\n", strings.Join(r.remove, ";\n\t"))
 	return err
 }
 

@@ -133,7 +133,11 @@ func (r reconciled) print(w world, out *output, cause error) error {
 		return err
 	})
 	if err == nil && r.Failed > 0 && cause == nil {
-		err = fmt.Errorf("the roll could not follow %d users; the log says which and why", r.Failed)
+		where := "the log says"
+		if r.DryRun {
+			where = `the lines that begin with "failed" say`
+		}
+		err = fmt.Errorf("the roll can't follow everybody (failed: %d); %s whom and why", r.Failed, where)
 	}
 	return err
 }
@@ -150,12 +154,14 @@ func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcil
 	cfg.DB = db
 	start := time.Now()
 	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
-	left := 0
+	left, shown := 0, map[bool]int{} // whom the roll can't follow has a limit of his own: others must not hide him
 	result.Reconciled, err = reconcile.Preview(ctx, cfg, func(found reconcile.Finding) error {
-		if len(result.Findings) == o.limit {
+		failed := found.Action == "failed"
+		if shown[failed] == o.limit {
 			left++
 			return nil
 		}
+		shown[failed]++
 		result.Findings = append(result.Findings, found)
 		if *o.output == "json" {
 			return nil
@@ -167,7 +173,9 @@ func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcil
 		if left > 0 {
 			fmt.Fprintf(w.stdout, "… and %d users more (--limit)\n", left)
 		}
-		fmt.Fprintln(w.stdout, "a dry run: nothing was written")
+		if err == nil || result.Reconciled != (postgres.Reconciled{}) {
+			fmt.Fprintln(w.stdout, "a dry run: nothing was written")
+		}
 	}
 	return errors.Join(err, result.print(w, o.output, err))
 }
