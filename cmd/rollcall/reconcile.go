@@ -133,11 +133,11 @@ func (r reconciled) print(w world, out *output, cause error) error {
 		return err
 	})
 	if err == nil && r.Failed > 0 && cause == nil {
-		where := "the log says"
+		where := "the log says whom and why"
 		if r.DryRun {
-			where = `the lines that begin with "failed" say`
+			where = "they are listed as failed"
 		}
-		err = fmt.Errorf("the roll can't follow everybody (failed: %d); %s whom and why", r.Failed, where)
+		err = fmt.Errorf("the roll can't follow everybody (failed: %d); %s", r.Failed, where)
 	}
 	return err
 }

@@ -41,18 +41,6 @@ var sicknesses = map[string]struct{ fall, cure, says string }{
 	"another column": {"alter table q add needed text not null default ''; alter table q alter needed drop default", "alter table q drop needed", ""},
 }
 
-// medianOf is how long it takes to do something, of several times.
-func medianOf(times int, do func(n int)) time.Duration {
-	took := make([]time.Duration, times)
-	for n := range took {
-		start := time.Now()
-		do(n)
-		took[n] = time.Since(start)
-	}
-	slices.Sort(took)
-	return took[times/2]
-}
-
 // A table that can't be written opens its target's breaker at once: the others are current,
 // the roll is right, nobody waits; cured, it catches up.
 func TestBreaker(t *testing.T) {
@@ -76,11 +64,13 @@ func TestBreaker(t *testing.T) {
 			if took > b.config.StatementTimeout+time.Second {
 				t.Errorf("the first batch took %s", took)
 			}
-			if took := medianOf(5, func(n int) { b.apply(all(event.Parked, 1), updated(fmt.Sprint("c", n), 1, "")) }); took > 200*time.Millisecond {
-				t.Errorf("half of the next batches took %s and more", took)
+			start = time.Now()
+			b.apply(all(event.Parked, 1), updated("c", 1, "c@x"))
+			if took := time.Since(start); took > 200*time.Millisecond {
+				t.Errorf("the next batch took %s", took)
 			}
-			b.wantRows("select id from p order by 1", "a", "b", "before", "c0", "c1", "c2", "c3", "c4")
-			b.wantRows("select user_id from rollcall.parked where target = 'second' order by 1", "a", "b", "c0", "c1", "c2", "c3", "c4")
+			b.wantRows("select id from p order by 1", "a", "b", "before", "c")
+			b.wantRows("select user_id from rollcall.parked where target = 'second' order by 1", "a", "b", "c")
 			if err := b.Probe(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -89,7 +79,7 @@ func TestBreaker(t *testing.T) {
 			}
 			b.exec(sickness.cure)
 			b.recover(t)
-			b.wantRows("select id from q order by 1", "a", "b", "before", "c0", "c1", "c2", "c3", "c4")
+			b.wantRows("select id from q order by 1", "a", "b", "before", "c")
 			b.wantRows("select user_id from rollcall.parked")
 		})
 	}
@@ -127,8 +117,15 @@ func TestBreakerOfALockedTable(t *testing.T) {
 	if out := b.outages(); len(out) != 1 || !strings.Contains(out[0], "somebody else holds the table") {
 		t.Errorf("out of service: %q", out)
 	}
-	if took := medianOf(20, func(n int) { b.apply(all(event.Parked, 1), updated(fmt.Sprint("n", n), 1, "")) }); took > 50*time.Millisecond {
-		t.Errorf("half of the batches beside a locked table take %s and more", took)
+	var took []time.Duration
+	for n := range 20 {
+		start := time.Now()
+		b.apply(all(event.Parked, 1), updated(fmt.Sprint("n", n), 1, ""))
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	if took[10] > 50*time.Millisecond {
+		t.Errorf("half of the batches beside a locked table take %s and more", took[10])
 	}
 	if err := b.Probe(t.Context()); err != nil {
 		t.Fatal(err)

@@ -162,14 +162,14 @@ func TestLiveEventsBesideCatchingUp(t *testing.T) {
 	for len(b.outages()) == 0 && t.Context().Err() == nil { // it notices at once, and waits for nobody
 		time.Sleep(time.Millisecond)
 	}
-	live := medianOf(5, func(n int) {
-		if _, err := b.Apply(t.Context(), []event.Event{updated(fmt.Sprint("u", n), 2, "")}); err != nil {
-			t.Error(err)
-		}
-	})
-	t.Logf("live events of parked users took %s", live)
+	start := time.Now()
+	if _, err := b.Apply(t.Context(), []event.Event{updated("u7", 2, "")}); err != nil {
+		t.Error(err)
+	}
+	live := time.Since(start)
+	t.Logf("a live event of a parked user took %s", live)
 	if live > 100*time.Millisecond {
-		t.Errorf("half of the live events of parked users took %s and more", live)
+		t.Errorf("a live event of a parked user took %s", live)
 	}
 	execOn(t, holder, "rollback")
 	if err := <-ended; err != nil {
