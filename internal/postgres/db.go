@@ -10,7 +10,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,7 +58,7 @@ const (
 // Open prepares the pool. It does not connect, so a database that is not up yet is no
 // error; a URL that can't be parsed is.
 func Open(cfg Config) (*DB, error) {
-	pool, err := poolConfig(cfg.URL)
+	pool, found, err := poolConfig(cfg.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +75,7 @@ func Open(cfg Config) (*DB, error) {
 	if db.log == nil {
 		db.log = slog.Default()
 	}
+	found.say(db.log)
 	db.targets.Store(&[]*compiled{})
 	pool.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		if err := db.refusePooler(ctx, conn); err != nil {
@@ -92,24 +92,6 @@ func Open(cfg Config) (*DB, error) {
 
 // Close closes every connection, after those in use are returned.
 func (db *DB) Close() { db.pool.Close() }
-
-func poolConfig(url string) (*pgxpool.Config, error) {
-	cfg, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		// The library's error repeats the URL, which holds a password.
-		return nil, errors.New("database: this is no PostgreSQL URL; write postgres://user:password@host:5432/name")
-	}
-	if !strings.Contains(url, "pool_max_conns") {
-		cfg.MaxConns = defaultConnections
-	}
-	if cfg.ConnConfig.ConnectTimeout == 0 {
-		cfg.ConnConfig.ConnectTimeout = connectTimeout
-	}
-	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
-		cfg.ConnConfig.RuntimeParams["application_name"] = "rollcall"
-	}
-	return cfg, nil
-}
 
 // prepareSession gives every connection the same surroundings, whatever the role's and the
 // database's defaults are. Sequential scans are off because a generic plan that was made
