@@ -7,15 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"rollcall/sql"
@@ -184,56 +181,13 @@ func (db *DB) inService(name string) *compiled {
 	return nil
 }
 
-// explainConnect says in words what keeps a connection from being made. The address, the
-// user and the database are named, the password is not.
-func (db *DB) explainConnect(err error) error {
-	var failed *pgconn.ConnectError
-	if !errors.As(err, &failed) {
-		return db.explainStandby(err)
-	}
-	to, at := db.pool.Config().ConnConfig, db.address()
-	switch stateOf(err) {
-	case "28P01":
-		return fmt.Errorf("the server at %s refuses user %s; correct the name or the password in database", at, to.User)
-	case "28000":
-		return fmt.Errorf("the server at %s refuses the connection of user %s (%w); look at pg_hba.conf, sslmode, and whether the role may log in", at, to.User, err)
-	case "3D000":
-		return fmt.Errorf("the server at %s has no database %s; create it, or correct its name in database", at, to.Database)
-	case "":
-		var network *net.OpError
-		if errors.As(err, &network) {
-			return fmt.Errorf("no PostgreSQL answers at %s (%w); start it, or correct the address in database", at, network.Err)
-		}
-	}
-	return err
-}
-
-func (db *DB) address() string {
-	to := db.pool.Config().ConnConfig
-	return net.JoinHostPort(to.Host, strconv.Itoa(int(to.Port)))
-}
-
-// explainStandby says in words that a server refuses what would write because it is a standby.
-func (db *DB) explainStandby(err error) error {
-	if state := stateOf(err); state != readOnlyTransaction && state != notSupported {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
-	defer cancel()
-	var standby bool
-	if db.pool.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&standby) != nil || !standby {
-		return err
-	}
-	return fmt.Errorf("the server at %s is a standby, which takes no writes; let database name its primary: %w", db.address(), err)
-}
-
 // Ready reports whether the database can commit now: it answers, is no standby, and has the
 // roll, for us to write. Read-only defaults don't matter: every session asks for read write
 // itself.
 func (db *DB) Ready(ctx context.Context) error {
 	var standby, roll bool
 	if err := db.pool.QueryRow(ctx, sql.Ready).Scan(&standby, &roll); err != nil {
-		return fmt.Errorf("ask the database: %w", err)
+		return fmt.Errorf("ask the database: %w", db.explainConnect(err))
 	}
 	switch {
 	case standby:

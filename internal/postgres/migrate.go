@@ -132,7 +132,8 @@ func runMigration(ctx context.Context, tx pgx.Tx, version int, m sql.Migration) 
 // explainMigration adds what to do about a missing right.
 func (db *DB) explainMigration(err error) error {
 	var answer *pgconn.PgError
-	if errors.As(err, &answer) && answer.Code == insufficientPrivilege {
+	var connecting *pgconn.ConnectError
+	if errors.As(err, &answer) && !errors.As(err, &connecting) && answer.Code == insufficientPrivilege {
 		to := db.pool.Config().ConnConfig
 		if strings.Contains(answer.Message, "rollcall") { // another role has made the schema
 			return fmt.Errorf("migrate the schema rollcall: %w; as its owner run: grant usage on schema rollcall to %[2]s; grant select, insert, update, delete on all tables in schema rollcall to %[2]s; grant usage on all sequences in schema rollcall to %[2]s", err, quote(to.User))

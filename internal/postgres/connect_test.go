@@ -1,0 +1,253 @@
+package postgres
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"rollcall/internal/pgtest"
+	"rollcall/internal/pgtest/pgserver"
+)
+
+// refusedConnection is one case: what is asked of a server, and the sentence that comes of it.
+type refusedConnection struct{ user, password, database, query, want string }
+
+const hba = `host all postgres,ghost,nologin,full 127.0.0.1/32 trust
+host all pw 127.0.0.1/32 scram-sha-256
+host all gone 127.0.0.1/32 reject
+local all all peer
+hostssl all secure 127.0.0.1/32 trust
+host closed open 127.0.0.1/32 trust
+`
+
+// Whatever keeps a connection from being made at a real server comes out as one sentence with
+// the remedy, and without the password.
+func TestRefusedConnections(t *testing.T) {
+	t.Parallel()
+	server := pgtest.StartServer(t, pgserver.Options{})
+	admin := connect(t, server.URL("postgres"))
+	execOn(t, admin, `create role nologin nologin; create role pw login password 'right'; create role secure login;
+		create role full login connection limit 0; create role open login`)
+	execOn(t, admin, "create database closed")
+	execOn(t, admin, "revoke connect on database closed from public")
+	execOn(t, admin, "copy (select regexp_split_to_table('"+hba+"', E'\\n')) to '"+filepath.Join(server.Dir(), "data", "pg_hba.conf")+"'; select pg_reload_conf()")
+	for name, c := range map[string]refusedConnection{
+		"unknown role":      {"ghost", "", "postgres", "", `has no role ghost that may log in \(role "ghost" does not exist\); run create role "ghost" login, or alter role "ghost" login, or correct`},
+		"no login":          {"nologin", "", "postgres", "", `has no role nologin that may log in \(.*\); run create role`},
+		"no password":       {"pw", "", "postgres", "", `asks user pw for a password, and there is none; write it into database, or set PGPASSWORD`},
+		"wrong password":    {"pw", "hunter2secret", "postgres", "", `refuses user pw; correct the name or the password in database`},
+		"wrong database":    {"postgres", "hunter2secret", "nowhere", "", `has no database nowhere; create it, or correct its name in database`},
+		"no entry":          {"stranger", "", "postgres", "", `does not admit user stranger to database postgres from here \(.*no pg_hba.conf entry.*\); add a line to its pg_hba.conf, or write sslmode=require into database if it wants encryption`},
+		"rejected":          {"gone", "", "postgres", "", `does not admit user gone to database postgres from here`},
+		"encryption wanted": {"secure", "", "postgres", "", `write sslmode=require into database if it wants encryption`},
+		"full":              {"full", "", "postgres", "", `has no connection left for user full \(.*\); end others, raise max_connections or the limit of the role, or lower pool_max_conns`},
+		"may not connect":   {"open", "", "closed", "", `user open may not connect to database closed at .*; run grant connect on database "closed" to "open"`},
+		"setting":           {"postgres", "", "postgres", "options=-c%20nosuch=1", `refuses a setting of database \(unrecognized configuration parameter "nosuch"\); correct it, or remove it`},
+		"bad setting":       {"postgres", "", "postgres", "timezone=Nowhere", `refuses a setting of database \(.*\); correct it, or remove it`},
+		"no such role set":  {"postgres", "", "postgres", "role=nobody", `refuses a setting of database`},
+		"no TLS":            {"postgres", "hunter2secret", "postgres", "sslmode=require", `has no TLS, which sslmode asks for; turn ssl on there, or write sslmode=disable`},
+		"peer":              {"pw", "hunter2secret", "postgres", "host=" + server.Dir() + "/socket", `refuses user pw \(.*\); correct the name in database, or the method in its pg_hba.conf`},
+		"no socket":         {"pw", "", "postgres", "host=/nowhere", `no PostgreSQL answers at /nowhere/.s.PGSQL.\d+ \(.*no such file or directory\); start it`},
+	} {
+		t.Run(name, func(t *testing.T) { wantRefusal(t, server.URL(""), c) })
+	}
+	certificate := serveTLS(t, server)
+	for name, c := range map[string]refusedConnection{
+		"verify-ca": {"postgres", "", "postgres", "sslmode=verify-ca",
+			`the certificate of .* can't be trusted \(.*unknown authority\); write sslmode=verify-full and sslrootcert=FILE`},
+		"other name": {"postgres", "", "postgres", "sslmode=verify-full&sslrootcert=" + certificate,
+			`the certificate of .* is for another name \(.*\); write the host as the certificate has it, or sslmode=verify-ca`},
+		"TLS for nobody": {"stranger", "", "postgres", "sslmode=require", `add a line to its pg_hba.conf$`},
+	} {
+		t.Run(name, func(t *testing.T) { wantRefusal(t, server.URL(""), c) })
+	}
+	db := openTo(t, refusedConnection{"secure", "", "postgres", "sslmode=require", ""}, server.URL(""))
+	if err := db.pool.Ping(t.Context()); err != nil {
+		t.Errorf("with TLS: %v", err)
+	}
+}
+
+func openTo(t *testing.T, c refusedConnection, base string) *DB {
+	t.Helper()
+	to, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to.User, to.Path, to.RawQuery = url.UserPassword(c.user, c.password), "/"+c.database, "sslmode=disable&"+c.query
+	db, err := Open(Config{URL: to.String(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	return db
+}
+
+// wantRefusal asks as a command does, and as serve does while it waits.
+func wantRefusal(t *testing.T, base string, c refusedConnection) {
+	t.Helper()
+	db := openTo(t, c, base)
+	_, checking := db.Check(t.Context())
+	_, migrating := db.Migrate(t.Context())
+	for _, err := range []error{checking, migrating, db.Migrated(t.Context()), db.Ready(t.Context())} {
+		wantSentence(t, err, c.want)
+	}
+}
+
+func wantSentence(t *testing.T, err error, want string) {
+	t.Helper()
+	if err == nil || !regexp.MustCompile(want).MatchString(err.Error()) {
+		t.Errorf("got error %v\nwant one that matches %s", err, want)
+		return
+	}
+	for _, bad := range []string{"\n", "hunt", "secret", "SQLSTATE", "failed to connect"} {
+		if strings.Contains(err.Error(), bad) {
+			t.Errorf("%q in the error %v", bad, err)
+		}
+	}
+}
+
+// serveTLS gives the server a certificate for other.test, and returns its file.
+func serveTLS(t *testing.T, server *pgserver.Server) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "other.test"}, DNSNames: []string{"other.test"},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
+	admin := connect(t, server.URL("postgres"))
+	for name, text := range map[string][]byte{"server.crt": public, "server.key": pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private})} {
+		file := filepath.Join(server.Dir(), "data", name)
+		execOn(t, admin, "copy (select regexp_split_to_table('"+string(text)+"', E'\\n')) to program 'umask 077; cat > "+file+"'")
+	}
+	execOn(t, admin, "alter system set ssl = on")
+	execOn(t, admin, "select pg_reload_conf()")
+	own := filepath.Join(t.TempDir(), "authority.crt")
+	if err := os.WriteFile(own, public, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return own
+}
+
+// A server that is up and takes no connections is waited for.
+func TestServerNotReady(t *testing.T) {
+	t.Parallel()
+	server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"wal_level": "replica"}})
+	admin := connect(t, server.URL("postgres"))
+	execOn(t, admin, "alter system set hot_standby = off")
+	execOn(t, admin, "copy (select '') to '"+filepath.Join(server.Dir(), "data", "standby.signal")+"'")
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantRefusal(t, server.URL(""), refusedConnection{"postgres", "", "postgres", "", `takes no connections yet \(.*\); wait until it is up, or look at its log`})
+}
+
+// What is no PostgreSQL, or isn't there.
+func TestNoServer(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answer func(net.Conn)
+		query  string
+		want   string
+	}{
+		"silent": {func(c net.Conn) { time.Sleep(3 * time.Second) }, "connect_timeout=1", `no answer from 127.0.0.1:\d+ within 1s; correct the address in database, or look for a firewall`},
+		"closes": {func(c net.Conn) { _, _ = c.Read(make([]byte, 100)) }, "", `what listens at 127.0.0.1:\d+ is no PostgreSQL, or is about to stop \(.*\); correct the address`},
+		"HTTP": {func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 100))
+			_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
+		}, "", `what listens at 127.0.0.1:\d+ is no PostgreSQL`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				for {
+					conn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go func() { defer conn.Close(); c.answer(conn) }()
+				}
+			}()
+			db := openTo(t, refusedConnection{"app", "hunter2secret", "shop", c.query, ""}, "postgres://"+l.Addr().String())
+			_, err = db.Check(t.Context())
+			wantSentence(t, err, c.want)
+		})
+	}
+}
+
+// Names that nobody knows, and hosts that this machine has no way to.
+func TestNoWay(t *testing.T) {
+	t.Parallel()
+	unknown := &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}
+	away := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ENETUNREACH)}
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	const pooler = "IPv6 only.*session pooler.*port 5432.*app.<ref>"
+	for _, c := range []struct {
+		host         string
+		lookUp, dial error
+		want         string
+		not          string
+	}{
+		{"db.test", unknown, nil, `the name db.test is not known \(no such host\); correct the host in database`, "IPv6"},
+		{"one.test,two.test", nil, refused, `no PostgreSQL answers at one.test:5432 or two.test:5432 \(connect: connection refused\)`, "IPv6"},
+		{"db.abcdefghijklmnop.supabase.co", unknown, nil, pooler, "%"},
+		{"db.abcdefghijklmnop.supabase.co", nil, away, pooler, "%"},
+		{"db.test", nil, away, `no PostgreSQL answers at db.test:5432 \(connect: network is unreachable\)`, "IPv6"},
+	} {
+		cfg, _, err := poolConfig("postgres://app:hunter2secret@" + c.host + "/shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.ConnConfig.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"2001:db8::1"}, c.lookUp }
+		cfg.ConnConfig.DialFunc = func(context.Context, string, string) (net.Conn, error) { return nil, c.dial }
+		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db := &DB{pool: pool, log: slog.New(slog.DiscardHandler)}
+		defer db.Close()
+		_, err = db.Check(t.Context())
+		wantSentence(t, err, c.want)
+		if err != nil && strings.Contains(err.Error(), c.not) {
+			t.Errorf("%s: %v", c.host, err)
+		}
+	}
+}
