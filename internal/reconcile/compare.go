@@ -31,12 +31,6 @@ const (
 	Forgotten
 )
 
-// reasons say what an operator can do about users whom the roll can't follow.
-var reasons = map[Verdict]string{
-	Buried: "the roll knows that this user was deleted, and a deletion is final; give him another id",
-	Newer:  "the roll has a higher version: his updated_at was set back, or never set; set it to now() at the provider",
-}
-
 // judge compares a user as the provider has him with the roll; nil for absent.
 func judge(theirs, ours *event.User) Verdict {
 	here, there := ours != nil && !ours.Dead(), theirs != nil && !theirs.Dead()

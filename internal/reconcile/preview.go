@@ -63,7 +63,7 @@ func (r *run) preview(p postgres.Pair) Finding {
 		f.Action, f.Reason = "deleted", r.from.name()+" has him no more"
 	case Buried, Newer:
 		r.Failed++
-		f.Action, f.Reason = "failed", reasons[verdict]
+		f.Action, f.Reason = "failed", r.advice(verdict, p)
 	case Same:
 		r.Unchanged++
 	case Forgotten:

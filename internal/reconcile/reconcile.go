@@ -172,7 +172,7 @@ func (r *run) sift(page part) findings {
 			f.others.Unchanged++
 		case verdict == Buried || verdict == Newer:
 			f.others.Failed++
-			r.Log.Warn("the roll can't follow a user", "source", r.Source.Name(), "user", p.ID, "reason", reasons[verdict])
+			r.Log.Warn("the roll can't follow a user", "source", r.Source.Name(), "user", p.ID, "reason", r.advice(verdict, p))
 		default: // bury sees to those who are gone
 		}
 	}
