@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 )
@@ -441,32 +440,5 @@ func TestStartJobsWithoutDatabase(t *testing.T) {
 	}
 	if _, err := emptyBench(t, "").StartJobs(ended(), []Job{job}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a start without time: %v", err)
-	}
-}
-
-// What River complains of is passed on once a minute, its daily life never.
-func TestQuiet(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	log := slog.New(newQuiet(slog.NewTextHandler(&out, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}})))
-	log.Info("daily")
-	log.Error("away")
-	log.With("try", 2).Error("away")
-	log.Warn("odd")
-	if diff := cmp.Diff("level=ERROR msg=away\nlevel=WARN msg=odd\n", out.String()); diff != "" {
-		t.Error(diff)
-	}
-	h := newQuiet(slog.NewTextHandler(&out, nil))
-	for _, after := range []time.Duration{0, quietTime - 1, quietTime} {
-		out.Reset()
-		_ = h.Handle(t.Context(), slog.NewRecord(time.Unix(0, 0).Add(after), slog.LevelError, "away", 0))
-		if said := out.Len() > 0; said != (after == 0 || after == quietTime) {
-			t.Errorf("after %s said: %t", after, said)
-		}
 	}
 }

@@ -3,12 +3,14 @@ package postgres
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
 
-// quiet passes on what River warns of, each sentence once a minute: while the database is
-// away, each of River's services says so at every try.
+// quiet hands an operator what River warns of and what concerns the jobs, in our words, each
+// sentence once a minute. The rest is for debugging: whatever ends badly for a job is logged
+// by jobWorker, and an outage of the database by serve.
 type quiet struct {
 	slog.Handler
 	said *sentences
@@ -16,32 +18,156 @@ type quiet struct {
 
 type sentences struct {
 	sync.Mutex
-	at map[string]time.Time
+	at           map[string]time.Time
+	since, until time.Time // of the trouble under way
 }
 
-const quietTime = time.Minute
+const (
+	quietTime = time.Minute
+	// troubleTime is how long the tables of the jobs may be away: a restart and the election of
+	// a leader take less.
+	troubleTime = 30 * time.Second
+	// troublePause ends a trouble. River asks the database every second, and after errors every
+	// minute.
+	troublePause = 2 * time.Minute
+)
+
+// What becomes of a sentence of River's. Other values of sayings are our words for it.
+const (
+	internal = "" // for debugging
+	trouble  = "jobs wait: their tables in the schema rollcall can't be used"
+	leftOut  = "a job that was due is left out until its next time"
+	notOurs  = "a row of rollcall.river_job is no job of Rollcall; look who has put it there"
+	lost     = "the end of a job can't be written down; its next time waits until its timeout is over"
+)
+
+// sayings has every warning and error that the pinned version of River can log, without the
+// name of River's part.
+var sayings = map[string]string{
+	"Error fetching jobs": trouble, "Error attempting to elect": trouble, "Error scheduling jobs": trouble,
+	"Error rescuing jobs": trouble, "Error cleaning jobs": trouble, "Error starting queue maintainer": trouble,
+	"Error completing batch": trouble, "Completer error (will retry after sleep)": trouble,
+	"Error fetching queue settings": trouble, "Error fetching initial queue settings": trouble,
+	"Hit maximum backlog; completions will wait until below threshold": trouble,
+
+	"Error inserting periodic jobs": leftOut, "Error starting transaction": leftOut, "Error committing transaction": leftOut,
+	"Internal error generating periodic job": leftOut,
+
+	"Job row couldn't be decoded; failing attempt without working it": notOurs, "Unhandled job kind": notOurs,
+	"Attempted to rescue unhandled job kind, discarding": notOurs, "Error unmarshaling job args": notOurs,
+
+	"Too many errors; giving up": lost, "Error completing job": lost, "Error snoozing job": lost,
+	"Failed to discard job and report error": lost, "Failed to report error for job": lost,
+	"Failed to cancel job and report error": lost, "Failed to make soft-stopped job available": lost,
+
+	"Job appears to be stuck":                  "a job goes on although its time is over",
+	"panic recovery; possible bug with Worker": "a job panicked outside of its own code",
+
+	// Who leads, and the next one leads: jobs wait for it, at most for some seconds.
+	"Error keeping leadership": internal, "Error attempting reelection": internal, "Error attempting to resign": internal,
+	"Current leader stepping down because the reelection deadline elapsed":                internal,
+	"Current leader stepping down because the reelection deadline elapsed after an error": internal,
+	"Queue maintainer failed to start after all attempts, requesting leader resignation":  internal,
+	// A shutdown: serve says what did not end in time.
+	"Soft stop timeout; cancelling remaining job contexts": internal, "Error waiting on async completer": internal,
+	"Failed to cleanly shutdown producer after all attempts": internal, "Error shutting down producer with pilot": internal,
+	// Notifications, which PollOnly does without.
+	"Received unexpected notification": internal, "Unable to unmarshal leadership notification": internal,
+	"Failed to unmarshal insert notification payload": internal, "Failed to unmarshal job control notification payload": internal,
+	"Queue control notification dropped due to full buffer": internal, "Job cancel notification dropped due to full buffer": internal,
+	"Subscription event dropped due to full buffer": internal, "Failed to send job insert notification": internal,
+	"Failed to send queue state change notification": internal, "Error unlistening on topic": internal,
+	"Error running listener (will attempt reconnect after backoff)": internal, "Error closing listener": internal,
+	"Error connecting listener": internal, "Dropping notification due to full buffer": internal,
+	"Error on draining notification wait": internal, "Error from notification wait": internal, "Error cleaning SQLite notifications": internal,
+	// Bookkeeping that no job of ours depends on, or that is done again.
+	"Error initializing producer state": internal, "Error setting fetched queue metadata with pilot": internal,
+	"Error updating queue metadata with pilot": internal, "Queue row not found when polling for setting changes": internal,
+	"Producer status update, error updating in database": internal, "Queue status update, error updating in database": internal,
+	"Error fetching job cancellation requests": internal, "job cancelled remotely": internal, "Error cleaning queues": internal,
+	"Error upserting periodic job next run times": internal, "Error setting periodic metadata": internal,
+	"Error executing periodic job keep alive and reap": internal, "Error listing reindexable indexes": internal,
+	"Error reindexing": internal, "Error listing reindex artifacts": internal, "Error dropping reindex artifact": internal,
+	"Configured reindex indexes do not exist; run migrations or update ReindexerIndexNames":                       internal,
+	"Found reindex artifact likely resulting from previous partially completed reindex attempt; skipping reindex": internal,
+	"Retry policy returned invalid next retry before current time; using default retry policy instead":            internal,
+	"ErrorHandler invocation panicked": internal, "Failed to marshal metadata updates": internal, "Failed to marshal attempt error": internal,
+	"job kind should match regex; this will be an error in future versions": internal,
+}
 
 func newQuiet(h slog.Handler) *quiet {
 	return &quiet{h, &sentences{at: map[string]time.Time{}}}
 }
 
-// Enabled leaves out what River tells of its daily life.
-func (q *quiet) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= slog.LevelWarn && q.Handler.Enabled(ctx, level)
+// bare is a message without the name of River's part.
+func bare(message string) string {
+	if _, after, named := strings.Cut(message, ": "); named {
+		return after
+	}
+	return message
 }
 
-// Handle drops what was said a moment ago.
+// Enabled leaves out what River tells of its daily life.
+func (q *quiet) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+
+// Handle passes a line on in our words, or for debugging.
 func (q *quiet) Handle(ctx context.Context, r slog.Record) error {
-	q.said.Lock()
-	repeated := r.Time.Sub(q.said.at[r.Message]) < quietTime
-	if !repeated {
-		q.said.at[r.Message] = r.Time // River's sentences are constants: there are some dozens
+	words, known := sayings[bare(r.Message)]
+	switch {
+	case !known:
+		words = r.Message
+	case words == trouble && !q.said.lasts(r.Time):
+		words = internal
 	}
-	q.said.Unlock()
-	if repeated {
+	if words == internal {
+		r.Level = slog.LevelDebug
+	} else {
+		if q.said.repeated(words, r.Time) {
+			return nil
+		}
+		r = inOurWords(r, words)
+	}
+	if !q.Handler.Enabled(ctx, r.Level) {
 		return nil
 	}
 	return q.Handler.Handle(ctx, r)
+}
+
+// inOurWords keeps what a line is about; of a trouble, which is about all jobs, the error.
+func inOurWords(r slog.Record, words string) slog.Record {
+	ours := slog.NewRecord(r.Time, r.Level, words, r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "err" {
+			a.Key = "error"
+		}
+		if words != trouble || a.Key == "error" {
+			ours.AddAttrs(a)
+		}
+		return true
+	})
+	return ours
+}
+
+// lasts notes a trouble and reports whether it has gone on for longer than a restart.
+func (s *sentences) lasts(at time.Time) bool {
+	s.Lock()
+	defer s.Unlock()
+	if at.Sub(s.until) > troublePause {
+		s.since = at
+	}
+	s.until = at
+	return at.Sub(s.since) >= troubleTime
+}
+
+// repeated reports whether this was said a moment ago, and notes it.
+func (s *sentences) repeated(words string, at time.Time) bool {
+	s.Lock()
+	defer s.Unlock()
+	if at.Sub(s.at[words]) < quietTime {
+		return true
+	}
+	s.at[words] = at
+	return false
 }
 
 // WithAttrs keeps in mind what was said.
