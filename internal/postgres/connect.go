@@ -79,8 +79,12 @@ func refused(answer *pgconn.PgError, to *pgx.ConnConfig) string {
 			"or the limit of the role, or lower pool_max_conns in database", at, to.User, answer.Message)
 	case "57P03":
 		return fmt.Sprintf("%s takes no connections yet (%s); wait until it is up, or look at its log", at, answer.Message)
-	case "42704", "22023", "08P01": // an unknown setting, a wrong value, a setting that PgBouncer does not know
+	case "42704", "22023": // an unknown setting, a wrong value
 		return fmt.Sprintf("%s refuses a setting of database (%s); correct it, or remove it", at, answer.Message)
+	case "08P01": // PgBouncer's for whatever it refuses
+		if strings.HasPrefix(answer.Message, "unsupported startup parameter") {
+			return fmt.Sprintf("%s refuses a setting of database (%s); remove it", at, answer.Message)
+		}
 	case insufficientPrivilege:
 		if answer.Routine == "CheckMyDatabase" {
 			return fmt.Sprintf("user %s may not connect to database %s at %s; run grant connect on database %s to %s",

@@ -113,3 +113,16 @@ func TestPoolerWithTooFewSessions(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What a pooler refuses itself is explained as a server's answer.
+func TestPoolerRefuses(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Pooled(t, pgtest.New(t), map[string]string{"pool_mode": "session"})
+	for query, want := range map[string]string{
+		"&options=-c%20work_mem=5MB": "refuses a setting of database \\(unsupported startup parameter: options\\); remove it",
+		"&dbname=nowhere":            "refuses the connection of user .* to database nowhere \\(.*\\); look at its log",
+	} {
+		_, err := openAt(t, url+query).Check(t.Context())
+		wantSentence(t, err, want)
+	}
+}
