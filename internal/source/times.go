@@ -1,7 +1,6 @@
 package source
 
 import (
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -60,9 +59,10 @@ func parseTime(s string) time.Time {
 		}
 		return latest
 	}
+	// Providers store microseconds and cut off the rest, in hooks they send nanoseconds.
 	for _, layout := range layouts {
 		if t, err := time.Parse(layout, s); err == nil {
-			return bound(roundMicros(t))
+			return bound(t.Truncate(time.Microsecond))
 		}
 	}
 	return time.Time{}
@@ -70,13 +70,6 @@ func parseTime(s string) time.Time {
 
 func digits(s string) bool {
 	return strings.Trim(s, "0123456789") == ""
-}
-
-// roundMicros rounds as PostgreSQL reads a timestamp: the fraction as a double, half
-// to even.
-func roundMicros(t time.Time) time.Time {
-	micros := math.RoundToEven(float64(t.Nanosecond()) / 1e9 * 1e6)
-	return t.Truncate(time.Second).Add(time.Duration(micros) * time.Microsecond)
 }
 
 // millisOf reads a timestamp in milliseconds; the zero time when absent or absurd. One
