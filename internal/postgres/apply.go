@@ -19,6 +19,9 @@ import (
 // event.ErrUnavailable and means that nothing of the batch is acknowledged: it was rolled
 // back, or its fate is unknown and a repetition is harmless.
 func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+	if later := keptAfterOthers(events); later != nil {
+		return db.applyInTurn(ctx, events, later)
+	}
 	b := newBatch(events)
 	done, err := &result{}, error(nil)
 	if !b.silent() {
@@ -33,6 +36,7 @@ func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome,
 	}
 	outcomes := b.outcomes(done)
 	db.followUp(ctx, b, done, outcomes)
+	db.warnOfKept(ctx, events, outcomes)
 	return outcomes, nil
 }
 

@@ -51,7 +51,7 @@ func (m *message) clerk() event.Event {
 	}
 	switch m.event.Type {
 	case "user.created", "user.updated":
-		return m.apply(readClerkUser(e.data))
+		return m.apply(readClerkUser(e.data, m.event.ReceivedAt))
 	case "user.deleted":
 		return m.apply(readClerkDeleted(e))
 	}
@@ -71,7 +71,7 @@ func (m *message) clerkSession(data []byte) event.Event {
 	if len(user) == 0 || string(user) == "null" {
 		return m.ignore("the session carries no user")
 	}
-	return m.apply(readClerkUser(user))
+	return m.apply(readClerkUser(user, m.event.ReceivedAt))
 }
 
 // member returns a member's value, nil when absent; the last one wins.
@@ -91,7 +91,7 @@ func member(object []byte, name string) []byte {
 // readClerkDeleted reads a deletion, which carries ids and no version of its own: the
 // event's time stands in.
 func readClerkDeleted(e clerkEnvelope) (*profile, string) {
-	p, reason := readClerkUser(e.data)
+	p, reason := readClerkUser(e.data, e.sent)
 	if reason != "" {
 		return nil, reason
 	}
@@ -103,17 +103,19 @@ func readClerkDeleted(e clerkEnvelope) (*profile, string) {
 type clerkRefs struct {
 	emailID, phoneID []byte
 	emails, phones   []byte
+	userMeta         []byte
+	appMeta          []byte
 	deprovisioned    bool
 	hasID            bool
 }
 
 // readClerkUser reads Clerk's user object: of an event, of a session, of the API. The
 // second result is the reason it can't be read.
-func readClerkUser(data []byte) (*profile, string) {
+func readClerkUser(data []byte, received time.Time) (*profile, string) {
 	if kind(data) != '{' {
 		return nil, reasonNoUser
 	}
-	p, refs := &profile{userMeta: "{}", appMeta: "{}"}, clerkRefs{}
+	p, refs := &profile{}, clerkRefs{}
 	for w := into(data); ; {
 		key, value, ok := w.member()
 		if !ok {
@@ -128,9 +130,8 @@ func readClerkUser(data []byte) (*profile, string) {
 	p.phone, p.phoneVerified = primary(refs.phones, refs.phoneID, "phone_number")
 	p.fullName = joined(p.firstName, p.lastName)
 	p.banned = p.banned || refs.deprovisioned
-	if v := firstTime(p.updated, p.created); !v.IsZero() {
-		p.version = v.UnixMicro()
-	}
+	p.setMetadata(refs.userMeta, refs.appMeta)
+	p.age(received)
 	return p, ""
 }
 
@@ -164,19 +165,19 @@ func (p *profile) setClerk(key string, value []byte, refs *clerkRefs) {
 func (p *profile) setClerkState(key string, value []byte, refs *clerkRefs) {
 	switch key {
 	case "unsafe_metadata":
-		p.userMeta = metadataOf(value)
+		refs.userMeta = value
 	case "public_metadata":
-		p.appMeta = metadataOf(value)
+		refs.appMeta = value
 	case "banned":
 		p.banned = isTrue(value)
 	case "deprovisioned":
 		refs.deprovisioned = isTrue(value)
 	case "created_at":
-		p.created = millisOf(value)
+		p.setTime(&p.created, value, millisOf, "created_at")
 	case "updated_at":
-		p.updated = millisOf(value)
+		p.setTime(&p.updated, value, millisOf, "updated_at")
 	case "last_sign_in_at":
-		p.lastSignIn = millisOf(value)
+		p.setTime(&p.lastSignIn, value, millisOf, "last_sign_in_at")
 	}
 }
 

@@ -89,19 +89,21 @@ func TestClerkNames(t *testing.T) {
 }
 
 func TestClerkTimes(t *testing.T) {
+	// What can't be used must not keep the user from changing.
+	const received = "1795230000123456 2026-11-21T03:00:00.123456Z"
 	for fields, want := range map[string]string{
 		`,"updated_at":1760000000450,"created_at":1`:    "1760000000450000 2025-10-09T08:53:20.45Z",
 		`,"updated_at":null,"created_at":1760000000400`: "1760000000400000 <absent>",
 		``:                                           "0 <absent>",
-		`,"updated_at":"2025-10-09T08:53:20Z"`:       "0 <absent>",
+		`,"updated_at":"2025-10-09T08:53:20Z"`:       received,
 		`,"updated_at":1760000000450.75`:             "1760000000450000 2025-10-09T08:53:20.45Z",
 		`,"updated_at":1.76000000045e12`:             "1760000000450000 2025-10-09T08:53:20.45Z",
 		`,"updated_at":253402300799000`:              "253402300799000000 9999-12-31T23:59:59Z",
-		`,"updated_at":253402300800000`:              "0 <absent>",
-		`,"updated_at":9223372036854775807`:          "0 <absent>",
-		`,"updated_at":1e999999`:                     "0 <absent>",
-		`,"updated_at":-1e999999`:                    "0 <absent>",
-		`,"updated_at":-62167219200000`:              "0 <absent>",
+		`,"updated_at":253402300800000`:              received,
+		`,"updated_at":9223372036854775807`:          received,
+		`,"updated_at":1e999999`:                     received,
+		`,"updated_at":-1e999999`:                    received,
+		`,"updated_at":-62167219200000`:              received,
 		`,"updated_at":0,"created_at":1760000000400`: "0 1970-01-01T00:00:00Z",
 		`,"updated_at":-1`:                           "-1000 1969-12-31T23:59:59.999Z",
 	} {
@@ -170,8 +172,8 @@ func TestClerkOps(t *testing.T) {
 		"\uFEFF" + clerkEvent(""):                                                  "undecodable other",
 		" \n" + clerkEvent("") + "\t":                                              "upsert user.updated",
 		`{"type":"user.created","data":{"id":"user_1","x":` + deep + `,"y":[],"z":[]}}`:   "upsert user.created",
-		`{"type":"user.created","data":{"id":"user_1","x":[` + deep + `]}}`:               "undecodable user.created",
-		`{"type":"user.created","data":{"id":"user_1"},"x":[[[` + deep + `]]]}`:           "undecodable user.created",
+		`{"type":"user.created","data":{"id":"user_1","x":[` + deep + `]}}`:               "upsert user.created",
+		`{"type":"user.created","data":{"id":"user_1"},"x":[[[` + deep + `]]]}`:           "upsert user.created",
 		`{"type":"made.up","data":[[[` + deep + `]]]}`:                                    "ignore other",
 		`{"type":"user.invented","data":{"id":"user_1"}}`:                                 "ignore other",
 		`{"type":"email.created","data":{"otp_code":"1"}}`:                                "ignore email.created",
@@ -278,8 +280,7 @@ func TestClerkUserOfTheAPI(t *testing.T) {
 func TestClerkUserOfTheAPIIsRepaired(t *testing.T) {
 	t.Parallel()
 	s := clerkSource(t)
-	deep := strings.Repeat("[", 200) + strings.Repeat("]", 200)
-	for _, object := range []string{``, `null`, `[]`, `{"id":`, `{"first_name":"secret"}`, `{"id":""}`, `{"id":"secret\u0000"}`, `{"id":"user_1","public_metadata":{"secret":` + deep + `}}`} {
+	for _, object := range []string{``, `null`, `[]`, `{"id":`, `{"first_name":"secret"}`, `{"id":""}`, `{"id":"secret\u0000"}`} {
 		u, err := s.DecodeUser([]byte(object), now)
 		if err == nil || u != nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%.40s: %+v, %v", object, u, err)
