@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -163,33 +164,41 @@ var nameKeys = [...]string{
 var namesInMetadata = []string{"username", "first_name", "last_name", "full_name", "avatar_url"}
 
 // setNames picks the names out of the metadata, which the client writes: a value that
-// is no text, or an empty one, is absent, and the next key is asked. They share the fate of
-// the metadata.
+// is no text, or an empty one, is absent, and the next key is asked, last those of
+// custom_claims, where the names of a Keycloak stand. They share the fate of the metadata.
 func (p *profile) setNames(metadata []byte) {
 	if slices.Contains(p.kept, "raw_user_meta_data") {
 		p.judge(p.keptBecause, namesInMetadata...)
 		return
 	}
-	names := pickNames(metadata)
-	p.username = firstText(names[0:3])
-	p.firstName = firstText(names[3:5])
-	p.lastName = firstText(names[5:7])
-	p.fullName = firstText(names[7:9])
-	p.avatarURL = firstText(names[9:11])
+	names, custom := pickNames(metadata)
+	further := [len(nameKeys)]string{}
+	if custom != nil {
+		further, _ = pickNames(custom)
+	}
+	first := func(from, to int) string { return cmp.Or(firstText(names[from:to]), firstText(further[from:to])) }
+	p.username = first(0, 3)
+	p.firstName = first(3, 5)
+	p.lastName = first(5, 7)
+	p.fullName = first(7, 9)
+	p.avatarURL = first(9, 11)
 	if p.fullName == "" {
 		p.fullName = joined(p.firstName, p.lastName)
 	}
 }
 
-// pickNames returns the values of nameKeys in an object.
-func pickNames(object []byte) (names [len(nameKeys)]string) {
+// pickNames returns the values of nameKeys in an object, and its custom_claims.
+func pickNames(object []byte) (names [len(nameKeys)]string, custom []byte) {
 	if kind(object) != '{' {
-		return names
+		return names, nil
 	}
 	for w := into(object); ; {
 		key, value, ok := w.member()
 		if !ok {
-			return names
+			return names, custom
+		}
+		if string(key) == "custom_claims" {
+			custom = value
 		}
 		for i, name := range nameKeys {
 			if string(key) == name {

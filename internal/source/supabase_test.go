@@ -149,6 +149,11 @@ func TestSupabaseNames(t *testing.T) {
 		`{"first_name":"A","given_name":"B","last_name":"C","family_name":"D"}`: "|A|C|A C",
 		`{"given_name":"B","family_name":"D"}`:                                  "|B|D|B D",
 		`{"given_name":"B"}`:                                                    "|B||B",
+		// As a Keycloak's user comes.
+		`{"custom_claims":{"given_name":"B","family_name":"D","preferred_username":"c"},"name":"B D"}`: "c|B|D|B D",
+		`{"custom_claims":{"given_name":"B","name":"N"},"given_name":"A"}`:                             "|A||N",
+		`{"custom_claims":{"custom_claims":{"given_name":"B"}}}`:                                       "|||",
+		`{"custom_claims":["given_name"]}`:                                                             "|||",
 		`{"full_name":"F","name":"N"}`:                                                                 "|||F",
 		`{"full_name":null,"name":"N"}`:                                                                "|||N",
 		`{"full_name":"Never Split"}`:                                                                  "|||Never Split",
