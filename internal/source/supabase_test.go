@@ -81,6 +81,34 @@ func TestHookReplies(t *testing.T) {
 	}
 }
 
+// Auth servers of 2024 send hooks without metadata. Their shapes tell them apart.
+func TestHooksWithoutMetadata(t *testing.T) {
+	const claims = `{ "sub":"u1", "n":1.50 }`
+	for body, want := range map[string]string{
+		`{"user_id":"u1","claims":` + claims + `,"authentication_method":"password"}`:   `customize-access-token {"claims":` + claims + `}`,
+		`{"metadata":{},"user_id":"u1","claims":{},"authentication_method":"otp"}`:      `customize-access-token {"claims":{}}`,
+		`{"user":{"id":"u1","phone":"1"},"sms":{"otp":"1"}}`:                            `send-sms ` + replySendNothing,
+		`{"user":{"id":"u1"},"email_data":{"token":"1"}}`:                               `send-email ` + replySendNothing,
+		`{"factor_id":"f1","factor_type":"totp","user_id":"u1","valid":false}`:          `mfa-verification {"decision":"continue"}`,
+		`{"factor_id":"f1","user_id":"u1","valid":true}`:                                `mfa-verification {"decision":"continue"}`,
+		`{"user_id":"u1","valid":true}`:                                                 `password-verification {"decision":"continue"}`,
+		`{"user_id":"u1","valid":"true"}`:                                               ``,
+		`{"user_id":"u1","claims":[],"authentication_method":"password"}`:               ``,
+		`{"user_id":"u1","claims":{}}`:                                                  ``,
+		`{"claims":{},"authentication_method":"password"}`:                              ``,
+		`{"user":{"id":"u1","sms":{},"email_data":{}}}`:                                 ``,
+		`{"user":{"id":"u1"}}`:                                                          ``,
+		`{"metadata":{"name":"new-hook"},"user_id":"u1","valid":true}`:                  `other `,
+		`{"metadata":{"name":"after-user-created"},"user":{"id":"u1"},"email_data":{}}`: ``,
+	} {
+		e := decode(t, supabaseSource(t), body)
+		if got := e.Type + " " + string(e.Reply); e.Op == event.Ignore && got != want || (e.Op == event.Ignore) != (want != "") {
+			t.Errorf("%s: %s %s, want %s", body, opNames[e.Op], got, want)
+		}
+		checkEvent(t, e)
+	}
+}
+
 func TestHookIDs(t *testing.T) {
 	long := strings.Repeat("x", 300)
 	for uuid, want := range map[string]string{
