@@ -199,6 +199,56 @@ func TestClerkOps(t *testing.T) {
 	}
 }
 
+// The dashboard's sample event tells of a made-up user, with a valid signature.
+func TestClerkDashboardSample(t *testing.T) {
+	const docs, spec = "user_29w83sxmDNGwOuEthce5gg56FcC", "user_2g7np7Hrk0SN6kj5EDMLDaKNL0S"
+	open := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret}})
+	owner := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret}, InstanceID: "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S"})
+	body := func(kind, id, instance string) string {
+		data := `{"id":"` + id + `","first_name":"Example","updated_at":1654012591835}`
+		if strings.Contains(id, "another") {
+			data = `{"id":"` + id + `","primary_email_address_id":"e","email_addresses":[{"id":"e","email_address":"example@example.org"}]}`
+		}
+		if strings.HasPrefix(kind, "session.") {
+			data = `{"id":"sess_1","user":` + data + `}`
+		}
+		return `{"type":"` + kind + `","timestamp":1654012591835,"instance_id":"` + instance + `","data":` + data + `}`
+	}
+	for _, test := range []struct {
+		s                  *Source
+		kind, id, instance string
+		want               string
+	}{
+		{open, "user.created", docs, "ins_123", "ignore sample"},
+		{open, "user.updated", docs, "", "ignore sample"},
+		{open, "user.created", docs, "ins_2otherInstance00000000000000", "ignore sample"},
+		{open, "user.created", "user_2anotherUser", "ins_123", "ignore sample"},
+		{open, "user.created", "user_1", "ins_123", "upsert "},
+		{open, "user.created", "user_2anotherUser", "ins_2abc", "upsert "},
+		{open, "user.created", spec, "ins_2abc", "ignore sample"},
+		{open, "user.updated", spec, "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S", "ignore sample"},
+		{open, "session.created", spec, "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S", "ignore sample"},
+		{open, "user.deleted", spec, "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S", "ignore sample"},
+		{open, "user.deleted", docs, "ins_123", "ignore sample"},
+		// A sample that arrived earlier can be deleted.
+		{open, "user.deleted", docs, "ins_2RollcallSample000000000000000", "delete "},
+		{open, "user.deleted", docs, "", "delete "},
+		// An instance of the configuration is real, and so is every user of it.
+		{owner, "user.created", spec, "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S", "upsert "},
+		{open, "user.created", "user_1", "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S", "upsert "},
+		{open, "user.created", "user_29w83sxmDNGwOuEthce5gg56FcD", "ins_2abc", "upsert "},
+	} {
+		e := decode(t, test.s, body(test.kind, test.id, test.instance))
+		if got := opNames[e.Op] + " " + e.Reason; got != test.want {
+			t.Errorf("%s of %s, instance %s: got %s, want %s", test.kind, test.id, test.instance, got, test.want)
+		}
+		checkEvent(t, e)
+	}
+	if e := decode(t, clerkSource(t), body("user.created", docs, "ins_123")); e.Reason != reasonSample {
+		t.Errorf("beside instance_id: %s", e.Reason)
+	}
+}
+
 func TestClerkInstanceIsOptional(t *testing.T) {
 	s := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret}})
 	if e := decode(t, s, `{"type":"user.updated","data":{"id":"user_1"},"instance_id":"ins_any"}`); e.Op != event.Upsert {

@@ -18,6 +18,7 @@ const (
 	reasonNoObject = "the body is not a JSON object"
 	reasonNoType   = "the event has no type"
 	reasonNoUser   = "there is no user object"
+	reasonSample   = "sample"
 	reasonNoID     = "the user has no id that is a text of at most 255 bytes"
 )
 
