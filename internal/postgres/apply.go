@@ -40,12 +40,18 @@ func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome,
 	return outcomes, nil
 }
 
-// isolate finds the event whose content the roll itself refuses, by halves, and records
-// it as undecodable. Decode repairs what PostgreSQL can't hold, so that this does not
-// happen; should it, one event must not keep a batch from the roll for ever.
+// isolate finds the event whose content the roll itself refuses, by halves, and applies it
+// without what a client writes; if the roll refuses that, too, it is recorded as undecodable.
+// Decode repairs what PostgreSQL can't hold, so that this does not happen; should it, one event
+// must not keep a batch from the roll for ever, nor a client the rest of its own event.
 func (db *DB) isolate(ctx context.Context, events []event.Event, poison *rollRefusal) ([]event.Outcome, error) {
 	if len(events) == 1 && events[0].Op == event.Undecodable {
 		return nil, fmt.Errorf("record an event: %w: %w", event.ErrUnavailable, poison)
+	}
+	if len(events) == 1 && !keeps(&events[0]) && events[0].User != nil && !events[0].User.Dead() {
+		e := withoutMetadata(events[0])
+		db.log.Error("the roll refuses an event; metadata and names keep their last known value, the rest is applied", "source", e.Source, "event", e.ID, "user", e.UserID, "error", poison)
+		return db.Apply(ctx, []event.Event{e})
 	}
 	if len(events) == 1 {
 		e := events[0]

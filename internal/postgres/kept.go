@@ -14,6 +14,17 @@ import (
 
 func keeps(e *event.Event) bool { return e.User != nil && len(e.User.Kept) > 0 }
 
+// withoutMetadata is the event of a living user that keeps whatever a client may have written.
+func withoutMetadata(e event.Event) event.Event {
+	u := *e.User
+	u.RawUserMetaData, u.RawAppMetaData = "{}", "{}"
+	u.Username, u.FirstName, u.LastName, u.FullName, u.AvatarURL = nil, nil, nil, nil, nil
+	u.Kept = []string{"avatar_url", "first_name", "full_name", "last_name", "raw_app_meta_data", "raw_user_meta_data", "username"}
+	u.KeptBecause = "the roll refuses the metadata or a name"
+	e.User = &u
+	return e
+}
+
 // keptAfterOthers returns the positions of the events that keep columns, if another event of
 // the batch is about one of their users: nil nearly always. A batch applies one event of each
 // user; what the others say would not be the last known value.

@@ -75,3 +75,20 @@ func TestKeptOfOneBatch(t *testing.T) {
 	b.apply([]event.Outcome{event.Stale, event.Applied}, keeping("a", 7, "z@example.com"), gone("a", 1))
 	b.wantRows("select deleted_at is null, kept from rollcall.users where id = 'a'", "f|∅")
 }
+
+// Should the roll refuse what Decode lets pass, only the part that a client writes is left out.
+func TestKeptWhatTheRollRefuses(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable, profiles())
+	refused := func(id string, version int64, email string) event.Event {
+		e := described(id, version, email)
+		e.User.RawUserMetaData, e.User.Banned = `{"a":"\u0000"}`, true
+		return e
+	}
+	b.apply(applied, described("a", 1, "one"))
+	b.apply(all(event.Applied, 3), updated("b", 1, ""), refused("a", 2, "two"), refused("c", 1, "c"))
+	b.wantRows(keptRow, `a|2|two@example.com|t|one|one|one|one|one|{"is": "one"}|{"app": "one"}|7`,
+		"b|1|∅|f|∅|∅|∅|∅|∅|{}|{}|∅", "c|1|c@example.com|t|∅|∅|∅|∅|∅|{}|{}|7")
+	b.apply([]event.Outcome{event.UndecodableBody}, refused("a", 3, "\x00"))
+	b.wantRows("select version from rollcall.users where id = 'a'", "2")
+}
