@@ -50,7 +50,8 @@ func (db *DB) isolate(ctx context.Context, events []event.Event, poison *rollRef
 	}
 	if len(events) == 1 && !keeps(&events[0]) && events[0].User != nil && !events[0].User.Dead() {
 		e := withoutMetadata(events[0])
-		db.log.Error("the roll refuses an event; metadata and names keep their last known value, the rest is applied", "source", e.Source, "event", e.ID, "user", e.UserID, "error", poison)
+		db.log.Error("the roll refuses an event; metadata and names keep their last known value, the rest is applied",
+			"source", e.Source, "event", e.ID, "user", e.UserID, "error", poison)
 		return db.Apply(ctx, []event.Event{e})
 	}
 	if len(events) == 1 {

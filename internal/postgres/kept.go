@@ -19,7 +19,9 @@ func withoutMetadata(e event.Event) event.Event {
 	u := *e.User
 	u.RawUserMetaData, u.RawAppMetaData = "{}", "{}"
 	u.Username, u.FirstName, u.LastName, u.FullName, u.AvatarURL = nil, nil, nil, nil, nil
-	u.Kept = []string{"avatar_url", "first_name", "full_name", "last_name", "raw_app_meta_data", "raw_user_meta_data", "username"}
+	u.Kept = []string{
+		"avatar_url", "first_name", "full_name", "last_name", "raw_app_meta_data", "raw_user_meta_data", "username",
+	}
 	u.KeptBecause = "the roll refuses the metadata or a name"
 	e.User = &u
 	return e

@@ -77,14 +77,18 @@ with event as (
     last_name = case when 'last_name' = any(excluded.kept) then u.last_name else excluded.last_name end,
     full_name = case when 'full_name' = any(excluded.kept) then u.full_name else excluded.full_name end,
     avatar_url = case when 'avatar_url' = any(excluded.kept) then u.avatar_url else excluded.avatar_url end,
-    raw_user_meta_data = case when 'raw_user_meta_data' = any(excluded.kept) then u.raw_user_meta_data else excluded.raw_user_meta_data end,
-    raw_app_meta_data = case when 'raw_app_meta_data' = any(excluded.kept) then u.raw_app_meta_data else excluded.raw_app_meta_data end,
+    raw_user_meta_data = case when 'raw_user_meta_data' = any(excluded.kept)
+      then u.raw_user_meta_data else excluded.raw_user_meta_data end,
+    raw_app_meta_data = case when 'raw_app_meta_data' = any(excluded.kept)
+      then u.raw_app_meta_data else excluded.raw_app_meta_data end,
     is_anonymous = excluded.is_anonymous,
     banned = case when 'banned' = any(excluded.kept) then u.banned else excluded.banned end,
-    banned_until = case when 'banned_until' = any(excluded.kept) then u.banned_until else excluded.banned_until end,
+    banned_until = case when 'banned_until' = any(excluded.kept)
+      then u.banned_until else excluded.banned_until end,
     created_at = case when 'created_at' = any(excluded.kept) then u.created_at else excluded.created_at end,
     updated_at = case when 'updated_at' = any(excluded.kept) then u.updated_at else excluded.updated_at end,
-    last_sign_in_at = case when 'last_sign_in_at' = any(excluded.kept) then u.last_sign_in_at else excluded.last_sign_in_at end,
+    last_sign_in_at = case when 'last_sign_in_at' = any(excluded.kept)
+      then u.last_sign_in_at else excluded.last_sign_in_at end,
     deleted_at = excluded.deleted_at,
     kept = excluded.kept
   where case
