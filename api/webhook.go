@@ -144,10 +144,15 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 	if d.event.Reason != "" {
 		fields = append(fields, slog.String("reason", d.event.Reason))
 	}
+	level := logLevel(d.outcome)
+	if u := d.event.User; u != nil && len(u.Kept) > 0 {
+		fields = append(fields, slog.String("kept", strings.Join(u.Kept, " ")), slog.String("reason", u.KeptBecause))
+		level = max(level, slog.LevelWarn)
+	}
 	if d.err != nil {
 		fields = append(fields, slog.String("error", d.err.Error()))
 	}
-	s.config.Log.LogAttrs(ctx, logLevel(d.outcome), "webhook", fields...)
+	s.config.Log.LogAttrs(ctx, level, "webhook", fields...)
 }
 
 func logLevel(o event.Outcome) slog.Level {

@@ -199,6 +199,12 @@ func writeCalled(to io.Writer, users []postgres.Called) error {
 		if _, err := fmt.Fprintln(to, printable(line)); err != nil {
 			return err
 		}
+		if len(u.Kept) > 0 {
+			_, err := fmt.Fprintf(to, "the last known value is kept of %s: what the provider said last can't be used; the log says why\n", strings.Join(u.Kept, ", "))
+			if err != nil {
+				return err
+			}
+		}
 		for _, s := range u.Standings {
 			if _, err := fmt.Fprintln(to, printable(sayStanding(&s, u.Deleted))); err != nil {
 				return err

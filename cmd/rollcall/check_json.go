@@ -71,6 +71,7 @@ type userJSON struct {
 	Email   string         `json:"email,omitempty"` // masked
 	Version time.Time      `json:"version"`
 	Deleted bool           `json:"deleted"`
+	Kept    []string       `json:"kept,omitempty"` // columns of the roll that keep their last known value
 	Targets []standingJSON `json:"targets"`
 }
 
@@ -93,7 +94,7 @@ type parkedJSON struct {
 func newCalledJSON(users []postgres.Called) calledJSON {
 	var result calledJSON
 	for _, u := range users {
-		one := userJSON{Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, Targets: []standingJSON{}}
+		one := userJSON{Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, Kept: u.Kept, Targets: []standingJSON{}}
 		for _, s := range u.Standings {
 			standing := standingJSON{Target: s.Target, State: s.State, Columns: s.Columns, Problem: s.Problem}
 			if s.Parked != nil {

@@ -92,6 +92,14 @@ type User struct {
 	// DeletedAt is set for a tombstone, which keeps Source, ID, Version and ExternalID
 	// and nothing else.
 	DeletedAt *time.Time
+
+	// Kept are the columns of the roll that keep their last known value, sorted, because what the
+	// provider says of them can't be used. Here they have the value of a user who is new. Nil when
+	// everything can be used, and for a tombstone.
+	Kept []string `json:",omitempty"`
+	// KeptBecause says why, for the operator's log. It holds no value of the body, and the roll
+	// doesn't keep it.
+	KeptBecause string `json:",omitempty"`
 }
 
 // Dead reports whether the user is a tombstone.

@@ -19,6 +19,9 @@ import (
 // event.ErrUnavailable and means that nothing of the batch is acknowledged: it was rolled
 // back, or its fate is unknown and a repetition is harmless.
 func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+	if later := keptAfterOthers(events); later != nil {
+		return db.applyInTurn(ctx, events, later)
+	}
 	b := newBatch(events)
 	done, err := &result{}, error(nil)
 	if !b.silent() {
@@ -33,15 +36,23 @@ func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome,
 	}
 	outcomes := b.outcomes(done)
 	db.followUp(ctx, b, done, outcomes)
+	db.warnOfKept(ctx, events, outcomes)
 	return outcomes, nil
 }
 
-// isolate finds the event whose content the roll itself refuses, by halves, and records
-// it as undecodable. Decode repairs what PostgreSQL can't hold, so that this does not
-// happen; should it, one event must not keep a batch from the roll for ever.
+// isolate finds the event whose content the roll itself refuses, by halves, and applies it
+// without what a client writes; if the roll refuses that, too, it is recorded as undecodable.
+// Decode repairs what PostgreSQL can't hold, so that this does not happen; should it, one event
+// must not keep a batch from the roll for ever, nor a client the rest of its own event.
 func (db *DB) isolate(ctx context.Context, events []event.Event, poison *rollRefusal) ([]event.Outcome, error) {
 	if len(events) == 1 && events[0].Op == event.Undecodable {
 		return nil, fmt.Errorf("record an event: %w: %w", event.ErrUnavailable, poison)
+	}
+	if len(events) == 1 && !keeps(&events[0]) && events[0].User != nil && !events[0].User.Dead() {
+		e := withoutMetadata(events[0])
+		db.log.Error("the roll refuses an event; metadata and names keep their last known value, the rest is applied",
+			"source", e.Source, "event", e.ID, "user", e.UserID, "error", poison)
+		return db.Apply(ctx, []event.Event{e})
 	}
 	if len(events) == 1 {
 		e := events[0]

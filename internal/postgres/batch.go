@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"rollcall/internal/event"
@@ -97,7 +98,7 @@ func recordedAs(op event.Op) event.Outcome {
 	}
 }
 
-// userArrays are the parameters $8-$34 of roll.sql.
+// userArrays are the parameters $8-$35 of roll.sql.
 func (b *batch) userArrays() []any {
 	pick := func(value func(*event.User) *string) []*string { return gather(b, value) }
 	moment := func(value func(*event.User) *time.Time) []*time.Time { return gather(b, value) }
@@ -147,7 +148,17 @@ func (b *batch) userArrays() []any {
 		moment(func(u *event.User) *time.Time { return u.DeletedAt }),
 		captured,
 		seen,
+		gather(b, keptColumns),
 	}
+}
+
+// keptColumns are the columns that keep what the roll has, nil for none.
+func keptColumns(u *event.User) *string {
+	if len(u.Kept) == 0 {
+		return nil
+	}
+	list := strings.Join(u.Kept, ",")
+	return &list
 }
 
 // origins says of everything said about users where it comes from: the event's id, the row

@@ -17,7 +17,10 @@ type Called struct {
 	Email      string    // masked, like j…@e….com; empty for none
 	Version    time.Time // the provider's own updated_at
 	Deleted    bool
-	Standings  []Standing // in the order of the configuration
+	// Kept are the columns of the roll that keep their last known value, because what the
+	// provider said last of them can't be used.
+	Kept      []string
+	Standings []Standing // in the order of the configuration
 }
 
 // Standing is how one target has one user.
@@ -71,12 +74,12 @@ func (db *DB) Call(ctx context.Context, who string, o CensusOptions) ([]Called, 
 func (db *DB) inRoll(ctx context.Context, who string) ([]Called, error) {
 	var users []Called
 	err := db.scan(ctx, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, `select source, id, coalesce(email, ''), version, deleted_at is not null
+		rows, _ := tx.Query(ctx, `select source, id, coalesce(email, ''), version, deleted_at is not null, kept
 			from rollcall.users where id = $1 or lower(email) = lower($1) order by source, id`, pgx.QueryExecModeExec, who)
 		var u Called
 		var email string
 		var version int64
-		_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &email, &version, &u.Deleted}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &email, &version, &u.Deleted, &u.Kept}, func() error {
 			u.Email, u.Version = event.Mask(email), time.UnixMicro(version).UTC()
 			users = append(users, u)
 			return nil

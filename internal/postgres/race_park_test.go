@@ -207,8 +207,7 @@ func TestRaceApplicationRefersToADeletedUser(t *testing.T) {
 func TestRaceTheRollRefuses(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
-	bad := user("bad", 1, "bad")
-	bad.RawUserMetaData = `{"a":"\u0000"}`
+	bad := user("bad", 1, "b\x00d")
 	b.apply([]event.Outcome{event.Applied, event.UndecodableBody, event.Applied}, updated("a", 1, "a"), said(bad), updated("c", 1, "c"))
 	b.wantRows("select id, outcome from rollcall.events order by 1", "a-1|applied", "bad-1|undecodable", "c-1|applied")
 	b.wantRows("select id from p order by 1", "a", "c")

@@ -227,7 +227,7 @@ func (u *Users) Living(ctx context.Context, ids []string) (map[string]bool, erro
 	return living, nil
 }
 
-// scanPair reads id, row, the version, columnsOfNew and changed_at of the roll, and the moment.
+// scanPair reads id, row, the version, columnsOfNew, changed_at and kept of the roll, and the moment.
 func scanPair(row pgx.CollectableRow) (Pair, error) {
 	var p Pair
 	var u event.User
@@ -239,7 +239,7 @@ func scanPair(row pgx.CollectableRow) (Pair, error) {
 		&source, &id, &u.ExternalID, &u.Email, &emailVerified, &u.EmailConfirmedAt, &u.Phone,
 		&phoneVerified, &u.PhoneConfirmedAt, &u.Username, &u.FirstName, &u.LastName, &u.FullName,
 		&u.AvatarURL, &userMeta, &appMeta, &anonymous, &banned,
-		&u.BannedUntil, &u.CreatedAt, &u.UpdatedAt, &u.LastSignInAt, &u.DeletedAt, &known, &p.At)
+		&u.BannedUntil, &u.CreatedAt, &u.UpdatedAt, &u.LastSignInAt, &u.DeletedAt, &known, &u.Kept, &p.At)
 	if err != nil || version == nil {
 		return p, err
 	}

@@ -411,7 +411,8 @@ func TestClerkPreviewGuards(t *testing.T) {
 	o.wantRun(postgres.Reconciled{Deleted: 6, Unchanged: 94})
 }
 
-// Who can't be read, or has no id, is counted; his neighbours are brought in.
+// A user without an id is counted, a user with metadata that can't be used is brought in without
+// it, and a second run finds nothing to do about either.
 func TestClerkUnreadable(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t)
@@ -422,8 +423,10 @@ func TestClerkUnreadable(t *testing.T) {
 	}
 	o.clerk.Update(ids[0], func(u *clerktest.User) { u.Unsafe = deep })
 	o.connectBy(o.clerk, &http.Client{Transport: without{o.clerk.Client().Transport, ids[1]}})
-	o.wantRun(postgres.Reconciled{Created: 28, Failed: 2})
-	o.want("select count(*)::text from people", "28")
+	o.wantRun(postgres.Reconciled{Created: 29, Failed: 1})
+	o.want("select count(*)::text from people", "29")
+	o.want("select id || ' ' || array_to_string(kept, ' ') from rollcall.users where kept is not null", ids[0]+" raw_user_meta_data")
+	o.wantRun(postgres.Reconciled{Unchanged: 29, Failed: 1})
 }
 
 // Another run of the source is not disturbed.

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,6 +92,17 @@ var columns = []column{
 	{"created_at", func(u *event.User) any { return instant(u.CreatedAt) }, false},
 	{"updated_at", func(u *event.User) any { return instant(u.UpdatedAt) }, false},
 	{"last_sign_in_at", func(u *event.User) any { return instant(u.LastSignInAt) }, false},
+	{"kept", func(u *event.User) any { return strings.Join(u.Kept, " ") }, false},
+}
+
+// kept reports whether a column can't be compared, because the provider says nothing of it that
+// can be used. The version follows from updated_at.
+func (c column) kept(theirs *event.User) bool {
+	name := c.name
+	if name == "version" {
+		name = "updated_at"
+	}
+	return slices.Contains(theirs.Kept, name)
 }
 
 // differences lists the columns in which two living users differ.
@@ -98,7 +110,7 @@ func differences(theirs, ours *event.User) []Difference {
 	var list []Difference
 	for _, c := range columns {
 		a, b := c.value(theirs), c.value(ours)
-		if a != b && !sameObject(a, b) {
+		if a != b && !c.kept(theirs) && !sameObject(a, b) {
 			list = append(list, Difference{c.name, c.shown(b), c.shown(a)})
 		}
 	}

@@ -17,6 +17,15 @@ func TestJudge(t *testing.T) {
 	respelled := living(5, "a")
 	respelled.RawUserMetaData = `{"b":2,"a":1}`
 	dead := &event.User{Version: 5, DeletedAt: &at}
+	keeping := func(version int64, columns ...string) *event.User {
+		u := living(version, "a")
+		u.RawUserMetaData, u.Kept = "{}", columns
+		return u
+	}
+	kept := living(5, "a")
+	kept.Kept = []string{"raw_user_meta_data"}
+	undated := living(9, "a")
+	undated.Kept = []string{"updated_at"}
 	for name, test := range map[string]struct {
 		theirs, ours *event.User
 		want         Verdict
@@ -34,6 +43,12 @@ func TestJudge(t *testing.T) {
 		"a newer version":           {living(6, "a"), living(5, "a"), Update},
 		"edited, version unchanged": {living(5, "b"), living(5, "a"), Update},
 		"set back":                  {living(4, "a"), living(5, "a"), Newer},
+		"metadata can't be used":    {keeping(5, "raw_user_meta_data"), kept, Same},
+		"since now":                 {keeping(5, "raw_user_meta_data"), living(5, "a"), Update},
+		"another column":            {keeping(5, "raw_app_meta_data"), kept, Update},
+		"metadata can be used":      {living(5, "a"), kept, Update},
+		"kept, and a new address":   {keeping(5, "raw_user_meta_data"), living(5, "b"), Update},
+		"updated_at can't be used":  {&event.User{Version: 99, Email: undated.Email, RawUserMetaData: undated.RawUserMetaData, RawAppMetaData: "{}", Kept: undated.Kept}, undated, Same},
 	} {
 		if got := judge(test.theirs, test.ours); got != test.want {
 			t.Errorf("%s: got %d, want %d", name, got, test.want)
@@ -46,13 +61,13 @@ func TestDifferencesSeeEveryField(t *testing.T) {
 	at, text := time.Unix(1_700_000_000, 0), "x"
 	values := map[reflect.Type]any{
 		reflect.TypeFor[string](): `{"a": 1}`, reflect.TypeFor[*string](): &text, reflect.TypeFor[bool](): true,
-		reflect.TypeFor[int64](): int64(7), reflect.TypeFor[*time.Time](): &at,
+		reflect.TypeFor[int64](): int64(7), reflect.TypeFor[[]string](): []string{"x"}, reflect.TypeFor[*time.Time](): &at,
 	}
 	fields := reflect.TypeFor[event.User]()
 	for i := range fields.NumField() {
 		name := fields.Field(i).Name
-		if name == "Source" || name == "ID" || name == "DeletedAt" {
-			continue // the key, and what living users have not
+		if name == "Source" || name == "ID" || name == "DeletedAt" || name == "KeptBecause" {
+			continue // the key, what living users have not, and what the roll does not keep
 		}
 		ours := event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"}
 		theirs := ours

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"rollcall/internal/event"
@@ -42,20 +43,52 @@ func (m *message) clerk() event.Event {
 	switch {
 	case m.object == nil:
 		return m.undecodable(reasonNoObject)
+	case m.source.otherInstance(e.instance) && e.example():
+		return m.ignore(reasonSample)
 	case m.source.otherInstance(e.instance):
 		return m.ignore("the event is of another instance")
 	case len(e.kind) == 0:
 		return m.undecodable(reasonNoType)
 	case bytes.HasPrefix(e.kind, []byte("session.")):
-		return m.clerkSession(e.data)
+		return m.clerkSession(&e)
 	}
 	switch m.event.Type {
 	case "user.created", "user.updated":
-		return m.apply(readClerkUser(e.data))
+		p, reason := readClerkUser(e.data, m.event.ReceivedAt)
+		return m.applyClerk(&e, p, reason)
 	case "user.deleted":
-		return m.apply(readClerkDeleted(e))
+		p, reason := readClerkDeleted(e)
+		return m.applyClerk(&e, p, reason)
 	}
 	return m.ignore("events of this type are not handled")
+}
+
+// Clerk's dashboard sends the examples of its documentation, with a valid signature. These are
+// the instances and the users that they name. The first instance is in many people's own tests,
+// too, and the second may be real: neither alone makes an example.
+var (
+	exampleInstances = []string{"ins_123", "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S"}
+	exampleUsers     = []string{"user_29w83sxmDNGwOuEthce5gg56FcC", "user_2g7np7Hrk0SN6kj5EDMLDaKNL0S"}
+)
+
+// exampleEmail is the address of the first user.
+const exampleEmail = "example@example.org"
+
+// example reports whether an event is of the instance of an example.
+func (e *clerkEnvelope) example() bool { return slices.Contains(exampleInstances, string(e.instance)) }
+
+// applyClerk is apply for a user who is no example. With a configured instance_id only users of
+// that instance come here, and all are real. A deletion counts unless it is an example itself: so
+// the user of an example that arrived earlier can be deleted.
+func (m *message) applyClerk(e *clerkEnvelope, p *profile, reason string) event.Event {
+	ours := len(e.instance) > 0 && m.source.instanceID != ""
+	if reason != "" || ours || !p.deleted.IsZero() && !e.example() {
+		return m.apply(p, reason)
+	}
+	if slices.Contains(exampleUsers, p.id) || p.email == exampleEmail && e.example() {
+		return m.ignore(reasonSample)
+	}
+	return m.apply(p, reason)
 }
 
 // otherInstance lets an event pass that names no instance: it can't be told.
@@ -65,13 +98,14 @@ func (s *Source) otherInstance(id []byte) bool {
 
 // clerkSession takes the whole user that session events carry, which repairs lost
 // events at each sign-in. Their bodies hold the visitor's address and device: not kept.
-func (m *message) clerkSession(data []byte) event.Event {
+func (m *message) clerkSession(e *clerkEnvelope) event.Event {
 	m.private = true
-	user := member(data, "user")
+	user := member(e.data, "user")
 	if len(user) == 0 || string(user) == "null" {
 		return m.ignore("the session carries no user")
 	}
-	return m.apply(readClerkUser(user))
+	p, reason := readClerkUser(user, m.event.ReceivedAt)
+	return m.applyClerk(e, p, reason)
 }
 
 // member returns a member's value, nil when absent; the last one wins.
@@ -91,7 +125,7 @@ func member(object []byte, name string) []byte {
 // readClerkDeleted reads a deletion, which carries ids and no version of its own: the
 // event's time stands in.
 func readClerkDeleted(e clerkEnvelope) (*profile, string) {
-	p, reason := readClerkUser(e.data)
+	p, reason := readClerkUser(e.data, e.sent)
 	if reason != "" {
 		return nil, reason
 	}
@@ -103,17 +137,19 @@ func readClerkDeleted(e clerkEnvelope) (*profile, string) {
 type clerkRefs struct {
 	emailID, phoneID []byte
 	emails, phones   []byte
+	userMeta         []byte
+	appMeta          []byte
 	deprovisioned    bool
 	hasID            bool
 }
 
 // readClerkUser reads Clerk's user object: of an event, of a session, of the API. The
 // second result is the reason it can't be read.
-func readClerkUser(data []byte) (*profile, string) {
+func readClerkUser(data []byte, received time.Time) (*profile, string) {
 	if kind(data) != '{' {
 		return nil, reasonNoUser
 	}
-	p, refs := &profile{userMeta: "{}", appMeta: "{}"}, clerkRefs{}
+	p, refs := &profile{}, clerkRefs{}
 	for w := into(data); ; {
 		key, value, ok := w.member()
 		if !ok {
@@ -128,9 +164,8 @@ func readClerkUser(data []byte) (*profile, string) {
 	p.phone, p.phoneVerified = primary(refs.phones, refs.phoneID, "phone_number")
 	p.fullName = joined(p.firstName, p.lastName)
 	p.banned = p.banned || refs.deprovisioned
-	if v := firstTime(p.updated, p.created); !v.IsZero() {
-		p.version = v.UnixMicro()
-	}
+	p.setMetadata(refs.userMeta, refs.appMeta)
+	p.age(received)
 	return p, ""
 }
 
@@ -164,19 +199,19 @@ func (p *profile) setClerk(key string, value []byte, refs *clerkRefs) {
 func (p *profile) setClerkState(key string, value []byte, refs *clerkRefs) {
 	switch key {
 	case "unsafe_metadata":
-		p.userMeta = metadataOf(value)
+		refs.userMeta = value
 	case "public_metadata":
-		p.appMeta = metadataOf(value)
+		refs.appMeta = value
 	case "banned":
 		p.banned = isTrue(value)
 	case "deprovisioned":
 		refs.deprovisioned = isTrue(value)
 	case "created_at":
-		p.created = millisOf(value)
+		p.setTime(&p.created, value, millisOf, "created_at")
 	case "updated_at":
-		p.updated = millisOf(value)
+		p.setTime(&p.updated, value, millisOf, "updated_at")
 	case "last_sign_in_at":
-		p.lastSignIn = millisOf(value)
+		p.setTime(&p.lastSignIn, value, millisOf, "last_sign_in_at")
 	}
 }
 

@@ -63,8 +63,11 @@ func FuzzRepair(f *testing.F) {
 		if objectIn(value) == nil {
 			return
 		}
-		got := metadataOf(objectIn(value))
+		got, reason := metadataOf(objectIn(value))
 		checkMetadata(t, got)
+		if reason != "" {
+			return
+		}
 		if diff := cmp.Diff(repaired(tree(t, value)), repaired(tree(t, []byte(got)))); diff != "" {
 			t.Errorf("%s became %s: %s", value, got, diff)
 		}
@@ -177,7 +180,7 @@ func checkMetadata(t testing.TB, metadata string) {
 	if strings.Contains(strings.ReplaceAll(metadata, `\\`, ""), `\u0000`) || !utf8.ValidString(metadata) {
 		t.Errorf("jsonb refuses %q", metadata)
 	}
-	if tooDeep([]byte(metadata)) {
+	if deeper([]byte(metadata), maxNesting) {
 		t.Errorf("too deep: %q", metadata)
 	}
 }
@@ -250,8 +253,12 @@ func FuzzValidJSON(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if got, want := validJSON(text), json.Valid(text); got != want {
+		want := json.Valid(text)
+		if got := validJSON(text); got != want && !deeper(text, deepest) {
 			t.Errorf("%q: %t, encoding/json says %t", text, got, want)
+		}
+		if got := validTokens(text); got != want && !deeper(text, deepest) {
+			t.Errorf("%q: token by token %t, encoding/json says %t", text, got, want)
 		}
 	})
 }
@@ -259,9 +266,11 @@ func FuzzValidJSON(f *testing.F) {
 // What nests deep is judged without recursion.
 func TestValidJSONDeep(t *testing.T) {
 	for _, n := range []int{9_999, 10_001, 1_000_000} {
-		text := []byte(strings.Repeat("[", n) + strings.Repeat("]", n))
-		if got, want := validJSON(text), n <= 10_000; got != want {
-			t.Errorf("%d levels: %t", n, got)
+		for inside, want := range map[string]bool{"": true, `"]",1e999999,{"a":null}`: true, "]": false, "{": false, "1,": false, "nul": false} {
+			text := []byte(" " + strings.Repeat("[", n) + inside + strings.Repeat("]", n) + "\n")
+			if got := validJSON(text); got != want {
+				t.Errorf("%d levels around %s: %t", n, inside, got)
+			}
 		}
 	}
 }

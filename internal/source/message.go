@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,18 +12,21 @@ import (
 	"rollcall/internal/event"
 )
 
-// maxNesting keeps documents within what every later reader takes: PostgreSQL's JSON
-// parser recurses and gives up at a depth that depends on the server.
-const maxNesting = 200
-
 // Reasons of events that can't be read. They are all constants: no value of a body may
 // reach a log.
 const (
 	reasonNoObject = "the body is not a JSON object"
-	reasonTooDeep  = "the body nests deeper than 200 levels"
 	reasonNoType   = "the event has no type"
 	reasonNoUser   = "there is no user object"
+	reasonSample   = "sample"
 	reasonNoID     = "the user has no id that is a text of at most 255 bytes"
+)
+
+// Reasons why columns keep their last known value.
+const (
+	reasonTooDeep = "the metadata nests deeper than 200 levels"
+	reasonNumbers = "the numbers of the metadata take more than 1 MiB when all their digits are written"
+	reasonTime    = "a time can't be read, or lies beyond the year 9999"
 )
 
 // message is a request on its way to becoming an event.
@@ -60,16 +64,38 @@ func objectIn(body []byte) []byte {
 	return trimmed
 }
 
-// deepest is the nesting that encoding/json takes, and more than enough of it.
+// deepest is the nesting up to which a judge may recurse. It is encoding/json's own limit.
 const deepest = 10_000
 
-// validJSON is json.Valid in a fifth of its time, which is half of what decoding takes. The
-// other judge recurses: what could nest too deep for it is left to encoding/json.
+// validJSON is json.Valid in a fifth of its time, which is half of what decoding takes, and
+// without its limit of the depth: what a client nests deeper is valid JSON for the provider.
 func validJSON(text []byte) bool {
-	if bytes.Count(text, []byte("{"))+bytes.Count(text, []byte("[")) > deepest {
-		return json.Valid(text)
+	if deeper(text, deepest) {
+		return validTokens(text)
 	}
 	return gjson.ValidBytes(text)
+}
+
+// validTokens judges without recursion, in ten times the time: encoding/json's limit does not
+// hold for single tokens.
+func validTokens(text []byte) bool {
+	tokens := json.NewDecoder(bytes.NewReader(text))
+	tokens.UseNumber() // a number may be too large for a float
+	for depth := 0; ; {
+		token, err := tokens.Token()
+		if err != nil {
+			return false
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			depth++
+		case json.Delim('}'), json.Delim(']'):
+			depth--
+		}
+		if depth == 0 {
+			return len(bytes.TrimLeft(text[tokens.InputOffset():], " \t\r\n")) == 0
+		}
+	}
 }
 
 // ignore is for what nobody handles. Nothing of it is kept, so neither depth nor shape
@@ -97,18 +123,12 @@ func (m *message) undecodable(reason string) event.Event {
 
 // announce records a user who may come to exist.
 func (m *message) announce(id string) event.Event {
-	if tooDeep(m.body) {
-		return m.undecodable(reasonTooDeep)
-	}
 	m.event.Op, m.event.UserID, m.event.Body = event.Announce, id, m.kept()
 	return m.event
 }
 
 // apply makes the event that brings a user into the roll, or takes him out of it.
 func (m *message) apply(p *profile, reason string) event.Event {
-	if reason == "" && tooDeep(m.body) {
-		reason = reasonTooDeep
-	}
 	if reason != "" {
 		return m.undecodable(reason)
 	}
@@ -142,9 +162,60 @@ type profile struct {
 	bannedUntil, created, updated, lastSignIn time.Time
 	deleted                                   time.Time
 	version                                   int64
+	// kept are columns of which the provider says nothing that can be used, and why.
+	kept        []string
+	keptBecause string
+}
+
+// judge notes that columns keep their last known value for a reason, or with "" that they
+// don't: of a repeated member the last one counts.
+func (p *profile) judge(reason string, columns ...string) {
+	if reason == "" && p.kept == nil {
+		return // nearly always
+	}
+	p.kept = slices.DeleteFunc(p.kept, func(c string) bool { return slices.Contains(columns, c) })
+	if reason != "" {
+		p.kept, p.keptBecause = append(p.kept, columns...), reason
+	}
+}
+
+// setMetadata sets both metadata columns, of absent values to {}.
+func (p *profile) setMetadata(userMeta, appMeta []byte) {
+	var reason string
+	p.userMeta, reason = metadataOf(userMeta)
+	p.judge(reason, "raw_user_meta_data")
+	p.appMeta, reason = metadataOf(appMeta)
+	p.judge(reason, "raw_app_meta_data")
+}
+
+// setTime reads a time by one of the two forms of the providers.
+func (p *profile) setTime(to *time.Time, value []byte, read func([]byte) (time.Time, bool), column string) {
+	at, ok := read(value)
+	*to = at
+	if ok {
+		p.judge("", column)
+	} else {
+		p.judge(reasonTime, column)
+	}
+}
+
+// age sets the version, which is the provider's updated_at, or where there is none the time of
+// creation. One that can't be used must not keep the user from changing: then it is the moment
+// of receipt.
+func (p *profile) age(received time.Time) {
+	if slices.Contains(p.kept, "updated_at") {
+		p.updated = received
+	}
+	if v := firstTime(p.updated, p.created); !v.IsZero() {
+		p.version = v.UnixMicro()
+	}
 }
 
 func (p *profile) user(source string) *event.User {
+	if len(p.kept) == 0 {
+		p.kept, p.keptBecause = nil, ""
+	}
+	slices.Sort(p.kept)
 	if !p.deleted.IsZero() {
 		return &event.User{
 			Source: source, ID: p.id, Version: p.version,
@@ -161,6 +232,7 @@ func (p *profile) user(source string) *event.User {
 		RawUserMetaData: p.userMeta, RawAppMetaData: p.appMeta,
 		IsAnonymous: p.anonymous, Banned: p.banned, BannedUntil: moment(&p.bannedUntil),
 		CreatedAt: moment(&p.created), UpdatedAt: moment(&p.updated), LastSignInAt: moment(&p.lastSignIn),
+		Kept: p.kept, KeptBecause: p.keptBecause,
 	}
 }
 

@@ -1,8 +1,10 @@
 package source
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"rollcall/internal/event"
@@ -73,10 +75,8 @@ func (s *Source) DecodeUser(object []byte, receivedAt time.Time) (*event.User, e
 	var p *profile
 	switch {
 	case object == nil:
-	case tooDeep(object):
-		reason = reasonTooDeep
 	case s.provider == Clerk:
-		p, reason = readClerkUser(object)
+		p, reason = readClerkUser(object, s.at(receivedAt))
 	default:
 		p, reason = readSupabaseUser(object, s.at(receivedAt))
 	}
@@ -93,15 +93,21 @@ func readSupabaseUser(data []byte, received time.Time) (*profile, string) {
 	if kind(data) != '{' {
 		return nil, reasonNoUser
 	}
-	p, hasID := &profile{userMeta: "{}", appMeta: "{}"}, false
+	p, hasID := &profile{}, false
+	var userMeta, appMeta []byte
 	for w := into(data); ; {
 		key, value, ok := w.member()
 		if !ok {
 			break
 		}
-		if string(key) == "id" {
+		switch string(key) {
+		case "id":
 			p.id, hasID = userID(value)
-		} else {
+		case "user_metadata", "raw_user_meta_data":
+			userMeta = value
+		case "app_metadata", "raw_app_meta_data":
+			appMeta = value
+		default:
 			p.setSupabase(string(key), value)
 		}
 	}
@@ -111,8 +117,13 @@ func readSupabaseUser(data []byte, received time.Time) (*profile, string) {
 	p.emailVerified = !p.emailConfirmed.IsZero()
 	p.phoneVerified = !p.phoneConfirmed.IsZero()
 	p.banned = p.bannedUntil.After(received)
+	if slices.Contains(p.kept, "banned_until") {
+		p.judge(reasonTime, "banned_until", "banned")
+	}
+	p.setMetadata(userMeta, appMeta)
+	p.setNames(userMeta)
 	p.updated = firstTime(p.updated, p.created, time.Unix(0, 0).UTC())
-	p.version = p.updated.UnixMicro()
+	p.age(received)
 	return p, ""
 }
 
@@ -122,27 +133,22 @@ func (p *profile) setSupabase(key string, value []byte) {
 		p.email = textOf(value)
 	case "phone":
 		p.phone = textOf(value)
-	case "user_metadata", "raw_user_meta_data":
-		p.userMeta = metadataOf(value)
-		p.setNames(value)
-	case "app_metadata", "raw_app_meta_data":
-		p.appMeta = metadataOf(value)
 	case "is_anonymous":
 		p.anonymous = isTrue(value)
 	case "email_confirmed_at":
-		p.emailConfirmed = timeOf(value)
+		p.emailConfirmed, _ = timeOf(value) // what can't be read proves nothing
 	case "phone_confirmed_at":
-		p.phoneConfirmed = timeOf(value)
+		p.phoneConfirmed, _ = timeOf(value)
 	case "banned_until":
-		p.bannedUntil = timeOf(value)
+		p.setTime(&p.bannedUntil, value, timeOf, "banned_until")
 	case "created_at":
-		p.created = timeOf(value)
+		p.setTime(&p.created, value, timeOf, "created_at")
 	case "updated_at":
-		p.updated = timeOf(value)
+		p.setTime(&p.updated, value, versionOf, "updated_at")
 	case "last_sign_in_at":
-		p.lastSignIn = timeOf(value)
+		p.setTime(&p.lastSignIn, value, timeOf, "last_sign_in_at")
 	case "deleted_at":
-		p.deleted = timeOf(value)
+		p.deleted, _ = timeOf(value)
 	}
 }
 
@@ -154,31 +160,51 @@ var nameKeys = [...]string{
 	"full_name", "name", "avatar_url", "picture",
 }
 
+// namesInMetadata are the columns that setNames sets.
+var namesInMetadata = []string{"username", "first_name", "last_name", "full_name", "avatar_url"}
+
 // setNames picks the names out of the metadata, which the client writes: a value that
-// is no text, or an empty one, is absent, and the next key is asked.
+// is no text, or an empty one, is absent, and the next key is asked, last those of
+// custom_claims, where the names of a Keycloak stand. They share the fate of the metadata.
 func (p *profile) setNames(metadata []byte) {
-	var names [len(nameKeys)]string
-	if kind(metadata) != '{' {
-		metadata = nil
+	if slices.Contains(p.kept, "raw_user_meta_data") {
+		p.judge(p.keptBecause, namesInMetadata...)
+		return
 	}
-	for w := into(metadata); ; {
+	names, custom := pickNames(metadata)
+	further := [len(nameKeys)]string{}
+	if custom != nil {
+		further, _ = pickNames(custom)
+	}
+	first := func(from, to int) string { return cmp.Or(firstText(names[from:to]), firstText(further[from:to])) }
+	p.username = first(0, 3)
+	p.firstName = first(3, 5)
+	p.lastName = first(5, 7)
+	p.fullName = first(7, 9)
+	p.avatarURL = first(9, 11)
+	if p.fullName == "" {
+		p.fullName = joined(p.firstName, p.lastName)
+	}
+}
+
+// pickNames returns the values of nameKeys in an object, and its custom_claims.
+func pickNames(object []byte) (names [len(nameKeys)]string, custom []byte) {
+	if kind(object) != '{' {
+		return names, nil
+	}
+	for w := into(object); ; {
 		key, value, ok := w.member()
 		if !ok {
-			break
+			return names, custom
+		}
+		if string(key) == "custom_claims" {
+			custom = value
 		}
 		for i, name := range nameKeys {
 			if string(key) == name {
 				names[i] = textOf(value)
 			}
 		}
-	}
-	p.username = firstText(names[0:3])
-	p.firstName = firstText(names[3:5])
-	p.lastName = firstText(names[5:7])
-	p.fullName = firstText(names[7:9])
-	p.avatarURL = firstText(names[9:11])
-	if p.fullName == "" {
-		p.fullName = joined(p.firstName, p.lastName)
 	}
 }
 

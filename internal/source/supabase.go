@@ -49,6 +49,30 @@ func readSupabaseHook(object []byte) supabaseHook {
 	}
 }
 
+// hookByShape names a hook by the members of its body: auth servers of 2024 send no metadata.
+// The hooks of user creation are younger. It is "" where no shape fits.
+func hookByShape(object []byte) string {
+	has := func(name string, kinds string) bool {
+		k := kind(member(object, name))
+		return k != 0 && strings.IndexByte(kinds, k) >= 0
+	}
+	switch {
+	case has("user", "{") && has("sms", "{"):
+		return hookSMS
+	case has("user", "{") && has("email_data", "{"):
+		return hookEmail
+	case !has("user_id", `"`):
+		return ""
+	case has("claims", "{") && has("authentication_method", `"`):
+		return hookToken
+	case has("valid", "tf") && has("factor_id", `"`):
+		return hookMFA
+	case has("valid", "tf"):
+		return hookPassword
+	}
+	return ""
+}
+
 // hookName maps the spellings of the hooks' paths to those of metadata.name.
 func hookName(name string) string {
 	switch base := strings.TrimSuffix(name, "-attempt"); {
@@ -60,10 +84,13 @@ func hookName(name string) string {
 	return name
 }
 
-// supabase decodes an auth hook. Only metadata.name tells which one it is, and only
-// metadata.uuid stays the same over the attempts: the Webhook-Id is new at each.
+// supabase decodes an auth hook. Where there is metadata, only its name tells which one it
+// is, and only its uuid stays the same over the attempts: the Webhook-Id is new at each.
 func (m *message) supabase() event.Event {
 	h := readSupabaseHook(m.object)
+	if h.name == "" {
+		h.name = hookByShape(m.object)
+	}
 	m.event.Type = m.source.known(m.door, []byte(h.name))
 	if h.id != "" {
 		m.event.ID = h.id

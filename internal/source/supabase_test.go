@@ -34,8 +34,8 @@ func TestHookOps(t *testing.T) {
 		hookBody(hookBefore, `,"user":{"id":7}`):                             "undecodable before-user-created ",
 		hookBody(hookAfter, `,"user":{}`):                                    "undecodable after-user-created ",
 		hookBody(hookAfter, `,"user":null`):                                  "undecodable after-user-created ",
-		hookBody(hookAfter, `,"user":{"id":"u1","user_metadata":`+deep+`}`):  "undecodable after-user-created ",
-		hookBody(hookBefore, `,"user":{"id":"u1","user_metadata":`+deep+`}`): "undecodable before-user-created ",
+		hookBody(hookAfter, `,"user":{"id":"u1","user_metadata":`+deep+`}`):  "upsert after-user-created u1",
+		hookBody(hookBefore, `,"user":{"id":"u1","user_metadata":`+deep+`}`): "announce before-user-created u1",
 		hookBody("invented", user):                                           "ignore other ",
 		hookBody("", user):                                                   "undecodable other ",
 		`{"metadata":[],"user":{"id":"u1"}}`:                                 "undecodable other ",
@@ -76,6 +76,34 @@ func TestHookReplies(t *testing.T) {
 		}
 		if got := string(e.Reply); got != want {
 			t.Errorf("%s: got %s, want %s", body, got, want)
+		}
+		checkEvent(t, e)
+	}
+}
+
+// Auth servers of 2024 send hooks without metadata. Their shapes tell them apart.
+func TestHooksWithoutMetadata(t *testing.T) {
+	const claims = `{ "sub":"u1", "n":1.50 }`
+	for body, want := range map[string]string{
+		`{"user_id":"u1","claims":` + claims + `,"authentication_method":"password"}`:   `customize-access-token {"claims":` + claims + `}`,
+		`{"metadata":{},"user_id":"u1","claims":{},"authentication_method":"otp"}`:      `customize-access-token {"claims":{}}`,
+		`{"user":{"id":"u1","phone":"1"},"sms":{"otp":"1"}}`:                            `send-sms ` + replySendNothing,
+		`{"user":{"id":"u1"},"email_data":{"token":"1"}}`:                               `send-email ` + replySendNothing,
+		`{"factor_id":"f1","factor_type":"totp","user_id":"u1","valid":false}`:          `mfa-verification {"decision":"continue"}`,
+		`{"factor_id":"f1","user_id":"u1","valid":true}`:                                `mfa-verification {"decision":"continue"}`,
+		`{"user_id":"u1","valid":true}`:                                                 `password-verification {"decision":"continue"}`,
+		`{"user_id":"u1","valid":"true"}`:                                               ``,
+		`{"user_id":"u1","claims":[],"authentication_method":"password"}`:               ``,
+		`{"user_id":"u1","claims":{}}`:                                                  ``,
+		`{"claims":{},"authentication_method":"password"}`:                              ``,
+		`{"user":{"id":"u1","sms":{},"email_data":{}}}`:                                 ``,
+		`{"user":{"id":"u1"}}`:                                                          ``,
+		`{"metadata":{"name":"new-hook"},"user_id":"u1","valid":true}`:                  `other `,
+		`{"metadata":{"name":"after-user-created"},"user":{"id":"u1"},"email_data":{}}`: ``,
+	} {
+		e := decode(t, supabaseSource(t), body)
+		if got := e.Type + " " + string(e.Reply); e.Op == event.Ignore && got != want || (e.Op == event.Ignore) != (want != "") {
+			t.Errorf("%s: %s %s, want %s", body, opNames[e.Op], got, want)
 		}
 		checkEvent(t, e)
 	}
@@ -149,13 +177,18 @@ func TestSupabaseNames(t *testing.T) {
 		`{"first_name":"A","given_name":"B","last_name":"C","family_name":"D"}`: "|A|C|A C",
 		`{"given_name":"B","family_name":"D"}`:                                  "|B|D|B D",
 		`{"given_name":"B"}`:                                                    "|B||B",
-		`{"full_name":"F","name":"N"}`:                                          "|||F",
-		`{"full_name":null,"name":"N"}`:                                         "|||N",
-		`{"full_name":"Never Split"}`:                                           "|||Never Split",
-		`{"full_name":"F","FULL_NAME":"X","Name":"Y"}`:                          "|||F",
-		`{"name":"N","name":{"x":1}}`:                                           "|||",
-		`["name","N"]`:                                                          "|||",
-		`"name"`:                                                                "|||",
+		// As a Keycloak's user comes.
+		`{"custom_claims":{"given_name":"B","family_name":"D","preferred_username":"c"},"name":"B D"}`: "c|B|D|B D",
+		`{"custom_claims":{"given_name":"B","name":"N"},"given_name":"A"}`:                             "|A||N",
+		`{"custom_claims":{"custom_claims":{"given_name":"B"}}}`:                                       "|||",
+		`{"custom_claims":["given_name"]}`:                                                             "|||",
+		`{"full_name":"F","name":"N"}`:                                                                 "|||F",
+		`{"full_name":null,"name":"N"}`:                                                                "|||N",
+		`{"full_name":"Never Split"}`:                                                                  "|||Never Split",
+		`{"full_name":"F","FULL_NAME":"X","Name":"Y"}`:                                                 "|||F",
+		`{"name":"N","name":{"x":1}}`:                                                                  "|||",
+		`["name","N"]`:                                                                                 "|||",
+		`"name"`:                                                                                       "|||",
 	} {
 		u := hookUser(t, `,"user_metadata":`+metadata)
 		names := []string{str(u.Username), str(u.FirstName), str(u.LastName), str(u.FullName)}

@@ -83,18 +83,35 @@ func hashedID(id []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
+const (
+	// maxNesting keeps metadata within what every later reader takes: PostgreSQL's JSON
+	// parser recurses and gives up at a depth that depends on the server.
+	maxNesting = 200
+	// maxDigits bounds the numbers with an exponent. jsonb keeps 1e131071 in a few bytes, but
+	// whoever reads it as text gets all its digits: a body of 1 MiB would become 15 GB.
+	maxDigits = 1 << 20
+)
+
 // metadataOf returns a JSON object that jsonb accepts: the bytes as sent when they are
-// clean, "{}" when there is no object.
-func metadataOf(value []byte) string {
+// clean, "{}" when there is no object. The reason is why the metadata can't be used, else "".
+func metadataOf(value []byte) (metadata, reason string) {
 	if kind(value) != '{' {
-		return "{}"
+		return "{}", ""
 	}
-	return string(repairJSON(value))
+	if deeper(value, maxNesting) {
+		return "{}", reasonTooDeep
+	}
+	repaired, digits := repairJSON(value)
+	if digits > maxDigits {
+		return "{}", reasonNumbers
+	}
+	return string(repaired), ""
 }
 
 // repairJSON rewrites the strings, keys included, and the numbers that jsonb refuses.
-// It makes a single pass over the tokens and copies only when something is wrong.
-func repairJSON(text []byte) []byte {
+// It makes a single pass over the tokens and copies only when something is wrong. Digits is
+// how many jsonb writes for the numbers with an exponent.
+func repairJSON(text []byte) (repaired []byte, digits int) {
 	var out []byte
 	done := 0
 	for at := 0; at < len(text); {
@@ -105,7 +122,9 @@ func repairJSON(text []byte) []byte {
 			fix = repairString(text[at:end])
 		case c == '-' || c >= '0' && c <= '9':
 			end = scalarEnd(text, at)
-			fix = repairNumber(text[at:end])
+			var written int
+			fix, written = repairNumber(text[at:end])
+			digits += written
 		}
 		if fix != nil {
 			out = append(append(out, text[done:at]...), fix...)
@@ -114,9 +133,9 @@ func repairJSON(text []byte) []byte {
 		at = end
 	}
 	if out == nil {
-		return text
+		return text, digits
 	}
-	return append(out, text[done:]...)
+	return append(out, text[done:]...), digits
 }
 
 // repairString returns the token to put in place of one that jsonb refuses, else nil.
@@ -172,30 +191,40 @@ const (
 	maxAfter  = 16383
 )
 
-// repairNumber quotes a number that jsonb refuses, else returns nil.
-func repairNumber(token []byte) []byte {
-	if len(token) <= maxAfter && !bytes.ContainsAny(token, "eE") || fitsNumeric(string(token)) {
-		return nil
+// repairNumber quotes a number that jsonb refuses, else returns nil, and how many digits jsonb
+// writes for it, 0 without an exponent.
+func repairNumber(token []byte) (quoted []byte, written int) {
+	exponent := bytes.ContainsAny(token, "eE")
+	if len(token) <= maxAfter && !exponent {
+		return nil, 0
 	}
-	return append(append([]byte{'"'}, token...), '"')
+	before, after, ok := numericDigits(string(token))
+	switch {
+	case !ok || before > maxBefore || after > maxAfter:
+		return append(append([]byte{'"'}, token...), '"'), 0
+	case exponent:
+		return nil, max(before, 1) + max(after, 0)
+	}
+	return nil, 0
 }
 
-func fitsNumeric(number string) bool {
+// numericDigits are the digits that a number needs before and after the decimal point; false
+// when its exponent is out of all bounds.
+func numericDigits(number string) (before, after int, ok bool) {
 	mantissa, exponent := strings.TrimPrefix(number, "-"), 0
 	if at := strings.IndexAny(mantissa, "eE"); at >= 0 {
 		var err error
 		exponent, err = strconv.Atoi(mantissa[at+1:])
 		// Far beyond any mantissa that a body can hold, and safe to add to.
 		if err != nil || max(exponent, -exponent) > 1<<29 {
-			return false
+			return 0, 0, false
 		}
 		mantissa = mantissa[:at]
 	}
 	whole, fraction, _ := strings.Cut(mantissa, ".")
 	digits := strings.TrimLeft(whole+fraction, "0")
-	before := 0
 	if digits != "" {
 		before = len(digits) - len(fraction) + exponent
 	}
-	return before <= maxBefore && len(fraction)-exponent <= maxAfter
+	return before, len(fraction) - exponent, true
 }

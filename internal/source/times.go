@@ -1,7 +1,6 @@
 package source
 
 import (
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -40,13 +39,20 @@ var layouts = []string{
 }
 
 // timeOf reads a timestamp written as text; the zero time when there is none that the
-// roll could hold.
-func timeOf(value []byte) time.Time {
+// roll could hold. It is false for what is no timestamp, nor absent.
+func timeOf(value []byte) (time.Time, bool) {
 	// No real one is longer; a parser's error would copy a hostile one.
 	if kind(value) != '"' || len(value) > 64 {
-		return time.Time{}
+		return time.Time{}, len(value) == 0 || kind(value) == 'n'
 	}
-	return parseTime(textOf(value))
+	s := textOf(value)
+	t := parseTime(s)
+	return t, !t.IsZero() || s == "" || longAgo(s)
+}
+
+// longAgo reports whether a timestamp is of the year 1, Supabase Auth's "never", or before.
+func longAgo(s string) bool {
+	return s == "-infinity" || strings.HasSuffix(s, " BC") || strings.HasPrefix(s, "0001-") || strings.HasPrefix(s, "0000-")
 }
 
 func parseTime(s string) time.Time {
@@ -60,9 +66,10 @@ func parseTime(s string) time.Time {
 		}
 		return latest
 	}
+	// Providers store microseconds and cut off the rest, in hooks they send nanoseconds.
 	for _, layout := range layouts {
 		if t, err := time.Parse(layout, s); err == nil {
-			return bound(roundMicros(t))
+			return bound(t.Truncate(time.Microsecond))
 		}
 	}
 	return time.Time{}
@@ -72,21 +79,23 @@ func digits(s string) bool {
 	return strings.Trim(s, "0123456789") == ""
 }
 
-// roundMicros rounds as PostgreSQL reads a timestamp: the fraction as a double, half
-// to even.
-func roundMicros(t time.Time) time.Time {
-	micros := math.RoundToEven(float64(t.Nanosecond()) / 1e9 * 1e6)
-	return t.Truncate(time.Second).Add(time.Duration(micros) * time.Microsecond)
-}
-
-// millisOf reads a timestamp in milliseconds; the zero time when absent or absurd. One
-// past the year 9999 is absurd too: clamped it would be the user's last version ever.
-func millisOf(value []byte) time.Time {
+// millisOf reads a timestamp in milliseconds; the zero time when absent or absurd. It is false
+// for an absurd one. One past the year 9999 is absurd too: clamped it would be the user's last
+// version ever.
+func millisOf(value []byte) (time.Time, bool) {
 	millis, ok := integerOf(value)
 	if !ok || millis > latest.UnixMilli() {
-		return time.Time{}
+		return time.Time{}, len(value) == 0 || kind(value) == 'n'
 	}
-	return bound(time.UnixMilli(millis))
+	t := bound(time.UnixMilli(millis))
+	return t, !t.IsZero()
+}
+
+// versionOf is timeOf for updated_at, of which the last time that there is would be the user's
+// last version ever.
+func versionOf(value []byte) (time.Time, bool) {
+	t, ok := timeOf(value)
+	return t, ok && !t.Equal(latest)
 }
 
 // envelopeTime reads the time of a Clerk event, which is milliseconds in deliveries

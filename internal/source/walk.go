@@ -122,14 +122,14 @@ func scalarEnd(text []byte, at int) int {
 	return at
 }
 
-// tooDeep reports whether a text, which need not be valid JSON, nests deeper than
-// maxNesting. Counting the brackets settles it for all but odd ones.
-func tooDeep(text []byte) bool {
-	if bytes.Count(text, []byte{'{'})+bytes.Count(text, []byte{'['}) <= maxNesting {
+// deeper reports whether a text, which need not be valid JSON, nests deeper than so many
+// levels. Counting the brackets settles it for all but odd ones.
+func deeper(text []byte, levels int) bool {
+	if bytes.Count(text, []byte{'{'})+bytes.Count(text, []byte{'['}) <= levels {
 		return false
 	}
 	depth := 0
-	for at := 0; at < len(text) && depth <= maxNesting; at++ {
+	for at := 0; at < len(text) && depth <= levels; at++ {
 		switch text[at] {
 		case '"':
 			at = stringEnd(text, at) - 1
@@ -139,7 +139,7 @@ func tooDeep(text []byte) bool {
 			depth--
 		}
 	}
-	return depth > maxNesting
+	return depth > levels
 }
 
 // unescape returns the contents of a string token.

@@ -1,6 +1,6 @@
 -- Users of the roll ($1 the source, after id $2, $3 at most) whom a table of users (%[1]s)
 -- has no more, or only as deleted.
-select u.id, r.data, u.version, %[3]s, u.changed_at, statement_timestamp()
+select u.id, r.data, u.version, %[3]s, u.changed_at, u.kept, statement_timestamp()
 from rollcall.users u
 left join lateral (
   select row_to_json(r)::text as data, %[4]s as living

@@ -6,7 +6,7 @@ with noted as (
 select i.id, null::text, r.*, $3::timestamptz
 from unnest($2::text[]) with ordinality as i (id, n)
 left join lateral (
-  select version, %[2]s, changed_at from rollcall.users u where u.source = $1 and u.id = i.id collate "C"
+  select version, %[2]s, changed_at, kept from rollcall.users u where u.source = $1 and u.id = i.id collate "C"
   offset 0
 ) r on true
 order by i.n

@@ -15,7 +15,7 @@ with page as materialized (
 select coalesce(p.id, u.id), p.data, u.*, statement_timestamp()
 from page p
 full join (
-  select version, %[3]s, changed_at from rollcall.users
+  select version, %[3]s, changed_at, kept from rollcall.users
   where source = $1 and id > coalesce($2, '')
     and id <= (select case when $3::bigint is null or count(*) < $3 then chr(1114111) collate "C" else max(id) end from page)
 ) u on u.id = p.id

@@ -1,8 +1,9 @@
 -- Records the events and brings the roll up to date, in one statement.
 -- $1-$7 the events, in the order of (source, id), each id once
 -- $8-$32 what they and the findings without an event say about users; $33 the row of the
---   outbox it comes from, $34 the moment of which a finding speaks, both mostly null
--- $35 the rows of the outbox that all of this was made of, $36 the set of targets
+--   outbox it comes from, $34 the moment of which a finding speaks, $35 the columns, separated
+--   by commas, that keep what the roll has, all mostly null
+-- $36 the rows of the outbox that all of this was made of, $37 the set of targets
 -- An event that was seen before (on conflict do nothing waits for the one in flight,
 -- an anti-join would not) takes no part; of several about one user a delete comes
 -- before a version, a version before the order of arrival. A delete is final; of several
@@ -21,7 +22,7 @@ with event as (
   on conflict do nothing
   returning source, id
 ), captured as (
-  delete from rollcall.outbox where id = any($35::bigint[]) returning id
+  delete from rollcall.outbox where id = any($36::bigint[]) returning id
 ), said as (
   select * from unnest(
     $8::text[], $9::text[], $10::text[], $11::bigint[], $12::text[],
@@ -29,13 +30,13 @@ with event as (
     $19::text[], $20::text[], $21::text[], $22::text[], $23::text[],
     $24::text[], $25::text[], $26::boolean[], $27::boolean[], $28::timestamptz[],
     $29::timestamptz[], $30::timestamptz[], $31::timestamptz[], $32::timestamptz[],
-    $33::bigint[], $34::timestamptz[]
+    $33::bigint[], $34::timestamptz[], $35::text[]
   ) with ordinality as s (
     event_id, source, id, version, external_id,
     email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
     username, first_name, last_name, full_name, avatar_url,
     raw_user_meta_data, raw_app_meta_data, is_anonymous, banned, banned_until,
-    created_at, updated_at, last_sign_in_at, deleted_at, captured, seen_at, n)
+    created_at, updated_at, last_sign_in_at, deleted_at, captured, seen_at, kept, n)
 ), newest as (
   select distinct on (s.source collate "C", s.id collate "C") s.*
   from said s
@@ -51,13 +52,13 @@ with event as (
     email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
     username, first_name, last_name, full_name, avatar_url,
     raw_user_meta_data, raw_app_meta_data, is_anonymous, banned, banned_until,
-    created_at, updated_at, last_sign_in_at, deleted_at)
+    created_at, updated_at, last_sign_in_at, deleted_at, kept)
   select
-    source, id, version, coalesce(seen_at, clock_timestamp()), $36::integer, external_id,
+    source, id, version, coalesce(seen_at, clock_timestamp()), $37::integer, external_id,
     email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
     username, first_name, last_name, full_name, avatar_url,
     raw_user_meta_data::jsonb, raw_app_meta_data::jsonb, is_anonymous, banned, banned_until,
-    created_at, updated_at, last_sign_in_at, deleted_at
+    created_at, updated_at, last_sign_in_at, deleted_at, string_to_array(kept, ',')
   from newest
   order by source collate "C", id collate "C"
   on conflict (source, id) do update set
@@ -71,20 +72,25 @@ with event as (
     phone = excluded.phone,
     phone_verified = excluded.phone_verified,
     phone_confirmed_at = excluded.phone_confirmed_at,
-    username = excluded.username,
-    first_name = excluded.first_name,
-    last_name = excluded.last_name,
-    full_name = excluded.full_name,
-    avatar_url = excluded.avatar_url,
-    raw_user_meta_data = excluded.raw_user_meta_data,
-    raw_app_meta_data = excluded.raw_app_meta_data,
+    username = case when 'username' = any(excluded.kept) then u.username else excluded.username end,
+    first_name = case when 'first_name' = any(excluded.kept) then u.first_name else excluded.first_name end,
+    last_name = case when 'last_name' = any(excluded.kept) then u.last_name else excluded.last_name end,
+    full_name = case when 'full_name' = any(excluded.kept) then u.full_name else excluded.full_name end,
+    avatar_url = case when 'avatar_url' = any(excluded.kept) then u.avatar_url else excluded.avatar_url end,
+    raw_user_meta_data = case when 'raw_user_meta_data' = any(excluded.kept)
+      then u.raw_user_meta_data else excluded.raw_user_meta_data end,
+    raw_app_meta_data = case when 'raw_app_meta_data' = any(excluded.kept)
+      then u.raw_app_meta_data else excluded.raw_app_meta_data end,
     is_anonymous = excluded.is_anonymous,
-    banned = excluded.banned,
-    banned_until = excluded.banned_until,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    last_sign_in_at = excluded.last_sign_in_at,
-    deleted_at = excluded.deleted_at
+    banned = case when 'banned' = any(excluded.kept) then u.banned else excluded.banned end,
+    banned_until = case when 'banned_until' = any(excluded.kept)
+      then u.banned_until else excluded.banned_until end,
+    created_at = case when 'created_at' = any(excluded.kept) then u.created_at else excluded.created_at end,
+    updated_at = case when 'updated_at' = any(excluded.kept) then u.updated_at else excluded.updated_at end,
+    last_sign_in_at = case when 'last_sign_in_at' = any(excluded.kept)
+      then u.last_sign_in_at else excluded.last_sign_in_at end,
+    deleted_at = excluded.deleted_at,
+    kept = excluded.kept
   where case
     when u.deleted_at is null and excluded.changed_at < now() then
       u.version < excluded.version and excluded.deleted_at is null

@@ -1,0 +1,91 @@
+package postgres
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"rollcall/internal/event"
+)
+
+// Events that keep columns (event.User.Kept) apply all that can be used of a user. The roll
+// statement leaves the columns that are kept as they are.
+
+func keeps(e *event.Event) bool { return e.User != nil && len(e.User.Kept) > 0 }
+
+// withoutMetadata is the event of a living user that keeps whatever a client may have written.
+func withoutMetadata(e event.Event) event.Event {
+	u := *e.User
+	u.RawUserMetaData, u.RawAppMetaData = "{}", "{}"
+	u.Username, u.FirstName, u.LastName, u.FullName, u.AvatarURL = nil, nil, nil, nil, nil
+	u.Kept = []string{
+		"avatar_url", "first_name", "full_name", "last_name", "raw_app_meta_data", "raw_user_meta_data", "username",
+	}
+	u.KeptBecause = "the roll refuses the metadata or a name"
+	e.User = &u
+	return e
+}
+
+// keptAfterOthers returns the positions of the events that keep columns, if another event of
+// the batch is about one of their users: nil nearly always. A batch applies one event of each
+// user; what the others say would not be the last known value.
+func keptAfterOthers(events []event.Event) []int {
+	var positions []int
+	users := map[userKey]bool{}
+	for i := range events {
+		if keeps(&events[i]) {
+			positions = append(positions, i)
+			users[userKey{events[i].User.Source, events[i].User.ID}] = true
+		}
+	}
+	if positions == nil {
+		return nil
+	}
+	for i := range events {
+		if u := events[i].User; u != nil && len(u.Kept) == 0 && users[userKey{u.Source, u.ID}] {
+			return positions
+		}
+	}
+	return nil
+}
+
+// applyInTurn applies the events at some positions after all others. The version decides as
+// it does over two batches.
+func (db *DB) applyInTurn(ctx context.Context, events []event.Event, later []int) ([]event.Outcome, error) {
+	var sooner []int
+	for i := range events {
+		if !slices.Contains(later, i) {
+			sooner = append(sooner, i)
+		}
+	}
+	outcomes := make([]event.Outcome, len(events))
+	for _, positions := range [][]int{sooner, later} {
+		part := make([]event.Event, len(positions))
+		for n, i := range positions {
+			part[n] = events[i]
+		}
+		got, err := db.Apply(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		for n, i := range positions {
+			outcomes[i] = got[n]
+		}
+	}
+	return outcomes, nil
+}
+
+// warnOfKept writes a line for each finding that was applied without some columns. The line of a
+// webhook says so itself.
+func (db *DB) warnOfKept(ctx context.Context, events []event.Event, outcomes []event.Outcome) {
+	for i, o := range outcomes {
+		e := &events[i]
+		if !keeps(e) || e.ID != "" || o != event.Applied && o != event.Parked {
+			continue
+		}
+		db.log.LogAttrs(ctx, slog.LevelWarn, "columns of a user keep their last known value; the rest is applied",
+			slog.String("source", e.Source), slog.String("type", e.Type), slog.String("user", e.UserID),
+			slog.String("kept", strings.Join(e.User.Kept, " ")), slog.String("reason", e.User.KeptBecause))
+	}
+}
