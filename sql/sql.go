@@ -47,6 +47,7 @@ var (
 	ParkAll    = read("queries/park_all.sql")
 	Clear      = read("queries/clear.sql")
 	Table      = read("queries/table.sql")
+	Closed     = read("queries/closed.sql")
 	Columns    = read("queries/columns.sql")
 	Indexes    = read("queries/indexes.sql")
 	NearTables = read("queries/near_tables.sql")

@@ -21,12 +21,20 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *Target) (*compiled, []F
 	}
 	tab, err := readTable(ctx, conn, t.Table)
 	if errors.Is(err, errNoTable) {
-		what, err := noTable(ctx, conn, t.Table)
+		what, err := noTable(ctx, conn, t)
 		found := []Finding{{Target: t.Name, At: t.At, What: what}}
 		return broken(t, found), found, err
 	}
 	if err != nil {
 		return nil, nil, err
+	}
+	what, err := lintClosed(ctx, conn, t, tab)
+	if err != nil {
+		return nil, nil, err
+	}
+	if what != "" {
+		found := []Finding{{Target: t.Name, At: t.At, What: what}}
+		return broken(t, found), found, nil
 	}
 	if found := lintTable(t, tab); len(found) > 0 {
 		return broken(t, found), found, nil
@@ -40,18 +48,23 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *Target) (*compiled, []F
 }
 
 // noTable says that a table is missing, and which one may be meant.
-func noTable(ctx context.Context, conn *pgx.Conn, name string) (string, error) {
-	_, relation := splitTable(name)
-	rows, _ := conn.Query(ctx, sql.NearTables, relation)
+func noTable(ctx context.Context, conn *pgx.Conn, t *Target) (string, error) {
+	schemas, names := t.usersTables()
+	closed := []string{}
+	for i := range names {
+		closed = append(closed, schemas[i]+"."+names[i])
+	}
+	_, relation := splitTable(t.Table)
+	rows, _ := conn.Query(ctx, sql.NearTables, relation, closedSchemas, closed)
 	near, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return "", fmt.Errorf("look for tables like %s: %w", name, err)
+		return "", fmt.Errorf("look for tables like %s: %w", t.Table, err)
 	}
 	hint := "create it, or correct the name"
 	if len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table; %s", name, hint), nil
+	return fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table; %s", t.Table, hint), nil
 }
 
 // broken is a target out of service: its users are parked until it is mended.

@@ -47,6 +47,9 @@ type Target struct {
 	OnDelete OnDelete
 	Gone     []Assignment // with DeleteSet
 	Where    *Expr        // nil: everybody
+	// UsersTables are the tables of the providers' users, as schema.table: a target that
+	// wrote one would delete the provider's own users.
+	UsersTables []string
 }
 
 // Forget is a statement that removes the rows of users whose ids are like a pattern, for people
@@ -122,6 +125,9 @@ var valueWords = []string{
 
 // Lint returns what can be seen to be wrong with a target without a database.
 func (t *Target) Lint() []Finding {
+	if what := t.lintName(); what != "" {
+		return []Finding{{Target: t.Name, At: t.At, What: what}}
+	}
 	var found []Finding
 	add := func(e Expr, problem string) {
 		if problem != "" {
