@@ -308,7 +308,7 @@ func (a *attempt) deletedForm(c *compiler) {
 		a.try(g.Expr.At, c.words, func() error {
 			var isNull bool
 			err := a.conn.QueryRow(a.ctx, "select ("+c.value(g)+") is null from (select "+record()+
-				` from jsonb_populate_record(null::rollcall.users, '{"source": "-", "id": "-", "deleted_at": "now"}') u) new`).Scan(&isNull)
+				` from pg_catalog.jsonb_populate_record(null::rollcall.users, '{"source": "-", "id": "-", "deleted_at": "now"}') u) new`).Scan(&isNull)
 			if isNull {
 				a.note(g.Expr.At, fmt.Sprintf("on_delete sets %s to null, but the column is not null; give it another value or drop the constraint", quote(g.Column)))
 			}

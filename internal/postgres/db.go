@@ -120,16 +120,16 @@ func poolConfig(url string) (*pgxpool.Config, error) {
 // the session's defaults.
 func prepareSession(ctx context.Context, conn *pgx.Conn, cfg Config) error {
 	_, err := conn.Exec(ctx, `select
-  set_config('TimeZone', 'UTC', false),
-  set_config('search_path', 'pg_catalog, public', false),
-  set_config('client_encoding', 'UTF8', false),
-  set_config('standard_conforming_strings', 'on', false),
-  set_config('enable_seqscan', 'off', false),
-  set_config('jit', 'off', false),
-  set_config('default_transaction_isolation', 'read committed', false),
-  set_config('default_transaction_read_only', 'off', false),
-  set_config('lock_timeout', $1, false),
-  set_config('statement_timeout', $2, false)`, milliseconds(cfg.LockTimeout), milliseconds(cfg.StatementTimeout))
+  pg_catalog.set_config('TimeZone', 'UTC', false),
+  pg_catalog.set_config('search_path', 'pg_catalog, public', false),
+  pg_catalog.set_config('client_encoding', 'UTF8', false),
+  pg_catalog.set_config('standard_conforming_strings', 'on', false),
+  pg_catalog.set_config('enable_seqscan', 'off', false),
+  pg_catalog.set_config('jit', 'off', false),
+  pg_catalog.set_config('default_transaction_isolation', 'read committed', false),
+  pg_catalog.set_config('default_transaction_read_only', 'off', false),
+  pg_catalog.set_config('lock_timeout', $1, false),
+  pg_catalog.set_config('statement_timeout', $2, false)`, milliseconds(cfg.LockTimeout), milliseconds(cfg.StatementTimeout))
 	if err != nil {
 		return fmt.Errorf("set up the session: %w", err)
 	}
@@ -239,7 +239,7 @@ func (db *DB) explainStandby(err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	var standby bool
-	if db.pool.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&standby) != nil || !standby {
+	if db.pool.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby) != nil || !standby {
 		return err
 	}
 	return fmt.Errorf("the server at %s is a standby, which takes no writes; let database name its primary: %w", db.address(), err)
@@ -268,7 +268,7 @@ func (db *DB) Parked(ctx context.Context) (map[string]int, error) {
 	for _, t := range db.config.Targets {
 		counts[t.Name] = 0
 	}
-	rows, _ := db.pool.Query(ctx, "select target, count(*) from rollcall.parked group by target")
+	rows, _ := db.pool.Query(ctx, "select target, pg_catalog.count(*) from rollcall.parked group by target")
 	var target string
 	var n int
 	_, err := pgx.ForEachRow(rows, []any{&target, &n}, func() error {
