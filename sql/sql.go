@@ -48,6 +48,8 @@ var (
 	Clear      = read("queries/clear.sql")
 	Table      = read("queries/table.sql")
 	Closed     = read("queries/closed.sql")
+	Grants     = read("queries/grants.sql")
+	Defaults   = read("queries/defaults.sql")
 	Columns    = read("queries/columns.sql")
 	Indexes    = read("queries/indexes.sql")
 	NearTables = read("queries/near_tables.sql")

@@ -109,14 +109,19 @@ func (t *table) unique(name string) bool {
 	return slices.ContainsFunc(t.indexes, func(i uniqueIndex) bool { return slices.Contains(i.Columns, name) })
 }
 
-// lintAccess says what keeps Rollcall from writing the table, or "".
-func (t *table) lintAccess(target *Target) string {
+// neededRights are those that a target needs to its table.
+func neededRights(t *Target) []string {
 	needed := []string{"select", "insert", "update"}
-	if target.OnDelete == DeleteRow {
+	if t.OnDelete == DeleteRow {
 		needed = append(needed, "delete")
 	}
+	return needed
+}
+
+// lintAccess says what keeps Rollcall from writing the table, or "".
+func (t *table) lintAccess(target *Target) string {
 	var missing []string
-	for _, p := range needed {
+	for _, p := range neededRights(target) {
 		if slices.Contains(t.MissingPrivileges, p) {
 			missing = append(missing, p)
 		}

@@ -270,7 +270,9 @@ func (c *counting) page(ctx context.Context, users []userKey) error {
 }
 
 func (db *DB) rollSize(ctx context.Context) (n int64, err error) {
-	err = db.scan(ctx, func(tx pgx.Tx) error { return tx.QueryRow(ctx, "select pg_catalog.count(*) from rollcall.users").Scan(&n) })
+	err = db.scan(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, "select pg_catalog.count(*) from rollcall.users").Scan(&n)
+	})
 	return n, err
 }
 

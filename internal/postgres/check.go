@@ -105,13 +105,14 @@ func lintTable(t *Target, tab *table) []Finding {
 	return found
 }
 
-// tryStatements lets PostgreSQL parse each expression by itself, so that a finding has
+// tryStatements lets PostgreSQL explain each expression by itself, so that a finding has
 // its place, then evaluates the keys for a sample id of each source, and the deleted form
-// of a row, and then parses the statements.
+// of a row, and then explains the statements.
 func tryStatements(ctx context.Context, conn *pgx.Conn, c *compiler) ([]Finding, error) {
 	a := &attempt{ctx: ctx, conn: conn, target: c.Target}
+	c.grants = func(e *pgconn.PgError) string { return a.grants(c, e) }
 	for _, p := range c.probes() {
-		a.try(p.at, p.explain, func() error { return parse(ctx, conn, p.sql) })
+		a.try(p.at, p.explain, func() error { return explain(ctx, conn, p.sql) })
 	}
 	for _, o := range c.From {
 		a.try(c.At, c.explainKey(o), func() error { return a.sampleKey(c, o) })
@@ -123,10 +124,9 @@ func tryStatements(ctx context.Context, conn *pgx.Conn, c *compiler) ([]Finding,
 	if len(a.found) > 0 || a.err != nil {
 		return a.found, a.err
 	}
-	whole := c.compile()
-	refused := func(e *pgconn.PgError) string { return "its statement is refused: " + c.words(e) }
-	for _, sql := range []string{whole.removal, whole.upsert, whole.removalLocked, whole.upsertLocked} {
-		a.try(c.At, refused, func() error { return parse(ctx, conn, sql) })
+	a.defaults(c)
+	if len(a.found) == 0 {
+		a.statements(c)
 	}
 	return a.found, a.err
 }
@@ -180,15 +180,6 @@ func (a *attempt) note(at, what string) {
 	}
 }
 
-// parse has PostgreSQL parse and analyse a statement without running it.
-func parse(ctx context.Context, conn *pgx.Conn, sql string) error {
-	if sql == "" {
-		return nil
-	}
-	_, err := conn.PgConn().Prepare(ctx, "", sql, nil)
-	return err
-}
-
 // probe is one expression as a statement of its own.
 type probe struct {
 	at, sql string
@@ -225,6 +216,8 @@ func (c *compiler) hint(e *pgconn.PgError, column, sql string) string {
 		if tab := c.table.column(column); tab != nil {
 			return "the expression must give a " + tab.Type
 		}
+	case insufficientPrivilege:
+		return c.grants(e)
 	case "42883":
 		return "name a function with its schema unless it is in pg_catalog or public, and mind the types of its arguments"
 	}

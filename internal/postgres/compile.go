@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // compiled is a target as statements. Each takes the batch as $1 sources, $2 ids, and $3
@@ -88,6 +90,8 @@ type compiler struct {
 	// volatile are the expressions that change without the user, by their SQL.
 	volatile map[string]bool
 	span     bool // the users are given as a span, not as a batch
+	// grants says which grant mends a refusal, while the target is checked.
+	grants func(*pgconn.PgError) string
 }
 
 // users is the users of a statement as the record new.

@@ -54,9 +54,9 @@ type DB struct {
 const (
 	defaultConnections = 6
 	// jobsConnections are those of River, which asks for one at a time and seldom for two.
-	jobsConnections = 2
-	connectTimeout     = 3 * time.Second
-	minServerVersion   = 140000
+	jobsConnections  = 2
+	connectTimeout   = 3 * time.Second
+	minServerVersion = 140000
 )
 
 // Open prepares the pool. It does not connect, so a database that is not up yet is no
