@@ -70,7 +70,19 @@ func printSQL(ctx context.Context, w world, s *setup, db *postgres.DB) error {
 			}
 		}
 	}
-	return join(findings)
+	warnings, err := db.Surroundings(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		if f.Severity == postgres.Warning {
+			warnings = append(warnings, f.String())
+		}
+	}
+	for _, warning := range warnings {
+		fmt.Fprintf(w.stderr, "rollcall: warning: %s\n", warning)
+	}
+	return join(postgres.Faults(findings))
 }
 
 // join makes one error of findings.

@@ -41,10 +41,11 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *Target) (*compiled, []F
 	}
 	c := compiler{Target: t, table: tab, volatile: map[string]bool{}}
 	found, err := tryStatements(ctx, conn, &c)
-	if err != nil || len(found) > 0 {
-		return broken(t, found), found, err
+	if err != nil || len(Faults(found)) > 0 {
+		return broken(t, Faults(found)), Faults(found), err
 	}
-	return c.compile(), nil, nil
+	lost, err := lintUsersReferences(ctx, conn, &c)
+	return c.compile(), append(found, lost...), err
 }
 
 // noTable says that a table is missing, and which one may be meant.
@@ -112,7 +113,12 @@ func tryStatements(ctx context.Context, conn *pgx.Conn, c *compiler) ([]Finding,
 	a := &attempt{ctx: ctx, conn: conn, target: c.Target}
 	c.grants = func(e *pgconn.PgError) string { return a.grants(c, e) }
 	for _, p := range c.probes() {
-		a.try(p.at, p.explain, func() error { return explain(ctx, conn, p.sql) })
+		a.try(p.at, p.explain, func() error {
+			if err := explain(ctx, conn, p.sql); err != nil {
+				return err
+			}
+			return a.lintText(c, p)
+		})
 	}
 	for _, o := range c.From {
 		a.try(c.At, c.explainKey(o), func() error { return a.sampleKey(c, o) })
@@ -121,14 +127,13 @@ func tryStatements(ctx context.Context, conn *pgx.Conn, c *compiler) ([]Finding,
 		a.volatility(c)
 		a.deletedForm(c)
 	}
-	if len(a.found) > 0 || a.err != nil {
-		return a.found, a.err
+	if len(a.found) == 0 {
+		a.defaults(c)
 	}
-	a.defaults(c)
 	if len(a.found) == 0 {
 		a.statements(c)
 	}
-	return a.found, a.err
+	return append(a.found, a.warned...), a.err
 }
 
 // attempt tries what a target needs, and sorts what goes wrong: into findings about the
@@ -137,7 +142,8 @@ type attempt struct {
 	ctx    context.Context //nolint:containedctx // one check, from its begin to its end
 	conn   *pgx.Conn
 	target *Target
-	found  []Finding
+	found  []Finding // faults
+	warned []Finding
 	err    error
 }
 
@@ -154,7 +160,7 @@ func (a *attempt) try(at string, explain func(*pgconn.PgError) string, do func()
 	case !errors.As(err, &answer) || blameOf(err) == blameNobody:
 		a.err = fmt.Errorf("check target %s: %w", a.target.Name, err)
 	case blameOf(err) == blameWait || blameOf(err) == blameServer:
-		a.found = append(a.found, Finding{a.target.Name, at, "it can't be checked at the moment: " + masked(answer.Code, answer.Message) + "; it is looked at again every few seconds", true})
+		a.found = append(a.found, Finding{a.target.Name, at, "it can't be checked at the moment: " + masked(answer.Code, answer.Message) + "; it is looked at again every few seconds", true, Fault})
 	default:
 		a.note(at, explain(answer))
 	}
@@ -183,21 +189,24 @@ func (a *attempt) note(at, what string) {
 // probe is one expression as a statement of its own.
 type probe struct {
 	at, sql string
+	given   *Assignment // nil for where
 	explain func(*pgconn.PgError) string
 }
 
+// nobody is the record new without a row.
+var nobody = "(select " + record() + " from rollcall.users u) new"
+
 func (c *compiler) probes() []probe {
 	var list []probe
-	nobody := "(select " + record() + " from rollcall.users u) new"
 	for _, a := range slices.Concat(c.Set, c.OnInsert, c.Gone) {
 		// In a condition PostgreSQL itself refuses what is no single value: aggregates, window
 		// functions, sets.
-		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody + " where (" + c.value(a) + ") is null", func(e *pgconn.PgError) string {
+		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody + " where (" + c.value(a) + ") is null", &a, func(e *pgconn.PgError) string {
 			return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), c.words(e), a.Expr.abridged(), c.hint(e, a.Column, a.Expr.SQL))
 		}})
 	}
 	if c.Where != nil {
-		list = append(list, probe{c.Where.At, "select from " + nobody + " where " + enclosed(c.Where.SQL), func(e *pgconn.PgError) string {
+		list = append(list, probe{c.Where.At, "select from " + nobody + " where " + enclosed(c.Where.SQL), nil, func(e *pgconn.PgError) string {
 			return fmt.Sprintf("where: %s in %s; %s", c.words(e), c.Where.abridged(), c.hint(e, "", c.Where.SQL))
 		}})
 	}

@@ -74,8 +74,8 @@ type Origin struct {
 	SampleID string
 }
 
-// Finding is one thing wrong with a target. A target with a finding stays out of
-// service; its users are parked.
+// Finding is one thing wrong with a target. A target with a Fault stays out of service; its
+// users are parked.
 type Finding struct {
 	Target string
 	At     string // file:line:column
@@ -83,6 +83,22 @@ type Finding struct {
 	// Passing: a lock or a full server kept the target from being checked; a target that was
 	// in service stays there.
 	Passing bool
+	// Severity is Fault unless the target stays in service.
+	Severity Severity
+}
+
+// Severity is what a finding does to its target.
+type Severity int
+
+// A Fault takes the target out of service; a Warning is only said.
+const (
+	Fault Severity = iota
+	Warning
+)
+
+// Faults are the findings that take a target out of service.
+func Faults(found []Finding) []Finding {
+	return slices.DeleteFunc(slices.Clone(found), func(f Finding) bool { return f.Severity == Warning })
 }
 
 func (f Finding) String() string { return fmt.Sprintf("%s: target %s: %s", f.At, f.Target, f.What) }

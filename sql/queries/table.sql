@@ -11,6 +11,11 @@ select c.oid,
                where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D' and (t.tgtype::integer & 7) = 7) as before_insert_trigger,
        pg_catalog.has_table_privilege(c.oid, 'insert, update, delete') as lockable, -- not with rights to columns only
        exists (select from pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D') as triggers,
-       current_user::text
+       current_user::text,
+       c.relrowsecurity and c.relforcerowsecurity and pg_catalog.pg_has_role(c.relowner, 'usage') as forced_on_owner,
+       array(select coalesce(a.attname::text, '') from pg_partitioned_table p -- '' for an expression
+             cross join pg_catalog.unnest(p.partattrs::int2[]) as k (attnum)
+             left join pg_attribute a on a.attrelid = p.partrelid and a.attnum = k.attnum and a.attnum > 0
+             where p.partrelid = c.oid) as partitioned_by
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = $1 and c.relname = $2
