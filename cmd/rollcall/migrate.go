@@ -70,17 +70,10 @@ func printSQL(ctx context.Context, w world, s *setup, db *postgres.DB) error {
 			}
 		}
 	}
-	warnings, err := db.Surroundings(ctx)
-	if err != nil {
-		return err
-	}
 	for _, f := range findings {
 		if f.Severity == postgres.Warning {
-			warnings = append(warnings, f.String())
+			fmt.Fprintf(w.stderr, "rollcall: warning: %s\n", f)
 		}
-	}
-	for _, warning := range warnings {
-		fmt.Fprintf(w.stderr, "rollcall: warning: %s\n", warning)
 	}
 	return join(postgres.Faults(findings))
 }

@@ -36,7 +36,7 @@ func (db *DB) refusePooler(ctx context.Context, conn *pgx.Conn) error {
 	shared, err := sharesServers(asking, conn)
 	at := net.JoinHostPort(conn.Config().Host, strconv.Itoa(int(conn.Config().Port)))
 	if errors.Is(asking.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
-		return fmt.Errorf("the pooler at %s gives no second session (%w); it must have %d for each replica, or as many as pool_max_conns says in database", at, err, db.pool.Config().MaxConns)
+		return fmt.Errorf("the pooler at %s gives no second session (%w); it must have %d for each replica, or two more than pool_max_conns says in database", at, err, db.pool.Config().MaxConns+jobsConnections)
 	}
 	if err != nil {
 		return fmt.Errorf("look for a pooler: %w", err)
