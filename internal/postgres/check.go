@@ -121,7 +121,9 @@ func tryStatements(ctx context.Context, conn *pgx.Conn, c *compiler) ([]Finding,
 		})
 	}
 	for _, o := range c.From {
-		a.try(c.At, c.explainKey(o), func() error { return a.sampleKey(c, o) })
+		for _, k := range c.keyAssignments() {
+			a.try(k.Expr.At, c.explainKey(o, k), func() error { return a.sampleKey(c, o, k) })
+		}
 	}
 	if len(a.found) == 0 {
 		a.volatility(c)
@@ -201,9 +203,7 @@ func (c *compiler) probes() []probe {
 	for _, a := range slices.Concat(c.Set, c.OnInsert, c.Gone) {
 		// In a condition PostgreSQL itself refuses what is no single value: aggregates, window
 		// functions, sets.
-		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody + " where (" + c.value(a) + ") is null", &a, func(e *pgconn.PgError) string {
-			return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), c.words(e), a.Expr.abridged(), c.hint(e, a.Column, a.Expr.SQL))
-		}})
+		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody + " where (" + c.value(a) + ") is null", &a, c.explainColumn(a)})
 	}
 	if c.Where != nil {
 		list = append(list, probe{c.Where.At, "select from " + nobody + " where " + enclosed(c.Where.SQL), nil, func(e *pgconn.PgError) string {
@@ -211,6 +211,13 @@ func (c *compiler) probes() []probe {
 		}})
 	}
 	return list
+}
+
+// explainColumn says what PostgreSQL refuses in an expression, of which column.
+func (c *compiler) explainColumn(a Assignment) func(*pgconn.PgError) string {
+	return func(e *pgconn.PgError) string {
+		return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), c.words(e), a.Expr.abridged(), c.hint(e, a.Column, a.Expr.SQL))
+	}
 }
 
 // hint says what to do about a refused expression.
@@ -260,20 +267,18 @@ func elsewhere(sql string) string {
 	return ""
 }
 
-// sampleKey plans the key for an id such as the source gives. The record has only the
-// columns that a key may use, and PostgreSQL must be able to compute the key once and for
+// sampleKey plans a column of the key for an id such as the source gives. The record has only
+// the columns that a key may use, and PostgreSQL must be able to compute the key once and for
 // all: what depends on the moment or on other rows would make a second row of a user.
-func (a *attempt) sampleKey(c *compiler, o Origin) error {
-	for _, k := range c.keyAssignments() {
-		planned, err := plan(a.ctx, a.conn, fmt.Sprintf("select %s from (select %s::text as source, %s::text as id) new", c.value(k), literal(o.Source), literal(o.SampleID)))
-		if err != nil {
-			return err
-		}
-		if strings.HasPrefix(planned, "NULL::") {
-			a.note(k.Expr.At, fmt.Sprintf("key column %s: %s is null; a unique index does not keep nulls apart", quote(k.Column), k.Expr.abridged()))
-		} else if !isConstant(planned) {
-			a.note(k.Expr.At, fmt.Sprintf("key column %s: %s may give another value for the same user; a key uses only new.source, new.id, constants and immutable functions", quote(k.Column), k.Expr.abridged()))
-		}
+func (a *attempt) sampleKey(c *compiler, o Origin, k Assignment) error {
+	planned, err := plan(a.ctx, a.conn, fmt.Sprintf("select %s from (select %s::text as source, %s::text as id) new", c.value(k), literal(o.Source), literal(o.SampleID)))
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(planned, "NULL::") {
+		a.note(k.Expr.At, fmt.Sprintf("key column %s: %s is null; a unique index does not keep nulls apart", quote(k.Column), k.Expr.abridged()))
+	} else if !isConstant(planned) {
+		a.note(k.Expr.At, fmt.Sprintf("key column %s: %s may give another value for the same user; a key uses only new.source, new.id, constants and immutable functions", quote(k.Column), k.Expr.abridged()))
 	}
 	return nil
 }
@@ -285,7 +290,7 @@ func (a *attempt) volatility(c *compiler) {
 		if readsNew(s.Expr.SQL) {
 			continue
 		}
-		a.try(s.Expr.At, c.words, func() error {
+		a.try(s.Expr.At, c.explainColumn(s), func() error {
 			planned, err := plan(a.ctx, a.conn, "select "+c.value(s))
 			c.volatile[s.Expr.SQL] = !isConstant(planned)
 			return err
@@ -307,7 +312,7 @@ func (a *attempt) deletedForm(c *compiler) {
 		if !c.table.column(g.Column).NotNull {
 			continue
 		}
-		a.try(g.Expr.At, c.words, func() error {
+		a.try(g.Expr.At, c.explainColumn(g), func() error {
 			var isNull bool
 			err := a.conn.QueryRow(a.ctx, "select ("+c.value(g)+") is null from (select "+record()+
 				` from pg_catalog.jsonb_populate_record(null::rollcall.users, '{"source": "-", "id": "-", "deleted_at": "now"}') u) new`).Scan(&isNull)
@@ -334,13 +339,13 @@ func plan(ctx context.Context, conn *pgx.Conn, sql string) (string, error) {
 	return "", nil
 }
 
-func (c *compiler) explainKey(o Origin) func(*pgconn.PgError) string {
+func (c *compiler) explainKey(o Origin, k Assignment) func(*pgconn.PgError) string {
 	return func(e *pgconn.PgError) string {
 		if e.Code == "42703" {
-			return fmt.Sprintf("key (%s): %s; a key uses only new.source, new.id and constants", strings.Join(c.Key, ", "), c.words(e))
+			return fmt.Sprintf("key column %s: %s; a key uses only new.source, new.id and constants", quote(k.Column), c.words(e))
 		}
-		return fmt.Sprintf("key (%s) can't hold the ids of source %s, such as %s: %s; use a text column, or leave the source out of from",
-			strings.Join(c.Key, ", "), o.Source, o.SampleID, c.words(e))
+		return fmt.Sprintf("key column %s can't hold the ids of source %s, such as %s: %s; use a text column, or leave the source out of from",
+			quote(k.Column), o.Source, o.SampleID, c.words(e))
 	}
 }
 
