@@ -37,26 +37,30 @@ func Migrations() []Migration {
 // The statements that do not depend on a target. Their parameters are described in
 // the files.
 var (
-	Begin      = "begin isolation level read committed read write"
-	Settings   = read("queries/settings.sql")
-	Roll       = read("queries/roll.sql")
-	Lock       = read("queries/lock.sql")
-	MarkStale  = read("queries/mark_stale.sql")
-	MarkParked = read("queries/mark_parked.sql")
-	Park       = read("queries/park.sql")
-	ParkAll    = read("queries/park_all.sql")
-	Clear      = read("queries/clear.sql")
-	Table      = read("queries/table.sql")
-	Columns    = read("queries/columns.sql")
-	Indexes    = read("queries/indexes.sql")
-	NearTables = read("queries/near_tables.sql")
-	References = read("queries/references.sql")
-	Due        = read("queries/due.sql") // a format of a condition on p, which is a row of rollcall.parked
-	MakeDue    = read("queries/make_due.sql")
-	DueTargets = read("queries/due_targets.sql")
-	Walk       = read("queries/walk.sql")
-	Member     = read("queries/member.sql")
-	Checked    = read("queries/checked.sql")
+	Begin           = "begin isolation level read committed read write"
+	Settings        = read("queries/settings.sql")
+	Roll            = read("queries/roll.sql")
+	Lock            = read("queries/lock.sql")
+	MarkStale       = read("queries/mark_stale.sql")
+	MarkParked      = read("queries/mark_parked.sql")
+	Park            = read("queries/park.sql")
+	ParkAll         = read("queries/park_all.sql")
+	Clear           = read("queries/clear.sql")
+	Table           = read("queries/table.sql")
+	UsersReferences = read("queries/users_references.sql")
+	Closed          = read("queries/closed.sql")
+	Grants          = read("queries/grants.sql")
+	Defaults        = read("queries/defaults.sql")
+	Columns         = read("queries/columns.sql")
+	Indexes         = read("queries/indexes.sql")
+	NearTables      = read("queries/near_tables.sql")
+	References      = read("queries/references.sql")
+	Due             = read("queries/due.sql") // a format of a condition on p, which is a row of rollcall.parked
+	MakeDue         = read("queries/make_due.sql")
+	DueTargets      = read("queries/due_targets.sql")
+	Walk            = read("queries/walk.sql")
+	Member          = read("queries/member.sql")
+	Checked         = read("queries/checked.sql")
 
 	AnnouncedSources = read("queries/announced_sources.sql")
 	Announced        = read("queries/announced.sql")
@@ -66,6 +70,7 @@ var (
 	ForgetEvents     = read("queries/forget_events.sql")
 	ForgetErased     = read("queries/forget_erased.sql")
 
+	Surroundings = read("queries/surroundings.sql")
 	Ready        = read("queries/ready.sql")
 	OpenPolicy   = read("queries/open_policy.sql")
 	CaptureState = read("queries/capture_state.sql")

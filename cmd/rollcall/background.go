@@ -160,9 +160,24 @@ func (sv *service) watchTargets(ctx context.Context) {
 	}
 }
 
+// saySurroundings logs what lets others act as Rollcall's role.
+func (sv *service) saySurroundings(ctx context.Context) {
+	warnings, err := sv.db.Surroundings(ctx)
+	if err != nil && ctx.Err() == nil {
+		sv.log.Warn("the rights of others can't be looked at", "error", err)
+	}
+	for _, w := range warnings {
+		sv.log.Warn("others can act as Rollcall's role", "warning", w)
+	}
+}
+
 // sayFindings logs all that the first check has found.
 func (sv *service) sayFindings(findings []postgres.Finding) {
 	for _, f := range findings {
+		if f.Severity == postgres.Warning {
+			sv.log.Warn("a target needs attention", "target", f.Target, "at", f.At, "warning", f.What)
+			continue
+		}
 		sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "error", f.What)
 	}
 	for _, t := range sv.db.TargetStates() {

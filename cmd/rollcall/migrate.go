@@ -70,7 +70,12 @@ func printSQL(ctx context.Context, w world, s *setup, db *postgres.DB) error {
 			}
 		}
 	}
-	return join(findings)
+	for _, f := range findings {
+		if f.Severity == postgres.Warning {
+			fmt.Fprintf(w.stderr, "rollcall: warning: %s\n", f)
+		}
+	}
+	return join(postgres.Faults(findings))
 }
 
 // join makes one error of findings.

@@ -133,13 +133,14 @@ func read(file string, data []byte, getenv func(string) string) (*setup, error) 
 	return s, nil
 }
 
-// ready checks the targets of a database whose schema is there, and returns what is wrong
-// with them.
+// ready checks the targets of a database whose schema is there, and returns what keeps them
+// out of service.
 func ready(ctx context.Context, db *postgres.DB) ([]postgres.Finding, error) {
 	if err := db.Migrated(ctx); err != nil {
 		return nil, err
 	}
-	return db.Check(ctx)
+	found, err := db.Check(ctx)
+	return postgres.Faults(found), err
 }
 
 // open prepares the database of a configuration.

@@ -242,6 +242,7 @@ func (sv *service) prepare(ctx context.Context) error {
 		findings, err := sv.prepareOnce(ctx)
 		if err == nil {
 			sv.sayFindings(findings)
+			sv.saySurroundings(ctx)
 			sv.offerBackfills(ctx) // before the first user arrives
 			sv.pipeline.Start()
 			sv.prepared.Store(true)

@@ -126,6 +126,9 @@ func target(c config.Target, sources []config.Source, places map[string]config.P
 		t.Where = &where
 	}
 	for _, s := range sources {
+		if s.UsersTable != "" {
+			t.UsersTables = append(t.UsersTables, s.UsersTable)
+		}
 		if c.Follows(s.Name) {
 			t.From = append(t.From, postgres.Origin{Source: s.Name, SampleID: source.SampleID(s.Provider)})
 		}

@@ -171,3 +171,24 @@ f.yaml:13:5: source twin: session: issuer: source supabase has the same; a token
 		t.Errorf("got %+v", got)
 	}
 }
+
+// The file itself shows a target that would delete the provider's users.
+func TestClosedTable(t *testing.T) {
+	t.Parallel()
+	for table, want := range map[string]bool{
+		"auth.users": true, "auth.identities": true, "rollcall.users": true, "accounts": true, "public.accounts": true,
+		"public.users": false, "app.accounts": false, "public.Accounts": false,
+	} {
+		text := "database: ${DATABASE_URL}\nsources:\n  supabase: {provider: supabase, users_table: public.accounts}\n" +
+			"  clerk: {provider: clerk, signing_secrets: [\"${CLERK_WEBHOOK_SIGNING_SECRET}\"]}\n" +
+			"targets:\n  people: {table: " + table + ", from: [clerk], key: id, set: {id: new.id}, on_delete: delete}\n"
+		cfg, problems := config.Load("rollcall.yaml", []byte(text), config.Env{Getenv: getenv})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		_, problems = Assemble(cfg)
+		if got := strings.Contains(problems.Error(), "rollcall.yaml:6:3: target people: ") && strings.Contains(problems.Error(), "is a table of the provider"); got != want {
+			t.Errorf("%s: problems %q, want one: %v", table, problems.Error(), want)
+		}
+	}
+}

@@ -12,7 +12,7 @@ import (
 // or condition can't even be computed are sorted out first.
 func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
 	// What is no row may be waited for, too: a key that somebody else has not committed yet.
-	_, err := s.conn.Exec(ctx, "select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)", s.db.askingTimeouts(s.work)...)
+	_, err := s.conn.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true), pg_catalog.set_config('statement_timeout', $2, true)", s.db.askingTimeouts(s.work)...)
 	if err == nil {
 		err = s.exec(ctx, "savepoint ask")
 	}

@@ -137,7 +137,7 @@ func (f *backfill) begin(ctx context.Context) error {
 		return err
 	}
 	f.done.Resumed = f.done.Visited
-	err = f.conn.QueryRow(ctx, "select count(*) from rollcall.users where source = any($1)", f.sources).Scan(&f.total)
+	err = f.conn.QueryRow(ctx, "select pg_catalog.count(*) from rollcall.users where source = any($1)", f.sources).Scan(&f.total)
 	f.report()
 	return err
 }
@@ -213,7 +213,7 @@ func (f *backfill) followMoved(ctx context.Context) error {
 func (f *backfill) moved(ctx context.Context) (users []userKey, seen string, err error) {
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly} // one snapshot for both statements
 	err = pgx.BeginTxFunc(ctx, f.conn, options, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, "select pg_current_snapshot()::text").Scan(&seen); err != nil {
+		if err := tx.QueryRow(ctx, "select pg_catalog.pg_current_snapshot()::text").Scan(&seen); err != nil {
 			return err
 		}
 		rows, _ := tx.Query(ctx, sql.BackfillMoved, f.sources, f.db.fingerprint, f.seen)
@@ -243,7 +243,7 @@ func (f *backfill) note(ctx context.Context, finished bool) error {
 }
 
 func (f *backfill) finish(ctx context.Context) error {
-	err := f.conn.QueryRow(ctx, "select count(*) from rollcall.parked where target = $1 and source = any($2)", f.target.Name, f.sources).Scan(&f.done.Parked)
+	err := f.conn.QueryRow(ctx, "select pg_catalog.count(*) from rollcall.parked where target = $1 and source = any($2)", f.target.Name, f.sources).Scan(&f.done.Parked)
 	if err != nil {
 		return err
 	}

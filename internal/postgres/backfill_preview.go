@@ -42,10 +42,10 @@ func (c *compiler) preview() string {
 	values := slices.Concat([]string{"(" + c.alive() + ") is true as alive"}, c.aliased(c.keyAssignments(), "k"),
 		onlyIf(c.alive(), c.aliased(set, "s")), onlyIf(c.gone(), c.aliased(c.Gone, "c")))
 	removed := c.leftBehind(row, func(n int) string { return fmt.Sprintf("w.c%d", n+1) })
-	return fmt.Sprintf(`select count(*),
-  count(*) filter (where w.alive and %[1]s is null),
-  count(*) filter (where w.alive and %[1]s is not null and (%[2]s)),
-  count(*) filter (where not w.alive and %[1]s is not null and (%[3]s))
+	return fmt.Sprintf(`select pg_catalog.count(*),
+  pg_catalog.count(*) filter (where w.alive and %[1]s is null),
+  pg_catalog.count(*) filter (where w.alive and %[1]s is not null and (%[2]s)),
+  pg_catalog.count(*) filter (where not w.alive and %[1]s is not null and (%[3]s))
 from (
 select %[4]s
 from (select %[5]s from rollcall.users u where %[6]s offset 0) new

@@ -31,6 +31,7 @@ type column struct {
 	HasDefault bool
 	Compare    string // "equal" or "text"
 	Readable   bool   // the role may select it
+	Textual    bool   // any text fits its type
 }
 
 type uniqueIndex struct {
@@ -76,6 +77,8 @@ type tableRow struct {
 	Lockable            bool
 	Triggers            bool
 	Role                string
+	RowSecurityForced   bool     // also on the role, which owns the table
+	PartitionedBy       []string // columns; "" for an expression
 }
 
 func (t *table) readParts(ctx context.Context, conn *pgx.Conn) error {
@@ -109,14 +112,19 @@ func (t *table) unique(name string) bool {
 	return slices.ContainsFunc(t.indexes, func(i uniqueIndex) bool { return slices.Contains(i.Columns, name) })
 }
 
-// lintAccess says what keeps Rollcall from writing the table, or "".
-func (t *table) lintAccess(target *Target) string {
+// neededRights are those that a target needs to its table.
+func neededRights(t *Target) []string {
 	needed := []string{"select", "insert", "update"}
-	if target.OnDelete == DeleteRow {
+	if t.OnDelete == DeleteRow {
 		needed = append(needed, "delete")
 	}
+	return needed
+}
+
+// lintAccess says what keeps Rollcall from writing the table, or "".
+func (t *table) lintAccess(target *Target) string {
 	var missing []string
-	for _, p := range needed {
+	for _, p := range neededRights(target) {
 		if slices.Contains(t.MissingPrivileges, p) {
 			missing = append(missing, p)
 		}
@@ -129,10 +137,25 @@ func (t *table) lintAccess(target *Target) string {
 		return fmt.Sprintf("role %[1]s lacks %[2]s on %[3]s; run: grant usage on schema %[4]s to %[1]s; grant %[2]s on %[5]s to %[1]s",
 			quote(t.Role), strings.Join(missing, ", "), target.Table, quote(schema), quoteTable(target.Table))
 	case t.RowSecurityHides:
-		return fmt.Sprintf("row security is on for %s and role %s neither owns the table nor has BYPASSRLS; its rows would be hidden: connect as the owner or as a role with BYPASSRLS",
-			target.Table, quote(t.Role))
+		return fmt.Sprintf("%s; its rows would be hidden: %s", t.hiddenFrom(target.Table), t.showTo(target.Table))
 	}
 	return ""
+}
+
+// hiddenFrom says why row security hides the table's rows from the role.
+func (t *table) hiddenFrom(name string) string {
+	if t.RowSecurityForced {
+		return fmt.Sprintf("row security is on for %s and forced on its owner, role %s, which has no BYPASSRLS", name, quote(t.Role))
+	}
+	return fmt.Sprintf("row security is on for %s and role %s neither owns the table nor has BYPASSRLS", name, quote(t.Role))
+}
+
+// showTo says what makes the role see the rows.
+func (t *table) showTo(name string) string {
+	if t.RowSecurityForced {
+		return fmt.Sprintf("run: alter table %s no force row level security; or connect as a role with BYPASSRLS", quoteTable(name))
+	}
+	return "connect as the owner or as a role with BYPASSRLS"
 }
 
 func relationKind(relkind string) string {
@@ -165,8 +188,25 @@ func (t *table) lintKey(target *Target) string {
 			return ""
 		}
 	}
+	if what := t.lintPartitions(target); what != "" {
+		return what
+	}
 	return fmt.Sprintf("key (%[1]s) needs a unique index on exactly these columns of %[2]s%[3]s; run: create unique index on %[4]s (%[5]s)",
 		strings.Join(target.Key, ", "), target.Table, why, quoteTable(target.Table), quoteAll(target.Key))
+}
+
+// lintPartitions says why PostgreSQL can have no unique index on exactly the key, or "".
+func (t *table) lintPartitions(target *Target) string {
+	if slices.Contains(t.PartitionedBy, "") {
+		return fmt.Sprintf("%s is partitioned by an expression, for which PostgreSQL has no unique index: no key keeps a user to one row; use another table", target.Table)
+	}
+	missing := slices.DeleteFunc(slices.Clone(t.PartitionedBy), func(c string) bool { return slices.Contains(target.Key, c) })
+	if len(missing) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("key (%s): %s is partitioned by (%s), and a unique index of a partitioned table has all of these columns; "+
+		"add %s to key and to set, with a value that never changes for a user, and a unique index on the whole key; or use another table",
+		strings.Join(target.Key, ", "), target.Table, strings.Join(t.PartitionedBy, ", "), strings.Join(missing, ", "))
 }
 
 // lintSame says when a key column calls different ids the same, or "".

@@ -90,7 +90,7 @@ var errOthersTurn = errors.New("another replica is catching up")
 // takeTurn keeps two replicas from trying the same users again at once: it fails when the
 // other one is at it. The lock ends with the transaction, and so with a process that is
 // killed, and costs no connection.
-const takeTurn = "select 1 / pg_try_advisory_xact_lock($1, $2)::integer"
+const takeTurn = "select 1 / pg_catalog.pg_try_advisory_xact_lock($1, $2)::integer"
 
 // turn is the statement for a target; others report it as a division by zero.
 func turn(t *compiled) statement {

@@ -270,7 +270,9 @@ func (c *counting) page(ctx context.Context, users []userKey) error {
 }
 
 func (db *DB) rollSize(ctx context.Context) (n int64, err error) {
-	err = db.scan(ctx, func(tx pgx.Tx) error { return tx.QueryRow(ctx, "select count(*) from rollcall.users").Scan(&n) })
+	err = db.scan(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, "select pg_catalog.count(*) from rollcall.users").Scan(&n)
+	})
 	return n, err
 }
 
@@ -334,7 +336,7 @@ func (c *counting) outages(ctx context.Context) error {
 			tally := c.tally(t, o.Source)
 			tally.Users, tally.Outage = noUsers(), c.trouble[t.Name]
 		}
-		rows, _ := c.db.pool.Query(ctx, "select source, count(*) from rollcall.parked where target = $1 group by source", t.Name)
+		rows, _ := c.db.pool.Query(ctx, "select source, pg_catalog.count(*) from rollcall.parked where target = $1 group by source", t.Name)
 		var source string
 		var n int64
 		_, err := pgx.ForEachRow(rows, []any{&source, &n}, func() error {
@@ -391,7 +393,7 @@ func (db *DB) Checked(ctx context.Context) (map[string]Checked, error) {
 	for _, t := range db.config.Targets {
 		checked[t.Name] = Checked{Users: noUsers()}
 	}
-	rows, _ := db.pool.Query(ctx, "select target, state, sum(users)::bigint, max(checked_at) from rollcall.checks group by target, state")
+	rows, _ := db.pool.Query(ctx, "select target, state, pg_catalog.sum(users)::bigint, pg_catalog.max(checked_at) from rollcall.checks group by target, state")
 	var target, state string
 	var users int64
 	var at time.Time

@@ -21,37 +21,51 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *Target) (*compiled, []F
 	}
 	tab, err := readTable(ctx, conn, t.Table)
 	if errors.Is(err, errNoTable) {
-		what, err := noTable(ctx, conn, t.Table)
+		what, err := noTable(ctx, conn, t)
 		found := []Finding{{Target: t.Name, At: t.At, What: what}}
 		return broken(t, found), found, err
 	}
 	if err != nil {
 		return nil, nil, err
 	}
+	what, err := lintClosed(ctx, conn, t, tab)
+	if err != nil {
+		return nil, nil, err
+	}
+	if what != "" {
+		found := []Finding{{Target: t.Name, At: t.At, What: what}}
+		return broken(t, found), found, nil
+	}
 	if found := lintTable(t, tab); len(found) > 0 {
 		return broken(t, found), found, nil
 	}
 	c := compiler{Target: t, table: tab, volatile: map[string]bool{}}
 	found, err := tryStatements(ctx, conn, &c)
-	if err != nil || len(found) > 0 {
-		return broken(t, found), found, err
+	if err != nil || len(Faults(found)) > 0 {
+		return broken(t, Faults(found)), Faults(found), err
 	}
-	return c.compile(), nil, nil
+	lost, err := lintUsersReferences(ctx, conn, &c)
+	return c.compile(), append(found, lost...), err
 }
 
 // noTable says that a table is missing, and which one may be meant.
-func noTable(ctx context.Context, conn *pgx.Conn, name string) (string, error) {
-	_, relation := splitTable(name)
-	rows, _ := conn.Query(ctx, sql.NearTables, relation)
+func noTable(ctx context.Context, conn *pgx.Conn, t *Target) (string, error) {
+	schemas, names := t.usersTables()
+	closed := []string{}
+	for i := range names {
+		closed = append(closed, schemas[i]+"."+names[i])
+	}
+	_, relation := splitTable(t.Table)
+	rows, _ := conn.Query(ctx, sql.NearTables, relation, closedSchemas, closed)
 	near, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return "", fmt.Errorf("look for tables like %s: %w", name, err)
+		return "", fmt.Errorf("look for tables like %s: %w", t.Table, err)
 	}
 	hint := "create it, or correct the name"
 	if len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table; %s", name, hint), nil
+	return fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table; %s", t.Table, hint), nil
 }
 
 // broken is a target out of service: its users are parked until it is mended.
@@ -92,30 +106,36 @@ func lintTable(t *Target, tab *table) []Finding {
 	return found
 }
 
-// tryStatements lets PostgreSQL parse each expression by itself, so that a finding has
+// tryStatements lets PostgreSQL explain each expression by itself, so that a finding has
 // its place, then evaluates the keys for a sample id of each source, and the deleted form
-// of a row, and then parses the statements.
+// of a row, and then explains the statements.
 func tryStatements(ctx context.Context, conn *pgx.Conn, c *compiler) ([]Finding, error) {
 	a := &attempt{ctx: ctx, conn: conn, target: c.Target}
+	c.grants = func(e *pgconn.PgError) string { return a.grants(c, e) }
 	for _, p := range c.probes() {
-		a.try(p.at, p.explain, func() error { return parse(ctx, conn, p.sql) })
+		a.try(p.at, p.explain, func() error {
+			if err := explain(ctx, conn, p.sql); err != nil {
+				return err
+			}
+			return a.lintText(c, p)
+		})
 	}
 	for _, o := range c.From {
-		a.try(c.At, c.explainKey(o), func() error { return a.sampleKey(c, o) })
+		for _, k := range c.keyAssignments() {
+			a.try(k.Expr.At, c.explainKey(o, k), func() error { return a.sampleKey(c, o, k) })
+		}
 	}
 	if len(a.found) == 0 {
 		a.volatility(c)
 		a.deletedForm(c)
 	}
-	if len(a.found) > 0 || a.err != nil {
-		return a.found, a.err
+	if len(a.found) == 0 {
+		a.defaults(c)
 	}
-	whole := c.compile()
-	refused := func(e *pgconn.PgError) string { return "its statement is refused: " + c.words(e) }
-	for _, sql := range []string{whole.removal, whole.upsert, whole.removalLocked, whole.upsertLocked} {
-		a.try(c.At, refused, func() error { return parse(ctx, conn, sql) })
+	if len(a.found) == 0 {
+		a.statements(c)
 	}
-	return a.found, a.err
+	return append(a.found, a.warned...), a.err
 }
 
 // attempt tries what a target needs, and sorts what goes wrong: into findings about the
@@ -124,7 +144,8 @@ type attempt struct {
 	ctx    context.Context //nolint:containedctx // one check, from its begin to its end
 	conn   *pgx.Conn
 	target *Target
-	found  []Finding
+	found  []Finding // faults
+	warned []Finding
 	err    error
 }
 
@@ -141,7 +162,7 @@ func (a *attempt) try(at string, explain func(*pgconn.PgError) string, do func()
 	case !errors.As(err, &answer) || blameOf(err) == blameNobody:
 		a.err = fmt.Errorf("check target %s: %w", a.target.Name, err)
 	case blameOf(err) == blameWait || blameOf(err) == blameServer:
-		a.found = append(a.found, Finding{a.target.Name, at, "it can't be checked at the moment: " + masked(answer.Code, answer.Message) + "; it is looked at again every few seconds", true})
+		a.found = append(a.found, Finding{a.target.Name, at, "it can't be checked at the moment: " + masked(answer.Code, answer.Message) + "; it is looked at again every few seconds", true, Fault})
 	default:
 		a.note(at, explain(answer))
 	}
@@ -167,37 +188,36 @@ func (a *attempt) note(at, what string) {
 	}
 }
 
-// parse has PostgreSQL parse and analyse a statement without running it.
-func parse(ctx context.Context, conn *pgx.Conn, sql string) error {
-	if sql == "" {
-		return nil
-	}
-	_, err := conn.PgConn().Prepare(ctx, "", sql, nil)
-	return err
-}
-
 // probe is one expression as a statement of its own.
 type probe struct {
 	at, sql string
+	given   *Assignment // nil for where
 	explain func(*pgconn.PgError) string
 }
 
+// nobody is the record new without a row.
+var nobody = "(select " + record() + " from rollcall.users u) new"
+
 func (c *compiler) probes() []probe {
 	var list []probe
-	nobody := "(select " + record() + " from rollcall.users u) new"
 	for _, a := range slices.Concat(c.Set, c.OnInsert, c.Gone) {
 		// In a condition PostgreSQL itself refuses what is no single value: aggregates, window
 		// functions, sets.
-		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody + " where (" + c.value(a) + ") is null", func(e *pgconn.PgError) string {
-			return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), c.words(e), a.Expr.abridged(), c.hint(e, a.Column, a.Expr.SQL))
-		}})
+		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody + " where (" + c.value(a) + ") is null", &a, c.explainColumn(a)})
 	}
 	if c.Where != nil {
-		list = append(list, probe{c.Where.At, "select from " + nobody + " where " + enclosed(c.Where.SQL), func(e *pgconn.PgError) string {
+		list = append(list, probe{c.Where.At, "select from " + nobody + " where " + enclosed(c.Where.SQL), nil, func(e *pgconn.PgError) string {
 			return fmt.Sprintf("where: %s in %s; %s", c.words(e), c.Where.abridged(), c.hint(e, "", c.Where.SQL))
 		}})
 	}
 	return list
+}
+
+// explainColumn says what PostgreSQL refuses in an expression, of which column.
+func (c *compiler) explainColumn(a Assignment) func(*pgconn.PgError) string {
+	return func(e *pgconn.PgError) string {
+		return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), c.words(e), a.Expr.abridged(), c.hint(e, a.Column, a.Expr.SQL))
+	}
 }
 
 // hint says what to do about a refused expression.
@@ -212,6 +232,8 @@ func (c *compiler) hint(e *pgconn.PgError, column, sql string) string {
 		if tab := c.table.column(column); tab != nil {
 			return "the expression must give a " + tab.Type
 		}
+	case insufficientPrivilege:
+		return c.grants(e)
 	case "42883":
 		return "name a function with its schema unless it is in pg_catalog or public, and mind the types of its arguments"
 	}
@@ -245,20 +267,18 @@ func elsewhere(sql string) string {
 	return ""
 }
 
-// sampleKey plans the key for an id such as the source gives. The record has only the
-// columns that a key may use, and PostgreSQL must be able to compute the key once and for
+// sampleKey plans a column of the key for an id such as the source gives. The record has only
+// the columns that a key may use, and PostgreSQL must be able to compute the key once and for
 // all: what depends on the moment or on other rows would make a second row of a user.
-func (a *attempt) sampleKey(c *compiler, o Origin) error {
-	for _, k := range c.keyAssignments() {
-		planned, err := plan(a.ctx, a.conn, fmt.Sprintf("select %s from (select %s::text as source, %s::text as id) new", c.value(k), literal(o.Source), literal(o.SampleID)))
-		if err != nil {
-			return err
-		}
-		if strings.HasPrefix(planned, "NULL::") {
-			a.note(k.Expr.At, fmt.Sprintf("key column %s: %s is null; a unique index does not keep nulls apart", quote(k.Column), k.Expr.abridged()))
-		} else if !isConstant(planned) {
-			a.note(k.Expr.At, fmt.Sprintf("key column %s: %s may give another value for the same user; a key uses only new.source, new.id, constants and immutable functions", quote(k.Column), k.Expr.abridged()))
-		}
+func (a *attempt) sampleKey(c *compiler, o Origin, k Assignment) error {
+	planned, err := plan(a.ctx, a.conn, fmt.Sprintf("select %s from (select %s::text as source, %s::text as id) new", c.value(k), literal(o.Source), literal(o.SampleID)))
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(planned, "NULL::") {
+		a.note(k.Expr.At, fmt.Sprintf("key column %s: %s is null; a unique index does not keep nulls apart", quote(k.Column), k.Expr.abridged()))
+	} else if !isConstant(planned) {
+		a.note(k.Expr.At, fmt.Sprintf("key column %s: %s may give another value for the same user; a key uses only new.source, new.id, constants and immutable functions", quote(k.Column), k.Expr.abridged()))
 	}
 	return nil
 }
@@ -270,7 +290,7 @@ func (a *attempt) volatility(c *compiler) {
 		if readsNew(s.Expr.SQL) {
 			continue
 		}
-		a.try(s.Expr.At, c.words, func() error {
+		a.try(s.Expr.At, c.explainColumn(s), func() error {
 			planned, err := plan(a.ctx, a.conn, "select "+c.value(s))
 			c.volatile[s.Expr.SQL] = !isConstant(planned)
 			return err
@@ -292,10 +312,10 @@ func (a *attempt) deletedForm(c *compiler) {
 		if !c.table.column(g.Column).NotNull {
 			continue
 		}
-		a.try(g.Expr.At, c.words, func() error {
+		a.try(g.Expr.At, c.explainColumn(g), func() error {
 			var isNull bool
 			err := a.conn.QueryRow(a.ctx, "select ("+c.value(g)+") is null from (select "+record()+
-				` from jsonb_populate_record(null::rollcall.users, '{"source": "-", "id": "-", "deleted_at": "now"}') u) new`).Scan(&isNull)
+				` from pg_catalog.jsonb_populate_record(null::rollcall.users, '{"source": "-", "id": "-", "deleted_at": "now"}') u) new`).Scan(&isNull)
 			if isNull {
 				a.note(g.Expr.At, fmt.Sprintf("on_delete sets %s to null, but the column is not null; give it another value or drop the constraint", quote(g.Column)))
 			}
@@ -319,13 +339,13 @@ func plan(ctx context.Context, conn *pgx.Conn, sql string) (string, error) {
 	return "", nil
 }
 
-func (c *compiler) explainKey(o Origin) func(*pgconn.PgError) string {
+func (c *compiler) explainKey(o Origin, k Assignment) func(*pgconn.PgError) string {
 	return func(e *pgconn.PgError) string {
 		if e.Code == "42703" {
-			return fmt.Sprintf("key (%s): %s; a key uses only new.source, new.id and constants", strings.Join(c.Key, ", "), c.words(e))
+			return fmt.Sprintf("key column %s: %s; a key uses only new.source, new.id and constants", quote(k.Column), c.words(e))
 		}
-		return fmt.Sprintf("key (%s) can't hold the ids of source %s, such as %s: %s; use a text column, or leave the source out of from",
-			strings.Join(c.Key, ", "), o.Source, o.SampleID, c.words(e))
+		return fmt.Sprintf("key column %s can't hold the ids of source %s, such as %s: %s; use a text column, or leave the source out of from",
+			quote(k.Column), o.Source, o.SampleID, c.words(e))
 	}
 }
 

@@ -23,7 +23,7 @@ func TestCheckFindings(t *testing.T) {
 		create function fill() returns trigger language plpgsql as $$ begin new.must := 'x'; return new; end $$;
 		create trigger fill before insert on triggered for each row execute function fill();
 		create view v as select id from p;
-		create extension citext; create table ci (id citext primary key); create table pair (a text, b text, unique (a, b));
+		create extension citext; create table ci (id citext primary key); create table pair (a text, b text, unique (a, b)); create table numbered (a text, b int, unique (a, b));
 		create type colour as enum ('red');
 		create table coloured (id text primary key, c colour, doc json);`
 	with := func(change func(*Target)) Target {
@@ -53,9 +53,9 @@ func TestCheckFindings(t *testing.T) {
 			"key (email) needs a unique index on exactly these columns of public.p; run: create unique index on \"public\".\"p\" (\"email\")"},
 		{"partial index", only("public.part"), "part_id_idx is partial (it has a where): it does not keep every user to one row"},
 		{"deferrable index", only("public.late"), "late_id_key is deferrable: PostgreSQL can't use it for on conflict"},
-		{"ids that don't fit", only("public.uuids"), "key (id) can't hold the ids of source app, such as u1: invalid input syntax for type uuid"},
+		{"ids that don't fit", only("public.uuids"), `key column "id" can't hold the ids of source app, such as u1: invalid input syntax for type uuid`},
 		{"ids made to fit", with(func(t *Target) { t.Table, t.Set = "public.uuids", assign("id: md5(new.id)") }), ""},
-		{"key by a trick", with(func(t *Target) { t.Set = assign("id: new.id || (new).email", "email: new.email") }), "key (id): column new.email does not exist (42703); a key uses only new.source, new.id and constants"},
+		{"key by a trick", with(func(t *Target) { t.Set = assign("id: new.id || (new).email", "email: new.email") }), `key column "id": column new.email does not exist (42703); a key uses only new.source, new.id and constants`},
 		{"required column", only("public.needs"), "column must of public.needs is not null and has no default: every insert would fail"},
 		{"required column filled by a trigger", only("public.triggered"), ""},
 		{"one row for all", with(func(t *Target) { t.Set = assign("id: 'one'", "email: new.email") }), "no key column (id) is made from new.id: all users would be one row"},
@@ -71,6 +71,12 @@ func TestCheckFindings(t *testing.T) {
 		{"on_delete with nothing that marks", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("email: gen_random_uuid()") }), "on_delete sets only what is another value each time"},
 		{"on_delete computes null", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("email: new.email || 'x'") }), `on_delete sets "email" to null, but the column is not null`},
 		{"on_delete nulls not null", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("email: null") }), `on_delete sets "email" to null, but the column is not null`},
+		{"second column of the key", with(func(t *Target) {
+			t.Table, t.Key, t.Set = "public.numbered", []string{"a", "b"}, assign("a: new.source", "b: new.id")
+		}), `key column "b" can't hold the ids of source app, such as u1: invalid input syntax for type integer`},
+		{"on_delete can't be computed", with(func(t *Target) {
+			t.OnDelete, t.Gone = DeleteSet, assign("email: (new.id || 'x')::int::text")
+		}), `column "email": invalid input syntax for type integer: "-x" (22P02) in (new.id || 'x')::int::text`},
 		{"on_delete sets the key", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("id: 'x'") }), `on_delete sets the key column "id"`},
 		{"unknown field", only("public.p", "email: new.mail"), `column "email": column new.mail does not exist (42703) in new.mail; the record new has source, id,`},
 		{"pasted from Clerk", only("public.p", "email: new.email_address"), `it is new.email here`},

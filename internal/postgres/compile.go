@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // compiled is a target as statements. Each takes the batch as $1 sources, $2 ids, and $3
@@ -88,6 +90,8 @@ type compiler struct {
 	// volatile are the expressions that change without the user, by their SQL.
 	volatile map[string]bool
 	span     bool // the users are given as a span, not as a batch
+	// grants says which grant mends a refusal, while the target is checked.
+	grants func(*pgconn.PgError) string
 }
 
 // users is the users of a statement as the record new.
@@ -97,7 +101,7 @@ func (c *compiler) users() string {
   select ` + record() + ` from rollcall.users u
   where u.source = $1 and u.id > $2 and u.id <= $3
     and ` + c.followed() + `
-    and u.xmax = pg_current_xact_id()::xid
+    and u.xmax = pg_catalog.pg_current_xact_id()::xid
   offset 0
 ) new`
 	}
@@ -116,7 +120,7 @@ cross join lateral (
   select ` + record() + ` from rollcall.users u
   where u.source = batch.batch_source and u.id = batch.batch_id
     and ` + c.followed() + `
-    and ($3::boolean or u.xmin = pg_current_xact_id()::xid)
+    and ($3::boolean or u.xmin = pg_catalog.pg_current_xact_id()::xid)
   offset 0
 ) new`
 }
@@ -280,7 +284,7 @@ func (c *compiler) wanted(who string) string {
 func (c *compiler) sameKey(with string) string {
 	same := make([]string, len(c.Key))
 	for i, name := range c.Key {
-		same[i] = fmt.Sprintf("t.%s = %s.k%d", quote(name), with, i+1)
+		same[i] = equal("t."+quote(name), fmt.Sprintf("%s.k%d", with, i+1))
 	}
 	return strings.Join(same, " and ")
 }
@@ -305,7 +309,7 @@ func (c *compiler) unlike(name, old, value string) string {
 	col := c.table.column(name)
 	value += "::" + col.Rounded
 	if col.Length > 0 { // blanks beyond it are dropped, whatever else is there is refused
-		value = fmt.Sprintf("case when rtrim(substr(%[1]s, %[2]d + 1), ' ') = '' then left(%[1]s, %[2]d) else %[1]s end", value, col.Length)
+		value = fmt.Sprintf("case when pg_catalog.rtrim(pg_catalog.substr(%[1]s, %[2]d + 1), ' ') = '' then pg_catalog.left(%[1]s, %[2]d) else %[1]s end", value, col.Length)
 	}
 	return c.differs(name, old, value)
 }
@@ -314,8 +318,13 @@ func (c *compiler) differs(name, old, value string) string {
 	if c.table.column(name).Compare == "text" {
 		return fmt.Sprintf(`%s::text collate "C" is distinct from %s::text collate "C"`, old, value)
 	}
-	return old + " is distinct from " + value
+	return fmt.Sprintf("(%s is not true and (%s is not null or %s is not null))", equal(old, value), old, value)
 }
+
+// equal compares two values by PostgreSQL's own operator. A bare = between two varchar, enum,
+// array or domain values, and so "is distinct from" as well, takes an operator from schema
+// public that somebody has made for exactly these types.
+func equal(a, b string) string { return a + " operator(pg_catalog.=) " + b }
 
 // enclosed keeps an expression by itself: a comment at its end takes nothing along.
 func enclosed(sql string) string { return "(\n" + sql + "\n)" }

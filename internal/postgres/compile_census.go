@@ -29,7 +29,7 @@ func (c *compiler) differing() string {
 	for _, a := range c.compared() {
 		names = append(names, fmt.Sprintf("case when %s then %s end", c.unlike(a.Column, c.row(a.Column), c.value(a)), literal(a.Column)))
 	}
-	return fmt.Sprintf("select array_remove(array[%s]::text[], null)\n%s", strings.Join(names, ",\n  "), c.withRows())
+	return fmt.Sprintf("select pg_catalog.array_remove(array[%s]::text[], null)\n%s", strings.Join(names, ",\n  "), c.withRows())
 }
 
 // withRows is the batch with each user's row t, if there is one. The columns of t have
@@ -39,7 +39,7 @@ func (c *compiler) withRows() string {
 	var values, same, columns []string
 	for i, a := range c.keyAssignments() {
 		values = append(values, fmt.Sprintf("case when parked.here then null else %s end as k%d", c.value(a), i+1))
-		same = append(same, fmt.Sprintf("t.%s = sought.k%d", quote(a.Column), i+1))
+		same = append(same, equal("t."+quote(a.Column), fmt.Sprintf("sought.k%d", i+1)))
 	}
 	for i, name := range c.columnsRead() {
 		columns = append(columns, fmt.Sprintf("t.%s as r%d", quote(name), i+1))
@@ -124,7 +124,7 @@ func strangers(shared []*compiled, at int) string {
 	for i, s := range shared {
 		conditions = append(conditions, "not "+s.compiler.known(2*i+1))
 	}
-	return fmt.Sprintf("select count(*) from %s t\nwhere %s", quoteTable(t.Table), strings.Join(conditions, "\nand "))
+	return fmt.Sprintf("select pg_catalog.count(*) from %s t\nwhere %s", quoteTable(t.Table), strings.Join(conditions, "\nand "))
 }
 
 // space holds for the rows t that can be this target's: those that agree with the columns of
@@ -134,13 +134,13 @@ func (c *compiler) space() string {
 	for _, a := range c.keyAssignments() {
 		used := usedColumns(a.Expr.SQL)
 		if slices.Equal(used, []string{"source"}) || len(used) == 0 && !readsNew(a.Expr.SQL) {
-			same = append(same, "t."+quote(a.Column)+" = "+c.value(a))
+			same = append(same, equal("t."+quote(a.Column), c.value(a)))
 		}
 	}
 	if len(same) == 0 {
 		return "true"
 	}
-	return fmt.Sprintf("exists (\n  select from unnest(array[%s]::text[]) as new (source)\n  where %s\n)", c.sources(), strings.Join(same, " and "))
+	return fmt.Sprintf("exists (\n  select from pg_catalog.unnest(array[%s]::text[]) as new (source)\n  where %s\n)", c.sources(), strings.Join(same, " and "))
 }
 
 // known holds for the rows t that are a user's, alive or gone; $n and $n+1 are the users to
@@ -148,7 +148,7 @@ func (c *compiler) space() string {
 func (c *compiler) known(n int) string {
 	same := make([]string, len(c.Key))
 	for i, a := range c.keyAssignments() {
-		same[i] = "t." + quote(a.Column) + " = " + c.value(a)
+		same[i] = equal("t."+quote(a.Column), c.value(a))
 	}
 	return fmt.Sprintf(`exists (
   select from (

@@ -188,7 +188,7 @@ func (db *DB) explainStandby(err error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	var standby bool
-	if db.pool.QueryRow(ctx, "select pg_is_in_recovery()").Scan(&standby) != nil || !standby {
+	if db.pool.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby) != nil || !standby {
 		return err
 	}
 	return fmt.Errorf("the server at %s is a standby, which takes no writes; let database name its primary: %w",

@@ -36,6 +36,7 @@ type Config struct {
 // DB is the roll, the parked users and the targets in one database.
 type DB struct {
 	pool   *pgxpool.Pool
+	jobs   *pgxpool.Pool // River's: its SQL is not ours to qualify
 	config Config
 	log    *slog.Logger
 	// fingerprint tells this set of targets from another one.
@@ -48,8 +49,10 @@ type DB struct {
 
 const (
 	defaultConnections = 6
-	connectTimeout     = 3 * time.Second
-	minServerVersion   = 140000
+	// jobsConnections are those of River, which asks for one at a time and seldom for two.
+	jobsConnections  = 2
+	connectTimeout   = 3 * time.Second
+	minServerVersion = 140000
 )
 
 // Open prepares the pool. It does not connect, so a database that is not up yet is no
@@ -74,21 +77,43 @@ func Open(cfg Config) (*DB, error) {
 	}
 	found.say(db.log)
 	db.targets.Store(&[]*compiled{})
-	pool.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		if err := db.refusePooler(ctx, conn); err != nil {
-			return err
-		}
-		return prepareSession(ctx, conn, cfg)
-	}
-	db.pool, err = pgxpool.NewWithConfig(context.Background(), pool)
-	if err != nil {
+	jobs := pool.Copy()
+	jobs.MaxConns, jobs.MinConns, jobs.MinIdleConns = min(jobsConnections, pool.MaxConns), 0, 0
+	pool.AfterConnect = db.prepare(pathOfExpressions)
+	jobs.AfterConnect = db.prepare(pathOfJobs)
+	if db.pool, err = pgxpool.NewWithConfig(context.Background(), pool); err != nil {
 		return nil, fmt.Errorf("open the database pool: %w", err)
+	}
+	if db.jobs, err = pgxpool.NewWithConfig(context.Background(), jobs); err != nil {
+		db.pool.Close()
+		return nil, fmt.Errorf("open the pool of the jobs: %w", err)
 	}
 	return db, nil
 }
 
+// The search paths. The configuration's expressions may call what is in public; River must not:
+// where others may create functions there, a better match than PostgreSQL's own would run as
+// Rollcall's role.
+const (
+	pathOfExpressions = "pg_catalog, public"
+	pathOfJobs        = "pg_catalog"
+)
+
+// prepare makes each new connection ready, with a search path.
+func (db *DB) prepare(path string) func(context.Context, *pgx.Conn) error {
+	return func(ctx context.Context, conn *pgx.Conn) error {
+		if err := db.refusePooler(ctx, conn); err != nil {
+			return err
+		}
+		return prepareSession(ctx, conn, db.config, path)
+	}
+}
+
 // Close closes every connection, after those in use are returned.
-func (db *DB) Close() { db.pool.Close() }
+func (db *DB) Close() {
+	db.jobs.Close()
+	db.pool.Close()
+}
 
 // prepareSession gives every connection the same surroundings, whatever the role's and the
 // database's defaults are. Sequential scans are off because a generic plan that was made
@@ -97,18 +122,18 @@ func (db *DB) Close() { db.pool.Close() }
 // of every transaction once more: preparing a statement waits for a locked table, outside
 // of any transaction. Rollcall's own transactions say what they are; those of River rely on
 // the session's defaults.
-func prepareSession(ctx context.Context, conn *pgx.Conn, cfg Config) error {
+func prepareSession(ctx context.Context, conn *pgx.Conn, cfg Config, path string) error {
 	_, err := conn.Exec(ctx, `select
-  set_config('TimeZone', 'UTC', false),
-  set_config('search_path', 'pg_catalog, public', false),
-  set_config('client_encoding', 'UTF8', false),
-  set_config('standard_conforming_strings', 'on', false),
-  set_config('enable_seqscan', 'off', false),
-  set_config('jit', 'off', false),
-  set_config('default_transaction_isolation', 'read committed', false),
-  set_config('default_transaction_read_only', 'off', false),
-  set_config('lock_timeout', $1, false),
-  set_config('statement_timeout', $2, false)`, milliseconds(cfg.LockTimeout), milliseconds(cfg.StatementTimeout))
+  pg_catalog.set_config('TimeZone', 'UTC', false),
+  pg_catalog.set_config('search_path', $3, false),
+  pg_catalog.set_config('client_encoding', 'UTF8', false),
+  pg_catalog.set_config('standard_conforming_strings', 'on', false),
+  pg_catalog.set_config('enable_seqscan', 'off', false),
+  pg_catalog.set_config('jit', 'off', false),
+  pg_catalog.set_config('default_transaction_isolation', 'read committed', false),
+  pg_catalog.set_config('default_transaction_read_only', 'off', false),
+  pg_catalog.set_config('lock_timeout', $1, false),
+  pg_catalog.set_config('statement_timeout', $2, false)`, milliseconds(cfg.LockTimeout), milliseconds(cfg.StatementTimeout), path)
 	if err != nil {
 		return fmt.Errorf("set up the session: %w", err)
 	}
@@ -204,7 +229,7 @@ func (db *DB) Parked(ctx context.Context) (map[string]int, error) {
 	for _, t := range db.config.Targets {
 		counts[t.Name] = 0
 	}
-	rows, _ := db.pool.Query(ctx, "select target, count(*) from rollcall.parked group by target")
+	rows, _ := db.pool.Query(ctx, "select target, pg_catalog.count(*) from rollcall.parked group by target")
 	var target string
 	var n int
 	_, err := pgx.ForEachRow(rows, []any{&target, &n}, func() error {

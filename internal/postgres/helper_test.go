@@ -33,7 +33,7 @@ func newBench(t testing.TB, schema string, targets ...Target) *bench {
 	t.Helper()
 	b := emptyBench(t, schema, targets...)
 	found, err := b.Check(t.Context())
-	if err != nil || len(found) > 0 {
+	if err != nil || len(Faults(found)) > 0 {
 		t.Fatalf("check: %v, findings %v", err, found)
 	}
 	return b

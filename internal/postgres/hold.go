@@ -38,7 +38,7 @@ func (db *DB) hold(ctx context.Context, name string) (*hold, error) {
 	}
 	h.conn = pooled.Conn()
 	var taken bool
-	err = h.conn.QueryRow(ctx, "select pg_try_advisory_lock($1, $2)", holdSpace, h.key).Scan(&taken)
+	err = h.conn.QueryRow(ctx, "select pg_catalog.pg_try_advisory_lock($1, $2)", holdSpace, h.key).Scan(&taken)
 	if err == nil && !taken {
 		err = fmt.Errorf("%w (%s)", ErrRunning, h.holder(ctx))
 	}
@@ -53,7 +53,7 @@ func (db *DB) hold(ctx context.Context, name string) (*hold, error) {
 // holder says who has the lock.
 func (h *hold) holder(ctx context.Context) string {
 	who := "it has just ended"
-	_ = h.conn.QueryRow(ctx, `select format('backend %s%s, connected since %s', pid, ' from ' || host(client_addr), to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
+	_ = h.conn.QueryRow(ctx, `select pg_catalog.format('backend %s%s, connected since %s', pid, ' from ' || pg_catalog.host(client_addr), pg_catalog.to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
 from pg_locks l join pg_stat_activity using (pid)
 where l.locktype = 'advisory' and l.objsubid = 2 and l.granted and l.classid = $1 and l.objid::bigint = $2::bigint & 4294967295
   and l.database = (select oid from pg_database where datname = current_database())`, holdSpace, h.key).Scan(&who)
@@ -65,6 +65,6 @@ func (h *hold) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()
 	// A moment before the server notices the end.
-	_, _ = h.conn.Exec(ctx, "select pg_advisory_unlock($1, $2)", holdSpace, h.key)
+	_, _ = h.conn.Exec(ctx, "select pg_catalog.pg_advisory_unlock($1, $2)", holdSpace, h.key)
 	_ = h.conn.Close(ctx)
 }

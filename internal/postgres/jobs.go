@@ -163,7 +163,7 @@ func (db *DB) jobsClient(jobs []scheduledJob, poll time.Duration) (*river.Client
 		return nil, err
 	}
 	atOnce := min(max(int(db.pool.Config().MaxConns)-keptConnections, 1), maxJobs)
-	return river.NewClient(riverpgxv5.New(db.pool), &river.Config{
+	return river.NewClient(riverpgxv5.New(db.jobs), &river.Config{
 		Schema: jobsSchema, Workers: workers, PeriodicJobs: periodic,
 		Queues:   map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
 		PollOnly: true, FetchPollInterval: poll, RescueStuckJobsAfter: jobsRescue,

@@ -37,10 +37,10 @@ func migrateIn(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		return nil, err
 	}
 	// Another replica's migration is waited for, however long it takes.
-	if _, err := tx.Exec(ctx, "set local lock_timeout = 0; set local statement_timeout = 0"); err != nil {
+	if _, err := tx.Exec(ctx, "set local lock_timeout = 0; set local statement_timeout = 0; set local search_path = pg_catalog"); err != nil {
 		return nil, err
 	}
-	if _, err := tx.Exec(ctx, "select pg_advisory_xact_lock($1)", migrationLock); err != nil {
+	if _, err := tx.Exec(ctx, "select pg_catalog.pg_advisory_xact_lock($1)", migrationLock); err != nil {
 		return nil, err
 	}
 	version, exists, err := schemaVersion(ctx, tx)
@@ -89,7 +89,7 @@ var ErrTooOld = errors.New("the server is too old")
 func checkServer(ctx context.Context, tx pgx.Tx) error {
 	var number int
 	var name string
-	err := tx.QueryRow(ctx, "select current_setting('server_version_num')::int, current_setting('server_version')").Scan(&number, &name)
+	err := tx.QueryRow(ctx, "select pg_catalog.current_setting('server_version_num')::int, pg_catalog.current_setting('server_version')").Scan(&number, &name)
 	if err == nil && number < minServerVersion {
 		return fmt.Errorf("%w: it is PostgreSQL %s, and Rollcall needs 14 or newer", ErrTooOld, name)
 	}
@@ -99,11 +99,11 @@ func checkServer(ctx context.Context, tx pgx.Tx) error {
 // schemaVersion returns how many migrations have run, and whether there is a place where
 // they are counted.
 func schemaVersion(ctx context.Context, tx pgx.Tx) (version int, exists bool, err error) {
-	err = tx.QueryRow(ctx, "select to_regclass('rollcall.migrations') is not null").Scan(&exists)
+	err = tx.QueryRow(ctx, "select pg_catalog.to_regclass('rollcall.migrations') is not null").Scan(&exists)
 	if err != nil || !exists {
 		return 0, false, err
 	}
-	err = tx.QueryRow(ctx, "select coalesce(max(version), 0) from rollcall.migrations").Scan(&version)
+	err = tx.QueryRow(ctx, "select coalesce(pg_catalog.max(version), 0) from rollcall.migrations").Scan(&version)
 	return version, true, err
 }
 
@@ -111,8 +111,8 @@ func schemaVersion(ctx context.Context, tx pgx.Tx) (version int, exists bool, er
 // "if not exists" wants the right to create in any case.
 func createSchema(ctx context.Context, tx pgx.Tx) error {
 	for _, statement := range []string{
-		"do $$ begin if to_regnamespace('rollcall') is null then create schema rollcall; end if; end $$",
-		"create table rollcall.migrations (version integer primary key, name text not null, applied_at timestamptz not null default now())",
+		"do $$ begin if pg_catalog.to_regnamespace('rollcall') is null then create schema rollcall; end if; end $$",
+		"create table rollcall.migrations (version integer primary key, name text not null, applied_at timestamptz not null default pg_catalog.now())",
 	} {
 		if _, err := tx.Exec(ctx, statement); err != nil {
 			return err

@@ -37,7 +37,7 @@ func (db *DB) refusePooler(ctx context.Context, conn *pgx.Conn) error {
 	at := net.JoinHostPort(conn.Config().Host, strconv.Itoa(int(conn.Config().Port)))
 	if errors.Is(asking.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
 		return &connectError{fmt.Sprintf("the pooler at %s gives no second session (%s); it must have %d for each replica, "+
-			"or as many as pool_max_conns says in database", at, innermost(err), db.pool.Config().MaxConns), err}
+			"or two more than pool_max_conns says in database", at, innermost(err), db.pool.Config().MaxConns+jobsConnections), err}
 	}
 	if err != nil {
 		return fmt.Errorf("look for a pooler: %w", err)
@@ -86,7 +86,7 @@ func sharesServers(ctx context.Context, first *pgx.Conn) (bool, error) {
 
 // serverProcess asks who answers, in a transaction of its own and without preparing anything.
 func serverProcess(ctx context.Context, conn *pgx.Conn) (uint32, error) {
-	results, err := conn.PgConn().Exec(ctx, "select pg_backend_pid()").ReadAll()
+	results, err := conn.PgConn().Exec(ctx, "select pg_catalog.pg_backend_pid()").ReadAll()
 	if err != nil {
 		return 0, err
 	}

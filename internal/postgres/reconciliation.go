@@ -61,8 +61,8 @@ func (db *DB) BeginReconciliation(ctx context.Context, source, listed string) (*
 func (r *Reconciliation) begin(ctx context.Context, listed string) error {
 	err := r.hold.conn.QueryRow(ctx, `select id, started_at, coalesce(position, ''), created, updated, deleted, unchanged, failed
 from rollcall.reconciliations
-where id = (select max(id) from rollcall.reconciliations where source = $1)
-  and finished_at is null and listed = $3 and started_at > now() - $2::interval`, r.source, resumeWithin, listed).
+where id = (select pg_catalog.max(id) from rollcall.reconciliations where source = $1)
+  and finished_at is null and listed = $3 and started_at > pg_catalog.now() - $2::interval`, r.source, resumeWithin, listed).
 		Scan(&r.id, &r.Started, &r.Position, &r.Created, &r.Updated, &r.Deleted, &r.Unchanged, &r.Failed)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return err
@@ -112,7 +112,7 @@ func (r *Reconciliation) save(ctx context.Context, ended bool, cause error) erro
 	defer cancel()
 	_, err := r.hold.conn.Exec(ctx, `update rollcall.reconciliations
 set position = nullif($2, ''), created = $3, updated = $4, deleted = $5, unchanged = $6, failed = $7,
-    finished_at = case when $8 then now() end, error = $9
+    finished_at = case when $8 then pg_catalog.now() end, error = $9
 where id = $1`, r.id, r.Position, r.Created, r.Updated, r.Deleted, r.Unchanged, r.Failed, ended, why)
 	if err != nil {
 		return fmt.Errorf("record the reconciliation: %w", err)
@@ -131,7 +131,7 @@ type LastReconciliation struct {
 // LastReconciliations returns those of every source that was ever reconciled.
 func (db *DB) LastReconciliations(ctx context.Context) ([]LastReconciliation, error) {
 	rows, _ := db.pool.Query(ctx, `select distinct on (source) source, created, updated, deleted, unchanged, failed, error is not null,
-  coalesce((select max(s.finished_at) from rollcall.reconciliations s where s.source = r.source and s.error is null), 'epoch')
+  coalesce((select pg_catalog.max(s.finished_at) from rollcall.reconciliations s where s.source = r.source and s.error is null), 'epoch')
 from rollcall.reconciliations r where finished_at is not null order by source, id desc`)
 	var l LastReconciliation
 	var list []LastReconciliation

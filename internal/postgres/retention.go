@@ -108,7 +108,7 @@ func (db *DB) forgetListing(ctx context.Context, source string) error {
 // abandoned are those of rollcall.listed whose run can't be taken up; $1 is resumeWithin.
 const abandoned = `where not exists (
   select from rollcall.reconciliations r
-  where r.source = listed.source and r.finished_at is null and r.started_at > now() - $1::interval)`
+  where r.source = listed.source and r.finished_at is null and r.started_at > pg_catalog.now() - $1::interval)`
 
 // forget runs a statement until it finds fewer rows than it might. Each goes on where the last
 // one ended, and does not walk over what that has left in the index.

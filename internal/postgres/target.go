@@ -47,6 +47,9 @@ type Target struct {
 	OnDelete OnDelete
 	Gone     []Assignment // with DeleteSet
 	Where    *Expr        // nil: everybody
+	// UsersTables are the tables of the providers' users, as schema.table: a target that
+	// wrote one would delete the provider's own users.
+	UsersTables []string
 }
 
 // Forget is a statement that removes the rows of users whose ids are like a pattern, for people
@@ -71,8 +74,8 @@ type Origin struct {
 	SampleID string
 }
 
-// Finding is one thing wrong with a target. A target with a finding stays out of
-// service; its users are parked.
+// Finding is one thing wrong with a target. A target with a Fault stays out of service; its
+// users are parked.
 type Finding struct {
 	Target string
 	At     string // file:line:column
@@ -80,6 +83,22 @@ type Finding struct {
 	// Passing: a lock or a full server kept the target from being checked; a target that was
 	// in service stays there.
 	Passing bool
+	// Severity is Fault unless the target stays in service.
+	Severity Severity
+}
+
+// Severity is what a finding does to its target.
+type Severity int
+
+// A Fault takes the target out of service; a Warning is only said.
+const (
+	Fault Severity = iota
+	Warning
+)
+
+// Faults are the findings that take a target out of service.
+func Faults(found []Finding) []Finding {
+	return slices.DeleteFunc(slices.Clone(found), func(f Finding) bool { return f.Severity == Warning })
 }
 
 func (f Finding) String() string { return fmt.Sprintf("%s: target %s: %s", f.At, f.Target, f.What) }
@@ -122,6 +141,9 @@ var valueWords = []string{
 
 // Lint returns what can be seen to be wrong with a target without a database.
 func (t *Target) Lint() []Finding {
+	if what := t.lintName(); what != "" {
+		return []Finding{{Target: t.Name, At: t.At, What: what}}
+	}
 	var found []Finding
 	add := func(e Expr, problem string) {
 		if problem != "" {

@@ -1,9 +1,9 @@
 -- Users of the roll ($1 the source, after id $2, $3 at most) whom a table of users (%[1]s)
 -- has no more, or only as deleted.
-select u.id, r.data, u.version, %[3]s, u.changed_at, u.kept, statement_timestamp()
+select u.id, r.data, u.version, %[3]s, u.changed_at, u.kept, pg_catalog.statement_timestamp()
 from rollcall.users u
 left join lateral (
-  select row_to_json(r)::text as data, %[4]s as living
+  select pg_catalog.row_to_json(r)::text as data, %[4]s as living
   from (select %[2]s from %[1]s) r
   where r.id = case when u.id ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then u.id::uuid end
   offset 0

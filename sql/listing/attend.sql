@@ -1,10 +1,10 @@
 -- Notes users of the source $1 whom a list has shown ($2, their ids) in a table (%[1]s), and
 -- reads the roll's rows (%[2]s) of the same ids, in their order. $3 is the moment of the list.
 with noted as (
-  insert into %[1]s (source, id) select $1, id from unnest($2::text[]) id on conflict do nothing
+  insert into %[1]s (source, id) select $1, id from pg_catalog.unnest($2::text[]) id on conflict do nothing
 )
 select i.id, null::text, r.*, $3::timestamptz
-from unnest($2::text[]) with ordinality as i (id, n)
+from pg_catalog.unnest($2::text[]) with ordinality as i (id, n)
 left join lateral (
   select version, %[2]s, changed_at, kept from rollcall.users u where u.source = $1 and u.id = i.id collate "C"
   offset 0

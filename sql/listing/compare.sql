@@ -7,16 +7,16 @@
 -- table's, in a plan that is made once for the first page and the others, or each page reads all
 -- that was before it: hence "distinct" instead of an "or".
 with page as materialized (
-  select id::text collate "C" as id, row_to_json(r)::text as data
+  select id::text collate "C" as id, pg_catalog.row_to_json(r)::text as data
   from (select %[2]s from %[1]s) r
   where r.id >= coalesce($2::text::uuid, '00000000-0000-0000-0000-000000000000') and r.id is distinct from $2::text::uuid
   order by r.id limit $3::bigint
 )
-select coalesce(p.id, u.id), p.data, u.*, statement_timestamp()
+select coalesce(p.id, u.id), p.data, u.*, pg_catalog.statement_timestamp()
 from page p
 full join (
   select version, %[3]s, changed_at, kept from rollcall.users
   where source = $1 and id > coalesce($2, '')
-    and id <= (select case when $3::bigint is null or count(*) < $3 then chr(1114111) collate "C" else max(id) end from page)
+    and id <= (select case when $3::bigint is null or pg_catalog.count(*) < $3 then pg_catalog.chr(1114111) collate "C" else pg_catalog.max(id) end from page)
 ) u on u.id = p.id
 order by coalesce(p.id, u.id)

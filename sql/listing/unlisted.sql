@@ -1,6 +1,6 @@
 -- Users of the roll ($1 the source, after id $2, $3 at most) whom no list has shown (%[1]s is
 -- where those are noted) and of whom nothing has been learned since $4. %[2]s are their columns.
-select u.id, null::text, u.version, %[2]s, u.changed_at, u.kept, statement_timestamp()
+select u.id, null::text, u.version, %[2]s, u.changed_at, u.kept, pg_catalog.statement_timestamp()
 from rollcall.users u
 where u.source = $1 and u.id > $2 and u.deleted_at is null and u.changed_at < $4
   and not exists (select from %[1]s l where l.source = u.source and l.id = u.id)

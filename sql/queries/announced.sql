@@ -2,7 +2,7 @@
 -- has passed; $3 at most.
 select id, coalesce(user_id, ''), body, received_at
 from rollcall.events
-where source = $1 and outcome = 'announced' and coalesce(look_at, received_at) <= now()
-  and (look_at is not null or received_at <= now() - $2::interval)
+where source = $1 and outcome = 'announced' and coalesce(look_at, received_at) <= pg_catalog.now()
+  and (look_at is not null or received_at <= pg_catalog.now() - $2::interval)
 order by coalesce(look_at, received_at)
 limit $3

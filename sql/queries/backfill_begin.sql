@@ -4,10 +4,10 @@
 -- empty now), and where the snapshot says nothing any more: too many transactions ago, or on
 -- another server.
 insert into rollcall.backfills as b (target, config, table_file, seen)
-values ($1, $2, pg_relation_filenode($3::oid), pg_current_snapshot())
+values ($1, $2, pg_catalog.pg_relation_filenode($3::oid), pg_catalog.pg_current_snapshot())
 on conflict (target) do update set
   config = excluded.config, table_file = excluded.table_file, seen = excluded.seen,
   started_at = default, finished_at = null, source = '', user_id = '', visited = 0
 where b.finished_at is not null or b.config <> excluded.config
    or b.table_file is distinct from excluded.table_file or $4
-   or pg_snapshot_xmin(excluded.seen)::text::bigint - pg_snapshot_xmin(b.seen)::text::bigint not between 0 and 1000000000
+   or pg_catalog.pg_snapshot_xmin(excluded.seen)::text::bigint - pg_catalog.pg_snapshot_xmin(b.seen)::text::bigint not between 0 and 1000000000

@@ -7,10 +7,10 @@ select w.source,
          select from pg_trigger t join pg_proc f on f.oid = t.tgfoid join pg_namespace n on n.oid = f.pronamespace
            join pg_class c on c.oid = t.tgrelid join pg_namespace s on s.oid = c.relnamespace
          where s.nspname = w.schema and c.relname = w.name and not t.tgisinternal and t.tgenabled in ('O', 'A')
-           and n.nspname = 'rollcall' and f.proname = 'capture' and replace(encode(t.tgargs, 'escape'), '\000', '') = w.source
+           and n.nspname = 'rollcall' and f.proname = 'capture' and pg_catalog.replace(pg_catalog.encode(t.tgargs, 'escape'), '\000', '') = w.source
        ),
        coalesce((
-         select greatest(0, extract(epoch from clock_timestamp() - o.at))
+         select greatest(0, extract(epoch from pg_catalog.clock_timestamp() - o.at))
          from rollcall.outbox o where o.source = w.source order by o.id limit 1
        ), 0)::float8
 from unnest($1::text[], $2::text[], $3::text[]) w(source, schema, name)

@@ -7,7 +7,7 @@ using (
   from unnest($1::text[], $2::text[]) as b (source, id)
   cross join lateral (
     select from rollcall.users u
-    where u.source = b.source and u.id = b.id and ($3::boolean or u.xmin = pg_current_xact_id()::xid)
+    where u.source = b.source and u.id = b.id and ($3::boolean or u.xmin = pg_catalog.pg_current_xact_id()::xid)
     offset 0
   ) held
 ) s

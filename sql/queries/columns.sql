@@ -2,14 +2,14 @@
 -- and bit have names of their own there), type as it rounds (a numeric or a time with its
 -- modifier), the characters that a varchar(n) holds (0 for any other type), and how two values are compared: 'equal' by the type's own equality, 'text'
 -- where it has none or one that calls different texts equal (citext and other types of
--- extensions), and whether the role may read it.
+-- extensions), whether the role may read it, and whether it is a kind of text.
 with recursive base as (
   select a.attnum, a.atttypid as oid
   from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
   union all
   select b.attnum, case when t.typtype = 'd' then t.typbasetype else t.typelem end
   from base b join pg_type t on t.oid = b.oid
-  where t.typtype = 'd' or (t.typcategory = 'A' and t.typelem <> 0)
+  where t.typtype = 'd' or (t.typcategory = 'A' and t.typelem <> 0::oid)
 ), plain as ( -- the type below all domains: a cast to a domain over varchar(5) would cut
   select a.attnum, a.atttypid as oid, 0 as depth
   from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
@@ -18,25 +18,26 @@ with recursive base as (
 ), leaf as (
   select b.attnum, t.*
   from base b join pg_type t on t.oid = b.oid
-  where t.typtype <> 'd' and not (t.typcategory = 'A' and t.typelem <> 0)
+  where t.typtype <> 'd' and not (t.typcategory = 'A' and t.typelem <> 0::oid)
 )
 select a.attname::text,
-       format_type(plain.oid, -1),
-       format_type(a.atttypid, case when l.typcategory in ('N', 'D', 'T') then a.atttypmod else -1 end),
-       case when a.atttypid = 'varchar'::regtype and a.atttypmod > 4 then a.atttypmod - 4 else 0 end, -- 4: as in varchar's own code
+       pg_catalog.format_type(plain.oid, -1),
+       pg_catalog.format_type(a.atttypid, case when l.typcategory in ('N', 'D', 'T') then a.atttypmod else -1 end),
+       case when a.atttypid = 'varchar'::regtype::oid and a.atttypmod > 4 then a.atttypmod - 4 else 0 end, -- 4: as in varchar's own code
        a.attnotnull or t.typnotnull,
        a.attgenerated <> '',
        a.attidentity::text,
        a.atthasdef or a.attidentity <> '' or t.typdefault is not null,
        case when coalesce(not co.collisdeterministic, false) then 'text'
             when l.typtype in ('e', 'r', 'm') then 'equal'
-            when l.typnamespace = 'pg_catalog'::regnamespace and exists (
+            when l.typnamespace = 'pg_catalog'::regnamespace::oid and exists (
               select from pg_opclass o join pg_am m on m.oid = o.opcmethod
               where m.amname = 'btree' and o.opcdefault
-                and (o.opcintype = l.oid or (l.oid = 'varchar'::regtype and o.opcintype = 'text'::regtype))
+                and (o.opcintype = l.oid or (l.oid = 'varchar'::regtype::oid and o.opcintype = 'text'::regtype::oid))
             ) then 'equal'
             else 'text' end,
-       has_column_privilege(a.attrelid, a.attnum, 'select')
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'select'),
+       (select p.typcategory = 'S' from pg_type p where p.oid = plain.oid)
 from pg_attribute a
 join pg_type t on t.oid = a.atttypid
 join leaf l on l.attnum = a.attnum

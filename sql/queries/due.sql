@@ -3,7 +3,7 @@
 -- references ($3 targets), for a reason of that table's own: they come after.
 select p.source, p.user_id
 from rollcall.parked p
-where p.target = $1 and not p.given_up and p.retry_at <= now() and %[1]s
+where p.target = $1 and not p.given_up and p.retry_at <= pg_catalog.now() and %[1]s
   and not (p.sqlstate = '23503' and exists (
     select from rollcall.parked o
     where o.source = p.source and o.user_id = p.user_id and o.target = any($3::text[]) and o.sqlstate <> '23503'

@@ -2,11 +2,11 @@
 -- but for the first; without those that are being applied ($4).
 select id, source, user_id, gone, data, at
 from (
-  select o.*, sum(octet_length(o.data)) over (order by o.id) - octet_length(o.data) as bytes_before
+  select o.*, pg_catalog.sum(pg_catalog.octet_length(o.data)) over (order by o.id) - pg_catalog.octet_length(o.data) as bytes_before
   from (
     select id, source, user_id, gone, data::text as data, at
     from rollcall.outbox
-    where source = any($1::text[]) and not exists (select from unnest($4::bigint[]) e where e = id)
+    where source = any($1::text[]) and not exists (select from pg_catalog.unnest($4::bigint[]) e where e = id)
     order by id limit $2
   ) o
 ) o

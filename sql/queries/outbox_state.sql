@@ -1,2 +1,2 @@
 -- What a source ($1) has waiting in the outbox: how many rows, and since when.
-select count(*), min(at) from rollcall.outbox where source = $1
+select pg_catalog.count(*), pg_catalog.min(at) from rollcall.outbox where source = $1

@@ -54,7 +54,7 @@ with event as (
     raw_user_meta_data, raw_app_meta_data, is_anonymous, banned, banned_until,
     created_at, updated_at, last_sign_in_at, deleted_at, kept)
   select
-    source, id, version, coalesce(seen_at, clock_timestamp()), $37::integer, external_id,
+    source, id, version, coalesce(seen_at, pg_catalog.clock_timestamp()), $37::integer, external_id,
     email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
     username, first_name, last_name, full_name, avatar_url,
     raw_user_meta_data::jsonb, raw_app_meta_data::jsonb, is_anonymous, banned, banned_until,
@@ -92,11 +92,11 @@ with event as (
     deleted_at = excluded.deleted_at,
     kept = excluded.kept
   where case
-    when u.deleted_at is null and excluded.changed_at < now() then
+    when u.deleted_at is null and excluded.changed_at < pg_catalog.now() then
       u.version < excluded.version and excluded.deleted_at is null
       or u.version <= excluded.version and u.changed_at < excluded.changed_at
     when u.deleted_at is null then excluded.deleted_at is not null or u.version <= excluded.version
-    else excluded.changed_at >= now() and excluded.deleted_at is not null and excluded.version < u.version
+    else excluded.changed_at >= pg_catalog.now() and excluded.deleted_at is not null and excluded.version < u.version
   end
   returning u.source, u.id
 )

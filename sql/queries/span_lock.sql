@@ -1,7 +1,7 @@
 -- Locks the roll rows of a source ($1) after one user ($2) up to another ($3), in key order.
 -- "for update", because it leaves the transaction's own xid in xmax, by which the statements
 -- that follow know whom it holds: somebody may have arrived meanwhile.
-select count(*)
+select pg_catalog.count(*)
 from (
   select from rollcall.users u
   where u.source = $1 and u.id > $2 and u.id <= $3

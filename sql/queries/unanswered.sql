@@ -2,7 +2,7 @@
 -- forget_bodies.sql.
 with due as (
   select tableoid as part, ctid as place from rollcall.events
-  where outcome = 'announced' and coalesce(look_at, received_at) <= now() - $1::interval
+  where outcome = 'announced' and coalesce(look_at, received_at) <= pg_catalog.now() - $1::interval
   limit $2 for update skip locked
 )
 update rollcall.events e set outcome = 'never_created', look_at = null from due

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/clerktest"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/source"
+)
+
+// plantedTables have the types whose operators PostgreSQL has for any such type only: varchar,
+// an enum, a domain, an array.
+const plantedTables = `
+create type public.colour as enum ('red', 'blue');
+create domain public.short as varchar(20);
+create table public.people (id varchar(60) primary key, email varchar(80) unique, name public.short, colour public.colour, tags text[], n bigint, at timestamptz);
+create table public.accounts (uid text primary key, colour public.colour not null, name varchar(4), gone public.short, tags varchar[]);`
+
+const plantedSources = `
+database: ${DATABASE_URL}
+listen: 127.0.0.1:0
+admin_listen: 127.0.0.1:0
+sources:
+  supabase:
+    provider: supabase
+    signing_secrets: ["${SUPABASE_SECRET}"]
+    reconcile: {schedule: 0 0 1 1 *}
+  clerk:
+    provider: clerk
+    signing_secrets: ["${CLERK_SECRET}"]
+    api: {key: CLERK_KEY, url: "CLERK_URL"}
+    reconcile: {schedule: 0 0 1 1 *}
+retention: {bodies: 1s, undecodable: 1s, events: 1s}
+targets:
+  people:
+    table: public.people
+    key: id
+    set:
+      id: new.id
+      email: new.email
+      name: new.first_name
+      colour: "'red'"
+      tags: array[new.source, new.email]
+      n: 7
+      at: new.created_at
+    on_delete: delete
+  accounts:
+    table: public.accounts
+    key: uid
+    set: {uid: new.id, colour: "'blue'", name: "left(new.first_name, 4)", tags: "array['x']", gone: null}
+    where: new.email is not null
+    on_delete: {gone: "'gone'", name: null, colour: "'red'", tags: null}
+`
+
+// plant has another role create, in schema public, functions and operators that match calls with
+// these types better than PostgreSQL's own: every function that takes any type, every one that
+// Rollcall's SQL names, and every operator. A call counts in planted.calls, which no rollback
+// takes back.
+const plant = `
+create schema planted;
+create sequence planted.calls;
+grant usage on schema planted to %[1]q;
+grant usage on schema planted to public;
+grant usage on sequence planted.calls to public;
+grant create on schema public to public;
+set role %[1]q;
+do $do$
+declare
+  types constant text[] := array['text', 'varchar', 'name', '"char"', 'text[]', 'varchar[]', 'bigint', 'bigint[]', 'integer', 'integer[]',
+    'smallint', 'smallint[]', 'oid', 'oid[]', 'xid', 'boolean', 'timestamptz', 'jsonb', 'jsonb[]', 'uuid', 'float8', 'numeric', 'interval',
+    'regclass', 'regtype', 'regnamespace', 'public.colour', 'public.colour[]', 'public.short', 'public.short[]'];
+  body text := 'begin perform pg_catalog.nextval(''planted.calls''); raise exception ''planted in public''; end';
+  a text; b text; f record; symbol text;
+begin
+  for f in
+    select distinct p.proname from pg_catalog.pg_proc p
+    where p.pronamespace = 'pg_catalog'::regnamespace and p.prokind in ('f', 'a', 'w') and p.pronargs between 1 and 2
+      and (p.proname = any(%[2]s) or exists (
+        select from pg_catalog.unnest(p.proargtypes::oid[]) t join pg_catalog.pg_type y on y.oid = t where y.typname like 'any%%'))
+  loop
+    foreach a in array types loop
+      execute format('create function public.%%I(%%s) returns text language plpgsql as %%L', f.proname, a, body);
+      foreach b in array array[a, rtrim(a, '[]'), rtrim(a, '[]') || '[]', 'text', 'integer', 'bigint'] loop
+        begin
+          execute format('create function public.%%I(%%s, %%s) returns text language plpgsql as %%L', f.proname, a, b, body);
+        exception when duplicate_function then null;
+        end;
+      end loop;
+    end loop;
+  end loop;
+  create function public.make_interval(secs integer) returns interval language plpgsql as
+    $$ begin perform pg_catalog.nextval('planted.calls'); raise exception 'planted in public'; end $$;
+  create function public.format(text, text, text[], text[]) returns text language plpgsql as
+    $$ begin perform pg_catalog.nextval('planted.calls'); raise exception 'planted in public'; end $$;
+  foreach a in array types loop
+    foreach b in array types loop
+      execute format('create function public.planted_operator(%%s, %%s) returns boolean language plpgsql as %%L', a, b, body);
+      foreach symbol in array array['=', '<>', '<', '<=', '>', '>=', '+', '-', '*', '/', '&', '||', '->', '->>', '~~', '!~~', '~*', '@>'] loop
+        execute format('create operator public.%%s (leftarg = %%s, rightarg = %%s, function = public.planted_operator)', symbol, a, b);
+      end loop;
+    end loop;
+  end loop;
+end
+$do$;
+reset role;`
+
+// namesCalled are all words before a parenthesis in Rollcall's SQL, as a SQL array.
+func namesCalled(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob("../../sql/*/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := filepath.Glob("../../internal/postgres/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, file := range append(files, more...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`([a-z_0-9]+)\(`).FindAllSubmatch(text, -1) {
+			names["'"+string(m[1])+"'"] = true
+		}
+	}
+	var list []string
+	for name := range names {
+		list = append(list, name)
+	}
+	return "array[" + strings.Join(list, ", ") + "]"
+}
+
+// What another role has planted in public never runs as Rollcall's role: not in a migration, a
+// batch, a removal, another try, a job, a backfill, a check, a repair or a reconciliation.
+func TestPlantedFunctions(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, pgtest.Auth, plantedTables)
+	conn := connect(t, url)
+	if _, err := conn.Exec(t.Context(), "set search_path = pg_catalog"); err != nil {
+		t.Fatal(err)
+	}
+	var role string
+	if err := conn.QueryRow(t.Context(), "select 'planter_' || current_database()").Scan(&role); err != nil {
+		t.Fatal(err)
+	}
+	run1 := func(sql string) {
+		t.Helper()
+		if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
+			t.Fatalf("%.200s: %v", sql, err)
+		}
+	}
+	run1(fmt.Sprintf("create role %q", role))
+	t.Cleanup(func() {
+		_, _ = connectLate(url).PgConn().Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q cascade; drop role %[1]q", role)).ReadAll()
+	})
+	run1(fmt.Sprintf(plant, role, namesCalled(t)))
+	live(t, url, conn, run1)
+	var calls int64
+	if err := conn.QueryRow(t.Context(), "select last_value from planted.calls where is_called union all select 0 limit 1").Scan(&calls); err != nil || calls > 0 {
+		t.Errorf("what was planted in public was called %d times, %v", calls, err)
+	}
+}
+
+// connectLate connects while a test ends.
+func connectLate(url string) *pgx.Conn {
+	conn, err := pgx.Connect(context.Background(), url)
+	if err != nil {
+		panic(err)
+	}
+	return conn
+}
+
+// live does all that Rollcall can do to a database.
+func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
+	t.Helper()
+	clerk := clerktest.New(t)
+	clerk.PutMany(20)
+	yaml := strings.NewReplacer("CLERK_KEY", clerk.Key(), "CLERK_URL", clerk.URL()).Replace(plantedSources)
+	command := func(args ...string) {
+		t.Helper()
+		var stdout, stderr strings.Builder
+		w := world{append(args, "-c", configFile(t, yaml)), env(url), strings.NewReader(""), &stdout, &stderr}
+		if code := run(t.Context(), w); code != exitFine || strings.Contains(stdout.String()+stderr.String(), "planted in public") {
+			t.Fatalf("%v: exit code %d, %s%s", args, code, stdout.String(), stderr.String())
+		}
+	}
+	await := func(want, query string) {
+		t.Helper()
+		got := ""
+		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+			if err := conn.QueryRow(t.Context(), query).Scan(&got); err != nil {
+				t.Fatal(err)
+			}
+			if got == want {
+				return
+			}
+		}
+		t.Fatalf("%s: %s, want %s", query, got, want)
+	}
+	command("migrate", "--print")
+	command("migrate")
+	command("capture", "install", "supabase")
+	in := startServe(t, yaml, env(url))
+	in.log.await(t, "ready", 1)
+
+	const user = "00000000-0000-4000-8000-00000000000"
+	for n := range 6 {
+		sql(fmt.Sprintf(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values ('%[1]s%[2]d', '%[2]d@example.com', '{"first_name": "Ann%[2]d"}', now(), now())`, user, n))
+	}
+	await("6 6", "select (select count(*) from public.people) || ' ' || (select count(*) from public.accounts)")
+	// Two exchange their addresses: refused at first, then settled by a job.
+	sql(fmt.Sprintf(`begin; update auth.users set email = 'free@example.com', updated_at = now() where id = '%[1]s1';
+		update auth.users set email = '1@example.com', updated_at = now() where id = '%[1]s2';
+		update auth.users set email = '2@example.com', updated_at = now() where id = '%[1]s1'; commit`, user))
+	await("2@example.com 1@example.com", fmt.Sprintf("select (select email from public.people where id = '%[1]s1') || ' ' || (select email from public.people where id = '%[1]s2')", user))
+	// One whom the table refuses is parked, and the others are found by halves.
+	sql("alter table public.people add constraint fits check (n < 7) not valid")
+	sql(fmt.Sprintf(`update auth.users set email = 'refused@example.com', updated_at = now() where id = '%s3'`, user))
+	await("1", "select count(*)::text from rollcall.parked")
+	sql("alter table public.people drop constraint fits")
+	command("check", "--user", user+"3", "--repair")
+	sql(fmt.Sprintf("delete from auth.users where id = '%s4'", user))
+	await("5 gone", fmt.Sprintf("select (select count(*) from public.people) || ' ' || coalesce((select gone from public.accounts where uid = '%s4'), '')", user))
+	// Announced, then found in auth.users.
+	sql(`alter table auth.users disable trigger rollcall_capture`)
+	sql(fmt.Sprintf(`insert into auth.users (id, email, created_at, updated_at) values ('%[1]s7', '7@example.com', now(), now())`, user))
+	in.announce(conn, "m1", user+"7")
+	await("1", fmt.Sprintf("select count(*)::text from public.people where id = '%s7'", user))
+	in.announce(conn, "m2", user+"8")
+	// One whom no event has told of, and one who is gone.
+	sql(fmt.Sprintf(`insert into auth.users (id, email, created_at, updated_at) values ('%[1]s9', '9@example.com', now(), now()); delete from auth.users where id = '%[1]s0'`, user))
+	command("reconcile", "supabase", "--dry-run", "--max-delete", "100%")
+	command("reconcile", "supabase", "--max-delete", "100%")
+	await("0 1", fmt.Sprintf("select (select count(*) from public.people where id = '%[1]s0') || ' ' || (select count(*) from public.people where id = '%[1]s9')", user))
+	sql(`alter table auth.users enable trigger rollcall_capture`)
+	if status, outcome, body := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_made"))); outcome != "applied" {
+		t.Fatal(status, outcome, body)
+	}
+	command("reconcile", "clerk", "--dry-run", "--max-delete", "100%")
+	command("reconcile", "clerk", "--max-delete", "100%")
+	await("21", "select count(*)::text from public.people where id like 'user%'")
+	sql("truncate public.people, public.accounts")
+	for _, target := range []string{"people", "accounts"} {
+		command("backfill", target, "--dry-run")
+		command("backfill", target)
+	}
+	sql("update public.people set name = 'other', colour = null, email = null; delete from public.accounts where uid like '%9'")
+	command("check", "--repair")
+	command("check")
+	command("capture", "status")
+	for _, job := range []string{"check", "retention", "reconcile clerk", "reconcile supabase", "catch up people"} {
+		sql(fmt.Sprintf(`insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name": "%s"}', 1)`, job))
+	}
+	await("0", "select count(*)::text from rollcall.river_job where finalized_at is null")
+	get(t, in.admin+"/metrics", "")
+	command("capture", "remove", "supabase")
+	in.stop()
+	for _, line := range in.log.lines("") {
+		if line["level"] == "ERROR" || strings.Contains(fmt.Sprint(line), "planted in public") {
+			t.Errorf("the log says %v", line)
+		}
+	}
+}
