@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/sqltext"
 	"rollcall/sql"
 )
 
@@ -230,15 +231,15 @@ var namesElsewhere = map[string]string{
 
 // elsewhere says what a field of another record is called in new, or "".
 func elsewhere(sql string) string {
-	tokens, _ := scanSQL(sql)
+	tokens, _ := sqltext.Scan(sql)
 	for i, t := range tokens {
-		if i < 2 || tokens[i-1].text != "." || tokens[i-2].text != "new" {
+		if i < 2 || tokens[i-1].Text != "." || tokens[i-2].Text != "new" {
 			continue
 		}
-		if here := namesElsewhere[t.text]; here != "" {
+		if here := namesElsewhere[t.Text]; here != "" {
 			return "it is new." + here + " here"
 		}
-		if t.text == "role" {
+		if t.Text == "role" {
 			return "a provider knows no role of yours: give a constant in on_insert, such as \"'customer'\", or read one from new.raw_app_meta_data->>'role'"
 		}
 	}

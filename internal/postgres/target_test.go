@@ -7,36 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestScanSQL(t *testing.T) {
-	t.Parallel()
-	tests := []struct{ sql, want string }{
-		{`new.raw_user_meta_data->>'a''b'`, `new|.|raw_user_meta_data|-|>|>|'a''b'`},
-		{`E'it\'s' || "Na""me"`, `E'it\'s'|||||Na"me`},
-		{"$x$ ) ' $x$ -- ) \n + 1.5e3 /* ( /* ' */ ) */", "$x$ ) ' $x$|+|1.5e3"},
-		{`Coalesce(NEW.Email, $1)`, `coalesce|(|new|.|email|,|$1|)`},
-		{`$$a$$`, `$$a$$`},
-	}
-	for _, tt := range tests {
-		tokens, err := scanSQL(tt.sql)
-		if err != nil {
-			t.Errorf("%s: %v", tt.sql, err)
-		}
-		var texts []string
-		for _, token := range tokens {
-			texts = append(texts, token.text)
-		}
-		if got := strings.Join(texts, "|"); got != tt.want {
-			t.Errorf("%s: got %s, want %s", tt.sql, got, tt.want)
-		}
-	}
-	for _, open := range []string{`'a`, `"a`, `/* /* */`, `$a$ $b$`, `E'a\'`, `'a''`} {
-		if _, err := scanSQL(open); err == nil {
-			t.Errorf("%s: taken for complete", open)
-		}
-	}
-}
-
-func FuzzScanSQL(f *testing.F) {
+func FuzzLintExpr(f *testing.F) {
 	for _, s := range []string{`new.email`, `'`, `E'\`, `$a$b$a$`, `/*`, `--`, `1.`, `"`, `$1`} {
 		f.Add(s)
 	}
