@@ -93,7 +93,7 @@ func TestExpressionsAsPostgreSQLReadsThem(t *testing.T) {
 			refused++
 		}
 	}
-	if least := len(texts) / 5; one < least || refused < least {
+	if least := len(texts) / 8; one < least || refused < least {
 		t.Errorf("of %d texts %d are expressions and %d refused; want at least %d of each", len(texts), one, refused, least)
 	}
 }

@@ -118,8 +118,15 @@ var columnsOfNew = []string{
 // valueWords are the bare words that are SQL expressions by themselves.
 var valueWords = []string{
 	"null", "true", "false", "current_date", "current_time", "current_timestamp", "localtime",
-	"localtimestamp", "current_user", "session_user", "user", "current_role", "current_catalog",
-	"current_schema", "default",
+	"localtimestamp", "default",
+}
+
+// namesOfServer are the bare words that are SQL expressions by themselves, but know nothing of a
+// user: where one stands, a text has lost its quotes.
+var namesOfServer = map[string]string{
+	"user": "the database role", "current_user": "the database role", "current_role": "the database role",
+	"session_user": "the database role", "system_user": "the database role",
+	"current_catalog": "the database", "current_schema": "a schema",
 }
 
 // Lint returns what can be seen to be wrong with a target without a database.
@@ -159,7 +166,10 @@ func lintExpr(e Expr) string {
 	if len(tokens) == 1 && tokens[0].Kind == sqltext.Word {
 		return lintWord(tokens[0].Text, e)
 	}
-	return lintNesting(tokens, e)
+	if what := lintNesting(tokens, e); what != "" {
+		return what
+	}
+	return lintNames(tokens, e)
 }
 
 // lintWord hints at a text that lost its SQL quotes to YAML.
@@ -170,7 +180,25 @@ func lintWord(word string, e Expr) string {
 	if slices.Contains(valueWords, word) || slices.Contains(columnsOfNew, word) {
 		return ""
 	}
-	return fmt.Sprintf("%[1]s is no column of new; did you mean the text %[1]s? write \"'%[1]s'\"", e.abridged())
+	no := "no column of new"
+	if of := namesOfServer[word]; of != "" {
+		no = "the name of " + of + ", no column of new"
+	}
+	return fmt.Sprintf("%[1]s is %[2]s; did you mean the text %[1]s? write \"'%[1]s'\"", e.abridged(), no)
+}
+
+// lintNames refuses the names of the server inside an expression, but for a call, x.user and
+// "as user".
+func lintNames(tokens []sqltext.Token, e Expr) string {
+	for i, t := range tokens {
+		of := namesOfServer[t.Text]
+		if t.Kind != sqltext.Word || of == "" || i > 0 && (tokens[i-1].Text == "." || tokens[i-1].Text == "as") ||
+			i+1 < len(tokens) && tokens[i+1].Text == "(" {
+			continue
+		}
+		return fmt.Sprintf("%s in %s is the name of %s; if you mean the text, put it between single quotes", t.Text, e.abridged(), of)
+	}
+	return ""
 }
 
 // lintNesting sees to it that nothing ends the parentheses around an expression, and
