@@ -105,6 +105,9 @@ func tryStatements(ctx context.Context, conn *pgx.Conn, c *compiler) ([]Finding,
 		a.try(c.At, c.explainKey(o), func() error { return a.sampleKey(c, o) })
 	}
 	if len(a.found) == 0 {
+		a.ownTable(c)
+	}
+	if len(a.found) == 0 {
 		a.volatility(c)
 		a.deletedForm(c)
 	}
@@ -180,23 +183,35 @@ func parse(ctx context.Context, conn *pgx.Conn, sql string) error {
 // probe is one expression as a statement of its own.
 type probe struct {
 	at, sql string
+	name    string // what it is, for messages
+	value   string // the expression alone
 	explain func(*pgconn.PgError) string
 }
 
+// everyUser is all users as the record new.
+func everyUser() string { return "(select " + record() + " from rollcall.users u) new" }
+
 func (c *compiler) probes() []probe {
 	var list []probe
-	nobody := "(select " + record() + " from rollcall.users u) new"
 	for _, a := range slices.Concat(c.Set, c.OnInsert, c.Gone) {
 		// In a condition PostgreSQL itself refuses what is no single value: aggregates, window
 		// functions, sets.
-		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody + " where (" + c.value(a) + ") is null", func(e *pgconn.PgError) string {
-			return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), c.words(e), a.Expr.abridged(), c.hint(e, a.Column, a.Expr.SQL))
-		}})
+		list = append(list, probe{
+			at: a.Expr.At, sql: "select " + c.value(a) + " from " + everyUser() + " where (" + c.value(a) + ") is null",
+			name: "column " + quote(a.Column) + ": " + a.Expr.abridged(), value: c.value(a),
+			explain: func(e *pgconn.PgError) string {
+				return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), c.words(e), a.Expr.abridged(), c.hint(e, a.Column, a.Expr.SQL))
+			},
+		})
 	}
 	if c.Where != nil {
-		list = append(list, probe{c.Where.At, "select from " + nobody + " where " + enclosed(c.Where.SQL), func(e *pgconn.PgError) string {
-			return fmt.Sprintf("where: %s in %s; %s", c.words(e), c.Where.abridged(), c.hint(e, "", c.Where.SQL))
-		}})
+		list = append(list, probe{
+			at: c.Where.At, sql: "select from " + everyUser() + " where " + enclosed(c.Where.SQL),
+			name: "where: " + c.Where.abridged(), value: enclosed(c.Where.SQL),
+			explain: func(e *pgconn.PgError) string {
+				return fmt.Sprintf("where: %s in %s; %s", c.words(e), c.Where.abridged(), c.hint(e, "", c.Where.SQL))
+			},
+		})
 	}
 	return list
 }
