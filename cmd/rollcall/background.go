@@ -100,7 +100,7 @@ func (sv *service) reconcile(ctx context.Context, name string) error {
 	tally, err := reconcile.Run(ctx, cfg)
 	if err == nil {
 		sv.log.Info("reconciled", "source", name, "created", tally.Created, "updated", tally.Updated,
-			"deleted", tally.Deleted, "unchanged", tally.Unchanged, "failed", tally.Failed)
+			"touched", tally.Touched, "deleted", tally.Deleted, "unchanged", tally.Unchanged, "failed", tally.Failed)
 	}
 	if err == nil && tally.Failed > 0 {
 		err = fmt.Errorf("the roll could not follow %d users of %s", tally.Failed, name)
