@@ -99,8 +99,10 @@ func (db *DB) refusals(ctx context.Context, p piece, users []userKey) ([]refusal
 			return err
 		}
 		var err error
-		refused, err = settleApart(ctx, tx.Conn(), p, users)
-		return err
+		if refused, err = settleApart(ctx, tx.Conn(), p, users); err != nil || p.statement != p.target.census {
+			return err
+		}
+		return explain(ctx, tx.Conn(), p.target, refused[:min(len(refused), censusRefused)])
 	})
 	return refused, err
 }
