@@ -81,6 +81,7 @@ var (
 	BackfillPage   = read("queries/backfill_page.sql")
 	BackfillMoved  = read("queries/backfill_moved.sql")
 	BackfillNote   = read("queries/backfill_note.sql")
+	RowTriggers    = read("queries/row_triggers.sql")
 	ReasonColumns  = read("queries/reason_columns.sql")
 	ReasonAgainst  = read("queries/reason_against.sql")
 	ReasonPlaces   = read("queries/reason_places.sql")

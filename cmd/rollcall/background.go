@@ -55,7 +55,10 @@ func (sv *service) scheduled() []postgres.Job {
 	list := []postgres.Job{{
 		Name: "check", Schedule: checkSchedule, Timeout: checkTimeout,
 		Run: func(ctx context.Context) error {
-			_, err := sv.db.Census(ctx, postgres.CensusOptions{})
+			census, err := sv.db.Census(ctx, postgres.CensusOptions{})
+			if err == nil {
+				sv.sayOverruled(census)
+			}
 			return err
 		},
 	}, {
@@ -89,6 +92,16 @@ func (sv *service) forget(ctx context.Context) error {
 		sv.log.Info("forgot what is kept no longer", "bodies", done.Bodies, "events", done.Events, "never_created", done.Unanswered)
 	}
 	return err
+}
+
+// sayOverruled says once what the triggers of a target's table decide.
+func (sv *service) sayOverruled(census *postgres.Census) {
+	for _, o := range census.Overruled {
+		if _, said := sv.overruled.LoadOrStore(o.Target+" "+string(o.State), true); !said {
+			sv.log.Warn("triggers of a table decide otherwise than its target", "target", o.Target, "state", o.State, "users", o.Users,
+				"columns", o.Columns, "triggers", o.Triggers)
+		}
+	}
 }
 
 func (sv *service) reconcile(ctx context.Context, name string) error {
