@@ -99,7 +99,7 @@ func (c *counting) call(ctx context.Context, u *Called) error {
 	if err != nil {
 		return err
 	}
-	parked, err := c.db.parkedFor(ctx, key)
+	parked, err := c.db.ParkedFor(ctx, key.source, key.id)
 	if err != nil {
 		return err
 	}
@@ -188,11 +188,11 @@ func (t *compiled) differences(users []userKey, into map[userKey]rowState) state
 	}}
 }
 
-// parkedFor returns why targets, by their names, don't follow a user.
-func (db *DB) parkedFor(ctx context.Context, u userKey) (map[string]*ParkedUser, error) {
+// ParkedFor returns why targets, by their names, don't follow a user.
+func (db *DB) ParkedFor(ctx context.Context, source, id string) (map[string]*ParkedUser, error) {
 	parked := map[string]*ParkedUser{}
 	rows, _ := db.pool.Query(ctx, `select target, since, attempts, retry_at, given_up, format('%s (%s)', error, sqlstate)
-		from rollcall.parked where source = $1 and user_id = $2`, u.source, u.id)
+		from rollcall.parked where source = $1 and user_id = $2`, source, id)
 	var target string
 	var p ParkedUser
 	_, err := pgx.ForEachRow(rows, []any{&target, &p.Since, &p.Attempts, &p.RetryAt, &p.GivenUp, &p.Error}, func() error {
