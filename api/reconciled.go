@@ -60,7 +60,7 @@ func (c *reconcileCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.success, success, src.Name())
 		gauge(c.stopped, stopped, src.Name())
 		for result, n := range map[string]int64{
-			"created": l.Users.Created, "updated": l.Users.Updated, "deleted": l.Users.Deleted,
+			"created": l.Users.Created, "updated": l.Users.Updated, "touched": l.Users.Touched, "deleted": l.Users.Deleted,
 			"unchanged": l.Users.Unchanged, "failed": l.Users.Failed,
 		} {
 			gauge(c.users, float64(n), src.Name(), result)

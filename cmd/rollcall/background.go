@@ -55,7 +55,10 @@ func (sv *service) scheduled() []postgres.Job {
 	list := []postgres.Job{{
 		Name: "check", Schedule: checkSchedule, Timeout: checkTimeout,
 		Run: func(ctx context.Context) error {
-			_, err := sv.db.Census(ctx, postgres.CensusOptions{})
+			census, err := sv.db.Census(ctx, postgres.CensusOptions{})
+			if err == nil {
+				sv.sayOverruled(census)
+			}
 			return err
 		},
 	}, {
@@ -91,6 +94,16 @@ func (sv *service) forget(ctx context.Context) error {
 	return err
 }
 
+// sayOverruled says once what the triggers of a target's table decide.
+func (sv *service) sayOverruled(census *postgres.Census) {
+	for _, o := range census.Overruled {
+		if _, said := sv.overruled.LoadOrStore(o.Target+" "+string(o.State), true); !said {
+			sv.log.Warn("triggers of a table decide otherwise than its target", "target", o.Target, "state", o.State, "users", o.Users,
+				"columns", o.Columns, "triggers", o.Triggers)
+		}
+	}
+}
+
 func (sv *service) reconcile(ctx context.Context, name string) error {
 	cfg, err := sv.setup.reconciliation(name, sv.apis)
 	if err != nil {
@@ -100,7 +113,7 @@ func (sv *service) reconcile(ctx context.Context, name string) error {
 	tally, err := reconcile.Run(ctx, cfg)
 	if err == nil {
 		sv.log.Info("reconciled", "source", name, "created", tally.Created, "updated", tally.Updated,
-			"deleted", tally.Deleted, "unchanged", tally.Unchanged, "failed", tally.Failed)
+			"touched", tally.Touched, "deleted", tally.Deleted, "unchanged", tally.Unchanged, "failed", tally.Failed)
 	}
 	if err == nil && tally.Failed > 0 {
 		err = fmt.Errorf("the roll could not follow %d users of %s", tally.Failed, name)

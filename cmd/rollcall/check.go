@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,8 +24,11 @@ counts those who are
   extra      he is gone and his row is not; or a row is of no user of the roll
   different  a column of set has another value
   parked     the target refused him; rollcall.parked says why
+  suppressed a trigger of the table keeps the row from being written or removed
+  rewritten  a trigger of the table gives a column of set another value
 
-The counts are kept for the metrics. Exits 1 when anything but present was found.
+The counts are kept for the metrics. Exits 1 when anything but present was found; what triggers decide is no failure. That it is a
+trigger is proven by settling these users in a transaction that is rolled back.
 
 --user checks one user, by id or e-mail, and says what is wrong.
 
@@ -110,8 +114,8 @@ func verdict(census *postgres.Census, repaired bool) error {
 
 // writeCensus writes the table, and below it what needs words.
 func writeCensus(to io.Writer, census *postgres.Census, repair bool) error {
-	header := []string{"TARGET", "SOURCE"}
-	for _, s := range postgres.States {
+	header, states := []string{"TARGET", "SOURCE"}, shownStates(census)
+	for _, s := range states {
 		header = append(header, strings.ToUpper(string(s)))
 	}
 	if repair {
@@ -119,15 +123,23 @@ func writeCensus(to io.Writer, census *postgres.Census, repair bool) error {
 	}
 	lines := []string{strings.Join(header, "\t")}
 	for _, t := range census.Tallies {
-		lines = append(lines, strings.Join(cells(&t, repair), "\t"))
+		lines = append(lines, strings.Join(cells(&t, states, repair), "\t"))
 	}
 	_, err := fmt.Fprintln(to, strings.Join(append(lines, remarks(census)...), "\n"))
 	return err
 }
 
-func cells(t *postgres.Tally, repair bool) []string {
+// shownStates are the columns of the table; what triggers decide has one only where they do.
+func shownStates(census *postgres.Census) []postgres.State {
+	return slices.DeleteFunc(slices.Clone(postgres.States), func(s postgres.State) bool {
+		return (s == postgres.Suppressed || s == postgres.Rewritten) &&
+			!slices.ContainsFunc(census.Tallies, func(t postgres.Tally) bool { return t.Users[s] > 0 })
+	})
+}
+
+func cells(t *postgres.Tally, states []postgres.State, repair bool) []string {
 	line := []string{t.Target, orDash(t.Source)}
-	for _, s := range postgres.States {
+	for _, s := range states {
 		users := strconv.FormatInt(t.Users[s], 10)
 		if t.Outage != "" && s != postgres.Parked {
 			users = "-"
@@ -154,6 +166,9 @@ func remarks(census *postgres.Census) []string {
 				t.Target, t.Strangers, cmp.Or(t.Source, "SOURCE")))
 		}
 	}
+	for _, o := range census.Overruled {
+		lines = append(lines, printable(sayOverruled(&o)))
+	}
 	for _, e := range census.Examples {
 		lines = append(lines, printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
 	}
@@ -161,6 +176,17 @@ func remarks(census *postgres.Census) []string {
 		lines = append(lines, printable(fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)))
 	}
 	return lines
+}
+
+// sayOverruled is the line about what triggers of a table decide.
+func sayOverruled(o *postgres.Overruled) string {
+	does, remedy := "keeps the row from being written or removed", ""
+	if o.State == postgres.Rewritten {
+		does = "gives " + strings.Join(o.Columns, ", ") + " another value than set"
+		remedy = ": write the same expression in set, or leave the column to the trigger"
+	}
+	return fmt.Sprintf("%s: %s: %d, such as %s of %s; a trigger of the table %s: %s; --repair can't change that%s",
+		o.Target, o.State, o.Users, o.ID, o.Source, does, strings.Join(o.Triggers, ", "), remedy)
 }
 
 // checkUser holds one user against every target.
@@ -221,6 +247,13 @@ func writeCalled(to io.Writer, users []postgres.Called) error {
 
 // sayStanding is a target's line about a user.
 func sayStanding(s *postgres.Standing, deleted bool) string {
+	if len(s.Triggers) > 0 {
+		line := fmt.Sprintf("✓ %s (%s by trigger %s", s.Target, s.State, strings.Join(s.Triggers, ", "))
+		if len(s.Columns) > 0 {
+			line += ": " + strings.Join(s.Columns, ", ")
+		}
+		return line + ")"
+	}
 	if s.InStep() {
 		return "✓ " + s.Target
 	}

@@ -8,23 +8,37 @@ import (
 
 // censusJSON is the result of check for programs.
 type censusJSON struct {
-	Targets   []tallyJSON   `json:"targets"`
-	Refused   []refusedJSON `json:"refused,omitempty"`
-	Examples  []exampleJSON `json:"examples,omitempty"` // a few of each target who are out of step
-	CheckedAt time.Time     `json:"checked_at"`
+	Targets  []tallyJSON   `json:"targets"`
+	Refused  []refusedJSON `json:"refused,omitempty"`
+	Examples []exampleJSON `json:"examples,omitempty"` // a few of each target who are out of step
+	// Overruled are users whom triggers of the application keep from being as set says.
+	Overruled []overruledJSON `json:"overruled,omitempty"`
+	CheckedAt time.Time       `json:"checked_at"`
 }
 
 type tallyJSON struct {
-	Target    string `json:"target"`
-	Source    string `json:"source"` // empty: rows of no user, of a target of several sources
-	Present   int64  `json:"present"`
-	Missing   int64  `json:"missing"`
-	Extra     int64  `json:"extra"`
-	Different int64  `json:"different"`
-	Parked    int64  `json:"parked"`
-	Strangers int64  `json:"strangers"` // of extra: rows of no user of the roll
-	Repaired  int64  `json:"repaired"`
-	Outage    string `json:"out_of_service,omitempty"`
+	Target     string `json:"target"`
+	Source     string `json:"source"` // empty: rows of no user, of a target of several sources
+	Present    int64  `json:"present"`
+	Missing    int64  `json:"missing"`
+	Extra      int64  `json:"extra"`
+	Different  int64  `json:"different"`
+	Parked     int64  `json:"parked"`
+	Strangers  int64  `json:"strangers"`  // of extra: rows of no user of the roll
+	Suppressed int64  `json:"suppressed"` // a trigger keeps the row from being written or removed
+	Rewritten  int64  `json:"rewritten"`  // a trigger gives a column of set another value
+	Repaired   int64  `json:"repaired"`
+	Outage     string `json:"out_of_service,omitempty"`
+}
+
+type overruledJSON struct {
+	Target   string         `json:"target"`
+	State    postgres.State `json:"state"`
+	Users    int64          `json:"users"`
+	Source   string         `json:"source"` // of the first of them
+	ID       string         `json:"id"`
+	Columns  []string       `json:"columns,omitempty"`
+	Triggers []string       `json:"triggers"` // of the table, with their functions
 }
 
 type exampleJSON struct {
@@ -48,6 +62,7 @@ func newCensusJSON(c *postgres.Census) censusJSON {
 			Target: t.Target, Source: t.Source,
 			Present: t.Users[postgres.Present], Missing: t.Users[postgres.Missing], Extra: t.Users[postgres.Extra],
 			Different: t.Users[postgres.Different], Parked: t.Users[postgres.Parked],
+			Suppressed: t.Users[postgres.Suppressed], Rewritten: t.Users[postgres.Rewritten],
 			Strangers: t.Strangers, Repaired: t.Repaired, Outage: t.Outage,
 		})
 	}
@@ -56,6 +71,9 @@ func newCensusJSON(c *postgres.Census) censusJSON {
 	}
 	for _, e := range c.Examples {
 		result.Examples = append(result.Examples, exampleJSON(e))
+	}
+	for _, o := range c.Overruled {
+		result.Overruled = append(result.Overruled, overruledJSON(o))
 	}
 	return result
 }
@@ -76,11 +94,12 @@ type userJSON struct {
 }
 
 type standingJSON struct {
-	Target  string         `json:"target"`
-	State   postgres.State `json:"state,omitempty"` // none: he is gone, and so is his row
-	Columns []string       `json:"columns,omitempty"`
-	Problem string         `json:"problem,omitempty"`
-	Parked  *parkedJSON    `json:"parked,omitempty"`
+	Target   string         `json:"target"`
+	State    postgres.State `json:"state,omitempty"` // none: the user is deleted, and there is no row
+	Columns  []string       `json:"columns,omitempty"`
+	Triggers []string       `json:"triggers,omitempty"`
+	Problem  string         `json:"problem,omitempty"`
+	Parked   *parkedJSON    `json:"parked,omitempty"`
 }
 
 type parkedJSON struct {
@@ -96,7 +115,7 @@ func newCalledJSON(users []postgres.Called) calledJSON {
 	for _, u := range users {
 		one := userJSON{Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, Kept: u.Kept, Targets: []standingJSON{}}
 		for _, s := range u.Standings {
-			standing := standingJSON{Target: s.Target, State: s.State, Columns: s.Columns, Problem: s.Problem}
+			standing := standingJSON{Target: s.Target, State: s.State, Columns: s.Columns, Triggers: s.Triggers, Problem: s.Problem}
 			if s.Parked != nil {
 				parked := parkedJSON(*s.Parked)
 				standing.Parked = &parked

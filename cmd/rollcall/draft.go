@@ -45,6 +45,7 @@ type draft struct {
 	file   []byte
 	set    []assignment
 	base   string // where it goes
+	setup  *setup
 }
 
 // assignment is one --set.
@@ -66,7 +67,7 @@ func newDraft(cmd *cobra.Command, w world, f draftFlags) (*draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &draft{set: set}
+	d := &draft{set: set, setup: s}
 	if d.source, err = s.source(cmd.Flags().Arg(0)); err != nil {
 		return nil, err
 	}

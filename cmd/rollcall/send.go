@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/spf13/cobra"
@@ -36,7 +39,8 @@ them; a value is JSON if it can be read as JSON, else a text:
 }
 
 const sendHelp = `Signs an event as its provider would, posts it to a running serve, and prints a line for
-each request: status, outcome, event, user and time. Exits 0 when all were accepted (2xx).
+each request: status, outcome, event, user and time. Where a target refused the user (parked), a line
+for each says why, unless --url names another serve. Exits 0 when all were accepted (2xx).
 
 %s
 
@@ -114,6 +118,9 @@ func sendAll(ctx context.Context, w world, d *draft, o sendOptions) error {
 		if !a.accepted() {
 			refused++
 		}
+		if a.outcome == string(event.Parked) && o.url == "" {
+			a.parked = d.setup.whyParked(ctx, w, d.source.Name(), p.event().UserID)
+		}
 		if err := report(w.stdout, o.output, p, a); err != nil {
 			return err
 		}
@@ -140,9 +147,37 @@ func report(to io.Writer, output string, p parcel, a answer) error {
 	if complaint := a.complaint(); complaint != "" {
 		line += "  " + complaint
 	}
-	_, err := fmt.Fprintln(to, printable(line))
+	lines := []string{printable(line)}
+	for _, target := range slices.Sorted(maps.Keys(a.parked)) {
+		lines = append(lines, printable("     "+target+": "+a.parked[target]))
+	}
+	_, err := fmt.Fprintln(to, strings.Join(lines, "\n"))
 	return err
 }
+
+// whyParked looks in the database of the configuration for the reasons why targets refuse a user; none
+// where it can't be asked.
+func (s *setup) whyParked(ctx context.Context, w world, source, user string) map[string]string {
+	db, err := s.open(w)
+	if err != nil {
+		return nil
+	}
+	defer closeSoon(db)
+	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
+	defer cancel()
+	parked, err := db.ParkedFor(ctx, source, user)
+	if err != nil {
+		return nil
+	}
+	why := map[string]string{}
+	for target, p := range parked {
+		why[target] = p.Error
+	}
+	return why
+}
+
+// whyTimeout bounds a look that only explains.
+const whyTimeout = 2 * time.Second
 
 // reportJSON uses the names that the log line of the webhook has.
 func reportJSON(to io.Writer, p parcel, a answer) error {
@@ -155,7 +190,9 @@ func reportJSON(to io.Writer, p parcel, a answer) error {
 		Event   string  `json:"event,omitempty"`
 		User    string  `json:"user,omitempty"`
 		Answer  any     `json:"answer,omitempty"`
-	}{Source: p.source.Name(), Outcome: a.outcome, Status: a.status, Seconds: a.took.Seconds()}
+		// Parked says why, by target.
+		Parked map[string]string `json:"parked,omitempty"`
+	}{Source: p.source.Name(), Outcome: a.outcome, Parked: a.parked, Status: a.status, Seconds: a.took.Seconds()}
 	e := p.event()
 	line.Type, line.Event, line.User = e.Type, eventID(p, e), e.UserID
 	if json.Valid(a.body) {

@@ -50,6 +50,7 @@ type answer struct {
 	outcome string // one of event.Outcome; empty when it isn't Rollcall that answers
 	body    []byte
 	took    time.Duration
+	parked  map[string]string // why, by target; as far as it is known
 }
 
 // accepted is what a provider would take for success.
@@ -106,7 +107,7 @@ func (s *sender) post(ctx context.Context, p parcel) (answer, error) {
 	if err != nil {
 		return answer{}, s.unreached(err)
 	}
-	return answer{response.StatusCode, response.Header.Get(api.OutcomeHeader), body, time.Since(started)}, nil
+	return answer{status: response.StatusCode, outcome: response.Header.Get(api.OutcomeHeader), body: body, took: time.Since(started)}, nil
 }
 
 // unreached says why there is no answer, and what to do.

@@ -60,20 +60,21 @@ const (
 
 // service is a running serve.
 type service struct {
-	log      *slog.Logger
-	db       *postgres.DB
-	pipeline *pipeline.Pipeline
-	server   *api.Server
-	setup    *setup
-	apis     map[string]*source.API // by source
-	wait     time.Duration          // limits.wait
-	jobs     []postgres.Job         // what runs by the clock
-	running  atomic.Pointer[postgres.Jobs]
-	blind    *blind            // sources whose announced users can't be looked up
-	outages  map[string]string // why targets are out of service, as the log has said
-	offered  map[string]bool   // new targets that the log has spoken of
-	prepared atomic.Bool       // the schema is migrated and the targets are checked
-	stopping atomic.Bool
+	log       *slog.Logger
+	db        *postgres.DB
+	pipeline  *pipeline.Pipeline
+	server    *api.Server
+	setup     *setup
+	apis      map[string]*source.API // by source
+	wait      time.Duration          // limits.wait
+	jobs      []postgres.Job         // what runs by the clock
+	running   atomic.Pointer[postgres.Jobs]
+	blind     *blind            // sources whose announced users can't be looked up
+	outages   map[string]string // why targets are out of service, as the log has said
+	offered   map[string]bool   // new targets that the log has spoken of
+	overruled sync.Map          // what triggers decide, as the log has said: "target state"
+	prepared  atomic.Bool       // the schema is migrated and the targets are checked
+	stopping  atomic.Bool
 
 	readyMu  sync.Mutex
 	readyAt  time.Time

@@ -1,8 +1,10 @@
 package config
 
 import (
-	"regexp"
+	"errors"
 	"strings"
+
+	"rollcall/internal/sqltext"
 )
 
 // columns fills a map of column to expression, in the file's order.
@@ -106,108 +108,17 @@ func cutHint(n *node) string {
 
 // unbalanced says which quote or bracket of an SQL text has no partner, or "".
 func unbalanced(sql string) string {
-	var open []byte
-	for i := 0; i < len(sql); i++ {
-		size, name := quoted(sql, i)
-		if size < 0 {
-			return name + " is never closed"
-		}
-		if size > 0 {
-			i += size - 1
-			continue
-		}
-		switch c := sql[i]; c {
-		case '(', '[':
-			open = append(open, c)
-		case ')', ']':
-			if len(open) == 0 || open[len(open)-1] != partner[c] {
-				return string(c) + " closes nothing"
-			}
-			open = open[:len(open)-1]
-		}
+	tokens, err := sqltext.Scan(sql)
+	var open *sqltext.Open
+	if errors.As(err, &open) {
+		return open.Mark + " is never closed"
 	}
-	if len(open) > 0 {
-		return string(open[len(open)-1]) + " is never closed"
+	switch bracket, opens := sqltext.Unmatched(tokens); {
+	case bracket == "":
+		return ""
+	case opens:
+		return bracket + " is never closed"
+	default:
+		return bracket + " closes nothing"
 	}
-	return ""
-}
-
-var (
-	partner     = map[byte]byte{')': '(', ']': '['}
-	dollarQuote = regexp.MustCompile(`^\$([A-Za-z_[:^ascii:]][A-Za-z0-9_[:^ascii:]]*)?\$`)
-)
-
-// quoted measures the quoted text or comment that starts at i, where brackets mean
-// nothing: 0 where none starts, -1 where it never ends.
-func quoted(sql string, i int) (size int, name string) {
-	rest := sql[i:]
-	switch {
-	case rest[0] == '\'':
-		return end(rest, "'", escapes(sql, i)), "'"
-	case rest[0] == '"':
-		return end(rest, `"`, false), `"`
-	case strings.HasPrefix(rest, "--"):
-		if n := strings.IndexByte(rest, '\n'); n >= 0 {
-			return n, ""
-		}
-		return len(rest), ""
-	case strings.HasPrefix(rest, "/*"):
-		return comment(rest), "/*"
-	case rest[0] == '$' && !inWord(sql, i):
-		tag := dollarQuote.FindString(rest)
-		if n := strings.Index(rest[len(tag):], tag); tag != "" && n >= 0 {
-			return n + 2*len(tag), tag
-		} else if tag != "" {
-			return -1, tag
-		}
-	}
-	return 0, ""
-}
-
-// end measures a text up to its closing quote; a doubled quote is part of it.
-func end(rest, quote string, backslash bool) int {
-	for i := 1; i < len(rest); i++ {
-		switch {
-		case backslash && rest[i] == '\\':
-			i++
-		case strings.HasPrefix(rest[i:], quote+quote):
-			i++
-		case rest[i] == quote[0]:
-			return i + 1
-		}
-	}
-	return -1
-}
-
-// comment measures a comment; PostgreSQL's nest.
-func comment(rest string) int {
-	depth := 0
-	for i := 0; i+1 < len(rest); i++ {
-		switch rest[i : i+2] {
-		case "/*":
-			depth++
-			i++
-		case "*/":
-			depth--
-			i++
-		}
-		if depth == 0 {
-			return i + 1
-		}
-	}
-	return -1
-}
-
-// escapes reports whether the quote at i belongs to an E'…' text.
-func escapes(sql string, i int) bool {
-	return i > 0 && (sql[i-1] == 'e' || sql[i-1] == 'E') && !inWord(sql, i-1)
-}
-
-// inWord reports whether the character before i belongs to a word.
-func inWord(sql string, i int) bool {
-	if i == 0 {
-		return false
-	}
-	c := sql[i-1]
-	return c == '_' || c == '$' || c >= 0x80 || c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z'
 }

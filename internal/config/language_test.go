@@ -157,6 +157,8 @@ func TestUnbalanced(t *testing.T) {
 		"$1":                       "",
 		"a -- (":                   "",
 		"a -- '\n || (b)":          "",
+		"(a -- (b\r)":              "",
+		"E'a'\n'\\') || ('":        "",
 		"a /* ( /* ' */ */":        "",
 		"a /* b":                   "/* is never closed",
 		"a - b / c * d":            "",

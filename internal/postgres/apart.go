@@ -58,6 +58,8 @@ type refusal struct {
 	pause          int // seconds until the next try, at least
 	// outage: the target as a whole refuses, and the log says so once.
 	outage bool
+	// place is the function in which it failed, against the constraint; both may be empty.
+	place, against string
 }
 
 // words is what PostgreSQL said, without values.
@@ -156,6 +158,9 @@ func (s *separation) finish(ctx context.Context, pieces []piece) (*result, error
 	// A deferred constraint would fail at commit, where it blames nobody.
 	if err := s.exec(ctx, constraintsNow); err != nil {
 		return nil, &deferredRefusal{err}
+	}
+	if err := s.explain(ctx); err != nil {
+		return nil, err
 	}
 	if err := s.park(ctx, append(s.refused, s.outages()...)); err != nil {
 		return nil, err
@@ -304,6 +309,7 @@ const (
 	queryCanceled         = "57014"
 	insufficientPrivilege = "42501"
 	readOnlyTransaction   = "25006"
+	invalidText           = "22P02"
 	notSupported          = "0A000" // a standby's answer to "begin read write"
 )
 

@@ -182,7 +182,7 @@ func TestTypes(t *testing.T) {
 	long.Version, long.Email = 3, ptr("this-is-longer-than-twenty@example.com")
 	b.apply(all(event.Parked, 1), said(&long)) // never cut
 	b.wantRows(`select "eMail" from "Shop"."User Profiles"`, "a@x")
-	b.wantRows("select target, user_id, sqlstate, error from rollcall.parked", "t|"+id+"|22001|value too long for type character varying(20)")
+	b.wantRows("select target, user_id, sqlstate, error from rollcall.parked", "t|"+id+"|22001|column \"eMail\": value too long for type character varying(20)")
 }
 
 // The parent of two targets is settled first and removed last.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -73,11 +74,14 @@ func settleApart(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) 
 		return nil, err
 	}
 	sources, ids := keyArrays(users)
-	rows, _ := conn.Query(ctx, "select source, id, state, message from rollcall.settle_apart($1, $2, $3, $4, $5, $6)", prepared.Name, sources, ids, p.waits, p.failed, p.atOnce)
+	rows, _ := conn.Query(ctx, "select source, id, state, message, coalesce(place, ''), coalesce(against, '') from rollcall.settle_apart($1, $2, $3, $4, $5, $6)", prepared.Name, sources, ids, p.waits, p.failed, p.atOnce)
 	var u userKey
-	var state, message string
-	_, err = pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message}, func() error {
-		r := refusal{target: p.target.Name, user: u, state: state, message: masked(state, message)}
+	var state, message, place, against string
+	_, err = pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message, &place, &against}, func() error {
+		r := refusal{target: p.target.Name, user: u, state: state, message: masked(state, message), against: against}
+		if !strings.HasPrefix(place, "rollcall.settle_apart(") {
+			r.place = place
+		}
 		if state == foreignKeyViolation {
 			r.pause = p.pause
 		}

@@ -100,7 +100,10 @@ func say(e *pgconn.PgError) string {
 }
 
 // raised stands for the words of an application.
-const raised = "a trigger or a function of the application raised an error; the server's log has its words"
+const (
+	raised   = raisedBy + " raised an error; the server's log has its words"
+	raisedBy = "a trigger or a function of the application"
+)
 
 // maskedError is an error whose words hold no values of a user.
 type maskedError struct{ error }

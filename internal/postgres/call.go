@@ -29,8 +29,10 @@ type Standing struct {
 	// State is empty for one who is gone, and so is his row, and while the target is out of
 	// service.
 	State State
-	// Columns are those of set in which his row differs, with Different.
+	// Columns are those of set in which the row differs, with Different and Rewritten.
 	Columns []string
+	// Triggers are those of the table, with Suppressed and Rewritten.
+	Triggers []string
 	// Problem is why the target is out of service, or why he can't be compared.
 	Problem string
 	Parked  *ParkedUser // nil when he isn't
@@ -100,7 +102,7 @@ func (c *counting) call(ctx context.Context, u *Called) error {
 	if err != nil {
 		return err
 	}
-	parked, err := c.db.parkedFor(ctx, key)
+	parked, err := c.db.ParkedFor(ctx, key.source, key.id)
 	if err != nil {
 		return err
 	}
@@ -116,7 +118,7 @@ func (c *counting) call(ctx context.Context, u *Called) error {
 
 // standings are those of a user in every target, by name.
 func (c *counting) standings(ctx context.Context, u userKey) (map[string]Standing, error) {
-	c.left, c.helped = 0, 0
+	c.left, c.helped, c.overruled = 0, 0, map[overruledKey]*Overruled{}
 	standings := map[string]Standing{}
 	for _, t := range c.targets { // parents first, for the repair
 		if !t.follows(u.source) {
@@ -140,7 +142,7 @@ func (c *counting) standing(ctx context.Context, t *compiled, u userKey) (Standi
 	if s.Problem != "" {
 		return s, nil
 	}
-	f, err := c.repaired(ctx, t, []userKey{u})
+	f, err := c.standingOf(ctx, t, []userKey{u})
 	var not *uncountable
 	if errors.As(err, &not) {
 		s.Problem = not.Error()
@@ -154,6 +156,9 @@ func (c *counting) standing(ctx context.Context, t *compiled, u userKey) (Standi
 	switch {
 	case len(f.refused) > 0:
 		s.Problem = f.refused[0].words()
+	case c.overruled[overruledKey{t.Name, s.State}] != nil:
+		o := c.overruled[overruledKey{t.Name, s.State}]
+		s.Columns, s.Triggers = o.Columns, o.Triggers
 	case s.State == Different:
 		s.Columns, err = c.db.differing(ctx, t, u)
 	}
@@ -161,19 +166,36 @@ func (c *counting) standing(ctx context.Context, t *compiled, u userKey) (Standi
 }
 
 func (db *DB) differing(ctx context.Context, t *compiled, u userKey) ([]string, error) {
-	var columns []string
-	err := db.look(ctx, statement{sql: t.differing, args: []any{[]string{u.source}, []string{u.id}, true}, read: func(rows pgx.Rows, _ *result) error {
-		_, err := pgx.ForEachRow(rows, []any{&columns}, func() error { return nil })
-		return err
-	}})
-	return columns, err
+	rows := map[userKey]rowState{}
+	err := db.look(ctx, t.differences([]userKey{u}, rows))
+	return rows[u].columns, err
 }
 
-// parkedFor returns why targets, by their names, don't follow a user.
-func (db *DB) parkedFor(ctx context.Context, u userKey) (map[string]*ParkedUser, error) {
+// rowState is how a user's row differs, and a number for what it has.
+type rowState struct {
+	columns []string
+	content int64
+}
+
+// differences reads the rows of users, those of set that differ, into a map.
+func (t *compiled) differences(users []userKey, into map[userKey]rowState) statement {
+	sources, ids := keyArrays(users)
+	return statement{sql: t.differing, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
+		var u userKey
+		var s rowState
+		_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &s.columns, &s.content}, func() error {
+			into[u] = s
+			return nil
+		})
+		return err
+	}}
+}
+
+// ParkedFor returns why targets, by their names, don't follow a user.
+func (db *DB) ParkedFor(ctx context.Context, source, id string) (map[string]*ParkedUser, error) {
 	parked := map[string]*ParkedUser{}
 	rows, _ := db.pool.Query(ctx, `select target, since, attempts, retry_at, given_up, pg_catalog.format('%s (%s)', error, sqlstate)
-		from rollcall.parked where source = $1 and user_id = $2`, u.source, u.id)
+		from rollcall.parked where source = $1 and user_id = $2`, source, id)
 	var target string
 	var p ParkedUser
 	_, err := pgx.ForEachRow(rows, []any{&target, &p.Since, &p.Attempts, &p.RetryAt, &p.GivenUp, &p.Error}, func() error {

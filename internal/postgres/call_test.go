@@ -45,9 +45,9 @@ func TestCall(t *testing.T) {
 		{"ANN@example.com", false, []Called{ann, web}},
 		{"b", false, []Called{{Source: "app", ID: "b", Version: time.UnixMicro(2).UTC(), Deleted: true, Standings: []Standing{{Target: "profiles"}, {Target: "second", State: Extra}, {Target: "third"}, left}}}},
 		{"p", false, []Called{{Source: "app", ID: "p", Email: "p…@x….com", Version: time.UnixMicro(1).UTC(), Standings: []Standing{{Target: "profiles", State: Present}, {Target: "second", State: Present},
-			{Target: "third", State: Different, Problem: `invalid input syntax for type integer: "…" (22P02)`}, out}}}},
+			{Target: "third", State: Different, Problem: `column "role": invalid input syntax for type integer: "…" (22P02)`}, out}}}},
 		{"p", true, []Called{{Source: "app", ID: "p", Email: "p…@x….com", Version: time.UnixMicro(1).UTC(), Standings: []Standing{{Target: "profiles", State: Present}, {Target: "second", State: Present},
-			{Target: "third", State: Parked, Parked: &ParkedUser{Attempts: 1, Error: `invalid input syntax for type integer: "…" (22P02)`}}, out}}}},
+			{Target: "third", State: Parked, Parked: &ParkedUser{Attempts: 1, Error: `column "role": invalid input syntax for type integer: "…" (22P02)`}}, out}}}},
 		{"a", true, []Called{{Source: "app", ID: "a", Email: "A…@E….com", Version: time.Unix(1, 0).UTC(), Standings: []Standing{
 			{Target: "profiles", State: Present}, {Target: "second", State: Present}, {Target: "third", State: Present}, out}}}},
 	}

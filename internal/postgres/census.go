@@ -23,10 +23,14 @@ const (
 	Extra     State = "extra"     // he is gone and his row is not; or a row is no user's
 	Different State = "different" // his row is not as the roll says, or nobody can say
 	Parked    State = "parked"    // the target does not follow him for the moment
+	// Suppressed: a trigger of the application keeps the row from being written or removed.
+	Suppressed State = "suppressed"
+	// Rewritten: a trigger of the application gives a column of set another value.
+	Rewritten State = "rewritten"
 )
 
 // States are all states, in the order of tables.
-var States = []State{Present, Missing, Extra, Different, Parked}
+var States = []State{Present, Missing, Extra, Different, Parked, Suppressed, Rewritten}
 
 // CensusOptions say what is done besides counting.
 type CensusOptions struct {
@@ -46,6 +50,9 @@ type Census struct {
 	Refused []Refused
 	// Examples are the first few users who are out of step and not parked, of each target.
 	Examples []Example
+	// Overruled are users who are Suppressed or Rewritten, by target and state. They are no problem
+	// that a repair could mend.
+	Overruled []Overruled
 	// CheckedAt is when the count ended.
 	CheckedAt time.Time
 }
@@ -125,7 +132,7 @@ func (db *DB) Census(ctx context.Context, o CensusOptions) (*Census, error) {
 	if err := errors.Join(c.strangers(ctx), c.outages(ctx)); err != nil {
 		return nil, fmt.Errorf("check the targets: %w", &maskedError{err})
 	}
-	census := &Census{Tallies: c.list(), Refused: c.refused, Examples: c.named(), CheckedAt: time.Now().UTC().Truncate(time.Microsecond)}
+	census := &Census{Tallies: c.list(), Refused: c.refused, Examples: c.named(), Overruled: c.overrulings(), CheckedAt: time.Now().UTC().Truncate(time.Microsecond)}
 	if err := db.storeCensus(ctx, census); err != nil {
 		return nil, fmt.Errorf("store what was checked: %w", db.explainConnect(err))
 	}
@@ -142,7 +149,10 @@ type counting struct {
 	stuck   map[string]bool   // targets that can't be repaired
 	refused []Refused
 	// examples are the first few of each target, by its name.
-	examples map[string][]Example
+	examples  map[string][]Example
+	overruled map[overruledKey]*Overruled
+	// trusted are targets whose triggers are not tried any more.
+	trusted map[string]bool
 	// left and helped are the users of this walk who are out of step, and who were.
 	left, helped int
 	seen         int64 // users of this walk
@@ -152,7 +162,7 @@ type counting struct {
 type tallyKey struct{ target, source string }
 
 func newCounting(db *DB, repair bool) *counting {
-	c := &counting{db: db, repair: repair, targets: *db.targets.Load(), tallies: map[tallyKey]*Tally{}, trouble: map[string]string{}, stuck: map[string]bool{}, progress: func() {}}
+	c := &counting{db: db, repair: repair, targets: *db.targets.Load(), tallies: map[tallyKey]*Tally{}, trouble: map[string]string{}, stuck: map[string]bool{}, overruled: map[overruledKey]*Overruled{}, trusted: map[string]bool{}, progress: func() {}}
 	for _, t := range c.targets {
 		if t.outage != nil {
 			c.trouble[t.Name] = t.outage.message
@@ -206,6 +216,7 @@ func (c *counting) list() []Tally {
 // roll walks over all users and counts anew.
 func (c *counting) roll(ctx context.Context) error {
 	c.left, c.helped, c.refused, c.seen, c.examples = 0, 0, nil, 0, map[string][]Example{}
+	c.overruled = map[overruledKey]*Overruled{}
 	var sources []string
 	for _, t := range c.targets {
 		for _, o := range t.From {
@@ -253,7 +264,7 @@ func (c *counting) page(ctx context.Context, users []userKey) error {
 		if c.trouble[t.Name] != "" || !t.follows(users[0].source) {
 			continue
 		}
-		found, err := c.repaired(ctx, t, users)
+		found, err := c.standingOf(ctx, t, users)
 		var not *uncountable
 		if errors.As(err, &not) {
 			c.trouble[t.Name] = not.Error()

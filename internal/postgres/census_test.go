@@ -166,7 +166,7 @@ func TestCensusStates(t *testing.T) {
 		}),
 			append([]event.Event{with(updated("p", 1, "p"), func(u *event.User) { u.RawUserMetaData = `{"n":"many"}` })}, people...),
 			"delete from rollcall.parked; delete from p where id = 'a'; insert into p (id, email) values ('p', 'p')",
-			[]string{"profiles app present=2 missing=1 different=1", `refused profiles app p invalid input syntax for type integer: "…" (22P02)`},
+			[]string{"profiles app present=2 missing=1 different=1", `refused profiles app p column "role": invalid input syntax for type integer: "…" (22P02)`},
 			[]string{"profiles app present=3 parked=1 repaired=1"}},
 		{"poison in where", profilesTable, target(func(p *Target) { p.Where = &Expr{SQL: "(new.raw_user_meta_data->>'n')::int is null"} }),
 			append([]event.Event{with(updated("p", 1, "p"), func(u *event.User) { u.RawUserMetaData = `{"n":"many"}` })}, people...), "",

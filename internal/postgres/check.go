@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/sqltext"
 	"rollcall/sql"
 )
 
@@ -126,6 +127,9 @@ func tryStatements(ctx context.Context, conn *pgx.Conn, c *compiler) ([]Finding,
 		}
 	}
 	if len(a.found) == 0 {
+		a.ownTable(c)
+	}
+	if len(a.found) == 0 {
 		a.volatility(c)
 		a.deletedForm(c)
 	}
@@ -192,23 +196,32 @@ func (a *attempt) note(at, what string) {
 type probe struct {
 	at, sql string
 	given   *Assignment // nil for where
+	name    string      // what it is, for messages
+	value   string      // the expression alone
 	explain func(*pgconn.PgError) string
 }
 
-// nobody is the record new without a row.
-var nobody = "(select " + record() + " from rollcall.users u) new"
+// everyUser is all users as the record new.
+func everyUser() string { return "(select " + record() + " from rollcall.users u) new" }
 
 func (c *compiler) probes() []probe {
 	var list []probe
 	for _, a := range slices.Concat(c.Set, c.OnInsert, c.Gone) {
 		// In a condition PostgreSQL itself refuses what is no single value: aggregates, window
 		// functions, sets.
-		list = append(list, probe{a.Expr.At, "select " + c.value(a) + " from " + nobody + " where (" + c.value(a) + ") is null", &a, c.explainColumn(a)})
+		list = append(list, probe{
+			at: a.Expr.At, sql: "select " + c.value(a) + " from " + everyUser() + " where (" + c.value(a) + ") is null",
+			given: &a, name: "column " + quote(a.Column) + ": " + a.Expr.abridged(), value: c.value(a), explain: c.explainColumn(a),
+		})
 	}
 	if c.Where != nil {
-		list = append(list, probe{c.Where.At, "select from " + nobody + " where " + enclosed(c.Where.SQL), nil, func(e *pgconn.PgError) string {
-			return fmt.Sprintf("where: %s in %s; %s", c.words(e), c.Where.abridged(), c.hint(e, "", c.Where.SQL))
-		}})
+		list = append(list, probe{
+			at: c.Where.At, sql: "select from " + everyUser() + " where " + enclosed(c.Where.SQL),
+			name: "where: " + c.Where.abridged(), value: enclosed(c.Where.SQL),
+			explain: func(e *pgconn.PgError) string {
+				return fmt.Sprintf("where: %s in %s; %s", c.words(e), c.Where.abridged(), c.hint(e, "", c.Where.SQL))
+			},
+		})
 	}
 	return list
 }
@@ -252,15 +265,15 @@ var namesElsewhere = map[string]string{
 
 // elsewhere says what a field of another record is called in new, or "".
 func elsewhere(sql string) string {
-	tokens, _ := scanSQL(sql)
+	tokens, _ := sqltext.Scan(sql)
 	for i, t := range tokens {
-		if i < 2 || tokens[i-1].text != "." || tokens[i-2].text != "new" {
+		if i < 2 || tokens[i-1].Text != "." || tokens[i-2].Text != "new" {
 			continue
 		}
-		if here := namesElsewhere[t.text]; here != "" {
+		if here := namesElsewhere[t.Text]; here != "" {
 			return "it is new." + here + " here"
 		}
-		if t.text == "role" {
+		if t.Text == "role" {
 			return "a provider knows no role of yours: give a constant in on_insert, such as \"'customer'\", or read one from new.raw_app_meta_data->>'role'"
 		}
 	}

@@ -23,9 +23,15 @@ func TestCheckFindings(t *testing.T) {
 		create function fill() returns trigger language plpgsql as $$ begin new.must := 'x'; return new; end $$;
 		create trigger fill before insert on triggered for each row execute function fill();
 		create view v as select id from p;
+		create function everybody() returns setof p language sql stable as 'select * from p';
+		create schema other create table triggered (id text, must text);
+		create table parts (id text primary key, email text) partition by list (id); create table parts_1 partition of parts default;
 		create extension citext; create table ci (id citext primary key); create table pair (a text, b text, unique (a, b)); create table numbered (a text, b int, unique (a, b));
 		create type colour as enum ('red');
 		create table coloured (id text primary key, c colour, doc json);`
+	ownTable := func(column, expr, table string) string {
+		return fmt.Sprintf("column %q: %s reads %s, the target's own table: users who are written at the same moment don't see each other; use a default, a trigger or a job of the application", column, expr, table)
+	}
 	with := func(change func(*Target)) Target {
 		target := profiles()
 		target.Set = assign("id: new.id", "email: new.email")
@@ -84,6 +90,19 @@ func TestCheckFindings(t *testing.T) {
 		{"wrong type", only("public.coloured", "c: new.created_at"), `column "c": cannot cast type timestamp with time zone to colour (42846) in new.created_at; the expression must give a colour`},
 		{"unknown function", only("public.p", "email: nope(new.id)"), `column "email": function nope(text) does not exist (42883)`},
 		{"where is no condition", with(func(t *Target) { t.Where = &Expr{SQL: "new.email"} }), "where: argument of WHERE must be type boolean"},
+		{"own table", only("public.p", "email: new.email", "role: case when exists (select 1 from public.p) then 'member' else 'superadmin' end"), ownTable("role", "case when exists (select 1 from public.p) then 'member' e...", "public.p")},
+		{"own table by a view", with(func(t *Target) { t.OnInsert = assign("role: (select count(*)::text from v)") }), ownTable("role", "(select count(*)::text from v)", "public.p")},
+		{"own table in on_delete", with(func(t *Target) {
+			t.OnDelete, t.Gone = DeleteSet, assign("email: 'gone' || (select count(*) from only p)")
+		}), ownTable("email", "'gone' || (select count(*) from only p)", "public.p")},
+		{"own table in where", with(func(t *Target) {
+			t.Where = &Expr{SQL: "(select max(email) from p where p.id <> new.id) is distinct from new.email"}
+		}), "where: (select max(email) from p where p.id <> new.id) is distin... reads public.p, the target's own table"},
+		{"own table in a branch", only("public.p", "email: case new.id when 'x' then (select 'y'::text from p limit 1) else new.email end"), "the target's own table"},
+		{"own table by a function that is inlined", only("public.p", "email: (select max(x.email) from everybody() x)"), "the target's own table"},
+		{"own table by its partition", only("public.parts", "email: (select max(email) from parts_1)"), ownTable("email", "(select max(email) from parts_1)", "public.parts")},
+		{"own table by its parent", only("public.parts_1", "email: (select max(email) from parts)"), ownTable("email", "(select max(email) from parts)", "public.parts_1")},
+		{"a table of that name elsewhere", only("public.triggered", "must: (select max(must) from other.triggered)"), ""},
 		{"two expressions", only("public.p", "email: new.email) , (new.id"), ") too many in new.email) , (new.id"},
 	}
 	for _, tt := range tests {

@@ -23,13 +23,19 @@ end
 %s`, c.alive(), there, c.unlikeSet(), there, gone, c.withRows())
 }
 
-// differing lists the columns of set in which a user's row differs.
+// differing lists the columns of set in which each user's row differs, and a number for what the row
+// has in all columns that a census reads.
 func (c *compiler) differing() string {
 	var names []string
 	for _, a := range c.compared() {
 		names = append(names, fmt.Sprintf("case when %s then %s end", c.unlike(a.Column, c.row(a.Column), c.value(a)), literal(a.Column)))
 	}
-	return fmt.Sprintf("select pg_catalog.array_remove(array[%s]::text[], null)\n%s", strings.Join(names, ",\n  "), c.withRows())
+	var read []string
+	for i := range c.columnsRead() {
+		read = append(read, fmt.Sprintf("t.r%d", i+1))
+	}
+	return fmt.Sprintf("select new.source, new.id, pg_catalog.array_remove(array[%s]::text[], null), pg_catalog.hashtextextended(row(%s)::text, 0)\n%s",
+		strings.Join(names, ",\n  "), strings.Join(read, ", "), c.withRows())
 }
 
 // withRows is the batch with each user's row t, if there is one. The columns of t have

@@ -16,7 +16,7 @@ type found struct {
 	repaired int               // users who were out of step before
 }
 
-func outOfStep(s State) bool { return s != "" && s != Present }
+func outOfStep(s State) bool { return s == Missing || s == Extra || s == Different || s == Parked }
 
 // outOfStep picks those of the users, in their order.
 func (f *found) outOfStep(users []userKey) []userKey {
@@ -61,18 +61,23 @@ func (db *DB) ask(ctx context.Context, t *compiled, users []userKey) (*found, er
 	f := &found{states: make(map[userKey]State, len(users))}
 	sources, ids := keyArrays(users)
 	err := db.look(ctx, statement{sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
-		var u userKey
-		var state *string
-		_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &state}, func() error {
-			f.states[u] = ""
-			if state != nil {
-				f.states[u] = State(*state)
-			}
-			return nil
-		})
-		return err
+		return readStates(rows, f.states)
 	}})
 	return f, err
+}
+
+// readStates reads what a census has said.
+func readStates(rows pgx.Rows, into map[userKey]State) error {
+	var u userKey
+	var state *string
+	_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &state}, func() error {
+		into[u] = ""
+		if state != nil {
+			into[u] = State(*state)
+		}
+		return nil
+	})
+	return err
 }
 
 // look runs a statement in a read only transaction, in one round trip.
@@ -99,8 +104,10 @@ func (db *DB) refusals(ctx context.Context, p piece, users []userKey) ([]refusal
 			return err
 		}
 		var err error
-		refused, err = settleApart(ctx, tx.Conn(), p, users)
-		return err
+		if refused, err = settleApart(ctx, tx.Conn(), p, users); err != nil || p.statement != p.target.census {
+			return err
+		}
+		return findReasons(ctx, tx.Conn(), p.target, refused[:min(len(refused), censusRefused)])
 	})
 	return refused, err
 }

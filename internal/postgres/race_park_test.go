@@ -129,7 +129,7 @@ func TestRaceWhoseErrorItIs(t *testing.T) {
 	b.apply([]event.Outcome{event.Parked, event.Applied}, said(u), updated("b", 1, "b@x"))
 	b.wantRows("select id from p order by 1", "a", "b")
 	b.wantRows("select id from ids", "b")
-	b.wantRows("select target, user_id, error from rollcall.parked", `ids|a|invalid input syntax for type integer: "…"`)
+	b.wantRows("select target, user_id, error from rollcall.parked", `ids|a|column "n": invalid input syntax for type integer: "…"`)
 }
 
 // A stale event locks its user and no more: it

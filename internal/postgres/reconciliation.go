@@ -16,6 +16,9 @@ import (
 type Reconciled struct {
 	Created int64 `json:"created"`
 	Updated int64 `json:"updated"`
+	// Touched were brought up to date as Updated were, but only moments differed: version,
+	// updated_at, last_sign_in_at.
+	Touched int64 `json:"touched"`
 	Deleted int64 `json:"deleted"`
 	// Unchanged are those in step, and those of whom the roll learned more by another way
 	// meanwhile.
@@ -59,11 +62,11 @@ func (db *DB) BeginReconciliation(ctx context.Context, source, listed string) (*
 }
 
 func (r *Reconciliation) begin(ctx context.Context, listed string) error {
-	err := r.hold.conn.QueryRow(ctx, `select id, started_at, coalesce(position, ''), created, updated, deleted, unchanged, failed
+	err := r.hold.conn.QueryRow(ctx, `select id, started_at, coalesce(position, ''), created, updated, touched, deleted, unchanged, failed
 from rollcall.reconciliations
 where id = (select pg_catalog.max(id) from rollcall.reconciliations where source = $1)
   and finished_at is null and listed = $3 and started_at > pg_catalog.now() - $2::interval`, r.source, resumeWithin, listed).
-		Scan(&r.id, &r.Started, &r.Position, &r.Created, &r.Updated, &r.Deleted, &r.Unchanged, &r.Failed)
+		Scan(&r.id, &r.Started, &r.Position, &r.Created, &r.Updated, &r.Touched, &r.Deleted, &r.Unchanged, &r.Failed)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return err
 	}
@@ -111,9 +114,9 @@ func (r *Reconciliation) save(ctx context.Context, ended bool, cause error) erro
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	_, err := r.hold.conn.Exec(ctx, `update rollcall.reconciliations
-set position = nullif($2, ''), created = $3, updated = $4, deleted = $5, unchanged = $6, failed = $7,
-    finished_at = case when $8 then pg_catalog.now() end, error = $9
-where id = $1`, r.id, r.Position, r.Created, r.Updated, r.Deleted, r.Unchanged, r.Failed, ended, why)
+set position = nullif($2, ''), created = $3, updated = $4, touched = $5, deleted = $6, unchanged = $7, failed = $8,
+    finished_at = case when $9 then pg_catalog.now() end, error = $10
+where id = $1`, r.id, r.Position, r.Created, r.Updated, r.Touched, r.Deleted, r.Unchanged, r.Failed, ended, why)
 	if err != nil {
 		return fmt.Errorf("record the reconciliation: %w", err)
 	}
@@ -130,12 +133,12 @@ type LastReconciliation struct {
 
 // LastReconciliations returns those of every source that was ever reconciled.
 func (db *DB) LastReconciliations(ctx context.Context) ([]LastReconciliation, error) {
-	rows, _ := db.pool.Query(ctx, `select distinct on (source) source, created, updated, deleted, unchanged, failed, error is not null,
+	rows, _ := db.pool.Query(ctx, `select distinct on (source) source, created, updated, touched, deleted, unchanged, failed, error is not null,
   coalesce((select pg_catalog.max(s.finished_at) from rollcall.reconciliations s where s.source = r.source and s.error is null), 'epoch')
 from rollcall.reconciliations r where finished_at is not null order by source, id desc`)
 	var l LastReconciliation
 	var list []LastReconciliation
-	_, err := pgx.ForEachRow(rows, []any{&l.Source, &l.Users.Created, &l.Users.Updated, &l.Users.Deleted, &l.Users.Unchanged, &l.Users.Failed, &l.Stopped, &l.Success}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&l.Source, &l.Users.Created, &l.Users.Updated, &l.Users.Touched, &l.Users.Deleted, &l.Users.Unchanged, &l.Users.Failed, &l.Stopped, &l.Success}, func() error {
 		list = append(list, l)
 		return nil
 	})

@@ -6,6 +6,8 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+
+	"rollcall/internal/sqltext"
 )
 
 // Expr is a SQL expression over the record new, as the configuration gives it.
@@ -135,8 +137,15 @@ var columnsOfNew = []string{
 // valueWords are the bare words that are SQL expressions by themselves.
 var valueWords = []string{
 	"null", "true", "false", "current_date", "current_time", "current_timestamp", "localtime",
-	"localtimestamp", "current_user", "session_user", "user", "current_role", "current_catalog",
-	"current_schema", "default",
+	"localtimestamp", "default",
+}
+
+// namesOfServer are the bare words that are SQL expressions by themselves, but know nothing of a
+// user: where one stands, a text has lost its quotes.
+var namesOfServer = map[string]string{
+	"user": "the database role", "current_user": "the database role", "current_role": "the database role",
+	"session_user": "the database role", "system_user": "the database role",
+	"current_catalog": "the database", "current_schema": "a schema",
 }
 
 // Lint returns what can be seen to be wrong with a target without a database.
@@ -169,17 +178,20 @@ func lintExpr(e Expr) string {
 	if strings.ContainsRune(e.SQL, 0) {
 		return "the expression holds a NUL character; take it out"
 	}
-	tokens, err := scanSQL(e.SQL)
+	tokens, err := sqltext.Scan(e.SQL)
 	if err != nil {
 		return fmt.Sprintf("%v in %s; close it (a comma inside { } or a \" #\" may have cut the expression: write it in block style, between double quotes or after >-)", err, e.abridged())
 	}
 	if len(tokens) == 0 {
 		return "the expression is empty; write null for no value"
 	}
-	if len(tokens) == 1 && tokens[0].kind == tokenWord {
-		return lintWord(tokens[0].text, e)
+	if len(tokens) == 1 && tokens[0].Kind == sqltext.Word {
+		return lintWord(tokens[0].Text, e)
 	}
-	return lintNesting(tokens, e)
+	if what := lintNesting(tokens, e); what != "" {
+		return what
+	}
+	return lintNames(tokens, e)
 }
 
 // lintWord hints at a text that lost its SQL quotes to YAML.
@@ -190,37 +202,51 @@ func lintWord(word string, e Expr) string {
 	if slices.Contains(valueWords, word) || slices.Contains(columnsOfNew, word) {
 		return ""
 	}
-	return fmt.Sprintf("%[1]s is no column of new; did you mean the text %[1]s? write \"'%[1]s'\"", e.abridged())
+	no := "no column of new"
+	if of := namesOfServer[word]; of != "" {
+		no = "the name of " + of + ", no column of new"
+	}
+	return fmt.Sprintf("%[1]s is %[2]s; did you mean the text %[1]s? write \"'%[1]s'\"", e.abridged(), no)
+}
+
+// lintNames refuses the names of the server inside an expression, but for a call, x.user and
+// "as user".
+func lintNames(tokens []sqltext.Token, e Expr) string {
+	for i, t := range tokens {
+		of := namesOfServer[t.Text]
+		if t.Kind != sqltext.Word || of == "" || i > 0 && (tokens[i-1].Text == "." || tokens[i-1].Text == "as") ||
+			i+1 < len(tokens) && tokens[i+1].Text == "(" {
+			continue
+		}
+		return fmt.Sprintf("%s in %s is the name of %s; if you mean the text, put it between single quotes", t.Text, e.abridged(), of)
+	}
+	return ""
 }
 
 // lintNesting sees to it that nothing ends the parentheses around an expression, and
 // that it is one.
-func lintNesting(tokens []token, e Expr) string {
-	var open []string
-	pairs := map[string]string{")": "(", "]": "["}
-	for _, t := range tokens {
-		if t.kind == tokenParam {
-			return fmt.Sprintf("%s in %s: an expression has no parameters", t.text, e.abridged())
-		}
-		if t.kind != tokenSymbol {
-			continue
-		}
-		switch {
-		case t.text == "(" || t.text == "[":
-			open = append(open, t.text)
-		case pairs[t.text] != "":
-			if len(open) == 0 || open[len(open)-1] != pairs[t.text] {
-				return fmt.Sprintf("%s too many in %s", t.text, e.abridged())
-			}
-			open = open[:len(open)-1]
-		case t.text == ";" || (t.text == "," && len(open) == 0):
-			return fmt.Sprintf("%q in %s: one expression is wanted; in YAML, put the whole between double quotes or after >-", t.text, e.abridged())
+func lintNesting(tokens []sqltext.Token, e Expr) string {
+	for depth, i := 0, 0; i < len(tokens) && depth >= 0; i++ {
+		switch t := tokens[i]; {
+		case t.Kind == sqltext.Param:
+			return fmt.Sprintf("%s in %s: an expression has no parameters", t.Text, e.abridged())
+		case t.Kind != sqltext.Symbol:
+		case t.Text == "(" || t.Text == "[":
+			depth++
+		case t.Text == ")" || t.Text == "]":
+			depth--
+		case t.Text == ";" || t.Text == "," && depth == 0:
+			return fmt.Sprintf("%q in %s: one expression is wanted; in YAML, put the whole between double quotes or after >-", t.Text, e.abridged())
 		}
 	}
-	if len(open) > 0 {
-		return fmt.Sprintf("%s is not closed in %s; a comma inside { } or a \" #\" cuts an expression: write it in block style, between double quotes or after >-", open[len(open)-1], e.abridged())
+	switch bracket, opens := sqltext.Unmatched(tokens); {
+	case bracket == "":
+		return ""
+	case opens:
+		return fmt.Sprintf("%s is not closed in %s; a comma inside { } or a \" #\" cuts an expression: write it in block style, between double quotes or after >-", bracket, e.abridged())
+	default:
+		return fmt.Sprintf("%s too many in %s", bracket, e.abridged())
 	}
-	return ""
 }
 
 // lintKey allows a key only what never changes and survives in the tombstone.
@@ -249,20 +275,20 @@ func (t *Target) keyAssignments() []Assignment {
 // usedColumns returns the columns of new that an expression reads, as new.email or as a
 // bare email.
 func usedColumns(sql string) []string {
-	tokens, err := scanSQL(sql)
+	tokens, err := sqltext.Scan(sql)
 	if err != nil {
 		return nil
 	}
 	var used []string
 	for i, t := range tokens {
-		if t.kind != tokenWord && t.kind != tokenName || !slices.Contains(columnsOfNew, t.text) {
+		if t.Kind != sqltext.Word && t.Kind != sqltext.Name || !slices.Contains(columnsOfNew, t.Text) {
 			continue
 		}
-		bare := i == 0 || tokens[i-1].text != "." && tokens[i-1].text != ":"
-		call := i+1 < len(tokens) && tokens[i+1].text == "("
-		qualified := i > 1 && tokens[i-1].text == "." && tokens[i-2].text == "new"
-		if (bare && !call || qualified) && !slices.Contains(used, t.text) {
-			used = append(used, t.text)
+		bare := i == 0 || tokens[i-1].Text != "." && tokens[i-1].Text != ":"
+		call := i+1 < len(tokens) && tokens[i+1].Text == "("
+		qualified := i > 1 && tokens[i-1].Text == "." && tokens[i-2].Text == "new"
+		if (bare && !call || qualified) && !slices.Contains(used, t.Text) {
+			used = append(used, t.Text)
 		}
 	}
 	return used
@@ -270,20 +296,20 @@ func usedColumns(sql string) []string {
 
 // readsNew reports whether an expression reads the record new, as a whole or by column.
 func readsNew(sql string) bool {
-	tokens, _ := scanSQL(sql)
-	return len(usedColumns(sql)) > 0 || slices.ContainsFunc(tokens, func(t token) bool { return t.text == "new" })
+	tokens, _ := sqltext.Scan(sql)
+	return len(usedColumns(sql)) > 0 || slices.ContainsFunc(tokens, func(t sqltext.Token) bool { return t.Text == "new" })
 }
 
 // isConstant reports whether an expression, as PostgreSQL prints it after planning, is a
 // literal: what it could compute once and for all, it has.
 func isConstant(planned string) bool {
-	tokens, err := scanSQL(planned)
+	tokens, err := sqltext.Scan(planned)
 	if err != nil || len(tokens) == 0 {
 		return false
 	}
 	first := tokens[0]
-	literal := first.kind == tokenText || first.kind == tokenNumber || slices.Contains([]string{"null", "true", "false"}, first.text)
-	return literal && (len(tokens) == 1 || tokens[1].text == ":")
+	literal := first.Kind == sqltext.Text || first.Kind == sqltext.Number || slices.Contains([]string{"null", "true", "false"}, first.Text)
+	return literal && (len(tokens) == 1 || tokens[1].Text == ":")
 }
 
 // abridged quotes an expression for a message.

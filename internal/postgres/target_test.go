@@ -7,36 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestScanSQL(t *testing.T) {
-	t.Parallel()
-	tests := []struct{ sql, want string }{
-		{`new.raw_user_meta_data->>'a''b'`, `new|.|raw_user_meta_data|-|>|>|'a''b'`},
-		{`E'it\'s' || "Na""me"`, `E'it\'s'|||||Na"me`},
-		{"$x$ ) ' $x$ -- ) \n + 1.5e3 /* ( /* ' */ ) */", "$x$ ) ' $x$|+|1.5e3"},
-		{`Coalesce(NEW.Email, $1)`, `coalesce|(|new|.|email|,|$1|)`},
-		{`$$a$$`, `$$a$$`},
-	}
-	for _, tt := range tests {
-		tokens, err := scanSQL(tt.sql)
-		if err != nil {
-			t.Errorf("%s: %v", tt.sql, err)
-		}
-		var texts []string
-		for _, token := range tokens {
-			texts = append(texts, token.text)
-		}
-		if got := strings.Join(texts, "|"); got != tt.want {
-			t.Errorf("%s: got %s, want %s", tt.sql, got, tt.want)
-		}
-	}
-	for _, open := range []string{`'a`, `"a`, `/* /* */`, `$a$ $b$`, `E'a\'`, `'a''`} {
-		if _, err := scanSQL(open); err == nil {
-			t.Errorf("%s: taken for complete", open)
-		}
-	}
-}
-
-func FuzzScanSQL(f *testing.F) {
+func FuzzLintExpr(f *testing.F) {
 	for _, s := range []string{`new.email`, `'`, `E'\`, `$a$b$a$`, `/*`, `--`, `1.`, `"`, `$1`} {
 		f.Add(s)
 	}
@@ -62,6 +33,23 @@ func TestLintExpr(t *testing.T) {
 		{"'a;b,c)'", ""},
 		{"free", `free is no column of new; did you mean the text free? write "'free'"`},
 		{"default", "default is not an expression; leave the column out, PostgreSQL fills it"},
+		{"user", `user is the name of the database role, no column of new; did you mean the text user? write "'user'"`},
+		{" USER\n", `USER is the name of the database role, no column of new; did you mean the text USER? write "'USER'"`},
+		{"Current_Role", `Current_Role is the name of the database role, no column of new; did you mean the text Current_Role? write "'Current_Role'"`},
+		{"current_user", `current_user is the name of the database role, no column of new; did you mean the text current_user? write "'current_user'"`},
+		{"session_user", `session_user is the name of the database role, no column of new; did you mean the text session_user? write "'session_user'"`},
+		{"system_user", `system_user is the name of the database role, no column of new; did you mean the text system_user? write "'system_user'"`},
+		{"current_catalog", `current_catalog is the name of the database, no column of new; did you mean the text current_catalog? write "'current_catalog'"`},
+		{"current_schema", `current_schema is the name of a schema, no column of new; did you mean the text current_schema? write "'current_schema'"`},
+		{"current_database", `current_database is no column of new; did you mean the text current_database? write "'current_database'"`},
+		{"coalesce(new.username, user)", `user in coalesce(new.username, user) is the name of the database role; if you mean the text, put it between single quotes`},
+		{"(USER)", `user in (USER) is the name of the database role; if you mean the text, put it between single quotes`},
+		{"case when new.banned then 'x' else Session_User end", `session_user in case when new.banned then 'x' else Session_User end is the name of the database role; if you mean the text, put it between single quotes`},
+		{"current_role::text", `current_role in current_role::text is the name of the database role; if you mean the text, put it between single quotes`},
+		{"new.user || 'user' || \"user\" || $$user$$ /* user */ -- user", ""},
+		{"public.user(new.id)", ""},
+		{"current_schema()", ""},
+		{"(select x.user from (select 'a' as user) x)", ""},
 		{"", "the expression is empty; write null for no value"},
 		{"-- nothing", "the expression is empty; write null for no value"},
 		{"new.a, new.b", `"," in new.a, new.b: one expression is wanted; in YAML, put the whole between double quotes or after >-`},

@@ -57,7 +57,7 @@ func (a *attempt) lintText(c *compiler, p probe) error {
 	if len(used) > 0 && !slices.ContainsFunc(used, func(name string) bool { return !slices.Contains(trusted, name) }) {
 		return nil
 	}
-	described, err := a.conn.PgConn().Prepare(a.ctx, "", "select "+enclosed(p.given.Expr.SQL)+" from "+nobody, nil)
+	described, err := a.conn.PgConn().Prepare(a.ctx, "", "select "+enclosed(p.given.Expr.SQL)+" from "+everyUser(), nil)
 	if err != nil {
 		return err
 	}

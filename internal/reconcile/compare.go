@@ -22,6 +22,8 @@ const (
 	Create
 	// Update: the provider's user differs, and the roll has no newer version.
 	Update
+	// Touch: as Update, but only the moment of a change or of a sign-in differs.
+	Touch
 	// Vanished: the roll has a living user whom the provider has no more.
 	Vanished
 	// Buried: the provider has a user whose deletion the roll knows; a deletion is final.
@@ -44,13 +46,22 @@ func judge(theirs, ours *event.User) Verdict {
 		return Create
 	case !here:
 		return Buried
-	case len(differences(theirs, ours)) == 0:
+	}
+	differ := differences(theirs, ours)
+	switch {
+	case len(differ) == 0:
 		return Same
 	case ours.Version > theirs.Version:
 		return Newer
+	case slices.ContainsFunc(differ, func(d Difference) bool { return !slices.Contains(moments, d.Column) }):
+		return Update
 	}
-	return Update
+	return Touch
 }
+
+// moments are the columns that a sign-in or a token refresh changes, and that say nothing else
+// about a user.
+var moments = []string{"version", "updated_at", "last_sign_in_at"}
 
 // Difference is one column of the record new that is not the same on both sides. Values
 // that tell who somebody is are masked.

@@ -16,6 +16,10 @@ func TestJudge(t *testing.T) {
 	}
 	respelled := living(5, "a")
 	respelled.RawUserMetaData = `{"b":2,"a":1}`
+	touched := living(6, "a")
+	touched.UpdatedAt, touched.LastSignInAt = &at, &at
+	edited := living(6, "a")
+	edited.LastSignInAt, edited.Banned = &at, true
 	dead := &event.User{Version: 5, DeletedAt: &at}
 	keeping := func(version int64, columns ...string) *event.User {
 		u := living(version, "a")
@@ -40,7 +44,11 @@ func TestJudge(t *testing.T) {
 		"back from the dead":        {living(6, "a"), dead, Buried},
 		"the same":                  {living(5, "a"), living(5, "a"), Same},
 		"the same JSON":             {living(5, "a"), respelled, Same},
-		"a newer version":           {living(6, "a"), living(5, "a"), Update},
+		"a newer version":           {living(6, "b"), living(5, "a"), Update},
+		"touched":                   {touched, living(5, "a"), Touch},
+		"a newer version alone":     {living(6, "a"), living(5, "a"), Touch},
+		"touched, and edited":       {edited, living(5, "a"), Update},
+		"touched, set back":         {living(4, "a"), touched, Newer},
 		"edited, version unchanged": {living(5, "b"), living(5, "a"), Update},
 		"set back":                  {living(4, "a"), living(5, "a"), Newer},
 		"metadata can't be used":    {keeping(5, "raw_user_meta_data"), kept, Same},

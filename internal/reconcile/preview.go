@@ -10,7 +10,7 @@ import (
 // Finding is what a run would do about one user.
 type Finding struct {
 	User        string       `json:"user"`
-	Action      string       `json:"action"` // created, updated, deleted or failed
+	Action      string       `json:"action"` // created, updated, touched, deleted or failed
 	Reason      string       `json:"reason,omitempty"`
 	Differences []Difference `json:"differences,omitempty"`
 }
@@ -58,6 +58,9 @@ func (r *run) preview(p postgres.Pair) Finding {
 	case Update:
 		r.Updated++
 		f.Action, f.Differences = "updated", differences(theirs, p.Roll)
+	case Touch:
+		r.Touched++
+		f.Action, f.Differences = "touched", differences(theirs, p.Roll)
 	case Vanished:
 		r.Deleted++
 		f.Action, f.Reason = "deleted", r.from.name()+" has him no more"

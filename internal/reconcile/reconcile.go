@@ -146,12 +146,12 @@ func (r *run) read(ctx context.Context, pages chan<- part) error {
 }
 
 // compared is how many users of the provider have been.
-func (r *run) compared() int64 { return r.Created + r.Updated + r.Unchanged + r.Failed }
+func (r *run) compared() int64 { return r.Created + r.Updated + r.Touched + r.Unchanged + r.Failed }
 
 // findings are what a page has shown.
 type findings struct {
 	events   []event.Event       // about the users who differ
-	created  []bool              // of each: the roll does not know him
+	verdicts []Verdict           // of each
 	others   postgres.Reconciled // about whom nothing is to be done
 	position string              // behind the page
 }
@@ -165,9 +165,9 @@ func (r *run) sift(page part) findings {
 		case err != nil:
 			f.others.Failed++
 			r.Log.Error("a user can't be read", "source", r.Source.Name(), "user", p.ID, "error", err)
-		case verdict == Create || verdict == Update:
+		case verdict == Create || verdict == Update || verdict == Touch:
 			f.events = append(f.events, finding(theirs, p.At, "reconciled"))
-			f.created = append(f.created, verdict == Create)
+			f.verdicts = append(f.verdicts, verdict)
 		case verdict == Same:
 			f.others.Unchanged++
 		case verdict == Buried || verdict == Newer:
@@ -188,7 +188,7 @@ func (r *run) mend(ctx context.Context, f findings) error {
 	r.Unchanged += f.others.Unchanged
 	r.Failed += f.others.Failed
 	for i, o := range outcomes {
-		count(&r.Reconciled, o, f.created[i])
+		count(&r.Reconciled, o, f.verdicts[i])
 	}
 	r.Position = f.position
 	if err := r.Save(ctx); err != nil {
@@ -216,14 +216,16 @@ func (r *run) judge(p postgres.Pair) (theirs *event.User, verdict Verdict, err e
 }
 
 // count adds what became of a user who differed.
-func count(tally *postgres.Reconciled, o event.Outcome, created bool) {
+func count(tally *postgres.Reconciled, o event.Outcome, verdict Verdict) {
 	switch {
 	case o == event.UndecodableBody:
 		tally.Failed++
 	case o == event.Stale:
 		tally.Unchanged++ // somebody else was faster, and knew more
-	case created:
+	case verdict == Create:
 		tally.Created++
+	case verdict == Touch:
+		tally.Touched++
 	default:
 		tally.Updated++
 	}

@@ -165,7 +165,7 @@ func TestRun(t *testing.T) {
 	h.exec("update auth.users set email = 'hash', raw_user_meta_data = '{}', deleted_at = now(), updated_at = now() where id = '" + id(4) + "'")
 	h.exec("update auth.users set last_sign_in_at = now(), updated_at = now() where id = '" + id(5) + "'")
 	h.users(51, 1)
-	h.wantRun(postgres.Reconciled{Created: 1, Updated: 3, Deleted: 2, Unchanged: 45})
+	h.wantRun(postgres.Reconciled{Created: 1, Updated: 2, Touched: 1, Deleted: 2, Unchanged: 45})
 	h.want(inStep, "0")
 	h.want("select count(*)::text from profiles where role = 'customer'", "49")
 	h.wantRun(postgres.Reconciled{Unchanged: 49})
@@ -198,6 +198,7 @@ func TestPreview(t *testing.T) {
 	h.run()
 	h.exec("update auth.users set email = 'new@x.test', is_anonymous = true where id = '" + id(1) + "'")
 	h.exec("delete from auth.users where id = '" + id(2) + "'")
+	h.exec("update auth.users set last_sign_in_at = now(), updated_at = now() where id = '" + id(3) + "'")
 	h.users(31, 1)
 	h.exec("create table before as select xmin::text as written, source, id, version from rollcall.users; create table runs as table rollcall.reconciliations")
 	var got []string
@@ -211,16 +212,18 @@ func TestPreview(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"updated 01 2", "[{email 1…@x….test n…@x….test} {is_anonymous false true}]", "deleted 02 0", "created 31 6"}
+	want := []string{"updated 01 2", "[{email 1…@x….test n…@x….test} {is_anonymous false true}]", "deleted 02 0", "touched 03 3", "created 31 6"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if want := (postgres.Reconciled{Created: 1, Updated: 1, Deleted: 1, Unchanged: 28}); tally != want {
+	if want := (postgres.Reconciled{Created: 1, Updated: 1, Touched: 1, Deleted: 1, Unchanged: 27}); tally != want {
 		t.Errorf("got %+v, want %+v", tally, want)
 	}
 	h.want("select count(*)::text from rollcall.users u left join before b using (source, id) where b.written is distinct from u.xmin::text", "0")
 	h.want("select count(*)::text from rollcall.reconciliations r left join runs b using (id) where b is distinct from r", "0")
 	h.wantRun(tally) // and a run does what it said
+	h.want("select concat_ws(' ', created, updated, touched, deleted, unchanged, failed) from rollcall.reconciliations order by id desc limit 1", "1 1 1 1 27 0")
+	h.want("select count(*)::text from rollcall.users where last_sign_in_at is not null", "1")
 }
 
 // When too many vanish, when the table reads empty, or when rows are hidden, nobody is

@@ -1,14 +1,19 @@
--- As before. It runs under the search path of the configuration's expressions, which has the
--- schema public, so it says whose functions it calls: one in public that takes exactly these
--- types would be preferred.
-create or replace function rollcall.settle_apart(statement text, sources text[], ids text[], waits boolean, fails boolean, at_once boolean)
-returns table (source text, id text, state text, message text)
+-- Users of whom a reconciliation found nothing but the moment of a change or a sign-in to differ.
+alter table rollcall.reconciliations add column touched bigint not null default 0;
+
+-- As before, and also says in which function of the application a statement failed (place), and
+-- against which constraint (against).
+drop function rollcall.settle_apart(text, text[], text[], boolean, boolean, boolean);
+
+create function rollcall.settle_apart(statement text, sources text[], ids text[], waits boolean, fails boolean, at_once boolean)
+returns table (source text, id text, state text, message text, place text, against text)
 language plpgsql as $$
 declare
   half integer := pg_catalog.cardinality(ids) / 2;
   failed_state text;
   failed_message text;
   failed_context text;
+  failed_constraint text;
   refused bigint;
 begin
   if half = 0 or not fails then
@@ -19,7 +24,8 @@ begin
       end if;
       return;
     exception when assert_failure or query_canceled or others then
-      get stacked diagnostics failed_state = returned_sqlstate, failed_message = message_text, failed_context = pg_exception_context;
+      get stacked diagnostics failed_state = returned_sqlstate, failed_message = message_text,
+        failed_context = pg_exception_context, failed_constraint = constraint_name;
       if failed_context like '%at RAISE%' then -- an application's words, which may be anything
         failed_message := 'a trigger or a function of the application raised an error; the server''s log has its words';
       end if;
@@ -29,7 +35,8 @@ begin
     end;
   end if;
   if half = 0 then
-    return query select sources[1], ids[1], failed_state, failed_message;
+    return query select sources[1], ids[1], failed_state, failed_message,
+      pg_catalog.substring(failed_context, '(?n)^PL/pgSQL function (.*\)) line \d+ at '), failed_constraint;
     return;
   end if;
   return query select * from rollcall.settle_apart(statement, sources[:half], ids[:half], waits, false, at_once);

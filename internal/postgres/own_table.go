@@ -1,0 +1,75 @@
+package postgres
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ownTable refuses the expressions that read the target's own table: two users who are written at
+// the same moment do not see each other, so each could become "the first". It asks PostgreSQL's
+// plans, which see through views; what a function reads they do not show.
+func (a *attempt) ownTable(c *compiler) {
+	for _, p := range c.probes() {
+		a.try(p.at, p.explain, func() error {
+			reads, err := a.reads(p.value, c.table.OID)
+			if reads {
+				a.note(p.at, fmt.Sprintf("%s reads %s, the target's own table: users who are written at the same moment don't see each other; use a default, a trigger or a job of the application", p.name, c.Table))
+			}
+			return err
+		})
+	}
+}
+
+// reads reports whether an expression over the record new reads a table, one of its partitions
+// or a table that inherits from it.
+func (a *attempt) reads(value string, oid uint32) (bool, error) {
+	var text []byte
+	err := a.conn.QueryRow(a.ctx, "explain (verbose, costs off, format json) select "+value+" from "+everyUser(), pgx.QueryExecModeExec).Scan(&text)
+	if err != nil {
+		return false, err
+	}
+	var plan any
+	if err := json.Unmarshal(text, &plan); err != nil {
+		return false, fmt.Errorf("read a plan: %w", err)
+	}
+	var schemas, names []string
+	scanned(plan, func(schema, name string) {
+		if schema != "rollcall" {
+			schemas, names = append(schemas, schema), append(names, name)
+		}
+	})
+	if len(names) == 0 {
+		return false, nil
+	}
+	var own bool
+	err = a.conn.QueryRow(a.ctx, `with recursive family as (
+  select $1::oid as oid
+  union
+  select i.inhrelid from family f join pg_inherits i on i.inhparent = f.oid
+)
+select exists (
+  select from family f join pg_class c on c.oid = f.oid join pg_namespace n on n.oid = c.relnamespace
+  join unnest($2::text[], $3::text[]) as r (schema, name) on n.nspname = r.schema and c.relname = r.name
+)`, oid, schemas, names).Scan(&own)
+	return own, err
+}
+
+// scanned finds the tables that a plan of "explain (verbose, format json)" reads, in all its parts.
+func scanned(plan any, found func(schema, name string)) {
+	switch node := plan.(type) {
+	case []any:
+		for _, part := range node {
+			scanned(part, found)
+		}
+	case map[string]any:
+		name, _ := node["Relation Name"].(string)
+		if schema, ok := node["Schema"].(string); ok && name != "" {
+			found(schema, name)
+		}
+		for _, part := range node {
+			scanned(part, found)
+		}
+	}
+}

@@ -1,0 +1,41 @@
+package sqltext
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestScan(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ sql, want string }{
+		{`new.raw_user_meta_data->>'a''b'`, `new|.|raw_user_meta_data|-|>|>|'a''b'`},
+		{`E'it\'s' || "Na""me"`, `E'it\'s'|||||Na"me`},
+		{"$x$ ) ' $x$ -- ) \n + 1.5e3 /* ( /* ' */ ) */", "$x$ ) ' $x$|+|1.5e3"},
+		{`Coalesce(NEW.Email, $1)`, `coalesce|(|new|.|email|,|$1|)`},
+		{`$$a$$`, `$$a$$`},
+	}
+	for _, tt := range tests {
+		tokens, err := Scan(tt.sql)
+		if err != nil {
+			t.Errorf("%s: %v", tt.sql, err)
+		}
+		var texts []string
+		for _, token := range tokens {
+			texts = append(texts, token.Text)
+		}
+		if got := strings.Join(texts, "|"); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.sql, got, tt.want)
+		}
+	}
+	// A text goes on behind a line break, by the rules of its beginning.
+	for _, whole := range []string{"'a'\n'b'", "E'a'\n'b\\'c'", "'a' -- why\r -- more\n 'b'"} {
+		if tokens, err := Scan(whole); err != nil || len(tokens) != 1 {
+			t.Errorf("%q: %d tokens, %v; want one", whole, len(tokens), err)
+		}
+	}
+	for _, open := range []string{`'a`, `"a`, `/* /* */`, `$a$ $b$`, `E'a\'`, `'a''`} {
+		if _, err := Scan(open); err == nil {
+			t.Errorf("%s: taken for complete", open)
+		}
+	}
+}
