@@ -26,6 +26,9 @@ const (
 	// notePeriod is how often a look that found nothing new is noted. After a kill, users touched since
 	// the last note are settled again.
 	notePeriod = time.Minute
+	// lookTimeout bounds the questions of a look, for a database that neither answers nor fails;
+	// followTimeout what is done about a change.
+	lookTimeout, followTimeout = 5 * time.Second, 10 * time.Minute
 	// lastLook bounds the look at the end of a command.
 	lastLook = 10 * time.Second
 	// promptSweeps are done as soon as a change is noticed, and at the next look, for transactions that
@@ -109,13 +112,17 @@ func (db *DB) StartWatch(ctx context.Context) (stop func()) {
 func (db *DB) Look(ctx context.Context) error {
 	db.looking.Lock()
 	defer db.looking.Unlock()
-	if err := db.remember(ctx); err != nil {
+	asking, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	if err := db.remember(asking); err != nil {
 		return fmt.Errorf("read the last looks: %w", db.explainConnect(err))
 	}
-	states, err := readCatalog(ctx, db.pool, db.config.Targets...)
+	states, err := readCatalog(asking, db.pool, db.config.Targets...)
 	if err != nil {
 		return db.explainConnect(err)
 	}
+	ctx, cancelFollowing := context.WithTimeout(ctx, followTimeout)
+	defer cancelFollowing()
 	var failed error
 	targets := *db.targets.Load()
 	if slices.ContainsFunc(targets, func(t *compiled) bool { return t.state.hash != states[t.Name].hash }) {
@@ -218,28 +225,23 @@ func (db *DB) noteLook(ctx context.Context, w *watched, target string) error {
 	return err
 }
 
-// sweep settles the users of a target who were touched since a snapshot, and returns how many.
-func (db *DB) sweep(ctx context.Context, t *compiled, since string) (settled int, err error) {
-	var page []userKey
-	settle := func() error {
-		slices.SortFunc(page, compareKeys)
-		err := db.settle(ctx, t, page)
-		settled, page = settled+len(page), page[:0]
-		return err
-	}
-	err = db.scan(ctx, func(tx pgx.Tx) error {
+// sweep settles the users of a target who were touched since a snapshot, and returns how many. It
+// reads all their keys first: while it settles, it needs no second connection of a small pool.
+func (db *DB) sweep(ctx context.Context, t *compiled, since string) (int, error) {
+	var users []userKey
+	err := db.scan(ctx, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, sql.Touched, t.sources(), since)
-		var u userKey
-		_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id}, func() error {
-			if page = append(page, u); len(page) < catchUpPage {
-				return nil
-			}
-			return settle()
-		})
+		var err error
+		users, err = collectKeys(rows)
 		return err
 	})
-	if err == nil && len(page) > 0 {
-		err = settle()
+	if err != nil {
+		return 0, err
 	}
-	return settled, err
+	for page := range slices.Chunk(users, catchUpPage) {
+		if err := db.settle(ctx, t, page); err != nil {
+			return 0, err
+		}
+	}
+	return len(users), nil
 }
