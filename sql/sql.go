@@ -61,6 +61,9 @@ var (
 	Walk            = read("queries/walk.sql")
 	Member          = read("queries/member.sql")
 	Checked         = read("queries/checked.sql")
+	Catalog         = read("queries/catalog.sql")
+	LookNote        = read("queries/look_note.sql")
+	Touched         = read("queries/touched.sql")
 
 	AnnouncedSources = read("queries/announced_sources.sql")
 	Announced        = read("queries/announced.sql")

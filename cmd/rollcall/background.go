@@ -194,12 +194,12 @@ func (sv *service) sayFindings(findings []postgres.Finding) {
 		sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "error", f.What)
 	}
 	for _, t := range sv.db.TargetStates() {
-		sv.outages[t.Name] = t.Outage
+		sv.outages[t.Name], sv.tables[t.Name] = t.Outage, t.OID
 	}
 }
 
 // sayChanges logs each target that went out of service, or came back, since it was last asked,
-// and reports whether one is out and whether one came back.
+// and reports whether one is out and whether one came back or has another table.
 func (sv *service) sayChanges() (out, back bool) {
 	for _, t := range sv.db.TargetStates() {
 		before := sv.outages[t.Name]
@@ -208,10 +208,12 @@ func (sv *service) sayChanges() (out, back bool) {
 			sv.log.Error("a target is out of service; its users are parked", "target", t.Name, "table", t.Table, "error", t.Outage)
 		case t.Outage == "" && before != "":
 			sv.log.Info("a target is in service again; it catches up", "target", t.Name)
+		}
+		if t.Outage == "" && (before != "" || sv.tables[t.Name] != t.OID) {
 			delete(sv.offered, t.Name) // its table may be another one
 			back = true
 		}
-		sv.outages[t.Name] = t.Outage
+		sv.outages[t.Name], sv.tables[t.Name] = t.Outage, t.OID
 		out = out || t.Outage != ""
 	}
 	return out, back

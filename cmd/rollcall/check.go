@@ -65,6 +65,9 @@ func newCheck(w world) *cobra.Command {
 			if _, err := ready(cmd.Context(), db); err != nil { // findings put targets out of service, which the result says
 				return err
 			}
+			if o.repair {
+				defer db.StartWatch(cmd.Context())()
+			}
 			if o.user != "" {
 				return checkUser(cmd.Context(), w, db, o)
 			}

@@ -208,6 +208,7 @@ func printFinding(w world, found reconcile.Finding) error {
 type worker struct {
 	db       *postgres.DB
 	pipeline *pipeline.Pipeline
+	unwatch  func() // settles again whoever was written while a table changed
 }
 
 // startWorker opens the database, checks the targets and starts to apply. A target that is
@@ -230,7 +231,7 @@ func (s *setup) startWorker(ctx context.Context, w world) (*worker, error) {
 	}
 	p := pipeline.New(pipeline.Config{Apply: db.Apply})
 	p.Start()
-	return &worker{db, p}, nil
+	return &worker{db, p, db.StartWatch(ctx)}, nil
 }
 
 // stop waits for what is under way.
@@ -238,5 +239,6 @@ func (o *worker) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	o.pipeline.Shutdown(ctx)
+	o.unwatch()
 	closeSoon(o.db)
 }

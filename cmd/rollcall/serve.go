@@ -71,6 +71,7 @@ type service struct {
 	running   atomic.Pointer[postgres.Jobs]
 	blind     *blind            // sources whose announced users can't be looked up
 	outages   map[string]string // why targets are out of service, as the log has said
+	tables    map[string]uint32 // the oids of the targets' tables
 	offered   map[string]bool   // new targets that the log has spoken of
 	overruled sync.Map          // what triggers decide, as the log has said: "target state"
 	prepared  atomic.Bool       // the schema is migrated and the targets are checked
@@ -120,7 +121,7 @@ func closeSoon(db *postgres.DB) {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) (*service, error) {
-	sv := &service{apis: s.openAPIs(log), log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}, offered: map[string]bool{}, blind: newBlind()}
+	sv := &service{apis: s.openAPIs(log), log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{}, blind: newBlind()}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
@@ -212,6 +213,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 			failed <- err
 			return
 		}
+		working.Go(func() { sv.db.Watch(background) })
 		working.Go(func() { sv.capture(background) })
 		working.Go(func() { sv.startJobs(background) })
 		working.Go(func() { sv.newCaptureWatch().run(background) })

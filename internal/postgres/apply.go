@@ -208,6 +208,7 @@ func toSettle(e *event.Event, o event.Outcome) (userKey, bool) {
 func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 	const tries = 3
 	for try := 1; ; try++ {
+		w.only = db.newest(w.only)
 		done, err := db.together(ctx, w, try == tries)
 		if errors.Is(err, errOthersTurn) {
 			return nil, err
@@ -232,6 +233,9 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 			return nil, err
 		}
 		db.log.Info("a transaction is tried again", "try", try, "error", err)
+		if stateOf(err) == notSupported {
+			db.pool.Reset() // a new session prepares its statements for the table as it is
+		}
 		pause(ctx)
 	}
 }

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,12 +33,40 @@ func (db *DB) Backfill(ctx context.Context, target string, progress func(done, t
 		return Backfilled{}, fmt.Errorf("backfill %s: %w", target, db.explainConnect(err))
 	}
 	defer f.hold.release()
-	for _, step := range []func(context.Context) error{f.begin, f.walk, f.retryParked, f.followMoved, f.finish} {
-		if err := step(ctx); err != nil {
+	steps := []func(context.Context) error{f.begin, f.walk, f.retryParked, f.followMoved}
+	for unchanged := false; !unchanged; {
+		for _, step := range steps {
+			if err := step(ctx); err != nil {
+				return f.done, fmt.Errorf("backfill %s: %w", target, err)
+			}
+		}
+		if unchanged, err = f.tableUnchanged(ctx); err != nil {
 			return f.done, fmt.Errorf("backfill %s: %w", target, err)
 		}
 	}
+	if err := f.finish(ctx); err != nil {
+		return f.done, fmt.Errorf("backfill %s: %w", target, err)
+	}
 	return f.done, nil
+}
+
+// tableUnchanged compares the table with what the target was compiled for. If it has changed since,
+// the target is compiled anew, and the backfill begins anew: who was visited before the change, or
+// by the former statements, is visited again.
+func (f *backfill) tableUnchanged(ctx context.Context) (bool, error) {
+	now, err := readCatalog(ctx, f.conn, *f.target.Target)
+	if err != nil || now[f.target.Name].hash == f.target.state.hash {
+		return err == nil, err
+	}
+	f.db.log.Warn("the table has changed meanwhile; the backfill begins anew",
+		"target", f.target.Name, "changes", f.target.state.changesTo(now[f.target.Name]))
+	f.db.pool.Reset()
+	if err := f.db.probe(ctx, f.target); err != nil {
+		return false, err
+	}
+	f.target = f.db.targetNamed(f.target.Name)
+	f.last, f.done = userKey{}, Backfilled{}
+	return false, cmp.Or(f.target.fillable(), f.note(ctx, false))
 }
 
 const (
@@ -128,7 +157,9 @@ func (f *backfill) begin(ctx context.Context) error {
 	if err := f.conn.QueryRow(ctx, "select not exists (select from "+quoteTable(f.target.Table)+")").Scan(&empty); err != nil {
 		return err
 	}
-	if _, err := f.conn.Exec(ctx, sql.BackfillBegin, f.target.Name, f.db.fingerprint, f.target.oid, empty); err != nil {
+	// One that was interrupted is gone on with only if neither the configuration nor the table has changed.
+	config := f.db.fingerprint ^ holdKey(f.target.state.hash)
+	if _, err := f.conn.Exec(ctx, sql.BackfillBegin, f.target.Name, config, f.target.oid, empty); err != nil {
 		return err
 	}
 	err := f.conn.QueryRow(ctx, "select started_at, source, user_id, visited, seen::text from rollcall.backfills where target = $1", f.target.Name).

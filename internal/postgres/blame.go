@@ -40,6 +40,10 @@ func blameOf(err error) blame {
 
 func blameOfState(state string) blame {
 	switch state {
+	case notSupported:
+		// A statement prepared for a former type of a column, on a session that lives from before; or a
+		// standby's answer to "begin read write".
+		return blameNobody
 	case "25006": // read_only_sql_transaction: a standby, or a failover under way
 		return blameServer
 	case lockNotAvailable, queryCanceled: // lock_not_available, query_canceled by statement_timeout
@@ -61,7 +65,6 @@ var blameOfClass = map[string]blame{
 	"53": blameServer, // resources
 	"58": blameServer, // system
 	"F0": blameServer, // configuration file
-	"0A": blameTarget, // not supported
 	"42": blameTarget, // no such thing, or no right to it
 	"55": blameTarget, // not in a fit state
 	"XX": blameTarget, // internal

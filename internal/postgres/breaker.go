@@ -26,7 +26,7 @@ func (db *DB) trip(t *compiled, why *pgconn.PgError) {
 		what = "it takes too long: " + what
 	}
 	db.replace(t.Name, func(now *compiled) *compiled {
-		if now.outage != nil {
+		if now.outage != nil || now.state.hash != t.state.hash { // compiled anew meanwhile
 			return now
 		}
 		broken := *now
@@ -45,6 +45,7 @@ func (db *DB) replace(name string, change func(*compiled) *compiled) {
 			list[i] = change(t)
 		}
 	}
+	list = inOrder(list) // a table may reference another one now
 	db.targets.Store(&list)
 }
 
@@ -70,8 +71,11 @@ func (db *DB) probe(ctx context.Context, t *compiled) error {
 	}
 	defer conn.Release()
 	defer leave(conn.Conn())
-	now, _, err := checkTarget(ctx, conn.Conn(), t.Target)
-	if err == nil && now.outage == nil {
+	now, found, err := compileTarget(ctx, conn.Conn(), t.Target)
+	if err == nil && t.outage == nil && slices.ContainsFunc(found, func(f Finding) bool { return f.Passing }) {
+		return nil // it stays in service until it can be checked
+	}
+	if err == nil && now.outage == nil && t.outage != nil {
 		err = db.try(ctx, conn.Conn(), now)
 	}
 	var refused *pgconn.PgError

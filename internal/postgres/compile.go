@@ -35,7 +35,8 @@ type compiled struct {
 	release string
 	// outage is why the target is out of service; nil when it works.
 	outage   *outage
-	compiler *compiler // it was compiled by
+	compiler *compiler    // it was compiled by
+	state    catalogState // before it was compiled
 }
 
 // shown is the target's statements with its expressions as the file has them: what variables

@@ -45,6 +45,9 @@ type DB struct {
 	sessions    bool       // there is none, or one that leaves sessions alone
 	changing    sync.Mutex // of targets
 	targets     atomic.Pointer[[]*compiled]
+	looking     sync.Mutex          // one look at the catalog at a time
+	watched     map[string]*watched // by target; nil before the first look
+	lateWriters time.Duration
 }
 
 const (
@@ -71,7 +74,7 @@ func Open(cfg Config) (*DB, error) {
 	if cfg.Attempts == 0 {
 		cfg.Attempts = 20
 	}
-	db := &DB{config: cfg, log: cfg.Log, fingerprint: fingerprint(cfg.Targets)}
+	db := &DB{config: cfg, log: cfg.Log, fingerprint: fingerprint(cfg.Targets), lateWriters: lateWriters}
 	if db.log == nil {
 		db.log = slog.Default()
 	}
@@ -180,7 +183,7 @@ func (db *DB) check(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
 	var all []Finding
 	list := make([]*compiled, 0, len(db.config.Targets))
 	for i := range db.config.Targets {
-		c, found, err := checkTarget(ctx, conn, &db.config.Targets[i])
+		c, found, err := compileTarget(ctx, conn, &db.config.Targets[i])
 		if err != nil {
 			return nil, err
 		}
@@ -249,13 +252,14 @@ type TargetState struct {
 	Name   string
 	Table  string
 	Outage string // why it is out of service; empty when it works
+	OID    uint32 // of the table; 0 while there is none that fits
 }
 
 // TargetStates returns the state of every target, in the order of settling.
 func (db *DB) TargetStates() []TargetState {
 	var states []TargetState
 	for _, t := range *db.targets.Load() {
-		s := TargetState{Name: t.Name, Table: t.Table}
+		s := TargetState{Name: t.Name, Table: t.Table, OID: t.oid}
 		if t.outage != nil {
 			s.Outage = t.outage.message
 		}

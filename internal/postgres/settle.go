@@ -69,6 +69,18 @@ func settleWork(t *compiled, users []userKey) *work {
 	return w
 }
 
+// newest is a target as it was compiled last: its table may have changed since t was. One that is
+// out of service now is no better.
+func (db *DB) newest(t *compiled) *compiled {
+	if t == nil {
+		return nil
+	}
+	if now := db.inService(t.Name); now != nil {
+		return now
+	}
+	return t
+}
+
 // targetNamed returns a target, in service or not; nil when there is none.
 func (db *DB) targetNamed(name string) *compiled {
 	targets := *db.targets.Load()
