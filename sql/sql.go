@@ -66,7 +66,6 @@ var (
 	ForgetEvents     = read("queries/forget_events.sql")
 	ForgetErased     = read("queries/forget_erased.sql")
 
-	Ready        = read("queries/ready.sql")
 	OpenPolicy   = read("queries/open_policy.sql")
 	CaptureState = read("queries/capture_state.sql")
 	Captures     = read("queries/captures.sql")

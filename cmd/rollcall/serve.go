@@ -52,8 +52,6 @@ const (
 	// maxHeader bounds a request's headers, in bytes: twice the longest session token. By itself
 	// net/http takes a megabyte from each connection, of whomever.
 	maxHeader = 32 << 10
-	// readyAge is how long an answer to /readyz holds.
-	readyAge = 500 * time.Millisecond
 	// databaseRetry is the pause between two looks for a database that is not up yet.
 	databaseRetry = 250 * time.Millisecond
 )
@@ -76,7 +74,6 @@ type service struct {
 	stopping atomic.Bool
 
 	readyMu  sync.Mutex
-	readyAt  time.Time
 	readyErr error
 }
 
@@ -162,8 +159,7 @@ func listen(ctx context.Context, cfg *config.Config, field, address string) (net
 	return l, nil
 }
 
-// ready says why nothing can be committed. It asks the database twice a second at most:
-// the question is open to strangers.
+// ready says why nothing can be committed, and logs what has changed.
 func (sv *service) ready(ctx context.Context) error {
 	switch {
 	case sv.stopping.Load():
@@ -173,15 +169,12 @@ func (sv *service) ready(ctx context.Context) error {
 	}
 	sv.readyMu.Lock()
 	defer sv.readyMu.Unlock()
-	if time.Since(sv.readyAt) > readyAge {
-		before := sv.readyErr
-		sv.readyErr = sv.db.Ready(ctx)
-		sv.readyAt = time.Now()
-		if sv.readyErr != nil && before == nil {
-			sv.log.Error("not ready", "error", sv.readyErr)
-		} else if sv.readyErr == nil && before != nil {
-			sv.log.Info("ready again")
-		}
+	before := sv.readyErr
+	sv.readyErr = sv.db.Ready(ctx)
+	if sv.readyErr != nil && before == nil {
+		sv.log.Error("not ready", "error", sv.readyErr)
+	} else if sv.readyErr == nil && before != nil {
+		sv.log.Info("ready again")
 	}
 	return sv.readyErr
 }

@@ -23,6 +23,7 @@ func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome,
 	done, err := &result{}, error(nil)
 	if !b.silent() {
 		done, err = db.commit(ctx, db.rollWork(b))
+		db.commits.committed(err)
 	}
 	var poison *rollRefusal
 	if errors.As(err, &poison) {

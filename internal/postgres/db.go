@@ -48,6 +48,7 @@ type DB struct {
 	sessions    bool       // there is none, or one that leaves sessions alone
 	changing    sync.Mutex // of targets
 	targets     atomic.Pointer[[]*compiled]
+	commits     commits // what they say about the database
 }
 
 const (
@@ -243,23 +244,6 @@ func (db *DB) explainStandby(err error) error {
 		return err
 	}
 	return fmt.Errorf("the server at %s is a standby, which takes no writes; let database name its primary: %w", db.address(), err)
-}
-
-// Ready reports whether the database can commit now: it answers, is no standby, and has the
-// roll, for us to write. Read-only defaults don't matter: every session asks for read write
-// itself.
-func (db *DB) Ready(ctx context.Context) error {
-	var standby, roll bool
-	if err := db.pool.QueryRow(ctx, sql.Ready).Scan(&standby, &roll); err != nil {
-		return fmt.Errorf("ask the database: %w", err)
-	}
-	switch {
-	case standby:
-		return errors.New("the database is a standby and takes no writes")
-	case !roll:
-		return errors.New("rollcall.users or rollcall.events is gone, or may not be written; restore it, or run rollcall migrate, and see who owns it")
-	}
-	return nil
 }
 
 // Parked counts the parked users of each configured target.
