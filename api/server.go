@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -159,9 +160,23 @@ func (s *Server) router() *chi.Mux {
 			next.ServeHTTP(w, r)
 		})
 	})
+	r.Use(s.answerPanics)
 	r.NotFound(s.notFound)
 	r.MethodNotAllowed(s.methodNotAllowed)
 	return r
+}
+
+// answerPanics answers 500 where net/http would cut the connection and log whatever the code
+// panicked with.
+func (s *Server) answerPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var stopped *event.PanicError
+		if !errors.As(event.Safely(func() error { next.ServeHTTP(w, r); return nil }), &stopped) {
+			return
+		}
+		s.config.Log.Error("a request panicked", "error", stopped, "stack", stopped.Stack)
+		writeError(w, internalError.status, "internal", internalError.message)
+	})
 }
 
 func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {

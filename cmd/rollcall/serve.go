@@ -16,6 +16,7 @@ import (
 
 	"rollcall/api"
 	"rollcall/internal/config"
+	"rollcall/internal/event"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
@@ -120,7 +121,7 @@ func newService(s *setup, db *postgres.DB, log *slog.Logger) (*service, error) {
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
-		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) },
+		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) }, Log: log,
 	})
 	refuse := map[string]bool{}
 	for _, src := range s.config.Sources {
@@ -200,14 +201,14 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 	background, stop := context.WithCancel(ctx)
 	var working sync.WaitGroup
 	working.Go(func() {
-		if err := sv.prepare(background); err != nil {
+		if err := event.Safely(func() error { return sv.prepare(background) }); err != nil {
 			failed <- err
 			return
 		}
-		working.Go(func() { sv.capture(background) })
-		working.Go(func() { sv.startJobs(background) })
-		working.Go(func() { sv.newCaptureWatch().run(background) })
-		sv.watchTargets(background)
+		working.Go(func() { sv.keepUp(background, "capture", sv.capture) })
+		working.Go(func() { sv.keepUp(background, "jobs", sv.startJobs) })
+		working.Go(func() { sv.keepUp(background, "watch of captures", sv.newCaptureWatch().run) })
+		sv.keepUp(background, "watch of targets", sv.watchTargets)
 	})
 	var err error
 	select {
@@ -218,6 +219,25 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 	working.Wait()
 	sv.shutdown(servers)
 	return err
+}
+
+// panicPause is the pause before what has panicked begins anew.
+const panicPause = time.Second
+
+// keepUp runs what serve does beside answering until it ends, and begins anew what panics: the
+// requests don't suffer for it.
+func (sv *service) keepUp(ctx context.Context, what string, run func(context.Context)) {
+	for ctx.Err() == nil {
+		var stopped *event.PanicError
+		if !errors.As(event.Safely(func() error { run(ctx); return nil }), &stopped) {
+			return
+		}
+		sv.log.Error("a background task panicked; it begins anew", "task", what, "error", stopped, "stack", stopped.Stack)
+		select {
+		case <-time.After(panicPause):
+		case <-ctx.Done():
+		}
+	}
 }
 
 func (sv *service) httpServer(h http.Handler) *http.Server {
