@@ -57,6 +57,8 @@ var (
 	Walk       = read("queries/walk.sql")
 	Member     = read("queries/member.sql")
 	Checked    = read("queries/checked.sql")
+	BansOver   = read("queries/bans_over.sql")
+	EndBans    = read("queries/end_bans.sql")
 
 	AnnouncedSources = read("queries/announced_sources.sql")
 	Announced        = read("queries/announced.sql")

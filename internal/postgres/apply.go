@@ -19,7 +19,7 @@ import (
 // event.ErrUnavailable and means that nothing of the batch is acknowledged: it was rolled
 // back, or its fate is unknown and a repetition is harmless.
 func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
-	b := newBatch(events)
+	b := newBatch(withoutPastBans(events, time.Now()))
 	done, err := &result{}, error(nil)
 	if !b.silent() {
 		done, err = db.commit(ctx, db.rollWork(b))
