@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -140,7 +139,7 @@ func report(to io.Writer, output string, p parcel, a answer) error {
 	if complaint := a.complaint(); complaint != "" {
 		line += "  " + complaint
 	}
-	_, err := fmt.Fprintln(to, printable(line))
+	_, err := fmt.Fprintln(to, event.Printable(line))
 	return err
 }
 
@@ -163,7 +162,7 @@ func reportJSON(to io.Writer, p parcel, a answer) error {
 	} else if len(a.body) > 0 {
 		line.Answer = string(a.body)
 	}
-	encoder := json.NewEncoder(to)
+	encoder := json.NewEncoder(event.PrintableTo(to))
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(line)
 }
@@ -182,14 +181,4 @@ func orDash(word string) string {
 		return "-"
 	}
 	return word
-}
-
-// printable keeps what a stranger answered from steering the terminal.
-func printable(line string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, line)
 }
