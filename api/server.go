@@ -186,13 +186,13 @@ func (s *Server) answerPanics(next http.Handler) http.Handler {
 
 func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	writeError(w, http.StatusNotFound, "not_found", "nothing here; webhooks go to /webhooks/{source} with a source of the configuration")
-	s.logRefused(r, http.StatusNotFound, "no such path")
+	s.logRefused(r, http.StatusNotFound, "reason", "no such path")
 }
 
 // logRefused writes the line of a request for which there is no handler.
-func (s *Server) logRefused(r *http.Request, status int, reason string) {
+func (s *Server) logRefused(r *http.Request, status int, field, why string) {
 	if s.lines.allow("request refused " + strconv.Itoa(status)) {
-		s.config.Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path), "status", status, "reason", reason)
+		s.config.Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path), "status", status, slog.String(field, why))
 	}
 }
 
@@ -212,7 +212,7 @@ func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Allow", allowed)
 	writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+allowed+" only")
-	s.logRefused(r, http.StatusMethodNotAllowed, "this path takes "+allowed+" only")
+	s.logRefused(r, http.StatusMethodNotAllowed, "allowed", allowed)
 }
 
 func (s *Server) health(r chi.Router) {
