@@ -60,6 +60,8 @@ var (
 	BansOver   = read("queries/bans_over.sql")
 	EndBans    = read("queries/end_bans.sql")
 
+	NoteReplica = read("queries/note_replica.sql")
+
 	AnnouncedSources = read("queries/announced_sources.sql")
 	Announced        = read("queries/announced.sql")
 	Answer           = read("queries/answer.sql")

@@ -4,6 +4,7 @@ package postgres
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,6 +45,7 @@ type DB struct {
 	log    *slog.Logger
 	// fingerprint tells this set of targets from another one.
 	fingerprint int32
+	replica     string     // names this one in rollcall.replicas
 	pooler      sync.Mutex // one connection at a time looks for a pooler
 	sessions    bool       // there is none, or one that leaves sessions alone
 	changing    sync.Mutex // of targets
@@ -73,7 +75,7 @@ func Open(cfg Config) (*DB, error) {
 	if cfg.Attempts == 0 {
 		cfg.Attempts = 20
 	}
-	db := &DB{config: cfg, log: cfg.Log, fingerprint: fingerprint(cfg.Targets)}
+	db := &DB{config: cfg, log: cfg.Log, fingerprint: fingerprint(cfg.Targets), replica: rand.Text()}
 	if db.log == nil {
 		db.log = slog.Default()
 	}

@@ -18,3 +18,12 @@ begin
   end if;
 end
 $$;
+
+-- Which replicas live, and with which set of targets.
+create table rollcall.replicas (
+  id      text collate "C" primary key,
+  config  integer not null,               -- as in rollcall.users
+  seen_at timestamptz not null default now()
+);
+
+comment on table rollcall.replicas is 'The running replicas of rollcall serve; each notes itself every ten seconds.';
