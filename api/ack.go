@@ -37,6 +37,9 @@ var replies = map[event.Outcome]reply{
 // tooSlow is the answer to a malformed request whose body did not come in time.
 var tooSlow = reply{status: http.StatusRequestTimeout, message: "the body did not arrive in time"}
 
+// internalError is the answer to an outcome without one, and to a handler that panics.
+var internalError = reply{status: http.StatusInternalServerError, message: "an error of this server; its log has the reason"}
+
 // OutcomeHeader tells the sender the outcome in one word.
 const OutcomeHeader = "Rollcall-Outcome"
 
@@ -45,8 +48,11 @@ const retryAfter = "1"
 
 // acknowledge writes the answer to a webhook and returns its status.
 func acknowledge(w http.ResponseWriter, d *delivery) int {
-	r := replies[d.outcome]
-	if d.slow {
+	r, known := replies[d.outcome]
+	switch {
+	case !known:
+		r = internalError
+	case d.slow:
 		r = tooSlow
 	}
 	w.Header().Set(OutcomeHeader, string(d.outcome))
@@ -55,7 +61,11 @@ func acknowledge(w http.ResponseWriter, d *delivery) int {
 	}
 	switch {
 	case r.message != "":
-		writeError(w, r.status, string(d.outcome), r.message)
+		code := string(d.outcome)
+		if !known {
+			code = "internal"
+		}
+		writeError(w, r.status, code, r.message)
 		return r.status
 	case d.event.Reply != nil:
 		w.Header().Set("Content-Type", "application/json")

@@ -1,12 +1,22 @@
 package api
 
 import (
+	"bytes"
+	"context"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
 )
 
 // The answers of the contract: what the provider reads, and nothing for a forger.
@@ -49,7 +59,91 @@ func TestAcknowledge(t *testing.T) {
 			t.Errorf("%s: Content-Type %q", tt.delivery.outcome, got)
 		}
 	}
-	if len(replies) != 12 {
-		t.Errorf("%d outcomes have an answer, want 12", len(replies))
+}
+
+// Every outcome that package event declares has an answer; one that has none is answered with 500.
+func TestAcknowledgeEveryOutcome(t *testing.T) {
+	t.Parallel()
+	declared := declaredOutcomes(t)
+	if len(declared) != len(replies)+1 { // never_created answers no request
+		t.Errorf("%d outcomes are declared, %d have an answer", len(declared), len(replies))
+	}
+	for _, o := range append(declared, "", "made up") {
+		w := httptest.NewRecorder()
+		status := acknowledge(w, &delivery{outcome: o})
+		_, known := replies[o]
+		switch {
+		case status != w.Code || w.Header().Get(OutcomeHeader) != string(o):
+			t.Errorf("%q: returned %d, wrote %d and the header %q", o, status, w.Code, w.Header().Get(OutcomeHeader))
+		case known && status == http.StatusInternalServerError:
+			t.Errorf("%q is answered with 500", o)
+		case !known && (status != http.StatusInternalServerError || !strings.HasPrefix(w.Body.String(), `{"error":{"code":"internal"`)):
+			t.Errorf("%q has no answer of its own and gets %d %s", o, status, w.Body)
+		}
+	}
+}
+
+// declaredOutcomes are the constants of type Outcome in package event.
+func declaredOutcomes(t *testing.T) []event.Outcome {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "../internal/event/event.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []event.Outcome
+	ast.Inspect(file, func(n ast.Node) bool {
+		spec, ok := n.(*ast.ValueSpec)
+		if !ok {
+			return true
+		}
+		if kind, ok := spec.Type.(*ast.Ident); ok && kind.Name == "Outcome" {
+			for _, v := range spec.Values {
+				word, err := strconv.Unquote(v.(*ast.BasicLit).Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, event.Outcome(word))
+			}
+		}
+		return true
+	})
+	return all
+}
+
+// A handler that panics answers 500; neither the answer nor the log has the words of the panic.
+func TestPanicInAHandler(t *testing.T) {
+	t.Parallel()
+	src, err := source.New(source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{"whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	s := New(Config{
+		Sources: []*source.Source{src}, Log: slog.New(slog.NewJSONHandler(&log, nil)), Targets: func() []postgres.TargetState { return nil },
+		Submit: func(context.Context, event.Event) (event.Outcome, error) { panic("bob@example.com") },
+	})
+	body := `{"object":"event","type":"user.created","data":{"id":"u"}}`
+	header, err := src.Sign(source.Hook, []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(s.Public())
+	defer server.Close()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/webhooks/clerk", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = header
+	response, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if response.StatusCode != http.StatusInternalServerError || !strings.Contains(string(answer), `"internal"`) {
+		t.Errorf("got %d %s, error %v", response.StatusCode, answer, err)
+	}
+	if said := log.String(); strings.Contains(said+string(answer), "bob@example.com") || !strings.Contains(said, "ack_test.go") {
+		t.Errorf("the log says %s", said)
 	}
 }

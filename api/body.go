@@ -8,7 +8,9 @@ import (
 )
 
 // errBodies: a sender of bodies needs no signature until the last byte has come, so what all
-// of them take together is bounded.
+// of them take together is bounded. Nothing tells an honest sender from a stranger before that, so
+// half of the budget is divided among the connections: what a body takes of its own part (8 KiB
+// by default; providers send 1 to 4) it gets, whatever the others do. What is beyond comes from the other half.
 var errBodies = errors.New("the bodies of all requests take too much memory together")
 
 // metered is a body that is counted from its first byte until its request is answered.
@@ -37,11 +39,21 @@ func (m *metered) read(w http.ResponseWriter, r *http.Request) error {
 // Read implements io.Reader.
 func (m *metered) Read(p []byte) (int, error) {
 	n, err := m.from.Read(p)
+	before := m.shared()
 	m.taken += int64(n)
-	if m.server.bodies.Add(int64(n)) > m.server.config.Bodies {
+	if now := m.shared(); now > before && m.server.bodies.Add(now-before) > m.server.sharedBodies() {
 		return n, errBodies
 	}
 	return n, err
 }
 
-func (m *metered) release() { m.server.bodies.Add(-m.taken) }
+// shared is what the body takes beyond its own part.
+func (m *metered) shared() int64 { return max(0, m.taken-m.server.ownBody()) }
+
+func (m *metered) release() { m.server.bodies.Add(-m.shared()) }
+
+// ownBody is the part of the budget that each connection has to itself.
+func (s *Server) ownBody() int64 { return s.config.Bodies / 2 / s.config.Connections }
+
+// sharedBodies is the rest of the budget.
+func (s *Server) sharedBodies() int64 { return s.config.Bodies - s.ownBody()*s.config.Connections }

@@ -6,13 +6,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
@@ -49,7 +52,8 @@ type Config struct {
 	// BodyLimit is the size of a body in bytes; BodyTimeout is how long it may take to arrive.
 	BodyLimit   int64
 	BodyTimeout time.Duration
-	// Bodies is how many bytes the bodies of all unanswered requests take together.
+	// Bodies is how many bytes the bodies of all unanswered requests take together. Half of it
+	// is divided among the connections.
 	Bodies int64
 	// Connections is how many connections Bound serves at once. One takes 30 kB at most, of
 	// which two thirds are net/http's buffers and stack.
@@ -75,7 +79,8 @@ type Server struct {
 	sources  map[string]*source.Source
 	metrics  *metrics
 	registry *prometheus.Registry
-	bodies   atomic.Int64 // bytes of the bodies of unanswered requests
+	bodies   atomic.Int64 // bytes of the bodies of unanswered requests, beyond ownBody of each
+	lines    *limitedLog
 }
 
 // New returns a server; nothing listens yet.
@@ -95,7 +100,7 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Server{config: cfg, sources: map[string]*source.Source{}, registry: prometheus.NewRegistry()}
+	s := &Server{config: cfg, sources: map[string]*source.Source{}, registry: prometheus.NewRegistry(), lines: newLimitedLog(cfg.Log)}
 	for _, src := range cfg.Sources {
 		s.sources[src.Name()] = src
 	}
@@ -159,24 +164,55 @@ func (s *Server) router() *chi.Mux {
 			next.ServeHTTP(w, r)
 		})
 	})
+	r.Use(s.answerPanics)
+	r.Use(middleware.StripSlashes) // dashboards are given both spellings of a path
 	r.NotFound(s.notFound)
 	r.MethodNotAllowed(s.methodNotAllowed)
 	return r
 }
 
-func (s *Server) notFound(w http.ResponseWriter, _ *http.Request) {
+// answerPanics answers 500 where net/http would cut the connection and log whatever the code
+// panicked with.
+func (s *Server) answerPanics(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var stopped *event.PanicError
+		if !errors.As(event.Safely(func() error { next.ServeHTTP(w, r); return nil }), &stopped) {
+			return
+		}
+		s.config.Log.Error("a request panicked", "error", stopped, "stack", stopped.Stack)
+		writeError(w, internalError.status, "internal", internalError.message)
+	})
+}
+
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	writeError(w, http.StatusNotFound, "not_found", "nothing here; webhooks go to /webhooks/{source} with a source of the configuration")
-	s.config.Log.Warn("request refused", "status", http.StatusNotFound)
+	s.logRefused(r, http.StatusNotFound, "reason", "no such path")
+}
+
+// logRefused writes the line of a request for which there is no handler.
+func (s *Server) logRefused(r *http.Request, status int, field, why string) {
+	if s.lines.allow("request refused " + strconv.Itoa(status)) {
+		s.config.Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path), "status", status, slog.String(field, why))
+	}
+}
+
+// shown is what the log has of a text that a stranger chose.
+func shown(text string) string {
+	const limit = 100
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "") + "…"
+	}
+	return event.Printable(text)
 }
 
 func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
 	allowed := http.MethodGet
-	if strings.HasPrefix(r.URL.Path, "/webhooks/") || r.URL.Path == SyncPath {
+	if strings.HasPrefix(r.URL.Path, "/webhooks/") || strings.TrimSuffix(r.URL.Path, "/") == SyncPath {
 		allowed = http.MethodPost
 	}
 	w.Header().Set("Allow", allowed)
 	writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+allowed+" only")
-	s.config.Log.Warn("request refused", "status", http.StatusMethodNotAllowed, "allowed", allowed)
+	s.logRefused(r, http.StatusMethodNotAllowed, "allowed", allowed)
 }
 
 func (s *Server) health(r chi.Router) {
@@ -203,8 +239,9 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 			s.notFound(w, r)
 			return
 		}
-		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if got := sha256.Sum256([]byte(token)); subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		got := sha256.Sum256([]byte(token))
+		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			writeError(w, http.StatusUnauthorized, "unauthorized", "send Authorization: Bearer with the admin_token of the configuration")
 			return

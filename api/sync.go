@@ -210,6 +210,9 @@ func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 
 // logSync writes the one line of a sync: no token, no address.
 func (s *Server) logSync(ctx context.Context, d *syncing, status int, took time.Duration) {
+	if d.result == syncUnverified && !s.lines.allow("sync "+d.result) {
+		return
+	}
 	fields := []slog.Attr{
 		slog.String("source", d.source),
 		slog.String("result", d.result),

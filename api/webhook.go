@@ -35,6 +35,7 @@ type delivery struct {
 	event   event.Event
 	outcome event.Outcome
 	slow    bool  // the body did not come in time
+	known   bool  // the signature or the secret holds
 	err     error // why the outcome is no success, for the operator
 }
 
@@ -44,8 +45,7 @@ func (s *Server) webhook(door source.Door) http.HandlerFunc {
 		src := s.sources[chi.URLParam(r, "source")]
 		if src == nil || !src.Open(door) {
 			writeError(w, http.StatusNotFound, "not_found", "no such source, or this door of it is closed")
-			s.config.Log.Warn("request refused", "path", doors[door], "status", http.StatusNotFound,
-				"reason", "no such source, or this door of it has no secret; the sources and their doors stand in the configuration")
+			s.logRefused(r, http.StatusNotFound, "reason", "no such source, or this endpoint of it has no secret; both are in the configuration")
 			return
 		}
 		d := &delivery{source: src, door: door, arrived: s.config.Now()}
@@ -78,6 +78,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
 		d.refuse(event.Unverified, err)
 		return
 	}
+	d.known = true
 	s.metrics.verified(d)
 	d.event = d.source.Decode(request)
 	if d.event.Op == event.Ignore {
@@ -125,8 +126,12 @@ func bodyOutcome(err error) event.Outcome {
 	}
 }
 
-// logDelivery writes the one line of a webhook: no body, no secret, no address.
+// logDelivery writes the one line of a webhook: no body, no secret, no address. Of those that
+// nobody vouches for, only some have a line.
 func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took time.Duration) {
+	if !d.known && !s.lines.allow("webhook "+d.source.Name()+" "+string(d.outcome)) {
+		return
+	}
 	fields := []slog.Attr{
 		slog.String("source", d.source.Name()),
 		slog.String("type", d.kind()),

@@ -61,6 +61,9 @@ var (
 	Walk            = read("queries/walk.sql")
 	Member          = read("queries/member.sql")
 	Checked         = read("queries/checked.sql")
+	BansOver        = read("queries/bans_over.sql")
+	EndBans         = read("queries/end_bans.sql")
+	NoteReplica     = read("queries/note_replica.sql")
 	Catalog         = read("queries/catalog.sql")
 	LookNote        = read("queries/look_note.sql")
 	Touched         = read("queries/touched.sql")
@@ -74,7 +77,6 @@ var (
 	ForgetErased     = read("queries/forget_erased.sql")
 
 	Surroundings = read("queries/surroundings.sql")
-	Ready        = read("queries/ready.sql")
 	OpenPolicy   = read("queries/open_policy.sql")
 	CaptureState = read("queries/capture_state.sql")
 	Captures     = read("queries/captures.sql")

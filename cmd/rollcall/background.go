@@ -46,6 +46,12 @@ const (
 	retentionTimeout  = 50 * time.Minute
 )
 
+// endBans is the job that ends the bans that are over, wanted once they are.
+const (
+	endBans        = "end bans"
+	endBansTimeout = 10 * time.Minute
+)
+
 // reconcileTimeout bounds a run by the clock. What it leaves is too old to be taken up then:
 // the next run begins anew.
 const reconcileTimeout = 6 * time.Hour
@@ -63,6 +69,8 @@ func (sv *service) scheduled() []postgres.Job {
 		},
 	}, {
 		Name: "retention", Schedule: retentionSchedule, Timeout: retentionTimeout, Run: sv.forget,
+	}, {
+		Name: endBans, Timeout: endBansTimeout, Run: sv.endBans,
 	}}
 	list = append(list, sv.confirmations()...)
 	for _, t := range sv.setup.Targets {
@@ -102,6 +110,14 @@ func (sv *service) sayOverruled(census *postgres.Census) {
 				"columns", o.Columns, "triggers", o.Triggers)
 		}
 	}
+}
+
+func (sv *service) endBans(ctx context.Context) error {
+	ended, err := sv.db.EndBans(ctx)
+	if ended > 0 {
+		sv.log.Info("ended bans that were over", "users", ended)
+	}
+	return err
 }
 
 func (sv *service) reconcile(ctx context.Context, name string) error {
@@ -232,7 +248,10 @@ func (sv *service) enqueueDue(ctx context.Context) error {
 		due[i] = catchUp(target)
 	}
 	confirmations, more := sv.dueConfirmations(ctx)
-	err = errors.Join(err, more)
+	over, unknown := sv.db.BansOver(ctx)
+	if err = errors.Join(err, more, unknown); over {
+		due = append(due, endBans)
+	}
 	for _, job := range append(due, confirmations...) {
 		err = errors.Join(err, jobs.Enqueue(ctx, job))
 	}

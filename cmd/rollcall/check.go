@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 )
 
@@ -173,10 +174,10 @@ func remarks(census *postgres.Census) []string {
 		lines = append(lines, printable(sayOverruled(&o)))
 	}
 	for _, e := range census.Examples {
-		lines = append(lines, printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
+		lines = append(lines, event.Printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
 	}
 	for _, r := range census.Refused {
-		lines = append(lines, printable(fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)))
+		lines = append(lines, event.Printable(fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)))
 	}
 	return lines
 }
@@ -225,7 +226,7 @@ func writeCalled(to io.Writer, users []postgres.Called) error {
 		if u.Deleted {
 			line += "  deleted"
 		}
-		if _, err := fmt.Fprintln(to, printable(line)); err != nil {
+		if _, err := fmt.Fprintln(to, event.Printable(line)); err != nil {
 			return err
 		}
 		if len(u.Kept) > 0 {
@@ -235,7 +236,7 @@ func writeCalled(to io.Writer, users []postgres.Called) error {
 			}
 		}
 		for _, s := range u.Standings {
-			if _, err := fmt.Fprintln(to, printable(sayStanding(&s, u.Deleted))); err != nil {
+			if _, err := fmt.Fprintln(to, event.Printable(sayStanding(&s, u.Deleted))); err != nil {
 				return err
 			}
 		}

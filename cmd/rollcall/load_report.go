@@ -10,6 +10,8 @@ import (
 	"time"
 
 	generator "rollcall/internal/load"
+
+	"rollcall/internal/event"
 )
 
 // loadReport is the result of load, as --output json prints it.
@@ -107,7 +109,7 @@ func (r *loadReport) text(to io.Writer) error {
 func (r *loadReport) sayErrors() string {
 	said := sayCounts(r.Errors)
 	if r.result.Example != nil {
-		said += printable(fmt.Sprintf(" (such as: %v)", r.result.Example))
+		said += event.Printable(fmt.Sprintf(" (such as: %v)", r.result.Example))
 	}
 	if r.Unsent > 0 {
 		said += fmt.Sprintf("; %s were due and found no connection", grouped(r.Unsent))

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"rollcall/internal/config"
+	"rollcall/internal/event"
 )
 
 // logger writes the log as the configuration wants it.
@@ -14,6 +15,7 @@ func logger(cfg config.Log, to io.Writer) *slog.Logger {
 	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
 		level = slog.LevelInfo // the configuration's own check knows the four names
 	}
+	to = event.PrintableTo(to)
 	options := &slog.HandlerOptions{Level: level}
 	if cfg.Format == "text" {
 		return slog.New(slog.NewTextHandler(to, options))

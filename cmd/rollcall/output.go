@@ -7,6 +7,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"rollcall/internal/event"
 )
 
 // output is the value of --output: text for people, json for programs.
@@ -36,6 +38,7 @@ func addOutput(cmd *cobra.Command) *output {
 // write prints a value as indented JSON, or what text writes: tabs between its cells become
 // columns.
 func (o *output) write(to io.Writer, value any, text func(io.Writer) error) error {
+	to = event.PrintableTo(to)
 	if *o == "json" {
 		encoder := json.NewEncoder(to)
 		encoder.SetEscapeHTML(false)

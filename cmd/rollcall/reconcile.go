@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/config"
+	"rollcall/internal/event"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
@@ -190,14 +191,14 @@ func printFinding(w world, found reconcile.Finding) error {
 	if found.Reason != "" {
 		reason = ": " + found.Reason
 	}
-	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, found.User, reason); err != nil {
+	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, event.Printable(found.User), event.Printable(reason)); err != nil {
 		return err
 	}
 	if found.Action == "created" {
 		return nil // all of him is new
 	}
 	for _, d := range found.Differences {
-		if _, err := fmt.Fprintf(w.stdout, "  %-20s %s -> %s\n", d.Column, d.Roll, d.Theirs); err != nil {
+		if _, err := fmt.Fprintf(w.stdout, "  %-20s %s -> %s\n", d.Column, event.Printable(d.Roll), event.Printable(d.Theirs)); err != nil {
 			return err
 		}
 	}
@@ -227,7 +228,7 @@ func (s *setup) startWorker(ctx context.Context, w world) (*worker, error) {
 		return nil, err
 	}
 	for _, f := range findings {
-		fmt.Fprintf(w.stderr, "rollcall: out of service, its users are parked: %s\n", f)
+		fmt.Fprintf(event.PrintableTo(w.stderr), "rollcall: out of service, its users are parked: %s\n", f)
 	}
 	p := pipeline.New(pipeline.Config{Apply: db.Apply})
 	p.Start()

@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/config"
 	"rollcall/internal/doctor"
+	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 )
 
@@ -33,10 +34,10 @@ func run(ctx context.Context, w world) int {
 	case err == nil:
 		return exitFine
 	case errors.As(err, &usage):
-		fmt.Fprintf(w.stderr, "rollcall: %v\nrun rollcall --help for the commands and their flags\n", err)
+		fmt.Fprintf(event.PrintableTo(w.stderr), "rollcall: %v\nrun rollcall --help for the commands and their flags\n", err)
 		return exitUsage
 	default:
-		fmt.Fprintf(w.stderr, "rollcall: %v\n", err)
+		fmt.Fprintf(event.PrintableTo(w.stderr), "rollcall: %v\n", err)
 		return exitProblems
 	}
 }

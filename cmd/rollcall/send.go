@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -147,9 +146,9 @@ func report(to io.Writer, output string, p parcel, a answer) error {
 	if complaint := a.complaint(); complaint != "" {
 		line += "  " + complaint
 	}
-	lines := []string{printable(line)}
+	lines := []string{event.Printable(line)}
 	for _, target := range slices.Sorted(maps.Keys(a.parked)) {
-		lines = append(lines, printable("     "+target+": "+a.parked[target]))
+		lines = append(lines, event.Printable("     "+target+": "+a.parked[target]))
 	}
 	_, err := fmt.Fprintln(to, strings.Join(lines, "\n"))
 	return err
@@ -200,7 +199,7 @@ func reportJSON(to io.Writer, p parcel, a answer) error {
 	} else if len(a.body) > 0 {
 		line.Answer = string(a.body)
 	}
-	encoder := json.NewEncoder(to)
+	encoder := json.NewEncoder(event.PrintableTo(to))
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(line)
 }
@@ -219,14 +218,4 @@ func orDash(word string) string {
 		return "-"
 	}
 	return word
-}
-
-// printable keeps what a stranger answered from steering the terminal.
-func printable(line string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, line)
 }

@@ -16,6 +16,7 @@ import (
 
 	"rollcall/api"
 	"rollcall/internal/config"
+	"rollcall/internal/event"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
@@ -52,8 +53,6 @@ const (
 	// maxHeader bounds a request's headers, in bytes: twice the longest session token. By itself
 	// net/http takes a megabyte from each connection, of whomever.
 	maxHeader = 32 << 10
-	// readyAge is how long an answer to /readyz holds.
-	readyAge = 500 * time.Millisecond
 	// databaseRetry is the pause between two looks for a database that is not up yet.
 	databaseRetry = 250 * time.Millisecond
 )
@@ -78,7 +77,6 @@ type service struct {
 	stopping  atomic.Bool
 
 	readyMu  sync.Mutex
-	readyAt  time.Time
 	readyErr error
 }
 
@@ -125,7 +123,7 @@ func newService(s *setup, db *postgres.DB, log *slog.Logger) (*service, error) {
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
-		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) },
+		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) }, Log: log,
 	})
 	refuse := map[string]bool{}
 	for _, src := range s.config.Sources {
@@ -164,8 +162,7 @@ func listen(ctx context.Context, cfg *config.Config, field, address string) (net
 	return l, nil
 }
 
-// ready says why nothing can be committed. It asks the database twice a second at most:
-// the question is open to strangers.
+// ready says why nothing can be committed, and logs what has changed.
 func (sv *service) ready(ctx context.Context) error {
 	switch {
 	case sv.stopping.Load():
@@ -175,15 +172,12 @@ func (sv *service) ready(ctx context.Context) error {
 	}
 	sv.readyMu.Lock()
 	defer sv.readyMu.Unlock()
-	if time.Since(sv.readyAt) > readyAge {
-		before := sv.readyErr
-		sv.readyErr = sv.db.Ready(ctx)
-		sv.readyAt = time.Now()
-		if sv.readyErr != nil && before == nil {
-			sv.log.Error("not ready", "error", sv.readyErr)
-		} else if sv.readyErr == nil && before != nil {
-			sv.log.Info("ready again")
-		}
+	before := sv.readyErr
+	sv.readyErr = sv.db.Ready(ctx)
+	if sv.readyErr != nil && before == nil {
+		sv.log.Error("not ready", "error", sv.readyErr)
+	} else if sv.readyErr == nil && before != nil {
+		sv.log.Info("ready again")
 	}
 	return sv.readyErr
 }
@@ -209,15 +203,16 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 	background, stop := context.WithCancel(ctx)
 	var working sync.WaitGroup
 	working.Go(func() {
-		if err := sv.prepare(background); err != nil {
+		if err := event.Safely(func() error { return sv.prepare(background) }); err != nil {
 			failed <- err
 			return
 		}
-		working.Go(func() { sv.db.Watch(background) })
-		working.Go(func() { sv.capture(background) })
-		working.Go(func() { sv.startJobs(background) })
-		working.Go(func() { sv.newCaptureWatch().run(background) })
-		sv.watchTargets(background)
+		working.Go(func() { sv.keepUp(background, "watch of the catalog", sv.db.Watch) })
+		working.Go(func() { sv.keepUp(background, "capture", sv.capture) })
+		working.Go(func() { sv.keepUp(background, "jobs", sv.startJobs) })
+		working.Go(func() { sv.keepUp(background, "watch of captures", sv.newCaptureWatch().run) })
+		working.Go(func() { sv.keepUp(background, "watch of replicas", sv.watchReplicas) })
+		sv.keepUp(background, "watch of targets", sv.watchTargets)
 	})
 	var err error
 	select {
@@ -228,6 +223,25 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 	working.Wait()
 	sv.shutdown(servers)
 	return err
+}
+
+// panicPause is the pause before what has panicked begins anew.
+const panicPause = time.Second
+
+// keepUp runs what serve does beside answering until it ends, and begins anew what panics: the
+// requests don't suffer for it.
+func (sv *service) keepUp(ctx context.Context, what string, run func(context.Context)) {
+	for ctx.Err() == nil {
+		var stopped *event.PanicError
+		if !errors.As(event.Safely(func() error { run(ctx); return nil }), &stopped) {
+			return
+		}
+		sv.log.Error("a background task panicked; it begins anew", "task", what, "error", stopped, "stack", stopped.Stack)
+		select {
+		case <-time.After(panicPause):
+		case <-ctx.Done():
+		}
+	}
 }
 
 func (sv *service) httpServer(h http.Handler) *http.Server {

@@ -5,8 +5,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"rollcall/internal/event"
 )
 
 const (
@@ -54,12 +55,12 @@ func printfs(body []byte) string {
 }
 
 // pasteable reports whether a body can stand in quotes on a command line. Terminals act
-// on control characters even there, curl takes what begins with @ for a file, fish takes a
+// on control characters even there, and show others out of order, curl takes what begins with @ for a file, fish takes a
 // backslash before the closing quote for a part of the text, and csh acts on ! and ends the
 // quotes with the line.
 func pasteable(body string) bool {
 	return len(body) <= maxArgument && utf8.ValidString(body) &&
-		!strings.HasPrefix(body, "@") && !strings.ContainsAny(body, `\!`) && !strings.ContainsFunc(body, unicode.IsControl)
+		!strings.HasPrefix(body, "@") && !strings.ContainsAny(body, `\!`) && !strings.ContainsFunc(body, event.Unprintable)
 }
 
 // quote makes one word of a text. In single quotes nothing has a meaning but the single

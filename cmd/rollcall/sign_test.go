@@ -229,7 +229,7 @@ func TestSenderShowsTheAnswer(t *testing.T) {
 	if err := report(&line, "text", p, a); err != nil {
 		t.Fatal(err)
 	}
-	if got := line.String(); !strings.HasPrefix(got, "307  - ") || !strings.HasSuffix(got, "  /webhooks/clerk [31m\n") {
+	if got := line.String(); !strings.HasPrefix(got, "307  - ") || !strings.HasSuffix(got, "  /webhooks/clerk\\u001b[31m\n") {
 		t.Errorf("got %q", got)
 	}
 }

@@ -101,7 +101,7 @@ func (d *drain) empty(ctx context.Context, outbox *postgres.Outbox) error {
 			var changes []postgres.Change
 			changes, unread = outbox.Next(ctx, postgres.OutboxPage{Sources: d.names, Except: captured(page), Changes: pageChanges, Bytes: pageBytes})
 			took = time.Since(began)
-			ahead <- d.events(changes)
+			ahead <- d.events(changes) // a change whose decoding panics is one that can't be read
 		}()
 		err := d.apply(ctx, page)
 		page = <-ahead
@@ -182,7 +182,8 @@ func (d *drain) event(c postgres.Change) event.Event {
 	e := event.Event{
 		Source: c.Source, Type: "captured", Op: event.Upsert, UserID: c.UserID, ReceivedAt: c.At.UTC(), Captured: []int64{c.ID},
 	}
-	user, err := d.sources[c.Source].DecodeUser(c.Data, c.At) // of one who is gone, it has the key and the version
+	var user *event.User // of one who is gone, it has the key and the version
+	err := event.Safely(func() (err error) { user, err = d.sources[c.Source].DecodeUser(c.Data, c.At); return err })
 	switch {
 	case err != nil:
 		d.Log.Error("a captured change can't be read and is dropped", "source", c.Source, "user", c.UserID, "error", err)

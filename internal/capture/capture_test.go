@@ -423,6 +423,17 @@ func TestNeverFailsASignUp(t *testing.T) {
 	})
 }
 
+// Nothing that a session sets by itself silences the capture. Giving up is for one transaction.
+func TestNoSettingSilencesTheCapture(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.script("set rollcall.capture_gave_up = 'yes'")
+	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'a@x.test', now())", id(1))
+	h.script("do $$ begin perform set_config('rollcall.capture_gave_up', pg_current_xact_id()::text, false); end $$")
+	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'b@x.test', now())", id(2))
+	h.want("select count(*)::text from rollcall.outbox", "2")
+}
+
 func (h *house) script(sql string) {
 	h.t.Helper()
 	if _, err := h.sql.PgConn().Exec(h.t.Context(), sql).ReadAll(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +33,8 @@ type Config struct {
 	Committers int
 	// Observe is told the size and the duration of every batch; nil for nobody.
 	Observe func(events int, took time.Duration)
+	// Log takes what goes wrong here; slog.Default() when nil.
+	Log *slog.Logger
 }
 
 const (
@@ -83,6 +86,9 @@ func New(cfg Config) *Pipeline {
 	setDefault(&cfg.Committers, 2)
 	if cfg.Observe == nil {
 		cfg.Observe = func(int, time.Duration) {}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
 	}
 	p := &Pipeline{config: cfg}
 	p.arrival = sync.NewCond(&p.mu)
@@ -280,7 +286,7 @@ func (p *Pipeline) commit(batch []*waiter) {
 	ctx, cancel := context.WithTimeout(p.apply, applyTimeout)
 	defer cancel()
 	start := time.Now()
-	outcomes, err := p.config.Apply(ctx, events)
+	outcomes, err := p.applySafely(ctx, events)
 	p.config.Observe(len(batch), time.Since(start))
 	p.mu.Lock()
 	p.busy--
@@ -295,4 +301,22 @@ func (p *Pipeline) commit(batch []*waiter) {
 			w.done <- answer{outcome: outcomes[i]}
 		}
 	}
+}
+
+// applySafely makes an error of a panic, which would end the process with everybody who waits.
+// The batch counts as not applied, like one that was rolled back.
+func (p *Pipeline) applySafely(ctx context.Context, events []event.Event) (outcomes []event.Outcome, err error) {
+	err = event.Safely(func() (err error) {
+		outcomes, err = p.config.Apply(ctx, events)
+		return err
+	})
+	var stopped *event.PanicError
+	switch {
+	case errors.As(err, &stopped):
+		p.config.Log.Error("applying a batch panicked; its senders are asked to try again", "events", len(events), "error", stopped, "stack", stopped.Stack)
+		return nil, fmt.Errorf("%w: applying a batch: %w", event.ErrUnavailable, stopped)
+	case err == nil && len(outcomes) != len(events):
+		return nil, fmt.Errorf("%w: %d outcomes for %d events", event.ErrUnavailable, len(outcomes), len(events))
+	}
+	return outcomes, err
 }

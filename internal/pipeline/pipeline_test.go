@@ -1,9 +1,11 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -300,4 +302,43 @@ func TestSubmitAllWaits(t *testing.T) {
 		waiting()
 		p.Shutdown(t.Context())
 	})
+}
+
+// A batch that panics answers every waiter and is logged without the words of the panic; the
+// batches after it are applied.
+func TestPanicInApply(t *testing.T) {
+	var log bytes.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		for _, broken := range []func() []event.Outcome{
+			func() []event.Outcome { panic("bob@example.com") },
+			func() []event.Outcome { var none []event.Outcome; return none[:1] },
+			func() []event.Outcome { return []event.Outcome{} }, // one for each event is the contract
+		} {
+			calls := 0
+			p := New(Config{Log: slog.New(slog.NewTextHandler(&log, nil)), Committers: 1, Apply: func(_ context.Context, events []event.Event) ([]event.Outcome, error) {
+				if calls++; calls <= 2 {
+					return broken(), nil
+				}
+				return slices.Repeat([]event.Outcome{event.Applied}, len(events)), nil
+			}})
+			wait := submit(p, 5)
+			synctest.Wait()
+			p.Start()
+			for id, got := range wait() {
+				if !strings.HasPrefix(got, event.ErrUnavailable.Error()) {
+					t.Errorf("%s got %q", id, got)
+				}
+			}
+			if outcomes, err := p.SubmitAll(t.Context(), make([]event.Event, 3)); !errors.Is(err, event.ErrUnavailable) || outcomes[2] != event.Unavailable {
+				t.Errorf("SubmitAll got %v, %v", outcomes, err)
+			}
+			if outcome, err := p.Submit(t.Context(), event.Event{}); outcome != event.Applied {
+				t.Errorf("after it: %q, %v", outcome, err)
+			}
+			p.Shutdown(t.Context())
+		}
+	})
+	if said := log.String(); strings.Contains(said, "bob@example.com") || !strings.Contains(said, "pipeline_test.go") {
+		t.Errorf("the log says %s", said)
+	}
 }

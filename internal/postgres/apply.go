@@ -22,10 +22,11 @@ func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome,
 	if later := keptAfterOthers(events); later != nil {
 		return db.applyInTurn(ctx, events, later)
 	}
-	b := newBatch(events)
+	b := newBatch(withoutPastBans(events, time.Now()))
 	done, err := &result{}, error(nil)
 	if !b.silent() {
 		done, err = db.commit(ctx, db.rollWork(b))
+		db.commits.committed(err)
 	}
 	var poison *rollRefusal
 	if errors.As(err, &poison) {

@@ -115,7 +115,9 @@ func (db *DB) alterUsers(ctx context.Context, c Capture, statement string) error
 		err := db.alter(ctx, statement)
 		switch {
 		case stateOf(err) == lockNotAvailable && try < tries:
-			time.Sleep(alterPause)
+			if err := breathe(ctx, alterPause); err != nil {
+				return fmt.Errorf("change the trigger on %s: %w", c.Table, err)
+			}
 		case stateOf(err) == lockNotAvailable:
 			return fmt.Errorf("%s is held by another transaction all the time; try again when it is over (select * from pg_stat_activity)", c.Table)
 		case err != nil:

@@ -4,7 +4,7 @@ package postgres
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -41,6 +41,7 @@ type DB struct {
 	log    *slog.Logger
 	// fingerprint tells this set of targets from another one.
 	fingerprint int32
+	replica     string     // names this one in rollcall.replicas
 	pooler      sync.Mutex // one connection at a time looks for a pooler
 	sessions    bool       // there is none, or one that leaves sessions alone
 	changing    sync.Mutex // of targets
@@ -48,6 +49,7 @@ type DB struct {
 	looking     sync.Mutex          // one look at the catalog at a time
 	watched     map[string]*watched // by target; nil before the first look
 	lateWriters time.Duration
+	commits     commits // what they say about the database
 }
 
 const (
@@ -74,7 +76,7 @@ func Open(cfg Config) (*DB, error) {
 	if cfg.Attempts == 0 {
 		cfg.Attempts = 20
 	}
-	db := &DB{config: cfg, log: cfg.Log, fingerprint: fingerprint(cfg.Targets), lateWriters: lateWriters}
+	db := &DB{config: cfg, log: cfg.Log, fingerprint: fingerprint(cfg.Targets), replica: rand.Text(), lateWriters: lateWriters}
 	if db.log == nil {
 		db.log = slog.Default()
 	}
@@ -205,23 +207,6 @@ func (db *DB) inService(name string) *compiled {
 		if t.Name == name && t.outage == nil {
 			return t
 		}
-	}
-	return nil
-}
-
-// Ready reports whether the database can commit now: it answers, is no standby, and has the
-// roll, for us to write. Read-only defaults don't matter: every session asks for read write
-// itself.
-func (db *DB) Ready(ctx context.Context) error {
-	var standby, roll bool
-	if err := db.pool.QueryRow(ctx, sql.Ready).Scan(&standby, &roll); err != nil {
-		return fmt.Errorf("ask the database: %w", db.explainConnect(err))
-	}
-	switch {
-	case standby:
-		return errors.New("the database is a standby and takes no writes")
-	case !roll:
-		return errors.New("rollcall.users or rollcall.events is gone, or may not be written; restore it, or run rollcall migrate, and see who owns it")
 	}
 	return nil
 }

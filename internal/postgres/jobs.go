@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -14,6 +13,8 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 	"github.com/robfig/cron/v3"
+
+	"rollcall/internal/event"
 )
 
 // Job is something that runs by the clock, on one replica at a time (for what runs when it is
@@ -223,7 +224,7 @@ func (w *jobWorker) Work(ctx context.Context, run *river.Job[jobArgs]) error {
 	began := time.Now()
 	err := runJob(ctx, job)
 	log := w.log.With("job", job.Name, "seconds", time.Since(began).Seconds())
-	var panicked *panicError
+	var panicked *event.PanicError
 	switch {
 	case err == nil:
 		log.Debug("a job has run")
@@ -232,7 +233,7 @@ func (w *jobWorker) Work(ctx context.Context, run *river.Job[jobArgs]) error {
 		log.Info("a job was cut off by the shutdown and runs again after it")
 		return context.Cause(ctx) // by this River knows
 	case errors.As(err, &panicked):
-		log.Error("a job panicked", "error", sayMasked(err), "stack", panicked.stack)
+		log.Error("a job panicked", "error", sayMasked(err), "stack", panicked.Stack)
 	default:
 		log.Error("a job failed", "error", sayMasked(err))
 	}
@@ -248,20 +249,8 @@ func (w *jobWorker) leave(run *river.Job[jobArgs]) error {
 	return nil
 }
 
-func runJob(ctx context.Context, job Job) (err error) {
+func runJob(ctx context.Context, job Job) error {
 	ctx, cancel := context.WithTimeout(ctx, job.Timeout)
 	defer cancel()
-	defer func() {
-		if value := recover(); value != nil {
-			err = &panicError{value, string(debug.Stack())}
-		}
-	}()
-	return job.Run(ctx)
+	return event.Safely(func() error { return job.Run(ctx) })
 }
-
-type panicError struct {
-	value any
-	stack string
-}
-
-func (e *panicError) Error() string { return fmt.Sprint("panic: ", e.value) }

@@ -121,7 +121,7 @@ func (db *DB) forget(ctx context.Context, statement string, kind int, age time.D
 		if all += n; n < forgetBatch {
 			return all, nil
 		}
-		if err := breathe(ctx); err != nil {
+		if err := breathe(ctx, forgetPause); err != nil {
 			return all, err
 		}
 	}
@@ -136,15 +136,15 @@ func (db *DB) endUnanswered(ctx context.Context) (all int64, err error) {
 		if all += done.RowsAffected(); done.RowsAffected() < forgetBatch {
 			return all, nil
 		}
-		if err := breathe(ctx); err != nil {
+		if err := breathe(ctx, forgetPause); err != nil {
 			return all, err
 		}
 	}
 }
 
-func breathe(ctx context.Context) error {
+func breathe(ctx context.Context, pause time.Duration) error {
 	select {
-	case <-time.After(forgetPause):
+	case <-time.After(pause):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

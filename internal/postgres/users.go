@@ -249,6 +249,9 @@ func scanPair(row pgx.CollectableRow) (Pair, error) {
 	u.Source, u.ID, u.Version = *source, *id, *version
 	u.RawUserMetaData, u.RawAppMetaData = orZero(userMeta), orZero(appMeta)
 	u.EmailVerified, u.PhoneVerified, u.IsAnonymous, u.Banned = orZero(emailVerified), orZero(phoneVerified), orZero(anonymous), orZero(banned)
+	if banOver(&u, p.At) { // as the provider's row is read
+		u.Banned = false
+	}
 	p.Roll, p.Known = &u, *known
 	return p, nil
 }

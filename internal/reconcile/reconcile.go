@@ -112,7 +112,7 @@ func (r *run) compare(ctx context.Context) error {
 	var failed error // reading the list
 	go func() {
 		defer close(pages)
-		failed = r.read(ctx, pages)
+		failed = event.Safely(func() error { return r.read(ctx, pages) })
 	}()
 	go func() {
 		defer close(judged)
@@ -160,7 +160,9 @@ type findings struct {
 func (r *run) sift(page part) findings {
 	f := findings{position: page.position}
 	for _, p := range page.pairs {
-		theirs, verdict, err := r.judge(p)
+		var theirs *event.User
+		var verdict Verdict
+		err := event.Safely(func() (err error) { theirs, verdict, err = r.judge(p); return err })
 		switch {
 		case err != nil:
 			f.others.Failed++

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -147,7 +146,8 @@ func (s *Syncer) Sync(ctx context.Context, from, id string) (postgres.Member, er
 		defer cancel()
 		defer func() {
 			if cause := recover(); cause != nil {
-				err = panicked(cause)
+				stopped := event.Panicked(cause)
+				err = fmt.Errorf("%w: bringing a user into step: %w\n%s", event.ErrUnavailable, stopped, stopped.Stack)
 			}
 		}()
 		return s.sync(ctx, f)
@@ -180,12 +180,6 @@ func (s *Syncer) join(ctx context.Context, f flight, m postgres.Member, err erro
 		return now, ErrDeleted
 	}
 	return now, nil
-}
-
-// panicked makes an error of a panic: in a flight, nobody above would stop it from ending the
-// process, and with it everybody else's requests.
-func panicked(cause any) error {
-	return fmt.Errorf("%w: bringing a user into step panicked: %v\n%s", event.ErrUnavailable, cause, debug.Stack())
 }
 
 func (s *Syncer) sync(ctx context.Context, f flight) (postgres.Member, error) {

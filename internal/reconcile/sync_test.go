@@ -188,7 +188,7 @@ func TestSyncPanic(t *testing.T) {
 	})
 	d.exec(signUp)
 	_, err := d.Sync(t.Context(), "supabase", id(1))
-	if !errors.Is(err, event.ErrUnavailable) || !strings.Contains(err.Error(), "for a test") || !strings.Contains(err.Error(), "sync_test.go") {
+	if !errors.Is(err, event.ErrUnavailable) || !strings.Contains(err.Error(), "panic: ") || strings.Contains(err.Error(), "for a test") || !strings.Contains(err.Error(), "sync_test.go") {
 		t.Errorf("got %v", err)
 	}
 	d.hears(synced, 2)

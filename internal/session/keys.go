@@ -12,7 +12,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -165,8 +164,9 @@ func (s *keySet) keep(keys map[keyName]crypto.PublicKey, err error) {
 // fetch asks once. A panic is an error of it: nobody above would stop it from ending the process.
 func (s *keySet) fetch(ctx context.Context) (keys map[keyName]crypto.PublicKey, err error) {
 	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("reading the keys panicked: %v\n%s", cause, debug.Stack())
+		if value := recover(); value != nil {
+			stopped := event.Panicked(value)
+			err = fmt.Errorf("reading the keys: %w\n%s", stopped, stopped.Stack)
 		}
 	}()
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)

@@ -263,7 +263,7 @@ func TestFetchPanics(t *testing.T) {
 	cfg.Client, cfg.Log = &http.Client{Transport: breaking{}}, slog.New(slog.NewTextHandler(log, nil))
 	w.Verifier = build(t, cfg)
 	w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
-	if !strings.Contains(log.String(), "for a test") || !strings.Contains(log.String(), "keys_test.go") {
+	if !strings.Contains(log.String(), "panic: ") || strings.Contains(log.String(), "for a test") || !strings.Contains(log.String(), "keys_test.go") {
 		t.Errorf("the log says %s", log)
 	}
 }

@@ -39,11 +39,13 @@ type message struct {
 	object []byte
 	// private forbids to keep the body.
 	private bool
-	event   event.Event
+	// compression is what to say of a compressed body that can't be read.
+	compression string
+	event       event.Event
 }
 
 func (s *Source) receive(r Request) *message {
-	m := &message{source: s, door: r.Door, body: validUTF8(r.Body)}
+	m := &message{source: s, door: r.Door, body: validUTF8(r.Body), compression: compression(r)}
 	m.object = objectIn(m.body)
 	m.event = event.Event{Source: s.name, Type: Other, ReceivedAt: s.at(r.ReceivedAt)}
 	if r.Door == Database {
@@ -114,7 +116,7 @@ func (m *message) answer(reply []byte, reason string) event.Event {
 // undecodable keeps the body for a better decoder, freed of everything that might be
 // a secret: a body of unknown shape has them in unknown places.
 func (m *message) undecodable(reason string) event.Event {
-	m.event.Op, m.event.Reason = event.Undecodable, reason
+	m.event.Op, m.event.Reason = event.Undecodable, reason+m.compression
 	if !m.private {
 		m.event.Body = m.salvage()
 	}

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -30,7 +31,7 @@ func (s *Source) Verify(r Request) error {
 func (s *Source) refusal(r Request) string {
 	mark, reason := s.headRefusal(r)
 	if reason == "" && r.Door == Hook && !s.signed(mark, r.Body) {
-		reason = "the signature matches none of the configured secrets"
+		reason = "the signature matches none of the configured secrets" + compression(r)
 	}
 	return reason
 }
@@ -75,6 +76,24 @@ func (s *Source) signed(mark stamp, body []byte) bool {
 	return false
 }
 
+// millisecondAge is how far in the future, in seconds, a timestamp lies that counts milliseconds:
+// a thousand years.
+const millisecondAge = 1000 * 365 * 24 * 3600
+
+// compression says that a body came compressed, which neither provider sends: a proxy between
+// them and here does it, before or after the body was signed. Empty for a plain body.
+func compression(r Request) string {
+	encoding := strings.ToLower(first(r.Header["Content-Encoding"]))
+	switch {
+	case bytes.HasPrefix(r.Body, []byte{0x1f, 0x8b}):
+		encoding = "gzip"
+	case encoding == "gzip" || encoding == "deflate" || encoding == "br" || encoding == "zstd":
+	default:
+		return ""
+	}
+	return "; the body is compressed (" + encoding + "): send it as it was signed, plain JSON, and turn compression off in between"
+}
+
 // ageRefusal judges the time of a signature, unix seconds in the only spelling the
 // providers use: the library signs the parsed number, so "+5" would pass for "5".
 func ageRefusal(timestamp string, received time.Time) string {
@@ -84,6 +103,8 @@ func ageRefusal(timestamp string, received time.Time) string {
 	}
 	limit := int64(tolerance / time.Second)
 	switch age := received.Unix() - sent; {
+	case -age > millisecondAge:
+		return "the timestamp seems to be in milliseconds, not in seconds"
 	case age > limit:
 		return fmt.Sprintf("the signature is too old by %d s", age-limit)
 	case age < -limit:

@@ -1,6 +1,8 @@
 package source
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"net/http"
 	"strings"
@@ -129,7 +131,34 @@ func TestAgeOfSignatures(t *testing.T) {
 		refuse(t, s, at(sent, time.Unix(1795230000, 0)), "not a number of seconds")
 	}
 	// Milliseconds are a date far ahead, not a wrong signature.
-	refuse(t, s, at("1795230000000", time.Unix(1795230000, 0)), "too new by")
+	refuse(t, s, at("1795230000000", time.Unix(1795230000, 0)), "milliseconds")
+}
+
+// A body that is compressed on its way is said to be, whichever bytes were signed.
+func TestCompressedBody(t *testing.T) {
+	s := clerkSource(t)
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	_, _ = w.Write([]byte(`{"object":"event","type":"user.created","data":{"id":"u"}}`))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	signedPlain := signed(t, s, Hook, `{"object":"event","type":"user.created","data":{"id":"u"}}`)
+	signedPlain.Body = packed.Bytes()
+	refuse(t, s, signedPlain, "compressed (gzip)")
+	signedPacked := signed(t, s, Hook, packed.String())
+	signedPacked.Header.Set("Content-Encoding", "gzip")
+	if err := s.Verify(signedPacked); err != nil {
+		t.Fatal(err)
+	}
+	if e := s.Decode(signedPacked); e.Op != event.Undecodable || !strings.Contains(e.Reason, "compressed (gzip)") {
+		t.Errorf("got %d %q", e.Op, e.Reason)
+	}
+	wrong := signed(t, s, Hook, `{}`)
+	wrong.Body = []byte(`{ }`)
+	if err := s.Verify(wrong); err == nil || strings.Contains(err.Error(), "compressed") {
+		t.Errorf("a plain body: %v", err)
+	}
 }
 
 func TestHeaderFamilies(t *testing.T) {

@@ -1,0 +1,213 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"context"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+)
+
+// strangersServer takes Clerk's and Supabase's events and applies them all.
+func strangersServer(t *testing.T, log *slog.Logger, cfg Config) (*Server, *source.Source) {
+	t.Helper()
+	src, err := source.New(source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{"whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := source.New(source.Config{
+		Name: "supabase", Provider: source.Supabase, SigningSecrets: []string{"v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ=="},
+		WebhookHeader: "X-Webhook-Secret", WebhookSecrets: []string{"test-secret-of-the-database-door"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Sources, cfg.Log, cfg.Targets = []*source.Source{src, other}, log, func() []postgres.TargetState { return nil }
+	cfg.Submit = func(context.Context, event.Event) (event.Outcome, error) { return event.Applied, nil }
+	return New(cfg), src
+}
+
+// Bodies of strangers, which are held back, take no room from an honest request.
+func TestStrangersBodiesLeaveRoom(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{8 << 10, 60 << 10} { // what each stranger has sent so far
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			t.Parallel()
+			s, src := strangersServer(t, slog.New(slog.DiscardHandler), Config{Bodies: 400 << 10, Connections: 64})
+			server := httptest.NewServer(s.Public())
+			t.Cleanup(server.Close)
+			body := `{"object":"event","type":"user.created","data":{"id":"u","first_name":"` + strings.Repeat("x", 2500) + `"}}`
+			header, err := src.Sign(source.Hook, []byte(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 60 {
+				hold(t, server.Listener.Addr().String(), header, size)
+			}
+			time.Sleep(300 * time.Millisecond) // they are read
+			for range 5 {
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/webhooks/clerk", strings.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header = header
+				response, err := server.Client().Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = response.Body.Close()
+				if response.StatusCode != http.StatusNoContent {
+					t.Errorf("an honest request got %d", response.StatusCode)
+				}
+			}
+		})
+	}
+}
+
+// hold sends the beginning of a body with the header of another one, and no more.
+func hold(t *testing.T, address string, header http.Header, size int) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	var request bytes.Buffer
+	request.WriteString("POST /webhooks/clerk HTTP/1.1\r\nHost: rollcall\r\nContent-Length: " + strconv.Itoa(size+1) + "\r\n")
+	if err := header.Write(&request); err != nil {
+		t.Fatal(err)
+	}
+	request.WriteString("\r\n" + strings.Repeat("x", size))
+	if _, err := conn.Write(request.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A flood of requests that nobody vouches for leaves few lines, and one that counts the rest.
+func TestFloodLeavesFewLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		s, src := strangersServer(t, slog.New(slog.NewJSONHandler(&log, nil)), Config{})
+		handler := s.Public()
+		ask := func(path string, header http.Header) {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader("{}"))
+			r.Header = header
+			handler.ServeHTTP(deadlines{httptest.NewRecorder()}, r)
+		}
+		for range 1000 {
+			ask("/webhooks/clerk", http.Header{})
+			ask("/webhooks/supabase/database", http.Header{})
+			ask("/nowhere", http.Header{})
+			ask("/healthz", http.Header{})
+		}
+		good, err := src.Sign(source.Hook, []byte("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 50 {
+			ask("/webhooks/clerk", good)
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != 4*linesOfAKind+50 {
+			t.Errorf("%d lines", lines)
+		}
+		log.Reset()
+		time.Sleep(linesTime + time.Second)
+		synctest.Wait()
+		left := map[string]float64{}
+		for line := range strings.Lines(log.String()) {
+			var said struct {
+				Kind  string
+				Lines float64
+			}
+			if err := json.Unmarshal([]byte(line), &said); err != nil {
+				t.Error(err)
+			}
+			left[said.Kind] = said.Lines
+		}
+		for _, kind := range []string{"webhook clerk unverified", "webhook supabase unverified", "request refused 404", "request refused 405"} {
+			if left[kind] != 1000-linesOfAKind {
+				t.Errorf("%s: %v lines were left out", kind, left[kind])
+			}
+		}
+		log.Reset()
+		ask("/webhooks/clerk", http.Header{})
+		if !strings.Contains(log.String(), `"outcome":"unverified"`) {
+			t.Errorf("the next one has no line: %s", &log)
+		}
+	})
+}
+
+// deadlines are those of a connection, which a recorder has none of.
+type deadlines struct{ *httptest.ResponseRecorder }
+
+func (deadlines) SetReadDeadline(time.Time) error { return nil }
+
+// Every path is served with a slash behind it, too; the line of one that is not has it, in
+// harmless spelling.
+func TestPaths(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	s, src := strangersServer(t, slog.New(slog.NewTextHandler(&log, nil)), Config{
+		Ready: func(context.Context) error { return nil }, Sync: Sync{Sources: []string{"clerk"}}, AdminToken: "a long token",
+		Parked: func(context.Context) (map[string]int, error) { return nil, nil },
+	})
+	header, err := src.Sign(source.Hook, []byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer := func(value string) http.Header { return http.Header{"Authorization": {value}} }
+	tests := []struct {
+		handler      http.Handler
+		method, path string
+		header       http.Header
+		status       int
+	}{
+		{s.Public(), "POST", "/webhooks/clerk/", header, 204},
+		{s.Public(), "POST", "/webhooks/supabase/", http.Header{}, 401},
+		{s.Public(), "POST", "/webhooks/supabase/database/", http.Header{"X-Webhook-Secret": {"test-secret-of-the-database-door"}}, 204},
+		{s.Public(), "GET", "/webhooks/clerk/", http.Header{}, 405},
+		{s.Public(), "GET", "/v1/sync/", http.Header{}, 405},
+		{s.Public(), "GET", "/healthz/", http.Header{}, 200},
+		{s.Public(), "GET", "/readyz/", http.Header{}, 200},
+		{s.Public(), "POST", "/webhooks/nobody/", http.Header{}, 404},
+		{s.Public(), "POST", "/" + strings.Repeat("long", 100), http.Header{}, 404},
+		{s.Public(), "POST", "/a%1b%c2%9b%e2%80%aeb%0a", http.Header{}, 404},
+		{s.Admin(), "GET", "/admin/v1/status/", bearer("Bearer a long token"), 200},
+		{s.Admin(), "GET", "/admin/v1/status", bearer("bearer a long token"), 200},
+		{s.Admin(), "GET", "/admin/v1/status", bearer("a long token"), 401},
+		{s.Admin(), "GET", "/admin/v1/status", bearer("Basic a long token"), 401},
+		{s.Admin(), "GET", "/admin/v1/status", bearer("Bearer"), 401},
+	}
+	for _, tt := range tests {
+		r := httptest.NewRequestWithContext(t.Context(), tt.method, tt.path, strings.NewReader("{}"))
+		r.Header = tt.header
+		w := httptest.NewRecorder()
+		tt.handler.ServeHTTP(deadlines{w}, r)
+		if w.Code != tt.status {
+			t.Errorf("%s %.60s %v: got %d, want %d: %s", tt.method, tt.path, tt.header, w.Code, tt.status, w.Body)
+		}
+	}
+	for _, want := range []string{"path=/webhooks/nobody", "path=/longlong", `/a\u001b\u009b\u202eb\u000a`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, &log)
+		}
+	}
+	for line := range strings.Lines(log.String()) {
+		if len(line) > 500 {
+			t.Errorf("a line of %d bytes", len(line))
+		}
+	}
+}

@@ -1,0 +1,52 @@
+package event
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Unprintable reports whether a character acts on a terminal or changes how its neighbours are
+// shown: controls (C0, DEL, C1), marks of direction, separators of lines, the byte order mark.
+func Unprintable(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == '\ufeff'
+}
+
+// Printable spells out what is unprintable in a text, as \u001b.
+func Printable(text string) string { return spell(text, Unprintable) }
+
+func spell(text string, unprintable func(rune) bool) string {
+	if !strings.ContainsFunc(text, unprintable) && utf8.ValidString(text) {
+		return text
+	}
+	var b strings.Builder
+	for i, width := 0, 0; i < len(text); i += width {
+		var r rune
+		switch r, width = utf8.DecodeRuneInString(text[i:]); {
+		case r == utf8.RuneError && width == 1:
+			fmt.Fprintf(&b, `\x%02x`, text[i])
+		case unprintable(r):
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// PrintableTo is a writer that does to lines what Printable does to texts, and keeps the ends of
+// lines and tabs. JSON stays what it means. Characters must be whole in each write.
+func PrintableTo(to io.Writer) io.Writer { return printer{to} }
+
+type printer struct{ to io.Writer }
+
+// Write implements io.Writer.
+func (p printer) Write(line []byte) (int, error) {
+	spelt := spell(string(line), func(r rune) bool { return r != '\n' && r != '\t' && Unprintable(r) })
+	if _, err := io.WriteString(p.to, spelt); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}

@@ -1,0 +1,70 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/sql"
+)
+
+// bansPage is how many bans one transaction ends, as many users as the largest batch.
+const bansPage = 512
+
+// BansOver reports whether the roll has users whose ban is over and who still are banned there:
+// no provider sends an event when a ban ends by itself.
+func (db *DB) BansOver(ctx context.Context) (bool, error) {
+	users, err := db.bansOver(ctx, 1)
+	return len(users) > 0, err
+}
+
+func (db *DB) bansOver(ctx context.Context, n int) ([]userKey, error) {
+	rows, _ := db.pool.Query(ctx, sql.BansOver, n)
+	users, err := collectKeys(rows)
+	if err != nil {
+		return nil, fmt.Errorf("look for bans that are over: %w", err)
+	}
+	return users, nil
+}
+
+// EndBans ends the bans that are over, in the roll and in every target, and returns how many.
+// Two replicas may do it at once: the second finds nothing to change.
+func (db *DB) EndBans(ctx context.Context) (ended int, err error) {
+	for {
+		users, err := db.bansOver(ctx, bansPage)
+		if err != nil || len(users) == 0 {
+			return ended, err
+		}
+		if _, err := db.commit(ctx, endBansWork(users)); err != nil {
+			return ended, fmt.Errorf("end %d bans: %w", len(users), err)
+		}
+		ended += len(users)
+	}
+}
+
+func endBansWork(users []userKey) *work {
+	sources, ids := keyArrays(users)
+	return &work{users: users, held: true, departures: true, open: []statement{
+		{sql: sql.Lock, args: []any{sources, ids}},
+		{sql: sql.EndBans, args: []any{sources, ids}},
+	}}
+}
+
+// withoutPastBans frees users of bans that are over by now: an event is read when it arrives, and
+// may be applied much later, by a replay for instance.
+func withoutPastBans(events []event.Event, now time.Time) []event.Event {
+	for i := range events {
+		if u := events[i].User; u != nil && banOver(u, now) {
+			free := *u
+			free.Banned = false
+			events[i].User = &free
+		}
+	}
+	return events
+}
+
+// banOver reports whether a user is banned until a moment that is over.
+func banOver(u *event.User, now time.Time) bool {
+	return u.Banned && u.BannedUntil != nil && !u.BannedUntil.After(now)
+}

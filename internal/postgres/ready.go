@@ -1,0 +1,139 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"rollcall/internal/event"
+	"rollcall/sql"
+)
+
+// commits is what the last commit of the roll, or the last probe, says of the database.
+type commits struct {
+	probing sync.Mutex // one probe at a time
+	mu      sync.Mutex
+	failed  error
+	until   time.Time // for how long that is believed without a probe
+}
+
+const (
+	// commitHolds is for how long a commit that went well answers for the database.
+	commitHolds = 2 * time.Second
+	// failureHolds is for how long a failed commit does: a probe is smaller than a batch and may
+	// find room where a batch finds none.
+	failureHolds = time.Second
+	// probePause is the pause between two probes: the question is open to strangers.
+	probePause = 500 * time.Millisecond
+	// The probe ends before those who ask stop waiting: a connection that is cut off is lost.
+	probeLock, probeStatement = 300 * time.Millisecond, 600 * time.Millisecond
+	// idleProbe and repairProbe are the bytes of the probe's body. After a failure the body is
+	// larger than the free space of single pages, so that a full disk shows.
+	idleProbe, repairProbe = 100, 64 << 10
+)
+
+func (c *commits) set(err error, holds time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed, c.until = err, time.Now().Add(holds)
+}
+
+func (c *commits) last() (failed error, believed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.failed, time.Now().Before(c.until)
+}
+
+// committed notes how a transaction that writes the roll has ended. What blames the server or
+// Rollcall's own schema fails all others, too. After what blames nobody a probe tells.
+func (c *commits) committed(err error) {
+	switch {
+	case err == nil:
+		c.set(nil, commitHolds)
+	case blameOf(err) == blameServer || blameOf(err) == blameTarget:
+		c.set(explainRefusal(err), failureHolds)
+	default:
+		failed, _ := c.last()
+		c.set(failed, 0)
+	}
+}
+
+// Ready says why nothing can be committed; nil when it can. The last commit of the roll answers,
+// or a probe, if that is too long ago or has failed. Targets have no part in it.
+func (db *DB) Ready(ctx context.Context) error {
+	c := &db.commits
+	c.probing.Lock()
+	defer c.probing.Unlock()
+	failed, believed := c.last()
+	if believed {
+		return failed
+	}
+	size := idleProbe
+	if failed != nil {
+		size = repairProbe
+	}
+	if err := db.tryCommit(ctx, size); err != nil {
+		err = db.explainProbe(err)
+		c.set(err, probePause)
+		return err
+	}
+	c.set(nil, commitHolds)
+	return nil
+}
+
+// tryCommit writes an event and a user as a webhook does, takes them back, and commits: that writes
+// the log of the server and waits for its disk.
+func (db *DB) tryCommit(ctx context.Context, size int) error {
+	conn, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	defer leave(conn.Conn())
+	id, now, body := rand.Text(), time.Now().UTC(), make([]byte, size)
+	_, _ = rand.Read(body) // it never fails
+	b := newBatch([]event.Event{{
+		ID: id, Type: "probe", Op: event.Upsert, UserID: id, ReceivedAt: now, Body: body, // no source has an empty name
+		User: &event.User{ID: id, RawUserMetaData: "{}", RawAppMetaData: "{}"},
+	}})
+	settings := statement{sql: sql.Settings, args: []any{milliseconds(probeLock), milliseconds(probeStatement)}}
+	steps := slices.Concat([]statement{{sql: sql.Begin}, settings, {sql: "savepoint probe"}}, db.rollWork(b).open,
+		[]statement{{sql: "rollback to savepoint probe"}, {sql: "commit"}})
+	return pipeline(ctx, conn.Conn(), steps, &result{})
+}
+
+// explainProbe says in words why a probe has failed.
+func (db *DB) explainProbe(err error) error {
+	if errors.As(err, new(*pgconn.ConnectError)) {
+		return db.explainConnect(err)
+	}
+	if explained := db.explainStandby(err); explained != err { //nolint:errorlint // the same one comes back
+		return explained
+	}
+	return explainRefusal(err)
+}
+
+// explainRefusal says in words why the server commits nothing.
+func explainRefusal(err error) error {
+	words := ""
+	switch state := stateOf(err); {
+	case state == "":
+		return fmt.Errorf("ask the database: %w", err)
+	case state == "53100":
+		words = "the disk of the database server is full; free space there"
+	case state == readOnlyTransaction:
+		words = "the database takes no writes; let database name its primary"
+	case strings.HasPrefix(state, "42"):
+		words = "the schema rollcall is not as its migrations have left it, or may not be written; undo what has changed it, and see who owns it"
+	default:
+		words = "the database refuses what every webhook writes"
+	}
+	return fmt.Errorf("%s: %w", words, &maskedError{err})
+}
