@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,17 +13,6 @@ import (
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
 )
-
-// raceSeed is printed, so that a run can be had again, as far as a race can.
-func raceSeed(t *testing.T) uint64 {
-	t.Helper()
-	seed, err := strconv.ParseUint(os.Getenv("ROLLCALL_TEST_SEED"), 10, 64)
-	if err != nil {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("ROLLCALL_TEST_SEED=%d", seed)
-	return seed
-}
 
 // life is a user, and what Rollcall has acknowledged of him.
 type life struct {

@@ -1,0 +1,5 @@
+//go:build long
+
+package testtag
+
+const divisor = 1
