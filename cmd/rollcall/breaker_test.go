@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -61,12 +60,7 @@ do $$ begin execute format('grant create on database %%I to %[1]s', current_data
 	t.Cleanup(func() {
 		_, _ = owner.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]s cascade; drop role %[1]s", role), pgx.QueryExecModeSimpleProtocol)
 	})
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.User = url.User(role)
-	return u.String(), role
+	return pgtest.As(t, database, role), role
 }
 
 func script(t *testing.T, conn *pgx.Conn, sql string) {

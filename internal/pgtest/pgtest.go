@@ -157,6 +157,22 @@ func settings() map[string]string {
 	}
 }
 
+// As returns the URL of a database for another role of the test. The server asks each role for a
+// password, so the role gets that of the URL.
+func As(t testing.TB, database, role string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := u.User.Password()
+	u.User = url.UserPassword(role, password)
+	if err := execute(database, fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", pgx.Identifier{role}.Sanitize(), password)); err != nil {
+		t.Fatalf("give role %s a password: %v", role, err)
+	}
+	return u.String()
+}
+
 var unfit = regexp.MustCompile(`[^a-z0-9]+`)
 
 // databaseName is unique over all processes, and says whose it is to somebody who looks

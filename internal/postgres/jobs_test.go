@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"rollcall/internal/pgtest"
 	"rollcall/internal/testtag"
 )
 
@@ -399,12 +399,8 @@ func TestJobsOfARestrictedRole(t *testing.T) {
 	t.Cleanup(func() {
 		_, _ = b.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
 	})
-	address, err := url.Parse(b.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address.User = url.User(role)
-	restricted, err := Open(Config{URL: address.String()})
+	asRole := pgtest.As(t, b.url, role)
+	restricted, err := Open(Config{URL: asRole})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,7 +419,7 @@ func TestJobsOfARestrictedRole(t *testing.T) {
 		t.Errorf("isolation %q, error %v", isolation, err)
 	}
 	var runs atomic.Int64
-	startReplica(t, address.String(), scheduledJob{Job{Name: "tick", Timeout: time.Minute, Run: func(context.Context) error {
+	startReplica(t, asRole, scheduledJob{Job{Name: "tick", Timeout: time.Minute, Run: func(context.Context) error {
 		runs.Add(1)
 		return nil
 	}}, everySecond{}})

@@ -306,7 +306,7 @@ func (c *crowd) end() {
 	o.want("select target || user_id from rollcall.parked")
 	o.want("select (count(*) - "+fmt.Sprint(c.sent.Load())+")::text from rollcall.events", "0")
 	c.witness.busy()
-	if lost == 0 || c.tally.Created == 0 || c.tally.Updated == 0 || c.tally.Deleted == 0 {
+	if testtag.Long && (lost == 0 || c.tally.Created == 0 || c.tally.Updated == 0 || c.tally.Deleted == 0) {
 		c.t.Errorf("the reconciliations had nothing to do: %+v, and %d in the end", c.tally, lost)
 	}
 	c.t.Logf("%d webhooks, %+v, and %d buried in the end", c.sent.Load(), c.tally, lost)

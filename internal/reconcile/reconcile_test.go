@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"runtime"
 	"strconv"
@@ -82,12 +81,7 @@ func furnish(t testing.TB, address, role string, targets ...postgres.Target) *ho
 	}
 	t.Cleanup(func() { _ = h.sql.Close(context.Background()) })
 	if role != "" {
-		u, err := url.Parse(address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		u.User = url.User(role)
-		address = u.String()
+		address = pgtest.As(t, address, role)
 	}
 	db, err := postgres.Open(postgres.Config{URL: address, Targets: targets, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

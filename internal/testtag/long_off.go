@@ -2,4 +2,5 @@
 
 package testtag
 
-const divisor = 20
+// Long says that random tests run at full size.
+const Long = false

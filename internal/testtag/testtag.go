@@ -24,7 +24,12 @@ func Parallel(t *testing.T) {
 }
 
 // Part is how many of the n cases of a random test to run.
-func Part(n int) int { return max(1, n/divisor) }
+func Part(n int) int {
+	if Long {
+		return n
+	}
+	return max(1, n/20)
+}
 
 // Seed returns the seed of a random test and logs it: ROLLCALL_TEST_SEED if it is set, else
 // always the same one, or a new one with the tag long.
@@ -32,7 +37,7 @@ func Seed(t testing.TB) uint64 {
 	t.Helper()
 	seed, err := strconv.ParseUint(os.Getenv("ROLLCALL_TEST_SEED"), 10, 64)
 	switch {
-	case err != nil && divisor > 1:
+	case err != nil && !Long:
 		seed = 1
 	case err != nil:
 		seed = uint64(time.Now().UnixNano())
