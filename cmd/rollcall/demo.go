@@ -29,8 +29,8 @@ const demoHelp = `Starts a private PostgreSQL with the tables of three applicati
 sends signed requests through its door, as Supabase and Clerk would. Shows each request with
 its outcome, and the tables as they change. Then it stays, with slow traffic, until Ctrl-C.
 
-Nothing is installed and nothing stays behind. PostgreSQL is the one of this machine, or is
-downloaded.`
+Nothing is installed and nothing stays behind. PostgreSQL is the one of this machine. Where there
+is none, a checkout of Rollcall downloads one, with Go.`
 
 // trickle is the pause between two requests once the story is told.
 const trickle = 3 * time.Second

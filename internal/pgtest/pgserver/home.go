@@ -173,9 +173,11 @@ func sweepOne(dir string) {
 	}
 }
 
-func ownedByUs(info fs.FileInfo) bool {
+func ownedByUs(info fs.FileInfo) bool { return ownedBy(info, os.Geteuid()) }
+
+func ownedBy(info fs.FileInfo, uid int) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(stat.Uid) == os.Geteuid()
+	return ok && int(stat.Uid) == uid
 }
 
 // stopOrphan stops the server that outlived its owner in a data directory we have the

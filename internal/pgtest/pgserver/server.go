@@ -1,7 +1,7 @@
 //go:build unix
 
 // Package pgserver runs a private PostgreSQL server as a child of this process, for the
-// demo and for tests. It finds PostgreSQL's programs on the machine or downloads them,
+// demo and for tests. It finds PostgreSQL's programs on the machine or has them downloaded,
 // and runs them as another user where we are root. The server dies with its process:
 // at once on Linux, elsewhere at the next start by the same user.
 package pgserver
