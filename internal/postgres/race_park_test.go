@@ -241,7 +241,8 @@ func TestRaceNoDeadlocks(t *testing.T) {
 	}
 	workers.Wait()
 	b.wantRows("select user_id from rollcall.parked")
-	b.exec("select pg_stat_force_next_flush()")
+	// PostgreSQL 14 reports a deadlock at once and has no such function.
+	b.exec("do $$ begin if current_setting('server_version_num')::int >= 150000 then perform pg_stat_force_next_flush(); end if; end $$")
 	b.wantRows("select deadlocks from pg_stat_database where datname = current_database()", "0")
 }
 
