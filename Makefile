@@ -1,17 +1,27 @@
 FUZZTIME ?= 10s
 SOAK ?= 3m
 
-.PHONY: build test soak bench bench-long bench-profile lint tidy fuzz ci
+.PHONY: build test test-timing test-long test-pgbouncer soak bench bench-long bench-profile lint tidy fuzz ci
 
 build:
 	go build -o rollcall ./cmd/rollcall
 
 test:
-	go test -race ./...
+	go test ./...
+
+# what the tags add: durations against their bounds, random tests at full size, tests beside PgBouncer
+test-timing:
+	go test -tags timing -p 1 ./...
+
+test-long:
+	go test -tags long ./...
+
+test-pgbouncer:
+	go test -tags pgbouncer -run Pooler ./cmd/rollcall ./internal/postgres
 
 # two replicas are killed and the database fails for a while; the line that counts is printed
 soak:
-	ROLLCALL_SOAK=$(SOAK) go test -count 1 -timeout 30m -run '^TestSoak$$' -v ./cmd/rollcall
+	ROLLCALL_SOAK=$(SOAK) go test -tags long -count 1 -timeout 30m -run '^TestSoak$$' -v ./cmd/rollcall
 
 # Rollcall beside its rivals, under 10 minutes; writes docs/benchmark.md. First: are their rows right?
 bench:

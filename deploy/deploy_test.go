@@ -89,21 +89,12 @@ type application struct {
 	host string // host:port
 }
 
-// startApplication starts a server and runs SQL in its database app. A password is asked
-// of everybody but the superuser.
+// startApplication starts a server and runs SQL in its database app.
 func startApplication(t testing.TB, sqls ...string) application {
 	t.Helper()
 	server := pgtest.StartServer(t, pgserver.Options{})
 	admin := connect(t, server.URL("postgres"))
-	for _, sql := range []string{
-		`do $$ begin
-		   execute format('copy (values (''host all postgres 127.0.0.1/32 trust''), (''host all all 127.0.0.1/32 scram-sha-256'')) to %L', current_setting('hba_file'));
-		 end $$`,
-		"select pg_reload_conf()",
-		"create database app",
-	} {
-		execute(t, admin, sql)
-	}
+	execute(t, admin, "create database app")
 	app := application{connect(t, server.URL("app")), admin.Config().Host + ":" + port(t, hostOf(t, server.URL("app")))}
 	for _, sql := range sqls {
 		execute(t, app.Conn, sql)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -31,13 +32,20 @@ func TestBackfillInterrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, interrupt := context.WithCancel(t.Context())
+	ctx, interrupt := context.WithTimeout(t.Context(), 20*time.Second)
+	defer interrupt()
 	released := make(chan error)
-	time.AfterFunc(300*time.Millisecond, func() {
+	watcher := connect(t, url) // a transaction sees the activity of its first look only
+	go func() {
+		const waiting = "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')"
+		var err error
+		for held := false; !held && err == nil; time.Sleep(5 * time.Millisecond) {
+			err = watcher.QueryRow(ctx, waiting).Scan(&held)
+		}
 		interrupt()
-		_, err := holder.Exec(context.Background(), "commit")
-		released <- err
-	})
+		_, failed := holder.Exec(context.Background(), "commit")
+		released <- errors.Join(err, failed)
+	}()
 	code, said := command(ctx, "backfill", "profiles")
 	if err := <-released; err != nil {
 		t.Fatal(err)

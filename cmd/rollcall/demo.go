@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,8 +29,8 @@ const demoHelp = `Starts a private PostgreSQL with the tables of three applicati
 sends signed requests through its door, as Supabase and Clerk would. Shows each request with
 its outcome, and the tables as they change. Then it stays, with slow traffic, until Ctrl-C.
 
-Nothing is installed and nothing stays behind. PostgreSQL is the one of this machine, or is
-downloaded.`
+Nothing is installed and nothing stays behind. PostgreSQL is the one of this machine. Where there
+is none, a checkout of Rollcall downloads one, with Go.`
 
 // trickle is the pause between two requests once the story is told.
 const trickle = 3 * time.Second
@@ -87,14 +88,14 @@ func unlessAsked(ctx context.Context, err error) error {
 }
 
 // demoEnvironment holds the database and secrets that nobody has seen before.
-func demoEnvironment(url string) func(string) string {
+func demoEnvironment(database string) func(string) string {
 	secret := func(prefix string) string {
 		key := make([]byte, 32)
 		_, _ = rand.Read(key) // never fails
 		return prefix + base64.StdEncoding.EncodeToString(key)
 	}
 	values := map[string]string{
-		"DATABASE_URL": url, "ADMIN_TOKEN": secret(""), "SUPABASE_DB_WEBHOOK_SECRET": secret(""),
+		"DATABASE_URL": database, "ADMIN_TOKEN": secret(""), "SUPABASE_DB_WEBHOOK_SECRET": secret(""),
 		"CLERK_WEBHOOK_SIGNING_SECRET": secret("whsec_"), "SUPABASE_AUTH_HOOK_SECRET": secret("v1,whsec_"),
 	}
 	return func(name string) string { return values[name] }
@@ -251,7 +252,18 @@ func (d *demo) invite() error {
 		return err
 	}
 	d.view.line("\nThe story is told; it goes on slowly until Ctrl-C. Take part, within five minutes:\n\n%s\n", curl(p, d.base))
-	d.view.line("or look: psql '%s' -c 'table rollcall.users'\n", d.url)
+	return d.inviteToLook()
+}
+
+// inviteToLook keeps the password out of the arguments of psql, which every local user can list.
+func (d *demo) inviteToLook() error {
+	u, err := url.Parse(d.url)
+	if err != nil {
+		return err
+	}
+	password, _ := u.User.Password()
+	u.User = url.User(u.User.Username())
+	d.view.line("or look: PGPASSWORD=%s psql '%s' -c 'table rollcall.users'\n", password, u)
 	return nil
 }
 

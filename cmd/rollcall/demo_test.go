@@ -176,6 +176,16 @@ func TestDemoInvites(t *testing.T) {
 	if err != nil || !strings.Contains(string(answer), "Rollcall-Outcome: applied") {
 		t.Errorf("pasted:\n%s\n%s %v", pasted, answer, err)
 	}
+	_, rest, _ = strings.Cut(out.String(), "or look: ")
+	look, _, _ := strings.Cut(rest, "\n")
+	args := strings.Replace(look, " psql ", " printf '%s\n' psql ", 1)
+	seen, err := exec.CommandContext(t.Context(), "sh", "-c", args).CombinedOutput()
+	password, _, _ := strings.Cut(strings.TrimPrefix(look, "PGPASSWORD="), " ")
+	if err != nil || len(password) < 20 || strings.Contains(string(seen), password) {
+		t.Errorf("other users see these arguments: %s %v", seen, err)
+	}
+	conn := connect(t, "postgres://postgres:"+password+"@"+regexp.MustCompile(`@(127[^']+)'`).FindStringSubmatch(look)[1])
+	await(t, conn, "select exists (select from rollcall.users)")
 	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), "zoe@example.com") || strings.Count(out.String(), "→") < 15; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no traffic:\n%s", out)

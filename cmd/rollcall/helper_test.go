@@ -21,7 +21,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(pgtest.Wrap(m), map[string]func(){"rollcall": main})
+	testscript.Main(tests{pgtest.Wrap(m)}, map[string]func(){"rollcall": main})
+}
+
+// tests removes what the tests have built when all have run.
+type tests struct{ all interface{ Run() int } }
+
+func (t tests) Run() int {
+	defer func() { _ = os.RemoveAll(builtIn) }()
+	return t.all.Run()
 }
 
 // The made-up secrets of the tests.
@@ -105,7 +113,7 @@ func (j *journal) lines(message string) []map[string]any {
 // await returns the last line with a message once there are n of them.
 func (j *journal) await(t testing.TB, message string, n int) map[string]any {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if found := j.lines(message); len(found) >= n {
 			return found[n-1]
 		}

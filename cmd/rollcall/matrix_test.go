@@ -104,6 +104,7 @@ var senders = []struct {
 }
 
 func TestFailureMatrix(t *testing.T) {
+	t.Parallel()
 	const atOnce = 8 // they wait most of the time
 	binary, file := build(t), configFile(t, matrixConfig)
 	places := make(chan struct{}, atOnce)

@@ -17,6 +17,7 @@ import (
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/source"
+	"rollcall/internal/testtag"
 )
 
 // carefulSource is one that would rather have a sign-up refused than not noted.
@@ -106,7 +107,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 			if err := o.back(t, server); err != nil {
 				t.Fatal(err)
 			}
-			awaitReady(t, in.public, 2*time.Second)
+			awaitReady(t, in.public, soonReady())
 			expect(t, in, lost, heard{204, "applied", false})
 			expect(t, in, lost, heard{204, "duplicate", false})
 			expect(t, in, announced(t, "careful", "m2"), heard{204, "announced", false})
@@ -128,6 +129,14 @@ func execute(t testing.TB, url, sql string) {
 	if _, err := connect(t, url).Exec(t.Context(), sql); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// soonReady is how long serve may take to notice that its database is back.
+func soonReady() time.Duration {
+	if testtag.Timing {
+		return 2 * time.Second
+	}
+	return 20 * time.Second
 }
 
 func awaitReady(t testing.TB, base string, patience time.Duration) {
@@ -246,7 +255,7 @@ func TestRestartUnderLoad(t *testing.T) {
 		if err := server.Restart(t.Context()); err != nil {
 			t.Error(err)
 		}
-		awaitReady(t, in.public, 2*time.Second)
+		awaitReady(t, in.public, soonReady())
 	}
 	working.Wait()
 	if n := refused.Load(); n < 2*senders {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -103,11 +104,27 @@ func (p *process) stop(t testing.TB) {
 // kill leaves the service no time for anything.
 func (p *process) kill() { _ = p.end(syscall.SIGKILL) }
 
+// builtIn is the directory of the built binary, empty until a test needs it.
+var builtIn string
+
+var built = sync.OnceValues(func() (string, error) {
+	var err error
+	if builtIn, err = os.MkdirTemp("", "rollcall-built-"); err != nil {
+		return "", err
+	}
+	binary := filepath.Join(builtIn, "rollcall")
+	if output, err := exec.Command("go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, output)
+	}
+	return binary, nil
+})
+
+// build returns the binary as users have it, built once for all tests.
 func build(t testing.TB) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "rollcall")
-	if output, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, output)
+	binary, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return binary
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +21,7 @@ import (
 	"rollcall/api"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
+	"rollcall/internal/testtag"
 )
 
 const propertyConfig = `
@@ -277,13 +277,9 @@ func (p *postman) deliverAll(messages []message) {
 // and the same rows: 2,000 histories of 50 users, over two service processes.
 func TestAnyOrderEndsInTheSameState(t *testing.T) {
 	t.Parallel()
-	const histories, atOnce, strictEvery = 2000, 100, 40
-	seed, err := strconv.ParseUint(os.Getenv("ROLLCALL_TEST_SEED"), 10, 64)
-	if err != nil {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("ROLLCALL_TEST_SEED=%d", seed)
-	random := rand.New(rand.NewPCG(seed, 0))
+	const atOnce, strictEvery = 100, 40
+	histories := testtag.Part(2000)
+	random := rand.New(rand.NewPCG(testtag.Seed(t), 0))
 
 	url := pgtest.NewWith(t, propertyTables)
 	binary := build(t)

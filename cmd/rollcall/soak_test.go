@@ -16,6 +16,7 @@ import (
 
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
+	"rollcall/internal/testtag"
 )
 
 const soakConfig = `
@@ -54,12 +55,13 @@ create trigger count_insert after insert on gone for each row execute function c
 create trigger count_insert after insert on kept for each row execute function count_insert('kept');`
 
 // What has to happen in a soak of any length.
-const (
-	soakKills    = 30
-	soakLength   = time.Minute
-	soakLock     = 10 * time.Second
-	soakPatience = time.Minute // for all to be in step after the last failure
+var (
+	soakKills  = testtag.Part(30)
+	soakLength = time.Duration(testtag.Part(int(time.Minute)))
 )
+
+// soakPatience is for all to be in step after the last failure.
+const soakPatience = time.Minute
 
 // replica is a service that is started again whenever it is killed.
 type replica struct {
@@ -144,7 +146,7 @@ func (s *soak) kill(i int, pause time.Duration) {
 
 // killAgain kills a replica at random, as often as the length allows, until it is told to stop.
 func (s *soak) killAgain(stop <-chan struct{}) {
-	every := min(s.length/(soakKills+10), 3*time.Second)
+	every := max(time.Second, min(s.length/time.Duration(soakKills+10), 3*time.Second))
 	for {
 		select {
 		case <-stop:
@@ -194,7 +196,7 @@ func (s *soak) storm() {
 	calm(5)
 	s.restart(s.server.Kill)
 	calm(8)
-	s.exec("begin; lock table gone in access exclusive mode", soakLock)
+	s.exec("begin; lock table gone in access exclusive mode", min(s.length/6, 10*time.Second))
 	s.killCatchingUp()
 	calm(5)
 	s.restart(s.server.Kill)
@@ -246,7 +248,7 @@ func TestSoak(t *testing.T) {
 	if parked+len(lost)+len(doubled)+len(resurrected) > 0 {
 		t.Errorf("lost %.2000q, doubled %.2000q, resurrected %.2000q", lost, doubled, resurrected)
 	}
-	if s.kills.Load() < soakKills || s.restarts < 3 {
+	if s.kills.Load() < int64(soakKills) || s.restarts < 3 {
 		t.Errorf("%d kills and %d restarts are too few", s.kills.Load(), s.restarts)
 	}
 	s.quiet(p, conn)

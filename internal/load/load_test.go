@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"rollcall/internal/testtag"
 )
 
 // serve answers with a handler on the loopback.
@@ -102,7 +104,8 @@ func TestOpenLoopShowsStall(t *testing.T) {
 		t.Errorf("%d of %d due were sent, %d accepted", r.Requests, 4*rate, r.Accepted)
 	}
 	l := r.Latency
-	if l.Max < stall || l.P999 < stall*95/100 || l.P99 < stall*9/10 || l.P90 < stall/2 || l.P90 > stall*95/100 || l.P50 > stall/2 {
+	if l.Max < stall || l.P999 < stall*95/100 || l.P99 < stall*9/10 || l.P90 < stall/2 ||
+		testtag.Timing && (l.P90 > stall*95/100 || l.P50 > stall/2) {
 		t.Errorf("the stall doesn't show as it was: %+v", l)
 	}
 }
@@ -122,11 +125,11 @@ func TestOpenLoopKeepsThePace(t *testing.T) {
 	mustRun(t.Context(), t, Config{To: to, Connections: 8, Rate: rate, Duration: time.Second})
 	for n, at := range came {
 		early := time.Duration(n) * time.Second / rate
-		if at.Sub(came[0]) < early-100*time.Millisecond { // the first itself may have come late
+		if testtag.Timing && at.Sub(came[0]) < early-100*time.Millisecond { // the first itself may have come late
 			t.Fatalf("request %d came %v after the first", n, at.Sub(came[0]))
 		}
 	}
-	if len(came) != rate || came[rate-1].Sub(came[0]) < 800*time.Millisecond {
+	if len(came) != rate || testtag.Timing && came[rate-1].Sub(came[0]) < 800*time.Millisecond {
 		t.Errorf("%d came", len(came))
 	}
 }
@@ -142,7 +145,7 @@ func TestUnsent(t *testing.T) {
 	if r.Unsent == 0 || r.Requests+r.Unsent != 100 || r.Requests > 16 {
 		t.Errorf("%+v", r)
 	}
-	if r.Elapsed > 2*time.Second+grace {
+	if testtag.Timing && r.Elapsed > 2*time.Second+grace {
 		t.Errorf("it took %v", r.Elapsed)
 	}
 }
@@ -158,7 +161,7 @@ func TestInterrupted(t *testing.T) {
 			apply(w, r)
 		})
 		r := mustRun(ctx, t, Config{To: to, Connections: 3, Rate: rate, Duration: time.Minute})
-		if !r.Interrupted || r.Accepted == 0 || r.Accepted != r.Requests || r.Elapsed > grace {
+		if !r.Interrupted || r.Accepted == 0 || r.Accepted != r.Requests || testtag.Timing && r.Elapsed > grace {
 			t.Errorf("rate %v: %+v", rate, r)
 		}
 	}

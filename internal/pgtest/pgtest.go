@@ -13,11 +13,14 @@ package pgtest
 import (
 	"context"
 	"crypto/rand"
+	"flag"
 	"fmt"
 	"maps"
 	"net/url"
 	"os"
 	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +29,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/pgtest/pgserver"
+	"rollcall/internal/testtag"
 )
 
 // patience bounds every single step on the server; only a broken one comes near it.
@@ -51,7 +55,20 @@ func (w wrapped) Run() int {
 		return supervise(dir)
 	}
 	mainRan = true
+	overlap()
 	return w.m.Run()
+}
+
+// overlap raises the number of parallel tests, which go test takes from the number of cores: most
+// of these tests wait for a server. A -parallel on the command line counts.
+func overlap() {
+	const atOnce = 8
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if f := flag.Lookup("test.parallel"); !given && !testtag.Timing && runtime.GOMAXPROCS(0) < atOnce {
+		_ = f.Value.Set(strconv.Itoa(atOnce)) // a number is a value of it
+	}
 }
 
 // The shared server of this process, acquired once and held until the process ends.
@@ -138,6 +155,22 @@ func settings() map[string]string {
 		"max_wal_size": "256MB", // the directory may be in memory
 		"autovacuum":   "on", "wal_level": "minimal", "max_wal_senders": "0",
 	}
+}
+
+// As returns the URL of a database for another role of the test. The server asks each role for a
+// password, so the role gets that of the URL.
+func As(t testing.TB, database, role string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := u.User.Password()
+	u.User = url.UserPassword(role, password)
+	if err := execute(database, fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", pgx.Identifier{role}.Sanitize(), password)); err != nil {
+		t.Fatalf("give role %s a password: %v", role, err)
+	}
+	return u.String()
 }
 
 var unfit = regexp.MustCompile(`[^a-z0-9]+`)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"rollcall/internal/pgtest/flock"
+	"rollcall/internal/pgtest/pgserver"
 )
 
 // All test processes of one user meet in one directory:
@@ -40,8 +42,16 @@ const (
 // errMoved says that the directory went away while we waited for one of its locks.
 var errMoved = errors.New("the directory was removed")
 
+// meetingPlace differs by the PostgreSQL that was chosen: a run on another one must not join the
+// server that the last run is about to leave.
 func meetingPlace() string {
-	return filepath.Join(os.TempDir(), "rollcall-pgtest-"+strconv.Itoa(os.Geteuid()))
+	name := "rollcall-pgtest-" + strconv.Itoa(os.Geteuid())
+	if dir := os.Getenv(pgserver.BinEnv); dir != "" {
+		hash := fnv.New32a()
+		_, _ = hash.Write([]byte(dir)) // never fails
+		name += fmt.Sprintf("-%x", hash.Sum32())
+	}
+	return filepath.Join(os.TempDir(), name)
 }
 
 // inUse is our share of the users lock. It's never closed, and kept here because a file

@@ -1,20 +1,12 @@
+//go:build timing
+
 package postgres
 
 import (
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
-
-// fillRoll puts n users with the ids u1, u2 … and an e-mail each into the roll, as a
-// replica without any of these targets would have.
-func (b *bench) fillRoll(n int) {
-	b.t.Helper()
-	b.exec(strings.ReplaceAll(`insert into rollcall.users (source, id, version, email, first_name, last_name, full_name, raw_user_meta_data, raw_app_meta_data, created_at)
-		select 'app', 'u' || n, 1, n || '@example.com', 'Ada', 'Number ' || n, 'Ada Number ' || n, '{"plan": "free"}', '{}', now() from generate_series(1, N) n`,
-		"N", itoa(n)))
-}
 
 // TestBackfillSpeed holds a backfill against the bare insert of the same rows, at a table
 // with the same indexes: it has half the speed at least. Other tests may be in its way, which
@@ -49,12 +41,6 @@ func (b *bench) measureBackfill() float64 {
 	ratio := float64(median(inserted)) / float64(median(filled))
 	b.t.Logf("%d users: insert … select %s, backfill %s (medians of %d): %.2f of its speed", speedUsers, median(inserted), median(filled), rounds, ratio)
 	return ratio
-}
-
-func timed(do func()) time.Duration {
-	start := time.Now()
-	do()
-	return time.Since(start)
 }
 
 func median(took []time.Duration) time.Duration {

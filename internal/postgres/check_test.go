@@ -3,11 +3,11 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"strings"
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/pgtest"
 )
 
 func TestCheckFindings(t *testing.T) {
@@ -136,12 +136,7 @@ func TestCheckAccess(t *testing.T) {
 	t.Cleanup(func() {
 		_, _ = b.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
 	})
-	address, err := url.Parse(b.url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address.User = url.User(role)
-	db, err := Open(Config{URL: address.String(), Targets: []Target{profiles(), hidden}})
+	db, err := Open(Config{URL: pgtest.As(t, b.url, role), Targets: []Target{profiles(), hidden}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,17 +11,19 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/testtag"
 )
 
 // An application that holds one row delays that user alone.
 func TestRaceApplicationHoldsARow(t *testing.T) {
+	testtag.Parallel(t)
 	b := newBench(t, profilesTable, profiles())
 	b.apply(all(event.Applied, 2), updated("a", 1, "a1"), updated("b", 1, "b1"))
 	app := connect(t, b.url)
 	execOn(t, app, "begin; update p set role = 'admin' where id = 'a'")
 	start := time.Now()
 	b.apply([]event.Outcome{event.Parked, event.Applied}, updated("a", 2, "a2"), updated("b", 2, "b2"))
-	if took := time.Since(start); took > 2*b.config.LockTimeout {
+	if took := time.Since(start); testtag.Timing && took > 2*b.config.LockTimeout {
 		t.Errorf("one held row cost %s, more than one lock_timeout and the work", took)
 	}
 	b.wantRows("select id, email from p order by 1", "a|a1", "b|b2")
@@ -43,7 +45,7 @@ func TestRaceLockedTable(t *testing.T) {
 	execOn(t, app, "begin; lock table p in access exclusive mode")
 	start := time.Now()
 	b.apply(all(event.Parked, 2), updated("a", 1, "a1"), updated("b", 1, "b1"))
-	if took := time.Since(start); took > b.config.LockTimeout { // the session's own, shorter one is waited for once
+	if took := time.Since(start); testtag.Timing && took > b.config.LockTimeout { // the session's own, shorter one is waited for once
 		t.Errorf("a locked table cost %s: it was waited for again", took)
 	}
 	execOn(t, app, "rollback")
@@ -238,7 +240,8 @@ func TestRaceNoDeadlocks(t *testing.T) {
 	}
 	workers.Wait()
 	b.wantRows("select user_id from rollcall.parked")
-	b.exec("select pg_stat_force_next_flush()")
+	// PostgreSQL 14 reports a deadlock at once and has no such function.
+	b.exec("do $$ begin if current_setting('server_version_num')::int >= 150000 then perform pg_stat_force_next_flush(); end if; end $$")
 	b.wantRows("select deadlocks from pg_stat_database where datname = current_database()", "0")
 }
 
@@ -322,7 +325,7 @@ func TestStalePlans(t *testing.T) {
 		insert into p select id, email from rollcall.users where id like 'x%'; insert into q select id, email from p where id like 'x%'`)
 	full := median()
 	t.Logf("a batch of 16: %s with empty tables, %s with 100,000 users and the plans of before: ratio %.2f", empty, full, float64(full)/float64(empty))
-	if full > 4*empty {
+	if testtag.Timing && full > 4*empty {
 		t.Errorf("a batch of 16 takes %s with stale plans, %s before", full, empty)
 	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
+	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
@@ -382,12 +383,8 @@ do $$ begin execute format('revoke temporary on database %%I from public', curre
 	t.Cleanup(func() {
 		_, _ = o.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]s; drop role %[1]s", role))
 	})
-	address, err := url.Parse(o.sql.Config().ConnString())
-	if err != nil {
-		t.Fatal(err)
-	}
-	address.User = url.User(role)
-	if o.DB, err = postgres.Open(postgres.Config{URL: address.String(), Log: o.Log}); err != nil {
+	var err error
+	if o.DB, err = postgres.Open(postgres.Config{URL: pgtest.As(t, o.sql.Config().ConnString(), role), Log: o.Log}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(o.DB.Close)

@@ -16,10 +16,11 @@ import (
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
+	"rollcall/internal/testtag"
 )
 
 // raceUsers are changed and told of by everybody at once.
-const raceUsers = 2500
+var raceUsers = testtag.Part(2500)
 
 // Webhooks out of order and doubled, two replicas that empty the outbox, reconciliations and
 // backfills, looks just in time, all about the same users at once: in the end everybody is as
@@ -31,7 +32,7 @@ func TestRaces(t *testing.T) {
 	}
 	replicas := []*house{h, openHouse(t, h.sql.Config().ConnString(), "")}
 	ctx, stop := context.WithCancel(context.Background())
-	seed := raceSeed(t)
+	seed := testtag.Seed(t)
 	lives := map[string]*life{}
 	for n := range raceUsers {
 		lives[id(n)] = &life{id: id(n)}

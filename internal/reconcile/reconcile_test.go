@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"os"
 	"runtime"
 	"strconv"
@@ -23,6 +22,7 @@ import (
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
+	"rollcall/internal/testtag"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -81,12 +81,7 @@ func furnish(t testing.TB, address, role string, targets ...postgres.Target) *ho
 	}
 	t.Cleanup(func() { _ = h.sql.Close(context.Background()) })
 	if role != "" {
-		u, err := url.Parse(address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		u.User = url.User(role)
-		address = u.String()
+		address = pgtest.As(t, address, role)
 	}
 	db, err := postgres.Open(postgres.Config{URL: address, Targets: targets, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -471,6 +466,7 @@ func usersOfTest(t testing.TB, n int) int {
 // What a million users take, or as many as ROLLCALL_TEST_USERS says: compared with a roll
 // that is right, and when a tenth is missing.
 func TestSpeed(t *testing.T) {
+	testtag.Parallel(t)
 	n := usersOfTest(t, 100_000)
 	h := newHouse(t)
 	h.users(1, n)
@@ -499,7 +495,7 @@ func TestSpeed(t *testing.T) {
 	h.wantRun(postgres.Reconciled{Unchanged: int64(n), Created: int64(n / 10)})
 	mended := time.Since(start)
 	t.Logf("%d users compared in %s (%.0f/s), %d MiB of heap; with %d missing in %s", n, compared, float64(n)/compared.Seconds(), peak>>20, n/10, mended)
-	if perMillion := compared / time.Duration(n) * 1_000_000; perMillion > time.Minute {
+	if perMillion := compared / time.Duration(n) * 1_000_000; testtag.Timing && perMillion > time.Minute {
 		t.Errorf("a million would take %s", perMillion)
 	}
 }

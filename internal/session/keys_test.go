@@ -16,6 +16,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"rollcall/internal/event"
+	"rollcall/internal/testtag"
 )
 
 // fresh is a token of Clerk's signed with that key, valid by the world's clock.
@@ -201,13 +202,14 @@ func TestOutageKeepsTheLastGoodSet(t *testing.T) {
 // TestSilentProvider has a provider that never answers: a fetch gives up by itself, and a
 // request that can't wait as long goes with what is remembered.
 func TestSilentProvider(t *testing.T) {
+	testtag.Parallel(t)
 	w := newWorld(t)
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) }) // before the server closes
 	w.clerk.becomes(func(http.ResponseWriter, *http.Request) { <-release })
 	began := time.Now()
 	w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
-	if took := time.Since(began); took < fetchTimeout || took > 10*fetchTimeout {
+	if took := time.Since(began); took < fetchTimeout || testtag.Timing && took > 10*fetchTimeout {
 		t.Errorf("gave up after %s, want %s", took, fetchTimeout)
 	}
 	w.pass(coldFloor)
@@ -227,6 +229,7 @@ func TestSilentProvider(t *testing.T) {
 // known key does not wait for it again and again. A while later he does, lest a key that was
 // withdrawn be believed.
 func TestSilentOutage(t *testing.T) {
+	testtag.Parallel(t)
 	w := newWorld(t)
 	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
 	w.pass(keysLife)
@@ -237,7 +240,7 @@ func TestSilentOutage(t *testing.T) {
 	w.pass(fetchFloor)
 	began := time.Now()
 	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
-	if took := time.Since(began); took > fetchTimeout/2 {
+	if took := time.Since(began); testtag.Timing && took > fetchTimeout/2 {
 		t.Errorf("waited %s for a provider who was away a moment ago", took)
 	}
 	close(release)

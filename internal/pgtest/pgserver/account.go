@@ -55,6 +55,20 @@ func (a *account) mkdir(path string) error {
 	return nil
 }
 
+// writeFile makes a file that only the account and root read.
+func (a *account) writeFile(path, text string) error {
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write the server's files: %w", err)
+	}
+	if a == nil {
+		return nil
+	}
+	if err := os.Chown(path, a.uid, a.gid); err != nil {
+		return fmt.Errorf("give file to user %s: %w", a.name, err)
+	}
+	return nil
+}
+
 func (a *account) String() string {
 	if a == nil {
 		return "this user"

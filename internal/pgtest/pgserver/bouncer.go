@@ -32,7 +32,7 @@ type Bouncer struct {
 	proc *process
 }
 
-// StartBouncer runs PgBouncer before the server of a URL, whose user it takes everybody for.
+// StartBouncer runs PgBouncer before the server of a URL, for the user of the URL.
 // The settings are those of pgbouncer.ini: {"pool_mode": "session"}. The caller must Close it.
 // The error of a machine without PgBouncer says how to get it.
 func StartBouncer(ctx context.Context, server string, settings map[string]string) (*Bouncer, error) {
@@ -78,16 +78,18 @@ func (b *Bouncer) configure(a *account, server string, settings map[string]strin
 	}
 	all := map[string]string{
 		"listen_addr": "127.0.0.1", "listen_port": strconv.Itoa(b.port), "unix_socket_dir": "",
-		"auth_type": "any", "server_login_retry": "1", "server_tls_sslmode": "disable",
+		"auth_type": "scram-sha-256", "auth_file": filepath.Join(b.dir, "users"), "server_login_retry": "1", "server_tls_sslmode": "disable",
 	}
 	maps.Copy(all, settings)
 	var text strings.Builder
-	fmt.Fprintf(&text, "[databases]\n* = host=%s port=%s user=%s\n[pgbouncer]\n", u.Hostname(), u.Port(), u.User.Username())
+	fmt.Fprintf(&text, "[databases]\n* = host=%s port=%s\n[pgbouncer]\n", u.Hostname(), u.Port())
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&text, "%s = %s\n", name, all[name])
 	}
 	file = filepath.Join(b.dir, "pgbouncer.ini")
-	if err := errors.Join(a.mkdir(b.dir), os.WriteFile(file, []byte(text.String()), 0o644)); err != nil { //nolint:gosec // the account reads it; nothing of it is secret
+	password, _ := u.User.Password()
+	users := fmt.Sprintf("%q %q\n", u.User.Username(), password)
+	if err := errors.Join(a.mkdir(b.dir), a.writeFile(file, text.String()), a.writeFile(all["auth_file"], users)); err != nil {
 		return "", fmt.Errorf("configure PgBouncer: %w", err)
 	}
 	return file, nil

@@ -5,7 +5,9 @@ package pgserver
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -17,10 +19,13 @@ import (
 // oldestMajor is the oldest PostgreSQL that Rollcall supports.
 const oldestMajor = 14
 
+// BinEnv names the directory of the PostgreSQL to use, and no other is looked for.
+const BinEnv = "ROLLCALL_POSTGRES_BIN"
+
 const remedy = `install PostgreSQL 14 or newer:
   Debian, Ubuntu: apt-get install postgresql
   macOS:          brew install postgresql@17
-or put the directory of its initdb, pg_ctl and postgres on PATH`
+or put the directory of its initdb, pg_ctl and postgres on PATH, or into ` + BinEnv
 
 // place is a directory where PostgreSQL's programs may be, and why we look there.
 type place struct {
@@ -35,12 +40,22 @@ type finder struct {
 }
 
 func newFinder(a *account) finder {
-	check := func(ctx context.Context, dir string) error { return checkPrograms(ctx, a, dir) }
-	return finder{
+	f := finder{
 		places: usualPlaces,
-		check:  check,
-		fetch:  func(ctx context.Context) (string, error) { return fetch(ctx, check) },
+		check:  func(ctx context.Context, dir string) error { return checkPrograms(ctx, a, dir) },
+		fetch: func(ctx context.Context) (string, error) {
+			cache, err := cacheDir()
+			if err != nil {
+				return "", err
+			}
+			return fetch(ctx, cache)
+		},
 	}
+	if dir := os.Getenv(BinEnv); dir != "" {
+		f.places = func(context.Context) []place { return []place{{dir, BinEnv}} }
+		f.fetch = func(context.Context) (string, error) { return "", errors.New("not tried, since " + BinEnv + " is set") }
+	}
+	return f
 }
 
 // find returns the directory of the first whole PostgreSQL. Its error lists what was
@@ -55,6 +70,9 @@ func (f finder) find(ctx context.Context) (string, error) {
 		fmt.Fprintf(&tried, "  %s (%s): %v\n", p.dir, p.why, err)
 	}
 	dir, err := f.fetch(ctx)
+	if err == nil {
+		err = f.check(ctx, dir)
+	}
 	if err != nil {
 		return "", fmt.Errorf("find PostgreSQL: none on this machine and none to be fetched; tried pg_config, PATH and the usual directories:\n%s  download: %w\n%s",
 			tried.String(), err, remedy)
@@ -74,7 +92,7 @@ func usualPlaces(ctx context.Context) []place {
 		}
 		places = append(places, place{filepath.Dir(program), "PATH"})
 	}
-	for _, pattern := range []string{
+	patterns := []string{
 		"/usr/lib/postgresql/*/bin", // Debian
 		"/usr/pgsql-*/bin",          // Red Hat
 		"/opt/homebrew/opt/postgresql@*/bin",
@@ -83,7 +101,11 @@ func usualPlaces(ctx context.Context) []place {
 		"/usr/local/bin",
 		"/usr/local/pgsql/bin", // built from source
 		"/Applications/Postgres.app/Contents/Versions/*/bin",
-	} {
+	}
+	if cache, err := cacheDir(); err == nil {
+		patterns = append(patterns, filepath.Join(cache, "rollcall-*", "bin")) // downloaded before
+	}
+	for _, pattern := range patterns {
 		for _, dir := range newestFirst(pattern) {
 			places = append(places, place{dir, pattern})
 		}

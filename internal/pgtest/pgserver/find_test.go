@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	embedded "github.com/fergusstrange/embedded-postgres"
 )
 
 func TestFindNamesTheRemedy(t *testing.T) {
@@ -129,10 +127,7 @@ func repository(t *testing.T) *httptest.Server {
 		}
 		_, _ = w.Write(jar.Bytes())
 	}))
-	t.Cleanup(func() {
-		http.DefaultClient.CloseIdleConnections() // embedded-postgres uses that one
-		server.Close()
-	})
+	t.Cleanup(server.Close)
 	return server
 }
 
@@ -142,16 +137,15 @@ func TestFetch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	check := func(ctx context.Context, dir string) error { return checkPrograms(ctx, a, dir) }
 	cache := filepath.Join(reachable(t), "cache")
-	config := embedded.DefaultConfig().CachePath(cache).BinaryRepositoryURL(repository(t).URL)
-	want := filepath.Join(cache, "rollcall-"+string(fetchVersion), "bin")
-	for range 2 { // the second finds it
-		got, err := fetchInto(t.Context(), config, cache, check)
-		if err != nil || got != want {
-			t.Fatalf("got %s, %v, want %s", got, err, want)
+	for _, from := range []string{repository(t).URL, "http://127.0.0.1:1"} { // the second time it is there
+		bin, err := fetch(t.Context(), cache, from)
+		if err != nil || filepath.Dir(filepath.Dir(bin)) != cache || !strings.HasPrefix(bin, filepath.Join(cache, "rollcall-")) {
+			t.Fatalf("got %s, %v", bin, err)
 		}
-		config = config.BinaryRepositoryURL("http://127.0.0.1:1")
+		if err := checkPrograms(t.Context(), a, bin); err != nil {
+			t.Error(err)
+		}
 	}
 	if left, _ := filepath.Glob(filepath.Join(cache, "unpack-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
@@ -161,13 +155,35 @@ func TestFetch(t *testing.T) {
 func TestFetchFails(t *testing.T) {
 	t.Parallel()
 	cache := t.TempDir()
-	config := embedded.DefaultConfig().CachePath(cache).BinaryRepositoryURL("http://127.0.0.1:1")
-	never := func(context.Context, string) error { return errors.New("no initdb") }
-	_, err := fetchInto(t.Context(), config, cache, never)
-	if err == nil || !strings.Contains(err.Error(), "fetch PostgreSQL "+string(fetchVersion)) {
+	_, err := fetch(t.Context(), cache, "http://127.0.0.1:1")
+	if err == nil || !strings.Contains(err.Error(), "fetch PostgreSQL 17") {
 		t.Errorf("got %v, want which version couldn't be fetched", err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(cache, "*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// The directory that the environment names is the only one, also where it has no PostgreSQL.
+func TestBinDirectoryOfTheEnvironment(t *testing.T) {
+	a, err := serverAccount()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := newFinder(a).find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	linked := filepath.Join(reachable(t), "bin")
+	if err := os.Symlink(found, linked); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(BinEnv, linked)
+	if got, err := newFinder(a).find(t.Context()); err != nil || got != linked {
+		t.Errorf("got %s, %v, want %s", got, err, linked)
+	}
+	t.Setenv(BinEnv, "/nowhere")
+	if _, err := newFinder(a).find(t.Context()); err == nil || !strings.Contains(err.Error(), "/nowhere ("+BinEnv+"): no initdb") {
+		t.Errorf("got %v, want what is wrong with the directory", err)
 	}
 }

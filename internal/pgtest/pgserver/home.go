@@ -23,7 +23,7 @@ import (
 //	lock     held by the process that owns the server
 //	log      what the server said
 //	data/    PostgreSQL's own, data.new/ until initdb is through
-//	socket/  its Unix socket
+//	pg_hba.conf, password (of postgres)   for the server's user alone
 type home struct {
 	dir       string
 	temporary bool // made by us, to be removed with the server
@@ -84,10 +84,7 @@ func (h *home) openAt(ctx context.Context, bin string) error {
 	if err := stopOrphan(h.data()); err != nil {
 		return err
 	}
-	if err := h.account.mkdir(h.socket()); err != nil {
-		return err
-	}
-	if _, err := output(command(ctx, h.account, h.socket(), filepath.Join(bin, "postgres"), "--version")); err != nil {
+	if _, err := output(command(ctx, h.account, h.dir, filepath.Join(bin, "postgres"), "--version")); err != nil {
 		return fmt.Errorf("enter %s as %s (choose a directory it can reach): %w", h.dir, h.account, err)
 	}
 	return nil
@@ -123,8 +120,10 @@ func (h *home) own() error {
 }
 
 func (h *home) data() string    { return filepath.Join(h.dir, "data") }
-func (h *home) socket() string  { return filepath.Join(h.dir, "socket") }
 func (h *home) logPath() string { return filepath.Join(h.dir, "log") }
+
+func (h *home) hbaPath() string      { return filepath.Join(h.dir, "pg_hba.conf") }
+func (h *home) passwordPath() string { return filepath.Join(h.dir, "password") }
 
 // close removes a temporary directory and releases the lock, in that order: a sweep by
 // another process leaves a locked directory alone.
@@ -174,9 +173,11 @@ func sweepOne(dir string) {
 	}
 }
 
-func ownedByUs(info fs.FileInfo) bool {
+func ownedByUs(info fs.FileInfo) bool { return ownedBy(info, os.Geteuid()) }
+
+func ownedBy(info fs.FileInfo, uid int) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(stat.Uid) == os.Geteuid()
+	return ok && int(stat.Uid) == uid
 }
 
 // stopOrphan stops the server that outlived its owner in a data directory we have the

@@ -1,13 +1,14 @@
 //go:build unix
 
 // Package pgserver runs a private PostgreSQL server as a child of this process, for the
-// demo and for tests. It finds PostgreSQL's programs on the machine or downloads them,
+// demo and for tests. It finds PostgreSQL's programs on the machine or has them downloaded,
 // and runs them as another user where we are root. The server dies with its process:
 // at once on Linux, elsewhere at the next start by the same user.
 package pgserver
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -38,14 +39,15 @@ type Options struct {
 	Durable bool
 }
 
-// Server is a running or stopped PostgreSQL server on a free port of 127.0.0.1, with
-// superuser postgres, who needs no password there. Its methods may be called from
-// several goroutines.
+// Server is a running or stopped PostgreSQL server on a free port of 127.0.0.1. Every local
+// user reaches the port, so each role needs a password; that of superuser postgres is random.
+// Its methods may be called from several goroutines.
 type Server struct {
-	bin  string
-	opt  Options
-	home *home
-	port int
+	bin      string
+	opt      Options
+	home     *home
+	port     int
+	password string // of postgres
 
 	mu   sync.Mutex
 	proc *process // the last one started
@@ -75,10 +77,11 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	return s, nil
 }
 
-// URL returns the address of a database, for pgx and for psql.
+// URL returns the address of a database, for pgx and for psql. It holds the password: it
+// belongs into no log and no argument of a process.
 func (s *Server) URL(database string) string {
 	u := url.URL{
-		Scheme: "postgres", User: url.User("postgres"), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
+		Scheme: "postgres", User: url.UserPassword("postgres", s.password), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
 		Path: "/" + database, RawQuery: "sslmode=disable",
 	}
 	return u.String()
@@ -158,8 +161,16 @@ func (s *Server) boot(ctx context.Context) error {
 // initialise makes the database cluster. It gets its name when it's whole, so that one
 // cut short is made anew.
 func (s *Server) initialise(ctx context.Context) error {
+	// not the one in data: an earlier version let every local user in there
+	if err := s.home.account.writeFile(s.home.hbaPath(), "host all all 127.0.0.1/32 scram-sha-256\n"); err != nil {
+		return err
+	}
 	if _, err := os.Stat(filepath.Join(s.home.data(), "PG_VERSION")); err == nil {
-		return nil
+		return s.readPassword(ctx)
+	}
+	s.password = rand.Text()
+	if err := s.home.account.writeFile(s.home.passwordPath(), s.password); err != nil {
+		return err
 	}
 	var err error
 	// not every system has C.UTF-8; C is the same but for upper and lower case
@@ -177,6 +188,21 @@ func (s *Server) initialise(ctx context.Context) error {
 	return nil
 }
 
+// readPassword reads the password of a cluster, or sets one where an earlier version had none.
+func (s *Server) readPassword(ctx context.Context) error {
+	kept, err := os.ReadFile(s.home.passwordPath())
+	if s.password = string(kept); err == nil && s.password != "" {
+		return nil
+	}
+	s.password = rand.Text()
+	cmd := command(ctx, s.home.account, s.home.data(), filepath.Join(s.bin, "postgres"), "--single", "-D", s.home.data(), "postgres")
+	cmd.Stdin = strings.NewReader("ALTER ROLE postgres PASSWORD '" + s.password + "'\n")
+	if said, err := output(cmd); err != nil || strings.Contains(said, "ERROR") {
+		return fmt.Errorf("set a password in %s: %w\n%s", s.home.dir, err, lastLines(said, 20))
+	}
+	return s.home.account.writeFile(s.home.passwordPath(), s.password)
+}
+
 func (s *Server) initdb(ctx context.Context, locale string) error {
 	data := s.home.data() + ".new"
 	if err := os.RemoveAll(data); err != nil {
@@ -186,8 +212,8 @@ func (s *Server) initdb(ctx context.Context, locale string) error {
 		return err
 	}
 	argv := []string{
-		filepath.Join(s.bin, "initdb"), "--pgdata=" + data, "--username=postgres", "--auth=trust",
-		"--encoding=UTF8", "--locale=" + locale, "--no-instructions",
+		filepath.Join(s.bin, "initdb"), "--pgdata=" + data, "--username=postgres",
+		"--auth=scram-sha-256", "--pwfile=" + s.home.passwordPath(), "--encoding=UTF8", "--locale=" + locale, "--no-instructions",
 	}
 	if !s.opt.Durable {
 		argv = append(argv, "--no-sync")
@@ -235,10 +261,7 @@ func (s *Server) arguments() []string {
 	}
 	maps.Copy(settings, s.opt.Settings)
 	settings["listen_addresses"], settings["port"] = "127.0.0.1", strconv.Itoa(s.port)
-	settings["unix_socket_directories"] = ""
-	if len(s.home.socket()) < 80 { // a socket's whole path must stay under 104 bytes
-		settings["unix_socket_directories"] = s.home.socket()
-	}
+	settings["unix_socket_directories"], settings["hba_file"] = "", s.home.hbaPath()
 	argv := []string{filepath.Join(s.bin, "postgres"), "-D", s.home.data()}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		argv = append(argv, "-c", name+"="+settings[name])

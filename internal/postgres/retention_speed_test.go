@@ -1,0 +1,42 @@
+//go:build timing
+
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+// What finding old events by an index costs the new ones, in turns with a schema without it.
+func TestForgetCostsBatchesLittle(t *testing.T) {
+	const batches = 300
+	with, without := newBench(t, profilesTable, profiles()), newBench(t, profilesTable, profiles())
+	without.exec("drop index rollcall.events_kept, rollcall.events_announced")
+	took := map[*bench][]time.Duration{}
+	for n := range batches {
+		for _, b := range []*bench{with, without} {
+			var batch [64]event.Event
+			for i := range batch {
+				e := updated(fmt.Sprint("u", (n*64+i)%5000), int64(n), "")
+				e.ID, e.ReceivedAt, e.Body = fmt.Sprintf("msg_%x", uint64(n*64+i)*0x9e3779b97f4a7c15), time.Now(), make([]byte, 1200)
+				batch[i] = e
+			}
+			start := time.Now()
+			if _, err := b.Apply(t.Context(), batch[:]); err != nil {
+				t.Fatal(err)
+			}
+			took[b] = append(took[b], time.Since(start))
+		}
+	}
+	slices.Sort(took[with])
+	slices.Sort(took[without])
+	ratio := float64(took[with][batches/2]) / float64(took[without][batches/2])
+	t.Logf("a batch of 64: %s with the indexes, %s without: ratio %.2f", took[with][batches/2], took[without][batches/2], ratio)
+	if ratio > 1.5 {
+		t.Errorf("the indexes cost a batch %.0f %%", 100*(ratio-1))
+	}
+}

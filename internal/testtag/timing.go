@@ -1,0 +1,6 @@
+//go:build timing
+
+package testtag
+
+// Timing says that durations are held against their bounds.
+const Timing = true
