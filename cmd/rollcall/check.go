@@ -171,7 +171,7 @@ func remarks(census *postgres.Census) []string {
 		}
 	}
 	for _, o := range census.Overruled {
-		lines = append(lines, printable(sayOverruled(&o)))
+		lines = append(lines, event.Printable(sayOverruled(&o)))
 	}
 	for _, e := range census.Examples {
 		lines = append(lines, event.Printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
