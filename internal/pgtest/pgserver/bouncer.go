@@ -116,7 +116,7 @@ func (b *Bouncer) launch(ctx context.Context, cmd *exec.Cmd) error {
 		select {
 		case <-b.proc.done:
 			said, _ := io.ReadAll(io.NewSectionReader(log, 0, 1<<20))
-			return fmt.Errorf("start PgBouncer: it ended: %w; it said:\n%s", b.proc.err, lastLines(string(said), 20))
+			return fmt.Errorf("start PgBouncer: it ended: %w; it said:\n%s", b.proc.err, lastLines(string(said)))
 		case <-ctx.Done():
 			return fmt.Errorf("start PgBouncer: %w", err)
 		case <-time.After(5 * time.Millisecond):

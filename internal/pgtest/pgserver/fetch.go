@@ -28,7 +28,7 @@ func fetch(ctx context.Context, args ...string) (bin string, err error) {
 	var failed *exec.ExitError
 	switch {
 	case errors.As(err, &failed):
-		return "", errors.New(lastLines(string(failed.Stderr), 20))
+		return "", errors.New(lastLines(string(failed.Stderr)))
 	case err != nil:
 		return "", err
 	}

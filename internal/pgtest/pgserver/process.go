@@ -66,7 +66,7 @@ func output(cmd *exec.Cmd) (string, error) {
 	}
 	<-p.done
 	if p.err != nil {
-		return out.String(), fmt.Errorf("run %s: %w: %s", filepath.Base(cmd.Path), p.err, lastLines(out.String(), 20))
+		return out.String(), fmt.Errorf("run %s: %w: %s", filepath.Base(cmd.Path), p.err, lastLines(out.String()))
 	}
 	return out.String(), nil
 }
@@ -95,7 +95,8 @@ func (p *process) end(patience time.Duration, signals ...syscall.Signal) error {
 }
 
 // lastLines returns the end of a log, for an error message.
-func lastLines(text string, n int) string {
+func lastLines(text string) string {
+	const n = 20
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

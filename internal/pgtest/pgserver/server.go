@@ -162,7 +162,7 @@ func (s *Server) boot(ctx context.Context) error {
 // cut short is made anew.
 func (s *Server) initialise(ctx context.Context) error {
 	// not the one in data: an earlier version let every local user in there
-	if err := s.home.account.writeFile(s.home.hbaPath(), "host all all 127.0.0.1/32 scram-sha-256\n"); err != nil {
+	if err := s.home.account.writeFile(s.home.hbaPath(), "host all all 127.0.0.1/32 scram-sha-256\n"); err != nil { //nolint:dupword // all databases, all users
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(s.home.data(), "PG_VERSION")); err == nil {
@@ -198,7 +198,7 @@ func (s *Server) readPassword(ctx context.Context) error {
 	cmd := command(ctx, s.home.account, s.home.data(), filepath.Join(s.bin, "postgres"), "--single", "-D", s.home.data(), "postgres")
 	cmd.Stdin = strings.NewReader("ALTER ROLE postgres PASSWORD '" + s.password + "'\n")
 	if said, err := output(cmd); err != nil || strings.Contains(said, "ERROR") {
-		return fmt.Errorf("set a password in %s: %w\n%s", s.home.dir, err, lastLines(said, 20))
+		return fmt.Errorf("set a password in %s: %w\n%s", s.home.dir, err, lastLines(said))
 	}
 	return s.home.account.writeFile(s.home.passwordPath(), s.password)
 }
@@ -251,7 +251,7 @@ func startError(err error, log io.ReaderAt, from int64) error {
 	if strings.Contains(string(said), "Address already in use") {
 		err = errPortTaken
 	}
-	return fmt.Errorf("start postgres: %w; it said:\n%s", err, lastLines(string(said), 20))
+	return fmt.Errorf("start postgres: %w; it said:\n%s", err, lastLines(string(said)))
 }
 
 func (s *Server) arguments() []string {

@@ -31,7 +31,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Println(bin)
+	fmt.Fprintln(os.Stdout, bin)
 }
 
 func run(args []string) (string, error) {
