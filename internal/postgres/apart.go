@@ -294,8 +294,8 @@ var maybeEarly = []string{uniqueViolation, foreignKeyViolation, exclusionViolati
 // was: the whole batch runs again, and only the last try holds it against the target.
 func passing(refused []refusal) error {
 	for _, r := range refused {
-		if blameOfState(r.state) == blameNobody {
-			return &pgconn.PgError{Severity: "ERROR", Code: r.state, Message: r.message}
+		if blameOfState(r.state) == blameNobody || r.state == notSupported { // it may be a stale plan
+			return &pgconn.PgError{Severity: "ERROR", Code: r.state, Message: r.message, Routine: stalePlan}
 		}
 	}
 	return nil

@@ -234,7 +234,7 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 			return nil, err
 		}
 		db.log.Info("a transaction is tried again", "try", try, "error", err)
-		if stateOf(err) == notSupported {
+		if stateOf(err) == notSupported { // blames nobody: a stale plan
 			db.pool.Reset() // a new session prepares its statements for the table as it is
 		}
 		pause(ctx)

@@ -35,15 +35,21 @@ func blameOf(err error) blame {
 	if errors.As(err, &unreachable) || errors.As(err, &busy) || !errors.As(err, &refused) {
 		return blameNobody // no connection, or it was lost
 	}
+	if isStalePlan(refused) {
+		return blameNobody
+	}
 	return blameOfState(refused.Code)
 }
 
+// isStalePlan: a plan that was cached on the session fits a former type of a column. A new session
+// has no such plan.
+func isStalePlan(e *pgconn.PgError) bool { return e.Code == notSupported && e.Routine == stalePlan }
+
+// stalePlan is the routine of PostgreSQL that raises it; its words depend on the server's language.
+const stalePlan = "RevalidateCachedQuery"
+
 func blameOfState(state string) blame {
 	switch state {
-	case notSupported:
-		// A statement prepared for a former type of a column, on a session that lives from before; or a
-		// standby's answer to "begin read write".
-		return blameNobody
 	case "25006": // read_only_sql_transaction: a standby, or a failover under way
 		return blameServer
 	case lockNotAvailable, queryCanceled: // lock_not_available, query_canceled by statement_timeout
@@ -66,6 +72,7 @@ var blameOfClass = map[string]blame{
 	"58": blameServer, // system
 	"F0": blameServer, // configuration file
 	"42": blameTarget, // no such thing, or no right to it
+	"0A": blameTarget, // not supported
 	"55": blameTarget, // not in a fit state
 	"XX": blameTarget, // internal
 }

@@ -12,10 +12,10 @@ import (
 func TestBlame(t *testing.T) {
 	t.Parallel()
 	tests := map[string]blame{
-		"40P01": blameNobody, "40001": blameNobody, "57P01": blameNobody, "08006": blameNobody, "26000": blameNobody, "25P02": blameNobody, "0A000": blameNobody,
+		"40P01": blameNobody, "40001": blameNobody, "57P01": blameNobody, "08006": blameNobody, "26000": blameNobody, "25P02": blameNobody,
 		"25006": blameServer, "53100": blameServer, "53300": blameServer, "58030": blameServer,
 		"55P03": blameWait, "57014": blameWait,
-		"42P01": blameTarget, "42703": blameTarget, "42501": blameTarget, "XX000": blameTarget, "55000": blameTarget,
+		"42P01": blameTarget, "42703": blameTarget, "42501": blameTarget, "0A000": blameTarget, "XX000": blameTarget, "55000": blameTarget,
 		"23505": blameRow, "23503": blameRow, "22001": blameRow, "21000": blameRow, "P0001": blameRow, "54000": blameRow, "MY001": blameRow,
 	}
 	for state, want := range tests {

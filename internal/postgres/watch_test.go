@@ -357,12 +357,15 @@ func TestCachedPlanOfAFormerTypeParksNobody(t *testing.T) {
 			execute 'execute noted' into new.w;
 			return new;
 		end $$;
-		create trigger note before insert on t for each row execute function note()`, typed("new.created_at"))
+		create trigger note before insert on t for each row execute function note()`,
+		typed("case new.id when 'bad' then (new.raw_user_meta_data->>'mood')::date else new.created_at end"))
 	b.apply(applied, arrived("a", 1))
 	b.exec("alter table other alter n type text")
 	b.apply(all(event.Applied, 2), arrived("b", 1), arrived("c", 1))
-	b.wantRows("select id, w from t order by 1", "a|1", "b|1", "c|1")
-	b.wantRows("select user_id, error from rollcall.parked")
+	b.exec("alter table other alter n type int using n::int")
+	b.apply([]event.Outcome{event.Parked, event.Applied}, arrived("bad", 1), arrived("d", 1))
+	b.wantRows("select id, w from t order by 1", "a|1", "b|1", "c|1", "d|1")
+	b.wantRows("select user_id, sqlstate from rollcall.parked", "bad|22007")
 	if out := b.outages(); len(out) > 0 {
 		t.Errorf("out of service: %q", out)
 	}
