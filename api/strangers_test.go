@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -14,8 +15,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"context"
-
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
@@ -24,7 +23,9 @@ import (
 // strangersServer takes Clerk's and Supabase's events and applies them all.
 func strangersServer(t *testing.T, log *slog.Logger, cfg Config) (*Server, *source.Source) {
 	t.Helper()
-	src, err := source.New(source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{"whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="}})
+	src, err := source.New(source.Config{
+		Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{"whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
