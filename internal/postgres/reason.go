@@ -95,7 +95,7 @@ type placeNames struct {
 }
 
 func (r *reasons) ask(ctx context.Context, refused []refusal) error {
-	if _, err := r.conn.Exec(ctx, "select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)", milliseconds(askingLock), milliseconds(explainStatement)); err != nil {
+	if _, err := r.conn.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true), pg_catalog.set_config('statement_timeout', $2, true)", milliseconds(askingLock), milliseconds(explainStatement)); err != nil {
 		return err
 	}
 	if err := r.names(ctx, refused); err != nil {

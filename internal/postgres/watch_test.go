@@ -371,9 +371,8 @@ func TestCachedPlanOfAFormerTypeParksNobody(t *testing.T) {
 	}
 }
 
-// A look is one query. This prints what it takes with ten targets.
-func TestLookIsCheap(t *testing.T) {
-	t.Parallel()
+// BenchmarkLook takes one look at the tables of ten targets.
+func BenchmarkLook(b *testing.B) {
 	var tables strings.Builder
 	var targets []Target
 	for i := range 10 {
@@ -382,11 +381,8 @@ func TestLookIsCheap(t *testing.T) {
 		targets = append(targets, target)
 		tables.WriteString(strings.ReplaceAll(profilesTable, "p (", fmt.Sprint("t", i, " (")))
 	}
-	b := newBench(t, tables.String(), targets...)
-	b.look1()
-	var took []time.Duration
-	for range 20 {
-		took = append(took, timed(b.look1))
+	bench := newBench(b, tables.String(), targets...)
+	for b.Loop() {
+		bench.look1()
 	}
-	t.Logf("a look at %d tables takes %s", len(targets), median(took))
 }

@@ -3,4 +3,4 @@
 -- newer one still counts.
 update rollcall.users u set banned = false
 from unnest($1::text[], $2::text[]) b (source, id)
-where u.source = b.source and u.id = b.id and u.banned and u.banned_until <= now()
+where u.source = b.source and u.id = b.id and u.banned and u.banned_until <= pg_catalog.now()

@@ -2,8 +2,8 @@
 -- and counts those that live with another set.
 with noted as (
   insert into rollcall.replicas as r (id, config) values ($1, $2)
-  on conflict (id) do update set seen_at = now()
+  on conflict (id) do update set seen_at = pg_catalog.now()
 ), ended as (
-  delete from rollcall.replicas where id <> $1 and seen_at < now() - interval '1 day'
+  delete from rollcall.replicas where id <> $1 and seen_at < pg_catalog.now() - interval '1 day'
 )
-select count(*) from rollcall.replicas where id <> $1 and config <> $2 and seen_at > now() - $3::interval
+select pg_catalog.count(*) from rollcall.replicas where id <> $1 and config <> $2 and seen_at > pg_catalog.now() - $3::interval
