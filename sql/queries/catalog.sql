@@ -15,10 +15,10 @@ with recursive target as materialized (
   from typed d join pg_catalog.pg_type y on y.oid = d.oid
   left join pg_catalog.pg_range r on r.rngtypid = y.oid
   cross join lateral (values (y.typbasetype), (y.typelem), (r.rngsubtype)) as inner_type (oid)
-  where inner_type.oid <> 0
+  where inner_type.oid <> '0'
 ), own as (
   select d.name, y.* from typed d join pg_catalog.pg_type y on y.oid = d.oid
-  where y.typnamespace <> 'pg_catalog'::pg_catalog.regnamespace
+  where y.typnamespace operator(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace
 )
 select t.name, 'table', pg_catalog.concat_ws(' ', t.oid, t.relkind, t.relowner, t.relacl, t.relrowsecurity, t.relforcerowsecurity, t.nspowner, t.nspacl)
 from target t
@@ -29,31 +29,31 @@ select t.name, 'rights', pg_catalog.concat_ws(' ', r.rolname, r.rolsuper, r.rolb
   pg_catalog.has_table_privilege(t.oid, 'insert, update, delete'), pg_catalog.has_table_privilege(t.oid, 'delete'))
 from target t, pg_catalog.pg_roles r where r.rolname = current_user
 union all
-select t.name, 'column ' || a.attname, pg_catalog.format_type(a.atttypid, a.atttypmod)
-  || case when a.attnotnull then ' not null' else '' end || case when a.attgenerated <> '' then ' generated' else '' end || '|' || pg_catalog.md5(a::text)
+select t.name, pg_catalog.concat('column ', a.attname), pg_catalog.concat(pg_catalog.format_type(a.atttypid, a.atttypmod),
+  case when a.attnotnull then ' not null' end, case when a.attgenerated <> '' then ' generated' end, '|', pg_catalog.md5(a::text))
 from target t join pg_catalog.pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
 union all
-select t.name, 'default of ' || a.attname, pg_catalog.md5(d.adbin::text)
+select t.name, pg_catalog.concat('default of ', a.attname), pg_catalog.md5(d.adbin::text)
 from target t join pg_catalog.pg_attrdef d on d.adrelid = t.oid
 join pg_catalog.pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
 union all
-select t.name, 'index ' || c.relname, pg_catalog.md5(i::text)
+select t.name, pg_catalog.concat('index ', c.relname), pg_catalog.md5(i::text)
 from target t join pg_catalog.pg_index i on i.indrelid = t.oid and i.indisunique
 join pg_catalog.pg_class c on c.oid = i.indexrelid
 union all
-select t.name, 'constraint ' || c.conname, pg_catalog.md5(c::text)
+select t.name, pg_catalog.concat('constraint ', c.conname), pg_catalog.md5(c::text)
 from target t join pg_catalog.pg_constraint c on c.conrelid = t.oid
 union all
-select t.name, 'trigger ' || g.tgname, pg_catalog.md5(g::text)
+select t.name, pg_catalog.concat('trigger ', g.tgname), pg_catalog.md5(g::text)
 from target t join pg_catalog.pg_trigger g on g.tgrelid = t.oid and not g.tgisinternal
 union all
-select o.name, 'type ' || o.typname, pg_catalog.md5(o::text)
+select o.name, pg_catalog.concat('type ', o.typname), pg_catalog.md5(o::text)
 from own o
 union all
-select o.name, 'label ' || e.enumlabel || ' of ' || o.typname, pg_catalog.concat_ws(' ', e.oid, e.enumsortorder)
+select o.name, pg_catalog.concat('label ', e.enumlabel, ' of ', o.typname), pg_catalog.concat_ws(' ', e.oid, e.enumsortorder)
 from own o join pg_catalog.pg_enum e on e.enumtypid = o.oid
 union all
-select o.name, 'constraint ' || c.conname || ' of ' || o.typname, pg_catalog.md5(c::text)
+select o.name, pg_catalog.concat('constraint ', c.conname, ' of ', o.typname), pg_catalog.md5(c::text)
 from own o join pg_catalog.pg_constraint c on c.contypid = o.oid
 union all
 select '', '', pg_catalog.pg_current_snapshot()::text
