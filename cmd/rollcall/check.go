@@ -67,7 +67,8 @@ func newCheck(w world) *cobra.Command {
 				return err
 			}
 			if o.repair {
-				defer db.StartWatch(cmd.Context())()
+				unwatch := db.StartWatch(cmd.Context())
+				defer unwatch()
 			}
 			if o.user != "" {
 				return checkUser(cmd.Context(), w, db, o)

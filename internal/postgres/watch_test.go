@@ -21,8 +21,8 @@ func typed(expression string) Target {
 }
 
 // arrived is an event about a user who has what the tests write.
-func arrived(id string, version int64) event.Event {
-	u := user(id, version, "")
+func arrived(id string) event.Event {
+	u := user(id, 1, "")
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	u.CreatedAt, u.RawUserMetaData = &at, `{"ratio": 0.1, "n": 3000000000, "mood": "proud"}`
 	return said(u)
@@ -69,14 +69,14 @@ func TestLookSettlesAgain(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, c.table, typed(c.expression))
 			b.look1()
-			b.apply(applied, arrived("before", 1))
+			b.apply(applied, arrived("before"))
 			b.look1()
 			b.exec(c.change)
-			b.apply(all(event.Outcome(c.between), 1), arrived("between", 1))
+			b.apply(all(event.Outcome(c.between), 1), arrived("between"))
 			b.look1()
 			b.wantRows("set timezone = 'UTC'; select v from t where id = 'between'", c.want)
 			b.wantRows("select user_id, target, error from rollcall.parked")
-			b.apply(applied, arrived("after", 1))
+			b.apply(applied, arrived("after"))
 			b.wantRows("set timezone = 'UTC'; select v from t where id = 'after'", strings.Replace(c.want, "between", "after", 1))
 			if out := b.outages(); len(out) > 0 {
 				t.Errorf("out of service: %q", out)
@@ -119,7 +119,7 @@ func TestLookFindsMisfits(t *testing.T) {
 			if out := b.outages(); len(out) != 1 || !strings.Contains(out[0], c.finding) {
 				t.Errorf("out of service: %q, want …%s…", out, c.finding)
 			}
-			b.apply(all(event.Parked, 1), arrived("between", 1))
+			b.apply(all(event.Parked, 1), arrived("between"))
 			b.look1()
 			b.wantRows("select user_id from rollcall.parked", "between")
 			b.exec(c.cure)
@@ -137,7 +137,7 @@ func TestLookFindsMisfits(t *testing.T) {
 func TestLookMakesParkedDue(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "create domain short as text check (length(value) < 4); create table t (id text primary key, v short)", typed(mood))
-	b.apply(all(event.Parked, 1), arrived("early", 1))
+	b.apply(all(event.Parked, 1), arrived("early"))
 	b.exec("update rollcall.parked set retry_at = now() + interval '1 hour'")
 	b.look1()
 	b.exec("alter domain short drop constraint short_check")
@@ -169,11 +169,11 @@ func (b *bench) wantMoments(want ...string) {
 func TestLookSettlesAgainWhoWasOnlyLocked(t *testing.T) {
 	t.Parallel()
 	b := born(t)
-	b.apply(all(event.Applied, 3), arrived("duplicate", 1), arrived("only settled", 1), arrived("parked", 1))
+	b.apply(all(event.Applied, 3), arrived("duplicate"), arrived("only settled"), arrived("parked"))
 	b.exec("delete from t")
 	b.look1()
 	b.exec(toTimestamp)
-	b.apply(all(event.Duplicate, 1), arrived("duplicate", 1))
+	b.apply(all(event.Duplicate, 1), arrived("duplicate"))
 	if _, err := b.Apply(t.Context(), []event.Event{{Source: "app", UserID: "only settled", Op: event.Settle}}); err != nil {
 		t.Fatal(err)
 	}
@@ -192,10 +192,10 @@ func TestLookLeavesEarlierRows(t *testing.T) {
 	b := born(t)
 	var log bytes.Buffer
 	b.DB.log = slog.New(slog.NewTextHandler(&log, nil))
-	b.apply(applied, arrived("before", 1))
+	b.apply(applied, arrived("before"))
 	b.look1()
 	b.exec(toTimestamp)
-	b.apply(applied, arrived("between", 1))
+	b.apply(applied, arrived("between"))
 	b.look1()
 	b.wantMoments("before cut", "between")
 	for _, words := range []string{"column v was date, is timestamp with time zone", "rollcall check --repair", "target=typed"} {
@@ -219,7 +219,7 @@ func TestLookOfTwoReplicas(t *testing.T) {
 	}
 	b.exec(toTimestamp)
 	b.look1()
-	mustApply(t, other, arrived("late", 1))
+	mustApply(t, other, arrived("late"))
 	b.wantMoments("late cut")
 	if err := other.Look(t.Context()); err != nil {
 		t.Fatal(err)
@@ -235,7 +235,7 @@ func TestLookAfterAnotherReplicaWasKilled(t *testing.T) {
 	b.exec(toTimestamp)
 	b.look1()
 	b.look1()
-	mustApply(t, other, arrived("late", 1))
+	mustApply(t, other, arrived("late"))
 	other.Close()
 	b.look1()
 	b.wantMoments("late cut")
@@ -251,7 +251,7 @@ func TestLookAfterAKill(t *testing.T) {
 	t.Parallel()
 	b := born(t)
 	b.exec(toTimestamp)
-	b.apply(applied, arrived("between", 1))
+	b.apply(applied, arrived("between"))
 	b.Close()
 	b.wantMoments("between cut")
 	next := b.replica(typed("new.created_at"))
@@ -270,7 +270,7 @@ func TestStartWatchLooksAtItsEnd(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	b.exec(toTimestamp)
-	b.apply(applied, arrived("between", 1))
+	b.apply(applied, arrived("between"))
 	stop()
 	b.wantMoments("between")
 }
@@ -281,7 +281,7 @@ func TestLookWaitsForATargetOutOfService(t *testing.T) {
 	t.Parallel()
 	b := born(t)
 	b.exec(toTimestamp)
-	b.apply(applied, arrived("between", 1))
+	b.apply(applied, arrived("between"))
 	b.exec("alter table t drop constraint t_pkey")
 	b.lateWriters = 0
 	b.look1()
@@ -297,7 +297,7 @@ func TestLookWaitsForATargetOutOfService(t *testing.T) {
 func TestSweepWithoutASnapshot(t *testing.T) {
 	t.Parallel()
 	b := born(t)
-	b.apply(all(event.Applied, 2), arrived("a", 1), arrived("b", 1))
+	b.apply(all(event.Applied, 2), arrived("a"), arrived("b"))
 	now := b.rows("select pg_current_snapshot()")[0]
 	for _, since := range []struct {
 		snapshot string
@@ -359,11 +359,11 @@ func TestCachedPlanOfAFormerTypeParksNobody(t *testing.T) {
 		end $$;
 		create trigger note before insert on t for each row execute function note()`,
 		typed("case new.id when 'bad' then (new.raw_user_meta_data->>'mood')::date else new.created_at end"))
-	b.apply(applied, arrived("a", 1))
+	b.apply(applied, arrived("a"))
 	b.exec("alter table other alter n type text")
-	b.apply(all(event.Applied, 2), arrived("b", 1), arrived("c", 1))
+	b.apply(all(event.Applied, 2), arrived("b"), arrived("c"))
 	b.exec("alter table other alter n type int using n::int")
-	b.apply([]event.Outcome{event.Parked, event.Applied}, arrived("bad", 1), arrived("d", 1))
+	b.apply([]event.Outcome{event.Parked, event.Applied}, arrived("bad"), arrived("d"))
 	b.wantRows("select id, w from t order by 1", "a|1", "b|1", "c|1", "d|1")
 	b.wantRows("select user_id, sqlstate from rollcall.parked", "bad|22007")
 	if out := b.outages(); len(out) > 0 {
