@@ -194,8 +194,8 @@ func lookUps(ctx context.Context, text string, log *slog.Logger) ([]string, erro
 	if err != nil {
 		return looked, err
 	}
+	defer pool.Close()
 	db := &DB{pool: pool, log: log}
-	defer db.Close()
 	_, err = db.Check(ctx)
 	to := cfg.ConnConfig
 	looked = append(looked, to.Host, to.User, to.Database)

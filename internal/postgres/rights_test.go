@@ -3,11 +3,11 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"strings"
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/pgtest"
 )
 
 // asRole opens the bench's database as a role that may use what Rollcall's own schema has and
@@ -21,12 +21,7 @@ func (b *bench) asRole(granted string, targets ...Target) (*DB, string) {
 	b.t.Cleanup(func() {
 		_, _ = b.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
 	})
-	address, err := url.Parse(b.url)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	address.User = url.User(role)
-	db, err := Open(Config{URL: address.String(), Targets: targets, Log: b.log})
+	db, err := Open(Config{URL: pgtest.As(b.t, b.url, role), Targets: targets, Log: b.log})
 	if err != nil {
 		b.t.Fatal(err)
 	}
