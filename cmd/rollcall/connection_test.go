@@ -75,7 +75,7 @@ func TestUnreachableDatabaseIsExplained(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	for query, want := range map[string]string{
-		"&user=nobody_at_all": `has no role nobody_at_all that may log in`,
+		"&user=nobody_at_all": `refuses user nobody_at_all: the password is wrong, or there is no such role`,
 		"&dbname=nowhere":     `has no database nowhere; create it`,
 		"&sslmode=require":    `has no TLS, which sslmode asks for`,
 	} {

@@ -69,7 +69,8 @@ func refused(answer *pgconn.PgError, to *pgx.ConnConfig) string {
 			return fmt.Sprintf("%s asks user %s for a password, and there is none; write it into database, "+
 				"or set PGPASSWORD or PGPASSFILE", at, to.User)
 		}
-		return fmt.Sprintf("%s refuses user %s; correct the name or the password in database", at, to.User)
+		return fmt.Sprintf("%s refuses user %s: the password is wrong, or there is no such role; "+
+			"correct the one or the other in database", at, to.User)
 	case "28000":
 		return unauthorised(answer, to)
 	case "3D000":

@@ -42,18 +42,26 @@ host closed open 127.0.0.1/32 trust
 // the remedy, and without the password.
 func TestRefusedConnections(t *testing.T) {
 	t.Parallel()
-	server := pgtest.StartServer(t, pgserver.Options{})
+	sockets, err := os.MkdirTemp("/tmp", "rollcall-sockets-") // the server may run as another user
+	if err == nil {
+		err = os.Chmod(sockets, 0o777) //nolint:gosec // as above
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(sockets) })
+	server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"unix_socket_directories": sockets}})
 	admin := connect(t, server.URL("postgres"))
 	execOn(t, admin, `create role nologin nologin; create role pw login password 'right'; create role secure login;
 		create role full login connection limit 0; create role open login`)
 	execOn(t, admin, "create database closed")
 	execOn(t, admin, "revoke connect on database closed from public")
-	execOn(t, admin, "copy (select regexp_split_to_table('"+hba+"', E'\\n')) to '"+filepath.Join(server.Dir(), "data", "pg_hba.conf")+"'; select pg_reload_conf()")
+	execOn(t, admin, "copy (select regexp_split_to_table('"+hba+"', E'\\n')) to '"+filepath.Join(server.Dir(), "pg_hba.conf")+"'; select pg_reload_conf()")
 	for name, c := range map[string]refusedConnection{
 		"unknown role":      {"ghost", "", "postgres", "", `has no role ghost that may log in \(role "ghost" does not exist\); run create role "ghost" login, or alter role "ghost" login, or correct`},
 		"no login":          {"nologin", "", "postgres", "", `has no role nologin that may log in \(.*\); run create role`},
 		"no password":       {"pw", "", "postgres", "", `asks user pw for a password, and there is none; write it into database, or set PGPASSWORD`},
-		"wrong password":    {"pw", "hunter2secret", "postgres", "", `refuses user pw; correct the name or the password in database`},
+		"wrong password":    {"pw", "hunter2secret", "postgres", "", `refuses user pw: the password is wrong, or there is no such role; correct the one or the other in database`},
 		"wrong database":    {"postgres", "hunter2secret", "nowhere", "", `has no database nowhere; create it, or correct its name in database`},
 		"no entry":          {"stranger", "", "postgres", "", `does not admit user stranger to database postgres from here \(.*no pg_hba.conf entry.*\); add a line to its pg_hba.conf, or write sslmode=require into database if it wants encryption`},
 		"rejected":          {"gone", "", "postgres", "", `does not admit user gone to database postgres from here`},
@@ -64,7 +72,7 @@ func TestRefusedConnections(t *testing.T) {
 		"bad setting":       {"postgres", "", "postgres", "timezone=Nowhere", `refuses a setting of database \(.*\); correct it, or remove it`},
 		"no such role set":  {"postgres", "", "postgres", "role=nobody", `refuses a setting of database`},
 		"no TLS":            {"postgres", "hunter2secret", "postgres", "sslmode=require", `has no TLS, which sslmode asks for; turn ssl on there, or write sslmode=disable`},
-		"peer":              {"pw", "hunter2secret", "postgres", "host=" + server.Dir() + "/socket", `refuses user pw \(.*\); correct the name in database, or the method in its pg_hba.conf`},
+		"peer":              {"pw", "hunter2secret", "postgres", "host=" + sockets, `refuses user pw \(.*\); correct the name in database, or the method in its pg_hba.conf`},
 		"no socket":         {"pw", "", "postgres", "host=/nowhere", `no PostgreSQL answers at /nowhere/.s.PGSQL.\d+ \(.*no such file or directory\); start it`},
 	} {
 		t.Run(name, func(t *testing.T) { wantRefusal(t, server.URL(""), c) })
@@ -242,8 +250,8 @@ func TestNoWay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer pool.Close()
 		db := &DB{pool: pool, log: slog.New(slog.DiscardHandler)}
-		defer db.Close()
 		_, err = db.Check(t.Context())
 		wantSentence(t, err, c.want)
 		if err != nil && strings.Contains(err.Error(), c.not) {

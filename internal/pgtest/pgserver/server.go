@@ -255,13 +255,13 @@ func startError(err error, log io.ReaderAt, from int64) error {
 }
 
 func (s *Server) arguments() []string {
-	settings := map[string]string{"synchronous_commit": "on"}
+	settings := map[string]string{"synchronous_commit": "on", "unix_socket_directories": ""}
 	if !s.opt.Durable {
 		settings["fsync"], settings["full_page_writes"] = "off", "off"
 	}
 	maps.Copy(settings, s.opt.Settings)
 	settings["listen_addresses"], settings["port"] = "127.0.0.1", strconv.Itoa(s.port)
-	settings["unix_socket_directories"], settings["hba_file"] = "", s.home.hbaPath()
+	settings["hba_file"] = s.home.hbaPath()
 	argv := []string{filepath.Join(s.bin, "postgres"), "-D", s.home.data()}
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		argv = append(argv, "-c", name+"="+settings[name])
