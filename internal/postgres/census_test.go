@@ -267,12 +267,12 @@ func TestChecked(t *testing.T) {
 			t.Errorf("checked at %s (-want +got):\n%s", got["profiles"].At, diff)
 		}
 	}
-	check(map[State]int64{Present: 0, Missing: 0, Extra: 0, Different: 0, Parked: 0}, false)
+	check(map[State]int64{Present: 0, Missing: 0, Extra: 0, Different: 0, Parked: 0, Suppressed: 0, Rewritten: 0}, false)
 	b.exec("insert into rollcall.checks values ('profiles', 'old', 'missing', 7, now()), ('former', 'app', 'missing', 7, now())")
 	b.seed(updated("a", 1, "a"), fromWeb(updated("w", 1, "w")), updated("m", 1, "m"))
 	b.exec("insert into p (id) values ('s'); delete from p where id = 'm'")
 	b.census(false)
-	check(map[State]int64{Present: 2, Missing: 1, Extra: 1, Different: 0, Parked: 0}, true)
+	check(map[State]int64{Present: 2, Missing: 1, Extra: 1, Different: 0, Parked: 0, Suppressed: 0, Rewritten: 0}, true)
 	other := connect(t, b.url) // another census, about to commit
 	execOn(t, other, `begin; create temp table kept on commit drop as table rollcall.checks;
 		delete from rollcall.checks; insert into rollcall.checks table kept`)
@@ -288,8 +288,8 @@ func TestChecked(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("two at once: %v", err)
 	}
-	check(map[State]int64{Present: 2, Missing: 1, Extra: 1, Different: 0, Parked: 0}, true)
-	b.wantRows("select source, count(*) from rollcall.checks group by 1 order by 1", "|5", "app|5", "web|5")
+	check(map[State]int64{Present: 2, Missing: 1, Extra: 1, Different: 0, Parked: 0, Suppressed: 0, Rewritten: 0}, true)
+	b.wantRows("select source, count(*) from rollcall.checks group by 1 order by 1", "|7", "app|7", "web|7")
 }
 
 // Random damage to the rows of many users is counted as an independent count says, and the
