@@ -42,11 +42,24 @@ func PrintableTo(to io.Writer) io.Writer { return printer{to} }
 
 type printer struct{ to io.Writer }
 
-// Write implements io.Writer.
+// Write implements io.Writer. Nearly every line is plain ASCII, and passes as it is.
 func (p printer) Write(line []byte) (int, error) {
+	if plain(line) {
+		return p.to.Write(line)
+	}
 	spelt := spell(string(line), func(r rune) bool { return r != '\n' && r != '\t' && Unprintable(r) })
 	if _, err := io.WriteString(p.to, spelt); err != nil {
 		return 0, err
 	}
 	return len(line), nil
+}
+
+// plain reports whether a line has nothing but the printable characters of ASCII, tabs and its end.
+func plain(line []byte) bool {
+	for _, b := range line {
+		if (b < ' ' || b > '~') && b != '\n' && b != '\t' {
+			return false
+		}
+	}
+	return true
 }
