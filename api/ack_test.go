@@ -98,7 +98,11 @@ func declaredOutcomes(t *testing.T) []event.Outcome {
 		}
 		if kind, ok := spec.Type.(*ast.Ident); ok && kind.Name == "Outcome" {
 			for _, v := range spec.Values {
-				word, err := strconv.Unquote(v.(*ast.BasicLit).Value)
+				literal, ok := v.(*ast.BasicLit)
+				if !ok {
+					t.Fatal("an outcome that is no literal")
+				}
+				word, err := strconv.Unquote(literal.Value)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -192,7 +192,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 // logRefused writes the line of a request for which there is no handler.
 func (s *Server) logRefused(r *http.Request, status int, field, why string) {
 	if s.lines.allow("request refused " + strconv.Itoa(status)) {
-		s.config.Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path), "status", status, slog.String(field, why))
+		s.config.Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path), "status", status, field, why)
 	}
 }
 

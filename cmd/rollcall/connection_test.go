@@ -27,7 +27,7 @@ func commandLine(t *testing.T, getenv func(string) string, args ...string) strin
 // nothing that is written holds a piece of it.
 func TestCommandsLeakNoPassword(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a test that repeats itself
+	random := rand.New(rand.NewPCG(3, 4))
 	commands := [][]string{{"check"}, {"migrate"}, {"serve"}, {"backfill", "profiles"}, {"reconcile", "supabase"}, {"capture", "status"}, {"migrate", "--print"}}
 	secretFile := filepath.Join(t.TempDir(), "url")
 	for i := range 210 {

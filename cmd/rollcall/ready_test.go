@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -53,7 +54,7 @@ create trigger fill before insert on rollcall.events for each row execute functi
 					t.Fatalf("readyz after a failed commit: %d", status)
 				}
 			}
-			if said := in.log.await(t, "not ready", 1)["error"].(string); !strings.Contains(said, f.says) {
+			if said := fmt.Sprint(in.log.await(t, "not ready", 1)["error"]); !strings.Contains(said, f.says) {
 				t.Errorf("the log says %q, want %q in it", said, f.says)
 			}
 			if _, err := conn.Exec(t.Context(), f.repair); err != nil {

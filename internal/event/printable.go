@@ -22,9 +22,9 @@ func spell(text string, unprintable func(rune) bool) string {
 		return text
 	}
 	var b strings.Builder
-	for i, width := 0, 0; i < len(text); i += width {
-		var r rune
-		switch r, width = utf8.DecodeRuneInString(text[i:]); {
+	for i := 0; i < len(text); {
+		r, width := utf8.DecodeRuneInString(text[i:])
+		switch {
 		case r == utf8.RuneError && width == 1:
 			fmt.Fprintf(&b, `\x%02x`, text[i])
 		case unprintable(r):
@@ -32,6 +32,7 @@ func spell(text string, unprintable func(rune) bool) string {
 		default:
 			b.WriteRune(r)
 		}
+		i += width
 	}
 	return b.String()
 }

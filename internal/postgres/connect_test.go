@@ -44,7 +44,7 @@ func TestRefusedConnections(t *testing.T) {
 	t.Parallel()
 	sockets, err := os.MkdirTemp("/tmp", "rollcall-sockets-") // the server may run as another user
 	if err == nil {
-		err = os.Chmod(sockets, 0o777) //nolint:gosec // as above
+		err = os.Chmod(sockets, 0o777)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -191,7 +191,7 @@ func TestNoServer(t *testing.T) {
 		query  string
 		want   string
 	}{
-		"silent": {func(c net.Conn) { time.Sleep(3 * time.Second) }, "connect_timeout=1", `no answer from 127.0.0.1:\d+ within 1s; correct the address in database, or look for a firewall`},
+		"silent": {func(net.Conn) { time.Sleep(3 * time.Second) }, "connect_timeout=1", `no answer from 127.0.0.1:\d+ within 1s; correct the address in database, or look for a firewall`},
 		"closes": {func(c net.Conn) { _, _ = c.Read(make([]byte, 100)) }, "", `what listens at 127.0.0.1:\d+ is no PostgreSQL, or is about to stop \(.*\); correct the address`},
 		"HTTP": {func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 100))
@@ -250,7 +250,7 @@ func TestNoWay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer pool.Close()
+		t.Cleanup(pool.Close)
 		db := &DB{pool: pool, log: slog.New(slog.DiscardHandler)}
 		_, err = db.Check(t.Context())
 		wantSentence(t, err, c.want)

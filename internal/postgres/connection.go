@@ -229,20 +229,19 @@ func (c *connection) readPairs(text string) error {
 // set takes one parameter; space is how its form writes one.
 func (c *connection) set(key, value, space string) error {
 	lower := strings.ToLower(key) // the server's settings come in any case, such as TimeZone
-	remedy, isForeign := foreign[key]
+	_, isForeign := foreign[key]
 	switch {
 	case key == "dbname":
 		c.settings["database"] = value
 	case key == "user" && value == "": // as the driver: the environment's
-	case key == "ssl" && value == "true": // JDBC's
+	case key == "ssl": // JDBC's
+		if value != "true" {
+			return errSSL
+		}
 		c.settings["sslmode"] = "require"
-	case key == "ssl":
-		return errSSL
 	case isForeign:
 		c.ignored = append(c.ignored, key)
-		if remedy != "" && value != "" && value != harmless[key] {
-			c.remedies = append(c.remedies, remedy)
-		}
+		c.remedies = append(c.remedies, remediesFor(key, value)...)
 	case slices.Contains(parameters, lower):
 		c.settings[lower] = value
 		c.nameless = c.nameless || lower == "password" || lower == "sslpassword"
@@ -251,6 +250,14 @@ func (c *connection) set(key, value, space string) error {
 	default:
 		return fmt.Errorf("database: the parameter %[1]q is not known; remove it, or, if it is a setting of the server, "+
 			"write options=-c%[2]s%[1]s=value", key, space)
+	}
+	return nil
+}
+
+// remediesFor says what to do instead of a parameter of others, unless it asks for what is so anyway.
+func remediesFor(key, value string) []string {
+	if remedy := foreign[key]; remedy != "" && value != "" && value != harmless[key] {
+		return []string{remedy}
 	}
 	return nil
 }

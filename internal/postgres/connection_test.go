@@ -138,7 +138,7 @@ func wantNoPiece(t *testing.T, input, secret, text string) {
 // looked up and nothing but the password that is sent holds a piece of it.
 func TestPasswordLeaksNowhere(t *testing.T) {
 	t.Parallel()
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that repeats itself
+	random := rand.New(rand.NewPCG(1, 2))
 	refused := 0
 	for range 3000 {
 		password := oddPassword(random)

@@ -45,10 +45,10 @@ func (c *commits) set(err error, holds time.Duration) {
 	c.failed, c.until = err, time.Now().Add(holds)
 }
 
-func (c *commits) last() (failed error, believed bool) {
+func (c *commits) last() (believed bool, failed error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.failed, time.Now().Before(c.until)
+	return time.Now().Before(c.until), c.failed
 }
 
 // committed notes how a transaction that writes the roll has ended. What blames the server or
@@ -60,7 +60,7 @@ func (c *commits) committed(err error) {
 	case blameOf(err) == blameServer || blameOf(err) == blameTarget:
 		c.set(explainRefusal(err), failureHolds)
 	default:
-		failed, _ := c.last()
+		_, failed := c.last()
 		c.set(failed, 0)
 	}
 }
@@ -71,7 +71,7 @@ func (db *DB) Ready(ctx context.Context) error {
 	c := &db.commits
 	c.probing.Lock()
 	defer c.probing.Unlock()
-	failed, believed := c.last()
+	believed, failed := c.last()
 	if believed {
 		return failed
 	}
@@ -122,7 +122,7 @@ func (db *DB) explainProbe(err error) error {
 
 // explainRefusal says in words why the server commits nothing.
 func explainRefusal(err error) error {
-	words := ""
+	var words string
 	switch state := stateOf(err); {
 	case state == "":
 		return fmt.Errorf("ask the database: %w", err)

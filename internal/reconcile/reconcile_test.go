@@ -168,24 +168,6 @@ func TestRun(t *testing.T) {
 	h.want("select count(*)::text from rollcall.events", "0")
 }
 
-// A ban that is over is no difference, also while the roll has not ended it yet.
-func TestBanThatIsOver(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t)
-	h.users(1, 3)
-	h.exec("update auth.users set banned_until = now() + interval '1 s' where id = '" + id(1) + "'")
-	h.exec("update auth.users set banned_until = now() + interval '1 h' where id = '" + id(2) + "'")
-	h.wantRun(postgres.Reconciled{Created: 3})
-	h.want("select id from rollcall.users where banned order by id", id(1), id(2))
-	time.Sleep(1100 * time.Millisecond)
-	h.wantRun(postgres.Reconciled{Unchanged: 3})
-	if ended, err := h.DB.EndBans(t.Context()); ended != 1 || err != nil {
-		t.Errorf("%d bans ended, error %v", ended, err)
-	}
-	h.want("select id from rollcall.users where banned order by id", id(2))
-	h.wantRun(postgres.Reconciled{Unchanged: 3})
-}
-
 // A deleted user stays deleted, and one whose version was set back is out of reach. Both are said.
 // A user whose metadata can't be used is followed in all else, and is unchanged from then on.
 func TestRunCantFollow(t *testing.T) {

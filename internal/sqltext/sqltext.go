@@ -114,11 +114,28 @@ func plain(s string) (Kind, int) {
 	case c == '$' && len(s) > 1 && isDigit(s[1]):
 		return Param, 1 + run(s[1:], isDigit)
 	case isDigit(c):
-		return Number, run(s, func(b byte) bool { return isWordByte(b) && b != '$' || b == '.' })
+		return Number, numberSize(s)
 	case isWordStart(c):
 		return Word, run(s, isWordByte)
 	}
 	return Symbol, 1
+}
+
+// numberSize ends a number before a letter, unless it begins an exponent. PostgreSQL 14 reads
+// 1E'a' as a number and a text with escapes; later ones refuse it.
+func numberSize(s string) int {
+	size := run(s, func(b byte) bool { return isDigit(b) || b == '.' || b == '_' })
+	exponent := size
+	if exponent < len(s) && (s[exponent] == 'e' || s[exponent] == 'E') {
+		exponent++
+		if exponent < len(s) && (s[exponent] == '+' || s[exponent] == '-') {
+			exponent++
+		}
+		if digits := run(s[exponent:], isDigit); digits > 0 {
+			return exponent + digits
+		}
+	}
+	return size
 }
 
 // closed is a token of a size, or the error that it has no end (size 0).

@@ -13,6 +13,7 @@ func TestScan(t *testing.T) {
 		{"$x$ ) ' $x$ -- ) \n + 1.5e3 /* ( /* ' */ ) */", "$x$ ) ' $x$|+|1.5e3"},
 		{`Coalesce(NEW.Email, $1)`, `coalesce|(|new|.|email|,|$1|)`},
 		{`$$a$$`, `$$a$$`},
+		{`1E'a\'b' 1.5e-3 2e+x 1e5`, `1|E'a\'b'|1.5e-3|2|e|+|x|1e5`},
 	}
 	for _, tt := range tests {
 		tokens, err := Scan(tt.sql)
