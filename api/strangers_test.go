@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,10 +98,34 @@ func hold(t *testing.T, address string, header http.Header, size int) {
 	}
 }
 
+// lockedBuffer is written by a timer, too.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func (b *lockedBuffer) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text.Reset()
+}
+
 // A flood of requests that nobody vouches for leaves few lines, and one that counts the rest.
 func TestFloodLeavesFewLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log lockedBuffer
 		s, src := strangersServer(t, slog.New(slog.NewJSONHandler(&log, nil)), Config{})
 		handler := s.Public()
 		ask := func(path string, header http.Header) {

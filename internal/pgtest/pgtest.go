@@ -151,7 +151,7 @@ func Pooled(t testing.TB, database string, settings map[string]string) string {
 func settings() map[string]string {
 	return map[string]string{
 		"TimeZone": "Pacific/Chatham", "log_timezone": "UTC",
-		"max_connections": "300", "max_prepared_transactions": "0", "deadlock_timeout": "1s",
+		"max_connections": "300", "max_locks_per_transaction": "256", "max_prepared_transactions": "0", "deadlock_timeout": "1s",
 		"max_wal_size": "256MB", // the directory may be in memory
 		"autovacuum":   "on", "wal_level": "minimal", "max_wal_senders": "0",
 	}
