@@ -224,11 +224,16 @@ func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
 		update auth.users set email = '1@example.com', updated_at = now() where id = '%[1]s2';
 		update auth.users set email = '2@example.com', updated_at = now() where id = '%[1]s1'; commit`, user))
 	await("2@example.com 1@example.com", fmt.Sprintf("select (select email from public.people where id = '%[1]s1') || ' ' || (select email from public.people where id = '%[1]s2')", user))
-	// One whom the table refuses is parked, and the others are found by halves.
+	// A constraint refuses a user, who is parked; the others are found by halves. Where an
+	// expression fails, its column is looked for, too.
 	sql("alter table public.people add constraint fits check (n < 7) not valid")
 	sql(fmt.Sprintf(`update auth.users set email = 'refused@example.com', updated_at = now() where id = '%s3'`, user))
 	await("1", "select count(*)::text from rollcall.parked")
 	sql("alter table public.people drop constraint fits")
+	sql(fmt.Sprintf(`update auth.users set email = repeat('x', 81), updated_at = now() where id = '%s5'`, user))
+	await("1", "select count(*)::text from rollcall.parked where error like 'column \"email\": %'")
+	sql(fmt.Sprintf(`update auth.users set email = '5@example.com', updated_at = now() where id = '%s5'`, user))
+	await("0", fmt.Sprintf("select count(*)::text from rollcall.parked where user_id = '%s5'", user))
 	command("check", "--user", user+"3", "--repair")
 	sql(fmt.Sprintf("delete from auth.users where id = '%s4'", user))
 	await("5 gone", fmt.Sprintf("select (select count(*) from public.people) || ' ' || coalesce((select gone from public.accounts where uid = '%s4'), '')", user))

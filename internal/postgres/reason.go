@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -95,7 +96,7 @@ type placeNames struct {
 }
 
 func (r *reasons) ask(ctx context.Context, refused []refusal) error {
-	if _, err := r.conn.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true), pg_catalog.set_config('statement_timeout', $2, true)", milliseconds(askingLock), milliseconds(explainStatement)); err != nil {
+	if _, err := r.conn.Exec(ctx, setTimeouts, milliseconds(askingLock), milliseconds(explainStatement)); err != nil {
 		return err
 	}
 	if err := r.names(ctx, refused); err != nil {
@@ -174,8 +175,9 @@ func (r *reasons) expressions(ctx context.Context, refused []refusal) error {
 	for _, part := range list {
 		for _, a := range part.from {
 			// A cast to a type with its modifier would cut; the input of JSON refuses, as an assignment does.
-			failed, err := r.fails(ctx, "select (select x.v from jsonb_to_record(jsonb_build_object('v', "+c.value(a)+")) as x (v "+r.catalog[a.Column].name+")) is null\n"+
-				c.batch()+"\nwhere "+part.who, open, refused)
+			assigned := fmt.Sprintf("select x.v from pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v', %s)) as x (v %s)",
+				c.value(a), r.catalog[a.Column].name)
+			failed, err := r.fails(ctx, "select ("+assigned+") is null\n"+c.batch()+"\nwhere "+part.who, open, refused)
 			if err != nil {
 				return err
 			}
