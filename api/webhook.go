@@ -150,7 +150,7 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 		fields = append(fields, slog.String("reason", d.event.Reason))
 	}
 	level := logLevel(d.outcome)
-	if u := d.event.User; u != nil && len(u.Kept) > 0 {
+	if u := d.event.User; u.Keeps() {
 		fields = append(fields, slog.String("kept", strings.Join(u.Kept, " ")), slog.String("reason", u.KeptBecause))
 		level = max(level, slog.LevelWarn)
 	}
