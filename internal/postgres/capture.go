@@ -31,7 +31,7 @@ type CaptureState struct {
 }
 
 func (c Capture) create() string {
-	return fmt.Sprintf(sql.CaptureInstall, quoteTable(c.Table), literal(c.Source))
+	return fmt.Sprintf(sql.CaptureInstall, quoteTable(c.Table), Literal(c.Source))
 }
 
 // ByHand is the SQL that installs a capture, for two roles: the one that Rollcall works as,

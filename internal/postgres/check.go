@@ -284,7 +284,7 @@ func elsewhere(sql string) string {
 // the columns that a key may use, and PostgreSQL must be able to compute the key once and for
 // all: what depends on the moment or on other rows would make a second row of a user.
 func (a *attempt) sampleKey(c *compiler, o Origin, k Assignment) error {
-	planned, err := plan(a.ctx, a.conn, fmt.Sprintf("select %s from (select %s::text as source, %s::text as id) new", c.value(k), literal(o.Source), literal(o.SampleID)))
+	planned, err := plan(a.ctx, a.conn, fmt.Sprintf("select %s from (select %s::text as source, %s::text as id) new", c.value(k), Literal(o.Source), Literal(o.SampleID)))
 	if err != nil {
 		return err
 	}

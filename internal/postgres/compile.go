@@ -130,7 +130,7 @@ cross join lateral (
 func (c *compiler) sources() string {
 	sources := make([]string, len(c.From))
 	for i, o := range c.From {
-		sources[i] = literal(o.Source)
+		sources[i] = Literal(o.Source)
 	}
 	return strings.Join(sources, ", ")
 }
@@ -330,7 +330,8 @@ func equal(a, b string) string { return a + " operator(pg_catalog.=) " + b }
 // enclosed keeps an expression by itself: a comment at its end takes nothing along.
 func enclosed(sql string) string { return "(\n" + sql + "\n)" }
 
-func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+// Literal is a text in SQL.
+func Literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
 // inOrder puts parents before the tables that reference them, and otherwise goes by name.
 // Members of a circle keep their names' order.

@@ -28,7 +28,7 @@ end
 func (c *compiler) differing() string {
 	var names []string
 	for _, a := range c.compared() {
-		names = append(names, fmt.Sprintf("case when %s then %s end", c.unlike(a.Column, c.row(a.Column), c.value(a)), literal(a.Column)))
+		names = append(names, fmt.Sprintf("case when %s then %s end", c.unlike(a.Column, c.row(a.Column), c.value(a)), Literal(a.Column)))
 	}
 	var read []string
 	for i := range c.columnsRead() {
@@ -59,7 +59,7 @@ left join lateral (
 cross join lateral (select %s offset 0) sought
 left join lateral (
   select %s from %s t where %s offset 0
-) t on true`, c.batch(), literal(c.Name), strings.Join(values, ", "),
+) t on true`, c.batch(), Literal(c.Name), strings.Join(values, ", "),
 		strings.Join(columns, ", "), quoteTable(c.Table), strings.Join(same, " and "))
 }
 

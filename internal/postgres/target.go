@@ -63,7 +63,7 @@ func (t *Target) Forget(source, pattern string) string {
 	}
 	for _, a := range t.Set {
 		if slices.Contains(t.Key, a.Column) && strings.TrimSpace(a.Expr.SQL) == "new.id" {
-			return fmt.Sprintf("delete from %s where %s::text like %s", quoteTable(t.Table), quote(a.Column), literal(pattern))
+			return fmt.Sprintf("delete from %s where %s::text like %s", quoteTable(t.Table), quote(a.Column), Literal(pattern))
 		}
 	}
 	return ""

@@ -23,10 +23,10 @@ func (r *run) advice(verdict Verdict, p postgres.Pair) string {
 	case r.API == nil:
 		return fmt.Sprintf("%s: updated_at was set back, or never set; as a role that may write %s run "+
 			"update %s set updated_at = greatest(now(), %s) where id = %s; then %s",
-			why, r.from.name(), relation(r.from.name()), literal(at), literal(p.ID), then)
+			why, r.from.name(), relation(r.from.name()), postgres.Literal(at), postgres.Literal(p.ID), then)
 	case version.After(time.Now()):
 		return fmt.Sprintf("%s, which is in the future; run delete from rollcall.users where source = %s and id = %s; then %s",
-			why, literal(r.Source.Name()), literal(p.ID), then)
+			why, postgres.Literal(r.Source.Name()), postgres.Literal(p.ID), then)
 	}
 	return why + "; change the user at Clerk, which sets updated_at, and run " + then
 }
@@ -40,6 +40,3 @@ func relation(table string) string {
 	}
 	return `"` + strings.ReplaceAll(table, ".", `"."`) + `"`
 }
-
-// literal is a text in SQL.
-func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
