@@ -158,6 +158,20 @@ func (sv *service) startJobs(ctx context.Context) {
 	}
 }
 
+// every does something at once and after each pause, until the context ends.
+func every(ctx context.Context, pause time.Duration, do func()) {
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for {
+		do()
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // watchTargets says what becomes of the targets, probes those that are out of service, and
 // has the users looked after who are due: the parked are tried again, the announced looked up.
 func (sv *service) watchTargets(ctx context.Context) {
