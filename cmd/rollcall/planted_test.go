@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -197,16 +196,7 @@ func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
 	}
 	await := func(want, query string) {
 		t.Helper()
-		got := ""
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-			if err := conn.QueryRow(t.Context(), query).Scan(&got); err != nil {
-				t.Fatal(err)
-			}
-			if got == want {
-				return
-			}
-		}
-		t.Fatalf("%s: %s, want %s", query, got, want)
+		await(t, conn, fmt.Sprintf("select (%s) = '%s'", query, want))
 	}
 	command("migrate", "--print")
 	command("migrate")
