@@ -171,8 +171,8 @@ func (s *Server) router() *chi.Mux {
 	return r
 }
 
-// answerPanics answers 500 where net/http would cut the connection and log whatever the code
-// panicked with.
+// answerPanics answers 500 when a handler panics. net/http would close the connection and log the value
+// of the panic, which may hold data of a user.
 func (s *Server) answerPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var stopped *event.PanicError
@@ -196,7 +196,7 @@ func (s *Server) logRefused(r *http.Request, status int, field, why string) {
 	}
 }
 
-// shown is what the log has of a text that a stranger chose.
+// shown is a text of an unverified request as the log has it.
 func shown(text string) string {
 	const limit = 100
 	if len(text) > limit {

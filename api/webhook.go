@@ -126,8 +126,8 @@ func bodyOutcome(err error) event.Outcome {
 	}
 }
 
-// logDelivery writes the one line of a webhook: no body, no secret, no address. Of those that
-// nobody vouches for, only some have a line.
+// logDelivery writes the one line of a webhook: no body, no secret, no address. The lines of unverified
+// webhooks are limited.
 func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took time.Duration) {
 	if !d.known && !s.lines.allow("webhook "+d.source.Name()+" "+string(d.outcome)) {
 		return

@@ -28,8 +28,8 @@ counts those who are
   suppressed a trigger of the table keeps the row from being written or removed
   rewritten  a trigger of the table gives a column of set another value
 
-The counts are kept for the metrics. Exits 1 when anything but present was found; what triggers decide is no failure. That it is a
-trigger is proven by settling these users in a transaction that is rolled back.
+The counts are kept for the metrics. Exits 1 when anything but present was found, except what triggers
+decide. To see what triggers decide, check settles users in a transaction that it rolls back.
 
 --user checks one user, by id or e-mail, and says what is wrong.
 
@@ -172,7 +172,7 @@ func remarks(census *postgres.Census) []string {
 		}
 	}
 	for _, o := range census.Overruled {
-		lines = append(lines, event.Printable(sayOverruled(&o)))
+		lines = append(lines, event.Printable(overruledLine(&o)))
 	}
 	for _, e := range census.Examples {
 		lines = append(lines, event.Printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
@@ -183,8 +183,8 @@ func remarks(census *postgres.Census) []string {
 	return lines
 }
 
-// sayOverruled is the line about what triggers of a table decide.
-func sayOverruled(o *postgres.Overruled) string {
+// overruledLine is the line about what triggers of a table decide.
+func overruledLine(o *postgres.Overruled) string {
 	does, remedy := "keeps the row from being written or removed", ""
 	if o.State == postgres.Rewritten {
 		does = "gives " + strings.Join(o.Columns, ", ") + " another value than set"

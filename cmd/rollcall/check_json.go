@@ -11,7 +11,7 @@ type censusJSON struct {
 	Targets  []tallyJSON   `json:"targets"`
 	Refused  []refusedJSON `json:"refused,omitempty"`
 	Examples []exampleJSON `json:"examples,omitempty"` // a few of each target who are out of step
-	// Overruled are users whom triggers of the application keep from being as set says.
+	// Overruled counts the users whose rows differ from set because of the application's triggers.
 	Overruled []overruledJSON `json:"overruled,omitempty"`
 	CheckedAt time.Time       `json:"checked_at"`
 }

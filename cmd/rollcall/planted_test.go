@@ -209,7 +209,7 @@ func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
 		sql(fmt.Sprintf(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values ('%[1]s%[2]d', '%[2]d@example.com', '{"first_name": "Ann%[2]d"}', now(), now())`, user, n))
 	}
 	await("6 6", "select (select count(*) from public.people) || ' ' || (select count(*) from public.accounts)")
-	// Two exchange their addresses: refused at first, then settled by a job.
+	// Two users swap their addresses: refused at first, then settled by a job.
 	sql(fmt.Sprintf(`begin; update auth.users set email = 'free@example.com', updated_at = now() where id = '%[1]s1';
 		update auth.users set email = '1@example.com', updated_at = now() where id = '%[1]s2';
 		update auth.users set email = '2@example.com', updated_at = now() where id = '%[1]s1'; commit`, user))
@@ -233,7 +233,7 @@ func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
 	in.announce(conn, "m1", user+"7")
 	await("1", fmt.Sprintf("select count(*)::text from public.people where id = '%s7'", user))
 	in.announce(conn, "m2", user+"8")
-	// One whom no event has told of, and one who is gone.
+	// A user of whom no event has come, and one who was deleted without an event.
 	sql(fmt.Sprintf(`insert into auth.users (id, email, created_at, updated_at) values ('%[1]s9', '9@example.com', now(), now()); delete from auth.users where id = '%[1]s0'`, user))
 	command("reconcile", "supabase", "--dry-run", "--max-delete", "100%")
 	command("reconcile", "supabase", "--max-delete", "100%")

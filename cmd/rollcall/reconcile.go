@@ -62,7 +62,8 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 	}
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what differs, column by column, and write nothing")
 	cmd.Flags().IntVar(&o.limit, "limit", 200, "with --dry-run: of how many users to print what differs; all are counted")
-	cmd.Flags().BoolVar(&o.touched, "touched", false, "with --dry-run: print also users of whom only version, updated_at or last_sign_in_at differs")
+	cmd.Flags().BoolVar(&o.touched, "touched", false,
+		"with --dry-run: print also users that differ only in version, updated_at or last_sign_in_at")
 	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of the users that this run may bury, such as 20% (default: max_delete of the source)")
 	o.output = addOutput(cmd)
 	return cmd

@@ -50,8 +50,8 @@ type Census struct {
 	Refused []Refused
 	// Examples are the first few users who are out of step and not parked, of each target.
 	Examples []Example
-	// Overruled are users who are Suppressed or Rewritten, by target and state. They are no problem
-	// that a repair could mend.
+	// Overruled are users who are Suppressed or Rewritten, by target and state. No repair changes
+	// that.
 	Overruled []Overruled
 	// CheckedAt is when the count ended.
 	CheckedAt time.Time
@@ -132,7 +132,10 @@ func (db *DB) Census(ctx context.Context, o CensusOptions) (*Census, error) {
 	if err := errors.Join(c.strangers(ctx), c.outages(ctx)); err != nil {
 		return nil, fmt.Errorf("check the targets: %w", &maskedError{err})
 	}
-	census := &Census{Tallies: c.list(), Refused: c.refused, Examples: c.named(), Overruled: c.overrulings(), CheckedAt: time.Now().UTC().Truncate(time.Microsecond)}
+	census := &Census{
+		Tallies: c.list(), Refused: c.refused, Examples: c.named(), Overruled: c.overrulings(),
+		CheckedAt: time.Now().UTC().Truncate(time.Microsecond),
+	}
 	if err := db.storeCensus(ctx, census); err != nil {
 		return nil, fmt.Errorf("store what was checked: %w", db.explainConnect(err))
 	}
@@ -151,8 +154,8 @@ type counting struct {
 	// examples are the first few of each target, by its name.
 	examples  map[string][]Example
 	overruled map[overruledKey]*Overruled
-	// trusted are targets whose triggers are not tried any more.
-	trusted map[string]bool
+	// untried are targets whose triggers need no more tries: the first found nothing.
+	untried map[string]bool
 	// left and helped are the users of this walk who are out of step, and who were.
 	left, helped int
 	seen         int64 // users of this walk
@@ -162,7 +165,11 @@ type counting struct {
 type tallyKey struct{ target, source string }
 
 func newCounting(db *DB, repair bool) *counting {
-	c := &counting{db: db, repair: repair, targets: *db.targets.Load(), tallies: map[tallyKey]*Tally{}, trouble: map[string]string{}, stuck: map[string]bool{}, overruled: map[overruledKey]*Overruled{}, trusted: map[string]bool{}, progress: func() {}}
+	c := &counting{
+		db: db, repair: repair, targets: *db.targets.Load(), tallies: map[tallyKey]*Tally{},
+		trouble: map[string]string{}, stuck: map[string]bool{},
+		overruled: map[overruledKey]*Overruled{}, untried: map[string]bool{}, progress: func() {},
+	}
 	for _, t := range c.targets {
 		if t.outage != nil {
 			c.trouble[t.Name] = t.outage.message

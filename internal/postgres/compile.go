@@ -91,7 +91,7 @@ type compiler struct {
 	// volatile are the expressions that change without the user, by their SQL.
 	volatile map[string]bool
 	span     bool // the users are given as a span, not as a batch
-	// grants says which grant mends a refusal, while the target is checked.
+	// grants says which grant gives a missing right, while the target is checked.
 	grants func(*pgconn.PgError) string
 }
 
@@ -323,8 +323,8 @@ func (c *compiler) differs(name, old, value string) string {
 }
 
 // equal compares two values by PostgreSQL's own operator. A bare = between two varchar, enum,
-// array or domain values, and so "is distinct from" as well, takes an operator from schema
-// public that somebody has made for exactly these types.
+// array or domain values takes an operator of schema public, if a role has made one for exactly these
+// types. So does "is distinct from".
 func equal(a, b string) string { return a + " operator(pg_catalog.=) " + b }
 
 // enclosed keeps an expression by itself: a comment at its end takes nothing along.

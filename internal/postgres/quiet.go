@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// quiet hands an operator what River warns of and what concerns the jobs, in our words, each
-// sentence once a minute. The rest is for debugging: whatever ends badly for a job is logged
-// by jobWorker, and an outage of the database by serve.
+// quiet passes on those of River's warnings that concern the jobs, in our words, each sentence once a
+// minute. The rest is for debugging: jobWorker logs how a job fails, and serve an outage of the
+// database.
 type quiet struct {
 	slog.Handler
 	said *sentences
@@ -63,7 +63,7 @@ var sayings = map[string]string{
 	"Job appears to be stuck":                  "a job goes on although its time is over",
 	"panic recovery; possible bug with Worker": "a job panicked outside of its own code",
 
-	// Who leads, and the next one leads: jobs wait for it, at most for some seconds.
+	// A change of the leader: jobs wait for the next one, at most for some seconds.
 	"Error keeping leadership": internal, "Error attempting reelection": internal, "Error attempting to resign": internal,
 	"Current leader stepping down because the reelection deadline elapsed":                internal,
 	"Current leader stepping down because the reelection deadline elapsed after an error": internal,
@@ -107,7 +107,7 @@ func bare(message string) string {
 	return message
 }
 
-// Enabled leaves out what River tells of its daily life.
+// Enabled leaves out what is no warning.
 func (q *quiet) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
 
 // Handle passes a line on in our words, or for debugging.

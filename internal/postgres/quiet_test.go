@@ -45,8 +45,8 @@ func riverSays(after time.Duration, level slog.Level, message string, attrs ...a
 	return r
 }
 
-// River's daily life and its leadership are for debugging; that the tables of the jobs can't be
-// used is said once it lasts, and what only River knows of a job is said once a minute.
+// River's routine and its leadership are for debugging. That the tables of the jobs can't be used is
+// said once it lasts, and what only River knows of a job is said once a minute.
 func TestQuiet(t *testing.T) {
 	t.Parallel()
 	fetch := func(after time.Duration) slog.Record {
@@ -77,7 +77,7 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
-// Of whatever the pinned version of River can warn, somebody has decided who needs it.
+// Each warning of the pinned version of River stands in sayings, and nothing else does.
 func TestEveryWarningOfRiverIsDecided(t *testing.T) {
 	t.Parallel()
 	found := map[string]bool{}

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// explainStatement bounds one question of explain, explainTime all of them: the users of a
-	// batch are locked meanwhile.
+	// explainStatement bounds one question about refused users, explainTime all of them: the users
+	// of a batch are locked meanwhile.
 	explainStatement = 200 * time.Millisecond
 	explainTime      = 500 * time.Millisecond
 	// explainUsers is how many users with the same message are tried; what they have in common
@@ -46,9 +46,9 @@ func (s *separation) explain(ctx context.Context) error {
 	return nil
 }
 
-// findReasons adds to the messages of users whom a target refuses which column is meant, or which
-// trigger. It runs inside a transaction that sees the users as they were tried, and leaves no
-// trace in it; what can't be found out in time is left out.
+// findReasons adds the column or the trigger to the messages of users that a target refuses. It runs
+// in the transaction that has tried the users, and changes nothing in it. What can't be found out in
+// time is left out.
 func findReasons(ctx context.Context, conn *pgx.Conn, t *compiled, refused []refusal) error {
 	if len(refused) == 0 || t.compiler == nil {
 		return nil
@@ -56,7 +56,10 @@ func findReasons(ctx context.Context, conn *pgx.Conn, t *compiled, refused []ref
 	if _, err := conn.Exec(ctx, "savepoint reason"); err != nil {
 		return err
 	}
-	r := &reasons{conn: conn, target: t, until: time.Now().Add(explainTime), columns: make([][]string, len(refused)), where: make([]bool, len(refused))}
+	r := &reasons{
+		conn: conn, target: t, until: time.Now().Add(explainTime),
+		columns: make([][]string, len(refused)), where: make([]bool, len(refused)),
+	}
 	err := r.ask(ctx, refused)
 	if errors.As(err, new(*pgconn.PgError)) && !conn.IsClosed() {
 		err = nil
@@ -73,7 +76,7 @@ func findReasons(ctx context.Context, conn *pgx.Conn, t *compiled, refused []ref
 	return nil
 }
 
-// reasons are what was found out about refused users of a target, by their places.
+// reasons are what was found out about refused users of a target, by their places in the list.
 type reasons struct {
 	conn    *pgx.Conn
 	target  *compiled
@@ -148,7 +151,8 @@ func (r *reasons) expressions(ctx context.Context, refused []refusal) error {
 	open := map[userKey]int{}
 	groups := map[string][]int{} // who is refused in the same words
 	for i, x := range refused {
-		if r.against[x.against] != nil || len(r.places[x.place].triggers) > 0 || slices.Contains(maybeEarly, x.state) || blameOfState(x.state) != blameRow {
+		known := r.against[x.against] != nil || len(r.places[x.place].triggers) > 0
+		if known || slices.Contains(maybeEarly, x.state) || blameOfState(x.state) != blameRow {
 			continue
 		}
 		words := x.state + x.message
@@ -194,7 +198,10 @@ func (r *reasons) share(groups map[string][]int) {
 	for _, group := range groups {
 		tried := group[:min(len(group), explainUsers)]
 		first := group[0]
-		if slices.ContainsFunc(tried, func(i int) bool { return r.where[i] != r.where[first] || !slices.Equal(r.columns[i], r.columns[first]) }) {
+		differs := func(i int) bool {
+			return r.where[i] != r.where[first] || !slices.Equal(r.columns[i], r.columns[first])
+		}
+		if slices.ContainsFunc(tried, differs) {
 			continue
 		}
 		for _, i := range group[len(tried):] {
@@ -203,7 +210,8 @@ func (r *reasons) share(groups map[string][]int) {
 	}
 }
 
-// fails returns the places of the open users for whom a statement fails with their own state.
+// fails returns the places of those open users for which a statement fails with the SQLSTATE they were
+// refused with.
 func (r *reasons) fails(ctx context.Context, statement string, open map[userKey]int, refused []refusal) ([]int, error) {
 	if time.Now().After(r.until) {
 		return nil, nil

@@ -104,15 +104,17 @@ func (c *compiler) lintReference(r reference) string {
 	blocks := r.OnDelete == noAction || r.OnDelete == restrict || r.OnDelete == setNull && r.Required
 	switch {
 	case blocks:
-		return fmt.Sprintf("the foreign key %s to %s keeps the provider from deleting a user who has a row here; run: %s", r.Name, r.Table, c.mend(r))
+		return fmt.Sprintf("the foreign key %s to %s keeps the provider from deleting a user who has a row here; run: %s",
+			r.Name, r.Table, c.remedy(r))
 	case r.OnDelete == cascade && c.OnDelete != DeleteRow:
-		return fmt.Sprintf("the foreign key %s to %s deletes the row when the provider deletes the user, so on_delete keeps nothing; run: %s", r.Name, r.Table, c.mend(r))
+		return fmt.Sprintf("the foreign key %s to %s deletes the row when the provider deletes the user, "+
+			"so on_delete keeps nothing; run: %s", r.Name, r.Table, c.remedy(r))
 	}
 	return ""
 }
 
-// mend is the statement after which the foreign key does what on_delete says.
-func (c *compiler) mend(r reference) string {
+// remedy is the statement after which the foreign key does what on_delete says.
+func (c *compiler) remedy(r reference) string {
 	drop := fmt.Sprintf("alter table %s drop constraint %s", quoteTable(c.Table), quote(r.Name))
 	isKey := slices.ContainsFunc(r.Columns, func(name string) bool { return slices.Contains(c.Key, name) })
 	action := "cascade"

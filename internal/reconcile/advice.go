@@ -9,8 +9,8 @@ import (
 	"rollcall/internal/postgres"
 )
 
-// advice says why the roll can't follow a user, and what mends that. A capture does not note a
-// change of updated_at alone, so what changes it needs a reconciliation after it.
+// advice says why the roll can't follow a user, and what to do. A capture does not note a change of
+// updated_at alone, so a reconciliation has to follow.
 func (r *run) advice(verdict Verdict, p postgres.Pair) string {
 	if verdict == Buried {
 		return "the roll has this user as deleted, and a deletion is final; create the user again at the provider, with a new id"
