@@ -77,6 +77,19 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
+// A logger with further attributes keeps in mind what another one has said.
+func TestQuietWithAttributes(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	log := slog.New(newQuiet(slog.NewTextHandler(&out, nil)))
+	log.Error("X: new")
+	log.With("try", 2).Error("X: new")
+	log.WithGroup("job").Error("X: new")
+	if n := strings.Count(out.String(), "X: new"); n != 1 {
+		t.Errorf("said %d times, want once:\n%s", n, &out)
+	}
+}
+
 // Each warning of the pinned version of River stands in sayings, and nothing else does.
 func TestEveryWarningOfRiverIsDecided(t *testing.T) {
 	t.Parallel()
