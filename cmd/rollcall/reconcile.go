@@ -229,7 +229,7 @@ func (s *setup) startWorker(ctx context.Context, w world) (*worker, error) {
 		return nil, err
 	}
 	for _, f := range findings {
-		fmt.Fprintf(event.PrintableTo(w.stderr), "rollcall: out of service, its users are parked: %s\n", f)
+		w.complain("out of service, its users are parked: %s", f)
 	}
 	p := pipeline.New(pipeline.Config{Apply: db.Apply})
 	p.Start()
