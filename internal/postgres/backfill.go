@@ -51,8 +51,8 @@ func (db *DB) Backfill(ctx context.Context, target string, progress func(done, t
 }
 
 // tableUnchanged compares the table with what the target was compiled for. If it has changed since,
-// the target is compiled anew, and the backfill begins anew: who was visited before the change, or
-// by the former statements, is visited again.
+// the target is compiled anew, and the backfill begins anew: it visits again the users visited before the
+// change or by the former statements.
 func (f *backfill) tableUnchanged(ctx context.Context) (bool, error) {
 	now, err := readCatalog(ctx, f.conn, *f.target.Target)
 	if err != nil || now[f.target.Name].hash == f.target.state.hash {
@@ -157,7 +157,7 @@ func (f *backfill) begin(ctx context.Context) error {
 	if err := f.conn.QueryRow(ctx, "select not exists (select from "+quoteTable(f.target.Table)+")").Scan(&empty); err != nil {
 		return err
 	}
-	// One that was interrupted is gone on with only if neither the configuration nor the table has changed.
+	// An interrupted backfill goes on only if neither the configuration nor the table has changed.
 	config := f.db.fingerprint ^ holdKey(f.target.state.hash)
 	if _, err := f.conn.Exec(ctx, sql.BackfillBegin, f.target.Name, config, f.target.oid, empty); err != nil {
 		return err

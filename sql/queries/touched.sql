@@ -2,8 +2,8 @@
 -- snapshot $2 does not show as committed: all who can have been settled since. xmin tells who
 -- wrote the row, xmax who locked it last. Each has 32 bits; the upper half is the one that puts
 -- it before now, as in backfill_moved. age() sorts out cheaply what is older than the snapshot.
--- All users, where the snapshot says nothing any more: too many transactions ago, or of a server
--- that knew transactions which this one has lost.
+-- All users, if the snapshot says nothing any more: it is too many transactions old, or of a server
+-- whose last transactions this one has not got.
 select u.source, u.id
 from rollcall.users u, (
   select next as xid, pg_catalog.age(pg_catalog.pg_snapshot_xmin(seen)::xid) as age,
