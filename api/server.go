@@ -100,7 +100,10 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Server{config: cfg, sources: map[string]*source.Source{}, registry: prometheus.NewRegistry(), lines: newLimitedLog(cfg.Log)}
+	s := &Server{
+		config: cfg, sources: map[string]*source.Source{}, registry: prometheus.NewRegistry(),
+		lines: newLimitedLog(cfg.Log),
+	}
 	for _, src := range cfg.Sources {
 		s.sources[src.Name()] = src
 	}
@@ -192,7 +195,8 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 // logRefused writes the line of a request for which there is no handler.
 func (s *Server) logRefused(r *http.Request, status int, field, why string) {
 	if s.lines.allow("request refused " + strconv.Itoa(status)) {
-		s.config.Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path), "status", status, slog.String(field, why))
+		s.config.Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path),
+			"status", status, slog.String(field, why))
 	}
 }
 

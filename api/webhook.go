@@ -45,7 +45,8 @@ func (s *Server) webhook(door source.Door) http.HandlerFunc {
 		src := s.sources[chi.URLParam(r, "source")]
 		if src == nil || !src.Open(door) {
 			writeError(w, http.StatusNotFound, "not_found", "no such source, or this door of it is closed")
-			s.logRefused(r, http.StatusNotFound, "reason", "no such source, or this endpoint of it has no secret; both are in the configuration")
+			s.logRefused(r, http.StatusNotFound, "reason",
+				"no such source, or this endpoint of it has no secret; both are in the configuration")
 			return
 		}
 		d := &delivery{source: src, door: door, arrived: s.config.Now()}

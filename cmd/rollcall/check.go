@@ -178,7 +178,8 @@ func remarks(census *postgres.Census) []string {
 		lines = append(lines, event.Printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
 	}
 	for _, r := range census.Refused {
-		lines = append(lines, event.Printable(fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)))
+		line := fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)
+		lines = append(lines, event.Printable(line))
 	}
 	return lines
 }
@@ -231,7 +232,8 @@ func writeCalled(to io.Writer, users []postgres.Called) error {
 			return err
 		}
 		if len(u.Kept) > 0 {
-			_, err := fmt.Fprintf(to, "the last known value is kept of %s: what the provider said last can't be used; the log says why\n", strings.Join(u.Kept, ", "))
+			_, err := fmt.Fprintf(to, "the last known value is kept of %s: "+
+				"what the provider said last can't be used; the log says why\n", strings.Join(u.Kept, ", "))
 			if err != nil {
 				return err
 			}

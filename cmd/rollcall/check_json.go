@@ -113,9 +113,14 @@ type parkedJSON struct {
 func newCalledJSON(users []postgres.Called) calledJSON {
 	var result calledJSON
 	for _, u := range users {
-		one := userJSON{Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, Kept: u.Kept, Targets: []standingJSON{}}
+		one := userJSON{
+			Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, Kept: u.Kept,
+			Targets: []standingJSON{},
+		}
 		for _, s := range u.Standings {
-			standing := standingJSON{Target: s.Target, State: s.State, Columns: s.Columns, Triggers: s.Triggers, Problem: s.Problem}
+			standing := standingJSON{
+				Target: s.Target, State: s.State, Columns: s.Columns, Triggers: s.Triggers, Problem: s.Problem,
+			}
 			if s.Parked != nil {
 				parked := parkedJSON(*s.Parked)
 				standing.Parked = &parked

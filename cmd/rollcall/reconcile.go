@@ -192,14 +192,16 @@ func printFinding(w world, found reconcile.Finding) error {
 	if found.Reason != "" {
 		reason = ": " + found.Reason
 	}
-	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, event.Printable(found.User), event.Printable(reason)); err != nil {
+	user := event.Printable(found.User)
+	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, user, event.Printable(reason)); err != nil {
 		return err
 	}
 	if found.Action == "created" {
 		return nil // all of him is new
 	}
 	for _, d := range found.Differences {
-		if _, err := fmt.Fprintf(w.stdout, "  %-20s %s -> %s\n", d.Column, event.Printable(d.Roll), event.Printable(d.Theirs)); err != nil {
+		roll, theirs := event.Printable(d.Roll), event.Printable(d.Theirs)
+		if _, err := fmt.Fprintf(w.stdout, "  %-20s %s -> %s\n", d.Column, roll, theirs); err != nil {
 			return err
 		}
 	}

@@ -78,7 +78,8 @@ func settleApart(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) 
 		return nil, err
 	}
 	sources, ids := keyArrays(users)
-	rows, _ := conn.Query(ctx, "select source, id, state, message, coalesce(place, ''), coalesce(against, '') from rollcall.settle_apart($1, $2, $3, $4, $5, $6)", prepared.Name, sources, ids, p.waits, p.failed, p.atOnce)
+	rows, _ := conn.Query(ctx, `select source, id, state, message, coalesce(place, ''), coalesce(against, '')
+from rollcall.settle_apart($1, $2, $3, $4, $5, $6)`, prepared.Name, sources, ids, p.waits, p.failed, p.atOnce)
 	var u userKey
 	var state, message, place, against string
 	_, err = pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message, &place, &against}, func() error {

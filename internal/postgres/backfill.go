@@ -168,7 +168,8 @@ func (f *backfill) begin(ctx context.Context) error {
 		return err
 	}
 	f.done.Resumed = f.done.Visited
-	err = f.conn.QueryRow(ctx, "select pg_catalog.count(*) from rollcall.users where source = any($1)", f.sources).Scan(&f.total)
+	const count = "select pg_catalog.count(*) from rollcall.users where source = any($1)"
+	err = f.conn.QueryRow(ctx, count, f.sources).Scan(&f.total)
 	f.report()
 	return err
 }
@@ -274,7 +275,8 @@ func (f *backfill) note(ctx context.Context, finished bool) error {
 }
 
 func (f *backfill) finish(ctx context.Context) error {
-	err := f.conn.QueryRow(ctx, "select pg_catalog.count(*) from rollcall.parked where target = $1 and source = any($2)", f.target.Name, f.sources).Scan(&f.done.Parked)
+	const parked = "select pg_catalog.count(*) from rollcall.parked where target = $1 and source = any($2)"
+	err := f.conn.QueryRow(ctx, parked, f.target.Name, f.sources).Scan(&f.done.Parked)
 	if err != nil {
 		return err
 	}

@@ -130,7 +130,8 @@ func (db *DB) alterUsers(ctx context.Context, c Capture, statement string) error
 
 func (db *DB) alter(ctx context.Context, statement string) error {
 	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true)", milliseconds(alterWait)); err != nil {
+		const setWait = "select pg_catalog.set_config('lock_timeout', $1, true)"
+		if _, err := tx.Exec(ctx, setWait, milliseconds(alterWait)); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, statement)

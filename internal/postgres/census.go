@@ -354,7 +354,8 @@ func (c *counting) outages(ctx context.Context) error {
 			tally := c.tally(t, o.Source)
 			tally.Users, tally.Outage = noUsers(), c.trouble[t.Name]
 		}
-		rows, _ := c.db.pool.Query(ctx, "select source, pg_catalog.count(*) from rollcall.parked where target = $1 group by source", t.Name)
+		rows, _ := c.db.pool.Query(ctx, `select source, pg_catalog.count(*)
+from rollcall.parked where target = $1 group by source`, t.Name)
 		var source string
 		var n int64
 		_, err := pgx.ForEachRow(rows, []any{&source, &n}, func() error {

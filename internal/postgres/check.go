@@ -166,8 +166,9 @@ func (a *attempt) try(at string, explain func(*pgconn.PgError) string, do func()
 	case !errors.As(err, &answer) || blameOf(err) == blameNobody:
 		a.err = fmt.Errorf("check target %s: %w", a.target.Name, err)
 	case blameOf(err) == blameWait || blameOf(err) == blameServer:
-		a.found = append(a.found, Finding{Target: a.target.Name, At: at, Passing: true, What: "it can't be checked at the moment: " +
-			masked(answer.Code, answer.Message) + "; it is looked at again every few seconds"})
+		what := "it can't be checked at the moment: " + masked(answer.Code, answer.Message) +
+			"; it is looked at again every few seconds"
+		a.found = append(a.found, Finding{Target: a.target.Name, At: at, What: what, Passing: true})
 	default:
 		a.note(at, explain(answer))
 	}

@@ -310,7 +310,8 @@ func (c *compiler) unlike(name, old, value string) string {
 	col := c.table.column(name)
 	value += "::" + col.Rounded
 	if col.Length > 0 { // blanks beyond it are dropped, whatever else is there is refused
-		value = fmt.Sprintf("case when pg_catalog.rtrim(pg_catalog.substr(%[1]s, %[2]d + 1), ' ') = '' then pg_catalog.left(%[1]s, %[2]d) else %[1]s end", value, col.Length)
+		value = fmt.Sprintf("case when pg_catalog.rtrim(pg_catalog.substr(%[1]s, %[2]d + 1), ' ') = '' "+
+			"then pg_catalog.left(%[1]s, %[2]d) else %[1]s end", value, col.Length)
 	}
 	return c.differs(name, old, value)
 }

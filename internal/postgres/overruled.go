@@ -155,7 +155,9 @@ func (db *DB) trySettling(ctx context.Context, t *compiled, users []userKey) (*t
 	sources, ids := keyArrays(left)
 	steps = []statement{ // what a trigger has set must not change what is read
 		{sql: resetRole}, {sql: sql.Settings, args: db.timeouts()},
-		{sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error { return readStates(rows, done.states) }},
+		{sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
+			return readStates(rows, done.states)
+		}},
 		t.differences(left, done.after),
 		{sql: sql.RowTriggers, args: []any{t.oid}, read: func(rows pgx.Rows, _ *result) (err error) {
 			done.triggers, err = pgx.CollectRows(rows, pgx.RowTo[string])

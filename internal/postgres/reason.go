@@ -179,7 +179,8 @@ func (r *reasons) expressions(ctx context.Context, refused []refusal) error {
 	for _, part := range list {
 		for _, a := range part.from {
 			// A cast to a type with its modifier would cut; the input of JSON refuses, as an assignment does.
-			assigned := fmt.Sprintf("select x.v from pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v', %s)) as x (v %s)",
+			assigned := fmt.Sprintf("select x.v from "+
+				"pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v', %s)) as x (v %s)",
 				c.value(a), r.catalog[a.Column].name)
 			failed, err := r.fails(ctx, "select ("+assigned+") is null\n"+c.batch()+"\nwhere "+part.who, open, refused)
 			if err != nil {

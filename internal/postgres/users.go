@@ -147,7 +147,8 @@ func (u *Users) Visible(ctx context.Context) error {
 // Count returns how many users the table has and how many living ones the roll.
 func (u *Users) Count(ctx context.Context) (table, roll int64, err error) {
 	err = u.db.scan(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, "select (select pg_catalog.count(*) from "+u.table+"), (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)", u.source).
+		return tx.QueryRow(ctx, "select (select pg_catalog.count(*) from "+u.table+`),
+  (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)`, u.source).
 			Scan(&table, &roll)
 	})
 	if err != nil {

@@ -38,7 +38,8 @@ func (db *DB) Surroundings(ctx context.Context) ([]string, error) {
 				creators[i] = quote(role)
 			}
 		}
-		warnings = append(warnings, fmt.Sprintf("%s may create functions in schema public, and the expressions of a target may call them as Rollcall's role; run: revoke create on schema public from %s",
+		warnings = append(warnings, fmt.Sprintf("%s may create functions in schema public, and the expressions "+
+			"of a target may call them as Rollcall's role; run: revoke create on schema public from %s",
 			who, strings.Join(creators, ", ")))
 	}
 	return warnings, nil
@@ -65,7 +66,8 @@ func (a *attempt) lintText(c *compiler, p probe) error {
 	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID:
 		column := c.table.column(p.given.Column)
 		a.warned = append(a.warned, Finding{Target: c.Name, At: p.at, Severity: Warning, What: fmt.Sprintf(
-			"column %s is %s and %s gives a text: each user whose text is no %[2]s is parked; compute a %[2]s, or write the cast to say that it is meant",
+			"column %s is %s and %s gives a text: each user whose text is no %[2]s is parked; "+
+				"compute a %[2]s, or write the cast to say that it is meant",
 			quote(column.Name), column.Type, p.given.Expr.abridged())})
 	}
 	return nil

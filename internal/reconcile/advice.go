@@ -13,7 +13,8 @@ import (
 // updated_at alone, so a reconciliation has to follow.
 func (r *run) advice(verdict Verdict, p postgres.Pair) string {
 	if verdict == Buried {
-		return "the roll has this user as deleted, and a deletion is final; create the user again at the provider, with a new id"
+		return "the roll has this user as deleted, and a deletion is final; " +
+			"create the user again at the provider, with a new id"
 	}
 	version := time.UnixMicro(p.Roll.Version).UTC()
 	at := version.Format(time.RFC3339Nano)
@@ -25,7 +26,8 @@ func (r *run) advice(verdict Verdict, p postgres.Pair) string {
 			"update %s set updated_at = greatest(now(), %s) where id = %s; then %s",
 			why, r.from.name(), relation(r.from.name()), postgres.Literal(at), postgres.Literal(p.ID), then)
 	case version.After(time.Now()):
-		return fmt.Sprintf("%s, which is in the future; run delete from rollcall.users where source = %s and id = %s; then %s",
+		return fmt.Sprintf("%s, which is in the future; "+
+			"run delete from rollcall.users where source = %s and id = %s; then %s",
 			why, postgres.Literal(r.Source.Name()), postgres.Literal(p.ID), then)
 	}
 	return why + "; change the user at Clerk, which sets updated_at, and run " + then
