@@ -269,7 +269,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		Sources []string `json:"sources"`
 		Targets []target `json:"targets"`
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout) // as in health
 	defer cancel()
 	answer := body{Version: s.config.Version, Ready: s.config.Ready(ctx) == nil, Sources: []string{}, Targets: []target{}}
 	for _, src := range s.config.Sources {
