@@ -156,7 +156,8 @@ const (
 	// sampleShare is how much of the roll a sample reads, in percent: some 1,000 blocks, of a small
 	// roll all. Its partitions count, where it has some.
 	sampleShare = `select least(100, 100000::float8 * pg_catalog.current_setting('block_size')::float8 / greatest(1,
-  coalesce((select pg_catalog.sum(pg_catalog.pg_relation_size(relid)) from pg_catalog.pg_partition_tree('rollcall.users')),
+  coalesce((select pg_catalog.sum(pg_catalog.pg_relation_size(relid))
+      from pg_catalog.pg_partition_tree('rollcall.users')),
     pg_catalog.pg_relation_size('rollcall.users')))::float8)`
 	// wellKnown are a source's living users of whom nothing has been learned since a moment.
 	wellKnown = "select id from rollcall.users %s where source = $1 and deleted_at is null and changed_at < $2"

@@ -55,7 +55,8 @@ const encodings = "@ is %40, / is %2F, : is %3A, ? is %3F, # is %23, [ is %5B, ]
 // What a connection string may hold: the parameters of the driver, those of its pool, and
 // settings of the server that a client has reason to change. Others go through options.
 var parameters = strings.Fields(`host port database user password passfile connect_timeout
-	sslmode sslkey sslcert sslcertmode sslrootcert sslnegotiation sslpassword sslsni krbspn krbsrvname target_session_attrs service servicefile
+	sslmode sslkey sslcert sslcertmode sslrootcert sslnegotiation sslpassword sslsni
+	krbspn krbsrvname target_session_attrs service servicefile
 	min_protocol_version max_protocol_version channel_binding require_auth
 	pool_max_conns pool_min_conns pool_min_idle_conns pool_max_conn_lifetime pool_max_conn_idle_time
 	pool_health_check_period pool_max_conn_lifetime_jitter pool_ping_timeout

@@ -25,7 +25,8 @@ func (db *DB) Surroundings(ctx context.Context) ([]string, error) {
 	}
 	var warnings []string
 	if super {
-		warnings = append(warnings, fmt.Sprintf("role %s is a superuser: the owner of a target's table can act as it through a trigger; connect as a role of its own, as docs/running.md shows",
+		warnings = append(warnings, fmt.Sprintf("role %s is a superuser: the owner of a target's table can act as it "+
+			"through a trigger; connect as a role of its own, as docs/running.md shows",
 			quote(db.pool.Config().ConnConfig.User)))
 	}
 	if len(creators) > 0 {
