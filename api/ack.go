@@ -38,7 +38,9 @@ var replies = map[event.Outcome]reply{
 var tooSlow = reply{status: http.StatusRequestTimeout, message: "the body did not arrive in time"}
 
 // internalError is the answer to an outcome without one, and to a handler that panics.
-var internalError = reply{status: http.StatusInternalServerError, message: "an error of this server; its log has the reason"}
+var internalError = reply{
+	status: http.StatusInternalServerError, message: "an error of this server; its log has the reason",
+}
 
 // OutcomeHeader tells the sender the outcome in one word.
 const OutcomeHeader = "Rollcall-Outcome"

@@ -133,15 +133,7 @@ func TestPanicInAHandler(t *testing.T) {
 	}
 	server := httptest.NewServer(s.Public())
 	defer server.Close()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/webhooks/clerk", strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Header = header
-	response, err := server.Client().Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := deliver(t, server, header, body)
 	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
 	if response.StatusCode != http.StatusInternalServerError || !strings.Contains(string(answer), `"internal"`) {

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// errBodies: a sender of bodies needs no signature until the last byte has come, so what all
-// of them take together is bounded. Nothing tells an honest sender from a stranger before that, so
-// half of the budget is divided among the connections: what a body takes of its own part (8 KiB
-// by default; providers send 1 to 4) it gets, whatever the others do. What is beyond comes from the other half.
+// errBodies: a signature can be checked only after the last byte of a body, so the memory of all
+// bodies is bounded. Half of it is divided among the connections (8 KiB each by default; providers
+// send 1 to 4 KiB), so unverified bodies can't keep a provider's out. What a body takes beyond its part
+// comes from the other half.
 var errBodies = errors.New("the bodies of all requests take too much memory together")
 
 // metered is a body that is counted from its first byte until its request is answered.

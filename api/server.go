@@ -100,7 +100,10 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Server{config: cfg, sources: map[string]*source.Source{}, registry: prometheus.NewRegistry(), lines: newLimitedLog(cfg.Log)}
+	s := &Server{
+		config: cfg, sources: map[string]*source.Source{}, registry: prometheus.NewRegistry(),
+		lines: newLimitedLog(cfg.Log),
+	}
 	for _, src := range cfg.Sources {
 		s.sources[src.Name()] = src
 	}
@@ -171,8 +174,8 @@ func (s *Server) router() *chi.Mux {
 	return r
 }
 
-// answerPanics answers 500 where net/http would cut the connection and log whatever the code
-// panicked with.
+// answerPanics answers 500 when a handler panics. net/http would close the connection and log the value
+// of the panic, which may hold data of a user.
 func (s *Server) answerPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var stopped *event.PanicError
@@ -192,11 +195,12 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 // logRefused writes the line of a request for which there is no handler.
 func (s *Server) logRefused(r *http.Request, status int, field, why string) {
 	if s.lines.allow("request refused " + strconv.Itoa(status)) {
-		s.config.Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path), "status", status, field, why)
+		s.config.Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path),
+			"status", status, field, why)
 	}
 }
 
-// shown is what the log has of a text that a stranger chose.
+// shown is a text of an unverified request as the log has it.
 func shown(text string) string {
 	const limit = 100
 	if len(text) > limit {
@@ -265,7 +269,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		Sources []string `json:"sources"`
 		Targets []target `json:"targets"`
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout) // as in health
 	defer cancel()
 	answer := body{Version: s.config.Version, Ready: s.config.Ready(ctx) == nil, Sources: []string{}, Targets: []target{}}
 	for _, src := range s.config.Sources {

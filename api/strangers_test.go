@@ -61,15 +61,7 @@ func TestStrangersBodiesLeaveRoom(t *testing.T) {
 			}
 			time.Sleep(300 * time.Millisecond) // they are read
 			for range 5 {
-				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/webhooks/clerk", strings.NewReader(body))
-				if err != nil {
-					t.Fatal(err)
-				}
-				r.Header = header
-				response, err := server.Client().Do(r)
-				if err != nil {
-					t.Fatal(err)
-				}
+				response := deliver(t, server, header, body)
 				_ = response.Body.Close()
 				if response.StatusCode != http.StatusNoContent {
 					t.Errorf("an honest request got %d", response.StatusCode)
@@ -77,6 +69,22 @@ func TestStrangersBodiesLeaveRoom(t *testing.T) {
 			}
 		})
 	}
+}
+
+// deliver posts a body to Clerk's endpoint.
+func deliver(t *testing.T, server *httptest.Server, header http.Header, body string) *http.Response {
+	t.Helper()
+	url := server.URL + "/webhooks/clerk"
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header = header
+	response, err := server.Client().Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response
 }
 
 // hold sends the beginning of a body with the header of another one, and no more.
@@ -122,7 +130,7 @@ func (b *lockedBuffer) Reset() {
 	b.text.Reset()
 }
 
-// A flood of requests that nobody vouches for leaves few lines, and one that counts the rest.
+// A flood of unverified requests leaves few lines, and one that counts the rest.
 func TestFloodLeavesFewLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedBuffer

@@ -45,7 +45,8 @@ func (s *Server) webhook(door source.Door) http.HandlerFunc {
 		src := s.sources[chi.URLParam(r, "source")]
 		if src == nil || !src.Open(door) {
 			writeError(w, http.StatusNotFound, "not_found", "no such source, or this door of it is closed")
-			s.logRefused(r, http.StatusNotFound, "reason", "no such source, or this endpoint of it has no secret; both are in the configuration")
+			s.logRefused(r, http.StatusNotFound, "reason",
+				"no such source, or this endpoint of it has no secret; both are in the configuration")
 			return
 		}
 		d := &delivery{source: src, door: door, arrived: s.config.Now()}
@@ -126,8 +127,8 @@ func bodyOutcome(err error) event.Outcome {
 	}
 }
 
-// logDelivery writes the one line of a webhook: no body, no secret, no address. Of those that
-// nobody vouches for, only some have a line.
+// logDelivery writes the one line of a webhook: no body, no secret, no address. The lines of unverified
+// webhooks are limited.
 func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took time.Duration) {
 	if !d.known && !s.lines.allow("webhook "+d.source.Name()+" "+string(d.outcome)) {
 		return
@@ -150,7 +151,7 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 		fields = append(fields, slog.String("reason", d.event.Reason))
 	}
 	level := logLevel(d.outcome)
-	if u := d.event.User; u != nil && len(u.Kept) > 0 {
+	if u := d.event.User; u.Keeps() {
 		fields = append(fields, slog.String("kept", strings.Join(u.Kept, " ")), slog.String("reason", u.KeptBecause))
 		level = max(level, slog.LevelWarn)
 	}

@@ -51,6 +51,7 @@ var (
 	Closed          = read("queries/closed.sql")
 	Grants          = read("queries/grants.sql")
 	Defaults        = read("queries/defaults.sql")
+	OwnTable        = read("queries/own_table.sql")
 	Columns         = read("queries/columns.sql")
 	Indexes         = read("queries/indexes.sql")
 	NearTables      = read("queries/near_tables.sql")

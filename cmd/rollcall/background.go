@@ -106,8 +106,8 @@ func (sv *service) forget(ctx context.Context) error {
 func (sv *service) sayOverruled(census *postgres.Census) {
 	for _, o := range census.Overruled {
 		if _, said := sv.overruled.LoadOrStore(o.Target+" "+string(o.State), true); !said {
-			sv.log.Warn("triggers of a table decide otherwise than its target", "target", o.Target, "state", o.State, "users", o.Users,
-				"columns", o.Columns, "triggers", o.Triggers)
+			sv.log.Warn("triggers of a table decide otherwise than its target", "target", o.Target,
+				"state", o.State, "users", o.Users, "columns", o.Columns, "triggers", o.Triggers)
 		}
 	}
 }
@@ -152,6 +152,20 @@ func (sv *service) startJobs(ctx context.Context) {
 		}
 		select {
 		case <-time.After(databaseRetry):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// every does something at once and after each pause, until the context ends.
+func every(ctx context.Context, pause time.Duration, do func()) {
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for {
+		do()
+		select {
+		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}

@@ -117,18 +117,3 @@ func TestServeBreaker(t *testing.T) {
 		})
 	}
 }
-
-// await waits until a query is true.
-func await(t *testing.T, conn *pgx.Conn, sql string) {
-	t.Helper()
-	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		var is bool
-		if err := conn.QueryRow(t.Context(), sql).Scan(&is); err != nil {
-			t.Fatal(err)
-		}
-		if is {
-			return
-		}
-	}
-	t.Fatalf("not true within 15 s: %s", sql)
-}

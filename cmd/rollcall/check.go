@@ -28,8 +28,8 @@ counts those who are
   suppressed a trigger of the table keeps the row from being written or removed
   rewritten  a trigger of the table gives a column of set another value
 
-The counts are kept for the metrics. Exits 1 when anything but present was found; what triggers decide is no failure. That it is a
-trigger is proven by settling these users in a transaction that is rolled back.
+The counts are kept for the metrics. Exits 1 when anything but present was found, except what triggers
+decide. To see what triggers decide, check settles users in a transaction that it rolls back.
 
 --user checks one user, by id or e-mail, and says what is wrong.
 
@@ -172,19 +172,20 @@ func remarks(census *postgres.Census) []string {
 		}
 	}
 	for _, o := range census.Overruled {
-		lines = append(lines, event.Printable(sayOverruled(&o)))
+		lines = append(lines, event.Printable(overruledLine(&o)))
 	}
 	for _, e := range census.Examples {
 		lines = append(lines, event.Printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
 	}
 	for _, r := range census.Refused {
-		lines = append(lines, event.Printable(fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)))
+		line := fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)
+		lines = append(lines, event.Printable(line))
 	}
 	return lines
 }
 
-// sayOverruled is the line about what triggers of a table decide.
-func sayOverruled(o *postgres.Overruled) string {
+// overruledLine is the line about what triggers of a table decide.
+func overruledLine(o *postgres.Overruled) string {
 	does, remedy := "keeps the row from being written or removed", ""
 	if o.State == postgres.Rewritten {
 		does = "gives " + strings.Join(o.Columns, ", ") + " another value than set"
@@ -231,7 +232,8 @@ func writeCalled(to io.Writer, users []postgres.Called) error {
 			return err
 		}
 		if len(u.Kept) > 0 {
-			_, err := fmt.Fprintf(to, "the last known value is kept of %s: what the provider said last can't be used; the log says why\n", strings.Join(u.Kept, ", "))
+			_, err := fmt.Fprintf(to, "the last known value is kept of %s: "+
+				"what the provider said last can't be used; the log says why\n", strings.Join(u.Kept, ", "))
 			if err != nil {
 				return err
 			}

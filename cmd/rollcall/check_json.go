@@ -11,7 +11,7 @@ type censusJSON struct {
 	Targets  []tallyJSON   `json:"targets"`
 	Refused  []refusedJSON `json:"refused,omitempty"`
 	Examples []exampleJSON `json:"examples,omitempty"` // a few of each target who are out of step
-	// Overruled are users whom triggers of the application keep from being as set says.
+	// Overruled counts the users whose rows differ from set because of the application's triggers.
 	Overruled []overruledJSON `json:"overruled,omitempty"`
 	CheckedAt time.Time       `json:"checked_at"`
 }
@@ -113,9 +113,14 @@ type parkedJSON struct {
 func newCalledJSON(users []postgres.Called) calledJSON {
 	var result calledJSON
 	for _, u := range users {
-		one := userJSON{Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, Kept: u.Kept, Targets: []standingJSON{}}
+		one := userJSON{
+			Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, Kept: u.Kept,
+			Targets: []standingJSON{},
+		}
 		for _, s := range u.Standings {
-			standing := standingJSON{Target: s.Target, State: s.State, Columns: s.Columns, Triggers: s.Triggers, Problem: s.Problem}
+			standing := standingJSON{
+				Target: s.Target, State: s.State, Columns: s.Columns, Triggers: s.Triggers, Problem: s.Problem,
+			}
 			if s.Parked != nil {
 				parked := parkedJSON(*s.Parked)
 				standing.Parked = &parked

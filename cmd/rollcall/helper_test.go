@@ -122,6 +122,29 @@ func (j *journal) await(t testing.TB, message string, n int) map[string]any {
 	return nil
 }
 
+// await waits until a query is true.
+func await(t testing.TB, conn *pgx.Conn, sql string) {
+	t.Helper()
+	if !trueBy(t, conn, time.Now().Add(20*time.Second), sql) {
+		t.Fatalf("not true within 20 s: %s", sql)
+	}
+}
+
+// trueBy repeats a query until it is true, and reports whether it was by a deadline.
+func trueBy(t testing.TB, conn *pgx.Conn, deadline time.Time, sql string) bool {
+	t.Helper()
+	for {
+		var is bool
+		if err := conn.QueryRow(t.Context(), sql, pgx.QueryExecModeSimpleProtocol).Scan(&is); err != nil {
+			t.Fatal(err)
+		}
+		if is || time.Now().After(deadline) {
+			return is
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 // instance is a serve that runs in this process.
 type instance struct {
 	t             testing.TB

@@ -9,9 +9,8 @@ import (
 	"strings"
 	"time"
 
-	generator "rollcall/internal/load"
-
 	"rollcall/internal/event"
+	generator "rollcall/internal/load"
 )
 
 // loadReport is the result of load, as --output json prints it.

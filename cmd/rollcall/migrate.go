@@ -72,7 +72,7 @@ func printSQL(ctx context.Context, w world, s *setup, db *postgres.DB) error {
 	}
 	for _, f := range findings {
 		if f.Severity == postgres.Warning {
-			fmt.Fprintf(w.stderr, "rollcall: warning: %s\n", f)
+			w.complain("warning: %s", f)
 		}
 	}
 	return join(postgres.Faults(findings))

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -197,16 +196,7 @@ func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
 	}
 	await := func(want, query string) {
 		t.Helper()
-		got := ""
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-			if err := conn.QueryRow(t.Context(), query).Scan(&got); err != nil {
-				t.Fatal(err)
-			}
-			if got == want {
-				return
-			}
-		}
-		t.Fatalf("%s: %s, want %s", query, got, want)
+		await(t, conn, fmt.Sprintf("select (%s) = '%s'", query, want))
 	}
 	command("migrate", "--print")
 	command("migrate")
@@ -219,16 +209,21 @@ func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
 		sql(fmt.Sprintf(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values ('%[1]s%[2]d', '%[2]d@example.com', '{"first_name": "Ann%[2]d"}', now(), now())`, user, n))
 	}
 	await("6 6", "select (select count(*) from public.people) || ' ' || (select count(*) from public.accounts)")
-	// Two exchange their addresses: refused at first, then settled by a job.
+	// Two users swap their addresses: refused at first, then settled by a job.
 	sql(fmt.Sprintf(`begin; update auth.users set email = 'free@example.com', updated_at = now() where id = '%[1]s1';
 		update auth.users set email = '1@example.com', updated_at = now() where id = '%[1]s2';
 		update auth.users set email = '2@example.com', updated_at = now() where id = '%[1]s1'; commit`, user))
 	await("2@example.com 1@example.com", fmt.Sprintf("select (select email from public.people where id = '%[1]s1') || ' ' || (select email from public.people where id = '%[1]s2')", user))
-	// One whom the table refuses is parked, and the others are found by halves.
+	// A constraint refuses a user, who is parked; the others are found by halves. Where an
+	// expression fails, its column is looked for, too.
 	sql("alter table public.people add constraint fits check (n < 7) not valid")
 	sql(fmt.Sprintf(`update auth.users set email = 'refused@example.com', updated_at = now() where id = '%s3'`, user))
 	await("1", "select count(*)::text from rollcall.parked")
 	sql("alter table public.people drop constraint fits")
+	sql(fmt.Sprintf(`update auth.users set email = repeat('x', 81), updated_at = now() where id = '%s5'`, user))
+	await("1", "select count(*)::text from rollcall.parked where error like 'column \"email\": %'")
+	sql(fmt.Sprintf(`update auth.users set email = '5@example.com', updated_at = now() where id = '%s5'`, user))
+	await("0", fmt.Sprintf("select count(*)::text from rollcall.parked where user_id = '%s5'", user))
 	command("check", "--user", user+"3", "--repair")
 	sql(fmt.Sprintf("delete from auth.users where id = '%s4'", user))
 	await("5 gone", fmt.Sprintf("select (select count(*) from public.people) || ' ' || coalesce((select gone from public.accounts where uid = '%s4'), '')", user))
@@ -238,7 +233,7 @@ func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
 	in.announce(conn, "m1", user+"7")
 	await("1", fmt.Sprintf("select count(*)::text from public.people where id = '%s7'", user))
 	in.announce(conn, "m2", user+"8")
-	// One whom no event has told of, and one who is gone.
+	// A user of whom no event has come, and one who was deleted without an event.
 	sql(fmt.Sprintf(`insert into auth.users (id, email, created_at, updated_at) values ('%[1]s9', '9@example.com', now(), now()); delete from auth.users where id = '%[1]s0'`, user))
 	command("reconcile", "supabase", "--dry-run", "--max-delete", "100%")
 	command("reconcile", "supabase", "--max-delete", "100%")

@@ -62,7 +62,8 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 	}
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what differs, column by column, and write nothing")
 	cmd.Flags().IntVar(&o.limit, "limit", 200, "with --dry-run: of how many users to print what differs; all are counted")
-	cmd.Flags().BoolVar(&o.touched, "touched", false, "with --dry-run: print also users of whom only version, updated_at or last_sign_in_at differs")
+	cmd.Flags().BoolVar(&o.touched, "touched", false,
+		"with --dry-run: print also users that differ only in version, updated_at or last_sign_in_at")
 	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of the users that this run may bury, such as 20% (default: max_delete of the source)")
 	o.output = addOutput(cmd)
 	return cmd
@@ -191,14 +192,16 @@ func printFinding(w world, found reconcile.Finding) error {
 	if found.Reason != "" {
 		reason = ": " + found.Reason
 	}
-	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, event.Printable(found.User), event.Printable(reason)); err != nil {
+	user := event.Printable(found.User)
+	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, user, event.Printable(reason)); err != nil {
 		return err
 	}
 	if found.Action == "created" {
 		return nil // all of him is new
 	}
 	for _, d := range found.Differences {
-		if _, err := fmt.Fprintf(w.stdout, "  %-20s %s -> %s\n", d.Column, event.Printable(d.Roll), event.Printable(d.Theirs)); err != nil {
+		roll, theirs := event.Printable(d.Roll), event.Printable(d.Theirs)
+		if _, err := fmt.Fprintf(w.stdout, "  %-20s %s -> %s\n", d.Column, roll, theirs); err != nil {
 			return err
 		}
 	}
@@ -228,7 +231,7 @@ func (s *setup) startWorker(ctx context.Context, w world) (*worker, error) {
 		return nil, err
 	}
 	for _, f := range findings {
-		fmt.Fprintf(event.PrintableTo(w.stderr), "rollcall: out of service, its users are parked: %s\n", f)
+		w.complain("out of service, its users are parked: %s", f)
 	}
 	p := pipeline.New(pipeline.Config{Apply: db.Apply})
 	p.Start()

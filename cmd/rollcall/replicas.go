@@ -8,27 +8,21 @@ import (
 // noteReplica is the pause between two notes that this replica lives.
 const noteReplica = 10 * time.Second
 
-// watchReplicas notes that this replica lives, and says so once when another one has other targets.
+// watchReplicas notes that this replica lives, and says so once when another one has other targets:
+// then a user's row depends on which replica gets the event.
 func (sv *service) watchReplicas(ctx context.Context) {
-	ticker := time.NewTicker(noteReplica)
-	defer ticker.Stop()
 	differ := false
-	for {
+	every(ctx, noteReplica, func() {
 		others, err := sv.db.NoteReplica(ctx)
 		switch {
 		case err != nil: // the database is away, which readiness says
 		case others > 0 && !differ:
-			sv.log.Warn("other replicas run with other targets: what a table gets depends on which replica hears of a user; give all of them the same configuration",
+			sv.log.Warn("other replicas run with other targets; give all of them the same configuration",
 				"replicas", others)
 			differ = true
 		case others == 0 && differ:
 			sv.log.Info("all replicas have the same targets again")
 			differ = false
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
+	})
 }

@@ -34,12 +34,17 @@ func run(ctx context.Context, w world) int {
 	case err == nil:
 		return exitFine
 	case errors.As(err, &usage):
-		fmt.Fprintf(event.PrintableTo(w.stderr), "rollcall: %v\nrun rollcall --help for the commands and their flags\n", err)
+		w.complain("%v\nrun rollcall --help for the commands and their flags", err)
 		return exitUsage
 	default:
-		fmt.Fprintf(event.PrintableTo(w.stderr), "rollcall: %v\n", err)
+		w.complain("%v", err)
 		return exitProblems
 	}
+}
+
+// complain writes to stderr; what may hold a provider's text is spelled out.
+func (w world) complain(format string, values ...any) {
+	fmt.Fprintf(event.PrintableTo(w.stderr), "rollcall: "+format+"\n", values...)
 }
 
 func newRoot(w world) *cobra.Command {

@@ -107,7 +107,10 @@ func (s *sender) post(ctx context.Context, p parcel) (answer, error) {
 	if err != nil {
 		return answer{}, s.unreached(err)
 	}
-	return answer{status: response.StatusCode, outcome: response.Header.Get(api.OutcomeHeader), body: body, took: time.Since(started)}, nil
+	return answer{
+		status: response.StatusCode, outcome: response.Header.Get(api.OutcomeHeader),
+		body: body, took: time.Since(started),
+	}, nil
 }
 
 // unreached says why there is no answer, and what to do.

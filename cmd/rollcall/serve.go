@@ -119,7 +119,10 @@ func closeSoon(db *postgres.DB) {
 }
 
 func newService(s *setup, db *postgres.DB, log *slog.Logger) (*service, error) {
-	sv := &service{apis: s.openAPIs(log), log: log, db: db, setup: s, wait: s.config.Limits.Wait, outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{}, blind: newBlind()}
+	sv := &service{
+		apis: s.openAPIs(log), log: log, db: db, setup: s, wait: s.config.Limits.Wait, blind: newBlind(),
+		outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{},
+	}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,

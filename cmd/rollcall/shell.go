@@ -54,10 +54,10 @@ func printfs(body []byte) string {
 	return "{\n" + strings.Join(all, "\n") + "\n}"
 }
 
-// pasteable reports whether a body can stand in quotes on a command line. Terminals act
-// on control characters even there, and show others out of order, curl takes what begins with @ for a file, fish takes a
-// backslash before the closing quote for a part of the text, and csh acts on ! and ends the
-// quotes with the line.
+// pasteable reports whether a body can stand in quotes on a command line. Even there terminals act on
+// control characters, or show others out of order, curl takes what begins with @ for a file, fish takes
+// a backslash before the closing quote for a part of the text, and csh acts on ! and ends the quotes with
+// the line.
 func pasteable(body string) bool {
 	return len(body) <= maxArgument && utf8.ValidString(body) &&
 		!strings.HasPrefix(body, "@") && !strings.ContainsAny(body, `\!`) && !strings.ContainsFunc(body, event.Unprintable)

@@ -40,16 +40,7 @@ func (c *captureWatch) run(ctx context.Context) {
 	if len(c.captures) == 0 {
 		return
 	}
-	ticker := time.NewTicker(lookAtCaptures)
-	defer ticker.Stop()
-	for {
-		c.look(ctx)
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
+	every(ctx, lookAtCaptures, func() { c.look(ctx) })
 }
 
 // look logs which captures went or came back since the last look.

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
@@ -73,6 +71,12 @@ func TestServeNoticesCatalogChanges(t *testing.T) {
 		script(t, conn, strings.ReplaceAll(c.change, "TABLE", c.name))
 	}
 	changed := time.Now()
+	soon := func(sql string) {
+		t.Helper()
+		if !trueBy(t, conn, changed.Add(5*time.Second), sql) {
+			t.Errorf("not true in time: %s", sql)
+		}
+	}
 	for _, id := range []string{"one", "two"} {
 		body := clerkUser("user.created", id, `"created_at":1760000000450`, `"unsafe_metadata":{"ratio":0.1,"n":3000000000,"mood":"proud"}`)
 		if status, outcome, text := in.send(signed(t, source.Clerk, source.Hook, body)); status != 204 {
@@ -82,32 +86,13 @@ func TestServeNoticesCatalogChanges(t *testing.T) {
 	for _, c := range catalogChanges {
 		for _, id := range []string{"one", "two"} {
 			want := strings.ReplaceAll(c.want, "ID", id)
-			awaitUntil(t, conn, changed.Add(5*time.Second), fmt.Sprintf("select exists (select from %s where id = '%s' and coalesce(v::text, 'null') = '%s')", c.name, id, want))
+			soon(fmt.Sprintf("select exists (select from %s where id = '%s' and coalesce(v::text, 'null') = '%s')", c.name, id, want))
 		}
 	}
-	awaitUntil(t, conn, changed.Add(5*time.Second), "select not exists (select from rollcall.parked)")
+	soon("select not exists (select from rollcall.parked)")
 	t.Logf("all was right %s after the change", time.Since(changed))
 	if n := len(in.log.lines("the table of a target has changed; users written since are settled again")); n < len(catalogChanges) {
 		t.Errorf("the log tells of %d changes, want %d at least:\n%s", n, len(catalogChanges), in.log)
 	}
 	in.log.await(t, "a target is new: its table lacks who was there before it; fill it", 1)
-}
-
-// awaitUntil waits until a query is true.
-func awaitUntil(t *testing.T, conn *pgx.Conn, deadline time.Time, sql string) {
-	t.Helper()
-	for {
-		var is bool
-		if err := conn.QueryRow(t.Context(), sql, pgx.QueryExecModeSimpleProtocol).Scan(&is); err != nil {
-			t.Fatal(err)
-		}
-		if is {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Errorf("not true in time: %s", sql)
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }

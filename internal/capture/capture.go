@@ -153,7 +153,7 @@ func (d *drain) events(changes []postgres.Change) []event.Event {
 	for _, c := range changes {
 		e := d.event(c)
 		i, known := at[key{c.Source, c.UserID}]
-		if known && keeps(e) && !keeps(events[i]) {
+		if known && e.User.Keeps() && !events[i].User.Keeps() {
 			return events // it waits for the next page: by then the roll has what it keeps
 		}
 		switch {
@@ -172,9 +172,6 @@ func (d *drain) events(changes []postgres.Change) []event.Event {
 	}
 	return events
 }
-
-// keeps reports whether columns of the user keep their last known value.
-func keeps(e event.Event) bool { return e.User != nil && len(e.User.Kept) > 0 }
 
 // event is a change as the pipeline takes it. One that can't be read is dropped there,
 // with its row of the outbox; reconciliation counts its user as failed.

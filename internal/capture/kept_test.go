@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Of a user whose metadata can't be used, the last known value is also one that waits in the
-// same page. Another user's changes go on.
+// If a user's metadata can't be used, the last known value may stand in an earlier change of the same
+// page. The changes of other users are applied meanwhile.
 func TestKeptOfOnePage(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)

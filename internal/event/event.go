@@ -102,6 +102,9 @@ type User struct {
 	KeptBecause string `json:",omitempty"`
 }
 
+// Keeps reports whether columns of the roll keep their last known value. Nil keeps none.
+func (u *User) Keeps() bool { return u != nil && len(u.Kept) > 0 }
+
 // Dead reports whether the user is a tombstone.
 func (u *User) Dead() bool { return u.DeletedAt != nil }
 

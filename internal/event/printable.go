@@ -8,10 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// Unprintable reports whether a character acts on a terminal or changes how its neighbours are
+// Unprintable reports whether a character acts on a terminal or changes how other characters are
 // shown: controls (C0, DEL, C1), marks of direction, separators of lines, the byte order mark.
 func Unprintable(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == '\ufeff'
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) ||
+		r == '\u2028' || r == '\u2029' || r == '\ufeff'
 }
 
 // Printable spells out what is unprintable in a text, as \u001b.

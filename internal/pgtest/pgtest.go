@@ -167,7 +167,8 @@ func As(t testing.TB, database, role string) string {
 	}
 	password, _ := u.User.Password()
 	u.User = url.UserPassword(role, password)
-	if err := execute(database, fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", pgx.Identifier{role}.Sanitize(), password)); err != nil {
+	alter := fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", pgx.Identifier{role}.Sanitize(), password)
+	if err := execute(database, alter); err != nil {
 		t.Fatalf("give role %s a password: %v", role, err)
 	}
 	return u.String()

@@ -313,7 +313,8 @@ func (p *Pipeline) applySafely(ctx context.Context, events []event.Event) (outco
 	var stopped *event.PanicError
 	switch {
 	case errors.As(err, &stopped):
-		p.config.Log.Error("applying a batch panicked; its senders are asked to try again", "events", len(events), "error", stopped, "stack", stopped.Stack)
+		p.config.Log.Error("applying a batch panicked; its senders are asked to try again",
+			"events", len(events), "error", stopped, "stack", stopped.Stack)
 		return nil, fmt.Errorf("%w: applying a batch: %w", event.ErrUnavailable, stopped)
 	case err == nil && len(outcomes) != len(events):
 		return nil, fmt.Errorf("%w: %d outcomes for %d events", event.ErrUnavailable, len(outcomes), len(events))

@@ -301,30 +301,9 @@ func passing(refused []refusal) error {
 	return nil
 }
 
-const (
-	lockNotAvailable      = "55P03"
-	foreignKeyViolation   = "23503"
-	uniqueViolation       = "23505"
-	exclusionViolation    = "23P01"
-	queryCanceled         = "57014"
-	insufficientPrivilege = "42501"
-	readOnlyTransaction   = "25006"
-	invalidText           = "22P02"
-	notSupported          = "0A000" // a standby's answer to "begin read write"
-)
-
 // settlePasses bounds how often the refused are tried again: a chain of e-mails as long as
 // the batch would take cubic time.
 const settlePasses = 8
-
-// stateOf is the SQLSTATE of an error, empty for one that PostgreSQL did not send.
-func stateOf(err error) string {
-	var answer *pgconn.PgError
-	if errors.As(err, &answer) {
-		return answer.Code
-	}
-	return ""
-}
 
 // try runs a piece in a savepoint. Whatever PostgreSQL answers there while the connection
 // lives is the target's affair, and refuses all users that are left; the roll and the other
@@ -396,41 +375,4 @@ func (s *separation) outages() []refusal {
 		}
 	}
 	return refused
-}
-
-// park writes down whom the targets refuse, forgets it of everybody else, and commits.
-func (s *separation) park(ctx context.Context, refused []refusal) error {
-	s.done.parked = map[userKey]bool{}
-	type entry struct {
-		target string
-		user   userKey
-	}
-	byEntry := map[entry]refusal{}
-	for _, r := range refused {
-		byEntry[entry{r.target, r.user}] = r
-		s.done.parked[r.user] = true
-	}
-	var steps []statement
-	for _, t := range s.targets {
-		settled := slices.DeleteFunc(slices.Clone(s.users), func(u userKey) bool {
-			_, ok := byEntry[entry{t.Name, u}]
-			return ok
-		})
-		sources, ids := keyArrays(settled)
-		steps = append(steps, statement{sql: sql.Clear, args: []any{sources, ids, true, []string{t.Name}}})
-	}
-	var target, source, id, state, message []string
-	var pause []int
-	for _, r := range byEntry {
-		if r.outage && s.work.retry {
-			continue // he is parked, and was not tried
-		}
-		target, source, id = append(target, r.target), append(source, r.user.source), append(id, r.user.id)
-		state, message, pause = append(state, r.state), append(message, r.message), append(pause, r.pause)
-	}
-	steps = append(steps, statement{sql: sql.Park, args: []any{target, source, id, state, message, pause, s.work.retry, s.db.config.Attempts}})
-	if s.work.batch != nil {
-		steps = append(steps, s.work.markParked(s.done.parked))
-	}
-	return pipeline(ctx, s.conn, append(steps, statement{sql: "commit"}), &s.done)
 }

@@ -49,7 +49,7 @@ func (db *DB) isolate(ctx context.Context, events []event.Event, poison *rollRef
 	if len(events) == 1 && events[0].Op == event.Undecodable {
 		return nil, fmt.Errorf("record an event: %w: %w", event.ErrUnavailable, poison)
 	}
-	if len(events) == 1 && !keeps(&events[0]) && events[0].User != nil && !events[0].User.Dead() {
+	if len(events) == 1 && events[0].User != nil && !events[0].User.Keeps() && !events[0].User.Dead() {
 		e := withoutMetadata(events[0])
 		db.log.Error("the roll refuses an event; metadata and names keep their last known value, the rest is applied",
 			"source", e.Source, "event", e.ID, "user", e.UserID, "error", poison)

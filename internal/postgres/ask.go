@@ -13,7 +13,7 @@ import (
 // or condition can't even be computed are sorted out first.
 func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
 	// What is no row may be waited for, too: a key that somebody else has not committed yet.
-	_, err := s.conn.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true), pg_catalog.set_config('statement_timeout', $2, true)", s.db.askingTimeouts(s.work)...)
+	_, err := s.conn.Exec(ctx, setTimeouts, s.db.askingTimeouts(s.work)...)
 	if err == nil {
 		err = s.exec(ctx, "savepoint ask")
 	}
@@ -37,6 +37,10 @@ func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refus
 	}
 	return refused, err
 }
+
+// setTimeouts sets lock_timeout and statement_timeout for the rest of a transaction or savepoint.
+const setTimeouts = "select pg_catalog.set_config('lock_timeout', $1, true), " +
+	"pg_catalog.set_config('statement_timeout', $2, true)"
 
 // without leaves out the users who are refused.
 func without(users []userKey, refused []refusal) []userKey {
@@ -74,7 +78,8 @@ func settleApart(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) 
 		return nil, err
 	}
 	sources, ids := keyArrays(users)
-	rows, _ := conn.Query(ctx, "select source, id, state, message, coalesce(place, ''), coalesce(against, '') from rollcall.settle_apart($1, $2, $3, $4, $5, $6)", prepared.Name, sources, ids, p.waits, p.failed, p.atOnce)
+	rows, _ := conn.Query(ctx, `select source, id, state, message, coalesce(place, ''), coalesce(against, '')
+from rollcall.settle_apart($1, $2, $3, $4, $5, $6)`, prepared.Name, sources, ids, p.waits, p.failed, p.atOnce)
 	var u userKey
 	var state, message, place, against string
 	_, err = pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message, &place, &against}, func() error {

@@ -116,7 +116,8 @@ func (a *Attendance) Note(ctx context.Context, page []Entry, at time.Time) ([]Pa
 // Count returns how many users have been noted, and how many living ones the roll has.
 func (a *Attendance) Count(ctx context.Context) (noted, roll int64, err error) {
 	err = a.db.scanOn(ctx, a.on, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, "select (select pg_catalog.count(*) from "+a.table+" where source = $1), (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)", a.source).
+		return tx.QueryRow(ctx, "select (select pg_catalog.count(*) from "+a.table+` where source = $1),
+  (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)`, a.source).
 			Scan(&noted, &roll)
 	})
 	if err != nil {
@@ -129,7 +130,8 @@ func (a *Attendance) Count(ctx context.Context) (noted, roll int64, err error) {
 // nothing has been learned since a moment.
 func (a *Attendance) CountUnlisted(ctx context.Context, since time.Time) (n int64, err error) {
 	err = a.db.scanOn(ctx, a.on, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, "select pg_catalog.count(*) from (\n"+a.unlisted+"\n) unlisted", a.source, "", nil, since).Scan(&n)
+		count := "select pg_catalog.count(*) from (\n" + a.unlisted + "\n) unlisted"
+		return tx.QueryRow(ctx, count, a.source, "", nil, since).Scan(&n)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("count users of %s who are not listed: %w", a.source, err)
@@ -154,7 +156,9 @@ const (
 	// sampleShare is how much of the roll a sample reads, in percent: some 1,000 blocks, of a small
 	// roll all. Its partitions count, where it has some.
 	sampleShare = `select least(100, 100000::float8 * pg_catalog.current_setting('block_size')::float8 / greatest(1,
-  coalesce((select pg_catalog.sum(pg_catalog.pg_relation_size(relid)) from pg_catalog.pg_partition_tree('rollcall.users')), pg_catalog.pg_relation_size('rollcall.users')))::float8)`
+  coalesce((select pg_catalog.sum(pg_catalog.pg_relation_size(relid))
+      from pg_catalog.pg_partition_tree('rollcall.users')),
+    pg_catalog.pg_relation_size('rollcall.users')))::float8)`
 	// wellKnown are a source's living users of whom nothing has been learned since a moment.
 	wellKnown = "select id from rollcall.users %s where source = $1 and deleted_at is null and changed_at < $2"
 )
@@ -167,7 +171,8 @@ func (a *Attendance) Sample(ctx context.Context, n int, since time.Time) (ids []
 		if err := tx.QueryRow(ctx, sampleShare).Scan(&share); err != nil {
 			return err
 		}
-		rows, _ := tx.Query(ctx, fmt.Sprintf(wellKnown, "tablesample system ($4)")+" order by pg_catalog.random() limit $3", a.source, since, n, share)
+		sample := fmt.Sprintf(wellKnown, "tablesample system ($4)") + " order by pg_catalog.random() limit $3"
+		rows, _ := tx.Query(ctx, sample, a.source, since, n, share)
 		if ids, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || len(ids) == n {
 			return err
 		}

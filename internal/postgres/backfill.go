@@ -51,8 +51,8 @@ func (db *DB) Backfill(ctx context.Context, target string, progress func(done, t
 }
 
 // tableUnchanged compares the table with what the target was compiled for. If it has changed since,
-// the target is compiled anew, and the backfill begins anew: who was visited before the change, or
-// by the former statements, is visited again.
+// the target is compiled anew, and the backfill begins anew: it visits again the users visited before the
+// change or by the former statements.
 func (f *backfill) tableUnchanged(ctx context.Context) (bool, error) {
 	now, err := readCatalog(ctx, f.conn, *f.target.Target)
 	if err != nil || now[f.target.Name].hash == f.target.state.hash {
@@ -157,7 +157,7 @@ func (f *backfill) begin(ctx context.Context) error {
 	if err := f.conn.QueryRow(ctx, "select not exists (select from "+quoteTable(f.target.Table)+")").Scan(&empty); err != nil {
 		return err
 	}
-	// One that was interrupted is gone on with only if neither the configuration nor the table has changed.
+	// An interrupted backfill goes on only if neither the configuration nor the table has changed.
 	config := f.db.fingerprint ^ holdKey(f.target.state.hash)
 	if _, err := f.conn.Exec(ctx, sql.BackfillBegin, f.target.Name, config, f.target.oid, empty); err != nil {
 		return err
@@ -168,7 +168,8 @@ func (f *backfill) begin(ctx context.Context) error {
 		return err
 	}
 	f.done.Resumed = f.done.Visited
-	err = f.conn.QueryRow(ctx, "select pg_catalog.count(*) from rollcall.users where source = any($1)", f.sources).Scan(&f.total)
+	const count = "select pg_catalog.count(*) from rollcall.users where source = any($1)"
+	err = f.conn.QueryRow(ctx, count, f.sources).Scan(&f.total)
 	f.report()
 	return err
 }
@@ -274,7 +275,8 @@ func (f *backfill) note(ctx context.Context, finished bool) error {
 }
 
 func (f *backfill) finish(ctx context.Context) error {
-	err := f.conn.QueryRow(ctx, "select pg_catalog.count(*) from rollcall.parked where target = $1 and source = any($2)", f.target.Name, f.sources).Scan(&f.done.Parked)
+	const parked = "select pg_catalog.count(*) from rollcall.parked where target = $1 and source = any($2)"
+	err := f.conn.QueryRow(ctx, parked, f.target.Name, f.sources).Scan(&f.done.Parked)
 	if err != nil {
 		return err
 	}

@@ -41,18 +41,11 @@ func blameOf(err error) blame {
 	return blameOfState(refused.Code)
 }
 
-// isStalePlan: a plan that was cached on the session fits a former type of a column. A new session
-// has no such plan.
-func isStalePlan(e *pgconn.PgError) bool { return e.Code == notSupported && e.Routine == stalePlan }
-
-// stalePlan is the routine of PostgreSQL that raises it; its words depend on the server's language.
-const stalePlan = "RevalidateCachedQuery"
-
 func blameOfState(state string) blame {
 	switch state {
-	case "25006": // read_only_sql_transaction: a standby, or a failover under way
+	case readOnlyTransaction: // a standby, or a failover under way
 		return blameServer
-	case lockNotAvailable, queryCanceled: // lock_not_available, query_canceled by statement_timeout
+	case lockNotAvailable, queryCanceled: // canceled by statement_timeout
 		return blameWait
 	}
 	if b, ok := blameOfClass[state[:min(2, len(state))]]; ok {

@@ -123,7 +123,8 @@ func (db *DB) makeDue(ctx context.Context, conn *pgx.Conn, target string) error 
 // he himself is refused for is his affair. All of it is undone again, and the roll isn't
 // locked, so that live events don't wait for a table that hangs.
 func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
-	rows, _ := conn.Query(ctx, "select source, user_id from rollcall.parked where target = $1 order by pg_catalog.random() limit 1", t.Name)
+	const one = "select source, user_id from rollcall.parked where target = $1 order by pg_catalog.random() limit 1"
+	rows, _ := conn.Query(ctx, one, t.Name)
 	users, err := collectKeys(rows)
 	if err != nil {
 		return err

@@ -77,7 +77,8 @@ func (db *DB) inRoll(ctx context.Context, who string) ([]Called, error) {
 	var users []Called
 	err := db.scan(ctx, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, `select source, id, coalesce(email, ''), version, deleted_at is not null, kept
-			from rollcall.users where id = $1 or pg_catalog.lower(email) = pg_catalog.lower($1) order by source, id`, pgx.QueryExecModeExec, who)
+			from rollcall.users where id = $1 or pg_catalog.lower(email) = pg_catalog.lower($1)
+			order by source, id`, pgx.QueryExecModeExec, who)
 		var u Called
 		var email string
 		var version int64
@@ -194,7 +195,8 @@ func (t *compiled) differences(users []userKey, into map[userKey]rowState) state
 // ParkedFor returns why targets, by their names, don't follow a user.
 func (db *DB) ParkedFor(ctx context.Context, source, id string) (map[string]*ParkedUser, error) {
 	parked := map[string]*ParkedUser{}
-	rows, _ := db.pool.Query(ctx, `select target, since, attempts, retry_at, given_up, pg_catalog.format('%s (%s)', error, sqlstate)
+	rows, _ := db.pool.Query(ctx, `select target, since, attempts, retry_at, given_up,
+		pg_catalog.format('%s (%s)', error, sqlstate)
 		from rollcall.parked where source = $1 and user_id = $2`, source, id)
 	var target string
 	var p ParkedUser

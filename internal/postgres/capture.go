@@ -31,7 +31,7 @@ type CaptureState struct {
 }
 
 func (c Capture) create() string {
-	return fmt.Sprintf(sql.CaptureInstall, quoteTable(c.Table), literal(c.Source))
+	return fmt.Sprintf(sql.CaptureInstall, quoteTable(c.Table), Literal(c.Source))
 }
 
 // ByHand is the SQL that installs a capture, for two roles: the one that Rollcall works as,
@@ -130,7 +130,8 @@ func (db *DB) alterUsers(ctx context.Context, c Capture, statement string) error
 
 func (db *DB) alter(ctx context.Context, statement string) error {
 	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true)", milliseconds(alterWait)); err != nil {
+		const setWait = "select pg_catalog.set_config('lock_timeout', $1, true)"
+		if _, err := tx.Exec(ctx, setWait, milliseconds(alterWait)); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, statement)

@@ -145,15 +145,18 @@ func (t *table) lintAccess(target *Target) string {
 // hiddenFrom says why row security hides the table's rows from the role.
 func (t *table) hiddenFrom(name string) string {
 	if t.RowSecurityForced {
-		return fmt.Sprintf("row security is on for %s and forced on its owner, role %s, which has no BYPASSRLS", name, quote(t.Role))
+		return fmt.Sprintf("row security is on for %s and forced on its owner, role %s, which has no BYPASSRLS",
+			name, quote(t.Role))
 	}
-	return fmt.Sprintf("row security is on for %s and role %s neither owns the table nor has BYPASSRLS", name, quote(t.Role))
+	return fmt.Sprintf("row security is on for %s and role %s neither owns the table nor has BYPASSRLS",
+		name, quote(t.Role))
 }
 
 // showTo says what makes the role see the rows.
 func (t *table) showTo(name string) string {
 	if t.RowSecurityForced {
-		return fmt.Sprintf("run: alter table %s no force row level security; or connect as a role with BYPASSRLS", quoteTable(name))
+		return fmt.Sprintf("run: alter table %s no force row level security; or connect as a role with BYPASSRLS",
+			quoteTable(name))
 	}
 	return "connect as the owner or as a role with BYPASSRLS"
 }
@@ -198,14 +201,17 @@ func (t *table) lintKey(target *Target) string {
 // lintPartitions says why PostgreSQL can have no unique index on exactly the key, or "".
 func (t *table) lintPartitions(target *Target) string {
 	if slices.Contains(t.PartitionedBy, "") {
-		return fmt.Sprintf("%s is partitioned by an expression, for which PostgreSQL has no unique index: no key keeps a user to one row; use another table", target.Table)
+		return fmt.Sprintf("%s is partitioned by an expression, for which PostgreSQL has no unique index: "+
+			"no key keeps a user to one row; use another table", target.Table)
 	}
-	missing := slices.DeleteFunc(slices.Clone(t.PartitionedBy), func(c string) bool { return slices.Contains(target.Key, c) })
+	isKey := func(column string) bool { return slices.Contains(target.Key, column) }
+	missing := slices.DeleteFunc(slices.Clone(t.PartitionedBy), isKey)
 	if len(missing) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("key (%s): %s is partitioned by (%s), and a unique index of a partitioned table has all of these columns; "+
-		"add %s to key and to set, with a value that never changes for a user, and a unique index on the whole key; or use another table",
+	return fmt.Sprintf("key (%s): %s is partitioned by (%s), "+
+		"and a unique index of a partitioned table has all of these columns; add %s to key and to set, "+
+		"with a value that never changes for a user, and a unique index on the whole key; or use another table",
 		strings.Join(target.Key, ", "), target.Table, strings.Join(t.PartitionedBy, ", "), strings.Join(missing, ", "))
 }
 

@@ -22,13 +22,8 @@ type catalogState struct {
 	parts map[string]string // by thing, such as "column born"; nil when only the hash is known
 }
 
-// asker runs one query: the pool or a connection.
-type asker interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
 // readCatalog reads what the catalog says about the tables of targets, by target, in one query.
-func readCatalog(ctx context.Context, on asker, targets ...Target) (map[string]catalogState, error) {
+func readCatalog(ctx context.Context, on querier, targets ...Target) (map[string]catalogState, error) {
 	var names, schemas, tables []string
 	parts := map[string]map[string]string{}
 	for i := range targets {

@@ -50,8 +50,8 @@ type Census struct {
 	Refused []Refused
 	// Examples are the first few users who are out of step and not parked, of each target.
 	Examples []Example
-	// Overruled are users who are Suppressed or Rewritten, by target and state. They are no problem
-	// that a repair could mend.
+	// Overruled are users who are Suppressed or Rewritten, by target and state. No repair changes
+	// that.
 	Overruled []Overruled
 	// CheckedAt is when the count ended.
 	CheckedAt time.Time
@@ -132,7 +132,10 @@ func (db *DB) Census(ctx context.Context, o CensusOptions) (*Census, error) {
 	if err := errors.Join(c.strangers(ctx), c.outages(ctx)); err != nil {
 		return nil, fmt.Errorf("check the targets: %w", &maskedError{err})
 	}
-	census := &Census{Tallies: c.list(), Refused: c.refused, Examples: c.named(), Overruled: c.overrulings(), CheckedAt: time.Now().UTC().Truncate(time.Microsecond)}
+	census := &Census{
+		Tallies: c.list(), Refused: c.refused, Examples: c.named(), Overruled: c.overrulings(),
+		CheckedAt: time.Now().UTC().Truncate(time.Microsecond),
+	}
 	if err := db.storeCensus(ctx, census); err != nil {
 		return nil, fmt.Errorf("store what was checked: %w", db.explainConnect(err))
 	}
@@ -151,8 +154,8 @@ type counting struct {
 	// examples are the first few of each target, by its name.
 	examples  map[string][]Example
 	overruled map[overruledKey]*Overruled
-	// trusted are targets whose triggers are not tried any more.
-	trusted map[string]bool
+	// untried are targets whose triggers need no more tries: the first found nothing.
+	untried map[string]bool
 	// left and helped are the users of this walk who are out of step, and who were.
 	left, helped int
 	seen         int64 // users of this walk
@@ -162,7 +165,11 @@ type counting struct {
 type tallyKey struct{ target, source string }
 
 func newCounting(db *DB, repair bool) *counting {
-	c := &counting{db: db, repair: repair, targets: *db.targets.Load(), tallies: map[tallyKey]*Tally{}, trouble: map[string]string{}, stuck: map[string]bool{}, overruled: map[overruledKey]*Overruled{}, trusted: map[string]bool{}, progress: func() {}}
+	c := &counting{
+		db: db, repair: repair, targets: *db.targets.Load(), tallies: map[tallyKey]*Tally{},
+		trouble: map[string]string{}, stuck: map[string]bool{},
+		overruled: map[overruledKey]*Overruled{}, untried: map[string]bool{}, progress: func() {},
+	}
 	for _, t := range c.targets {
 		if t.outage != nil {
 			c.trouble[t.Name] = t.outage.message
@@ -347,7 +354,8 @@ func (c *counting) outages(ctx context.Context) error {
 			tally := c.tally(t, o.Source)
 			tally.Users, tally.Outage = noUsers(), c.trouble[t.Name]
 		}
-		rows, _ := c.db.pool.Query(ctx, "select source, pg_catalog.count(*) from rollcall.parked where target = $1 group by source", t.Name)
+		rows, _ := c.db.pool.Query(ctx, `select source, pg_catalog.count(*)
+from rollcall.parked where target = $1 group by source`, t.Name)
 		var source string
 		var n int64
 		_, err := pgx.ForEachRow(rows, []any{&source, &n}, func() error {
@@ -361,62 +369,4 @@ func (c *counting) outages(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// storeCensus replaces what the last check has counted. Two that end together wait for
-// each other; nobody who reads does.
-func (db *DB) storeCensus(ctx context.Context, c *Census) error {
-	var target, source, state []string
-	var users []int64
-	for _, t := range c.Tallies {
-		for _, s := range States {
-			target, source = append(target, t.Target), append(source, t.Source)
-			state, users = append(state, string(s)), append(users, t.Users[s])
-		}
-	}
-	conn, err := db.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	defer leave(conn.Conn())
-	return pipeline(ctx, conn.Conn(), []statement{
-		{sql: sql.Begin},
-		{sql: sql.Settings, args: db.timeouts()},
-		{sql: "lock table rollcall.checks in share row exclusive mode"},
-		{sql: "delete from rollcall.checks"},
-		{sql: sql.Checked, args: []any{target, source, state, users, c.CheckedAt}},
-		{sql: "commit"},
-	}, &result{})
-}
-
-// Checked is what the last census has counted for a target, over all its sources.
-type Checked struct {
-	// Users has every state, 0 before the first census.
-	Users map[State]int64
-	// At is when the census ended; zero before the first.
-	At time.Time
-}
-
-// Checked returns what the last census has counted, for every configured target.
-func (db *DB) Checked(ctx context.Context) (map[string]Checked, error) {
-	checked := map[string]Checked{}
-	for _, t := range db.config.Targets {
-		checked[t.Name] = Checked{Users: noUsers()}
-	}
-	rows, _ := db.pool.Query(ctx, "select target, state, pg_catalog.sum(users)::bigint, pg_catalog.max(checked_at) from rollcall.checks group by target, state")
-	var target, state string
-	var users int64
-	var at time.Time
-	_, err := pgx.ForEachRow(rows, []any{&target, &state, &users, &at}, func() error {
-		if t, configured := checked[target]; configured {
-			t.Users[State(state)], t.At = users, at
-			checked[target] = t
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read what was checked last: %w", err)
-	}
-	return checked, nil
 }

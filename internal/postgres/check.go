@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"rollcall/internal/sqltext"
 	"rollcall/sql"
 )
 
@@ -66,7 +65,8 @@ func noTable(ctx context.Context, conn *pgx.Conn, t *Target) (string, error) {
 	if len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table; %s", t.Table, hint), nil
+	return fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table; %s",
+		t.Table, hint), nil
 }
 
 // broken is a target out of service: its users are parked until it is mended.
@@ -166,7 +166,9 @@ func (a *attempt) try(at string, explain func(*pgconn.PgError) string, do func()
 	case !errors.As(err, &answer) || blameOf(err) == blameNobody:
 		a.err = fmt.Errorf("check target %s: %w", a.target.Name, err)
 	case blameOf(err) == blameWait || blameOf(err) == blameServer:
-		a.found = append(a.found, Finding{a.target.Name, at, "it can't be checked at the moment: " + masked(answer.Code, answer.Message) + "; it is looked at again every few seconds", true, Fault})
+		what := "it can't be checked at the moment: " + masked(answer.Code, answer.Message) +
+			"; it is looked at again every few seconds"
+		a.found = append(a.found, Finding{Target: a.target.Name, At: at, What: what, Passing: true})
 	default:
 		a.note(at, explain(answer))
 	}
@@ -211,7 +213,8 @@ func (c *compiler) probes() []probe {
 		// functions, sets.
 		list = append(list, probe{
 			at: a.Expr.At, sql: "select " + c.value(a) + " from " + everyUser() + " where (" + c.value(a) + ") is null",
-			given: &a, name: "column " + quote(a.Column) + ": " + a.Expr.abridged(), value: c.value(a), explain: c.explainColumn(a),
+			given: &a, name: "column " + quote(a.Column) + ": " + a.Expr.abridged(),
+			value: c.value(a), explain: c.explainColumn(a),
 		})
 	}
 	if c.Where != nil {
@@ -226,72 +229,21 @@ func (c *compiler) probes() []probe {
 	return list
 }
 
-// explainColumn says what PostgreSQL refuses in an expression, of which column.
-func (c *compiler) explainColumn(a Assignment) func(*pgconn.PgError) string {
-	return func(e *pgconn.PgError) string {
-		return fmt.Sprintf("column %s: %s in %s; %s", quote(a.Column), c.words(e), a.Expr.abridged(), c.hint(e, a.Column, a.Expr.SQL))
-	}
-}
-
-// hint says what to do about a refused expression.
-func (c *compiler) hint(e *pgconn.PgError, column, sql string) string {
-	if meant := elsewhere(sql); meant != "" {
-		return meant
-	}
-	switch e.Code {
-	case "42703", "42P01":
-		return "the record new has " + strings.Join(columnsOfNew, ", ")
-	case "42846", "42804":
-		if tab := c.table.column(column); tab != nil {
-			return "the expression must give a " + tab.Type
-		}
-	case insufficientPrivilege:
-		return c.grants(e)
-	case "42883":
-		return "name a function with its schema unless it is in pg_catalog or public, and mind the types of its arguments"
-	}
-	return "write one SQL expression over the record new"
-}
-
-// namesElsewhere are fields that expressions pasted from a trigger, from Clerk's or from
-// Supabase's own JSON use, and what they are called here.
-var namesElsewhere = map[string]string{
-	"image_url": "avatar_url", "profile_image_url": "avatar_url", "picture": "avatar_url", "name": "full_name",
-	"user_metadata": "raw_user_meta_data", "unsafe_metadata": "raw_user_meta_data",
-	"app_metadata": "raw_app_meta_data", "public_metadata": "raw_app_meta_data",
-	"email_address": "email", "email_addresses": "email", "phone_number": "phone", "phone_numbers": "phone",
-	"user_id": "id", "confirmed_at": "email_confirmed_at", "given_name": "first_name", "family_name": "last_name",
-}
-
-// elsewhere says what a field of another record is called in new, or "".
-func elsewhere(sql string) string {
-	tokens, _ := sqltext.Scan(sql)
-	for i, t := range tokens {
-		if i < 2 || tokens[i-1].Text != "." || tokens[i-2].Text != "new" {
-			continue
-		}
-		if here := namesElsewhere[t.Text]; here != "" {
-			return "it is new." + here + " here"
-		}
-		if t.Text == "role" {
-			return "a provider knows no role of yours: give a constant in on_insert, such as \"'customer'\", or read one from new.raw_app_meta_data->>'role'"
-		}
-	}
-	return ""
-}
-
 // sampleKey plans a column of the key for an id such as the source gives. The record has only
 // the columns that a key may use, and PostgreSQL must be able to compute the key once and for
 // all: what depends on the moment or on other rows would make a second row of a user.
 func (a *attempt) sampleKey(c *compiler, o Origin, k Assignment) error {
-	planned, err := plan(a.ctx, a.conn, fmt.Sprintf("select %s from (select %s::text as source, %s::text as id) new", c.value(k), literal(o.Source), literal(o.SampleID)))
+	planned, err := plan(a.ctx, a.conn, fmt.Sprintf("select %s from (select %s::text as source, %s::text as id) new",
+		c.value(k), Literal(o.Source), Literal(o.SampleID)))
 	if err != nil {
 		return err
 	}
 	if strings.HasPrefix(planned, "NULL::") {
-		a.note(k.Expr.At, fmt.Sprintf("key column %s: %s is null; a unique index does not keep nulls apart", quote(k.Column), k.Expr.abridged()))
+		a.note(k.Expr.At, fmt.Sprintf("key column %s: %s is null; a unique index does not keep nulls apart",
+			quote(k.Column), k.Expr.abridged()))
 	} else if !isConstant(planned) {
-		a.note(k.Expr.At, fmt.Sprintf("key column %s: %s may give another value for the same user; a key uses only new.source, new.id, constants and immutable functions", quote(k.Column), k.Expr.abridged()))
+		a.note(k.Expr.At, fmt.Sprintf("key column %s: %s may give another value for the same user; "+
+			"a key uses only new.source, new.id, constants and immutable functions", quote(k.Column), k.Expr.abridged()))
 	}
 	return nil
 }
@@ -327,8 +279,9 @@ func (a *attempt) deletedForm(c *compiler) {
 		}
 		a.try(g.Expr.At, c.explainColumn(g), func() error {
 			var isNull bool
+			const tombstone = `'{"source": "-", "id": "-", "deleted_at": "now"}'`
 			err := a.conn.QueryRow(a.ctx, "select ("+c.value(g)+") is null from (select "+record()+
-				` from pg_catalog.jsonb_populate_record(null::rollcall.users, '{"source": "-", "id": "-", "deleted_at": "now"}') u) new`).Scan(&isNull)
+				" from pg_catalog.jsonb_populate_record(null::rollcall.users, "+tombstone+") u) new").Scan(&isNull)
 			if isNull {
 				a.note(g.Expr.At, fmt.Sprintf("on_delete sets %s to null, but the column is not null; give it another value or drop the constraint", quote(g.Column)))
 			}
@@ -350,37 +303,6 @@ func plan(ctx context.Context, conn *pgx.Conn, sql string) (string, error) {
 		}
 	}
 	return "", nil
-}
-
-func (c *compiler) explainKey(o Origin, k Assignment) func(*pgconn.PgError) string {
-	return func(e *pgconn.PgError) string {
-		if e.Code == "42703" {
-			return fmt.Sprintf("key column %s: %s; a key uses only new.source, new.id and constants", quote(k.Column), c.words(e))
-		}
-		return fmt.Sprintf("key column %s can't hold the ids of source %s, such as %s: %s; use a text column, or leave the source out of from",
-			quote(k.Column), o.Source, o.SampleID, c.words(e))
-	}
-}
-
-// words is PostgreSQL's own message, with its code.
-func words(e *pgconn.PgError) string { return fmt.Sprintf("%s (%s)", e.Message, e.Code) }
-
-// words leaves PostgreSQL's own message out where a variable was put into an expression: it
-// may be quoted there.
-func (c *compiler) words(e *pgconn.PgError) string {
-	exprs := []Expr{}
-	for _, a := range slices.Concat(c.Set, c.OnInsert, c.Gone) {
-		exprs = append(exprs, a.Expr)
-	}
-	if c.Where != nil {
-		exprs = append(exprs, *c.Where)
-	}
-	for _, x := range exprs {
-		if x.Written != "" && x.Written != x.SQL {
-			return "refused by PostgreSQL (" + e.Code + ")"
-		}
-	}
-	return words(e)
 }
 
 func (t *Target) lintKeys() string {

@@ -13,7 +13,9 @@ import (
 
 // closedSchemas are the schemas whose tables no target may write: the provider's, Rollcall's
 // own, and PostgreSQL's. A target on auth.users deletes the provider's users.
-var closedSchemas = []string{"auth", "rollcall", "rollcall_provider", "rollcall_api", "pg_catalog", "information_schema", "pg_toast"}
+var closedSchemas = []string{
+	"auth", "rollcall", "rollcall_provider", "rollcall_api", "pg_catalog", "information_schema", "pg_toast",
+}
 
 // usersTables are the tables of the providers' users, as schemas and names.
 func (t *Target) usersTables() (schemas, names []string) {
@@ -39,7 +41,8 @@ func (t *Target) lintName() string {
 }
 
 func refuseClosed(table string) string {
-	return fmt.Sprintf("%s is a table of the provider, of Rollcall or of PostgreSQL: a target would change and delete its rows; name a table of the application", table)
+	return table + " is a table of the provider, of Rollcall or of PostgreSQL: " +
+		"a target would change and delete its rows; name a table of the application"
 }
 
 // lintClosed says why a target may not have its table by what the catalog knows of it: it may

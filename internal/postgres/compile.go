@@ -91,7 +91,7 @@ type compiler struct {
 	// volatile are the expressions that change without the user, by their SQL.
 	volatile map[string]bool
 	span     bool // the users are given as a span, not as a batch
-	// grants says which grant mends a refusal, while the target is checked.
+	// grants says which grant gives a missing right, while the target is checked.
 	grants func(*pgconn.PgError) string
 }
 
@@ -130,7 +130,7 @@ cross join lateral (
 func (c *compiler) sources() string {
 	sources := make([]string, len(c.From))
 	for i, o := range c.From {
-		sources[i] = literal(o.Source)
+		sources[i] = Literal(o.Source)
 	}
 	return strings.Join(sources, ", ")
 }
@@ -310,7 +310,8 @@ func (c *compiler) unlike(name, old, value string) string {
 	col := c.table.column(name)
 	value += "::" + col.Rounded
 	if col.Length > 0 { // blanks beyond it are dropped, whatever else is there is refused
-		value = fmt.Sprintf("case when pg_catalog.rtrim(pg_catalog.substr(%[1]s, %[2]d + 1), ' ') = '' then pg_catalog.left(%[1]s, %[2]d) else %[1]s end", value, col.Length)
+		value = fmt.Sprintf("case when pg_catalog.rtrim(pg_catalog.substr(%[1]s, %[2]d + 1), ' ') = '' "+
+			"then pg_catalog.left(%[1]s, %[2]d) else %[1]s end", value, col.Length)
 	}
 	return c.differs(name, old, value)
 }
@@ -323,14 +324,15 @@ func (c *compiler) differs(name, old, value string) string {
 }
 
 // equal compares two values by PostgreSQL's own operator. A bare = between two varchar, enum,
-// array or domain values, and so "is distinct from" as well, takes an operator from schema
-// public that somebody has made for exactly these types.
+// array or domain values takes an operator of schema public, if a role has made one for exactly these
+// types. So does "is distinct from".
 func equal(a, b string) string { return a + " operator(pg_catalog.=) " + b }
 
 // enclosed keeps an expression by itself: a comment at its end takes nothing along.
 func enclosed(sql string) string { return "(\n" + sql + "\n)" }
 
-func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
+// Literal is a text in SQL.
+func Literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }
 
 // inOrder puts parents before the tables that reference them, and otherwise goes by name.
 // Members of a circle keep their names' order.

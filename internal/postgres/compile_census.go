@@ -28,13 +28,16 @@ end
 func (c *compiler) differing() string {
 	var names []string
 	for _, a := range c.compared() {
-		names = append(names, fmt.Sprintf("case when %s then %s end", c.unlike(a.Column, c.row(a.Column), c.value(a)), literal(a.Column)))
+		unlike := c.unlike(a.Column, c.row(a.Column), c.value(a))
+		names = append(names, fmt.Sprintf("case when %s then %s end", unlike, Literal(a.Column)))
 	}
 	var read []string
 	for i := range c.columnsRead() {
 		read = append(read, fmt.Sprintf("t.r%d", i+1))
 	}
-	return fmt.Sprintf("select new.source, new.id, pg_catalog.array_remove(array[%s]::text[], null), pg_catalog.hashtextextended(row(%s)::text, 0)\n%s",
+	return fmt.Sprintf(`select new.source, new.id, pg_catalog.array_remove(array[%s]::text[], null),
+  pg_catalog.hashtextextended(row(%s)::text, 0)
+%s`,
 		strings.Join(names, ",\n  "), strings.Join(read, ", "), c.withRows())
 }
 
@@ -59,7 +62,7 @@ left join lateral (
 cross join lateral (select %s offset 0) sought
 left join lateral (
   select %s from %s t where %s offset 0
-) t on true`, c.batch(), literal(c.Name), strings.Join(values, ", "),
+) t on true`, c.batch(), Literal(c.Name), strings.Join(values, ", "),
 		strings.Join(columns, ", "), quoteTable(c.Table), strings.Join(same, " and "))
 }
 
@@ -130,7 +133,8 @@ func strangers(shared []*compiled, at int) string {
 	for i, s := range shared {
 		conditions = append(conditions, "not "+s.compiler.known(2*i+1))
 	}
-	return fmt.Sprintf("select pg_catalog.count(*) from %s t\nwhere %s", quoteTable(t.Table), strings.Join(conditions, "\nand "))
+	return fmt.Sprintf("select pg_catalog.count(*) from %s t\nwhere %s",
+		quoteTable(t.Table), strings.Join(conditions, "\nand "))
 }
 
 // space holds for the rows t that can be this target's: those that agree with the columns of
@@ -146,7 +150,8 @@ func (c *compiler) space() string {
 	if len(same) == 0 {
 		return "true"
 	}
-	return fmt.Sprintf("exists (\n  select from pg_catalog.unnest(array[%s]::text[]) as new (source)\n  where %s\n)", c.sources(), strings.Join(same, " and "))
+	return fmt.Sprintf("exists (\n  select from pg_catalog.unnest(array[%s]::text[]) as new (source)\n  where %s\n)",
+		c.sources(), strings.Join(same, " and "))
 }
 
 // known holds for the rows t that are a user's, alive or gone; $n and $n+1 are the users to

@@ -123,7 +123,7 @@ func unauthorised(answer *pgconn.PgError, to *pgx.ConnConfig) string {
 // supabaseHost is the direct host of a project, which has no IPv4 address unless that is paid for.
 var supabaseHost = regexp.MustCompile(`^db\.[a-z0-9]+\.supabase\.co$`)
 
-// noWay says what an attempt means that no server has answered.
+// noWay explains why no server has answered an attempt.
 func noWay(err *pgconn.ConnectError, to *pgx.ConnConfig) string {
 	at := addressOf(to)
 	var name *net.DNSError

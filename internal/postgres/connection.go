@@ -49,12 +49,14 @@ var (
 	errSSL = errors.New("database: ssl is true or absent; write sslmode instead, such as sslmode=require")
 )
 
-const encodings = "@ is %40, / is %2F, : is %3A, ? is %3F, # is %23, [ is %5B, ] is %5D, & is %26, % is %25, a space is %20"
+const encodings = "@ is %40, / is %2F, : is %3A, ? is %3F, # is %23, [ is %5B, ] is %5D, " +
+	"& is %26, % is %25, a space is %20"
 
 // What a connection string may hold: the parameters of the driver, those of its pool, and
 // settings of the server that a client has reason to change. Others go through options.
-var parameters = strings.Fields(`host port database user password passfile connect_timeout sslmode sslkey sslcert sslcertmode
-	sslrootcert sslnegotiation sslpassword sslsni krbspn krbsrvname target_session_attrs service servicefile
+var parameters = strings.Fields(`host port database user password passfile connect_timeout
+	sslmode sslkey sslcert sslcertmode sslrootcert sslnegotiation sslpassword sslsni
+	krbspn krbsrvname target_session_attrs service servicefile
 	min_protocol_version max_protocol_version channel_binding require_auth
 	pool_max_conns pool_min_conns pool_min_idle_conns pool_max_conn_lifetime pool_max_conn_idle_time
 	pool_health_check_period pool_max_conn_lifetime_jitter pool_ping_timeout

@@ -76,7 +76,10 @@ func Open(cfg Config) (*DB, error) {
 	if cfg.Attempts == 0 {
 		cfg.Attempts = 20
 	}
-	db := &DB{config: cfg, log: cfg.Log, fingerprint: fingerprint(cfg.Targets), replica: rand.Text(), lateWriters: lateWriters}
+	db := &DB{
+		config: cfg, log: cfg.Log, fingerprint: fingerprint(cfg.Targets), replica: rand.Text(),
+		lateWriters: lateWriters,
+	}
 	if db.log == nil {
 		db.log = slog.Default()
 	}
@@ -138,7 +141,8 @@ func prepareSession(ctx context.Context, conn *pgx.Conn, cfg Config, path string
   pg_catalog.set_config('default_transaction_isolation', 'read committed', false),
   pg_catalog.set_config('default_transaction_read_only', 'off', false),
   pg_catalog.set_config('lock_timeout', $1, false),
-  pg_catalog.set_config('statement_timeout', $2, false)`, milliseconds(cfg.LockTimeout), milliseconds(cfg.StatementTimeout), path)
+  pg_catalog.set_config('statement_timeout', $2, false)`,
+		milliseconds(cfg.LockTimeout), milliseconds(cfg.StatementTimeout), path)
 	if err != nil {
 		return fmt.Errorf("set up the session: %w", err)
 	}

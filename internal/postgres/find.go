@@ -124,7 +124,9 @@ func (db *DB) scanOn(ctx context.Context, on querier, do func(pgx.Tx) error) err
 		if _, err := tx.Exec(ctx, sql.Settings, milliseconds(db.config.LockTimeout), "0"); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, "select pg_catalog.set_config('enable_seqscan', 'on', true), pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('plan_cache_mode', 'auto', true)"); err != nil {
+		const forScans = `select pg_catalog.set_config('enable_seqscan', 'on', true),
+  pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('plan_cache_mode', 'auto', true)`
+		if _, err := tx.Exec(ctx, forScans); err != nil {
 			return err
 		}
 		return do(tx)

@@ -53,7 +53,8 @@ func (db *DB) hold(ctx context.Context, name string) (*hold, error) {
 // holder says who has the lock.
 func (h *hold) holder(ctx context.Context) string {
 	who := "it has just ended"
-	_ = h.conn.QueryRow(ctx, `select pg_catalog.format('backend %s%s, connected since %s', pid, ' from ' || pg_catalog.host(client_addr), pg_catalog.to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
+	_ = h.conn.QueryRow(ctx, `select pg_catalog.format('backend %s%s, connected since %s', pid,
+  ' from ' || pg_catalog.host(client_addr), pg_catalog.to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
 from pg_locks l join pg_stat_activity using (pid)
 where l.locktype = 'advisory' and l.objsubid = 2 and l.granted and l.classid = $1 and l.objid::bigint = $2::bigint & 4294967295
   and l.database = (select oid from pg_database where datname = current_database())`, holdSpace, h.key).Scan(&who)

@@ -50,8 +50,8 @@ const (
 	unknownPause = 5 * time.Second
 	unknownAge   = time.Minute
 	// maxJobs is how many run at once on a replica with a large pool. A run may hold a
-	// connection for long: keptConnections stay for the two committers and for the short
-	// questions of everybody else, River among them.
+	// connection for long: keptConnections of the pool stay for the two committers and for short
+	// questions. River has a pool of its own.
 	maxJobs         = 4
 	keptConnections = 3
 )

@@ -12,8 +12,6 @@ import (
 // Events that keep columns (event.User.Kept) apply all that can be used of a user. The roll
 // statement leaves the columns that are kept as they are.
 
-func keeps(e *event.Event) bool { return e.User != nil && len(e.User.Kept) > 0 }
-
 // withoutMetadata is the event of a living user that keeps whatever a client may have written.
 func withoutMetadata(e event.Event) event.Event {
 	u := *e.User
@@ -34,7 +32,7 @@ func keptAfterOthers(events []event.Event) []int {
 	var positions []int
 	users := map[userKey]bool{}
 	for i := range events {
-		if keeps(&events[i]) {
+		if events[i].User.Keeps() {
 			positions = append(positions, i)
 			users[userKey{events[i].User.Source, events[i].User.ID}] = true
 		}
@@ -43,7 +41,7 @@ func keptAfterOthers(events []event.Event) []int {
 		return nil
 	}
 	for i := range events {
-		if u := events[i].User; u != nil && len(u.Kept) == 0 && users[userKey{u.Source, u.ID}] {
+		if u := events[i].User; u != nil && !u.Keeps() && users[userKey{u.Source, u.ID}] {
 			return positions
 		}
 	}
@@ -81,7 +79,7 @@ func (db *DB) applyInTurn(ctx context.Context, events []event.Event, later []int
 func (db *DB) warnOfKept(ctx context.Context, events []event.Event, outcomes []event.Outcome) {
 	for i, o := range outcomes {
 		e := &events[i]
-		if !keeps(e) || e.ID != "" || o != event.Applied && o != event.Parked {
+		if !e.User.Keeps() || e.ID != "" || o != event.Applied && o != event.Parked {
 			continue
 		}
 		db.log.LogAttrs(ctx, slog.LevelWarn, "columns of a user keep their last known value; the rest is applied",

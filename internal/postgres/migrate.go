@@ -37,7 +37,8 @@ func migrateIn(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		return nil, err
 	}
 	// Another replica's migration is waited for, however long it takes.
-	if _, err := tx.Exec(ctx, "set local lock_timeout = 0; set local statement_timeout = 0; set local search_path = pg_catalog"); err != nil {
+	const settings = "set local lock_timeout = 0; set local statement_timeout = 0; set local search_path = pg_catalog"
+	if _, err := tx.Exec(ctx, settings); err != nil {
 		return nil, err
 	}
 	if _, err := tx.Exec(ctx, "select pg_catalog.pg_advisory_xact_lock($1)", migrationLock); err != nil {
@@ -89,7 +90,8 @@ var ErrTooOld = errors.New("the server is too old")
 func checkServer(ctx context.Context, tx pgx.Tx) error {
 	var number int
 	var name string
-	err := tx.QueryRow(ctx, "select pg_catalog.current_setting('server_version_num')::int, pg_catalog.current_setting('server_version')").Scan(&number, &name)
+	err := tx.QueryRow(ctx, `select pg_catalog.current_setting('server_version_num')::int,
+  pg_catalog.current_setting('server_version')`).Scan(&number, &name)
 	if err == nil && number < minServerVersion {
 		return fmt.Errorf("%w: it is PostgreSQL %s, and Rollcall needs 14 or newer", ErrTooOld, name)
 	}
@@ -112,7 +114,8 @@ func schemaVersion(ctx context.Context, tx pgx.Tx) (version int, exists bool, er
 func createSchema(ctx context.Context, tx pgx.Tx) error {
 	for _, statement := range []string{
 		"do $$ begin if pg_catalog.to_regnamespace('rollcall') is null then create schema rollcall; end if; end $$",
-		"create table rollcall.migrations (version integer primary key, name text not null, applied_at timestamptz not null default pg_catalog.now())",
+		`create table rollcall.migrations (version integer primary key, name text not null,
+  applied_at timestamptz not null default pg_catalog.now())`,
 	} {
 		if _, err := tx.Exec(ctx, statement); err != nil {
 			return err

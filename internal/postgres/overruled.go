@@ -9,8 +9,8 @@ import (
 	"rollcall/sql"
 )
 
-// Overruled are users of a target who are not as set says because the application's own triggers
-// decide otherwise. No repair mends that.
+// Overruled counts the users whose rows differ from set because the application's own triggers decide
+// otherwise. No repair changes that.
 type Overruled struct {
 	Target string
 	// State is Suppressed or Rewritten.
@@ -25,13 +25,13 @@ type Overruled struct {
 
 // trial is what settling would do to users who are out of step.
 type trial struct {
-	states        map[userKey]State // afterwards; without those whom the target refuses
+	states        map[userKey]State // afterwards; refused users have none
 	before, after map[userKey]rowState
 	triggers      []string // of the table, those that run before a row is written first
 }
 
-// standingOf finds out how a target has users, after the repair if there is to be one, and who of
-// them is so by a trigger.
+// standingOf finds out the state of users in a target, after the repair if there is to be one, and for
+// which of them a trigger decides it.
 func (c *counting) standingOf(ctx context.Context, t *compiled, users []userKey) (*found, error) {
 	now, err := c.repaired(ctx, t, users)
 	if err != nil {
@@ -40,11 +40,11 @@ func (c *counting) standingOf(ctx context.Context, t *compiled, users []userKey)
 	return now, c.overrule(ctx, t, now)
 }
 
-// overrule finds those of the users out of step whom settling would leave as they are: the target has
-// triggers, and a try that is rolled back proves it. Where the first tried are not such users, no
-// others are tried: without a repair they may be all users of the roll.
+// overrule finds the users out of step that settling would leave as they are, because of a trigger: it
+// settles them in a transaction that is rolled back. If it finds none among the first, it tries no
+// others of the target: without a repair these may be all users of the roll.
 func (c *counting) overrule(ctx context.Context, t *compiled, now *found) error {
-	if !t.triggers || c.trusted[t.Name] {
+	if !t.triggers || c.untried[t.Name] {
 		return nil
 	}
 	var users []userKey
@@ -75,7 +75,7 @@ func (c *counting) overrule(ctx context.Context, t *compiled, now *found) error 
 			}
 		}
 		if proven == 0 && !c.repair {
-			c.trusted[t.Name] = true
+			c.untried[t.Name] = true
 			return nil
 		}
 	}
@@ -125,8 +125,8 @@ type overruledKey struct {
 	state  State
 }
 
-// trySettling settles users as settle would, in the order of locks as everywhere, looks what they are then,
-// and rolls it all back. It waits for nobody for long.
+// trySettling settles users as settle would, with the same order of locks, reads their states, and rolls
+// all of it back. It does not wait for a lock on the table.
 func (db *DB) trySettling(ctx context.Context, t *compiled, users []userKey) (*trial, error) {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
@@ -155,7 +155,9 @@ func (db *DB) trySettling(ctx context.Context, t *compiled, users []userKey) (*t
 	sources, ids := keyArrays(left)
 	steps = []statement{ // what a trigger has set must not change what is read
 		{sql: resetRole}, {sql: sql.Settings, args: db.timeouts()},
-		{sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error { return readStates(rows, done.states) }},
+		{sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
+			return readStates(rows, done.states)
+		}},
 		t.differences(left, done.after),
 		{sql: sql.RowTriggers, args: []any{t.oid}, read: func(rows pgx.Rows, _ *result) (err error) {
 			done.triggers, err = pgx.CollectRows(rows, pgx.RowTo[string])

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"rollcall/sql"
 )
 
 // ownTable refuses the expressions that read the target's own table: two users who are written at
@@ -15,7 +17,8 @@ func (a *attempt) ownTable(c *compiler) {
 		a.try(p.at, p.explain, func() error {
 			reads, err := a.reads(p.value, c.table.OID)
 			if reads {
-				a.note(p.at, fmt.Sprintf("%s reads %s, the target's own table: users who are written at the same moment don't see each other; use a default, a trigger or a job of the application", p.name, c.Table))
+				a.note(p.at, fmt.Sprintf("%s reads %s, the target's own table: users who are written at the same moment "+
+					"don't see each other; use a default, a trigger or a job of the application", p.name, c.Table))
 			}
 			return err
 		})
@@ -26,7 +29,8 @@ func (a *attempt) ownTable(c *compiler) {
 // or a table that inherits from it.
 func (a *attempt) reads(value string, oid uint32) (bool, error) {
 	var text []byte
-	err := a.conn.QueryRow(a.ctx, "explain (verbose, costs off, format json) select "+value+" from "+everyUser(), pgx.QueryExecModeExec).Scan(&text)
+	explained := "explain (verbose, costs off, format json) select " + value + " from " + everyUser()
+	err := a.conn.QueryRow(a.ctx, explained, pgx.QueryExecModeExec).Scan(&text)
 	if err != nil {
 		return false, err
 	}
@@ -44,15 +48,7 @@ func (a *attempt) reads(value string, oid uint32) (bool, error) {
 		return false, nil
 	}
 	var own bool
-	err = a.conn.QueryRow(a.ctx, `with recursive family as (
-  select $1::oid as oid
-  union
-  select i.inhrelid from family f join pg_inherits i on i.inhparent = f.oid
-)
-select exists (
-  select from family f join pg_class c on c.oid = f.oid join pg_namespace n on n.oid = c.relnamespace
-  join unnest($2::text[], $3::text[]) as r (schema, name) on n.nspname = r.schema and c.relname = r.name
-)`, oid, schemas, names).Scan(&own)
+	err = a.conn.QueryRow(a.ctx, sql.OwnTable, oid, schemas, names).Scan(&own)
 	return own, err
 }
 

@@ -37,7 +37,8 @@ func (db *DB) refusePooler(ctx context.Context, conn *pgx.Conn) error {
 	at := net.JoinHostPort(conn.Config().Host, strconv.Itoa(int(conn.Config().Port)))
 	if errors.Is(asking.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
 		return &connectError{fmt.Sprintf("the pooler at %s gives no second session (%s); it must have %d for each replica, "+
-			"or two more than pool_max_conns says in database", at, innermost(err), db.pool.Config().MaxConns+jobsConnections), err}
+			"or two more than pool_max_conns says in database",
+			at, innermost(err), db.pool.Config().MaxConns+jobsConnections), err}
 	}
 	if err != nil {
 		return fmt.Errorf("look for a pooler: %w", err)

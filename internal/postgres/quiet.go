@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// quiet hands an operator what River warns of and what concerns the jobs, in our words, each
-// sentence once a minute. The rest is for debugging: whatever ends badly for a job is logged
-// by jobWorker, and an outage of the database by serve.
+// quiet passes on those of River's warnings that concern the jobs, in our words, each sentence once a
+// minute. The rest is for debugging: jobWorker logs how a job fails, and serve an outage of the
+// database.
 type quiet struct {
 	slog.Handler
 	said *sentences
@@ -50,7 +50,9 @@ var sayings = map[string]string{
 	"Error fetching queue settings": trouble, "Error fetching initial queue settings": trouble,
 	"Hit maximum backlog; completions will wait until below threshold": trouble,
 
-	"Error inserting periodic jobs": leftOut, "Error starting transaction": leftOut, "Error committing transaction": leftOut,
+	"Error inserting periodic jobs":          leftOut,
+	"Error starting transaction":             leftOut,
+	"Error committing transaction":           leftOut,
 	"Internal error generating periodic job": leftOut,
 
 	"Job row couldn't be decoded; failing attempt without working it": notOurs, "Unhandled job kind": notOurs,
@@ -63,35 +65,55 @@ var sayings = map[string]string{
 	"Job appears to be stuck":                  "a job goes on although its time is over",
 	"panic recovery; possible bug with Worker": "a job panicked outside of its own code",
 
-	// Who leads, and the next one leads: jobs wait for it, at most for some seconds.
-	"Error keeping leadership": internal, "Error attempting reelection": internal, "Error attempting to resign": internal,
+	// A change of the leader: jobs wait for the next one, at most for some seconds.
+	"Error keeping leadership":    internal,
+	"Error attempting reelection": internal,
+	"Error attempting to resign":  internal,
 	"Current leader stepping down because the reelection deadline elapsed":                internal,
 	"Current leader stepping down because the reelection deadline elapsed after an error": internal,
 	"Queue maintainer failed to start after all attempts, requesting leader resignation":  internal,
 	// A shutdown: serve says what did not end in time.
-	"Soft stop timeout; cancelling remaining job contexts": internal, "Error waiting on async completer": internal,
-	"Failed to cleanly shutdown producer after all attempts": internal, "Error shutting down producer with pilot": internal,
+	"Soft stop timeout; cancelling remaining job contexts":   internal,
+	"Error waiting on async completer":                       internal,
+	"Failed to cleanly shutdown producer after all attempts": internal,
+	"Error shutting down producer with pilot":                internal,
 	// Notifications, which PollOnly does without.
 	"Received unexpected notification": internal, "Unable to unmarshal leadership notification": internal,
-	"Failed to unmarshal insert notification payload": internal, "Failed to unmarshal job control notification payload": internal,
-	"Queue control notification dropped due to full buffer": internal, "Job cancel notification dropped due to full buffer": internal,
-	"Subscription event dropped due to full buffer": internal, "Failed to send job insert notification": internal,
-	"Failed to send queue state change notification": internal, "Error unlistening on topic": internal,
-	"Error running listener (will attempt reconnect after backoff)": internal, "Error closing listener": internal,
+	"Failed to unmarshal insert notification payload":       internal,
+	"Failed to unmarshal job control notification payload":  internal,
+	"Queue control notification dropped due to full buffer": internal,
+	"Job cancel notification dropped due to full buffer":    internal,
+	"Subscription event dropped due to full buffer":         internal,
+	"Failed to send job insert notification":                internal,
+	"Failed to send queue state change notification":        internal, "Error unlistening on topic": internal,
+	"Error running listener (will attempt reconnect after backoff)": internal,
+	"Error closing listener":    internal,
 	"Error connecting listener": internal, "Dropping notification due to full buffer": internal,
-	"Error on draining notification wait": internal, "Error from notification wait": internal, "Error cleaning SQLite notifications": internal,
+	"Error on draining notification wait": internal,
+	"Error from notification wait":        internal,
+	"Error cleaning SQLite notifications": internal,
 	// Bookkeeping that no job of ours depends on, or that is done again.
 	"Error initializing producer state": internal, "Error setting fetched queue metadata with pilot": internal,
-	"Error updating queue metadata with pilot": internal, "Queue row not found when polling for setting changes": internal,
-	"Producer status update, error updating in database": internal, "Queue status update, error updating in database": internal,
-	"Error fetching job cancellation requests": internal, "job cancelled remotely": internal, "Error cleaning queues": internal,
-	"Error upserting periodic job next run times": internal, "Error setting periodic metadata": internal,
+	"Error updating queue metadata with pilot":             internal,
+	"Queue row not found when polling for setting changes": internal,
+	"Producer status update, error updating in database":   internal,
+	"Queue status update, error updating in database":      internal,
+	"Error fetching job cancellation requests":             internal,
+	"job cancelled remotely":                               internal,
+	"Error cleaning queues":                                internal,
+	"Error upserting periodic job next run times":          internal, "Error setting periodic metadata": internal,
 	"Error executing periodic job keep alive and reap": internal, "Error listing reindexable indexes": internal,
-	"Error reindexing": internal, "Error listing reindex artifacts": internal, "Error dropping reindex artifact": internal,
-	"Configured reindex indexes do not exist; run migrations or update ReindexerIndexNames":                       internal,
+	"Error reindexing":                internal,
+	"Error listing reindex artifacts": internal,
+	"Error dropping reindex artifact": internal,
+	"Configured reindex indexes do not exist; run migrations or update ReindexerIndexNames": internal,
+
 	"Found reindex artifact likely resulting from previous partially completed reindex attempt; skipping reindex": internal,
-	"Retry policy returned invalid next retry before current time; using default retry policy instead":            internal,
-	"ErrorHandler invocation panicked": internal, "Failed to marshal metadata updates": internal, "Failed to marshal attempt error": internal,
+
+	"Retry policy returned invalid next retry before current time; using default retry policy instead": internal,
+	"ErrorHandler invocation panicked":                                      internal,
+	"Failed to marshal metadata updates":                                    internal,
+	"Failed to marshal attempt error":                                       internal,
 	"job kind should match regex; this will be an error in future versions": internal,
 }
 
@@ -107,7 +129,7 @@ func bare(message string) string {
 	return message
 }
 
-// Enabled leaves out what River tells of its daily life.
+// Enabled leaves out what is no warning.
 func (q *quiet) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
 
 // Handle passes a line on in our words, or for debugging.

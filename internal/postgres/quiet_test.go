@@ -45,8 +45,8 @@ func riverSays(after time.Duration, level slog.Level, message string, attrs ...a
 	return r
 }
 
-// River's daily life and its leadership are for debugging; that the tables of the jobs can't be
-// used is said once it lasts, and what only River knows of a job is said once a minute.
+// River's routine and its leadership are for debugging. That the tables of the jobs can't be used is
+// said once it lasts, and what only River knows of a job is said once a minute.
 func TestQuiet(t *testing.T) {
 	t.Parallel()
 	fetch := func(after time.Duration) slog.Record {
@@ -77,7 +77,20 @@ func TestQuiet(t *testing.T) {
 	}
 }
 
-// Of whatever the pinned version of River can warn, somebody has decided who needs it.
+// A logger with further attributes keeps in mind what another one has said.
+func TestQuietWithAttributes(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	log := slog.New(newQuiet(slog.NewTextHandler(&out, nil)))
+	log.Error("X: new")
+	log.With("try", 2).Error("X: new")
+	log.WithGroup("job").Error("X: new")
+	if n := strings.Count(out.String(), "X: new"); n != 1 {
+		t.Errorf("said %d times, want once:\n%s", n, &out)
+	}
+}
+
+// Each warning of the pinned version of River stands in sayings, and nothing else does.
 func TestEveryWarningOfRiverIsDecided(t *testing.T) {
 	t.Parallel()
 	found := map[string]bool{}

@@ -131,7 +131,8 @@ func explainRefusal(err error) error {
 	case state == readOnlyTransaction:
 		words = "the database takes no writes; let database name its primary"
 	case strings.HasPrefix(state, "42"):
-		words = "the schema rollcall is not as its migrations have left it, or may not be written; undo what has changed it, and see who owns it"
+		words = "the schema rollcall is not as its migrations have left it, or may not be written; " +
+			"undo what has changed it, and see who owns it"
 	default:
 		words = "the database refuses what every webhook writes"
 	}

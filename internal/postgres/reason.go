@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +15,8 @@ import (
 )
 
 const (
-	// explainStatement bounds one question of explain, explainTime all of them: the users of a
-	// batch are locked meanwhile.
+	// explainStatement bounds one question about refused users, explainTime all of them: the users
+	// of a batch are locked meanwhile.
 	explainStatement = 200 * time.Millisecond
 	explainTime      = 500 * time.Millisecond
 	// explainUsers is how many users with the same message are tried; what they have in common
@@ -45,9 +46,9 @@ func (s *separation) explain(ctx context.Context) error {
 	return nil
 }
 
-// findReasons adds to the messages of users whom a target refuses which column is meant, or which
-// trigger. It runs inside a transaction that sees the users as they were tried, and leaves no
-// trace in it; what can't be found out in time is left out.
+// findReasons adds the column or the trigger to the messages of users that a target refuses. It runs
+// in the transaction that has tried the users, and changes nothing in it. What can't be found out in
+// time is left out.
 func findReasons(ctx context.Context, conn *pgx.Conn, t *compiled, refused []refusal) error {
 	if len(refused) == 0 || t.compiler == nil {
 		return nil
@@ -55,7 +56,10 @@ func findReasons(ctx context.Context, conn *pgx.Conn, t *compiled, refused []ref
 	if _, err := conn.Exec(ctx, "savepoint reason"); err != nil {
 		return err
 	}
-	r := &reasons{conn: conn, target: t, until: time.Now().Add(explainTime), columns: make([][]string, len(refused)), where: make([]bool, len(refused))}
+	r := &reasons{
+		conn: conn, target: t, until: time.Now().Add(explainTime),
+		columns: make([][]string, len(refused)), where: make([]bool, len(refused)),
+	}
 	err := r.ask(ctx, refused)
 	if errors.As(err, new(*pgconn.PgError)) && !conn.IsClosed() {
 		err = nil
@@ -72,7 +76,7 @@ func findReasons(ctx context.Context, conn *pgx.Conn, t *compiled, refused []ref
 	return nil
 }
 
-// reasons are what was found out about refused users of a target, by their places.
+// reasons are what was found out about refused users of a target, by their places in the list.
 type reasons struct {
 	conn    *pgx.Conn
 	target  *compiled
@@ -95,7 +99,7 @@ type placeNames struct {
 }
 
 func (r *reasons) ask(ctx context.Context, refused []refusal) error {
-	if _, err := r.conn.Exec(ctx, "select pg_catalog.set_config('lock_timeout', $1, true), pg_catalog.set_config('statement_timeout', $2, true)", milliseconds(askingLock), milliseconds(explainStatement)); err != nil {
+	if _, err := r.conn.Exec(ctx, setTimeouts, milliseconds(askingLock), milliseconds(explainStatement)); err != nil {
 		return err
 	}
 	if err := r.names(ctx, refused); err != nil {
@@ -147,7 +151,8 @@ func (r *reasons) expressions(ctx context.Context, refused []refusal) error {
 	open := map[userKey]int{}
 	groups := map[string][]int{} // who is refused in the same words
 	for i, x := range refused {
-		if r.against[x.against] != nil || len(r.places[x.place].triggers) > 0 || slices.Contains(maybeEarly, x.state) || blameOfState(x.state) != blameRow {
+		known := r.against[x.against] != nil || len(r.places[x.place].triggers) > 0
+		if known || slices.Contains(maybeEarly, x.state) || blameOfState(x.state) != blameRow {
 			continue
 		}
 		words := x.state + x.message
@@ -174,8 +179,10 @@ func (r *reasons) expressions(ctx context.Context, refused []refusal) error {
 	for _, part := range list {
 		for _, a := range part.from {
 			// A cast to a type with its modifier would cut; the input of JSON refuses, as an assignment does.
-			failed, err := r.fails(ctx, "select (select x.v from jsonb_to_record(jsonb_build_object('v', "+c.value(a)+")) as x (v "+r.catalog[a.Column].name+")) is null\n"+
-				c.batch()+"\nwhere "+part.who, open, refused)
+			assigned := fmt.Sprintf("select x.v from "+
+				"pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v', %s)) as x (v %s)",
+				c.value(a), r.catalog[a.Column].name)
+			failed, err := r.fails(ctx, "select ("+assigned+") is null\n"+c.batch()+"\nwhere "+part.who, open, refused)
 			if err != nil {
 				return err
 			}
@@ -192,7 +199,10 @@ func (r *reasons) share(groups map[string][]int) {
 	for _, group := range groups {
 		tried := group[:min(len(group), explainUsers)]
 		first := group[0]
-		if slices.ContainsFunc(tried, func(i int) bool { return r.where[i] != r.where[first] || !slices.Equal(r.columns[i], r.columns[first]) }) {
+		differs := func(i int) bool {
+			return r.where[i] != r.where[first] || !slices.Equal(r.columns[i], r.columns[first])
+		}
+		if slices.ContainsFunc(tried, differs) {
 			continue
 		}
 		for _, i := range group[len(tried):] {
@@ -201,7 +211,8 @@ func (r *reasons) share(groups map[string][]int) {
 	}
 }
 
-// fails returns the places of the open users for whom a statement fails with their own state.
+// fails returns the places of those open users for which a statement fails with the SQLSTATE they were
+// refused with.
 func (r *reasons) fails(ctx context.Context, statement string, open map[userKey]int, refused []refusal) ([]int, error) {
 	if time.Now().After(r.until) {
 		return nil, nil

@@ -62,10 +62,12 @@ func (db *DB) BeginReconciliation(ctx context.Context, source, listed string) (*
 }
 
 func (r *Reconciliation) begin(ctx context.Context, listed string) error {
-	err := r.hold.conn.QueryRow(ctx, `select id, started_at, coalesce(position, ''), created, updated, touched, deleted, unchanged, failed
+	err := r.hold.conn.QueryRow(ctx, `select id, started_at, coalesce(position, ''),
+  created, updated, touched, deleted, unchanged, failed
 from rollcall.reconciliations
 where id = (select pg_catalog.max(id) from rollcall.reconciliations where source = $1)
-  and finished_at is null and listed = $3 and started_at > pg_catalog.now() - $2::interval`, r.source, resumeWithin, listed).
+  and finished_at is null and listed = $3 and started_at > pg_catalog.now() - $2::interval`,
+		r.source, resumeWithin, listed).
 		Scan(&r.id, &r.Started, &r.Position, &r.Created, &r.Updated, &r.Touched, &r.Deleted, &r.Unchanged, &r.Failed)
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return err
@@ -133,12 +135,18 @@ type LastReconciliation struct {
 
 // LastReconciliations returns those of every source that was ever reconciled.
 func (db *DB) LastReconciliations(ctx context.Context) ([]LastReconciliation, error) {
-	rows, _ := db.pool.Query(ctx, `select distinct on (source) source, created, updated, touched, deleted, unchanged, failed, error is not null,
-  coalesce((select pg_catalog.max(s.finished_at) from rollcall.reconciliations s where s.source = r.source and s.error is null), 'epoch')
+	rows, _ := db.pool.Query(ctx, `select distinct on (source) source,
+  created, updated, touched, deleted, unchanged, failed, error is not null,
+  coalesce((select pg_catalog.max(s.finished_at) from rollcall.reconciliations s
+    where s.source = r.source and s.error is null), 'epoch')
 from rollcall.reconciliations r where finished_at is not null order by source, id desc`)
 	var l LastReconciliation
 	var list []LastReconciliation
-	_, err := pgx.ForEachRow(rows, []any{&l.Source, &l.Users.Created, &l.Users.Updated, &l.Users.Touched, &l.Users.Deleted, &l.Users.Unchanged, &l.Users.Failed, &l.Stopped, &l.Success}, func() error {
+	into := []any{
+		&l.Source, &l.Users.Created, &l.Users.Updated, &l.Users.Touched, &l.Users.Deleted, &l.Users.Unchanged,
+		&l.Users.Failed, &l.Stopped, &l.Success,
+	}
+	_, err := pgx.ForEachRow(rows, into, func() error {
 		list = append(list, l)
 		return nil
 	})

@@ -42,7 +42,8 @@ func (a *attempt) statements(c *compiler) {
 		parameters []string
 	}{
 		{whole.removal, ofBatch}, {whole.upsert, ofBatch}, {whole.removalSpan, ofSpan}, {whole.upsertSpan, ofSpan},
-		{whole.removalLocked, ofBatch}, {whole.upsertLocked, ofBatch}, {whole.removalWanted, ofBatch}, {whole.upsertWanted, ofBatch},
+		{whole.removalLocked, ofBatch}, {whole.upsertLocked, ofBatch},
+		{whole.removalWanted, ofBatch}, {whole.upsertWanted, ofBatch},
 		{whole.release, ofBatch}, {whole.census, ofBatch}, {whole.differing, ofBatch},
 	} {
 		if s.sql != "" {
@@ -67,11 +68,13 @@ func (a *attempt) defaults(c *compiler) {
 	}
 	for _, d := range list {
 		if d.Grant != "" {
-			a.note(c.At, fmt.Sprintf("column %s takes its default from a sequence that role %s may not use: every insert would fail; run: %s", quote(d.Column), quote(c.table.Role), d.Grant))
+			a.note(c.At, fmt.Sprintf("column %s takes its default from a sequence that role %s may not use: "+
+				"every insert would fail; run: %s", quote(d.Column), quote(c.table.Role), d.Grant))
 			continue
 		}
 		refused := func(e *pgconn.PgError) string {
-			return fmt.Sprintf("column %s: %s in its default %s; %s", quote(d.Column), c.words(e), d.Default, c.hint(e, d.Column, ""))
+			return fmt.Sprintf("column %s: %s in its default %s; %s",
+				quote(d.Column), c.words(e), d.Default, c.hint(e, d.Column, ""))
 		}
 		a.try(c.At, refused, func() error { return explain(a.ctx, a.conn, "select "+d.Default) })
 	}

@@ -63,7 +63,7 @@ func (t *Target) Forget(source, pattern string) string {
 	}
 	for _, a := range t.Set {
 		if slices.Contains(t.Key, a.Column) && strings.TrimSpace(a.Expr.SQL) == "new.id" {
-			return fmt.Sprintf("delete from %s where %s::text like %s", quoteTable(t.Table), quote(a.Column), literal(pattern))
+			return fmt.Sprintf("delete from %s where %s::text like %s", quoteTable(t.Table), quote(a.Column), Literal(pattern))
 		}
 	}
 	return ""
@@ -218,7 +218,8 @@ func lintNames(tokens []sqltext.Token, e Expr) string {
 			i+1 < len(tokens) && tokens[i+1].Text == "(" {
 			continue
 		}
-		return fmt.Sprintf("%s in %s is the name of %s; if you mean the text, put it between single quotes", t.Text, e.abridged(), of)
+		return fmt.Sprintf("%s in %s is the name of %s; if you mean the text, put it between single quotes",
+			t.Text, e.abridged(), of)
 	}
 	return ""
 }
@@ -236,14 +237,16 @@ func lintNesting(tokens []sqltext.Token, e Expr) string {
 		case t.Text == ")" || t.Text == "]":
 			depth--
 		case t.Text == ";" || t.Text == "," && depth == 0:
-			return fmt.Sprintf("%q in %s: one expression is wanted; in YAML, put the whole between double quotes or after >-", t.Text, e.abridged())
+			return fmt.Sprintf("%q in %s: one expression is wanted; in YAML, put the whole between double quotes "+
+				"or after >-", t.Text, e.abridged())
 		}
 	}
 	switch bracket, opens := sqltext.Unmatched(tokens); {
 	case bracket == "":
 		return ""
 	case opens:
-		return fmt.Sprintf("%s is not closed in %s; a comma inside { } or a \" #\" cuts an expression: write it in block style, between double quotes or after >-", bracket, e.abridged())
+		return fmt.Sprintf("%s is not closed in %s; a comma inside { } or a \" #\" cuts an expression: "+
+			"write it in block style, between double quotes or after >-", bracket, e.abridged())
 	default:
 		return fmt.Sprintf("%s too many in %s", bracket, e.abridged())
 	}
@@ -308,7 +311,8 @@ func isConstant(planned string) bool {
 		return false
 	}
 	first := tokens[0]
-	literal := first.Kind == sqltext.Text || first.Kind == sqltext.Number || slices.Contains([]string{"null", "true", "false"}, first.Text)
+	literal := first.Kind == sqltext.Text || first.Kind == sqltext.Number ||
+		slices.Contains([]string{"null", "true", "false"}, first.Text)
 	return literal && (len(tokens) == 1 || tokens[1].Text == ":")
 }
 

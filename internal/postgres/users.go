@@ -127,11 +127,12 @@ func (db *DB) seesAll(ctx context.Context, t *table, name string) error {
 	if open {
 		return nil
 	}
-	if t.RowSecurityForced {
-		return unseen{fmt.Errorf("%w: %s, so it would read no user and no error; %s", ErrHidden, t.hiddenFrom(name), t.showTo(name))}
+	remedy := t.showTo(name)
+	if !t.RowSecurityForced {
+		remedy = fmt.Sprintf("as an administrator run: alter role %[1]s bypassrls, or as the owner of the table: "+
+			"create policy rollcall on %[2]s for select to %[1]s using (true)", quote(t.Role), quoteTable(name))
 	}
-	return unseen{fmt.Errorf("%w: row security is on for %[2]s and role %[3]s neither owns it nor has BYPASSRLS, so it would read no user and no error; as an administrator run: alter role %[3]s bypassrls, or as the owner of the table: create policy rollcall on %[4]s for select to %[3]s using (true)",
-		ErrHidden, name, quote(t.Role), quoteTable(name))}
+	return unseen{fmt.Errorf("%w: %s, so it would read no user and no error; %s", ErrHidden, t.hiddenFrom(name), remedy)}
 }
 
 // Visible fails with ErrHidden when row security hides users by now.
@@ -146,7 +147,8 @@ func (u *Users) Visible(ctx context.Context) error {
 // Count returns how many users the table has and how many living ones the roll.
 func (u *Users) Count(ctx context.Context) (table, roll int64, err error) {
 	err = u.db.scan(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, "select (select pg_catalog.count(*) from "+u.table+"), (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)", u.source).
+		return tx.QueryRow(ctx, "select (select pg_catalog.count(*) from "+u.table+`),
+  (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)`, u.source).
 			Scan(&table, &roll)
 	})
 	if err != nil {

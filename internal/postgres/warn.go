@@ -25,7 +25,8 @@ func (db *DB) Surroundings(ctx context.Context) ([]string, error) {
 	}
 	var warnings []string
 	if super {
-		warnings = append(warnings, fmt.Sprintf("role %s is a superuser: the owner of a target's table can act as it through a trigger; connect as a role of its own, as docs/running.md shows",
+		warnings = append(warnings, fmt.Sprintf("role %s is a superuser: the owner of a target's table can act as it "+
+			"through a trigger; connect as a role of its own, as docs/running.md shows",
 			quote(db.pool.Config().ConnConfig.User)))
 	}
 	if len(creators) > 0 {
@@ -38,7 +39,8 @@ func (db *DB) Surroundings(ctx context.Context) ([]string, error) {
 				creators[i] = quote(role)
 			}
 		}
-		warnings = append(warnings, fmt.Sprintf("%s may create functions in schema public, and the expressions of a target may call them as Rollcall's role; run: revoke create on schema public from %s",
+		warnings = append(warnings, fmt.Sprintf("%s may create functions in schema public, and the expressions "+
+			"of a target may call them as Rollcall's role; run: revoke create on schema public from %s",
 			who, strings.Join(creators, ", ")))
 	}
 	return warnings, nil
@@ -65,7 +67,8 @@ func (a *attempt) lintText(c *compiler, p probe) error {
 	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID:
 		column := c.table.column(p.given.Column)
 		a.warned = append(a.warned, Finding{Target: c.Name, At: p.at, Severity: Warning, What: fmt.Sprintf(
-			"column %s is %s and %s gives a text: each user whose text is no %[2]s is parked; compute a %[2]s, or write the cast to say that it is meant",
+			"column %s is %s and %s gives a text: each user whose text is no %[2]s is parked; "+
+				"compute a %[2]s, or write the cast to say that it is meant",
 			quote(column.Name), column.Type, p.given.Expr.abridged())})
 	}
 	return nil
@@ -104,15 +107,17 @@ func (c *compiler) lintReference(r reference) string {
 	blocks := r.OnDelete == noAction || r.OnDelete == restrict || r.OnDelete == setNull && r.Required
 	switch {
 	case blocks:
-		return fmt.Sprintf("the foreign key %s to %s keeps the provider from deleting a user who has a row here; run: %s", r.Name, r.Table, c.mend(r))
+		return fmt.Sprintf("the foreign key %s to %s keeps the provider from deleting a user who has a row here; run: %s",
+			r.Name, r.Table, c.remedy(r))
 	case r.OnDelete == cascade && c.OnDelete != DeleteRow:
-		return fmt.Sprintf("the foreign key %s to %s deletes the row when the provider deletes the user, so on_delete keeps nothing; run: %s", r.Name, r.Table, c.mend(r))
+		return fmt.Sprintf("the foreign key %s to %s deletes the row when the provider deletes the user, "+
+			"so on_delete keeps nothing; run: %s", r.Name, r.Table, c.remedy(r))
 	}
 	return ""
 }
 
-// mend is the statement after which the foreign key does what on_delete says.
-func (c *compiler) mend(r reference) string {
+// remedy is the statement after which the foreign key does what on_delete says.
+func (c *compiler) remedy(r reference) string {
 	drop := fmt.Sprintf("alter table %s drop constraint %s", quoteTable(c.Table), quote(r.Name))
 	isKey := slices.ContainsFunc(r.Columns, func(name string) bool { return slices.Contains(c.Key, name) })
 	action := "cascade"

@@ -20,8 +20,8 @@ const (
 	// lookPause is the pause between two looks: a change is noticed, and its users are settled again,
 	// within five seconds.
 	lookPause = 2 * time.Second
-	// lateWriters is how long after a change somebody may still write by the former statements: a
-	// transaction under way (15 s at most), or a replica that has not looked yet.
+	// lateWriters is how long after a change users may still be written by the former statements: by a
+	// transaction under way (15 s at most), or by a replica that has not looked yet.
 	lateWriters = 20 * time.Second
 	// notePeriod is how often a look that found nothing new is noted. After a kill, users touched since
 	// the last note are settled again.
@@ -196,7 +196,7 @@ func (db *DB) settleAgain(ctx context.Context, w *watched, target string) error 
 		return nil
 	}
 	users, err := db.sweep(ctx, t, w.settled)
-	if users > 0 && w.sweeps == 0 { // the next ones find those again whom this one locked
+	if users > 0 && w.sweeps == 0 { // the next sweeps find the same users again: this one locked them
 		db.log.Info("settled users again after a change of the table", "target", target, "users", users)
 	}
 	if errors.As(err, new(*outOfService)) {
@@ -213,7 +213,7 @@ func (db *DB) settleAgain(ctx context.Context, w *watched, target string) error 
 	return db.noteLook(ctx, w, target)
 }
 
-// noteLook notes now and then how far everything is settled, for whoever starts after a kill.
+// noteLook notes, once in notePeriod, how far everything is settled, for a start after a kill.
 func (db *DB) noteLook(ctx context.Context, w *watched, target string) error {
 	if time.Since(w.noted) < notePeriod {
 		return nil

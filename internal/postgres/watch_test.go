@@ -245,8 +245,8 @@ func TestLookAfterAnotherReplicaWasKilled(t *testing.T) {
 	b.wantRows("select catalog from rollcall.looks", b.targetNamed("typed").state.hash)
 }
 
-// Killed between the change and the look: the next start settles again whom the former process
-// has written, though it compiles its statements for the changed table.
+// After a kill between the change and the look, the next start settles again the users that the former
+// process has written, though it compiles its statements for the changed table.
 func TestLookAfterAKill(t *testing.T) {
 	t.Parallel()
 	b := born(t)

@@ -52,7 +52,7 @@ func (h *house) follow(advice string) {
 	h.exec(sql[1])
 }
 
-// What a run says about a user whom the roll can't follow mends that user.
+// After what a run advises about a user that the roll can't follow, the roll follows the user.
 func TestAdviceMends(t *testing.T) {
 	t.Parallel()
 	for name, before := range map[string]string{

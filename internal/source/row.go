@@ -165,7 +165,7 @@ var namesInMetadata = []string{"username", "first_name", "last_name", "full_name
 
 // setNames picks the names out of the metadata, which the client writes: a value that
 // is no text, or an empty one, is absent, and the next key is asked, last those of
-// custom_claims, where the names of a Keycloak stand. They share the fate of the metadata.
+// custom_claims, where Keycloak puts the names. If the metadata keeps its value, so do the names.
 func (p *profile) setNames(metadata []byte) {
 	if slices.Contains(p.kept, "raw_user_meta_data") {
 		p.judge(p.keptBecause, namesInMetadata...)

@@ -52,7 +52,8 @@ func timeOf(value []byte) (time.Time, bool) {
 
 // longAgo reports whether a timestamp is of the year 1, Supabase Auth's "never", or before.
 func longAgo(s string) bool {
-	return s == "-infinity" || strings.HasSuffix(s, " BC") || strings.HasPrefix(s, "0001-") || strings.HasPrefix(s, "0000-")
+	return s == "-infinity" || strings.HasSuffix(s, " BC") ||
+		strings.HasPrefix(s, "0001-") || strings.HasPrefix(s, "0000-")
 }
 
 func parseTime(s string) time.Time {
@@ -80,8 +81,8 @@ func digits(s string) bool {
 }
 
 // millisOf reads a timestamp in milliseconds; the zero time when absent or absurd. It is false
-// for an absurd one. One past the year 9999 is absurd too: clamped it would be the user's last
-// version ever.
+// for an absurd one. A time after the year 9999 is absurd too: as the last time that the roll can hold it
+// would be a version that no later one could follow.
 func millisOf(value []byte) (time.Time, bool) {
 	millis, ok := integerOf(value)
 	if !ok || millis > latest.UnixMilli() {
@@ -91,8 +92,8 @@ func millisOf(value []byte) (time.Time, bool) {
 	return t, !t.IsZero()
 }
 
-// versionOf is timeOf for updated_at, of which the last time that there is would be the user's
-// last version ever.
+// versionOf is timeOf for updated_at. It is false also for the last time that the roll can hold: no later
+// version of the user could follow it.
 func versionOf(value []byte) (time.Time, bool) {
 	t, ok := timeOf(value)
 	return t, ok && !t.Equal(latest)

@@ -91,7 +91,8 @@ func compression(r Request) string {
 	default:
 		return ""
 	}
-	return "; the body is compressed (" + encoding + "): send it as it was signed, plain JSON, and turn compression off in between"
+	return "; the body is compressed (" + encoding + "): " +
+		"send it as it was signed, plain JSON, and turn compression off in between"
 }
 
 // ageRefusal judges the time of a signature, unix seconds in the only spelling the

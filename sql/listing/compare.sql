@@ -17,6 +17,9 @@ from page p
 full join (
   select version, %[3]s, changed_at, kept from rollcall.users
   where source = $1 and id > coalesce($2, '')
-    and id <= (select case when $3::bigint is null or pg_catalog.count(*) < $3 then pg_catalog.chr(1114111) collate "C" else pg_catalog.max(id) end from page)
+    and id <= (
+      select case when $3::bigint is null or pg_catalog.count(*) < $3
+        then pg_catalog.chr(1114111) collate "C" else pg_catalog.max(id) end
+      from page)
 ) u on u.id = p.id
 order by coalesce(p.id, u.id)

@@ -1,11 +1,12 @@
--- Users of whom a reconciliation found nothing but the moment of a change or a sign-in to differ.
+-- Counts the users in whom a reconciliation found only the moment of a change or of a sign-in to differ.
 alter table rollcall.reconciliations add column touched bigint not null default 0;
 
 -- As before, and also says in which function of the application a statement failed (place), and
 -- against which constraint (against).
 drop function rollcall.settle_apart(text, text[], text[], boolean, boolean, boolean);
 
-create function rollcall.settle_apart(statement text, sources text[], ids text[], waits boolean, fails boolean, at_once boolean)
+create function rollcall.settle_apart(
+  statement text, sources text[], ids text[], waits boolean, fails boolean, at_once boolean)
 returns table (source text, id text, state text, message text, place text, against text)
 language plpgsql as $$
 declare
@@ -41,6 +42,7 @@ begin
   end if;
   return query select * from rollcall.settle_apart(statement, sources[:half], ids[:half], waits, false, at_once);
   get diagnostics refused = row_count;
-  return query select * from rollcall.settle_apart(statement, sources[half + 1:], ids[half + 1:], waits, refused = 0, at_once);
+  return query select * from rollcall.settle_apart(
+    statement, sources[half + 1:], ids[half + 1:], waits, refused = 0, at_once);
 end
 $$;

@@ -10,4 +10,5 @@ on conflict (target) do update set
   started_at = default, finished_at = null, source = '', user_id = '', visited = 0
 where b.finished_at is not null or b.config <> excluded.config
    or b.table_file is distinct from excluded.table_file or $4
-   or pg_catalog.pg_snapshot_xmin(excluded.seen)::text::bigint - pg_catalog.pg_snapshot_xmin(b.seen)::text::bigint not between 0 and 1000000000
+   or pg_catalog.pg_snapshot_xmin(excluded.seen)::text::bigint
+     - pg_catalog.pg_snapshot_xmin(b.seen)::text::bigint not between 0 and 1000000000

@@ -6,7 +6,8 @@
 -- puts it before now.
 select u.source, u.id
 from rollcall.users u,
-     (select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint as xid, pg_catalog.age(pg_catalog.pg_snapshot_xmin($3::pg_snapshot)::xid) as age) now
+     (select pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint as xid,
+        pg_catalog.age(pg_catalog.pg_snapshot_xmin($3::pg_snapshot)::xid) as age) now
 where u.source = any($1::text[]) and u.config <> $2
   and pg_catalog.age(u.xmin) <= now.age
   and not pg_catalog.pg_visible_in_snapshot(

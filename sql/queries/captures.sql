@@ -7,7 +7,8 @@ select w.source,
          select from pg_trigger t join pg_proc f on f.oid = t.tgfoid join pg_namespace n on n.oid = f.pronamespace
            join pg_class c on c.oid = t.tgrelid join pg_namespace s on s.oid = c.relnamespace
          where s.nspname = w.schema and c.relname = w.name and not t.tgisinternal and t.tgenabled in ('O', 'A')
-           and n.nspname = 'rollcall' and f.proname = 'capture' and pg_catalog.replace(pg_catalog.encode(t.tgargs, 'escape'), '\000', '') = w.source
+           and n.nspname = 'rollcall' and f.proname = 'capture'
+           and pg_catalog.replace(pg_catalog.encode(t.tgargs, 'escape'), '\000', '') = w.source
        ),
        coalesce((
          select greatest(0, extract(epoch from pg_catalog.clock_timestamp() - o.at))

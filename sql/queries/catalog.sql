@@ -1,6 +1,6 @@
 -- What the statements of targets depend on, as (target, thing, state): $1 targets, $2 and $3 the
--- schemas and names of their tables. A function that is replaced counts at once, without being noticed here.
--- A whole catalog row counts: a change that does not matter costs one compilation.
+-- schemas and names of their tables. A function that is replaced counts at once, without being noticed
+-- here. A whole catalog row counts: a change that does not matter costs one compilation.
 -- The row without a target is the snapshot that all of it was read with.
 with recursive target as materialized (
   select t.name, c.*, n.nspowner, n.nspacl
@@ -20,17 +20,20 @@ with recursive target as materialized (
   select d.name, y.* from typed d join pg_catalog.pg_type y on y.oid = d.oid
   where y.typnamespace operator(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace
 )
-select t.name, 'table', pg_catalog.concat_ws(' ', t.oid, t.relkind, t.relowner, t.relacl, t.relrowsecurity, t.relforcerowsecurity, t.nspowner, t.nspacl)
+select t.name, 'table', pg_catalog.concat_ws(' ', t.oid, t.relkind, t.relowner, t.relacl,
+  t.relrowsecurity, t.relforcerowsecurity, t.nspowner, t.nspacl)
 from target t
 union all
-select t.name, 'rights', pg_catalog.concat_ws(' ', r.rolname, r.rolsuper, r.rolbypassrls, pg_catalog.pg_has_role(t.relowner, 'usage'),
+select t.name, 'rights', pg_catalog.concat_ws(' ', r.rolname, r.rolsuper, r.rolbypassrls,
+  pg_catalog.pg_has_role(t.relowner, 'usage'),
   pg_catalog.has_schema_privilege(t.relnamespace, 'usage'), pg_catalog.has_any_column_privilege(t.oid, 'select'),
   pg_catalog.has_any_column_privilege(t.oid, 'insert'), pg_catalog.has_any_column_privilege(t.oid, 'update'),
   pg_catalog.has_table_privilege(t.oid, 'insert, update, delete'), pg_catalog.has_table_privilege(t.oid, 'delete'))
 from target t, pg_catalog.pg_roles r where r.rolname = current_user
 union all
-select t.name, pg_catalog.concat('column ', a.attname), pg_catalog.concat(pg_catalog.format_type(a.atttypid, a.atttypmod),
-  case when a.attnotnull then ' not null' end, case when a.attgenerated <> '' then ' generated' end, '|', pg_catalog.md5(a::text))
+select t.name, pg_catalog.concat('column ', a.attname), pg_catalog.concat(
+  pg_catalog.format_type(a.atttypid, a.atttypmod), case when a.attnotnull then ' not null' end,
+  case when a.attgenerated <> '' then ' generated' end, '|', pg_catalog.md5(a::text))
 from target t join pg_catalog.pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
 union all
 select t.name, pg_catalog.concat('default of ', a.attname), pg_catalog.md5(d.adbin::text)
@@ -50,7 +53,8 @@ union all
 select o.name, pg_catalog.concat('type ', o.typname), pg_catalog.md5(o::text)
 from own o
 union all
-select o.name, pg_catalog.concat('label ', e.enumlabel, ' of ', o.typname), pg_catalog.concat_ws(' ', e.oid, e.enumsortorder)
+select o.name, pg_catalog.concat('label ', e.enumlabel, ' of ', o.typname),
+  pg_catalog.concat_ws(' ', e.oid, e.enumsortorder)
 from own o join pg_catalog.pg_enum e on e.enumtypid = o.oid
 union all
 select o.name, pg_catalog.concat('constraint ', c.conname, ' of ', o.typname), pg_catalog.md5(c::text)

@@ -23,7 +23,8 @@ with recursive base as (
 select a.attname::text,
        pg_catalog.format_type(plain.oid, -1),
        pg_catalog.format_type(a.atttypid, case when l.typcategory in ('N', 'D', 'T') then a.atttypmod else -1 end),
-       case when a.atttypid = 'varchar'::regtype::oid and a.atttypmod > 4 then a.atttypmod - 4 else 0 end, -- 4: as in varchar's own code
+       case when a.atttypid = 'varchar'::regtype::oid and a.atttypmod > 4
+         then a.atttypmod - 4 else 0 end, -- 4: as in varchar's own code
        a.attnotnull or t.typnotnull,
        a.attgenerated <> '',
        a.attidentity::text,

@@ -6,4 +6,5 @@ with noted as (
 ), ended as (
   delete from rollcall.replicas where id <> $1 and seen_at < pg_catalog.now() - interval '1 day'
 )
-select pg_catalog.count(*) from rollcall.replicas where id <> $1 and config <> $2 and seen_at > pg_catalog.now() - $3::interval
+select pg_catalog.count(*) from rollcall.replicas
+where id <> $1 and config <> $2 and seen_at > pg_catalog.now() - $3::interval

@@ -2,7 +2,8 @@
 -- but for the first; without those that are being applied ($4).
 select id, source, user_id, gone, data, at
 from (
-  select o.*, pg_catalog.sum(pg_catalog.octet_length(o.data)) over (order by o.id) - pg_catalog.octet_length(o.data) as bytes_before
+  select o.*, pg_catalog.sum(pg_catalog.octet_length(o.data)) over (order by o.id)
+    - pg_catalog.octet_length(o.data) as bytes_before
   from (
     select id, source, user_id, gone, data::text as data, at
     from rollcall.outbox

@@ -3,14 +3,16 @@
 -- at least. $7: this was another try, so that the pauses grow, until after $8 tries the user
 -- is given up; what a new event brings begins anew.
 insert into rollcall.parked as p (target, source, user_id, retry_at, sqlstate, error)
-select b.target, b.source, b.user_id, pg_catalog.now() + pg_catalog.make_interval(secs => greatest(b.pause, 2)), b.sqlstate, b.error
+select b.target, b.source, b.user_id,
+  pg_catalog.now() + pg_catalog.make_interval(secs => greatest(b.pause, 2)), b.sqlstate, b.error
 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[]) as b (target, source, user_id, sqlstate, error, pause)
 order by b.source collate "C", b.user_id collate "C", b.target collate "C"
 on conflict (source, user_id, target) do update set
   attempts = case when $7::boolean then p.attempts + 1 else 1 end,
   -- 2, 5, 15, 60 s, 5 min, then hourly
   retry_at = case when $7::boolean
-    then greatest(excluded.retry_at, pg_catalog.now() + pg_catalog.make_interval(secs => (array[2, 5, 15, 60, 300, 3600])[least(p.attempts + 1, 6)]))
+    then greatest(excluded.retry_at, pg_catalog.now()
+      + pg_catalog.make_interval(secs => (array[2, 5, 15, 60, 300, 3600])[least(p.attempts + 1, 6)]))
     else excluded.retry_at end,
   sqlstate = excluded.sqlstate,
   error = excluded.error,

@@ -2,4 +2,6 @@
 -- to another ($3), whom this transaction has locked and settled.
 delete from rollcall.parked p
 where p.source = $1 and p.user_id > $2 and p.user_id <= $3 and p.target = $4
-  and exists (select from rollcall.users u where u.source = p.source and u.id = p.user_id and u.xmax = pg_catalog.pg_current_xact_id()::xid)
+  and exists (
+    select from rollcall.users u
+    where u.source = p.source and u.id = p.user_id and u.xmax = pg_catalog.pg_current_xact_id()::xid)

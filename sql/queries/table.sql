@@ -5,10 +5,12 @@ select c.oid,
          and not (select rolsuper or rolbypassrls from pg_roles where rolname = current_user) as row_security_hides,
        array(select p from pg_catalog.unnest(array['select', 'insert', 'update', 'delete']) p
              where not pg_catalog.has_schema_privilege(n.oid, 'usage')
-                or not case p when 'delete' then pg_catalog.has_table_privilege(c.oid, p) else pg_catalog.has_any_column_privilege(c.oid, p) end
+                or not case p when 'delete' then pg_catalog.has_table_privilege(c.oid, p)
+                  else pg_catalog.has_any_column_privilege(c.oid, p) end
        ) as missing_privileges,
        exists (select from pg_trigger t
-               where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D' and (t.tgtype::integer & 7) = 7) as before_insert_trigger,
+               where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D'
+                 and (t.tgtype::integer & 7) = 7) as before_insert_trigger,
        pg_catalog.has_table_privilege(c.oid, 'insert, update, delete') as lockable, -- not with rights to columns only
        exists (select from pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D') as triggers,
        current_user::text,

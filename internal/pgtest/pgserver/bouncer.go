@@ -78,7 +78,8 @@ func (b *Bouncer) configure(a *account, server string, settings map[string]strin
 	}
 	all := map[string]string{
 		"listen_addr": "127.0.0.1", "listen_port": strconv.Itoa(b.port), "unix_socket_dir": "",
-		"auth_type": "scram-sha-256", "auth_file": filepath.Join(b.dir, "users"), "server_login_retry": "1", "server_tls_sslmode": "disable",
+		"auth_type": "scram-sha-256", "auth_file": filepath.Join(b.dir, "users"),
+		"server_login_retry": "1", "server_tls_sslmode": "disable",
 	}
 	maps.Copy(all, settings)
 	var text strings.Builder
@@ -89,7 +90,8 @@ func (b *Bouncer) configure(a *account, server string, settings map[string]strin
 	file = filepath.Join(b.dir, "pgbouncer.ini")
 	password, _ := u.User.Password()
 	users := fmt.Sprintf("%q %q\n", u.User.Username(), password)
-	if err := errors.Join(a.mkdir(b.dir), a.writeFile(file, text.String()), a.writeFile(all["auth_file"], users)); err != nil {
+	err = errors.Join(a.mkdir(b.dir), a.writeFile(file, text.String()), a.writeFile(all["auth_file"], users))
+	if err != nil {
 		return "", fmt.Errorf("configure PgBouncer: %w", err)
 	}
 	return file, nil

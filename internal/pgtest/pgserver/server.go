@@ -81,7 +81,8 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 // belongs into no log and no argument of a process.
 func (s *Server) URL(database string) string {
 	u := url.URL{
-		Scheme: "postgres", User: url.UserPassword("postgres", s.password), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
+		Scheme: "postgres", User: url.UserPassword("postgres", s.password),
+		Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
 		Path: "/" + database, RawQuery: "sslmode=disable",
 	}
 	return u.String()
@@ -162,7 +163,8 @@ func (s *Server) boot(ctx context.Context) error {
 // cut short is made anew.
 func (s *Server) initialise(ctx context.Context) error {
 	// not the one in data: an earlier version let every local user in there
-	if err := s.home.account.writeFile(s.home.hbaPath(), "host all all 127.0.0.1/32 scram-sha-256\n"); err != nil { //nolint:dupword // all databases, all users
+	const rules = "host all all 127.0.0.1/32 scram-sha-256\n" //nolint:dupword // all databases, all users
+	if err := s.home.account.writeFile(s.home.hbaPath(), rules); err != nil {
 		return err
 	}
 	if _, err := os.Stat(filepath.Join(s.home.data(), "PG_VERSION")); err == nil {
@@ -195,7 +197,8 @@ func (s *Server) readPassword(ctx context.Context) error {
 		return nil
 	}
 	s.password = rand.Text()
-	cmd := command(ctx, s.home.account, s.home.data(), filepath.Join(s.bin, "postgres"), "--single", "-D", s.home.data(), "postgres")
+	data := s.home.data()
+	cmd := command(ctx, s.home.account, data, filepath.Join(s.bin, "postgres"), "--single", "-D", data, "postgres")
 	cmd.Stdin = strings.NewReader("ALTER ROLE postgres PASSWORD '" + s.password + "'\n")
 	if said, err := output(cmd); err != nil || strings.Contains(said, "ERROR") {
 		return fmt.Errorf("set a password in %s: %w\n%s", s.home.dir, err, lastLines(said))
@@ -213,7 +216,8 @@ func (s *Server) initdb(ctx context.Context, locale string) error {
 	}
 	argv := []string{
 		filepath.Join(s.bin, "initdb"), "--pgdata=" + data, "--username=postgres",
-		"--auth=scram-sha-256", "--pwfile=" + s.home.passwordPath(), "--encoding=UTF8", "--locale=" + locale, "--no-instructions",
+		"--auth=scram-sha-256", "--pwfile=" + s.home.passwordPath(),
+		"--encoding=UTF8", "--locale=" + locale, "--no-instructions",
 	}
 	if !s.opt.Durable {
 		argv = append(argv, "--no-sync")
