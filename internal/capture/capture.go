@@ -33,6 +33,9 @@ const (
 	// pollPause is how long a change may wait in an outbox that was empty. There is no
 	// notification: see sql/migrations/0002_findings.sql.
 	pollPause = 50 * time.Millisecond
+	// oldChange is how long a change may wait for another replica before the log says so. A replica
+	// that is stopped is replaced before that.
+	oldChange = 30 * time.Second
 	// errorPause is the pause after the database was away.
 	errorPause = 500 * time.Millisecond
 	// Two pages are in memory at most: one is applied, one is read ahead.
@@ -46,6 +49,7 @@ type drain struct {
 	sources map[string]*source.Source
 	names   []string
 	said    string // the last error, so that the log has it once
+	old     bool   // the log has said that another replica does not empty the outbox
 }
 
 // Run empties the outbox whenever a capture is installed, and no other replica does, until
@@ -77,14 +81,29 @@ func (d *drain) watch(ctx context.Context) error {
 	}
 	outbox, err := d.DB.HoldOutbox(ctx)
 	if errors.Is(err, postgres.ErrRunning) {
-		return nil
+		return d.lookAtHolder(ctx, err)
 	}
 	if err != nil {
 		return err
 	}
 	defer outbox.Release()
 	d.Log.Info("a capture is watched", "sources", d.names)
-	return d.empty(ctx, outbox)
+	return outbox.During(ctx, func(ctx context.Context) error { return d.empty(ctx, outbox) })
+}
+
+// lookAtHolder logs once that another replica holds the outbox and does not empty it.
+func (d *drain) lookAtHolder(ctx context.Context, holder error) error {
+	age, err := d.DB.OutboxAge(ctx)
+	if err != nil {
+		return err
+	}
+	if old := age > oldChange; old != d.old {
+		if d.old = old; old {
+			d.Log.Warn("another replica holds the outbox, and its changes wait; look at that replica's log",
+				"oldest_seconds", age.Seconds(), "holder", holder.Error())
+		}
+	}
+	return nil
 }
 
 // empty applies page after page and reads the next one meanwhile; no two pages are applied at
@@ -121,7 +140,7 @@ func (d *drain) empty(ctx context.Context, outbox *postgres.Outbox) error {
 		}
 		sleep(ctx, pause)
 	}
-	return nil
+	return ctx.Err()
 }
 
 // captured are the rows of the outbox that events were made of.

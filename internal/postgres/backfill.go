@@ -32,22 +32,28 @@ func (db *DB) Backfill(ctx context.Context, target string, progress func(done, t
 	if err != nil {
 		return Backfilled{}, fmt.Errorf("backfill %s: %w", target, db.explainConnect(err))
 	}
-	defer f.hold.release()
+	defer f.release()
+	if err := f.lock.during(ctx, f.run); err != nil {
+		return f.done, fmt.Errorf("backfill %s: %w", target, err)
+	}
+	return f.done, nil
+}
+
+// run fills the target, and begins anew when its table has changed meanwhile.
+func (f *backfill) run(ctx context.Context) error {
 	steps := []func(context.Context) error{f.begin, f.walk, f.retryParked, f.followMoved}
 	for unchanged := false; !unchanged; {
 		for _, step := range steps {
 			if err := step(ctx); err != nil {
-				return f.done, fmt.Errorf("backfill %s: %w", target, err)
+				return err
 			}
 		}
+		var err error
 		if unchanged, err = f.tableUnchanged(ctx); err != nil {
-			return f.done, fmt.Errorf("backfill %s: %w", target, err)
+			return err
 		}
 	}
-	if err := f.finish(ctx); err != nil {
-		return f.done, fmt.Errorf("backfill %s: %w", target, err)
-	}
-	return f.done, nil
+	return f.finish(ctx)
 }
 
 // tableUnchanged compares the table with what the target was compiled for. If it has changed since,
@@ -93,8 +99,8 @@ type backfill struct {
 	db       *DB
 	target   *compiled
 	sources  []string // of its users, in key order
-	hold     *hold
-	conn     *pgx.Conn // the hold's
+	lock     *advisoryLock
+	conn     *pgx.Conn // with settings of its own
 	progress func(done, total int64)
 	total    int64
 	page     int // users of the next transaction
@@ -114,19 +120,44 @@ func (db *DB) newBackfill(ctx context.Context, target string, progress func(done
 		progress = func(_, _ int64) {}
 	}
 	f := &backfill{db: db, target: t, sources: t.sources(), progress: progress, page: firstPage}
-	h, err := db.hold(ctx, "backfill "+target)
-	if err != nil {
+	var err error
+	if f.lock, err = db.tryLock(ctx, "backfill "+target); err != nil {
 		return nil, err
 	}
-	f.hold, f.conn = h, h.conn
-	// What it reads may take its time and may be all of a table, and what it notes may be lost in
-	// a crash.
-	_, err = f.conn.Exec(ctx, "set statement_timeout = 0; set synchronous_commit = off; set enable_seqscan = on")
-	if err != nil {
-		h.release()
+	if f.conn, err = db.connectForBackfill(ctx); err != nil {
+		f.lock.release()
 		return nil, err
 	}
 	return f, nil
+}
+
+// connectForBackfill opens a session for what a backfill reads, which may take its time and may
+// be all of a table, and for what it notes, which may be lost in a crash.
+func (db *DB) connectForBackfill(ctx context.Context) (*pgx.Conn, error) {
+	pooled, err := db.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn := pooled.Hijack()
+	_, err = conn.Exec(ctx, "set statement_timeout = 0; set synchronous_commit = off; set enable_seqscan = on")
+	if err != nil {
+		closeConn(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// release lets others begin.
+func (f *backfill) release() {
+	closeConn(f.conn)
+	f.lock.release()
+}
+
+// closeConn ends a session that no pool owns.
+func closeConn(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	_ = conn.Close(ctx)
 }
 
 // fillable says what keeps a target, which may be nil, from being filled.
@@ -158,7 +189,7 @@ func (f *backfill) begin(ctx context.Context) error {
 		return err
 	}
 	// An interrupted backfill goes on only if neither the configuration nor the table has changed.
-	config := f.db.fingerprint ^ holdKey(f.target.state.hash)
+	config := f.db.fingerprint ^ hash32(f.target.state.hash)
 	if _, err := f.conn.Exec(ctx, sql.BackfillBegin, f.target.Name, config, f.target.oid, empty); err != nil {
 		return err
 	}

@@ -151,7 +151,10 @@ type Change struct {
 
 // Outbox is the sole right to empty rollcall.outbox, of all replicas. The right only saves
 // work: what two read is applied once.
-type Outbox struct{ hold *hold }
+type Outbox struct {
+	db   *DB
+	lock *advisoryLock
+}
 
 // OutboxWanted reports whether somewhere a capture is installed, or rows wait.
 func (db *DB) OutboxWanted(ctx context.Context) (bool, error) {
@@ -164,15 +167,33 @@ func (db *DB) OutboxWanted(ctx context.Context) (bool, error) {
 
 // HoldOutbox takes the right to empty the outbox; ErrRunning when another replica has it.
 func (db *DB) HoldOutbox(ctx context.Context) (*Outbox, error) {
-	h, err := db.hold(ctx, "outbox")
+	lock, err := db.tryLock(ctx, "outbox")
 	if err != nil {
 		return nil, err
 	}
-	return &Outbox{h}, nil
+	return &Outbox{db, lock}, nil
+}
+
+// During runs do with a context that ends with ctx, or when another replica may have the right
+// because this one's session was lost; the error then says so.
+func (o *Outbox) During(ctx context.Context, do func(context.Context) error) error {
+	return o.lock.during(ctx, do)
 }
 
 // Release gives the right back.
-func (o *Outbox) Release() { o.hold.release() }
+func (o *Outbox) Release() { o.lock.release() }
+
+// OutboxAge is how long the oldest change has waited; zero when none does.
+func (db *DB) OutboxAge(ctx context.Context) (time.Duration, error) {
+	var seconds float64
+	err := db.pool.QueryRow(ctx, `select coalesce((
+  select greatest(0, extract(epoch from pg_catalog.clock_timestamp() - at)) from rollcall.outbox order by id limit 1
+), 0)::float8`).Scan(&seconds)
+	if err != nil {
+		return 0, fmt.Errorf("look at the oldest row of the outbox: %w", err)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}
 
 // OutboxPage says which changes are wanted.
 type OutboxPage struct {
@@ -187,7 +208,7 @@ type OutboxPage struct {
 // commits; of several, a lower id may become visible after a higher one, so nothing is
 // remembered between two calls.
 func (o *Outbox) Next(ctx context.Context, page OutboxPage) ([]Change, error) {
-	rows, _ := o.hold.conn.Query(ctx, sql.OutboxNext, page.Sources, page.Changes, page.Bytes, page.Except)
+	rows, _ := o.db.pool.Query(ctx, sql.OutboxNext, page.Sources, page.Changes, page.Bytes, page.Except)
 	changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Change])
 	if err != nil {
 		return nil, fmt.Errorf("read the outbox: %w", err)

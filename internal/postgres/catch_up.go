@@ -94,7 +94,7 @@ const takeTurn = "select 1 / pg_catalog.pg_try_advisory_xact_lock($1, $2)::integ
 
 // turn is the statement for a target; others report it as a division by zero.
 func turn(t *compiled) statement {
-	return statement{sql: takeTurn, args: []any{holdSpace, holdKey("catch up " + t.Name)}}
+	return statement{sql: takeTurn, args: []any{lockSpace, hash32("catch up " + t.Name)}}
 }
 
 const divisionByZero = "22012"

@@ -13,7 +13,7 @@ func (b *bench) begun() *backfill {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.t.Cleanup(f.hold.release)
+	b.t.Cleanup(f.release)
 	if err := f.begin(b.t.Context()); err != nil {
 		b.t.Fatal(err)
 	}

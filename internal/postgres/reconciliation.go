@@ -37,7 +37,7 @@ type Reconciliation struct {
 	Started time.Time
 
 	db     *DB
-	hold   *hold
+	lock   *advisoryLock
 	source string
 	id     int64
 }
@@ -49,20 +49,20 @@ const resumeWithin = "6 hours"
 // BeginReconciliation takes up the source's last run if that was interrupted a short while
 // ago, and begins a new one otherwise. It fails with ErrRunning beside another.
 func (db *DB) BeginReconciliation(ctx context.Context, source, listed string) (*Reconciliation, error) {
-	h, err := db.hold(ctx, "reconcile "+source)
+	lock, err := db.tryLock(ctx, "reconcile "+source)
 	if err != nil {
 		return nil, fmt.Errorf("reconcile %s: %w", source, err)
 	}
-	r := &Reconciliation{db: db, hold: h, source: source}
+	r := &Reconciliation{db: db, lock: lock, source: source}
 	if err := r.begin(ctx, listed); err != nil {
-		h.release()
+		lock.release()
 		return nil, fmt.Errorf("begin to reconcile %s: %w", source, db.explainConnect(err))
 	}
 	return r, nil
 }
 
 func (r *Reconciliation) begin(ctx context.Context, listed string) error {
-	err := r.hold.conn.QueryRow(ctx, `select id, started_at, coalesce(position, ''),
+	err := r.db.pool.QueryRow(ctx, `select id, started_at, coalesce(position, ''),
   created, updated, touched, deleted, unchanged, failed
 from rollcall.reconciliations
 where id = (select pg_catalog.max(id) from rollcall.reconciliations where source = $1)
@@ -75,17 +75,22 @@ where id = (select pg_catalog.max(id) from rollcall.reconciliations where source
 	if err := r.forgetListed(ctx); err != nil {
 		return err
 	}
-	return r.hold.conn.QueryRow(ctx, "insert into rollcall.reconciliations (source, listed) values ($1, $2) returning id, started_at", r.source, listed).
+	return r.db.pool.QueryRow(ctx, "insert into rollcall.reconciliations (source, listed) values ($1, $2) returning id, started_at", r.source, listed).
 		Scan(&r.id, &r.Started)
 }
 
 // forgetListed empties the source's Attendance, which may be long.
 func (r *Reconciliation) forgetListed(ctx context.Context) error {
-	return pgx.BeginFunc(ctx, r.hold.conn, func(tx pgx.Tx) error {
+	return r.db.unbounded(ctx, "delete from rollcall.listed where source = $1", r.source)
+}
+
+// unbounded runs a statement without a time limit.
+func (db *DB) unbounded(ctx context.Context, statement string, args ...any) error {
+	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "set local statement_timeout = 0"); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, "delete from rollcall.listed where source = $1", r.source)
+		_, err := tx.Exec(ctx, statement, args...)
 		return err
 	})
 }
@@ -103,8 +108,14 @@ func (r *Reconciliation) End(ctx context.Context, cause error) error {
 	return nil
 }
 
+// During runs do with a context that ends with ctx, or when another run may begin because this
+// one's session was lost; the error then says so.
+func (r *Reconciliation) During(ctx context.Context, do func(context.Context) error) error {
+	return r.lock.during(ctx, do)
+}
+
 // Release lets others begin. A run that was not ended is taken up by the next.
-func (r *Reconciliation) Release() { r.hold.release() }
+func (r *Reconciliation) Release() { r.lock.release() }
 
 func (r *Reconciliation) save(ctx context.Context, ended bool, cause error) error {
 	var why *string
@@ -115,7 +126,7 @@ func (r *Reconciliation) save(ctx context.Context, ended bool, cause error) erro
 	// What was done is recorded also by a run that is being stopped.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
-	_, err := r.hold.conn.Exec(ctx, `update rollcall.reconciliations
+	_, err := r.db.pool.Exec(ctx, `update rollcall.reconciliations
 set position = nullif($2, ''), created = $3, updated = $4, touched = $5, deleted = $6, unchanged = $7, failed = $8,
     finished_at = case when $9 then pg_catalog.now() end, error = $10
 where id = $1`, r.id, r.Position, r.Created, r.Updated, r.Touched, r.Deleted, r.Unchanged, r.Failed, ended, why)

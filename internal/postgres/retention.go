@@ -90,19 +90,15 @@ func (db *DB) forgetListings(ctx context.Context) error {
 
 // forgetListing looks again under the run's own lock: one may be at it, or have begun meanwhile.
 func (db *DB) forgetListing(ctx context.Context, source string) error {
-	h, err := db.hold(ctx, "reconcile "+source)
+	lock, err := db.tryLock(ctx, "reconcile "+source)
 	if errors.Is(err, ErrRunning) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer h.release()
-	if _, err := h.conn.Exec(ctx, "set statement_timeout = 0"); err != nil { // it may be long
-		return err
-	}
-	_, err = h.conn.Exec(ctx, "delete from rollcall.listed "+abandoned+" and source = $2", resumeWithin, source)
-	return err
+	defer lock.release()
+	return db.unbounded(ctx, "delete from rollcall.listed "+abandoned+" and source = $2", resumeWithin, source)
 }
 
 // abandoned are those of rollcall.listed whose run can't be taken up; $1 is resumeWithin.

@@ -199,7 +199,7 @@ func TestForgetAbandonedListings(t *testing.T) {
 		b.exec(fmt.Sprintf("insert into rollcall.reconciliations (source, listed, started_at) values ('%[1]s', 'x', now() - interval '%[2]s'); insert into rollcall.listed values ('%[1]s', '1'), ('%[1]s', '2')", source, began))
 	}
 	b.exec("update rollcall.reconciliations set finished_at = now() where source = 'ended'; insert into rollcall.listed values ('unknown', '1')")
-	running, err := b.hold(t.Context(), "reconcile running")
+	running, err := b.tryLock(t.Context(), "reconcile running")
 	if err != nil {
 		t.Fatal(err)
 	}

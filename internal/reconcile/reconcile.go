@@ -77,7 +77,7 @@ func Run(ctx context.Context, cfg Config) (postgres.Reconciled, error) {
 	}
 	defer r.Release()
 	from.begin(r.Position, r.Started)
-	err = r.all(ctx)
+	err = r.During(ctx, r.all)
 	switch {
 	case errors.Is(err, ErrStopped):
 		return r.Reconciled, errors.Join(err, r.End(ctx, err))

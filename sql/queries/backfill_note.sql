@@ -3,4 +3,4 @@
 update rollcall.backfills
 set source = $3, user_id = $4, visited = $5, seen = $6::pg_snapshot,
     finished_at = case when $7 then pg_catalog.clock_timestamp() end
-where target = $1 and started_at = $2
+where target = $1 and started_at = $2 and finished_at is null -- a process that was stopped may come late
