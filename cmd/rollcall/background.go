@@ -193,6 +193,9 @@ func (sv *service) watchTargets(ctx context.Context) {
 			probed = time.Now()
 			err = sv.db.Probe(ctx)
 		}
+		if time.Since(sv.followedAt) > followPause {
+			sv.follow(ctx)
+		}
 		err = errors.Join(err, sv.enqueueDue(ctx))
 		if ctx.Err() != nil || err == nil && !sv.unready() {
 			continue

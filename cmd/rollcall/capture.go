@@ -112,7 +112,7 @@ func (s *setup) captures() []postgres.Capture {
 
 // usersTable is where a Supabase source's users are.
 func usersTable(src config.Source) string {
-	if src.UsersTable != "" {
+	if src.UsersTable != "" && src.UsersTable != config.NoTable {
 		return src.UsersTable
 	}
 	return "auth.users"

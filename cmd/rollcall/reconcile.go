@@ -233,7 +233,10 @@ func (s *setup) startWorker(ctx context.Context, w world) (*worker, error) {
 	for _, f := range findings {
 		w.complain("out of service, its users are parked: %s", f)
 	}
-	p := pipeline.New(pipeline.Config{Apply: db.Apply})
+	s.follow(ctx, db, func(source string, err error) {
+		fmt.Fprintf(w.stderr, "rollcall: the changes of source %s count by their version: %v\n", source, err)
+	})
+	p := pipeline.New(pipeline.Config{Apply: db.Apply, Apart: db.Signal})
 	p.Start()
 	return &worker{db, p, db.StartWatch(ctx)}, nil
 }

@@ -157,6 +157,7 @@ func (s *setup) open(w world) (*postgres.DB, error) {
 		// A second, shorter try must fit into the sender's patience, too.
 		StatementTimeout: min(s.config.Limits.StatementTimeout, s.config.Limits.Wait/2),
 		Attempts:         s.config.Retry.Attempts,
+		Metadata:         s.config.Limits.Metadata,
 		Log:              logger(s.config.Log, w.stderr),
 	})
 	if err != nil {

@@ -59,22 +59,24 @@ const (
 
 // service is a running serve.
 type service struct {
-	log       *slog.Logger
-	db        *postgres.DB
-	pipeline  *pipeline.Pipeline
-	server    *api.Server
-	setup     *setup
-	apis      map[string]*source.API // by source
-	wait      time.Duration          // limits.wait
-	jobs      []postgres.Job         // what runs by the clock
-	running   atomic.Pointer[postgres.Jobs]
-	blind     *blind            // sources whose announced users can't be looked up
-	outages   map[string]string // why targets are out of service, as the log has said
-	tables    map[string]uint32 // the oids of the targets' tables
-	offered   map[string]bool   // new targets that the log has spoken of
-	overruled sync.Map          // what triggers decide, as the log has said: "target state"
-	prepared  atomic.Bool       // the schema is migrated and the targets are checked
-	stopping  atomic.Bool
+	log        *slog.Logger
+	db         *postgres.DB
+	pipeline   *pipeline.Pipeline
+	server     *api.Server
+	setup      *setup
+	apis       map[string]*source.API // by source
+	wait       time.Duration          // limits.wait
+	jobs       []postgres.Job         // what runs by the clock
+	running    atomic.Pointer[postgres.Jobs]
+	blind      *blind            // sources whose announced users can't be looked up
+	outages    map[string]string // why targets are out of service, as the log has said
+	tables     map[string]uint32 // the oids of the targets' tables
+	offered    map[string]bool   // new targets that the log has spoken of
+	unread     map[string]string // why sources are no table sources, as the log has said
+	followedAt time.Time         // when that was last looked at
+	overruled  sync.Map          // what triggers decide, as the log has said: "target state"
+	prepared   atomic.Bool       // the schema is migrated and the targets are checked
+	stopping   atomic.Bool
 
 	readyMu  sync.Mutex
 	readyErr error
@@ -121,11 +123,11 @@ func closeSoon(db *postgres.DB) {
 func newService(s *setup, db *postgres.DB, log *slog.Logger) (*service, error) {
 	sv := &service{
 		apis: s.openAPIs(log), log: log, db: db, setup: s, wait: s.config.Limits.Wait, blind: newBlind(),
-		outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{},
+		outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{}, unread: map[string]string{},
 	}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
-		Apply: db.Apply, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
+		Apply: db.Apply, Apart: db.Signal, Queue: s.config.Limits.Queue, Wait: s.config.Limits.Wait,
 		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) }, Log: log,
 	})
 	refuse := map[string]bool{}
@@ -264,6 +266,7 @@ func (sv *service) prepare(ctx context.Context) error {
 			sv.sayFindings(findings)
 			sv.saySurroundings(ctx)
 			sv.offerBackfills(ctx) // before the first user arrives
+			sv.follow(ctx)
 			sv.pipeline.Start()
 			sv.prepared.Store(true)
 			sv.log.Info("ready")

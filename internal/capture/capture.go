@@ -198,6 +198,12 @@ func (d *drain) event(c postgres.Change) event.Event {
 	e := event.Event{
 		Source: c.Source, Type: "captured", Op: event.Upsert, UserID: c.UserID, ReceivedAt: c.At.UTC(), Captured: []int64{c.ID},
 	}
+	if d.DB.Follows(c.Source) { // the table says what has become of the user
+		if e.Op = event.Look; c.Gone {
+			e.Op = event.Delete
+		}
+		return e
+	}
 	var user *event.User // of one who is gone, it has the key and the version
 	err := event.Safely(func() (err error) { user, err = d.sources[c.Source].DecodeUser(c.Data, c.At); return err })
 	switch {

@@ -45,6 +45,8 @@ type Config struct {
 type Limits struct {
 	// Body is in bytes, default 1 MiB.
 	Body int64 `yaml:"body" as:"size" default:"1MiB" doc:"largest body of a request; above it the answer is 413"`
+	// Metadata is in bytes, default 1 MiB.
+	Metadata int64 `yaml:"metadata" as:"size" default:"1MiB" doc:"largest user or app metadata that is read from a provider's table; beyond it the user's last known value stays, and all else is followed"`
 	// Queue counts events, default 8192.
 	Queue int `yaml:"queue" default:"8192" doc:"events that may wait for the database; above it the answer is 503"`
 	// Wait is default 4 s.
@@ -93,6 +95,9 @@ const (
 	Supabase = "supabase"
 )
 
+// NoTable in users_table says that no table decides about the users of a source.
+const NoTable = "none"
+
 // Source is one space of user ids, fed through one or more doors.
 type Source struct {
 	// Name matches [a-z][a-z0-9_-]{0,62}.
@@ -112,8 +117,9 @@ type Source struct {
 	Reconcile *Reconcile `yaml:"reconcile" doc:"comparison of the roll with all users of the provider"`
 	// WhenUnavailable is admit or refuse, default admit; only Supabase asks.
 	WhenUnavailable string `yaml:"when_unavailable" as:"admit|refuse" default:"admit" only:"supabase" doc:"what before-user-created gets while the database is away"`
-	// UsersTable is schema.table; empty means auth.users where the database has it.
-	UsersTable string `yaml:"users_table" as:"table" only:"supabase" doc:"table of the provider's users in this database, read by reconcile, confirmation and just-in-time; auth.users when this database has it"`
+	// UsersTable is schema.table; empty means auth.users where the database has it. NoTable: the
+	// events say what is so.
+	UsersTable string `yaml:"users_table" as:"table" only:"supabase" doc:"table of the provider's users in this database, which decides what is so; auth.users when this database has it; none: the events decide, by their version"`
 	// DatabaseWebhook is nil when the file gives none: that door is closed.
 	DatabaseWebhook *DatabaseWebhook `yaml:"database_webhook" only:"supabase" doc:"the door POST /webhooks/{source}/database"`
 	// Pos is where the name stands.

@@ -137,7 +137,7 @@ func TestLoadFull(t *testing.T) {
 		AdminToken:  NewSecret("admin-token-value"),
 		Sources:     fullSources(),
 		Targets:     fullTargets(),
-		Limits:      Limits{512 << 10, 10, 3 * time.Second, 500 * time.Millisecond, 2 * time.Second},
+		Limits:      Limits{512 << 10, 1 << 20, 10, 3 * time.Second, 500 * time.Millisecond, 2 * time.Second},
 		Retry:       Retry{3},
 		Retention:   Retention{36 * time.Hour, 36 * time.Hour, 2400 * time.Hour},
 		Sync:        Sync{[]string{"https://app.example.com"}, 30 * time.Second},
@@ -217,7 +217,7 @@ func TestLoadDefaults(t *testing.T) {
 	got := load(t, "database: host=db dbname=app\n", nil)
 	want := &Config{
 		Database: "host=db dbname=app", Listen: ":8080", AdminListen: "127.0.0.1:8081",
-		Limits:    Limits{1 << 20, 8192, 4 * time.Second, 800 * time.Millisecond, 4 * time.Second},
+		Limits:    Limits{1 << 20, 1 << 20, 8192, 4 * time.Second, 800 * time.Millisecond, 4 * time.Second},
 		Retry:     Retry{20},
 		Retention: Retention{7 * 24 * time.Hour, 30 * 24 * time.Hour, 90 * 24 * time.Hour},
 		Sync:      Sync{MaxAge: time.Minute},

@@ -12,13 +12,15 @@ type Op int
 
 // The operations. Upsert and Delete carry a User; Announce and Undecodable are
 // recorded without touching the roll; Settle has no ID and only brings every target up to
-// date with what the roll has of UserID; Ignore never reaches the database.
+// date with what the roll has of UserID; Look has the table of users read for UserID; Ignore never
+// reaches the database.
 const (
 	Upsert Op = iota + 1
 	Delete
 	Announce
 	Undecodable
 	Settle
+	Look
 	Ignore
 )
 

@@ -20,6 +20,9 @@ type Config struct {
 	// Apply commits a batch and returns an outcome per event, in order. Its error goes to
 	// every waiter of the batch and should wrap event.ErrUnavailable.
 	Apply func(context.Context, []event.Event) ([]event.Outcome, error)
+	// Apart picks the events that form batches of their own, with a queue and committers of their
+	// own, so that neither kind waits for the other; nil for none.
+	Apart func(*event.Event) bool
 	// Queue is how many events may wait; one more is refused. Default 8192.
 	Queue int
 	// QueueBytes bounds the bodies and metadata of the waiting events. Default 64 MiB.
@@ -53,6 +56,7 @@ const (
 // Pipeline is a queue with committers behind it.
 type Pipeline struct {
 	config Config
+	apart  *Pipeline       // takes the events that Config.Apart picks; nil for none
 	apply  context.Context // cancelled when a shutdown runs out of time
 	cancel context.CancelFunc
 
@@ -91,6 +95,11 @@ func New(cfg Config) *Pipeline {
 		cfg.Log = slog.Default()
 	}
 	p := &Pipeline{config: cfg}
+	if cfg.Apart != nil {
+		own := cfg
+		own.Apart = nil
+		p.apart = New(own)
+	}
 	p.arrival = sync.NewCond(&p.mu)
 	p.apply, p.cancel = context.WithCancel(context.Background())
 	return p
@@ -103,12 +112,20 @@ func setDefault[T comparable](value *T, to T) {
 	}
 }
 
+// laneOf is the pipeline that takes an event.
+func (p *Pipeline) laneOf(e *event.Event) *Pipeline {
+	if p.apart != nil && p.config.Apart(e) {
+		return p.apart
+	}
+	return p
+}
+
 // Submit queues an event and waits for its outcome, for as long as the context and
 // Config.Wait allow. Every error wraps event.ErrUnavailable. An event whose submitter has
 // gone is applied all the same.
 func (p *Pipeline) Submit(ctx context.Context, e event.Event) (event.Outcome, error) {
 	w := &waiter{event: e, bytes: size(&e), done: make(chan answer, 1)}
-	if err := p.enqueue(w); err != nil {
+	if err := p.laneOf(&e).enqueue(w); err != nil {
 		return "", err
 	}
 	timer := time.NewTimer(p.config.Wait)
@@ -168,7 +185,7 @@ func (p *Pipeline) SubmitAll(ctx context.Context, events []event.Event) ([]event
 func (p *Pipeline) enqueueLater(ctx context.Context, e event.Event) (*waiter, error) {
 	w := &waiter{event: e, bytes: size(&e), done: make(chan answer, 1)}
 	for {
-		err := p.enqueue(w)
+		err := p.laneOf(&e).enqueue(w)
 		if !errors.Is(err, errFull) {
 			return w, err
 		}
@@ -209,6 +226,9 @@ func (p *Pipeline) enqueue(w *waiter) error {
 
 // Start begins to apply what is queued.
 func (p *Pipeline) Start() {
+	if p.apart != nil {
+		p.apart.Start()
+	}
 	for range p.config.Committers {
 		p.working.Go(func() {
 			for batch := p.next(); batch != nil; batch = p.next() {
@@ -221,6 +241,14 @@ func (p *Pipeline) Start() {
 // Shutdown takes no more events, lets the committers finish what is queued, and answers
 // every waiter: those whom the context leaves no time for with event.ErrUnavailable.
 func (p *Pipeline) Shutdown(ctx context.Context) {
+	if p.apart != nil {
+		done := make(chan struct{})
+		go func() {
+			p.apart.Shutdown(ctx)
+			close(done)
+		}()
+		defer func() { <-done }()
+	}
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()

@@ -232,7 +232,7 @@ func (s *separation) open(ctx context.Context) error {
 // hold notes whom the transaction has written or locked.
 func (s *separation) hold() {
 	s.users = s.work.users
-	if s.work.batch != nil {
+	if s.work.batch != nil && !s.work.held {
 		s.users = s.work.batch.writtenUsers(&s.done)
 	}
 }

@@ -15,10 +15,43 @@ import (
 )
 
 // Apply records a batch of events, brings the roll up to date and settles every target,
-// in one transaction, and returns the outcome of each event. An error wraps
-// event.ErrUnavailable and means that nothing of the batch is acknowledged: it was rolled
-// back, or its fate is unknown and a repetition is harmless.
+// in one transaction, and returns the outcome of each event. Events that are signals take
+// transactions of their own. An error wraps event.ErrUnavailable and means that nothing of the
+// batch is acknowledged: it was rolled back, or its fate is unknown and a repetition is harmless.
 func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+	if !slices.ContainsFunc(events, func(e event.Event) bool { return db.Signal(&e) }) {
+		return db.applyBodies(ctx, events)
+	}
+	var at [2][]int
+	for i := range events {
+		lane := 0
+		if db.Signal(&events[i]) {
+			lane = 1
+		}
+		at[lane] = append(at[lane], i)
+	}
+	outcomes := make([]event.Outcome, len(events))
+	for lane, apply := range []func(context.Context, []event.Event) ([]event.Outcome, error){db.applyBodies, db.applySignals} {
+		part := make([]event.Event, len(at[lane]))
+		for n, i := range at[lane] {
+			part[n] = events[i]
+		}
+		if len(part) == 0 {
+			continue
+		}
+		done, err := apply(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		for n, i := range at[lane] {
+			outcomes[i] = done[n]
+		}
+	}
+	return outcomes, nil
+}
+
+// applyBodies is Apply for events that say themselves what is so.
+func (db *DB) applyBodies(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
 	if later := keptAfterOthers(events); later != nil {
 		return db.applyInTurn(ctx, events, later)
 	}
@@ -53,20 +86,20 @@ func (db *DB) isolate(ctx context.Context, events []event.Event, poison *rollRef
 		e := withoutMetadata(events[0])
 		db.log.Error("the roll refuses an event; metadata and names keep their last known value, the rest is applied",
 			"source", e.Source, "event", e.ID, "user", e.UserID, "error", poison)
-		return db.Apply(ctx, []event.Event{e})
+		return db.applyBodies(ctx, []event.Event{e})
 	}
 	if len(events) == 1 {
 		e := events[0]
 		db.log.Error("the roll refuses an event; it is recorded as undecodable", "source", e.Source, "event", e.ID, "error", poison)
 		e.Op, e.User = event.Undecodable, nil
-		return db.Apply(ctx, []event.Event{e})
+		return db.applyBodies(ctx, []event.Event{e})
 	}
 	half := len(events) / 2
-	first, err := db.Apply(ctx, events[:half])
+	first, err := db.applyBodies(ctx, events[:half])
 	if err != nil {
 		return nil, err
 	}
-	second, err := db.Apply(ctx, events[half:])
+	second, err := db.applyBodies(ctx, events[half:])
 	return slices.Concat(first, second), err
 }
 

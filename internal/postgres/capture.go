@@ -145,7 +145,7 @@ type Change struct {
 	Source string
 	UserID string
 	Gone   bool   // the user's row was deleted
-	Data   []byte // its columns as a JSON object; for one that is gone, those before
+	Data   []byte // its columns as a JSON object; for one that is gone, those before; nil of a table source
 	At     time.Time
 }
 
@@ -208,7 +208,7 @@ type OutboxPage struct {
 // commits; of several, a lower id may become visible after a higher one, so nothing is
 // remembered between two calls.
 func (o *Outbox) Next(ctx context.Context, page OutboxPage) ([]Change, error) {
-	rows, _ := o.db.pool.Query(ctx, sql.OutboxNext, page.Sources, page.Changes, page.Bytes, page.Except)
+	rows, _ := o.db.pool.Query(ctx, sql.OutboxNext, page.Sources, page.Changes, page.Bytes, page.Except, o.db.following())
 	changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Change])
 	if err != nil {
 		return nil, fmt.Errorf("read the outbox: %w", err)

@@ -27,6 +27,9 @@ type Config struct {
 	Targets []Target
 	// LockTimeout and StatementTimeout bound every transaction; 800 ms and 4 s when zero.
 	LockTimeout, StatementTimeout time.Duration
+	// Metadata is up to how many bytes of a user's metadata are read from a provider's table; 1 MiB
+	// when zero.
+	Metadata int64
 	// Attempts is how often a parked user is tried before he is given up; 20 when zero.
 	Attempts int
 	// Log takes what an operator must know; slog.Default() when nil.
@@ -49,7 +52,8 @@ type DB struct {
 	looking     sync.Mutex          // one look at the catalog at a time
 	watched     map[string]*watched // by target; nil before the first look
 	lateWriters time.Duration
-	commits     commits // what they say about the database
+	commits     commits                                 // what they say about the database
+	tables      atomic.Pointer[map[string]*tableSource] // by source
 }
 
 const (
@@ -72,6 +76,9 @@ func Open(cfg Config) (*DB, error) {
 	}
 	if cfg.StatementTimeout == 0 {
 		cfg.StatementTimeout = 4 * time.Second
+	}
+	if cfg.Metadata == 0 {
+		cfg.Metadata = 1 << 20
 	}
 	if cfg.Attempts == 0 {
 		cfg.Attempts = 20

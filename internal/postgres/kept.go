@@ -63,7 +63,7 @@ func (db *DB) applyInTurn(ctx context.Context, events []event.Event, later []int
 		for n, i := range positions {
 			part[n] = events[i]
 		}
-		got, err := db.Apply(ctx, part)
+		got, err := db.applyBodies(ctx, part)
 		if err != nil {
 			return nil, err
 		}

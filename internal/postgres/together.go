@@ -218,7 +218,7 @@ func (w *work) markParked(parked map[userKey]bool) statement {
 			sources, ids, users = append(sources, e.Source), append(ids, e.ID), append(users, e.User.ID)
 		}
 	}
-	return statement{sql: sql.MarkParked, args: []any{sources, ids, users}}
+	return statement{sql: sql.MarkParked, args: []any{sources, ids, users, w.held}}
 }
 
 func (w *work) usersOfOutages(targets []*compiled) map[userKey]bool {

@@ -31,6 +31,7 @@ type Users struct {
 	absent, living string
 	countAbsent    string
 	sought, one    string
+	strict         bool // no policy hides a row from the role
 }
 
 // Pair is a user as the provider has him and as the roll has him.
@@ -102,7 +103,7 @@ func (db *DB) Users(ctx context.Context, source, name string) (*Users, error) {
 		return nil, unseen{fmt.Errorf("role %[1]s may not read all columns of %[2]s that Rollcall needs; as its owner run: grant select (%[3]s) on %[4]s to %[1]s",
 			quote(t.Role), name, quoteAll(closed), quoteTable(name))}
 	}
-	u := &Users{db: db, source: source, name: name, table: quoteTable(name), living: "true"}
+	u := &Users{db: db, source: source, name: name, table: quoteTable(name), living: "true", strict: !t.RowSecurityHides}
 	if t.column("deleted_at") != nil {
 		u.living = "(deleted_at is null or deleted_at < '0002-01-01')" // the year 1 is Supabase Auth's "never"
 	}

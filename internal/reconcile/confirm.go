@@ -115,7 +115,7 @@ func (cfg Config) bring(ctx context.Context, list []postgres.Announcement, seen 
 			found[i] = event.UndecodableBody
 			continue
 		}
-		events = append(events, finding(user, s.At, "confirmed"))
+		events = append(events, cfg.finding(user, s.At, "confirmed"))
 		of = append(of, i)
 	}
 	outcomes, err := cfg.Submit(ctx, events)

@@ -168,7 +168,7 @@ func (r *run) sift(page part) findings {
 			f.others.Failed++
 			r.Log.Error("a user can't be read", "source", r.Source.Name(), "user", p.ID, "error", err)
 		case verdict == Create || verdict == Update || verdict == Touch:
-			f.events = append(f.events, finding(theirs, p.At, "reconciled"))
+			f.events = append(f.events, r.finding(theirs, p.At, "reconciled"))
 			f.verdicts = append(f.verdicts, verdict)
 		case verdict == Same:
 			f.others.Unchanged++
@@ -211,6 +211,9 @@ func (r *run) judge(p postgres.Pair) (theirs *event.User, verdict Verdict, err e
 		}
 	}
 	verdict = judge(theirs, p.Roll)
+	if r.follows() && (verdict == Buried || verdict == Newer) {
+		return theirs, Update, nil // the table is right, whatever the versions say
+	}
 	if (verdict == Buried || verdict == Newer) && !p.Known.Before(p.At) {
 		verdict = Same
 	}
@@ -231,6 +234,22 @@ func count(tally *postgres.Reconciled, o event.Outcome, verdict Verdict) {
 	default:
 		tally.Updated++
 	}
+}
+
+// follows reports whether the table of users decides what is so.
+func (cfg Config) follows() bool { return cfg.API == nil && cfg.DB.Follows(cfg.Source.Name()) }
+
+// finding is what a look at a user had to say. About a user of a table source it is a signal to
+// read their row.
+func (cfg Config) finding(u *event.User, at time.Time, kind string) event.Event {
+	if cfg.follows() {
+		e := event.Event{Source: u.Source, Type: kind, Op: event.Look, UserID: u.ID, ReceivedAt: at.UTC()}
+		if u.Dead() {
+			e.Op = event.Delete
+		}
+		return e
+	}
+	return finding(u, at, kind)
 }
 
 // finding is what a look at a user had to say.
@@ -339,7 +358,7 @@ func users(n int64) string {
 func (r *run) burySome(ctx context.Context, pairs []postgres.Pair) error {
 	events := make([]event.Event, len(pairs))
 	for i, p := range pairs {
-		events[i] = finding(p.Roll.Tombstone(p.At.UTC()), p.At, "reconciled")
+		events[i] = r.finding(p.Roll.Tombstone(p.At.UTC()), p.At, "reconciled")
 	}
 	outcomes, err := r.Submit(ctx, events)
 	if err != nil {

@@ -139,6 +139,9 @@ type flight struct{ source, id string }
 // first. The errors are ErrDeleted, ErrGone, a LimitError, and what wraps event.ErrUnavailable.
 func (s *Syncer) Sync(ctx context.Context, from, id string) (postgres.Member, error) {
 	f, first := flight{from, id}, false
+	if s.config.DB.Follows(from) {
+		return s.signal(ctx, f)
+	}
 	done := s.flights.DoChan(from+" "+id, func() (_ any, err error) { // a name holds no space
 		first = true
 		// Others wait for it, too: it outlives the one who came first.
@@ -205,6 +208,38 @@ func (s *Syncer) sync(ctx context.Context, f flight) (postgres.Member, error) {
 		return m, err
 	}
 	return s.bring(ctx, f, found)
+}
+
+// signal has the user's row read in the table that decides, and every target settled. Only a
+// stranger's looks are counted: this one costs no more than settling.
+func (s *Syncer) signal(ctx context.Context, f flight) (postgres.Member, error) {
+	m, err := s.config.DB.Member(ctx, f.source, f.id)
+	if err != nil {
+		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
+	}
+	if !m.Known {
+		if wait := s.limit.take(f); wait > 0 {
+			return m, &LimitError{wait}
+		}
+	}
+	result := "failed"
+	defer func() { s.config.Observe(f.source, result) }()
+	if _, err := s.config.Submit(ctx, event.Event{Source: f.source, Type: "synced", Op: event.Look, UserID: f.id}); err != nil {
+		return m, err
+	}
+	m, err = s.config.DB.Member(ctx, f.source, f.id)
+	switch {
+	case err != nil:
+		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
+	case m.Known && !m.Deleted:
+		result = "found"
+		return m, nil
+	}
+	result = "gone"
+	if m.Deleted {
+		return m, ErrDeleted
+	}
+	return m, ErrGone
 }
 
 // look asks the provider; the answer's moment is that of m, before the question.

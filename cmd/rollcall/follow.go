@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"rollcall/internal/config"
+	"rollcall/internal/postgres"
+)
+
+// followPause is the pause between two looks at whether a table of users that could not be read
+// can be by now.
+const followPause = time.Minute
+
+// follow makes table sources of those whose table of users is in this database and can be read,
+// and hands on why another one is none.
+func (s *setup) follow(ctx context.Context, db *postgres.DB, say func(source string, err error)) {
+	for _, src := range s.config.Sources {
+		if src.Provider != config.Supabase || db.Follows(src.Name) || src.UsersTable == config.NoTable {
+			continue
+		}
+		if err := db.Follow(ctx, src.Name, usersTable(src)); err != nil && ctx.Err() == nil {
+			say(src.Name, err)
+		}
+	}
+}
+
+// follow says once of each source why its table can't be read.
+func (sv *service) follow(ctx context.Context) {
+	sv.followedAt = time.Now()
+	sv.setup.follow(ctx, sv.db, func(source string, err error) {
+		if sv.unread[source] != err.Error() {
+			sv.unread[source] = err.Error()
+			sv.log.Info("the table of users can't be read here: changes count by their version", "source", source, "reason", err)
+		}
+	})
+	for source := range sv.unread {
+		if sv.db.Follows(source) {
+			delete(sv.unread, source)
+			sv.log.Info("the table of users can be read, and decides what is so", "source", source)
+		}
+	}
+}

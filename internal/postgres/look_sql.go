@@ -1,0 +1,220 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The statements of a look at a table of users, in the order in which a transaction runs them.
+
+// noteEvents records the events of a source ($1) that are signals about users: $2 ids in key
+// order, $3 types, $4 user ids, $5 outcomes, $6 moments of receipt, $7 bodies. It returns the ids
+// that are new.
+const noteEvents = `insert into rollcall.events (source, id, type, user_id, outcome, received_at, body)
+select $1, e.* from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[]) e
+on conflict do nothing
+returning id`
+
+// lockUsers locks the roll rows of users ($1 the source, $2 ids) in key order. A user whom the
+// roll does not know gets an empty placeholder, which has no version and looks like a tombstone.
+// The next statement sees every commit that was made before the locks were had.
+const lockUsers = `insert into rollcall.users as u (source, id, version, deleted_at)
+select $1, id, null, pg_catalog.now() from pg_catalog.unnest($2::text[]) id order by id collate "C"
+on conflict (source, id) do update set version = u.version where false`
+
+// dropPlaceholders deletes those that nobody needed.
+const dropPlaceholders = `delete from rollcall.users where source = $1 and id = any($2::text[]) and version is null`
+
+// A look at a table of users is put together from three parts: which rows are read, what the roll
+// makes of them, and what is done with that.
+
+// rowsOfIDs reads users ($2 ids, $3 whether a signal said that the user was deleted) from a
+// provider's table (%[1]s): one row for each id, there or not.
+//
+// A column that the table lacks is null: an unqualified name is sought in the table first, then
+// among the typed nulls (%[2]s).
+const rowsOfIDs = `select i.id, i.deleted, u.*
+  from unnest($2::text[], $3::boolean[]) i (id, deleted)
+  left join lateral (
+    select true as there, r.*
+    from (select %[2]s) missing
+    cross join lateral (
+      select %[3]s,
+        coalesce(pg_catalog.pg_column_size(raw_user_meta_data), 0) as user_size, coalesce(pg_catalog.pg_column_size(raw_app_meta_data), 0) as app_size
+      from %[1]s u where u.id = i.id::uuid
+      offset 0
+    ) r
+  ) u on true`
+
+// shapedUsers are the rows (%[1]s) as the roll has users: "state", with the columns of new, the
+// version, whether they are there and whether they live. It stops after a number of bytes (%[4]s),
+// but shapes one row at least. The bytes are those that are stored, which may be compressed: they
+// count eightfold. value #> '{}' is the value itself, decompressed once and not for each of its
+// keys; it shows its true size. What takes more than limits.metadata (%[5]s) as it is stored is not
+// decompressed. What is too large keeps its last known value: kept names the columns.
+const shapedUsers = `page as (
+  select r.*, coalesce(pg_catalog.sum(8::bigint * (r.user_size + r.app_size)) over (order by r.id collate "C" rows between unbounded preceding and 1 preceding), 0) as before
+  from (%[1]s) r
+), sized as materialized (
+  select p.id, p.deleted, p.there is true as there, nullif(p.email, '') as email, nullif(p.phone, '') as phone,
+    case when p.user_size <= %[5]s then p.raw_user_meta_data #> '{}'::text[] end as user_meta,
+    case when p.app_size <= %[5]s then p.raw_app_meta_data #> '{}'::text[] end as app_meta,
+    p.user_size > %[5]s as user_long, p.app_size > %[5]s as app_long,
+    coalesce(p.is_anonymous, false) as is_anonymous,
+    %[2]s
+  from page p
+  where p.before < %[4]s
+), have as materialized (
+  select s.*, user_long or pg_catalog.pg_column_size(user_meta) > %[5]s as user_kept, app_long or pg_catalog.pg_column_size(app_meta) > %[5]s as app_kept
+  from sized s
+), named as (
+  select h.*, case when pg_catalog.jsonb_typeof(meta) = 'object' then meta else '{}' end as raw_user_meta_data,
+    case when not app_kept and pg_catalog.jsonb_typeof(app_meta) = 'object' then app_meta else '{}' end as raw_app_meta_data,
+    %[3]s
+  from have h
+  cross join lateral (select case when not user_kept then user_meta end as meta) m
+), state as (
+  select id, deleted, there, there and deleted_at is null as living,
+    case when there then (extract(epoch from coalesce(updated_at, created_at, 'epoch')) * 1000000::numeric)::bigint end as version,
+    email, email_confirmed_at is not null as email_verified, email_confirmed_at,
+    phone, phone_confirmed_at is not null as phone_verified, phone_confirmed_at,
+    username, first_name, last_name,
+    coalesce(full_name, nullif(pg_catalog.concat_ws(' ', first_name, last_name), '')) as full_name, avatar_url,
+    raw_user_meta_data, raw_app_meta_data,
+    is_anonymous, coalesce(banned_until > pg_catalog.statement_timestamp(), false) as banned, banned_until,
+    created_at, coalesce(updated_at, created_at, 'epoch') as updated_at, last_sign_in_at,
+    case when there then deleted_at else pg_catalog.statement_timestamp() end as deleted_at,
+    case when there and deleted_at is null then nullif(pg_catalog.concat_ws(' ',
+      case when user_kept then '` + keptOfMetadata + `' end, case when app_kept then 'raw_app_meta_data' end), '') end as kept
+  from named
+)`
+
+// readUsers brings the roll up to date with the state of users (%[1]s; $1 the source, $2 ids,
+// locked; $3 as above), whatever the versions say. It deletes the rows of the outbox ($4) about the
+// users it has read, and takes back this transaction's events ($5 ids, $6 user ids) about those it
+// has not; $7 bounds the bytes. $8 is the set of targets, $9 limits.metadata. An absence that no
+// signal explains ends no living user.
+//
+// It returns for each user that was read: id, whether they live, whether the roll was written,
+// whether their absence is in doubt, and the columns that keep their value.
+const readUsers = `with %[1]s, unread as (
+  delete from rollcall.events
+  where source = $1 and xmin = pg_catalog.pg_current_xact_id()::xid
+    and id = any (array(select e.id from unnest($5::text[], $6::text[]) e (id, user_id) where not exists (select from have h where h.id = e.user_id)))
+), noted as (
+  delete from rollcall.outbox o where o.id = any($4::bigint[]) and exists (select from have h where h.id = o.user_id)
+), roll as (
+  insert into rollcall.users as u (source, id, version, changed_at, config, %[2]s, deleted_at, kept)
+  select $1, id, version, pg_catalog.clock_timestamp(), $8::integer, %[3]s, deleted_at, pg_catalog.string_to_array(kept, ' ')
+  from state
+  order by id collate "C"
+  on conflict (source, id) do update set
+    version = coalesce(excluded.version, u.version), -- of an absent user the last one
+    changed_at = excluded.changed_at,
+    config = excluded.config,
+    external_id = null,
+    %[4]s,
+    deleted_at = excluded.deleted_at,
+    kept = excluded.kept
+  where case
+    when excluded.deleted_at is null then (u.version, %[5]s, u.deleted_at, pg_catalog.array_to_string(u.kept, ' '))
+      is distinct from (excluded.version, %[6]s, null, pg_catalog.array_to_string(excluded.kept, ' '))
+    else u.version is not null and u.deleted_at is null and u.id = any (array(select id from state where there or deleted))
+  end
+  returning u.id
+)
+select s.id, s.living, r.id is not null,
+  not s.there and not s.deleted and exists (
+    select from rollcall.users u where u.source = $1 and u.id = s.id and u.version is not null and u.deleted_at is null),
+  coalesce(s.kept, '')
+from state s
+left join roll r on r.id = s.id`
+
+// columnsRead are the columns of a provider's table of users, with their types, beside its key.
+var columnsRead = [][2]string{
+	{"email", "text"}, {"phone", "text"}, {"raw_user_meta_data", "jsonb"}, {"raw_app_meta_data", "jsonb"}, {"is_anonymous", "boolean"},
+	{"email_confirmed_at", "timestamptz"}, {"phone_confirmed_at", "timestamptz"}, {"banned_until", "timestamptz"},
+	{"created_at", "timestamptz"}, {"updated_at", "timestamptz"}, {"last_sign_in_at", "timestamptz"}, {"deleted_at", "timestamptz"},
+}
+
+// namesRead are the columns of the roll that come from the metadata, and the keys that are asked
+// for each of them, in this order; below custom_claims after all others. Package source has the
+// same for the bodies of events.
+var namesRead = [][]string{
+	{"username", "username", "user_name", "preferred_username"},
+	{"first_name", "first_name", "given_name"},
+	{"last_name", "last_name", "family_name"},
+	{"full_name", "full_name", "name"},
+	{"avatar_url", "avatar_url", "picture"},
+}
+
+// keptOfMetadata are the columns that keep their value where the user's metadata is too large.
+const keptOfMetadata = "avatar_url first_name full_name last_name raw_user_meta_data username"
+
+// columnsOfState are the columns of the roll that a living user has there: all of new but the key,
+// external_id, which only Clerk has, and deleted_at.
+var columnsOfState = columnsOfNew[3 : len(columnsOfNew)-1]
+
+// rowsOfTable is rowsOfIDs for a table.
+func rowsOfTable(table string) string {
+	var missing, typed []string
+	for _, c := range columnsRead {
+		missing = append(missing, "null::"+c[1]+" as "+c[0])
+		typed = append(typed, c[0]+"::"+c[1])
+	}
+	return fmt.Sprintf(rowsOfIDs, table, strings.Join(missing, ", "), strings.Join(typed, ", "))
+}
+
+// stateOfRows is shapedUsers of some rows, up to a number of bytes, with a limit of the metadata; both
+// are SQL.
+func stateOfRows(rows, bytes, metadata string) string {
+	var times, names []string
+	for _, c := range columnsRead {
+		if c[1] == "timestamptz" {
+			times = append(times, timeRead(c[0]))
+		}
+	}
+	for _, keys := range namesRead {
+		names = append(names, nameRead(keys[0], keys[1:]))
+	}
+	return fmt.Sprintf(shapedUsers, rows, strings.Join(times, ",\n    "), strings.Join(names, ",\n    "), bytes, metadata)
+}
+
+// readUsersFrom is readUsers for rows of a provider's users.
+func readUsersFrom(rows string) string {
+	var values, set, ours, theirs []string
+	for _, c := range columnsOfState {
+		next := newValue(c)
+		values = append(values, "case when living then "+c+" end")
+		set = append(set, c+" = "+next)
+		ours, theirs = append(ours, "u."+c), append(theirs, next)
+	}
+	return fmt.Sprintf(readUsers, stateOfRows(rows, "$7::bigint", "$9::integer"), strings.Join(columnsOfState, ", "), strings.Join(values, ", "),
+		strings.Join(set, ",\n    "), strings.Join(ours, ", "), strings.Join(theirs, ", "))
+}
+
+// newValue is what a column of the roll becomes, unless it keeps its value.
+func newValue(column string) string {
+	if column != "raw_app_meta_data" && !strings.Contains(keptOfMetadata, column) {
+		return "excluded." + column
+	}
+	return fmt.Sprintf("case when %[2]s = any(excluded.kept) and u.deleted_at is null then u.%[1]s else excluded.%[1]s end", column, Literal(column))
+}
+
+// timeRead holds a time within the years 2 to 9999, as package source does: what lies before is
+// Supabase Auth's way to say never.
+func timeRead(column string) string {
+	return fmt.Sprintf("case when p.%[1]s >= '0002-01-01Z' then least(p.%[1]s, '9999-12-31 23:59:59Z') end as %[1]s", column)
+}
+
+// nameRead is the first of some keys of the metadata that is a text, and not an empty one.
+func nameRead(column string, keys []string) string {
+	var list []string
+	for _, from := range []string{"meta", "meta->'custom_claims'::text"} {
+		for _, k := range keys {
+			list = append(list, fmt.Sprintf(
+				"case when pg_catalog.jsonb_typeof(%[1]s->%[2]s::text) = 'string' then nullif(%[1]s->>%[2]s::text, '') end", from, Literal(k)))
+		}
+	}
+	return "coalesce(" + strings.Join(list, ", ") + ") as " + column
+}

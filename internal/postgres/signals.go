@@ -1,0 +1,400 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+	"rollcall/sql"
+)
+
+// A source whose table of users is in this database, and may be read, is a table source: the row
+// in that table is the truth, and whatever is said about a user is a signal to look at it.
+
+// tableSource is the table of a source.
+type tableSource struct {
+	name, table string
+	read        string // readUsers
+	// strict: the role sees all rows whatever the policies are, so that one that would hide some
+	// raises an error.
+	strict bool
+}
+
+// signalBytes bounds what one transaction reads of the table, as readUsers counts.
+const signalBytes = 16 << 20
+
+// Follow makes a source a table source from now on. Its error says why the table can't be read;
+// it wraps ErrUnseen where that is the table's affair. The source then stays what it was.
+func (db *DB) Follow(ctx context.Context, source, table string) error {
+	u, err := db.Users(ctx, source, table)
+	if err != nil {
+		return err
+	}
+	db.changeFollowed(func(all map[string]*tableSource) {
+		all[source] = &tableSource{name: source, table: table, read: readUsersFrom(rowsOfTable(u.table)), strict: u.strict}
+	})
+	return nil
+}
+
+// Follows reports whether a source is a table source.
+func (db *DB) Follows(source string) bool { return db.followed(source) != nil }
+
+// following are the names of the table sources.
+func (db *DB) following() []string {
+	names := []string{}
+	if all := db.tables.Load(); all != nil {
+		names = slices.AppendSeq(names, maps.Keys(*all))
+	}
+	return names
+}
+
+// Signal reports whether an event is a signal to look at its user in the table of its source.
+func (db *DB) Signal(e *event.Event) bool {
+	switch e.Op {
+	case event.Upsert, event.Delete, event.Settle, event.Look:
+		return db.Follows(e.Source)
+	default:
+		return false
+	}
+}
+
+func (db *DB) followed(source string) *tableSource {
+	all := db.tables.Load()
+	if all == nil {
+		return nil
+	}
+	return (*all)[source]
+}
+
+func (db *DB) changeFollowed(change func(map[string]*tableSource)) {
+	db.changing.Lock()
+	defer db.changing.Unlock()
+	all := map[string]*tableSource{}
+	if before := db.tables.Load(); before != nil {
+		maps.Copy(all, *before)
+	}
+	change(all)
+	db.tables.Store(&all)
+}
+
+// unreadable are the states that say that a table, or what reads it, is gone or closed to us. A
+// timeout, or a full server, does not.
+var unreadable = []string{insufficientPrivilege, "42P01", "3F000", "42883"}
+
+// unfollow ends a table source: what is said about its users counts by its version again, until
+// Follow succeeds.
+func (db *DB) unfollow(t *tableSource, cause error) {
+	db.changeFollowed(func(all map[string]*tableSource) { delete(all, t.name) })
+	db.log.Error("the table of users can't be read any more: until it can, changes count by their version, captured ones wait, and the next reconciliation corrects the rest",
+		"source", t.name, "table", t.table, "error", sayMasked(cause))
+}
+
+// applySignals is Apply for signals. It takes a transaction for each source, and a further one
+// where the users are too large for one.
+func (db *DB) applySignals(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+	outcomes := make([]event.Outcome, len(events))
+	bySource := map[string][]int{}
+	var unreadable []int
+	events = slices.Clone(events)
+	for i := range events {
+		id, err := uuid.Parse(events[i].UserID)
+		if err != nil {
+			unreadable = append(unreadable, i)
+			continue
+		}
+		events[i].UserID = id.String() // as PostgreSQL writes it
+		bySource[events[i].Source] = append(bySource[events[i].Source], i)
+	}
+	if err := db.refuseSignals(ctx, events, unreadable, outcomes); err != nil {
+		return nil, err
+	}
+	for _, source := range slices.Sorted(maps.Keys(bySource)) {
+		l := &look{db: db, source: db.followed(source), events: events, outcomes: outcomes, fresh: map[eventKey]bool{}}
+		if err := l.apply(ctx, bySource[source]); err != nil {
+			return nil, fmt.Errorf("look at users of %s: %w: %w", source, event.ErrUnavailable, err)
+		}
+	}
+	return outcomes, nil
+}
+
+// refuseSignals records signals about what can't be a user of the table: its ids are uuids.
+func (db *DB) refuseSignals(ctx context.Context, events []event.Event, list []int, outcomes []event.Outcome) error {
+	for _, at := range list {
+		e := events[at]
+		e.Op, e.User, outcomes[at] = event.Undecodable, nil, event.UndecodableBody
+		if e.ID == "" && len(e.Captured) == 0 {
+			continue
+		}
+		if _, err := db.applyBodies(ctx, []event.Event{e}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look applies events of one source; lists of events are positions.
+type look struct {
+	db       *DB
+	source   *tableSource // nil when it is none any more
+	events   []event.Event
+	outcomes []event.Outcome
+	doubtful []int             // events about users who seem to be gone though no signal says so
+	stale    []int             // recorded events that turned out to be stale
+	fresh    map[eventKey]bool // events that this look has recorded
+}
+
+func (l *look) apply(ctx context.Context, list []int) error {
+	if err := l.read(ctx, list, false); err != nil {
+		return err
+	}
+	if len(l.doubtful) > 0 {
+		doubtful := l.doubtful
+		l.doubtful = nil
+		sure, err := l.knowsAnother(ctx)
+		if err != nil {
+			return err
+		}
+		if sure {
+			err = l.read(ctx, doubtful, true)
+		} else {
+			l.finish(doubtful, event.Stale)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return l.markStale(ctx)
+}
+
+// read looks at the users whom events are about, until each has been read. With deleted, those who
+// are absent are gone.
+func (l *look) read(ctx context.Context, list []int, deleted bool) error {
+	for len(list) > 0 {
+		if l.source == nil {
+			return l.fallBack(ctx, list)
+		}
+		s := newSignals(l, list, deleted)
+		done, err := l.db.commit(ctx, s.work(l))
+		switch {
+		case slices.Contains(unreadable, stateOf(err)):
+			l.db.unfollow(l.source, err)
+			l.source = nil
+			continue
+		case errors.As(err, new(*rollRefusal)):
+			return l.isolate(ctx, list, deleted, err)
+		case err != nil:
+			return err
+		}
+		l.db.commits.committed(nil)
+		list = s.conclude(l, done)
+	}
+	return nil
+}
+
+// isolate finds the user whose row the roll refuses, by halves. Reading changes what the roll
+// can't hold, so that this does not happen; should it, one user must not keep all from the roll.
+func (l *look) isolate(ctx context.Context, list []int, deleted bool, cause error) error {
+	if len(list) > 1 {
+		half := len(list) / 2
+		return errors.Join(l.read(ctx, list[:half], deleted), l.read(ctx, list[half:], deleted))
+	}
+	e := &l.events[list[0]]
+	l.db.log.Error("the roll refuses a row of the table of users", "source", e.Source, "user", e.UserID, "error", cause)
+	l.finish(list, event.UndecodableBody)
+	_, err := l.db.pool.Exec(ctx, "delete from rollcall.outbox where id = any($1)", e.Captured)
+	return err
+}
+
+func (l *look) finish(list []int, o event.Outcome) {
+	for _, at := range list {
+		l.outcomes[at] = o
+	}
+}
+
+// fallBack applies events of a source that is no table source any more by what they say
+// themselves. Those that say nothing wait.
+func (l *look) fallBack(ctx context.Context, list []int) error {
+	var bodies []event.Event
+	var of []int
+	for _, at := range list {
+		if l.outcomes[at] = event.Unavailable; l.events[at].User != nil {
+			bodies, of = append(bodies, l.events[at]), append(of, at)
+		}
+	}
+	outcomes, err := l.db.applyBodies(ctx, bodies)
+	for i, at := range of {
+		if err == nil {
+			l.outcomes[at] = outcomes[i]
+		}
+	}
+	return err
+}
+
+// markStale corrects the recorded outcome; after a crash before that it stays applied.
+func (l *look) markStale(ctx context.Context) error {
+	if len(l.stale) == 0 {
+		return nil
+	}
+	keys := make([]userKey, len(l.stale))
+	for i, at := range l.stale {
+		keys[i] = userKey(eventKeyOf(&l.events[at]))
+	}
+	slices.SortFunc(keys, compareKeys)
+	sources, ids := keyArrays(keys)
+	_, err := l.db.pool.Exec(ctx, sql.MarkStale, sources, ids)
+	return err
+}
+
+// askedOthers is how many other users of the roll the table is asked about before an absence is
+// believed.
+const askedOthers = 5
+
+// knowsAnother reports whether the table has one of some other living users of the roll, or the
+// roll has no others. A wrong or an emptied table has none.
+func (l *look) knowsAnother(ctx context.Context) (bool, error) {
+	ids, err := l.db.Attendance(l.source.name).Sample(ctx, askedOthers+len(l.events), time.Now().Add(time.Hour))
+	if err != nil {
+		return false, err
+	}
+	about := map[string]bool{}
+	for i := range l.events {
+		about[l.events[i].UserID] = true
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return about[id] || uuid.Validate(id) != nil })
+	if ids = ids[:min(len(ids), askedOthers)]; len(ids) == 0 {
+		return true, nil
+	}
+	users, err := l.db.Users(ctx, l.source.name, l.source.table)
+	if err != nil {
+		return false, err
+	}
+	living, err := users.Living(ctx, ids)
+	return len(living) > 0, err
+}
+
+// signals are the events of one transaction.
+type signals struct {
+	list     []int
+	users    []string // in key order
+	deleted  []bool   // of each user: a signal says that they were deleted
+	captured []int64
+	batch    *batch // the recorded events
+}
+
+func newSignals(l *look, list []int, deleted bool) *signals {
+	s := &signals{list: list, captured: []int64{}}
+	gone := map[string]bool{}
+	events := make([]event.Event, len(list))
+	for i, at := range list {
+		e := l.events[at]
+		s.captured = append(s.captured, e.Captured...)
+		gone[e.UserID] = gone[e.UserID] || deleted || e.Op == event.Delete
+		e.User = &event.User{Source: e.Source, ID: e.UserID} // nothing else of it counts
+		events[i] = e
+	}
+	s.users = slices.SortedFunc(maps.Keys(gone), strings.Compare)
+	for _, id := range s.users {
+		s.deleted = append(s.deleted, gone[id])
+	}
+	s.batch = newBatch(events)
+	return s
+}
+
+// work is the transaction: events, locks, then the table.
+func (s *signals) work(l *look) *work {
+	source := l.source.name
+	events, users := make([]string, len(s.batch.recorded)), make([]string, len(s.batch.recorded))
+	for i, at := range s.batch.recorded {
+		events[i], users[i] = s.batch.events[at].ID, s.batch.events[at].UserID
+	}
+	w := &work{users: s.batch.users, held: true, departures: true, batch: s.batch}
+	if len(events) > 0 {
+		w.open = append(w.open, statement{sql: noteEvents, args: append([]any{source}, s.batch.eventArrays()[1:]...), read: readFresh(source)})
+	}
+	read := statement{sql: l.source.read, args: []any{source, s.users, s.deleted, s.captured, events, users, int64(signalBytes), l.db.fingerprint, l.db.config.Metadata}, read: readLooks}
+	w.open = append(w.open, statement{sql: lockUsers, args: []any{source, s.users}})
+	if l.source.strict {
+		w.open = append(w.open, statement{sql: "set local row_security = off"}, read, statement{sql: "set local row_security = on"})
+	} else {
+		w.open = append(w.open, read)
+	}
+	w.open = append(w.open, statement{sql: dropPlaceholders, args: []any{source, s.users}})
+	return w
+}
+
+func readFresh(source string) func(pgx.Rows, *result) error {
+	return func(rows pgx.Rows, r *result) error {
+		r.fresh = map[eventKey]bool{}
+		var id string
+		_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
+			r.fresh[eventKey{source, id}] = true
+			return nil
+		})
+		return err
+	}
+}
+
+// seen is how a look has found a user.
+type seen struct {
+	living  bool   // in the table
+	written bool   // the roll was behind
+	doubt   bool   // absent, living in the roll, and no signal says that they were deleted
+	kept    string // the columns that keep their last known value, because the table's is too large
+}
+
+func readLooks(rows pgx.Rows, r *result) error {
+	r.seen = map[string]seen{}
+	var id string
+	var s seen
+	_, err := pgx.ForEachRow(rows, []any{&id, &s.living, &s.written, &s.doubt, &s.kept}, func() error {
+		r.seen[id] = s
+		return nil
+	})
+	return err
+}
+
+// conclude gives the events their outcomes and returns those whose users have not been read.
+func (s *signals) conclude(l *look, done *result) (unread []int) {
+	maps.Copy(l.fresh, done.fresh)
+	for _, at := range s.list {
+		e := &l.events[at]
+		found, ok := done.seen[e.UserID]
+		switch {
+		case !ok:
+			unread = append(unread, at)
+		case found.doubt:
+			l.doubtful = append(l.doubtful, at)
+		default:
+			if found.kept != "" && found.written {
+				l.db.log.Warn("columns of a user keep their last known value; the rest is applied", "source", e.Source, "user", e.UserID,
+					"kept", found.kept, "reason", "the metadata takes more than limits.metadata")
+			}
+			l.outcomes[at] = l.outcome(e, found, done)
+			if l.outcomes[at] == event.Stale && e.ID != "" {
+				l.stale = append(l.stale, at)
+			}
+		}
+	}
+	return unread
+}
+
+func (l *look) outcome(e *event.Event, found seen, done *result) event.Outcome {
+	switch {
+	case e.ID != "" && !l.fresh[eventKeyOf(e)]:
+		return event.Duplicate
+	case !found.living && !found.written:
+		return event.Stale
+	case done.parked[userKey{e.Source, e.UserID}]:
+		return event.Parked
+	default:
+		return event.Applied
+	}
+}
