@@ -65,6 +65,7 @@ var (
 	BansOver        = read("queries/bans_over.sql")
 	EndBans         = read("queries/end_bans.sql")
 	NoteReplica     = read("queries/note_replica.sql")
+	TakeOverJobs    = read("queries/take_over_jobs.sql")
 	Catalog         = read("queries/catalog.sql")
 	LookNote        = read("queries/look_note.sql")
 	Touched         = read("queries/touched.sql")

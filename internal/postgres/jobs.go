@@ -18,11 +18,12 @@ import (
 )
 
 // Job is something that runs by the clock, on one replica at a time (for what runs when it is
-// wanted, see Jobs.Enqueue): while a run of this name is due or under way, no other one begins. A run that fails or panics is logged with
-// its name and is not tried again before its next time; one that a shutdown cuts off is
-// taken up by another replica, or by this one after its start. One whose process dies counts
-// as under way until its Timeout is over, two minutes at least. A time that passes while no
-// replica leads, for up to 15 seconds after the leading one has died, is left out.
+// wanted, see Jobs.Enqueue): while a run of this name is due or under way, no other one begins.
+// A run that fails or panics is logged with its name and is not tried again before its next
+// time. One that a shutdown cuts off runs again at another replica, or at this one after its
+// start; so does one whose replica is gone (see TakeOverJobs), and should the first one go on
+// after all, both run at once for a moment. A time that passes while no replica leads, for up to
+// 15 seconds after the leading one has died, is left out.
 type Job struct {
 	// Name tells jobs apart; every replica calls a job the same.
 	Name string
@@ -39,8 +40,10 @@ const (
 	jobsSchema = "rollcall"
 	// jobsPoll is how often a replica looks for runs that another one has put down.
 	jobsPoll = time.Second
-	// jobsRescue is how long a run counts as under way at least; see jobMargin for the rest.
-	jobsRescue = 2 * time.Minute
+	// busyPause and busyTime: what a replica that is gone has locked is free some seconds after its
+	// runs are taken over.
+	busyPause = 2 * time.Second
+	busyTime  = time.Minute
 	// jobMargin is what a run may take to end after its timeout, before others give it up.
 	jobMargin = 10 * time.Second
 	// jobsCancel is how long runs that were told to end are waited for.
@@ -73,19 +76,20 @@ func (db *DB) StartJobs(ctx context.Context, jobs []Job) (*Jobs, error) {
 			return nil, fmt.Errorf("job %s: %w", job.Name, err)
 		}
 	}
-	client, err := db.startJobs(ctx, list, jobsPoll)
+	_, err := db.NoteReplica(ctx) // before a run begins that others may have to take over
+	var client *river.Client[pgx.Tx]
+	if err == nil {
+		client, err = db.startJobs(ctx, list, jobsPoll)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start the jobs: %w", db.explainConnect(err))
 	}
 	return &Jobs{client}, nil
 }
 
-// Enqueue has a job run as soon as a replica has time, unless a run that this replica asked
-// for is due or under way. Two replicas may so ask for two runs, of which the job itself lets
-// one pass; but a run whose process was killed, and which counts as under way for as long as
-// its Timeout, holds nobody else up.
+// Enqueue has a job run as soon as a replica has time, unless a run is due or under way.
 func (j *Jobs) Enqueue(ctx context.Context, name string) error {
-	if _, err := j.client.Insert(ctx, jobArgs{Name: name, By: j.client.ID()}, nil); err != nil {
+	if _, err := j.client.Insert(ctx, jobArgs{Name: name}, nil); err != nil {
 		return fmt.Errorf("put job %s down: %w", name, err)
 	}
 	return nil
@@ -165,9 +169,9 @@ func (db *DB) jobsClient(jobs []scheduledJob, poll time.Duration) (*river.Client
 	}
 	atOnce := min(max(int(db.pool.Config().MaxConns)-keptConnections, 1), maxJobs)
 	return river.NewClient(riverpgxv5.New(db.jobs), &river.Config{
-		Schema: jobsSchema, Workers: workers, PeriodicJobs: periodic,
+		ID: db.replica, Schema: jobsSchema, Workers: workers, PeriodicJobs: periodic,
 		Queues:   map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
-		PollOnly: true, FetchPollInterval: poll, RescueStuckJobsAfter: jobsRescue,
+		PollOnly: true, FetchPollInterval: poll,
 		// Nothing to rebuild: a few dozen rows, and only their owner might.
 		ReindexerIndexNames: []string{},
 		Logger:              slog.New(newQuiet(db.log.Handler())),
@@ -190,7 +194,6 @@ func stopJobs(ctx context.Context, client *river.Client[pgx.Tx]) error {
 // must look like an identifier, and the name of a source need not.
 type jobArgs struct {
 	Name string `json:"name"`
-	By   string `json:"by,omitempty"` // the replica that asked for it; empty for a schedule
 }
 
 // Kind is River's name for what runs.
@@ -232,6 +235,8 @@ func (w *jobWorker) Work(ctx context.Context, run *river.Job[jobArgs]) error {
 	case errors.Is(ctx.Err(), context.Canceled):
 		log.Info("a job was cut off by the shutdown and runs again after it")
 		return context.Cause(ctx) // by this River knows
+	case errors.Is(err, ErrRunning) && run.Attempt > 1 && time.Since(run.CreatedAt) < busyTime:
+		return river.JobSnooze(busyPause)
 	case errors.As(err, &panicked):
 		log.Error("a job panicked", "error", sayMasked(err), "stack", panicked.Stack)
 	default:

@@ -219,28 +219,6 @@ func TestJobIsUnderWayOnce(t *testing.T) {
 	}
 }
 
-// A run that was wanted by a replica, and whose process was killed, counts as under way until
-// its timeout; the replicas that live get their own.
-func TestJobOfAKilledReplica(t *testing.T) {
-	t.Parallel()
-	b := emptyBench(t, "")
-	var ran atomic.Int64
-	job := never("wanted", func(context.Context) error { ran.Add(1); return nil })
-	dead, err := b.jobsClient([]scheduledJob{job}, time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := (&Jobs{dead}).Enqueue(t.Context(), "wanted"); err != nil {
-		t.Fatal(err)
-	}
-	b.exec("update rollcall.river_job set state = 'running', attempt = 1, attempted_at = now(), attempted_by = '{dead}'")
-	living := startReplica(t, b.url, job)
-	if err := (&Jobs{living.Client}).Enqueue(t.Context(), "wanted"); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "the run", func() bool { return ran.Load() == 1 })
-}
-
 // One that fails and one that panics are logged by name, once, without the address of a
 // user, are not tried again, and stop nobody.
 func TestJobFails(t *testing.T) {

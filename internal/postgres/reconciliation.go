@@ -123,13 +123,14 @@ func (r *Reconciliation) save(ctx context.Context, ended bool, cause error) erro
 		text := sayMasked(cause)
 		why = &text
 	}
-	// What was done is recorded also by a run that is being stopped.
+	// What was done is recorded also by a run that is being stopped. One that another replica has
+	// ended stays as it ended, whatever a replica that was stopped for a while still records.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	_, err := r.db.pool.Exec(ctx, `update rollcall.reconciliations
 set position = nullif($2, ''), created = $3, updated = $4, touched = $5, deleted = $6, unchanged = $7, failed = $8,
     finished_at = case when $9 then pg_catalog.now() end, error = $10
-where id = $1`, r.id, r.Position, r.Created, r.Updated, r.Touched, r.Deleted, r.Unchanged, r.Failed, ended, why)
+where id = $1 and finished_at is null`, r.id, r.Position, r.Created, r.Updated, r.Touched, r.Deleted, r.Unchanged, r.Failed, ended, why)
 	if err != nil {
 		return fmt.Errorf("record the reconciliation: %w", err)
 	}
