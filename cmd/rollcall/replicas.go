@@ -15,14 +15,9 @@ const noteReplica = 5 * time.Second
 // the event.
 func (sv *service) watchReplicas(ctx context.Context) {
 	differ := false
-	var since, last time.Time // of the notes without a gap
+	var pulse pulse
 	every(ctx, noteReplica, func() {
 		others, err := sv.db.NoteReplica(ctx)
-		now := time.Now()
-		if err != nil || now.Sub(last) > postgres.ReplicaAge/2 {
-			since = now // the others may have been kept from it, too
-		}
-		last = now
 		switch {
 		case err != nil: // the database is away, which readiness says
 		case others > 0 && !differ:
@@ -33,10 +28,23 @@ func (sv *service) watchReplicas(ctx context.Context) {
 			sv.log.Info("all replicas have the same targets again")
 			differ = false
 		}
-		if err == nil && now.Sub(since) >= postgres.ReplicaAge {
+		if pulse.beat(time.Now(), err) >= postgres.ReplicaAge {
 			sv.takeOverJobs(ctx)
 		}
 	})
+}
+
+// pulse is when this replica has noted itself.
+type pulse struct{ since, last time.Time }
+
+// beat adds a note and returns for how long there was no gap. After an outage of the database the
+// others have not noted themselves either, and must have had the time for it.
+func (p *pulse) beat(now time.Time, failed error) time.Duration {
+	if failed != nil || now.Sub(p.last) > postgres.ReplicaAge/2 {
+		p.since = now
+	}
+	p.last = now
+	return now.Sub(p.since)
 }
 
 func (sv *service) takeOverJobs(ctx context.Context) {
