@@ -40,6 +40,9 @@ const (
 	jobsSchema = "rollcall"
 	// jobsPoll is how often a replica looks for runs that another one has put down.
 	jobsPoll = time.Second
+	// jobsRescue is how long a run whose end could not be written down counts as under way at
+	// least; see jobMargin for the rest.
+	jobsRescue = 2 * time.Minute
 	// busyPause and busyTime: what a replica that is gone has locked is free some seconds after its
 	// runs are taken over.
 	busyPause = 2 * time.Second
@@ -171,7 +174,7 @@ func (db *DB) jobsClient(jobs []scheduledJob, poll time.Duration) (*river.Client
 	return river.NewClient(riverpgxv5.New(db.jobs), &river.Config{
 		ID: db.replica, Schema: jobsSchema, Workers: workers, PeriodicJobs: periodic,
 		Queues:   map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
-		PollOnly: true, FetchPollInterval: poll,
+		PollOnly: true, FetchPollInterval: poll, RescueStuckJobsAfter: jobsRescue,
 		// Nothing to rebuild: a few dozen rows, and only their owner might.
 		ReindexerIndexNames: []string{},
 		Logger:              slog.New(newQuiet(db.log.Handler())),
