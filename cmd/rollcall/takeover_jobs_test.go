@@ -36,6 +36,7 @@ func TestTakeoverReconcile(t *testing.T) {
 			other := startProcess(t, binary, file, env(database))
 			other.log.await(t, "ready", 1)
 			within(t, "some users are there", time.Minute, func() bool { return count(t, conn, "select count(*) from profiles") >= 1000 })
+			t.Cleanup(func() { _ = holder.cmd.Process.Signal(syscall.SIGCONT) }) // or it would not end
 			_ = holder.cmd.Process.Signal(signal)
 			began, before := time.Now(), count(t, conn, "select count(*) from profiles")
 			within(t, "the other goes on", 2*takeover, func() bool { return count(t, conn, "select count(*) from profiles") > before+500 })
