@@ -104,7 +104,6 @@ var (
 // Formats of the statements that read a table of users, or what a list has shown, beside the
 // roll.
 var (
-	Compare     = read("listing/compare.sql")
 	Absent      = read("listing/absent.sql")
 	CountAbsent = read("listing/count_absent.sql")
 	Sought      = read("listing/sought.sql")

@@ -76,8 +76,8 @@ type Sought struct {
 
 // Seen is what a look at the table has shown.
 type Seen struct {
-	Row []byte    // the user's columns as a JSON object; nil when he is not there
-	At  time.Time // the moment this was so, by the database's clock
+	ID *string   // the user's; nil when they are not there
+	At time.Time // the moment this was so, by the database's clock
 }
 
 // Seek looks for users, by id, else by e-mail in any case or by phone, and returns what it

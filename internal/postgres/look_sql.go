@@ -46,6 +46,21 @@ const rowsOfIDs = `select i.id, i.deleted, u.*
     ) r
   ) u on true`
 
+// rowsAfterID reads a page of a provider's table (%[1]s), as above: after the id $2, null for the
+// beginning, $3 users at most. Its beginning must be a condition of the table's key in a plan that is
+// made once for the first page and the others, or each page reads all that was before it: hence
+// "distinct" instead of an "or". As texts in collation "C", uuids have the order that they have
+// themselves.
+const rowsAfterID = `select r.key::text collate "C" as id, false as deleted, true as there, r.*
+  from (select %[2]s) missing
+  cross join lateral (
+    select u.id as key, %[3]s,
+      coalesce(pg_catalog.pg_column_size(raw_user_meta_data), 0) as user_size, coalesce(pg_catalog.pg_column_size(raw_app_meta_data), 0) as app_size
+    from %[1]s u
+    where u.id >= coalesce($2::text::uuid, '00000000-0000-0000-0000-000000000000'::uuid) and u.id is distinct from $2::text::uuid
+    order by u.id limit $3::bigint
+  ) r`
+
 // shapedUsers are the rows (%[1]s) as the roll has users: "state", with the columns of new, the
 // version, whether they are there and whether they live. It stops after a number of bytes (%[4]s),
 // but shapes one row at least. The bytes are those that are stored, which may be compressed: they
@@ -156,13 +171,18 @@ const keptOfMetadata = "avatar_url first_name full_name last_name raw_user_meta_
 var columnsOfState = columnsOfNew[3 : len(columnsOfNew)-1]
 
 // rowsOfTable is rowsOfIDs for a table.
-func rowsOfTable(table string) string {
+func rowsOfTable(table string) string { return rowsOf(rowsOfIDs, table) }
+
+// rowsAfter is rowsAfterID for a table.
+func rowsAfter(table string) string { return rowsOf(rowsAfterID, table) }
+
+func rowsOf(format, table string) string {
 	var missing, typed []string
 	for _, c := range columnsRead {
 		missing = append(missing, "null::"+c[1]+" as "+c[0])
 		typed = append(typed, c[0]+"::"+c[1])
 	}
-	return fmt.Sprintf(rowsOfIDs, table, strings.Join(missing, ", "), strings.Join(typed, ", "))
+	return fmt.Sprintf(format, table, strings.Join(missing, ", "), strings.Join(typed, ", "))
 }
 
 // stateOfRows is shapedUsers of some rows, up to a number of bytes, with a limit of the metadata; both

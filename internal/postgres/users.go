@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,14 +26,16 @@ type Users struct {
 	db             *DB
 	source, table  string
 	name           string // table as configured
-	compare        string
+	compare        string // comparedUsers
+	detailed       string // with what differs
+	page           int    // users of the next page
 	absent, living string
 	countAbsent    string
 	sought, one    string
 	strict         bool // no policy hides a row from the role
 }
 
-// Pair is a user as the provider has him and as the roll has him.
+// Pair is a user as the provider's API has them and as the roll has them.
 type Pair struct {
 	ID   string
 	Row  []byte      // as a JSON object; nil when the table, or the list, does not have him
@@ -107,10 +108,11 @@ func (db *DB) Users(ctx context.Context, source, name string) (*Users, error) {
 	if t.column("deleted_at") != nil {
 		u.living = "(deleted_at is null or deleted_at < '0002-01-01')" // the year 1 is Supabase Auth's "never"
 	}
-	u.compare = fmt.Sprintf(sql.Compare, u.table, quoteAll(columns), strings.Join(columnsOfNew, ", "))
-	u.absent = fmt.Sprintf(sql.Absent, u.table, quoteAll(columns), "u."+strings.Join(columnsOfNew, ", u."), u.living)
+	u.compare = compareUsers(rowsAfter(u.table), "null::text[]")
+	u.detailed = compareUsers(rowsAfter(u.table), differingColumns())
+	u.absent = fmt.Sprintf(sql.Absent, u.table, u.living)
 	u.countAbsent = fmt.Sprintf(sql.CountAbsent, u.table, u.living)
-	u.sought = fmt.Sprintf(sql.Sought, u.table, quoteAll(columns), knownBy(t))
+	u.sought = fmt.Sprintf(sql.Sought, u.table, knownBy(t))
 	u.one = fmt.Sprintf(sql.One, u.table, quoteAll(columns))
 	return u, nil
 }
@@ -158,44 +160,6 @@ func (u *Users) Count(ctx context.Context) (table, roll int64, err error) {
 	return table, roll, nil
 }
 
-// Compare returns the next n users of the table after an id, "" at the beginning, beside
-// the roll's, with those of the roll in between; in the order of ids, all of one moment. Fewer than n
-// rows of the table are the end.
-func (u *Users) Compare(ctx context.Context, after string, n int) ([]Pair, error) {
-	var from *string
-	if after != "" {
-		from = &after
-	}
-	rows, _ := u.db.pool.Query(ctx, u.compare, u.source, from, n)
-	pairs, err := pgx.CollectRows(rows, scanPair)
-	if err != nil {
-		return nil, fmt.Errorf("compare users after %q: %w", after, err)
-	}
-	return pairs, nil
-}
-
-// CompareAll hands on what Compare would, of all users, from one read-only statement.
-func (u *Users) CompareAll(ctx context.Context, each func(Pair) error) error {
-	err := u.db.scan(ctx, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, u.compare, u.source, nil, nil)
-		defer rows.Close()
-		for rows.Next() {
-			p, err := scanPair(rows)
-			if err == nil {
-				err = each(p)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return rows.Err()
-	})
-	if err != nil {
-		return fmt.Errorf("compare users: %w", u.db.explainConnect(err))
-	}
-	return nil
-}
-
 // CountAbsent returns how many living users of the roll the table has no more.
 func (u *Users) CountAbsent(ctx context.Context) (n int64, err error) {
 	err = u.db.scan(ctx, func(tx pgx.Tx) error {
@@ -207,15 +171,20 @@ func (u *Users) CountAbsent(ctx context.Context) (n int64, err error) {
 	return n, nil
 }
 
-// Absent returns the next n living users of the roll after an id whom the table has no
-// more, or as deleted.
-func (u *Users) Absent(ctx context.Context, after string, n int) ([]Pair, error) {
-	rows, _ := u.db.pool.Query(ctx, u.absent, u.source, after, n)
-	pairs, err := pgx.CollectRows(rows, scanPair)
+// Absent returns the next n living users of the roll after an id whom the table has no more, or as
+// deleted. Of each, only the id and the moment are known.
+func (u *Users) Absent(ctx context.Context, after string, n int) (absent []Pair, err error) {
+	err = u.atLength(ctx, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, u.absent, u.source, after, n)
+		absent, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (p Pair, err error) {
+			return p, row.Scan(&p.ID, &p.At)
+		})
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("look for users who are gone after %q: %w", after, err)
 	}
-	return pairs, nil
+	return absent, nil
 }
 
 // Living asks the table once more which of some users it has.

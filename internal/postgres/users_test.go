@@ -17,7 +17,7 @@ func TestCompareGoesByTheKey(t *testing.T) {
 	}
 	b.exec("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
 	b.exec("prepare compare as " + u.compare)
-	plan := strings.Join(b.rows("explain (costs off) execute compare ('app', '00000000-0000-4000-8000-000000000000', 100)"), "\n")
+	plan := strings.Join(b.rows("explain (costs off) execute compare ('app', '00000000-0000-4000-8000-000000000000', 100, 1000000, 1000000)"), "\n")
 	if !regexp.MustCompile(`Index Cond: \(\(source = \$1\) AND \(id > .*\) AND \(id <= .*\)\)`).MatchString(plan) {
 		t.Error(plan)
 	}
@@ -29,19 +29,14 @@ func TestCompareGoesByTheKey(t *testing.T) {
 	b.exec(`insert into rollcall.users (source, id, version) select 'app', '00000000-0000-4000-8000-' || lpad(g::text, 12, '0'), 1 from generate_series(2, 60) g`)
 	seen := map[string]int{}
 	for after, end := "", false; !end; {
-		pairs, err := u.Compare(t.Context(), after, 7)
+		page, err := u.Compare(t.Context(), after, 7)
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows := 0
-		for _, p := range pairs {
-			seen[p.ID]++
-			if p.Row != nil {
-				rows++
-			}
-			after = p.ID
+		for _, d := range page.Differing {
+			seen[d.ID]++
 		}
-		end = rows < 7
+		after, end = page.Last, page.End
 	}
 	if len(seen) != 61 {
 		t.Errorf("%d users were compared, want 61", len(seen))

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"rollcall/internal/clerktest"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
@@ -50,51 +48,6 @@ func (h *house) follow(advice string) {
 		h.t.Fatalf("nothing to do in %q", advice)
 	}
 	h.exec(sql[1])
-}
-
-// After what a run advises about a user that the roll can't follow, the roll follows the user.
-func TestAdviceMends(t *testing.T) {
-	t.Parallel()
-	for name, before := range map[string]string{
-		"set back":        "update auth.users set email = 'new@x.test', updated_at = '2020-01-01'",
-		"never set":       "update auth.users set email = 'new@x.test', updated_at = null",
-		"from the future": "update auth.users set email = 'new@x.test', updated_at = now(); update rollcall.users set version = 4102444800123456",
-		"odd table":       `update auth.users set email = 'new@x.test', updated_at = null; alter table auth.users rename to "Users"`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			h := newHouse(t)
-			h.users(1, 1)
-			h.run()
-			h.exec(before)
-			if strings.Contains(before, "Users") {
-				h.Table = "auth.Users"
-			}
-			h.follow(h.advice(id(1)))
-			h.wantRun(postgres.Reconciled{Updated: 1})
-			h.want("select email from profiles", "new@x.test")
-			h.wantRun(postgres.Reconciled{Unchanged: 1})
-		})
-	}
-}
-
-// A user who is deleted in the roll and is back at the provider: whoever gets a new id is followed.
-func TestAdviceForTheDeleted(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t)
-	h.MaxDelete = 1
-	h.users(1, 2)
-	h.run()
-	h.exec("delete from auth.users where id = '" + id(1) + "'")
-	h.run()
-	h.users(1, 1)
-	advice := h.advice(id(1))
-	if diff := cmp.Diff("the roll has this user as deleted, and a deletion is final; create the user again at the provider, with a new id", advice); diff != "" {
-		t.Fatal(diff)
-	}
-	h.exec("delete from auth.users where id = '" + id(1) + "'")
-	h.users(3, 1)
-	h.wantRun(postgres.Reconciled{Created: 1, Unchanged: 1})
 }
 
 // At Clerk nobody sets updated_at: any change does.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres"
 )
 
 // Verdict is what a comparison says about one user.
@@ -69,6 +70,26 @@ type Difference struct {
 	Column string `json:"column"`
 	Roll   string `json:"roll"`
 	Theirs string `json:"provider"`
+}
+
+// masked are the differences that the database has found, with what tells who somebody is masked.
+func masked(found []postgres.Difference) []Difference {
+	var list []Difference
+	for _, d := range found {
+		at := slices.IndexFunc(columns, func(c column) bool { return c.name == d.Column })
+		if columns[at].mask && !strings.HasPrefix(d.Column, "raw_") {
+			d.Roll, d.Theirs = maskedValue(d.Roll), maskedValue(d.Theirs)
+		}
+		list = append(list, Difference(d))
+	}
+	return list
+}
+
+func maskedValue(value string) string {
+	if value == "null" {
+		return value
+	}
+	return event.Mask(value)
 }
 
 // column is one column of the record new.

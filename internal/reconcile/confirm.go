@@ -59,7 +59,7 @@ func answer(received, at time.Time, found event.Outcome) (o event.Outcome, next 
 // the users can't all be seen; then it ends nothing.
 func Confirm(ctx context.Context, cfg Config) (Confirmed, error) {
 	var c Confirmed
-	users, err := cfg.DB.Users(ctx, cfg.Source.Name(), cfg.Table)
+	users, err := cfg.users(ctx)
 	if err != nil {
 		return c, err
 	}
@@ -91,7 +91,7 @@ func (cfg Config) confirm(ctx context.Context, users *postgres.Users, list []pos
 	if err != nil {
 		return nil, err
 	}
-	found, err := cfg.bring(ctx, list, seen)
+	found, err := cfg.bring(ctx, seen)
 	answers := make([]postgres.Answer, len(list))
 	for i, a := range list {
 		answers[i].ID = a.ID
@@ -100,23 +100,16 @@ func (cfg Config) confirm(ctx context.Context, users *postgres.Users, list []pos
 	return answers, err
 }
 
-// bring submits who was seen and returns the outcome of each, "" for those who were not.
-func (cfg Config) bring(ctx context.Context, list []postgres.Announcement, seen []postgres.Seen) ([]event.Outcome, error) {
-	found := make([]event.Outcome, len(list))
+// bring has the users read who were seen and returns the outcome of each, "" for those who were not.
+func (cfg Config) bring(ctx context.Context, seen []postgres.Seen) ([]event.Outcome, error) {
+	found := make([]event.Outcome, len(seen))
 	var events []event.Event
 	var of []int
 	for i, s := range seen {
-		if s.Row == nil {
-			continue
+		if s.ID != nil {
+			events = append(events, cfg.look(*s.ID, s.At, "confirmed"))
+			of = append(of, i)
 		}
-		user, err := cfg.Source.DecodeUser(s.Row, s.At)
-		if err != nil {
-			cfg.Log.Error("an announced user can't be read", "source", cfg.Source.Name(), "event", list[i].ID, "error", err)
-			found[i] = event.UndecodableBody
-			continue
-		}
-		events = append(events, cfg.finding(user, s.At, "confirmed"))
-		of = append(of, i)
 	}
 	outcomes, err := cfg.Submit(ctx, events)
 	for n, i := range of {

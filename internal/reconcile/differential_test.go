@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
@@ -23,70 +25,188 @@ import (
 func TestRowsReadBySQLAreThoseDecoded(t *testing.T) {
 	t.Parallel()
 	users := testtag.Part(20_000)
+	db, conn, random := followed(t)
+	for i := range users {
+		insertRandomUser(t, conn, random, numbered(i))
+	}
+	lookAtAll(t, db, users)
+	compareAll(t, db, conn, users)
+}
+
+func numbered(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012x", n) }
+
+// followed is a database with a table of users that decides, a connection of its own, and chance.
+func followed(t *testing.T) (*postgres.DB, *pgx.Conn, *rand.Rand) {
+	t.Helper()
 	url := pgtest.NewWith(t, pgtest.Auth)
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(t.Context()) }()
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	db, err := postgres.Open(postgres.Config{URL: url, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	t.Cleanup(db.Close)
 	if _, err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Follow(t.Context(), "supabase", "auth.users"); err != nil {
 		t.Fatal(err)
 	}
-	random := rand.New(rand.NewPCG(testtag.Seed(t), 1))
-	events := make([]event.Event, users)
-	for i := range events {
-		id := fmt.Sprintf("00000000-0000-4000-8000-%012x", i)
-		insertRandomUser(t, conn, random, id)
-		events[i] = event.Event{Source: "supabase", Op: event.Look, UserID: id}
-	}
-	for len(events) > 0 {
-		n := min(len(events), 512)
-		if _, err := db.Apply(t.Context(), events[:n]); err != nil {
-			t.Fatal(err)
-		}
-		events = events[n:]
-	}
-	compareAll(t, db, users)
+	return db, conn, rand.New(rand.NewPCG(testtag.Seed(t), 1))
 }
 
-// compareAll decodes every row and compares it with the roll.
-func compareAll(t *testing.T, db *postgres.DB, want int) {
+// lookAtAll brings all users with lower numbers into the roll.
+func lookAtAll(t *testing.T, db *postgres.DB, users int) {
 	t.Helper()
-	src, err := source.New(source.Config{Name: "supabase", Provider: source.Supabase})
-	if err != nil {
-		t.Fatal(err)
+	events := make([]event.Event, users)
+	for i := range events {
+		events[i] = event.Event{Source: "supabase", Op: event.Look, UserID: numbered(i)}
 	}
-	table, err := db.Users(t.Context(), "supabase", "auth.users")
-	if err != nil {
-		t.Fatal(err)
+	for page := range slices.Chunk(events, 512) {
+		if _, err := db.Apply(t.Context(), page); err != nil {
+			t.Fatal(err)
+		}
 	}
+}
+
+// compareAll decodes every row and compares it with the roll. SQL finds nothing that differs, and
+// after other rows have taken the place of some, what differs in Go.
+func compareAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, want int) {
+	t.Helper()
 	seen := 0
-	err = table.CompareAll(t.Context(), func(p postgres.Pair) error {
+	decodeAll(t, db, conn, func(p postgres.Pair, theirs *event.User) {
 		seen++
-		theirs, err := src.DecodeUser(p.Row, p.At)
 		switch {
-		case err != nil:
-			return err
-		case theirs.Dead() && (p.Roll == nil || p.Roll.Dead()):
-			return nil // a deleted user of whom the roll has never known is left out
+		case theirs.Dead() && (p.Roll == nil || p.Roll.Dead()): // a deleted user of whom the roll has never known is left out
 		case p.Roll == nil || theirs.Dead() != p.Roll.Dead():
 			t.Errorf("%s: deleted %t in the table, roll %+v", p.ID, theirs.Dead(), p.Roll)
 		case !sameRow(theirs, p.Roll):
 			t.Errorf("%s differs in %v (versions %d, %d): %s", p.ID, differences(theirs, p.Roll), theirs.Version, p.Roll.Version, p.Row)
 		}
+	})
+	if seen != want {
+		t.Errorf("%d rows compared, want %d", seen, want)
+	}
+	for id, d := range differing(t, db) {
+		t.Errorf("%s differs in SQL: %+v", id, d)
+	}
+}
+
+// decodeAll decodes every row of the table, beside the roll's.
+func decodeAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, each func(postgres.Pair, *event.User)) {
+	t.Helper()
+	src, err := source.New(source.Config{Name: "supabase", Provider: source.Supabase})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, _ := conn.Query(t.Context(), `select id::text as id, row_to_json(u)::text as user from auth.users u order by id`)
+	entries, err := pgx.CollectRows(rows, pgx.RowToStructByPos[postgres.Entry])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for page := range slices.Chunk(entries, 1000) {
+		pairs, err := db.Attendance("supabase").Note(t.Context(), page, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range pairs {
+			theirs, err := src.DecodeUser(p.Row, p.At)
+			if err != nil {
+				t.Fatal(err)
+			}
+			each(p, theirs)
+		}
+	}
+}
+
+// differing are the users whom SQL finds to differ, by pages of an odd size.
+func differing(t *testing.T, db *postgres.DB) map[string]postgres.Differing {
+	t.Helper()
+	table, err := db.Users(t.Context(), "supabase", "auth.users")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]postgres.Differing{}
+	err = table.CompareAll(t.Context(), 77, func(page postgres.Compared) error {
+		for _, d := range page.Differing {
+			found[d.ID] = d
+		}
 		return nil
 	})
-	if err != nil || seen != want {
-		t.Errorf("%d rows compared, want %d: %v", seen, want, err)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return found
+}
+
+// What a comparison by SQL says of a user is what Go says of the decoded row.
+func TestComparisonBySQLIsThatOfGo(t *testing.T) {
+	t.Parallel()
+	users := testtag.Part(20_000)
+	db, conn, random := followed(t)
+	for _, half := range []int{0, 1} { // the first half of the ids is in the roll, others come and go
+		for i := half * users / 2; i < (half+1)*users/2; i++ {
+			insertRandomUser(t, conn, random, numbered(i))
+		}
+		if half == 0 {
+			lookAtAll(t, db, users)
+		}
+	}
+	for i := range users / 2 {
+		if random.IntN(2) == 0 {
+			continue
+		}
+		change := []string{"delete from auth.users where id = $1::uuid", "update auth.users set last_sign_in_at = now() where id = $1::uuid",
+			"update auth.users set updated_at = '2026-01-01', email = 'x' where id = $1::uuid", "update auth.users set banned_until = null where id = $1::uuid",
+			`update auth.users set raw_app_meta_data = raw_app_meta_data || '{"x":1}' where id = $1::uuid`, "delete from auth.users where $1::uuid is null"}[random.IntN(6)]
+		if _, err := conn.Exec(t.Context(), change, numbered(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, same, differ := differing(t, db), 0, 0
+	decodeAll(t, db, conn, func(p postgres.Pair, theirs *event.User) {
+		got := found[p.ID]
+		delete(found, p.ID)
+		if len(theirs.Kept) > 0 {
+			return
+		}
+		verdict := judge(theirs, p.Roll)
+		if verdict == Buried || verdict == Newer {
+			verdict = Update // the table is right
+		}
+		want := map[Verdict]string{Create: "created", Update: "updated", Touch: "touched", Vanished: "deleted"}[verdict]
+		if got.Verdict != want {
+			t.Errorf("%s: SQL says %q, Go %q: %v", p.ID, got.Verdict, want, got.Columns)
+		}
+		if same++; want == "" || want == "deleted" || p.Roll == nil || p.Roll.Dead() {
+			return
+		}
+		differ++
+		if diff := cmp.Diff(unsized(differences(theirs, p.Roll)), unsized(masked(got.Columns))); diff != "" {
+			t.Errorf("%s (-Go +SQL): %s", p.ID, diff)
+		}
+	})
+	for id, d := range found {
+		if d.Verdict != "deleted" {
+			t.Errorf("%s is not in the table: %+v", id, d)
+		}
+	}
+	if len(found) == 0 || same == 0 || differ == 0 {
+		t.Errorf("%d gone, %d alike, %d with differences", len(found), same, differ)
+	}
+}
+
+// unsized leaves out the sizes of metadata, which are those of the texts in Go.
+func unsized(list []Difference) []Difference {
+	for i := range list {
+		if strings.HasPrefix(list[i].Column, "raw_") {
+			list[i].Roll, list[i].Theirs = "", ""
+		}
+	}
+	return list
 }
 
 // sameRow compares what package source could use: it leaves out metadata that nests too deep for the

@@ -28,17 +28,18 @@ type directory interface {
 	// confirm asks about each of them once more: who is gone, as of when, and who is there
 	// after all and may be compared.
 	confirm(ctx context.Context, absent []postgres.Pair) (gone, there []postgres.Pair, err error)
-	// preview hands on everybody, in the list or in the roll, and writes nothing. Guard says
-	// whether so many may be gone.
-	preview(ctx context.Context, guard func(gone int64) error, each func(postgres.Pair) error) error
+	// preview hands on pages with everybody, in the list or in the roll, and writes nothing. Guard
+	// says whether so many may be gone.
+	preview(ctx context.Context, guard func(gone int64) error, each func(part) error) error
 	close()
 }
 
 // part is a page of a list, beside the roll.
 type part struct {
-	pairs    []postgres.Pair
-	position string // behind it
-	end      bool   // no other follows
+	pairs    []postgres.Pair   // to be judged
+	compared postgres.Compared // judged by the database
+	position string            // behind it
+	end      bool              // no other follows
 }
 
 // directory opens the one of a configuration. A dry one writes nothing.
@@ -46,9 +47,17 @@ func (cfg Config) directory(ctx context.Context, dry bool) (directory, error) {
 	if cfg.API != nil {
 		return cfg.listing(ctx, dry)
 	}
-	users, err := cfg.DB.Users(ctx, cfg.Source.Name(), cfg.Table)
+	users, err := cfg.users(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return &table{users: users, named: cfg.Table}, nil
+}
+
+// users is the source's table of users. It decides what is so from now on, if it did not before.
+func (cfg Config) users(ctx context.Context) (*postgres.Users, error) {
+	if err := cfg.DB.Follow(ctx, cfg.Source.Name(), cfg.Table); err != nil {
+		return nil, err
+	}
+	return cfg.DB.Users(ctx, cfg.Source.Name(), cfg.Table)
 }

@@ -183,13 +183,13 @@ func (l *listing) confirm(ctx context.Context, absent []postgres.Pair) (gone, th
 }
 
 // preview keeps whom the list has shown in a temporary table.
-func (l *listing) preview(ctx context.Context, guard func(int64) error, each func(postgres.Pair) error) (err error) {
+func (l *listing) preview(ctx context.Context, guard func(int64) error, each func(part) error) (err error) {
 	if l.started, err = l.seen.Now(ctx); err != nil {
 		return err
 	}
 	for p := (part{}); !p.end; {
 		if p, err = l.next(ctx); err == nil {
-			err = all(p.pairs, each)
+			err = each(p)
 		}
 		if err != nil {
 			return err
@@ -210,21 +210,12 @@ func (l *listing) preview(ctx context.Context, guard func(int64) error, each fun
 	return err
 }
 
-func (l *listing) previewAbsent(ctx context.Context, absent []postgres.Pair, each func(postgres.Pair) error) error {
+func (l *listing) previewAbsent(ctx context.Context, absent []postgres.Pair, each func(part) error) error {
 	gone, there, err := l.confirm(ctx, absent)
 	if err != nil {
 		return err
 	}
-	return errors.Join(all(gone, each), all(there, each))
-}
-
-func all(pairs []postgres.Pair, each func(postgres.Pair) error) error {
-	for _, p := range pairs {
-		if err := each(p); err != nil {
-			return err
-		}
-	}
-	return nil
+	return each(part{pairs: append(gone, there...)})
 }
 
 // explain says which key is refused.

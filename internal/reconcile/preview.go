@@ -30,19 +30,46 @@ func Preview(ctx context.Context, cfg Config, each func(Finding) error) (postgre
 	if err != nil {
 		return r.Reconciled, err
 	}
-	err = from.preview(ctx, r.guards, func(p postgres.Pair) error {
-		if f := r.preview(p); f.Action != "" {
-			return each(f)
-		}
-		return nil
-	})
+	err = from.preview(ctx, r.guards, func(page part) error { return r.previewPage(page, each) })
 	if err == nil {
 		err = r.guards(r.Deleted)
 	}
 	return r.Reconciled, err
 }
 
-// preview counts a user and says what would become of him; no action when he is in step.
+// previewPage counts the users of a page and hands on what would become of those who differ.
+func (r *run) previewPage(page part, each func(Finding) error) error {
+	for _, p := range page.pairs {
+		if f := r.preview(p); f.Action != "" {
+			if err := each(f); err != nil {
+				return err
+			}
+		}
+	}
+	r.Unchanged += page.compared.Same
+	for _, d := range page.compared.Differing {
+		f := Finding{User: d.ID, Action: d.Verdict, Differences: masked(d.Columns)}
+		switch d.Verdict {
+		case postgres.Created:
+			r.Created++
+		case postgres.Updated:
+			r.Updated++
+		case postgres.Touched:
+			r.Touched++
+		case postgres.Deleted:
+			r.Deleted++
+			f.Reason = r.gone()
+		}
+		if err := each(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) gone() string { return r.from.name() + " has this user no more" }
+
+// preview counts a user and says what would become of them; no action when they are in step.
 func (r *run) preview(p postgres.Pair) Finding {
 	f := Finding{User: p.ID}
 	theirs, verdict, err := r.judge(p)
@@ -63,7 +90,7 @@ func (r *run) preview(p postgres.Pair) Finding {
 		f.Action, f.Differences = "touched", differences(theirs, p.Roll)
 	case Vanished:
 		r.Deleted++
-		f.Action, f.Reason = "deleted", r.from.name()+" has him no more"
+		f.Action, f.Reason = "deleted", r.gone()
 	case Buried, Newer:
 		r.Failed++
 		f.Action, f.Reason = "failed", r.advice(verdict, p)

@@ -159,6 +159,13 @@ type findings struct {
 // sift judges the users of a page. It leaves the run as it is, so that it may go on beside mend.
 func (r *run) sift(page part) findings {
 	f := findings{position: page.position}
+	f.others.Unchanged = page.compared.Same
+	for _, d := range page.compared.Differing {
+		if verdict, ok := verdicts[d.Verdict]; ok {
+			f.events = append(f.events, r.look(d.ID, page.compared.At, "reconciled"))
+			f.verdicts = append(f.verdicts, verdict)
+		}
+	}
 	for _, p := range page.pairs {
 		var theirs *event.User
 		var verdict Verdict
@@ -168,7 +175,7 @@ func (r *run) sift(page part) findings {
 			f.others.Failed++
 			r.Log.Error("a user can't be read", "source", r.Source.Name(), "user", p.ID, "error", err)
 		case verdict == Create || verdict == Update || verdict == Touch:
-			f.events = append(f.events, r.finding(theirs, p.At, "reconciled"))
+			f.events = append(f.events, finding(theirs, p.At, "reconciled"))
 			f.verdicts = append(f.verdicts, verdict)
 		case verdict == Same:
 			f.others.Unchanged++
@@ -211,9 +218,6 @@ func (r *run) judge(p postgres.Pair) (theirs *event.User, verdict Verdict, err e
 		}
 	}
 	verdict = judge(theirs, p.Roll)
-	if r.follows() && (verdict == Buried || verdict == Newer) {
-		return theirs, Update, nil // the table is right, whatever the versions say
-	}
 	if (verdict == Buried || verdict == Newer) && !p.Known.Before(p.At) {
 		verdict = Same
 	}
@@ -236,20 +240,13 @@ func count(tally *postgres.Reconciled, o event.Outcome, verdict Verdict) {
 	}
 }
 
-// follows reports whether the table of users decides what is so.
-func (cfg Config) follows() bool { return cfg.API == nil && cfg.DB.Follows(cfg.Source.Name()) }
+// verdicts are those of the database about users who are in the table. Bury sees to those who are
+// gone.
+var verdicts = map[string]Verdict{postgres.Created: Create, postgres.Updated: Update, postgres.Touched: Touch}
 
-// finding is what a look at a user had to say. About a user of a table source it is a signal to
-// read their row.
-func (cfg Config) finding(u *event.User, at time.Time, kind string) event.Event {
-	if cfg.follows() {
-		e := event.Event{Source: u.Source, Type: kind, Op: event.Look, UserID: u.ID, ReceivedAt: at.UTC()}
-		if u.Dead() {
-			e.Op = event.Delete
-		}
-		return e
-	}
-	return finding(u, at, kind)
+// look is a signal to read a user's row in the table.
+func (cfg Config) look(id string, at time.Time, kind string) event.Event {
+	return event.Event{Source: cfg.Source.Name(), Type: kind, Op: event.Look, UserID: id, ReceivedAt: at.UTC()}
 }
 
 // finding is what a look at a user had to say.
@@ -358,7 +355,12 @@ func users(n int64) string {
 func (r *run) burySome(ctx context.Context, pairs []postgres.Pair) error {
 	events := make([]event.Event, len(pairs))
 	for i, p := range pairs {
-		events[i] = r.finding(p.Roll.Tombstone(p.At.UTC()), p.At, "reconciled")
+		if p.Roll != nil {
+			events[i] = finding(p.Roll.Tombstone(p.At.UTC()), p.At, "reconciled")
+			continue
+		}
+		events[i] = r.look(p.ID, p.At, "reconciled")
+		events[i].Op = event.Delete
 	}
 	outcomes, err := r.Submit(ctx, events)
 	if err != nil {

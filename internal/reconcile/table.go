@@ -33,18 +33,12 @@ func (t *table) begin(position string, _ time.Time) { t.after = position }
 func (t *table) close() {}
 
 func (t *table) next(ctx context.Context) (part, error) {
-	pairs, err := t.users.Compare(ctx, t.after, tablePage)
+	page, err := t.users.Compare(ctx, t.after, tablePage)
 	if err != nil {
 		return part{}, err
 	}
-	rows := 0
-	for _, p := range pairs {
-		if p.Row != nil { // the roll's ids need not be uuids, and the next page is sought by one
-			t.after = p.ID
-			rows++
-		}
-	}
-	return part{pairs: pairs, position: t.after, end: rows < tablePage}, nil
+	t.after = page.Last
+	return part{compared: page, position: page.Last, end: page.End}, nil
 }
 
 func (t *table) countAbsent(ctx context.Context) (int64, error) { return t.users.CountAbsent(ctx) }
@@ -76,7 +70,7 @@ func (t *table) confirm(ctx context.Context, absent []postgres.Pair) (gone, ther
 	return gone, nil, nil
 }
 
-// preview is one read-only statement, which asks nobody twice.
-func (t *table) preview(ctx context.Context, _ func(int64) error, each func(postgres.Pair) error) error {
-	return t.users.CompareAll(ctx, each)
+// preview is one read-only transaction, which asks nobody twice.
+func (t *table) preview(ctx context.Context, _ func(int64) error, each func(part) error) error {
+	return t.users.CompareAll(ctx, tablePage, func(page postgres.Compared) error { return each(part{compared: page}) })
 }

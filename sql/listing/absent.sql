@@ -1,10 +1,10 @@
 -- Users of the roll ($1 the source, after id $2, $3 at most) whom a table of users (%[1]s)
--- has no more, or only as deleted.
-select u.id, r.data, u.version, %[3]s, u.changed_at, u.kept, pg_catalog.statement_timestamp()
+-- has no more, or only as deleted (%[2]s holds for the living).
+select u.id, pg_catalog.statement_timestamp()
 from rollcall.users u
 left join lateral (
-  select pg_catalog.row_to_json(r)::text as data, %[4]s as living
-  from (select %[2]s from %[1]s) r
+  select %[2]s as living
+  from %[1]s r
   where r.id = case when u.id ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then u.id::uuid end
   offset 0
 ) r on true

@@ -1,0 +1,260 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/sql"
+)
+
+// comparedUsers compares a page of a table of users (%[1]s; $2 the id after which it begins or null,
+// $3 how many users at most, $4 how many bytes, $5 limits.metadata) with the roll's rows of the
+// source $1 between the same ids. Both sides are of one moment. The page ends where the bytes do; the
+// last one goes on to the end of the roll, to the last of all characters. Both ends must be
+// conditions of the roll's key, or each page reads all that is left of the roll.
+//
+// Neither side's metadata ever becomes a text: its numbers may be small as they are stored and
+// take a gigabyte as digits. A placeholder of the roll is nobody.
+//
+// It returns whether the table has ended, the last id of the page, the moment, how many users are
+// the same, and each of the others: id, verdict, and what differs (%[4]s).
+const comparedUsers = `with %[1]s, span as (
+  select pg_catalog.max(id) as last, pg_catalog.count(*) = (select pg_catalog.count(*) from page) and pg_catalog.count(*) < $3::bigint as ended
+  from have
+), ours as (
+  select u.* from rollcall.users u
+  where u.source = $1 and u.version is not null and u.id > coalesce($2::text, '')
+    and u.id <= (select case when ended then pg_catalog.chr(1114111) collate "C" else last end from span)
+), judged as materialized (
+  select coalesce(s.id, u.id) as id, v.verdict, case when v.verdict in ('created'::text, 'updated'::text, 'touched'::text) then %[4]s end as differences
+  from state s
+  full join ours u on u.id = s.id
+  cross join lateral (
+    select case
+      when s.living is not true then case when u.deleted_at is null and u.id is not null then 'deleted'::text end
+      when u.id is null then 'created'::text
+      when u.deleted_at is not null or (%[2]s, pg_catalog.array_to_string(u.kept, ' ')) is distinct from (%[3]s, s.kept) then 'updated'::text
+      when (u.version, u.updated_at, u.last_sign_in_at) is distinct from (s.version, s.updated_at, s.last_sign_in_at) then 'touched'::text
+      else 'same'::text
+    end as verdict
+  ) v
+)
+select p.ended, coalesce(p.last, $2::text, ''), pg_catalog.statement_timestamp(), (select pg_catalog.count(*) from judged where verdict = 'same'::text),
+  coalesce(j.id, ''), coalesce(j.verdict, ''), j.differences
+from span p
+left join judged j on j.verdict <> 'same'::text
+order by j.id`
+
+// The verdicts of a comparison. Touched is a user of whom only the version, the moment of the last
+// change or that of the last sign-in differs.
+const (
+	Created = "created"
+	Updated = "updated"
+	Touched = "touched"
+	Deleted = "deleted"
+)
+
+// moments are the columns that a sign-in or a token refresh changes, and that say nothing else
+// about a user; so does the version.
+var moments = []string{"updated_at", "last_sign_in_at"}
+
+// Compared is a page of a table of users beside the roll.
+type Compared struct {
+	Differing []Differing
+	Same      int64
+	Last      string    // the last user of the table on this page
+	End       bool      // the table has no other
+	At        time.Time // the moment of both sides, by the database's clock
+}
+
+// Differing is a user whom the table and the roll do not have alike.
+type Differing struct {
+	ID      string
+	Verdict string
+	Columns []Difference // of CompareAll alone
+}
+
+// Difference is a column that differs, each value as a text of no more than 400 characters, of
+// metadata its size. Personal data is not masked.
+type Difference struct{ Column, Roll, Theirs string }
+
+// compareUsers is comparedUsers for a provider's rows, with what differs or without.
+func compareUsers(rows, differences string) string {
+	var ours, theirs []string
+	for _, c := range columnsOfState {
+		if !slices.Contains(moments, c) {
+			ours, theirs = append(ours, rollValue(c)), append(theirs, tableValue(c))
+		}
+	}
+	return fmt.Sprintf(comparedUsers, stateOfRows(rows, "$4::bigint", "$5::integer"), strings.Join(ours, ", "), strings.Join(theirs, ", "), differences)
+}
+
+// rollValue is a column as the roll has it now: a ban may be over.
+func rollValue(column string) string {
+	switch {
+	case column == "banned":
+		return "(coalesce(u.banned, false) and coalesce(u.banned_until > pg_catalog.statement_timestamp(), true))"
+	case kindOfColumn(column) == "boolean":
+		return "coalesce(u." + column + ", false)"
+	}
+	return "u." + column
+}
+
+// tableValue is a column as the table has it, or as the roll keeps it where the table's is too large.
+func tableValue(column string) string {
+	if column != "raw_app_meta_data" && !strings.Contains(keptOfMetadata, column) {
+		return "s." + column
+	}
+	return fmt.Sprintf("case when s.kept is not null and %[2]s = any(pg_catalog.string_to_array(s.kept, ' ')) then u.%[1]s else s.%[1]s end",
+		column, Literal(column))
+}
+
+// kindOfColumn is the type of a column of new.
+func kindOfColumn(column string) string {
+	switch {
+	case strings.HasSuffix(column, "_at"), strings.HasSuffix(column, "_until"):
+		return "timestamptz"
+	case strings.HasPrefix(column, "raw_"):
+		return "jsonb"
+	case strings.HasSuffix(column, "_verified"), column == "is_anonymous", column == "banned":
+		return "boolean"
+	}
+	return "text"
+}
+
+// differingColumns is an array of the columns that differ: name, the roll's value, the table's.
+func differingColumns() string {
+	const moment = "'epoch'::timestamptz + least(greatest(%s.version, -62135596800000000), 253402300799000000)::float8 * '1 microsecond'::interval"
+	rows := []string{fmt.Sprintf("(0, 'version', u.version is distinct from s.version, %s, %s)",
+		shownValue("timestamptz", fmt.Sprintf(moment, "u")), shownValue("timestamptz", fmt.Sprintf(moment, "s")))}
+	for i, c := range append(slices.Clone(columnsOfState), "kept") {
+		ours, theirs, kind := rollValue(c), tableValue(c), kindOfColumn(c)
+		switch kind {
+		case "jsonb":
+			ours = "case when u.id is null then '{}'::jsonb else u." + c + " end"
+			theirs = strings.Replace(theirs, "then u."+c, "then "+ours, 1)
+		case "text":
+			if c == "kept" {
+				ours = "pg_catalog.array_to_string(u.kept, ' ')"
+			}
+		}
+		rows = append(rows, fmt.Sprintf("(%d, %s, %s is distinct from %s, %s, %s)", i+1, Literal(c), ours, theirs, shownValue(kind, ours), shownValue(kind, theirs)))
+	}
+	return `(select pg_catalog.array_agg(d.value order by c.n, d.n)
+    from (values ` + strings.Join(rows, ",\n      ") + `) c (n, name, differs, ours, theirs)
+    cross join lateral (values (1, c.name), (2, c.ours), (3, c.theirs)) d (n, value)
+    where c.differs)`
+}
+
+// shownValue is a value for people.
+func shownValue(kind, value string) string {
+	switch kind {
+	case "timestamptz":
+		return fmt.Sprintf("coalesce(pg_catalog.rtrim(pg_catalog.rtrim(pg_catalog.to_char((%s) at time zone 'UTC', "+
+			`'YYYY-MM-DD"T"HH24:MI:SS.US'), '0'), '.') || 'Z'::text, 'null'::text)`, value)
+	case "jsonb":
+		return fmt.Sprintf("(coalesce(pg_catalog.pg_column_size((%s) #> '{}'::text[]), 0)::text || ' bytes'::text)", value)
+	case "boolean":
+		return fmt.Sprintf("(%s)::text", value)
+	}
+	return fmt.Sprintf("coalesce(pg_catalog.left(%s, 400), 'null'::text)", value)
+}
+
+// comparedBytes bounds what one page reads of the table, as shapedUsers counts.
+const comparedBytes = 16 << 20
+
+// Compare returns the next page of the table after an id, "" at the beginning, of n users at most,
+// beside the roll's, with those of the roll in between; in the order of ids. A page that takes too
+// long is read again with fewer users.
+func (u *Users) Compare(ctx context.Context, after string, n int) (Compared, error) {
+	if u.page == 0 || u.page > n {
+		u.page = n
+	}
+	for {
+		rows, _ := u.db.pool.Query(ctx, u.compare, u.pageAfter(after)...)
+		page, err := readCompared(rows)
+		switch {
+		case err == nil:
+			u.page = min(2*u.page, n)
+			return page, nil
+		case stateOf(err) != queryCanceled || ctx.Err() != nil:
+			return page, fmt.Errorf("compare users after %q: %w", after, u.db.explainConnect(err))
+		case u.page == 1:
+			return page, fmt.Errorf("compare the user after %q: it takes more than %s, which is limits.statement_timeout or half of limits.wait; raise both, or lower limits.metadata: %w",
+				after, u.db.config.StatementTimeout, err)
+		}
+		u.page = max(1, u.page/8)
+	}
+}
+
+// CompareAll hands on page after page of the whole table, of n users at most, all of one moment, with
+// what differs. It writes nothing.
+func (u *Users) CompareAll(ctx context.Context, n int, each func(Compared) error) error {
+	err := u.atLength(ctx, func(tx pgx.Tx) error {
+		u.page = n
+		for page := (Compared{}); !page.End; {
+			rows, err := tx.Query(ctx, u.detailed, u.pageAfter(page.Last)...)
+			if err == nil {
+				page, err = readCompared(rows)
+			}
+			if err == nil {
+				err = each(page)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("compare users: %w", u.db.explainConnect(err))
+	}
+	return nil
+}
+
+// atLength gives a transaction that reads as of one moment, as long as it takes: what it has read
+// may be shown to a person meanwhile.
+func (u *Users) atLength(ctx context.Context, do func(pgx.Tx) error) error {
+	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+	return pgx.BeginTxFunc(ctx, u.db.pool, options, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sql.Settings, milliseconds(u.db.config.LockTimeout), "0"); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true)"); err != nil {
+			return err
+		}
+		return do(tx)
+	})
+}
+
+// pageAfter are the arguments of comparedUsers.
+func (u *Users) pageAfter(after string) []any {
+	var from *string
+	if after != "" {
+		from = &after
+	}
+	return []any{u.source, from, u.page, int64(comparedBytes), u.db.config.Metadata}
+}
+
+func readCompared(rows pgx.Rows) (Compared, error) {
+	var page Compared
+	var d Differing
+	var flat []string
+	_, err := pgx.ForEachRow(rows, []any{&page.End, &page.Last, &page.At, &page.Same, &d.ID, &d.Verdict, &flat}, func() error {
+		if d.Verdict == "" {
+			return nil // a page without differences has one row all the same
+		}
+		d.Columns = nil
+		for c := range slices.Chunk(flat, 3) {
+			d.Columns = append(d.Columns, Difference{c[0], c[1], c[2]})
+		}
+		page.Differing = append(page.Differing, d)
+		return nil
+	})
+	return page, err
+}
