@@ -160,7 +160,7 @@ func TestComparisonBySQLIsThatOfGo(t *testing.T) {
 			continue
 		}
 		change := []string{"delete from auth.users where id = $1::uuid", "update auth.users set last_sign_in_at = now() where id = $1::uuid",
-			"update auth.users set updated_at = '2026-01-01', email = 'x' where id = $1::uuid", "update auth.users set banned_until = null where id = $1::uuid",
+			"update auth.users set updated_at = '2026-01-01', email = 'x' || id where id = $1::uuid", "update auth.users set banned_until = null where id = $1::uuid",
 			`update auth.users set raw_app_meta_data = raw_app_meta_data || '{"x":1}' where id = $1::uuid`, "delete from auth.users where $1::uuid is null"}[random.IntN(6)]
 		if _, err := conn.Exec(t.Context(), change, numbered(i)); err != nil {
 			t.Fatal(err)
