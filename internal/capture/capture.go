@@ -218,6 +218,9 @@ func (d *drain) event(c postgres.Change) event.Event {
 		e.Op = event.Delete
 	}
 	e.User = user
+	if c.Large && e.Op == event.Upsert {
+		return postgres.WithoutMetadata(e, "the metadata takes more than limits.metadata, or its text can't be made")
+	}
 	return e
 }
 

@@ -1,8 +1,11 @@
 package capture_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"rollcall/internal/testtag"
 )
 
 // If a user's metadata can't be used, the last known value may stand in an earlier change of the same
@@ -31,4 +34,42 @@ func TestKeptOfOnePage(t *testing.T) {
 	h.exec("update auth.users set deleted_at = now() where id = $1", id(3))
 	h.settled()
 	h.want(shown, "2 b@x.test Ben")
+}
+
+// bomb is metadata of 90 kB whose text takes more than a gigabyte, which PostgreSQL refuses to make.
+const bomb = `('{"full_name": "Bomb", "a": [' || repeat('1e131071,', 10000) || '1]}')::jsonb`
+
+// Users of a source whose changes count by their version hold nobody up either, whatever they have
+// written: their changes are read without the metadata. Those of one that follows its table are
+// never read.
+func TestLargeChanges(t *testing.T) {
+	testtag.Parallel(t)
+	many := testtag.Part(2001)
+	for name, table := range map[string]string{"by version": "", "by table": "auth.users"} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			if table != "" {
+				if err := h.db.Follow(t.Context(), "supabase", table); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at) values ($1, 'bomb@x.test', `+bomb+`, now())`, id(1))
+			h.exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at)
+				values ($1, 'large@x.test', jsonb_build_object('full_name', 'Large', 'a', repeat('x', 40000000)), now())`, id(2))
+			h.exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at)
+				select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x.test',
+					jsonb_build_object('full_name', 'Ada', 'a', (select string_agg(md5(g::text || n::text), '') from generate_series(1, 8000) n)), now()
+				from generate_series(3, $1::int) g`, many)
+			h.run()
+			t.Cleanup(func() { h.stop() })
+			h.settled()
+			h.want("select count(*)::text from profiles where name = 'Ada'", fmt.Sprint(many-2))
+			h.want("select email || ' ' || (name is null) from profiles where id = '"+id(2)+"'", "large@x.test true")
+			h.want("select email from profiles where id = '"+id(1)+"'", "bomb@x.test")
+			h.want("select coalesce(array_to_string(kept, ' '), '') from rollcall.users where id = '"+id(2)+"'", map[string]string{
+				"by version": "avatar_url first_name full_name last_name raw_app_meta_data raw_user_meta_data username",
+				"by table":   "avatar_url first_name full_name last_name raw_user_meta_data username",
+			}[name])
+		})
+	}
 }

@@ -83,7 +83,7 @@ func (db *DB) isolate(ctx context.Context, events []event.Event, poison *rollRef
 		return nil, fmt.Errorf("record an event: %w: %w", event.ErrUnavailable, poison)
 	}
 	if len(events) == 1 && events[0].User != nil && !events[0].User.Keeps() && !events[0].User.Dead() {
-		e := withoutMetadata(events[0])
+		e := WithoutMetadata(events[0], "the roll refuses the metadata or a name")
 		db.log.Error("the roll refuses an event; metadata and names keep their last known value, the rest is applied",
 			"source", e.Source, "event", e.ID, "user", e.UserID, "error", poison)
 		return db.applyBodies(ctx, []event.Event{e})

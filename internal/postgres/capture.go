@@ -146,6 +146,7 @@ type Change struct {
 	UserID string
 	Gone   bool   // the user's row was deleted
 	Data   []byte // its columns as a JSON object; for one that is gone, those before; nil of a table source
+	Large  bool   // the metadata is not read: it is too large, or no text can be made of it
 	At     time.Time
 }
 
@@ -154,6 +155,7 @@ type Change struct {
 type Outbox struct {
 	db   *DB
 	lock *advisoryLock
+	page int // changes of the next page at most, once one could not be read
 }
 
 // OutboxWanted reports whether somewhere a capture is installed, or rows wait.
@@ -171,7 +173,7 @@ func (db *DB) HoldOutbox(ctx context.Context) (*Outbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Outbox{db, lock}, nil
+	return &Outbox{db: db, lock: lock}, nil
 }
 
 // During runs do with a context that ends with ctx, or when another replica may have the right
@@ -207,11 +209,24 @@ type OutboxPage struct {
 // the roll is written (event.Event.Captured). Of one user they are in the order of his
 // commits; of several, a lower id may become visible after a higher one, so nothing is
 // remembered between two calls.
+//
+// Numbers of a few bytes may take a gigabyte as digits: a page whose text can't be made, or not in
+// time, is read again with fewer changes, and the one that is to blame without metadata.
 func (o *Outbox) Next(ctx context.Context, page OutboxPage) ([]Change, error) {
-	rows, _ := o.db.pool.Query(ctx, sql.OutboxNext, page.Sources, page.Changes, page.Bytes, page.Except, o.db.following())
-	changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Change])
-	if err != nil {
-		return nil, fmt.Errorf("read the outbox: %w", err)
+	if o.page == 0 || o.page > page.Changes {
+		o.page = page.Changes
 	}
-	return changes, nil
+	for data := 2 * o.db.config.Metadata; ; o.page = max(1, o.page/8) {
+		rows, _ := o.db.pool.Query(ctx, sql.OutboxNext, page.Sources, o.page, page.Bytes, page.Except, o.db.following(), data)
+		changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Change])
+		switch state := stateOf(err); {
+		case err == nil:
+			o.page = min(2*o.page, page.Changes)
+			return changes, nil
+		case state != tooLarge && state != queryCanceled || ctx.Err() != nil || data == 0:
+			return nil, fmt.Errorf("read the outbox: %w", err)
+		case o.page == 1:
+			data = 0
+		}
+	}
 }

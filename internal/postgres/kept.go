@@ -12,15 +12,16 @@ import (
 // Events that keep columns (event.User.Kept) apply all that can be used of a user. The roll
 // statement leaves the columns that are kept as they are.
 
-// withoutMetadata is the event of a living user that keeps whatever a client may have written.
-func withoutMetadata(e event.Event) event.Event {
+// WithoutMetadata is the event of a living user that keeps whatever a client may have written,
+// because of a reason.
+func WithoutMetadata(e event.Event, because string) event.Event {
 	u := *e.User
 	u.RawUserMetaData, u.RawAppMetaData = "{}", "{}"
 	u.Username, u.FirstName, u.LastName, u.FullName, u.AvatarURL = nil, nil, nil, nil, nil
 	u.Kept = []string{
 		"avatar_url", "first_name", "full_name", "last_name", "raw_app_meta_data", "raw_user_meta_data", "username",
 	}
-	u.KeptBecause = "the roll refuses the metadata or a name"
+	u.KeptBecause = because
 	e.User = &u
 	return e
 }

@@ -14,6 +14,7 @@ const (
 	uniqueViolation       = "23505"
 	exclusionViolation    = "23P01"
 	queryCanceled         = "57014"
+	tooLarge              = "54000"
 	insufficientPrivilege = "42501"
 	readOnlyTransaction   = "25006"
 	invalidText           = "22P02"

@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"rollcall/internal/postgres"
