@@ -85,6 +85,9 @@ var (
 	OutboxState  = read("queries/outbox_state.sql")
 	OutboxWanted = read("queries/outbox_wanted.sql")
 	OutboxNext   = read("queries/outbox_next.sql")
+	OutboxOfIDs  = read("queries/outbox_of_ids.sql")
+	OutboxAge    = read("queries/outbox_age.sql")
+	Reader       = read("queries/reader.sql")
 
 	SpanLock  = read("queries/span_lock.sql")
 	SpanClear = read("queries/span_clear.sql")
@@ -105,6 +108,7 @@ var (
 // roll.
 var (
 	Absent      = read("listing/absent.sql")
+	AbsentOf    = read("listing/absent_of.sql")
 	CountAbsent = read("listing/count_absent.sql")
 	Sought      = read("listing/sought.sql")
 	Attend      = read("listing/attend.sql")
@@ -112,11 +116,10 @@ var (
 	One         = read("listing/one.sql")
 )
 
-// Statements for people to run as well: formats of a table and a source, quoted.
+// Statements for people to run as well: formats of a table, quoted, and more.
 var (
 	CaptureInstall = read("capture/install.sql")
 	CaptureRemove  = read("capture/remove.sql")
-	CaptureByHand  = read("capture/by_hand.sql") // of a role, a table, and the statement of CaptureInstall
 )
 
 func read(name string) string {

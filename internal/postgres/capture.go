@@ -11,8 +11,9 @@ import (
 	"rollcall/sql"
 )
 
-// Capture is a trigger on a table of users that notes every change in rollcall.outbox, in
-// the change's own transaction.
+// Capture is a trigger on a table of users that notes every change in an outbox, in the change's own
+// transaction: whose row it is in rollcall_provider.outbox. Triggers of older versions note the
+// row's data in rollcall.outbox.
 type Capture struct {
 	Source string // whose users they are
 	Table  string // schema.table, exact names
@@ -24,20 +25,12 @@ type CaptureState struct {
 	Installed bool
 	// For is the source that the trigger names, empty when there is none.
 	For string
+	// Old: the trigger is an older version's, which notes data.
+	Old bool
 	// Waiting counts the changes of the source that are not in the roll yet; Oldest is when the
 	// first of them was made, the zero time when there is none.
 	Waiting int64
 	Oldest  time.Time
-}
-
-func (c Capture) create() string {
-	return fmt.Sprintf(sql.CaptureInstall, quoteTable(c.Table), Literal(c.Source))
-}
-
-// ByHand is the SQL that installs a capture, for two roles: the one that Rollcall works as,
-// and one that may put a trigger on the table.
-func (db *DB) ByHand(c Capture) string {
-	return fmt.Sprintf(sql.CaptureByHand, quote(db.pool.Config().ConnConfig.User), c.Table, c.create())
 }
 
 // CaptureState looks at the trigger and at the outbox.
@@ -50,12 +43,18 @@ func (db *DB) CaptureState(ctx context.Context, c Capture) (CaptureState, error)
 	if err != nil {
 		return s, err
 	}
-	err = db.pool.QueryRow(ctx, sql.CaptureState, t.OID).Scan(&s.For, &s.Installed)
+	var ids bool
+	err = db.pool.QueryRow(ctx, sql.CaptureState, t.OID).Scan(&s.For, &s.Installed, &ids)
+	s.Old = s.For != "" && !ids
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return s, fmt.Errorf("look for the trigger on %s: %w", c.Table, err)
 	}
+	db.heed(c.Table)
+	if ids, err = db.lookForIDs(ctx); err != nil {
+		return s, err
+	}
 	var oldest *time.Time
-	if err := db.pool.QueryRow(ctx, sql.OutboxState, c.Source).Scan(&s.Waiting, &oldest); err != nil {
+	if err := db.pool.QueryRow(ctx, fmt.Sprintf(sql.OutboxState, bothOutboxes(ids)), c.Source).Scan(&s.Waiting, &oldest); err != nil {
 		return s, fmt.Errorf("look at the outbox: %w", db.explainConnect(err))
 	}
 	if oldest != nil {
@@ -64,14 +63,14 @@ func (db *DB) CaptureState(ctx context.Context, c Capture) (CaptureState, error)
 	return s, nil
 }
 
-// InstallCapture creates the trigger, unless it is there and as it should be. It waits for
-// those who write the table no longer than they would notice.
+// InstallCapture runs the script of ByHand: it creates the trigger and the reader, or replaces those
+// of an older version. It waits for those who write the table no longer than they would notice.
 func (db *DB) InstallCapture(ctx context.Context, c Capture) error {
 	s, err := db.CaptureState(ctx, c)
-	if err != nil || s.Installed && s.For == c.Source {
+	if err != nil {
 		return err
 	}
-	if s.For != "" {
+	if s.For != "" && (s.For != c.Source || !s.Installed) {
 		return fmt.Errorf("%s has a trigger for source %s, or one that is disabled; remove that first: rollcall capture remove %s", c.Table, s.For, c.Source)
 	}
 	t, err := db.usersTable(ctx, c.Table)
@@ -79,13 +78,16 @@ func (db *DB) InstallCapture(ctx context.Context, c Capture) error {
 		return err
 	}
 	if t.Kind == "p" {
-		return fmt.Errorf("%s is partitioned: a user who changes his partition is deleted and inserted for a trigger; use database webhooks or reconciliation", c.Table)
+		return fmt.Errorf("%s is partitioned: a user who changes partition is deleted and inserted for a trigger; use database webhooks or reconciliation", c.Table)
 	}
-	err = db.alterUsers(ctx, c, c.create())
-	if stateOf(err) == insufficientPrivilege {
-		return fmt.Errorf("%w; do it by hand, as two roles:\n%s", err, db.ByHand(c))
+	err = db.alterUsers(ctx, c, db.script(c))
+	if stateOf(err) != insufficientPrivilege {
+		return err
 	}
-	return err
+	if u, _ := db.readerOfUsers(ctx, c.Source, c.Table, t); u != nil && s.Installed && !s.Old {
+		return nil // another role has run the script
+	}
+	return fmt.Errorf("%w; %s", err, remedy(c.Source))
 }
 
 // RemoveCapture drops the trigger. What waits in the outbox still gets into the roll.
@@ -134,7 +136,7 @@ func (db *DB) alter(ctx context.Context, statement string) error {
 		if _, err := tx.Exec(ctx, setWait, milliseconds(alterWait)); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, statement)
+		_, err := tx.Conn().PgConn().Exec(ctx, statement).ReadAll()
 		return err
 	})
 }
@@ -145,12 +147,12 @@ type Change struct {
 	Source string
 	UserID string
 	Gone   bool   // the user's row was deleted
-	Data   []byte // its columns as a JSON object; for one that is gone, those before; nil of a table source
+	Data   []byte // its columns as a JSON object; for one that is gone, those before; nil of a table source, and in the outbox of ids
 	Large  bool   // the metadata is not read: it is too large, or no text can be made of it
 	At     time.Time
 }
 
-// Outbox is the sole right to empty rollcall.outbox, of all replicas. The right only saves
+// Outbox is the sole right to empty the outboxes, of all replicas. The right only saves
 // work: what two read is applied once.
 type Outbox struct {
 	db   *DB
@@ -160,8 +162,12 @@ type Outbox struct {
 
 // OutboxWanted reports whether somewhere a capture is installed, or rows wait.
 func (db *DB) OutboxWanted(ctx context.Context) (bool, error) {
+	ids, err := db.lookForIDs(ctx)
+	if err != nil {
+		return false, err
+	}
 	var wanted bool
-	if err := db.pool.QueryRow(ctx, sql.OutboxWanted).Scan(&wanted); err != nil {
+	if err := db.pool.QueryRow(ctx, fmt.Sprintf(sql.OutboxWanted, bothOutboxes(ids))).Scan(&wanted); err != nil {
 		return false, fmt.Errorf("look for a capture: %w", err)
 	}
 	return wanted, nil
@@ -169,6 +175,9 @@ func (db *DB) OutboxWanted(ctx context.Context) (bool, error) {
 
 // HoldOutbox takes the right to empty the outbox; ErrRunning when another replica has it.
 func (db *DB) HoldOutbox(ctx context.Context) (*Outbox, error) {
+	if _, err := db.lookForIDs(ctx); err != nil {
+		return nil, err
+	}
 	lock, err := db.tryLock(ctx, "outbox")
 	if err != nil {
 		return nil, err
@@ -188,9 +197,9 @@ func (o *Outbox) Release() { o.lock.release() }
 // OutboxAge is how long the oldest change has waited; zero when none does.
 func (db *DB) OutboxAge(ctx context.Context) (time.Duration, error) {
 	var seconds float64
-	err := db.pool.QueryRow(ctx, `select coalesce((
-  select greatest(0, extract(epoch from pg_catalog.clock_timestamp() - at)) from rollcall.outbox order by id limit 1
-), 0)::float8`).Scan(&seconds)
+	statement := fmt.Sprintf(sql.OutboxAge, alsoOfIDs(db.ids.Load(), "union all (select greatest(0, extract(epoch from pg_catalog.clock_timestamp() - at)) "+
+		"from rollcall_provider.outbox order by id limit 1)"))
+	err := db.pool.QueryRow(ctx, statement).Scan(&seconds)
 	if err != nil {
 		return 0, fmt.Errorf("look at the oldest row of the outbox: %w", err)
 	}
@@ -205,10 +214,17 @@ type OutboxPage struct {
 	Bytes   int     // nor than these, but for the first change
 }
 
+// outboxOfIDs are the rows of the outbox of ids, for OutboxNext.
+const outboxOfIDs = `union all (
+  select id, source, user_id, gone, null, at from rollcall_provider.outbox
+  where source = any($1::text[]) and source = any($5::text[])
+    and not exists (select from pg_catalog.unnest($4::bigint[]) e where e = id)
+  order by id limit $2)`
+
 // Next returns the oldest changes, in the order of their ids. They stay in the outbox until
 // the roll is written (event.Event.Captured). Of one user they are in the order of his
 // commits; of several, a lower id may become visible after a higher one, so nothing is
-// remembered between two calls.
+// remembered between two calls. The outbox of ids is read for table sources only.
 //
 // Numbers of a few bytes may take a gigabyte as digits: a page whose text can't be made, or not in
 // time, is read again with fewer changes, and the one that is to blame without metadata.
@@ -216,8 +232,9 @@ func (o *Outbox) Next(ctx context.Context, page OutboxPage) ([]Change, error) {
 	if o.page == 0 || o.page > page.Changes {
 		o.page = page.Changes
 	}
+	statement := fmt.Sprintf(sql.OutboxNext, alsoOfIDs(o.db.ids.Load(), outboxOfIDs))
 	for data := 2 * o.db.config.Metadata; ; o.page = max(1, o.page/8) {
-		rows, _ := o.db.pool.Query(ctx, sql.OutboxNext, page.Sources, o.page, page.Bytes, page.Except, o.db.following(), data)
+		rows, _ := o.db.pool.Query(ctx, statement, page.Sources, o.page, page.Bytes, page.Except, o.db.following(), data)
 		changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Change])
 		switch state := stateOf(err); {
 		case err == nil:

@@ -26,8 +26,15 @@ func (db *DB) Captures(ctx context.Context, list []Capture) ([]Captured, error) 
 	for _, c := range list {
 		schema, name := splitTable(c.Table)
 		sources, schemas, names = append(sources, c.Source), append(schemas, schema), append(names, name)
+		db.heed(c.Table)
 	}
-	rows, _ := db.pool.Query(ctx, sql.Captures, sources, schemas, names)
+	ids, err := db.lookForIDs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	statement := fmt.Sprintf(sql.Captures, alsoOfIDs(ids, "union all (select greatest(0, extract(epoch from pg_catalog.clock_timestamp() - o.at)) "+
+		"from rollcall_provider.outbox o where o.source = w.source order by o.id limit 1)"))
+	rows, _ := db.pool.Query(ctx, statement, sources, schemas, names)
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Captured])
 	if err != nil {
 		return nil, fmt.Errorf("look at the captures: %w", db.explainConnect(err))

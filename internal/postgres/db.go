@@ -47,13 +47,15 @@ type DB struct {
 	replica     string     // names this one in rollcall.replicas
 	pooler      sync.Mutex // one connection at a time looks for a pooler
 	sessions    bool       // there is none, or one that leaves sessions alone
-	changing    sync.Mutex // of targets
+	changing    sync.Mutex // of targets, tables and heeded
 	targets     atomic.Pointer[[]*compiled]
 	looking     sync.Mutex          // one look at the catalog at a time
 	watched     map[string]*watched // by target; nil before the first look
 	lateWriters time.Duration
 	commits     commits                                 // what they say about the database
 	tables      atomic.Pointer[map[string]*tableSource] // by source
+	heeded      []string                                // tables of users that may have a capture
+	ids         atomic.Bool                             // there is an outbox of ids
 }
 
 const (

@@ -39,8 +39,7 @@ const rowsOfIDs = `select i.id, i.deleted, u.*
     select true as there, r.*
     from (select %[2]s) missing
     cross join lateral (
-      select %[3]s,
-        coalesce(pg_catalog.pg_column_size(raw_user_meta_data), 0) as user_size, coalesce(pg_catalog.pg_column_size(raw_app_meta_data), 0) as app_size
+      select %[3]s
       from %[1]s u where u.id = i.id::uuid
       offset 0
     ) r
@@ -54,8 +53,7 @@ const rowsOfIDs = `select i.id, i.deleted, u.*
 const rowsAfterID = `select r.key::text collate "C" as id, false as deleted, true as there, r.*
   from (select %[2]s) missing
   cross join lateral (
-    select u.id as key, %[3]s,
-      coalesce(pg_catalog.pg_column_size(raw_user_meta_data), 0) as user_size, coalesce(pg_catalog.pg_column_size(raw_app_meta_data), 0) as app_size
+    select u.id as key, %[3]s
     from %[1]s u
     where u.id >= coalesce($2::text::uuid, '00000000-0000-0000-0000-000000000000'::uuid) and u.id is distinct from $2::text::uuid
     order by u.id limit $3::bigint
@@ -105,8 +103,8 @@ const shapedUsers = `page as (
 )`
 
 // readUsers brings the roll up to date with the state of users (%[1]s; $1 the source, $2 ids,
-// locked; $3 as above), whatever the versions say. It deletes the rows of the outbox ($4) about the
-// users it has read, and takes back this transaction's events ($5 ids, $6 user ids) about those it
+// locked; $3 as above), whatever the versions say. It deletes the rows of the outboxes ($4; %[7]s is
+// about that of ids) about the users it has read, and takes back this transaction's events ($5 ids, $6 user ids) about those it
 // has not; $7 bounds the bytes. $8 is the set of targets, $9 limits.metadata. An absence that no
 // signal explains ends no living user.
 //
@@ -118,7 +116,7 @@ const readUsers = `with %[1]s, unread as (
     and id = any (array(select e.id from unnest($5::text[], $6::text[]) e (id, user_id) where not exists (select from have h where h.id = e.user_id)))
 ), noted as (
   delete from rollcall.outbox o where o.id = any($4::bigint[]) and exists (select from have h where h.id = o.user_id)
-), roll as (
+)%[7]s, roll as (
   insert into rollcall.users as u (source, id, version, changed_at, config, %[2]s, deleted_at, kept)
   select $1, id, version, pg_catalog.clock_timestamp(), $8::integer, %[3]s, deleted_at, pg_catalog.string_to_array(kept, ' ')
   from state
@@ -170,21 +168,6 @@ const keptOfMetadata = "avatar_url first_name full_name last_name raw_user_meta_
 // external_id, which only Clerk has, and deleted_at.
 var columnsOfState = columnsOfNew[3 : len(columnsOfNew)-1]
 
-// rowsOfTable is rowsOfIDs for a table.
-func rowsOfTable(table string) string { return rowsOf(rowsOfIDs, table) }
-
-// rowsAfter is rowsAfterID for a table.
-func rowsAfter(table string) string { return rowsOf(rowsAfterID, table) }
-
-func rowsOf(format, table string) string {
-	var missing, typed []string
-	for _, c := range columnsRead {
-		missing = append(missing, "null::"+c[1]+" as "+c[0])
-		typed = append(typed, c[0]+"::"+c[1])
-	}
-	return fmt.Sprintf(format, table, strings.Join(missing, ", "), strings.Join(typed, ", "))
-}
-
 // stateOfRows is shapedUsers of some rows, up to a number of bytes, with a limit of the metadata; both
 // are SQL.
 func stateOfRows(rows, bytes, metadata string) string {
@@ -200,8 +183,13 @@ func stateOfRows(rows, bytes, metadata string) string {
 	return fmt.Sprintf(shapedUsers, rows, strings.Join(times, ",\n    "), strings.Join(names, ",\n    "), bytes, metadata)
 }
 
-// readUsersFrom is readUsers for rows of a provider's users.
-func readUsersFrom(rows string) string {
+// notedIDs is noted of the outbox of ids.
+const notedIDs = `, noted_ids as (
+  delete from rollcall_provider.outbox o where o.id = any($4::bigint[]) and exists (select from have h where h.id = o.user_id)
+)`
+
+// readUsersFrom is readUsers for rows of a provider's users; noted is notedIDs or nothing.
+func readUsersFrom(rows, noted string) string {
 	var values, set, ours, theirs []string
 	for _, c := range columnsOfState {
 		next := newValue(c)
@@ -210,7 +198,7 @@ func readUsersFrom(rows string) string {
 		ours, theirs = append(ours, "u."+c), append(theirs, next)
 	}
 	return fmt.Sprintf(readUsers, stateOfRows(rows, "$7::bigint", "$9::integer"), strings.Join(columnsOfState, ", "), strings.Join(values, ", "),
-		strings.Join(set, ",\n    "), strings.Join(ours, ", "), strings.Join(theirs, ", "))
+		strings.Join(set, ",\n    "), strings.Join(ours, ", "), strings.Join(theirs, ", "), noted)
 }
 
 // newValue is what a column of the roll becomes, unless it keeps its value.

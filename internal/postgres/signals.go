@@ -23,6 +23,7 @@ import (
 type tableSource struct {
 	name, table string
 	read        string // readUsers
+	readIDs     string // the same, with the outbox of ids
 	// strict: the role sees all rows whatever the policies are, so that one that would hide some
 	// raises an error.
 	strict bool
@@ -34,12 +35,16 @@ const signalBytes = 16 << 20
 // Follow makes a source a table source from now on. Its error says why the table can't be read;
 // it wraps ErrUnseen where that is the table's affair. The source then stays what it was.
 func (db *DB) Follow(ctx context.Context, source, table string) error {
+	db.heed(table)
 	u, err := db.Users(ctx, source, table)
 	if err != nil {
 		return err
 	}
 	db.changeFollowed(func(all map[string]*tableSource) {
-		all[source] = &tableSource{name: source, table: table, read: readUsersFrom(rowsOfTable(u.table)), strict: u.strict}
+		all[source] = &tableSource{
+			name: source, table: table, strict: u.strict,
+			read: readUsersFrom(u.rows.ofIDs, ""), readIDs: readUsersFrom(u.rows.ofIDs, notedIDs),
+		}
 	})
 	return nil
 }
@@ -136,6 +141,11 @@ func (db *DB) refuseSignals(ctx context.Context, events []event.Event, list []in
 		if _, err := db.applyBodies(ctx, []event.Event{e}); err != nil {
 			return err
 		}
+		if hasIDs(e.Captured) {
+			if err := db.forgetCaptured(ctx, e.Captured); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -209,8 +219,7 @@ func (l *look) isolate(ctx context.Context, list []int, deleted bool, cause erro
 	e := &l.events[list[0]]
 	l.db.log.Error("the roll refuses a row of the table of users", "source", e.Source, "user", e.UserID, "error", cause)
 	l.finish(list, event.UndecodableBody)
-	_, err := l.db.pool.Exec(ctx, "delete from rollcall.outbox where id = any($1)", e.Captured)
-	return err
+	return l.db.forgetCaptured(ctx, e.Captured)
 }
 
 func (l *look) finish(list []int, o event.Outcome) {
@@ -319,7 +328,11 @@ func (s *signals) work(l *look) *work {
 	if len(events) > 0 {
 		w.open = append(w.open, statement{sql: noteEvents, args: append([]any{source}, s.batch.eventArrays()[1:]...), read: readFresh(source)})
 	}
-	read := statement{sql: l.source.read, args: []any{source, s.users, s.deleted, s.captured, events, users, int64(signalBytes), l.db.fingerprint, l.db.config.Metadata}, read: readLooks}
+	text := l.source.read
+	if hasIDs(s.captured) {
+		text = l.source.readIDs
+	}
+	read := statement{sql: text, args: []any{source, s.users, s.deleted, s.captured, events, users, int64(signalBytes), l.db.fingerprint, l.db.config.Metadata}, read: readLooks}
 	w.open = append(w.open, statement{sql: lockUsers, args: []any{source, s.users}})
 	if l.source.strict {
 		w.open = append(w.open, statement{sql: "set local row_security = off"}, read, statement{sql: "set local row_security = on"})

@@ -26,6 +26,8 @@ type Users struct {
 	db             *DB
 	source, table  string
 	name           string // table as configured
+	rows           rowSource
+	reader         bool   // rows come by the functions of a reader
 	compare        string // comparedUsers
 	detailed       string // with what differs
 	page           int    // users of the next page
@@ -88,38 +90,57 @@ func (db *DB) Users(ctx context.Context, source, name string) (*Users, error) {
 	if err != nil {
 		return nil, err
 	}
-	schema, _ := splitTable(name)
+	u, err := db.readerOfUsers(ctx, source, name, t)
+	if u != nil || err != nil && !errors.Is(err, ErrUnseen) {
+		return u, err
+	}
+	broken := err
+	if u, err = db.directUsers(ctx, source, name, t); err != nil && broken != nil {
+		err = unseen{errors.Join(broken, err)}
+	}
+	return u, err
+}
+
+// remedy says what lets Rollcall's role read a table of users, also where nobody may grant the
+// schema, as on Supabase.
+func remedy(source string) string {
+	return fmt.Sprintf("run: rollcall capture install --print %s, and run what it prints as a role that may read the table and put triggers on it, on Supabase in the SQL editor", source)
+}
+
+// directUsers reads the table itself.
+func (db *DB) directUsers(ctx context.Context, source, name string, t *table) (*Users, error) {
 	if slices.Contains(t.MissingPrivileges, "select") {
-		return nil, unseen{fmt.Errorf("role %[1]s may not read %[2]s; as its owner run: grant usage on schema %[3]s to %[1]s; grant select on %[4]s to %[1]s",
-			quote(t.Role), name, quote(schema), quoteTable(name))}
+		return nil, unseen{fmt.Errorf("role %s may not read %s; %s", quote(t.Role), name, remedy(source))}
 	}
 	if c := t.column("id"); c == nil || c.Type != "uuid" {
 		return nil, unseen{fmt.Errorf("%s has no column id of type uuid; name a table with the columns of auth.users in users_table", name)}
 	}
-	if err := db.seesAll(ctx, t, name); err != nil {
+	if err := db.seesAll(ctx, t, source, name); err != nil {
 		return nil, err
 	}
 	columns := slices.DeleteFunc(slices.Clone(columnsOfUsers), func(c string) bool { return t.column(c) == nil })
 	if closed := slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return t.column(c).Readable }); len(closed) > 0 {
-		return nil, unseen{fmt.Errorf("role %[1]s may not read all columns of %[2]s that Rollcall needs; as its owner run: grant select (%[3]s) on %[4]s to %[1]s",
-			quote(t.Role), name, quoteAll(closed), quoteTable(name))}
+		return nil, unseen{fmt.Errorf("role %[1]s may not read all columns of %[2]s that Rollcall needs; as its owner run: grant select (%[3]s) on %[4]s to %[1]s; or %[5]s",
+			quote(t.Role), name, quoteAll(closed), quoteTable(name), remedy(source))}
 	}
-	u := &Users{db: db, source: source, name: name, table: quoteTable(name), living: "true", strict: !t.RowSecurityHides}
+	u := &Users{db: db, source: source, name: name, rows: rowsOfTable(quoteTable(name)), table: quoteTable(name), living: "true", strict: !t.RowSecurityHides}
 	if t.column("deleted_at") != nil {
-		u.living = "(deleted_at is null or deleted_at < '0002-01-01')" // the year 1 is Supabase Auth's "never"
+		u.living = livingOf
 	}
-	u.compare = compareUsers(rowsAfter(u.table), "null::text[]")
-	u.detailed = compareUsers(rowsAfter(u.table), differingColumns())
+	u.compare, u.detailed = compareUsers(u.rows.after, "null::text[]"), compareUsers(u.rows.after, differingColumns())
 	u.absent = fmt.Sprintf(sql.Absent, u.table, u.living)
 	u.countAbsent = fmt.Sprintf(sql.CountAbsent, u.table, u.living)
-	u.sought = fmt.Sprintf(sql.Sought, u.table, knownBy(t))
+	u.sought = fmt.Sprintf(sql.Sought, u.rows.sought, knownBy(t), u.rows.known)
 	u.one = fmt.Sprintf(sql.One, u.table, quoteAll(columns))
 	return u, nil
 }
 
+// livingOf is the condition of a user who lives: the year 1 is Supabase Auth's "never".
+const livingOf = "(deleted_at is null or deleted_at < '0002-01-01')"
+
 // seesAll makes sure that no row security hides users: a role to whom it does reads no row
 // and gets no error.
-func (db *DB) seesAll(ctx context.Context, t *table, name string) error {
+func (db *DB) seesAll(ctx context.Context, t *table, source, name string) error {
 	if !t.RowSecurityHides {
 		return nil
 	}
@@ -130,27 +151,30 @@ func (db *DB) seesAll(ctx context.Context, t *table, name string) error {
 	if open {
 		return nil
 	}
-	remedy := t.showTo(name)
+	show := t.showTo(name)
 	if !t.RowSecurityForced {
-		remedy = fmt.Sprintf("as an administrator run: alter role %[1]s bypassrls, or as the owner of the table: "+
+		show = fmt.Sprintf("as an administrator run: alter role %[1]s bypassrls, or as the owner of the table: "+
 			"create policy rollcall on %[2]s for select to %[1]s using (true)", quote(t.Role), quoteTable(name))
 	}
-	return unseen{fmt.Errorf("%w: %s, so it would read no user and no error; %s", ErrHidden, t.hiddenFrom(name), remedy)}
+	return unseen{fmt.Errorf("%w: %s, so it would read no user and no error; %s", ErrHidden, t.hiddenFrom(name), show+"; or "+remedy(source))}
 }
 
 // Visible fails with ErrHidden when row security hides users by now.
 func (u *Users) Visible(ctx context.Context) error {
+	if u.reader {
+		return u.probe(ctx)
+	}
 	t, err := u.db.usersTable(ctx, u.name)
 	if err != nil {
 		return err
 	}
-	return u.db.seesAll(ctx, t, u.name)
+	return u.db.seesAll(ctx, t, u.source, u.name)
 }
 
 // Count returns how many users the table has and how many living ones the roll.
 func (u *Users) Count(ctx context.Context) (table, roll int64, err error) {
 	err = u.db.scan(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, "select (select pg_catalog.count(*) from "+u.table+`),
+		return tx.QueryRow(ctx, "select "+u.rows.count+`,
   (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)`, u.source).
 			Scan(&table, &roll)
 	})
@@ -189,7 +213,7 @@ func (u *Users) Absent(ctx context.Context, after string, n int) (absent []Pair,
 
 // Living asks the table once more which of some users it has.
 func (u *Users) Living(ctx context.Context, ids []string) (map[string]bool, error) {
-	rows, _ := u.db.pool.Query(ctx, "select id::text from "+u.table+" where id = any($1::uuid[]) and "+u.living, ids)
+	rows, _ := u.db.pool.Query(ctx, "select id::text from "+u.rows.some+" where id = any($1::uuid[]) and "+u.living, ids)
 	living := map[string]bool{}
 	var id string
 	_, err := pgx.ForEachRow(rows, []any{&id}, func() error {

@@ -1,0 +1,256 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"rollcall/internal/event"
+	"rollcall/internal/pgtest"
+)
+
+// project is a hosted Supabase project, with Rollcall's role in it.
+type project struct {
+	*bench // sql is a superuser's, DB is Rollcall's role
+	hosted *pgtest.Hosted
+	owner  *pgx.Conn
+}
+
+// hostedProject makes the role and its grants as docs/running.md says, as the project's owner, and
+// migrates.
+func hostedProject(t *testing.T) *project {
+	t.Helper()
+	h := pgtest.NewHosted(t)
+	p := &project{hosted: h, owner: connect(t, h.As("owner"))}
+	p.bench = &bench{t: t, url: h.URL, sql: connect(t, h.URL)}
+	p.asOwner(fmt.Sprintf(`create role %[1]s login; grant connect, create on database %[2]s to %[1]s;
+create table public.p (id uuid primary key, email text, name text, role text);
+grant usage on schema public to %[1]s; grant select, insert, update, delete on public.p to %[1]s`, h.Role("rollcall"), p.database()))
+	p.exec(fmt.Sprintf("grant %s to %s", h.Role("rollcall"), h.Role("owner"))) // before PostgreSQL 16 for the tests' roles only
+	p.DB = p.rollcall()
+	if _, err := p.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	found, err := p.Check(t.Context())
+	if err != nil || len(Faults(found)) > 0 {
+		t.Fatalf("check: %v, findings %v", err, found)
+	}
+	return p
+}
+
+func (p *project) database() string { return p.sql.Config().Database }
+
+// rollcall opens a DB as Rollcall's role.
+func (p *project) rollcall() *DB {
+	p.t.Helper()
+	db, err := Open(Config{URL: p.hosted.As("rollcall"), Targets: []Target{members()}, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(db.Close)
+	return db
+}
+
+func (p *project) asOwner(sql string) {
+	p.t.Helper()
+	execOn(p.t, p.owner, sql)
+}
+
+var ofUsers = Capture{Source: "app", Table: "auth.users"}
+
+// paste runs the script in the SQL editor.
+func (p *project) paste() {
+	p.t.Helper()
+	p.asOwner(p.ByHand(ofUsers))
+}
+
+func (p *project) follow() {
+	p.t.Helper()
+	if err := p.Follow(p.t.Context(), "app", "auth.users"); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// drain applies what has been captured, and returns how many changes there were.
+func (p *project) drain(db *DB) int {
+	p.t.Helper()
+	o, err := db.HoldOutbox(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer o.Release()
+	n := 0
+	for {
+		changes, err := o.Next(p.t.Context(), OutboxPage{Sources: []string{"app"}, Changes: 100, Bytes: 1 << 20})
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if len(changes) == 0 {
+			return n
+		}
+		var events []event.Event
+		for _, c := range changes {
+			e := event.Event{Source: "app", Op: event.Look, UserID: c.UserID, Captured: []int64{c.ID}}
+			if c.Gone {
+				e.Op = event.Delete
+			}
+			events = append(events, e)
+		}
+		if _, err := db.Apply(p.t.Context(), events); err != nil {
+			p.t.Fatal(err)
+		}
+		if n += len(changes); n > 1000 {
+			p.t.Fatal("the outbox is not emptied")
+		}
+	}
+}
+
+func (p *project) signUp(n int, name string) {
+	p.t.Helper()
+	p.exec(fmt.Sprintf(`insert into auth.users (id, email, phone, raw_user_meta_data, created_at, updated_at)
+values ('%s', '%d@X.test', '+%d', '{"first_name": "%s"}', now(), now())`, userID(n), n, n, name))
+}
+
+// The grant that one would think of does nothing in a hosted project, which is why there is a script.
+func TestHostedProjectGrantsNoSchema(t *testing.T) {
+	t.Parallel()
+	p := hostedProject(t)
+	config := p.owner.Config().Copy()
+	var said []string
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { said = append(said, n.Severity+": "+n.Message) }
+	owner, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = owner.Close(context.Background()) }()
+	execOn(t, owner, "grant usage on schema auth to "+p.hosted.Role("rollcall"))
+	if want := `WARNING: no privileges were granted for "auth"`; !slices.Equal(said, []string{want}) {
+		t.Errorf("the server says %q", said)
+	}
+	_, err = p.Users(t.Context(), "app", "auth.users")
+	if !errors.Is(err, ErrUnseen) || !strings.Contains(err.Error(), "rollcall capture install --print app") || strings.Contains(err.Error(), "grant usage on schema") {
+		t.Errorf("got %v", err)
+	}
+	if err := p.InstallCapture(t.Context(), ofUsers); err == nil || !strings.Contains(err.Error(), "rollcall capture install --print app") {
+		t.Errorf("capture install says %v", err)
+	}
+	p.wantRows("select count(*) from pg_namespace where nspname = 'rollcall_provider'", "0") // all or nothing
+}
+
+// The script gives Rollcall's role all that it needs, and may be run again.
+func TestHostedProject(t *testing.T) {
+	t.Parallel()
+	p := hostedProject(t)
+	p.signUp(1, "before")
+	p.paste()
+	p.follow()
+	p.signUp(2, "two")
+	p.paste()
+	p.exec("update auth.users set raw_user_meta_data = '{\"first_name\": \"one\"}', updated_at = updated_at - interval '5 ms' where id = '" + userID(1) + "'")
+	p.wantRows("select user_id, gone from rollcall_provider.outbox order by id", userID(2)+"|f", userID(1)+"|f")
+	p.wantRows("select count(*) from rollcall.outbox", "0") // what an old replica reads
+	state, err := p.CaptureState(t.Context(), ofUsers)
+	if err != nil || !state.Installed || state.Old || state.For != "app" || state.Waiting != 2 || state.Oldest.IsZero() {
+		t.Errorf("the capture is %+v, %v", state, err)
+	}
+	if list, err := p.Captures(t.Context(), []Capture{ofUsers}); err != nil || len(list) != 1 || !list[0].Installed || list[0].Oldest <= 0 {
+		t.Errorf("the captures are %+v, %v", list, err)
+	}
+	if wanted, err := p.OutboxWanted(t.Context()); err != nil || !wanted {
+		t.Errorf("the outbox is wanted: %t, %v", wanted, err)
+	}
+	if age, err := p.OutboxAge(t.Context()); err != nil || age <= 0 {
+		t.Errorf("the outbox is %s old, %v", age, err)
+	}
+	if n := p.drain(p.DB); n != 2 {
+		t.Errorf("%d changes were drained", n)
+	}
+	p.wantRows("select id, email, name from p order by id", userID(1)+"|1@X.test|one", userID(2)+"|2@X.test|two")
+	p.exec("update auth.users set last_sign_in_at = now(), updated_at = now(), encrypted_password = 'x'")
+	p.wantRows("select count(*) from rollcall_provider.outbox", "0")
+	p.exec("delete from auth.users where id = '" + userID(1) + "'; update auth.users set id = '" + userID(3) + "'")
+	p.wantRows("select user_id, gone from rollcall_provider.outbox order by id", userID(1)+"|t", userID(2)+"|t", userID(3)+"|f")
+	p.drain(p.DB)
+	p.wantRows("select id from p", userID(3))
+	if err := p.InstallCapture(t.Context(), ofUsers); err != nil { // another role has done it
+		t.Error(err)
+	}
+}
+
+// What reads the table elsewhere works by the reader.
+func TestHostedProjectReads(t *testing.T) {
+	t.Parallel()
+	p := hostedProject(t)
+	p.paste()
+	for n := 1; n <= 5; n++ {
+		p.signUp(n, "a")
+	}
+	p.exec("update auth.users set deleted_at = now() where id = '" + userID(5) + "'")
+	p.exec(`insert into rollcall.users (source, id, version, deleted_at) select 'app', '00000000-0000-0000-0000-00000000000' || n, 1, null::timestamptz from generate_series(3, 8) n;
+insert into rollcall.users (source, id, version) values ('app', 'user_1', 1)`)
+	u, err := p.Users(t.Context(), "app", "auth.users")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Visible(t.Context()); err != nil {
+		t.Error(err)
+	}
+	table, roll, err := u.Count(t.Context())
+	if err != nil || table != 5 || roll != 7 {
+		t.Errorf("%d in the table, %d in the roll, %v", table, roll, err)
+	}
+	if n, err := u.CountAbsent(t.Context()); err != nil || n != 5 { // 5 to 8, user_1
+		t.Errorf("%d are absent, %v", n, err)
+	}
+	absent, err := u.Absent(t.Context(), "", 2)
+	if err != nil || len(absent) != 2 || absent[0].ID != userID(5) || absent[1].ID != userID(6) {
+		t.Errorf("absent are %+v, %v", absent, err)
+	}
+	living, err := u.Living(t.Context(), []string{userID(1), userID(5), userID(6)})
+	if err != nil || len(living) != 1 || !living[userID(1)] {
+		t.Errorf("living are %v, %v", living, err)
+	}
+	first, err := u.Compare(t.Context(), "", 3)
+	second, err2 := u.Compare(t.Context(), userID(3), 3)
+	if err = errors.Join(err, err2); err != nil || ids(first) != "1 2 3" || ids(second) != "4 5 6 7 8 1" || first.End || !second.End {
+		t.Errorf("the pages are %s and %s, %v", ids(first), ids(second), err)
+	}
+	var all Compared
+	err = u.CompareAll(t.Context(), 100, func(page Compared) error { all = page; return nil })
+	if err != nil || len(all.Differing) != 9 || !strings.Contains(fmt.Sprint(all.Differing[0]), "1@X.test") {
+		t.Errorf("all are %+v, %v", all, err)
+	}
+	since := time.Now().Add(-time.Hour)
+	seen, err := u.Seek(t.Context(), []Sought{{ID: userID(1)}, {Email: "2@x.TEST", Since: since}, {Phone: "+3", Since: since}, {ID: userID(9), Email: "no@x.test", Since: since}, {Email: "2@x.test", Since: time.Now().Add(time.Hour)}})
+	if err != nil || len(seen) != 5 {
+		t.Fatalf("sought: %v, %v", seen, err)
+	}
+	for i, want := range []string{userID(1), userID(2), userID(3), "", ""} {
+		if got := orZero(seen[i].ID); got != want {
+			t.Errorf("sought %d: %s, want %q", i, got, want)
+		}
+	}
+	one, err := u.One(t.Context(), userID(1))
+	if err != nil || !strings.Contains(string(one), "1@X.test") {
+		t.Errorf("one is %s, %v", one, err)
+	}
+	if one, err = u.One(t.Context(), userID(9)); err != nil || one != nil {
+		t.Errorf("none is %s, %v", one, err)
+	}
+}
+
+func ids(page Compared) string {
+	var list []string
+	for _, d := range page.Differing {
+		list = append(list, d.ID[len(d.ID)-1:])
+	}
+	return strings.Join(list, " ")
+}

@@ -1,0 +1,213 @@
+package postgres
+
+import (
+	"context"
+	"crypto/md5" //nolint:gosec // a short name, no secret
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/sql"
+)
+
+// The rows of a provider's users come from its table itself, or from the functions of the reader,
+// which its owner has made in the schema rollcall_provider for a role that may not read the table.
+
+// rowSource is where the rows of a table of users come from: a row has id (uuid) and those of
+// columnsOfUsers that there are.
+type rowSource struct {
+	ofIDs  string // of the users $2 (ids), for readUsers: see rowsOfIDs
+	one    string // of the user $1
+	some   string // of the users $1 (ids)
+	sought string // of the user s.id
+	known  string // of users with s.email or s.phone since s.since
+	after  string // a page after the id $2, for stateOfRows: see rowsAfterID
+	living string // of those who live
+	count  string // how many there are
+}
+
+// sizesRead are what the columns of metadata take as they are stored.
+const sizesRead = `coalesce(pg_catalog.pg_column_size(raw_user_meta_data), 0) as user_size, coalesce(pg_catalog.pg_column_size(raw_app_meta_data), 0) as app_size`
+
+// columnsTyped are columnsRead as null, as a cast of the column, by name, and as "name type".
+func columnsTyped() (missing, typed, named, declared string) {
+	lists := make([][]string, 4)
+	for _, c := range columnsRead {
+		for i, text := range []string{"null::" + c[1] + " as " + c[0], c[0] + "::" + c[1], c[0], c[0] + " " + c[1]} {
+			lists[i] = append(lists[i], text)
+		}
+	}
+	return strings.Join(lists[0], ", "), strings.Join(lists[1], ", "), strings.Join(lists[2], ", "), strings.Join(lists[3], ", ")
+}
+
+// rowsOfTable reads the table itself.
+func rowsOfTable(table string) rowSource {
+	missing, typed, _, _ := columnsTyped()
+	return rowSource{
+		ofIDs: fmt.Sprintf(rowsOfIDs, table, missing, typed+", "+sizesRead),
+		after: fmt.Sprintf(rowsAfterID, table, missing, typed+", "+sizesRead),
+		one:   table, some: table, sought: table, known: table, living: table,
+		count: "(select pg_catalog.count(*) from " + table + ")",
+	}
+}
+
+// rowsOfReader reads by the functions of a table's reader.
+func rowsOfReader(table string) rowSource {
+	_, _, named, _ := columnsTyped()
+	f := "rollcall_provider." + readerOf(table)
+	return rowSource{
+		ofIDs: fmt.Sprintf(`select i.id, i.deleted, u.id is not null as there, %[2]s, user_size, app_size
+  from unnest($2::text[], $3::boolean[]) i (id, deleted)
+  left join %[1]s_of_ids($2::text[]::uuid[]) u on u.id = i.id::uuid`, f, named),
+		one:    f + "_of_ids(array[$1::uuid])",
+		some:   f + "_of_ids($1::uuid[])",
+		sought: f + "_of_ids(array[s.id])",
+		known:  f + "_known_by(s.email, s.phone, s.since)",
+		after: fmt.Sprintf(`select id::text collate "C" as id, false as deleted, true as there, %[2]s, user_size, app_size
+  from %[1]s_after($2::text::uuid, $3::bigint)`, f, named),
+		living: f + "_living()",
+		count:  f + "_count()",
+	}
+}
+
+// readerFunctions are the ends of the names of a reader's functions.
+var readerFunctions = []string{"_of_ids", "_after", "_known_by", "_living", "_count"}
+
+// readerOf is the beginning of the names of the functions that read a table.
+func readerOf(table string) string {
+	if table == "auth.users" {
+		return "users"
+	}
+	sum := md5.Sum([]byte(table)) //nolint:gosec // as above
+	return "users_" + hex.EncodeToString(sum[:6])
+}
+
+// script is the SQL that installs a capture and a reader for the role that Rollcall works as.
+func (db *DB) script(c Capture) string {
+	missing, typed, _, declared := columnsTyped()
+	var noted []string
+	for _, column := range columnsOfUsers {
+		if column != "updated_at" && column != "last_sign_in_at" {
+			noted = append(noted, Literal(column))
+		}
+	}
+	role := db.pool.Config().ConnConfig.User
+	return fmt.Sprintf(sql.CaptureInstall, quoteTable(c.Table), Literal(c.Source), quote(role), Literal(role), readerOf(c.Table),
+		missing, typed+", "+sizesRead, strings.Join(noted, ", "), c.Table, c.Source, declared+", user_size integer, app_size integer",
+		Literal(quoteTable(c.Table)))
+}
+
+// ByHand is the script as a role runs it that may put triggers on the table.
+func (db *DB) ByHand(c Capture) string {
+	return "begin;\nset local lock_timeout = '1s'; -- where another transaction holds the table: run it again\n" + db.script(c) + "commit;\n"
+}
+
+// readerOfUsers is the reader of a source's table of users (t), nil where there is none that we may
+// run. Its error says why the reader can't read.
+func (db *DB) readerOfUsers(ctx context.Context, source, name string, t *table) (*Users, error) {
+	names := make([]string, len(readerFunctions))
+	for i, end := range readerFunctions {
+		names[i] = readerOf(name) + end
+	}
+	var there bool
+	if err := db.pool.QueryRow(ctx, sql.Reader, t.OID, names).Scan(&there); err != nil {
+		return nil, fmt.Errorf("look for the reader of %s: %w", name, db.explainConnect(err))
+	}
+	if !there {
+		return nil, nil
+	}
+	u := &Users{db: db, source: source, name: name, rows: rowsOfReader(name), reader: true, living: livingOf}
+	if err := u.probe(ctx); err != nil {
+		return nil, err
+	}
+	u.compare, u.detailed = compareUsers(u.rows.after, "null::text[]"), compareUsers(u.rows.after, differingColumns())
+	u.absent = fmt.Sprintf(sql.AbsentOf, u.rows.living)
+	u.countAbsent = fmt.Sprintf(sql.CountAbsent, u.rows.living, "true")
+	u.sought = fmt.Sprintf(sql.Sought, u.rows.sought, "true", u.rows.known)
+	u.one = fmt.Sprintf(sql.One, u.rows.one, quoteAll(columnsOfUsers))
+	return u, nil
+}
+
+// probe asks the reader about no user: it fails where its owner may not read the table, or not all
+// of its rows. A table that is locked is no reason to do without.
+func (u *Users) probe(ctx context.Context) error {
+	_, err := u.db.pool.Exec(ctx, "select from "+u.rows.some, []string{})
+	switch {
+	case slices.Contains(unreadable, stateOf(err)):
+		return unseen{fmt.Errorf("%w: the reader of %s fails: %w", ErrHidden, u.name, err)}
+	case err != nil && stateOf(err) != lockNotAvailable && stateOf(err) != queryCanceled:
+		return fmt.Errorf("ask the reader of %s: %w", u.name, u.db.explainConnect(err))
+	}
+	return nil
+}
+
+// idsFrom is where the ids of the outbox of rollcall_provider begin; those of rollcall.outbox never
+// come so far, so that an id says by itself whose it is.
+const idsFrom = int64(1) << 62
+
+// hasIDs reports whether some of the rows of the outboxes are of the outbox of ids.
+func hasIDs(captured []int64) bool {
+	return slices.ContainsFunc(captured, func(id int64) bool { return id >= idsFrom })
+}
+
+// heed remembers a table of users whose provider may have an outbox of ids.
+func (db *DB) heed(table string) {
+	db.changing.Lock()
+	defer db.changing.Unlock()
+	if !slices.Contains(db.heeded, table) {
+		db.heeded = append(slices.Clone(db.heeded), table)
+	}
+}
+
+// lookForIDs reports whether there is an outbox of ids that we may empty, and remembers it.
+func (db *DB) lookForIDs(ctx context.Context) (bool, error) {
+	db.changing.Lock()
+	tables := db.heeded
+	db.changing.Unlock()
+	schemas, names := []string{}, []string{}
+	for _, t := range tables {
+		schema, name := splitTable(t)
+		schemas, names = append(schemas, schema), append(names, name)
+	}
+	var there bool
+	if err := db.pool.QueryRow(ctx, sql.OutboxOfIDs, schemas, names).Scan(&there); err != nil {
+		return false, fmt.Errorf("look for the outbox of ids: %w", db.explainConnect(err))
+	}
+	db.ids.Store(there)
+	return there, nil
+}
+
+// bothOutboxes reads the moments and the sources of both outboxes, or of the only one.
+func bothOutboxes(ids bool) string {
+	if !ids {
+		return "rollcall.outbox"
+	}
+	return "(select source, at from rollcall.outbox union all select source, at from rollcall_provider.outbox)"
+}
+
+// alsoOfIDs is a part of a statement that is there when there is an outbox of ids.
+func alsoOfIDs(ids bool, part string) string {
+	if !ids {
+		return ""
+	}
+	return " " + part
+}
+
+// forgetCaptured deletes rows of the outboxes.
+func (db *DB) forgetCaptured(ctx context.Context, captured []int64) error {
+	tables := []string{"rollcall.outbox"}
+	if hasIDs(captured) {
+		tables = append(tables, "rollcall_provider.outbox")
+	}
+	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
+		for _, t := range tables {
+			if _, err := tx.Exec(ctx, "delete from "+t+" where id = any($1)", captured); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
