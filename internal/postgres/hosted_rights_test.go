@@ -99,8 +99,8 @@ func TestHostedProjectMigrations(t *testing.T) {
 			t.Fatalf("after %s: %v", migration, err)
 		}
 		seen, err := u.Seek(t.Context(), []Sought{{ID: userID(1)}, {Email: "1@x.test"}})
-		if n, err2 := u.CountAbsent(t.Context()); err != nil || err2 != nil || n != 0 || seen[0].Row == nil || seen[1].Row == nil {
-			t.Errorf("after %s: seen %s, %d absent, %v, %v", migration, seen, n, err, err2)
+		if n, err2 := u.CountAbsent(t.Context()); err != nil || err2 != nil || n != 0 || seen[0].ID == nil || seen[1].ID == nil {
+			t.Errorf("after %s: seen %v, %d absent, %v, %v", migration, seen, n, err, err2)
 		}
 	}
 	p.exec("delete from auth.users")
