@@ -21,7 +21,8 @@ func TestLockLost(t *testing.T) {
 	if _, err := b.replica().tryLock(t.Context(), "work"); !errors.Is(err, ErrRunning) {
 		t.Fatalf("a second holder gets %v, want %v", err, ErrRunning)
 	}
-	b.exec(`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 1919904876`)
+	b.exec(`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 1919904876
+		and database = (select oid from pg_database where datname = current_database())`)
 	err = lock.during(t.Context(), func(ctx context.Context) error {
 		select {
 		case <-ctx.Done():

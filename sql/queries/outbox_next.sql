@@ -1,6 +1,6 @@
 -- The oldest rows of the outbox of some sources ($1), $2 at most, and no more than $3 bytes
 -- but for the first; without those that are being applied ($4). The data of some sources ($5) is
--- not wanted, nor even looked at; only these have rows of ids (%[1]s). The bytes are those that are
+-- not wanted, nor even looked at; only these have rows of ids. The bytes are those that are
 -- stored, which may be compressed:
 -- they count eightfold. Of data that takes more than $6 bytes, what a client may have written is
 -- left out, before anything becomes a text.
