@@ -150,6 +150,7 @@ type targetCollector struct {
 	parked  *prometheus.Desc
 	users   *prometheus.Desc
 	checked *prometheus.Desc
+	table   *prometheus.Desc
 	timeout time.Duration
 }
 
@@ -160,6 +161,8 @@ func newTargetCollector(cfg *Config) *targetCollector {
 		parked:  prometheus.NewDesc("rollcall_parked_users", "Users whom a target does not follow for the moment.", []string{"target"}, nil),
 		users:   prometheus.NewDesc("rollcall_target_users", "Users of a target as the last check has counted them, by how the target has them.", []string{"target", "state"}, nil),
 		checked: prometheus.NewDesc("rollcall_target_checked_timestamp_seconds", "When a target was last checked, in Unix time; 0 for never.", []string{"target"}, nil),
+		table: prometheus.NewDesc("rollcall_table_source",
+			"1 while a source's table of users decides what is so; 0 while its events do, because the table is elsewhere or can't be read.", []string{"source"}, nil),
 		timeout: readyTimeout,
 	}
 }
@@ -170,6 +173,7 @@ func (c *targetCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.parked
 	ch <- c.users
 	ch <- c.checked
+	ch <- c.table
 }
 
 // Collect implements prometheus.Collector. While the database is away the users are left
@@ -183,6 +187,16 @@ func (c *targetCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for _, name := range c.config.Names {
 		ch <- prometheus.MustNewConstMetric(c.outage, prometheus.GaugeValue, out[name], name)
+	}
+	for _, s := range c.config.Sources {
+		if s.Provider() != source.Supabase || c.config.Follows == nil {
+			continue
+		}
+		follows := 0.0
+		if c.config.Follows(s.Name()) {
+			follows = 1
+		}
+		ch <- prometheus.MustNewConstMetric(c.table, prometheus.GaugeValue, follows, s.Name())
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()

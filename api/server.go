@@ -45,6 +45,8 @@ type Config struct {
 	Reconciled func(context.Context) ([]postgres.LastReconciliation, error)
 	// Captures is how the captures are doing, of the sources of Supabase.
 	Captures func(context.Context) ([]postgres.Captured, error)
+	// Follows reports whether a source's table of users decides what is so.
+	Follows func(source string) bool
 	// Targets tells how the targets are doing.
 	Targets func() []postgres.TargetState
 	// Names are those of all configured targets, for metrics that exist from the start.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -34,9 +35,10 @@ type delivery struct {
 	bytes   int
 	event   event.Event
 	outcome event.Outcome
-	slow    bool  // the body did not come in time
-	known   bool  // the signature or the secret holds
-	err     error // why the outcome is no success, for the operator
+	why     *atomic.Pointer[string] // why it is this outcome, once that is known
+	slow    bool                    // the body did not come in time
+	known   bool                    // the signature or the secret holds
+	err     error                   // why the outcome is no success, for the operator
 }
 
 // webhook is the door of a source: it answers after the commit.
@@ -86,6 +88,8 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
 		d.outcome = event.Ignored
 		return
 	}
+	d.why = new(atomic.Pointer[string])
+	d.event.Explain = func(reason string) { d.why.Store(&reason) }
 	d.outcome, d.err = s.submit(r.Context(), d)
 }
 
@@ -149,6 +153,8 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 	}
 	if d.event.Reason != "" {
 		fields = append(fields, slog.String("reason", d.event.Reason))
+	} else if d.why != nil && d.why.Load() != nil {
+		fields = append(fields, slog.String("reason", *d.why.Load()))
 	}
 	level := logLevel(d.outcome)
 	if u := d.event.User; u.Keeps() {

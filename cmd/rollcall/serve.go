@@ -144,7 +144,7 @@ func newService(s *setup, db *postgres.DB, log *slog.Logger) (*service, error) {
 	}
 	sv.server = api.New(api.Config{
 		Sources: s.Sources, Sync: justInTime, Refuse: refuse, Submit: sv.pipeline.Submit, Ready: sv.ready,
-		Parked: db.Parked, Reconciled: db.LastReconciliations, Checked: db.Checked, Targets: db.TargetStates, Names: names,
+		Parked: db.Parked, Reconciled: db.LastReconciliations, Checked: db.Checked, Targets: db.TargetStates, Names: names, Follows: db.Follows,
 		Captures:  func(ctx context.Context) ([]postgres.Captured, error) { return db.Captures(ctx, s.captures()) },
 		BodyLimit: s.config.Limits.Body, AdminToken: s.config.AdminToken.Reveal(), Version: buildVersion(), Log: log,
 	})

@@ -170,6 +170,9 @@ func (d *drain) events(changes []postgres.Change) []event.Event {
 	at := map[key]int{}
 	var events []event.Event
 	for _, c := range changes {
+		if c.Data == nil && !d.DB.Follows(c.Source) {
+			continue // it waits until its table can be read again
+		}
 		e := d.event(c)
 		i, known := at[key{c.Source, c.UserID}]
 		if known && e.User.Keeps() && !events[i].User.Keeps() {

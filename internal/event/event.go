@@ -59,6 +59,9 @@ type Event struct {
 	// Reason says why an event is ignored or undecodable, for the operator's log. It
 	// holds no value of the body.
 	Reason string
+	// Explain is told why the outcome is what it is, by who applies the event, for the same log;
+	// nil where nobody wants to know. It may be called from another goroutine.
+	Explain func(reason string)
 }
 
 // User is one user at one version: a row of the roll. Nil means absent. Every text

@@ -235,6 +235,9 @@ func (s *separation) hold() {
 	if s.work.batch != nil && !s.work.held {
 		s.users = s.work.batch.writtenUsers(&s.done)
 	}
+	if len(s.done.unknown) > 0 {
+		s.users = slices.DeleteFunc(slices.Clone(s.users), func(u userKey) bool { return s.done.unknown[u.id] })
+	}
 }
 
 // piece is one statement of a target and the question who would have to wait in it.

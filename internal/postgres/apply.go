@@ -15,17 +15,18 @@ import (
 )
 
 // Apply records a batch of events, brings the roll up to date and settles every target,
-// in one transaction, and returns the outcome of each event. Events that are signals take
-// transactions of their own. An error wraps event.ErrUnavailable and means that nothing of the
+// in one transaction, and returns the outcome of each event. Signals, and events without a user
+// that were made for a source that was a table source then, take transactions of their own. An error wraps event.ErrUnavailable and means that nothing of the
 // batch is acknowledged: it was rolled back, or its fate is unknown and a repetition is harmless.
 func (db *DB) Apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
-	if !slices.ContainsFunc(events, func(e event.Event) bool { return db.Signal(&e) }) {
+	looks := func(e *event.Event) bool { return db.Signal(e) || bodiless(e) }
+	if !slices.ContainsFunc(events, func(e event.Event) bool { return looks(&e) }) {
 		return db.applyBodies(ctx, events)
 	}
 	var at [2][]int
 	for i := range events {
 		lane := 0
-		if db.Signal(&events[i]) {
+		if looks(&events[i]) {
 			lane = 1
 		}
 		at[lane] = append(at[lane], i)

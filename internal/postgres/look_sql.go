@@ -22,8 +22,8 @@ const lockUsers = `insert into rollcall.users as u (source, id, version, deleted
 select $1, id, null, pg_catalog.now() from pg_catalog.unnest($2::text[]) id order by id collate "C"
 on conflict (source, id) do update set version = u.version where false`
 
-// dropPlaceholders deletes those that nobody needed.
-const dropPlaceholders = `delete from rollcall.users where source = $1 and id = any($2::text[]) and version is null`
+// dropPlaceholders deletes those that nobody needed, and returns their ids.
+const dropPlaceholders = `delete from rollcall.users where source = $1 and id = any($2::text[]) and version is null returning id`
 
 // A look at a table of users is put together from three parts: which rows are read, what the roll
 // makes of them, and what is done with that.

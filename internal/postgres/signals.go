@@ -1,12 +1,14 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,6 +29,29 @@ type tableSource struct {
 	// strict: the role sees all rows whatever the policies are, so that one that would hide some
 	// raises an error.
 	strict bool
+
+	unlisted unlisted
+}
+
+// unlisted counts signals about users whom neither the table nor the roll has.
+type unlisted struct {
+	mu    sync.Mutex
+	since time.Time
+	n     int
+}
+
+// manyUnlisted within a minute are no coincidence: hooks of another project come here.
+const manyUnlisted = 20
+
+// many reports, once a minute, that another signal makes them many.
+func (s *unlisted) many(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.since) > time.Minute {
+		s.since, s.n = now, 0
+	}
+	s.n++
+	return s.n == manyUnlisted
 }
 
 // signalBytes bounds what one transaction reads of the table, as readUsers counts.
@@ -71,6 +96,12 @@ func (db *DB) Signal(e *event.Event) bool {
 	}
 }
 
+// bodiless reports whether an event only says at whom to look: it was made for a table source, which
+// the source may no longer be.
+func bodiless(e *event.Event) bool {
+	return e.User == nil && (e.Op == event.Look || e.Op == event.Delete || e.Op == event.Upsert)
+}
+
 func (db *DB) followed(source string) *tableSource {
 	all := db.tables.Load()
 	if all == nil {
@@ -97,7 +128,15 @@ var unreadable = []string{insufficientPrivilege, "42P01", "3F000", "42883"}
 // unfollow ends a table source: what is said about its users counts by its version again, until
 // Follow succeeds.
 func (db *DB) unfollow(t *tableSource, cause error) {
-	db.changeFollowed(func(all map[string]*tableSource) { delete(all, t.name) })
+	was := false
+	db.changeFollowed(func(all map[string]*tableSource) {
+		if was = all[t.name] == t; was {
+			delete(all, t.name)
+		}
+	})
+	if !was {
+		return // another batch has noticed it, too
+	}
 	db.log.Error("the table of users can't be read any more: until it can, changes count by their version, captured ones wait, and the next reconciliation corrects the rest",
 		"source", t.name, "table", t.table, "error", sayMasked(cause))
 }
@@ -110,22 +149,28 @@ func (db *DB) applySignals(ctx context.Context, events []event.Event) ([]event.O
 	var unreadable []int
 	events = slices.Clone(events)
 	for i := range events {
-		id, err := uuid.Parse(events[i].UserID)
-		if err != nil {
+		if uuid.Validate(events[i].UserID) != nil {
 			unreadable = append(unreadable, i)
 			continue
 		}
-		events[i].UserID = id.String() // as PostgreSQL writes it
+		events[i].UserID = uuid.MustParse(events[i].UserID).String() // as PostgreSQL writes it
 		bySource[events[i].Source] = append(bySource[events[i].Source], i)
 	}
 	if err := db.refuseSignals(ctx, events, unreadable, outcomes); err != nil {
 		return nil, err
 	}
 	for _, source := range slices.Sorted(maps.Keys(bySource)) {
-		l := &look{db: db, source: db.followed(source), events: events, outcomes: outcomes, fresh: map[eventKey]bool{}}
+		l := &look{db: db, source: db.followed(source), events: events, outcomes: outcomes, fresh: map[eventKey]bool{}, answered: map[eventKey]bool{}}
 		if err := l.apply(ctx, bySource[source]); err != nil {
-			return nil, fmt.Errorf("look at users of %s: %w: %w", source, event.ErrUnavailable, err)
+			err = fmt.Errorf("look at users of %s: %w: %w", source, event.ErrUnavailable, err)
+			if !slices.ContainsFunc(outcomes, func(o event.Outcome) bool { return o != "" }) {
+				return nil, err
+			}
+			db.log.Warn("some users have not been looked at; who said something about them is asked to try again", "error", err)
 		}
+	}
+	for i := range outcomes {
+		outcomes[i] = cmp.Or(outcomes[i], event.Unavailable)
 	}
 	return outcomes, nil
 }
@@ -135,6 +180,7 @@ func (db *DB) refuseSignals(ctx context.Context, events []event.Event, list []in
 	for _, at := range list {
 		e := events[at]
 		e.Op, e.User, outcomes[at] = event.Undecodable, nil, event.UndecodableBody
+		giveReason(&e, notUUID)
 		if e.ID == "" && len(e.Captured) == 0 {
 			continue
 		}
@@ -157,31 +203,63 @@ type look struct {
 	events   []event.Event
 	outcomes []event.Outcome
 	doubtful []int             // events about users who seem to be gone though no signal says so
+	living   bool              // the table has a living user
 	stale    []int             // recorded events that turned out to be stale
 	fresh    map[eventKey]bool // events that this look has recorded
+	answered map[eventKey]bool // those of them that have their outcome: a further one is a duplicate
 }
 
 func (l *look) apply(ctx context.Context, list []int) error {
+	err := l.readAll(ctx, list)
+	return errors.Join(err, l.markStale(ctx))
+}
+
+func (l *look) readAll(ctx context.Context, list []int) error {
 	if err := l.read(ctx, list, false); err != nil {
 		return err
 	}
 	if len(l.doubtful) > 0 {
 		doubtful := l.doubtful
 		l.doubtful = nil
-		sure, err := l.knowsAnother(ctx)
+		sure, err := l.knowsAnother(ctx, doubtful)
 		if err != nil {
 			return err
 		}
 		if sure {
 			err = l.read(ctx, doubtful, true)
 		} else {
-			l.finish(doubtful, event.Stale)
+			l.doubt(doubtful)
 		}
-		if err != nil {
-			return err
+		return err
+	}
+	return nil
+}
+
+// The reasons of outcomes that a look gives.
+const (
+	notUUID    = "the user's id is no uuid"
+	notInTable = "not in %s"
+	doubtWords = "not in %s, which has none of some others of the roll either; is it the right table?"
+)
+
+func giveReason(e *event.Event, reason string) {
+	if e.Explain != nil {
+		e.Explain(reason)
+	}
+}
+
+// doubt ends events about users who are absent from a table that may be the wrong one.
+func (l *look) doubt(list []int) {
+	for _, at := range list {
+		e := &l.events[at]
+		l.outcomes[at] = event.Stale
+		giveReason(e, fmt.Sprintf(doubtWords, l.source.table))
+		if e.ID != "" {
+			l.stale = append(l.stale, at)
 		}
 	}
-	return l.markStale(ctx)
+	l.db.log.Warn("users of the roll are not in the table of users, which has none of some others of the roll either: nothing is deleted; is it the right table? If they are all gone, reconcile",
+		"source", l.source.name, "table", l.source.table, "events", len(list))
 }
 
 // read looks at the users whom events are about, until each has been read. With deleted, those who
@@ -218,14 +296,7 @@ func (l *look) isolate(ctx context.Context, list []int, deleted bool, cause erro
 	}
 	e := &l.events[list[0]]
 	l.db.log.Error("the roll refuses a row of the table of users", "source", e.Source, "user", e.UserID, "error", cause)
-	l.finish(list, event.UndecodableBody)
-	return l.db.forgetCaptured(ctx, e.Captured)
-}
-
-func (l *look) finish(list []int, o event.Outcome) {
-	for _, at := range list {
-		l.outcomes[at] = o
-	}
+	return l.db.refuseSignals(ctx, l.events, list, l.outcomes)
 }
 
 // fallBack applies events of a source that is no table source any more by what they say
@@ -266,20 +337,23 @@ func (l *look) markStale(ctx context.Context) error {
 // believed.
 const askedOthers = 5
 
-// knowsAnother reports whether the table has one of some other living users of the roll, or the
-// roll has no others. A wrong or an emptied table has none.
-func (l *look) knowsAnother(ctx context.Context) (bool, error) {
-	ids, err := l.db.Attendance(l.source.name).Sample(ctx, askedOthers+len(l.events), time.Now().Add(time.Hour))
+// knowsAnother reports whether the table has a living user who was looked at too, or one of some
+// others of the roll; or the roll has but the one who is absent. A wrong or an emptied table has none.
+func (l *look) knowsAnother(ctx context.Context, doubtful []int) (bool, error) {
+	if l.living {
+		return true, nil
+	}
+	absent := map[string]bool{}
+	for _, at := range doubtful {
+		absent[l.events[at].UserID] = true
+	}
+	ids, err := l.db.Attendance(l.source.name).Sample(ctx, askedOthers+len(absent), time.Now().Add(time.Hour))
 	if err != nil {
 		return false, err
 	}
-	about := map[string]bool{}
-	for i := range l.events {
-		about[l.events[i].UserID] = true
-	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return about[id] || uuid.Validate(id) != nil })
+	ids = slices.DeleteFunc(ids, func(id string) bool { return absent[id] || uuid.Validate(id) != nil })
 	if ids = ids[:min(len(ids), askedOthers)]; len(ids) == 0 {
-		return true, nil
+		return len(absent) == 1, nil
 	}
 	users, err := l.db.Users(ctx, l.source.name, l.source.table)
 	if err != nil {
@@ -339,7 +413,7 @@ func (s *signals) work(l *look) *work {
 	} else {
 		w.open = append(w.open, read)
 	}
-	w.open = append(w.open, statement{sql: dropPlaceholders, args: []any{source, s.users}})
+	w.open = append(w.open, statement{sql: dropPlaceholders, args: []any{source, s.users}, read: readUnknown})
 	return w
 }
 
@@ -374,12 +448,23 @@ func readLooks(rows pgx.Rows, r *result) error {
 	return err
 }
 
+func readUnknown(rows pgx.Rows, r *result) error {
+	r.unknown = map[string]bool{}
+	var id string
+	_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
+		r.unknown[id] = true
+		return nil
+	})
+	return err
+}
+
 // conclude gives the events their outcomes and returns those whose users have not been read.
 func (s *signals) conclude(l *look, done *result) (unread []int) {
 	maps.Copy(l.fresh, done.fresh)
 	for _, at := range s.list {
 		e := &l.events[at]
 		found, ok := done.seen[e.UserID]
+		l.living = l.living || found.living
 		switch {
 		case !ok:
 			unread = append(unread, at)
@@ -391,8 +476,8 @@ func (s *signals) conclude(l *look, done *result) (unread []int) {
 					"kept", found.kept, "reason", "the metadata takes more than limits.metadata")
 			}
 			l.outcomes[at] = l.outcome(e, found, done)
-			if l.outcomes[at] == event.Stale && e.ID != "" {
-				l.stale = append(l.stale, at)
+			if l.outcomes[at] == event.Stale {
+				l.explainStale(at, done.unknown[e.UserID])
 			}
 		}
 	}
@@ -401,13 +486,33 @@ func (s *signals) conclude(l *look, done *result) (unread []int) {
 
 func (l *look) outcome(e *event.Event, found seen, done *result) event.Outcome {
 	switch {
-	case e.ID != "" && !l.fresh[eventKeyOf(e)]:
+	case e.ID != "" && (l.answered[eventKeyOf(e)] || !l.fresh[eventKeyOf(e)]):
 		return event.Duplicate
+	}
+	l.answered[eventKeyOf(e)] = e.ID != ""
+	switch {
 	case !found.living && !found.written:
 		return event.Stale
 	case done.parked[userKey{e.Source, e.UserID}]:
 		return event.Parked
 	default:
 		return event.Applied
+	}
+}
+
+// explainStale notes a stale event. One that says that a user was created or changed, whom neither
+// the table nor the roll has, may be another project's.
+func (l *look) explainStale(at int, unknown bool) {
+	e := &l.events[at]
+	if e.ID != "" {
+		l.stale = append(l.stale, at)
+	}
+	if !unknown {
+		return
+	}
+	giveReason(e, fmt.Sprintf(notInTable, l.source.table))
+	if e.Op == event.Upsert && l.source.unlisted.many(time.Now()) {
+		l.db.log.Warn("many events are about users who are not in the table of users: are they another project's, or is this the wrong database?",
+			"source", l.source.name, "table", l.source.table, "events", manyUnlisted, "within_seconds", time.Minute.Seconds())
 	}
 }

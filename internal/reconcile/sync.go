@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sync/singleflight"
 
 	"rollcall/internal/event"
@@ -213,6 +214,9 @@ func (s *Syncer) sync(ctx context.Context, f flight) (postgres.Member, error) {
 // signal has the user's row read in the table that decides, and every target settled. Only a
 // stranger's looks are counted: this one costs no more than settling.
 func (s *Syncer) signal(ctx context.Context, f flight) (postgres.Member, error) {
+	if id, err := uuid.Parse(f.id); err == nil {
+		f.id = id.String() // as the table has it
+	}
 	m, err := s.config.DB.Member(ctx, f.source, f.id)
 	if err != nil {
 		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
@@ -224,13 +228,16 @@ func (s *Syncer) signal(ctx context.Context, f flight) (postgres.Member, error) 
 	}
 	result := "failed"
 	defer func() { s.config.Observe(f.source, result) }()
-	if _, err := s.config.Submit(ctx, event.Event{Source: f.source, Type: "synced", Op: event.Look, UserID: f.id}); err != nil {
+	outcome, err := s.config.Submit(ctx, event.Event{Source: f.source, Type: "synced", Op: event.Look, UserID: f.id})
+	if err != nil {
 		return m, err
 	}
 	m, err = s.config.DB.Member(ctx, f.source, f.id)
 	switch {
 	case err != nil:
 		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
+	case m.Known && !m.Deleted && outcome == event.Stale:
+		return m, fmt.Errorf("%w: the user is not in the table of users of %s, which has none of some others of the roll either; is it the right table?", event.ErrUnavailable, f.source)
 	case m.Known && !m.Deleted:
 		result = "found"
 		return m, nil
