@@ -2,7 +2,7 @@
 -- with columns that only the applications know.
 
 create schema auth;
-create table auth.users (id uuid primary key, email text);
+create table auth.users (id uuid primary key, email text, raw_user_meta_data jsonb);
 
 -- a shop
 create table public.profiles (
