@@ -43,13 +43,15 @@ targets:
     on_delete: {email: null, deleted_at: now()}
 `
 
-// propertyTableSchema has targets that take their time now and then, so that transactions meet.
 const propertyTableSchema = pgUsers + `
 create table gone (id uuid primary key, email text, name text);
 create table kept (id uuid primary key, email text, deleted_at timestamptz);
 create function slow() returns trigger language plpgsql as $$ begin
-  if random() < 0.3 then perform pg_sleep(random() * 0.03); end if; return null; end $$;
+  if random() < 0.1 then perform pg_sleep(random() * 0.03); end if; return new; end $$;
 create trigger slow after insert or update on gone for each statement execute function slow();`
+
+// slowRoll makes transactions meet: between a statement's snapshot and its locks, too.
+const slowRoll = `create trigger slow before insert or update on rollcall.users for each row execute function public.slow()`
 
 const pgUsers = `create schema auth;
 create table auth.users (id uuid primary key, email text, raw_user_meta_data jsonb, raw_app_meta_data jsonb, created_at timestamptz default now(),
@@ -201,6 +203,9 @@ func TestAnySignalsEndInTheTable(t *testing.T) {
 		}
 	}
 	run1("capture", "install")
+	if _, err := connect(t, url).Exec(t.Context(), slowRoll); err != nil {
+		t.Fatal(err)
+	}
 	replicas = append(replicas, startProcess(t, binary, file, env(url)))
 	replicas[1].log.await(t, "ready", 1)
 	a := &authServer{t: t, url: url, post: newPostman(t, replicas[0].public, replicas[1].public), gate: make(chan struct{}, 48)}

@@ -79,6 +79,29 @@ func newHouse(t testing.TB) *house {
 	return h
 }
 
+// ofBothKinds runs a test for a source whose events count by their version, and for one whose table
+// decides.
+func ofBothKinds(t *testing.T, test func(*testing.T, *house)) {
+	t.Run("body source", func(t *testing.T) {
+		t.Parallel()
+		test(t, newHouse(t))
+	})
+	t.Run("table source", func(t *testing.T) {
+		t.Parallel()
+		h := newHouse(t)
+		h.follow()
+		test(t, h)
+	})
+}
+
+// follow makes the source a table source.
+func (h *house) follow() {
+	h.t.Helper()
+	if err := h.db.Follow(h.t.Context(), "supabase", "auth.users"); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 func (h *house) newReplica() *replica {
 	h.t.Helper()
 	db, err := postgres.Open(postgres.Config{URL: h.url, Targets: []postgres.Target{target()}, Log: slog.New(slog.DiscardHandler)})
@@ -153,46 +176,52 @@ const shown = "select right(id::text, 1) || ' ' || coalesce(email, '-') || ' ' |
 // What happens to a user in auth.users happens to his profile, whoever does it.
 func TestFollowsTheTable(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	h.run()
-	t.Cleanup(func() { h.stop() })
-	step := func(sql string, want ...string) {
-		t.Helper()
-		h.exec(sql)
-		h.settled()
-		h.want(shown, want...)
-	}
-	a, b := id(1), id(2)
-	step(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values
+	ofBothKinds(t, func(t *testing.T, h *house) {
+		h.run()
+		t.Cleanup(func() { h.stop() })
+		step := func(sql string, want ...string) {
+			t.Helper()
+			h.exec(sql)
+			h.settled()
+			h.want(shown, want...)
+		}
+		a, b := id(1), id(2)
+		step(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values
 		('`+a+`', 'a@x.test', '{"full_name": "Ada"}', now(), now()), ('`+b+`', 'b@x.test', null, now(), now())`, "1 a@x.test Ada", "2 b@x.test -")
-	step("update auth.users set email = 'a2@x.test', updated_at = now() where id = '"+a+"'", "1 a2@x.test Ada", "2 b@x.test -")
-	step("update auth.users set email = 'a3@x.test' where id = '"+a+"'", "1 a3@x.test Ada", "2 b@x.test -") // by SQL, updated_at stays
-	step("update auth.users set raw_user_meta_data = '{\"full_name\": \"Ben\"}' where id = '"+b+"'", "1 a3@x.test Ada", "2 b@x.test Ben")
-	step("update auth.users set email = 'gone', phone = 'gone', raw_user_meta_data = '{}', deleted_at = now() where id = '"+b+"'", "1 a3@x.test Ada")
-	step("update auth.users set id = '"+id(3)+"' where id = '"+a+"'", "3 a3@x.test Ada")
-	h.exec("delete from auth.users")
-	h.settled()
-	h.want("select count(*)::text from profiles", "0")
-	h.want("select right(id, 1) from rollcall.users where deleted_at is not null order by 1", "1", "2", "3")
+		step("update auth.users set email = 'a2@x.test', updated_at = now() where id = '"+a+"'", "1 a2@x.test Ada", "2 b@x.test -")
+		step("update auth.users set email = 'a3@x.test' where id = '"+a+"'", "1 a3@x.test Ada", "2 b@x.test -") // by SQL, updated_at stays
+		step("update auth.users set raw_user_meta_data = '{\"full_name\": \"Ben\"}' where id = '"+b+"'", "1 a3@x.test Ada", "2 b@x.test Ben")
+		step("update auth.users set email = 'gone', phone = 'gone', raw_user_meta_data = '{}', deleted_at = now() where id = '"+b+"'", "1 a3@x.test Ada")
+		step("update auth.users set id = '"+id(3)+"' where id = '"+a+"'", "3 a3@x.test Ada")
+		h.exec("delete from auth.users")
+		h.settled()
+		h.want("select count(*)::text from profiles", "0")
+		h.want("select right(id, 1) from rollcall.users where deleted_at is not null order by 1", "1", "2", "3")
+	})
 }
 
 // Of several changes that wait, the last one counts, also where SQL left the version as it
-// was; a deletion ends them all.
+// was; a deletion ends them all, of a body source for good.
 func TestLastCommitCounts(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	for n := 1; n <= 3; n++ {
-		h.exec("insert into auth.users (id, email, updated_at) values ($1, $2, '2026-01-01')", id(n), fmt.Sprint("first", n))
-		h.exec("update auth.users set email = 'second' || right(id::text, 1) where id = $1", id(n))
-	}
-	h.exec("update auth.users set email = 'last' where id = $1", id(1))
-	h.exec("delete from auth.users where id = $1", id(2))
-	h.exec("delete from auth.users where id = $1", id(3))
-	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'back', now())", id(3))
-	h.run()
-	h.settled()
-	h.stop()
-	h.want("select right(id::text, 1) || email from profiles", "1last")
+	ofBothKinds(t, func(t *testing.T, h *house) {
+		for n := 1; n <= 3; n++ {
+			h.exec("insert into auth.users (id, email, updated_at) values ($1, $2, '2026-01-01')", id(n), fmt.Sprint("first", n))
+			h.exec("update auth.users set email = 'second' || right(id::text, 1) where id = $1", id(n))
+		}
+		h.exec("update auth.users set email = 'last' where id = $1", id(1))
+		h.exec("delete from auth.users where id = $1", id(2))
+		h.exec("delete from auth.users where id = $1", id(3))
+		h.exec("insert into auth.users (id, email, updated_at) values ($1, 'back', now())", id(3))
+		h.run()
+		h.settled()
+		h.stop()
+		want := []string{"1last"}
+		if h.db.Follows("supabase") {
+			want = append(want, "3back") // whom the table has lives
+		}
+		h.want("select right(id::text, 1) || email from profiles order by 1", want...)
+	})
 }
 
 // A function of somebody else's, found first by the caller's own search path, is not what
@@ -272,6 +301,34 @@ func TestTwoReadersApplyOnce(t *testing.T) {
 		t.Errorf("the second reader: %s", o)
 	}
 	h.want("select email from profiles", "new")
+}
+
+// Of a table source, what two replicas read is looked at twice, and the table decides both times.
+func TestTwoReadersOfATable(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.follow()
+	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'old', '2026-01-01')", id(1))
+	o, err := h.db.HoldOutbox(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale, err := o.Next(t.Context(), postgres.OutboxPage{Sources: []string{"supabase"}, Changes: 10, Bytes: 1 << 20})
+	if err != nil || len(stale) != 1 || stale[0].Data != nil {
+		t.Fatal(stale, err)
+	}
+	o.Release()
+	h.exec("update auth.users set email = 'new', updated_at = '2025-01-01'")
+	h.run()
+	h.settled()
+	h.stop()
+	h.exec("update auth.users set email = 'newest'")
+	late := event.Event{Source: "supabase", Op: event.Look, UserID: stale[0].UserID, Captured: []int64{stale[0].ID}}
+	if outcome, err := h.pipeline.Submit(t.Context(), late); err != nil || outcome != event.Applied {
+		t.Errorf("the late reader: %s, %v", outcome, err)
+	}
+	h.want("select email from profiles", "newest")
+	h.want("select count(*)::text from rollcall.outbox", "1") // it is not the late reader's
 }
 
 // One statement with 50,000 users is taken at the pipeline's own speed.
