@@ -47,7 +47,7 @@ const propertyTableSchema = pgUsers + `
 create table gone (id uuid primary key, email text, name text);
 create table kept (id uuid primary key, email text, deleted_at timestamptz);
 create function slow() returns trigger language plpgsql as $$ begin
-  if random() < 0.1 then perform pg_sleep(random() * 0.03); end if; return new; end $$;
+  if random() < 0.03 then perform pg_sleep(random() * 0.25); end if; return new; end $$;
 create trigger slow after insert or update on gone for each statement execute function slow();`
 
 // slowRoll makes transactions meet: between a statement's snapshot and its locks, too.

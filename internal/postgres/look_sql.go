@@ -68,18 +68,20 @@ const rowsAfterID = `select r.key::text collate "C" as id, false as deleted, tru
 const shapedUsers = `page as (
   select r.*, coalesce(pg_catalog.sum(8::bigint * (r.user_size + r.app_size)) over (order by r.id collate "C" rows between unbounded preceding and 1 preceding), 0) as before
   from (%[1]s) r
-), sized as materialized (
+), have as materialized (
   select p.id, p.deleted, p.there is true as there, nullif(p.email, '') as email, nullif(p.phone, '') as phone,
-    case when p.user_size <= %[5]s then p.raw_user_meta_data #> '{}'::text[] end as user_meta,
-    case when p.app_size <= %[5]s then p.raw_app_meta_data #> '{}'::text[] end as app_meta,
-    p.user_size > %[5]s as user_long, p.app_size > %[5]s as app_long,
+    case when pg_catalog.pg_column_size(v.user_meta) <= %[5]s then v.user_meta end as user_meta,
+    case when pg_catalog.pg_column_size(v.app_meta) <= %[5]s then v.app_meta end as app_meta,
+    p.user_size > %[5]s or pg_catalog.pg_column_size(v.user_meta) > %[5]s as user_kept, p.app_size > %[5]s or pg_catalog.pg_column_size(v.app_meta) > %[5]s as app_kept,
     coalesce(p.is_anonymous, false) as is_anonymous,
     %[2]s
   from page p
+  cross join lateral (
+    select case when p.user_size <= %[5]s then p.raw_user_meta_data #> '{}'::text[] end as user_meta,
+      case when p.app_size <= %[5]s then p.raw_app_meta_data #> '{}'::text[] end as app_meta
+    offset 0
+  ) v
   where p.before < %[4]s
-), have as materialized (
-  select s.*, user_long or pg_catalog.pg_column_size(user_meta) > %[5]s as user_kept, app_long or pg_catalog.pg_column_size(app_meta) > %[5]s as app_kept
-  from sized s
 ), named as (
   select h.*, case when pg_catalog.jsonb_typeof(meta) = 'object' then meta else '{}' end as raw_user_meta_data,
     case when not app_kept and pg_catalog.jsonb_typeof(app_meta) = 'object' then app_meta else '{}' end as raw_app_meta_data,
