@@ -109,7 +109,7 @@ func known(text string) *string {
 func knownBy(t *table) string {
 	var ways []string
 	if t.column("email") != nil {
-		mail := "pg_catalog.lower(t.email::text) = pg_catalog.lower(s.email)"
+		mail := "pg_catalog.lower(t.email::text) = s.email"
 		if c := t.column("instance_id"); c != nil && c.Type == "uuid" && c.Readable {
 			mail = "(" + mail + " and (t.instance_id = '00000000-0000-0000-0000-000000000000' or t.instance_id is null))"
 		}

@@ -203,6 +203,19 @@ on auth.users to ` + role)
 	reader.wantRun(postgres.Reconciled{Created: 1})
 }
 
+// One whose address is as long as a body may be does not keep the others from being found.
+func TestAnnouncedWithALongAddress(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.users(1, 5000)
+	h.exec("update auth.users set created_at = now()")
+	h.announce("a", `"id":"`+id(9001)+`","email":"`+strings.Repeat("a", 900_000)+`@x.test"`, 3*time.Second)
+	h.announce("b", announced(6001), 3*time.Second)
+	h.signUp(6001, "6001@x.test", "")
+	h.confirm(reconcile.Confirmed{Applied: 1})
+	h.want(ends, "a announced", "b applied")
+}
+
 // Many at once, among many users, with the index of Supabase's own table.
 func TestAnnouncedMany(t *testing.T) {
 	testtag.Parallel(t)
