@@ -171,6 +171,7 @@ func (s *Server) router() *chi.Mux {
 	})
 	r.Use(s.answerPanics)
 	r.Use(middleware.StripSlashes) // dashboards are given both spellings of a path
+	r.Use(middleware.GetHead)      // monitors ask with HEAD
 	r.NotFound(s.notFound)
 	r.MethodNotAllowed(s.methodNotAllowed)
 	return r
@@ -194,7 +195,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 	s.logRefused(r, http.StatusNotFound, "reason", "no such path")
 }
 
-// logRefused writes the line of a request for which there is no handler.
+// logRefused writes the line of a request that no handler takes.
 func (s *Server) logRefused(r *http.Request, status int, field, why string) {
 	if s.lines.allow("request refused " + strconv.Itoa(status)) {
 		s.config.Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path),
@@ -212,12 +213,12 @@ func shown(text string) string {
 }
 
 func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
-	allowed := http.MethodGet
+	allowed := "GET, HEAD"
 	if strings.HasPrefix(r.URL.Path, "/webhooks/") || strings.TrimSuffix(r.URL.Path, "/") == SyncPath {
 		allowed = http.MethodPost
 	}
 	w.Header().Set("Allow", allowed)
-	writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+allowed+" only")
+	writeError(w, http.StatusMethodNotAllowed, "method_not_allowed", "this path takes "+strings.ReplaceAll(allowed, ",", " and")+" only")
 	s.logRefused(r, http.StatusMethodNotAllowed, "allowed", allowed)
 }
 
@@ -250,6 +251,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			writeError(w, http.StatusUnauthorized, "unauthorized", "send Authorization: Bearer with the admin_token of the configuration")
+			s.logRefused(r, http.StatusUnauthorized, "reason", "the admin token is missing or wrong")
 			return
 		}
 		next.ServeHTTP(w, r)
