@@ -146,7 +146,7 @@ func storySettled(ts *testscript.TestScript, _ []string) {
 	defer func() { _ = conn.Close(context.Background()) }()
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		var waiting int
-		ts.Check(conn.QueryRow(context.Background(), "select count(*) from rollcall.outbox").Scan(&waiting))
+		ts.Check(conn.QueryRow(context.Background(), "select (select count(*) from rollcall.outbox) + (select count(*) from rollcall_provider.outbox)").Scan(&waiting))
 		if waiting == 0 {
 			return
 		}

@@ -43,9 +43,10 @@ var users = postgres.Capture{Source: "supabase", Table: "auth.users"}
 
 // house is a Supabase project's database and what keeps its profiles in step.
 type house struct {
-	t   testing.TB
-	url string
-	sql *pgx.Conn
+	t      testing.TB
+	url    string
+	sql    *pgx.Conn
+	outbox string // the table
 	*replica
 }
 
@@ -57,8 +58,32 @@ type replica struct {
 	stop     func()
 }
 
-// newHouse makes the database and installs the capture; nobody empties the outbox yet.
+// newHouse makes the database, installs the capture and follows the table; nobody empties the
+// outbox yet.
 func newHouse(t testing.TB) *house {
+	t.Helper()
+	h := emptyHouse(t)
+	if err := h.db.InstallCapture(t.Context(), users); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.db.Follow(t.Context(), users.Source, users.Table); err != nil {
+		t.Fatal(err)
+	}
+	h.outbox = "rollcall_provider.outbox"
+	return h
+}
+
+// oldHouse has the trigger of older versions, whose changes count by their data.
+func oldHouse(t testing.TB) *house {
+	t.Helper()
+	h := emptyHouse(t)
+	h.exec(`create constraint trigger rollcall_capture after insert or update or delete on auth.users
+deferrable initially deferred for each row execute function rollcall.capture('supabase')`)
+	h.outbox = "rollcall.outbox"
+	return h
+}
+
+func emptyHouse(t testing.TB) *house {
 	t.Helper()
 	h := &house{t: t, url: pgtest.NewWith(t, pgtest.Auth, profiles)}
 	var err error
@@ -73,9 +98,6 @@ func newHouse(t testing.TB) *house {
 	if found, err := h.db.Check(t.Context()); err != nil || len(found) > 0 {
 		t.Fatal(err, found)
 	}
-	if err := h.db.InstallCapture(t.Context(), users); err != nil {
-		t.Fatal(err)
-	}
 	return h
 }
 
@@ -84,13 +106,11 @@ func newHouse(t testing.TB) *house {
 func ofBothKinds(t *testing.T, test func(*testing.T, *house)) {
 	t.Run("body source", func(t *testing.T) {
 		t.Parallel()
-		test(t, newHouse(t))
+		test(t, oldHouse(t))
 	})
 	t.Run("table source", func(t *testing.T) {
 		t.Parallel()
-		h := newHouse(t)
-		h.follow()
-		test(t, h)
+		test(t, newHouse(t))
 	})
 }
 
@@ -161,7 +181,7 @@ func (h *house) want(sql string, want ...string) {
 func (h *house) settled() {
 	h.t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if slices.Equal(h.rows("select exists (select from rollcall.outbox)::text"), []string{"false"}) {
+		if slices.Equal(h.rows("select exists (select from "+h.outbox+")::text"), []string{"false"}) {
 			return
 		}
 	}
@@ -231,34 +251,39 @@ func TestKeepsToItsOwnSearchPath(t *testing.T) {
 	h := newHouse(t)
 	h.script(`create schema evil; create function evil.to_jsonb(anyelement) returns jsonb language plpgsql as $$ begin raise exception 'evil'; end $$;
 set search_path = evil, pg_catalog; insert into auth.users (id) values ('` + id(1) + `')`)
-	h.want("select count(*)::text from rollcall.outbox", "1")
+	h.want("select count(*)::text from "+h.outbox, "1")
 }
 
 // A sign-in is not noted, and no secret is.
 func TestNotesWhatMatters(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	h.exec("insert into auth.users (id, email, encrypted_password, confirmation_token, recovery_token) values ($1, 'a@x.test', 'hash', 'token', 'token')", id(1))
-	h.exec("update auth.users set last_sign_in_at = now(), updated_at = now()")
-	h.exec("update auth.users set encrypted_password = 'hash2', recovery_token = ''")
-	h.want("select count(*)::text from rollcall.outbox", "1")
-	h.want("select string_agg(key, ' ' order by key) from rollcall.outbox, jsonb_each(data)",
-		"banned_until created_at deleted_at email email_confirmed_at id is_anonymous last_sign_in_at phone phone_confirmed_at raw_app_meta_data raw_user_meta_data updated_at")
-	for _, column := range []string{"email", "phone", "raw_user_meta_data", "raw_app_meta_data", "email_confirmed_at", "phone_confirmed_at", "banned_until", "deleted_at", "is_anonymous", "created_at"} {
-		value := map[string]string{"email": "'n'", "phone": "'1'", "raw_user_meta_data": `'{"a":1}'`, "raw_app_meta_data": `'{"a":1}'`, "is_anonymous": "true"}[column]
-		if value == "" {
-			value = "now()"
+	for _, h := range []*house{newHouse(t), oldHouse(t)} {
+		h.exec("insert into auth.users (id, email, encrypted_password, confirmation_token, recovery_token) values ($1, 'a@x.test', 'hash', 'token', 'token')", id(1))
+		h.exec("update auth.users set last_sign_in_at = now(), updated_at = now()")
+		h.exec("update auth.users set encrypted_password = 'hash2', recovery_token = ''")
+		h.want("select count(*)::text from "+h.outbox, "1")
+		for _, column := range []string{"email", "phone", "raw_user_meta_data", "raw_app_meta_data", "email_confirmed_at", "phone_confirmed_at", "banned_until", "deleted_at", "is_anonymous", "created_at"} {
+			value := map[string]string{"email": "'n'", "phone": "'1'", "raw_user_meta_data": `'{"a":1}'`, "raw_app_meta_data": `'{"a":1}'`, "is_anonymous": "true"}[column]
+			if value == "" {
+				value = "now()"
+			}
+			h.exec("delete from " + h.outbox)
+			h.exec("update auth.users set " + column + " = " + value)
+			h.want("select count(*)::text from "+h.outbox, "1")
 		}
-		h.exec("delete from rollcall.outbox")
-		h.exec("update auth.users set " + column + " = " + value)
-		h.want("select count(*)::text from rollcall.outbox", "1")
+		if h.outbox == "rollcall.outbox" {
+			h.want("select string_agg(key, ' ' order by key) from rollcall.outbox, jsonb_each(data)",
+				"banned_until created_at deleted_at email email_confirmed_at id is_anonymous last_sign_in_at phone phone_confirmed_at raw_app_meta_data raw_user_meta_data updated_at")
+		} else {
+			h.want("select string_agg(key, ' ' order by key) from rollcall_provider.outbox o, to_jsonb(o) j, jsonb_each(j)", "at gone id source user_id")
+		}
 	}
 }
 
 // Two replicas read the same outbox; what the first has applied, the second doesn't.
 func TestTwoReadersApplyOnce(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := oldHouse(t)
 	other := h.newReplica()
 	if _, err := other.db.Check(t.Context()); err != nil {
 		t.Fatal(err)
@@ -409,12 +434,12 @@ func (h *house) peak(do func()) uint64 {
 
 // failures are what may befall the outbox; mend undoes them.
 var failures = map[string]struct{ fail, mend string }{
-	"dropped":         {"create table rollcall.spare (like rollcall.outbox including all); drop table rollcall.outbox", "alter table rollcall.spare rename to outbox"},
-	"of another form": {"alter table rollcall.outbox rename column data to other", "alter table rollcall.outbox rename column other to data"},
-	"read-only":       {"alter table rollcall.outbox rename to lost; create view rollcall.outbox as select distinct * from rollcall.lost", "drop view rollcall.outbox; alter table rollcall.lost rename to outbox"},
-	"full":            {"create function full_up() returns trigger language plpgsql as $$ begin raise exception 'no space left on device' using errcode = '53100'; end $$; create trigger f before insert on rollcall.outbox for each row execute function full_up()", "drop trigger f on rollcall.outbox"},
-	"out of numbers":  {"alter table rollcall.outbox alter id set maxvalue 1000; select setval(pg_get_serial_sequence('rollcall.outbox', 'id'), 1000)", "alter table rollcall.outbox alter id set maxvalue 100000"},
-	"without rights":  {"create role %[1]s; grant usage, create on schema rollcall to %[1]s; alter function rollcall.capture() owner to %[1]s", "reassign owned by %[1]s to current_user; drop owned by %[1]s; drop role %[1]s"},
+	"dropped":         {"create table rollcall_provider.spare (like rollcall_provider.outbox including all); drop table rollcall_provider.outbox", "alter table rollcall_provider.spare rename to outbox"},
+	"of another form": {"alter table rollcall_provider.outbox rename column gone to other", "alter table rollcall_provider.outbox rename column other to gone"},
+	"read-only":       {"alter table rollcall_provider.outbox rename to lost; create view rollcall_provider.outbox as select distinct * from rollcall_provider.lost", "drop view rollcall_provider.outbox; alter table rollcall_provider.lost rename to outbox"},
+	"full":            {"create function full_up() returns trigger language plpgsql as $$ begin raise exception 'no space left on device' using errcode = '53100'; end $$; create trigger f before insert on rollcall_provider.outbox for each row execute function full_up()", "drop trigger f on rollcall_provider.outbox"},
+	"out of numbers":  {"alter table rollcall_provider.outbox alter id set maxvalue 4611686018427388904; select setval(pg_get_serial_sequence('rollcall_provider.outbox', 'id'), 4611686018427388904)", "alter table rollcall_provider.outbox alter id set maxvalue 9223372036854775807"},
+	"without rights":  {"create role %[1]s; grant usage, create on schema rollcall_provider to %[1]s; alter function rollcall_provider.capture() owner to %[1]s", "reassign owned by %[1]s to current_user; drop owned by %[1]s; drop role %[1]s"},
 }
 
 // Whatever becomes of the outbox, a sign-up commits, and soon; reconciliation finds the
@@ -428,7 +453,7 @@ func TestNeverFailsASignUp(t *testing.T) {
 			h.script(strings.ReplaceAll(f.fail, "%[1]s", role))
 			h.signUp()
 			h.script(strings.ReplaceAll(f.mend, "%[1]s", role))
-			h.want("select count(*)::text from rollcall.outbox", "0")
+			h.want("select count(*)::text from "+h.outbox, "0")
 			h.found()
 		})
 	}
@@ -439,7 +464,7 @@ func TestNeverFailsASignUp(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = other.Close(context.Background()) }()
-		if _, err := other.Exec(t.Context(), "begin; lock table rollcall.outbox"); err != nil {
+		if _, err := other.Exec(t.Context(), "begin; lock table "+h.outbox); err != nil {
 			t.Fatal(err)
 		}
 		h.signUp()
@@ -451,7 +476,7 @@ func TestNeverFailsASignUp(t *testing.T) {
 		if _, err := other.Exec(t.Context(), "rollback"); err != nil {
 			t.Fatal(err)
 		}
-		h.want("select count(*)::text from rollcall.outbox", "0")
+		h.want("select count(*)::text from "+h.outbox, "0")
 		h.found()
 	})
 }
@@ -464,7 +489,7 @@ func TestNoSettingSilencesTheCapture(t *testing.T) {
 	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'a@x.test', now())", id(1))
 	h.script("do $$ begin perform set_config('rollcall.capture_gave_up', pg_current_xact_id()::text, false); end $$")
 	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'b@x.test', now())", id(2))
-	h.want("select count(*)::text from rollcall.outbox", "2")
+	h.want("select count(*)::text from "+h.outbox, "2")
 }
 
 func (h *house) script(sql string) {

@@ -12,7 +12,7 @@ import (
 // page. The changes of other users are applied meanwhile.
 func TestKeptOfOnePage(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := oldHouse(t)
 	deep := `{"full_name": "Eve", "a": ` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `}`
 	change := func(n int, email, metadata string) {
 		h.exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at) values ($1, $2, $3, now())
