@@ -22,7 +22,7 @@ func newCapture(w world) *cobra.Command {
 		},
 	}
 	var printOnly bool
-	install := captureCommand(w, "install", "Creates the trigger on the users' table", func(ctx context.Context, db *postgres.DB, c postgres.Capture) error {
+	install := captureCommand(w, "install", "Creates the trigger on the users' table, and what lets Rollcall read it; also after an upgrade", func(ctx context.Context, db *postgres.DB, c postgres.Capture) error {
 		if printOnly {
 			_, err := fmt.Fprint(w.stdout, db.ByHand(c))
 			return err
@@ -33,7 +33,7 @@ func newCapture(w world) *cobra.Command {
 		_, err := fmt.Fprintf(w.stdout, "changes of %s are captured for source %s; a running rollcall serve applies them within 5 s from now, and then at once\n", c.Table, c.Source)
 		return err
 	})
-	install.Flags().BoolVar(&printOnly, "print", false, "print the SQL, for a role that may run it, and change nothing")
+	install.Flags().BoolVar(&printOnly, "print", false, "print the SQL for a role that may run it, on Supabase in the SQL editor, and change nothing")
 	cmd.AddCommand(install,
 		captureCommand(w, "status", "Says whether the trigger is there and what waits; exit 1 if not all is well", func(ctx context.Context, db *postgres.DB, c postgres.Capture) error {
 			return captureStatus(ctx, w, db, c)
@@ -83,6 +83,8 @@ func (s *setup) capture(args []string) (postgres.Capture, error) {
 		case len(args) == 0 || args[0] != src.Name:
 		case src.Provider != config.Supabase:
 			return c, errUsage{fmt.Errorf("source %s is %s's, whose users are in no database of yours; only Supabase's can be captured", src.Name, src.Provider)}
+		case src.UsersTable == config.NoTable:
+			return c, errUsage{fmt.Errorf("source %s has users_table: none; what a trigger notes is read from the table: remove users_table, or name the table", src.Name)}
 		default:
 			return c, nil
 		}
@@ -103,7 +105,7 @@ func (s *setup) capture(args []string) (postgres.Capture, error) {
 func (s *setup) captures() []postgres.Capture {
 	var all []postgres.Capture
 	for _, src := range s.config.Sources {
-		if src.Provider == config.Supabase {
+		if src.Provider == config.Supabase && src.UsersTable != config.NoTable {
 			all = append(all, postgres.Capture{Source: src.Name, Table: usersTable(src)})
 		}
 	}
@@ -133,11 +135,19 @@ func captureStatus(ctx context.Context, w world, db *postgres.DB, c postgres.Cap
 	if state.For == "" {
 		trigger = "not installed"
 	}
+	if state.Old {
+		trigger += ", of an older version: run rollcall capture install"
+	}
 	waits := "nothing waits"
 	if state.Waiting > 0 {
 		waits = fmt.Sprintf("%d changes wait, the oldest for %s", state.Waiting, time.Since(state.Oldest).Round(time.Second))
 	}
-	if _, err := fmt.Fprintf(w.stdout, "source   %s\ntable    %s\ntrigger  %s\noutbox   %s\n", c.Source, c.Table, trigger, waits); err != nil {
+	_, unread := db.Users(ctx, c.Source, c.Table)
+	rows := "can be read"
+	if unread != nil {
+		rows = "can't be read"
+	}
+	if _, err := fmt.Fprintf(w.stdout, "source   %s\ntable    %s\nrows     %s\ntrigger  %s\noutbox   %s\n", c.Source, c.Table, rows, trigger, waits); err != nil {
 		return err
 	}
 	switch {
@@ -147,6 +157,8 @@ func captureStatus(ctx context.Context, w world, db *postgres.DB, c postgres.Cap
 		return fmt.Errorf("the trigger does not fire; run: rollcall capture remove %[1]s, then rollcall capture install %[1]s", c.Source)
 	case state.For != c.Source:
 		return fmt.Errorf("the trigger is for source %[1]s; run: rollcall capture remove %[2]s, then rollcall capture install %[2]s", state.For, c.Source)
+	case unread != nil && !state.Old:
+		return fmt.Errorf("changes wait until the rows can be read: %w", unread)
 	case state.Waiting > 0 && time.Since(state.Oldest) > lateAfter:
 		return errors.New("nobody empties the outbox; is rollcall serve running, and what does its log say?")
 	}

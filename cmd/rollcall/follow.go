@@ -9,8 +9,8 @@ import (
 )
 
 // followPause is the pause between two looks at whether a table of users that could not be read
-// can be by now.
-const followPause = time.Minute
+// can be by now: what a capture has noted waits for that.
+const followPause = 5 * time.Second
 
 // follow makes table sources of those whose table of users is in this database and can be read,
 // and hands on why another one is none.
@@ -25,14 +25,19 @@ func (s *setup) follow(ctx context.Context, db *postgres.DB, say func(source str
 	}
 }
 
-// follow says once of each source why its table can't be read.
+// follow says once of each source why its table can't be read, and what needs it.
 func (sv *service) follow(ctx context.Context) {
 	sv.followedAt = time.Now()
 	sv.setup.follow(ctx, sv.db, func(source string, err error) {
-		if sv.unread[source] != err.Error() {
-			sv.unread[source] = err.Error()
-			sv.log.Info("the table of users can't be read here: changes count by their version", "source", source, "reason", err)
+		if sv.unread[source] == err.Error() {
+			return
 		}
+		sv.unread[source] = err.Error()
+		if needs := sv.needsTable(ctx, source); len(needs) > 0 {
+			sv.log.Warn("the table of users can't be read: what needs it does not work, and changes count by their version", "source", source, "needed_by", needs, "error", err)
+			return
+		}
+		sv.log.Info("the table of users can't be read here: changes count by their version", "source", source, "reason", err)
 	})
 	for source := range sv.unread {
 		if sv.db.Follows(source) {
@@ -40,4 +45,24 @@ func (sv *service) follow(ctx context.Context) {
 			sv.log.Info("the table of users can be read, and decides what is so", "source", source)
 		}
 	}
+}
+
+// needsTable lists what of a source reads its table of users.
+func (sv *service) needsTable(ctx context.Context, name string) (needs []string) {
+	for _, src := range sv.setup.config.Sources {
+		if src.Name != name {
+			continue
+		}
+		if src.Reconcile != nil && src.Reconcile.Schedule != "" {
+			needs = append(needs, "reconcile.schedule")
+		}
+		if src.Session != nil {
+			needs = append(needs, "session")
+		}
+		captures, err := sv.db.Captures(ctx, []postgres.Capture{{Source: name, Table: usersTable(src)}})
+		if err == nil && captures[0].Installed {
+			needs = append(needs, "capture")
+		}
+	}
+	return needs
 }

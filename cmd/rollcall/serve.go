@@ -270,7 +270,6 @@ func (sv *service) prepare(ctx context.Context) error {
 			sv.pipeline.Start()
 			sv.prepared.Store(true)
 			sv.log.Info("ready")
-			sv.lookForUsers(ctx)
 			return nil
 		}
 		if errors.Is(err, postgres.ErrTooOld) || errors.Is(err, postgres.ErrPooler) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"log/slog"
 
 	"rollcall/api"
@@ -55,17 +54,4 @@ func (sv *service) provider(name string) reconcile.Provider {
 		}
 	}
 	return reconcile.APIProvider(sv.apis[name], src)
-}
-
-// lookForUsers says at the start what every look would say later: that a table of users
-// can't be seen.
-func (sv *service) lookForUsers(ctx context.Context) {
-	for _, c := range sv.setup.config.Sources {
-		if c.Session == nil || c.Provider != config.Supabase {
-			continue
-		}
-		if _, err := sv.db.Users(ctx, c.Name, usersTable(c)); err != nil && ctx.Err() == nil {
-			sv.log.Warn("just-in-time sync can't look users up: it answers 503 for whoever is not in the roll, or has been there unchanged for longer than sync.max_age", "source", c.Name, "error", err)
-		}
-	}
 }
