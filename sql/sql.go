@@ -122,6 +122,9 @@ var (
 	CaptureRemove  = read("capture/remove.sql")
 )
 
+// CaptureRemoveOld drops the trigger of an older version by its function.
+var CaptureRemoveOld = read("capture/remove_old.sql")
+
 func read(name string) string {
 	b, err := files.ReadFile(name)
 	if err != nil {

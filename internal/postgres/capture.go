@@ -90,16 +90,23 @@ func (db *DB) InstallCapture(ctx context.Context, c Capture) error {
 	return fmt.Errorf("%w; %s", err, remedy(c.Source))
 }
 
-// RemoveCapture drops the trigger. What waits in the outbox still gets into the roll.
+// RemoveCapture drops the trigger. What waits in the outboxes still gets into the roll.
 func (db *DB) RemoveCapture(ctx context.Context, c Capture) error {
-	if _, err := db.usersTable(ctx, c.Table); err != nil {
+	s, err := db.CaptureState(ctx, c)
+	if err != nil {
 		return err
 	}
-	err := db.alterUsers(ctx, c, fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)))
-	if stateOf(err) == insufficientPrivilege {
-		return fmt.Errorf("%w; the owner of %s may (on Supabase postgres, in the SQL editor): %s", err, c.Table, fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)))
+	err = db.alterUsers(ctx, c, fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)))
+	if stateOf(err) != insufficientPrivilege {
+		return err
 	}
-	return err
+	if !s.Old {
+		return fmt.Errorf("%w; the role that has run the script of capture install may (on Supabase in the SQL editor): drop function rollcall_provider.capture() cascade", err)
+	}
+	if old := db.alterUsers(ctx, c, sql.CaptureRemoveOld); old != nil {
+		return fmt.Errorf("%w; the owner of %s may: %s", old, c.Table, fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)))
+	}
+	return nil
 }
 
 // alterWait is how long a change of the trigger may wait for the table, and so hold up who

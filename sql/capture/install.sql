@@ -188,7 +188,7 @@ begin
     drop trigger if exists rollcall_capture on %[1]s;
   exception when insufficient_privilege then
     raise exception using errcode = '42501', message = sqlerrm, hint =
-      'The trigger of an older version is there. As a role that may drop it run: drop trigger rollcall_capture on %[1]s; then run this script again.';
+      'Another trigger rollcall_capture is there. Run: rollcall capture remove %[10]s; then run this script again.';
   end;
   create constraint trigger rollcall_capture after insert or update or delete on %[1]s
   deferrable initially deferred for each row execute function rollcall_provider.capture(%[2]s);
