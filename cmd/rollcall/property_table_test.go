@@ -47,7 +47,7 @@ const propertyTableSchema = pgUsers + `
 create table gone (id uuid primary key, email text, name text);
 create table kept (id uuid primary key, email text, deleted_at timestamptz);
 create function slow() returns trigger language plpgsql as $$ begin
-  if random() < 0.03 then perform pg_sleep(random() * 0.25); end if; return new; end $$;
+  if random() < 0.01 then perform pg_sleep(random() * 0.2); end if; return new; end $$;
 create trigger slow after insert or update on gone for each statement execute function slow();`
 
 // slowRoll makes transactions meet: between a statement's snapshot and its locks, too.
@@ -67,7 +67,7 @@ type authServer struct {
 	gate chan struct{}  // bounds them
 }
 
-const usersOfRound = 120
+const usersOfRound = 200
 
 func tableUser(round, n int) string { return fmt.Sprintf("00000000-0000-4000-%04d-%012d", round, n) }
 
@@ -94,7 +94,7 @@ func (a *authServer) transaction(ctx context.Context, conn *pgx.Conn, random *ra
 		if _, err := tx.Exec(ctx, change, id, fmt.Sprintf("%d@x.test", random.Uint32()), random.IntN(200)-100); err != nil {
 			return err
 		}
-		if ids = append(ids, id); random.IntN(8) == 0 {
+		if ids = append(ids, id); random.IntN(3) == 0 {
 			a.say(random, id)
 		}
 	}
@@ -107,7 +107,7 @@ func (a *authServer) transaction(ctx context.Context, conn *pgx.Conn, random *ra
 		err = tx.Commit(ctx)
 	}
 	for _, id := range ids {
-		for random.IntN(2) == 0 {
+		for random.IntN(3) == 0 {
 			a.say(random, id)
 		}
 	}
@@ -162,6 +162,11 @@ func (a *authServer) sync(base, id string) {
 func (a *authServer) round(round int, seed uint64, replicas []*process, reconcile func()) {
 	const writers, transactions = 10, 40
 	var writing sync.WaitGroup
+	_, err := connect(a.t, a.url).Exec(a.t.Context(), `insert into auth.users (id, email, updated_at)
+		select ('00000000-0000-4000-' || lpad($1::text, 4, '0') || '-' || lpad(n::text, 12, '0'))::uuid, n || '@x.test', now() from generate_series(0, $2::int - 1, 2) n`, fmt.Sprint(round), usersOfRound)
+	if err != nil {
+		a.t.Fatal(err)
+	}
 	for w := range writers {
 		random := rand.New(rand.NewPCG(seed, uint64(round*writers+w)))
 		conn := connect(a.t, a.url)
@@ -187,7 +192,7 @@ func (a *authServer) round(round int, seed uint64, replicas []*process, reconcil
 }
 
 // Whatever is said about the users of a table, by whichever endpoint, how late and how often, ends
-// in exactly what the table says: 100 histories of 120 users, over two service processes.
+// in exactly what the table says: 100 histories of 200 users, over two service processes.
 func TestAnySignalsEndInTheTable(t *testing.T) {
 	t.Parallel()
 	seed := testtag.Seed(t)

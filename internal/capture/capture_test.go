@@ -356,6 +356,33 @@ func TestTwoReadersOfATable(t *testing.T) {
 	h.want("select count(*)::text from rollcall.outbox", "1") // it is not the late reader's
 }
 
+// A change that is committed while a look has read the table and not written the roll yet has a row
+// of the outbox of its own, which stays.
+func TestChangeDuringALook(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	h.follow()
+	h.script(`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return new; end $$;
+create trigger slow before insert on rollcall.users for each row when (new.version is not null) execute function slow();
+insert into auth.users (id, email) values ('` + id(1) + `', 'early')`)
+	looked := make(chan error, 1)
+	go func() {
+		_, err := h.pipeline.Submit(t.Context(), event.Event{Source: "supabase", Op: event.Look, UserID: id(1), Captured: []int64{1}})
+		looked <- err
+	}()
+	time.Sleep(500 * time.Millisecond)
+	h.exec("update auth.users set email = 'late'")
+	if err := <-looked; err != nil {
+		t.Fatal(err)
+	}
+	h.want("select email from profiles", "early")
+	h.want("select count(*)::text from rollcall.outbox", "1")
+	h.run()
+	h.settled()
+	h.stop()
+	h.want("select email from profiles", "late")
+}
+
 // One statement with 50,000 users is taken at the pipeline's own speed.
 func TestManyAtOnce(t *testing.T) {
 	testtag.Parallel(t)
