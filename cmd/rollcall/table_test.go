@@ -104,3 +104,21 @@ func TestSyncSeesItsOwnWrite(t *testing.T) {
 	}
 	asking.Wait()
 }
+
+// While the table has none of the roll's users, nobody is told that they are signed up, or gone.
+func TestSyncInDoubt(t *testing.T) {
+	t.Parallel()
+	l := openLobby(t)
+	const another = "6f1d0f4e-8a37-4c57-9a55-3c1d7e1d9b22"
+	l.exec("insert into auth.users (id, email, updated_at) values ($1, 'a@x.test', now()), ($2, 'b@x.test', now())", supaUser, another)
+	for _, user := range []string{supaUser, another} {
+		l.wants(l.supabaseToken(user), "200 "+user+" map[profiles:applied]")
+	}
+	l.exec("create table saved as table auth.users")
+	l.exec("truncate auth.users")
+	if a := l.call("POST", l.supabaseToken(supaUser), nil); a.status != 503 {
+		t.Errorf("the answer is %s, want 503", a)
+	}
+	l.exec("insert into auth.users (id, email, updated_at) select id, email, updated_at from saved where id = $1", another)
+	l.wants(l.supabaseToken(supaUser), "410 deleted map[]")
+}
