@@ -29,7 +29,7 @@ sources:
     signing_secrets: ["${SUPABASE_SECRET}"]
     database_webhook: {secrets: ["${DATABASE_SECRET}"]}
     session: {issuer: https://made-up.supabase.co/auth/v1, audience: authenticated, hs256_secret: ` + jwtSecret + `}
-limits: {lock_timeout: 1s}
+limits: {lock_timeout: 1s, statement_timeout: 30s}
 targets:
   gone:
     table: public.gone

@@ -1,0 +1,171 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+	"rollcall/internal/testtag"
+)
+
+// looksOfUsers is two replicas that both empty the outbox, and writers of a table of users whose
+// changes are spoken of early.
+type looksOfUsers struct {
+	*bench
+	replicas [2]*DB
+	early    sync.WaitGroup
+	busy     chan struct{}
+}
+
+func newLooksOfUsers(t *testing.T) *looksOfUsers {
+	t.Helper()
+	b := followed(t)
+	l := &looksOfUsers{bench: b, busy: make(chan struct{}, 6)}
+	for i := range l.replicas {
+		db, err := Open(Config{URL: b.url, Targets: []Target{members()}, LockTimeout: 2 * time.Second, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(db.Close)
+		if _, err := db.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Follow(t.Context(), "app", "auth.users"); err != nil {
+			t.Fatal(err)
+		}
+		l.replicas[i] = db
+	}
+	if err := b.InstallCapture(t.Context(), Capture{Source: "app", Table: "auth.users"}); err != nil {
+		t.Fatal(err)
+	}
+	// Time between the snapshot of a statement and its write.
+	b.exec(`create function slow() returns trigger language plpgsql as $$ begin if random() < 0.3 then perform pg_sleep(random() * 0.04); end if; return new; end $$;
+		create trigger slow before insert on rollcall.users for each row execute function slow()`)
+	return l
+}
+
+func numbered(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
+
+// drain applies what waits in the outbox, as long as there is something or the writers write.
+func (l *looksOfUsers) drain(db *DB, random *rand.Rand, writing *atomic.Bool) {
+	conn := connect(l.t, l.url)
+	for {
+		more := writing.Load()
+		rows, _ := conn.Query(l.t.Context(), "select id, user_id, gone from rollcall.outbox order by id limit $1", 1+random.IntN(6))
+		at, events := map[string]int{}, []event.Event{}
+		var id int64
+		var user string
+		var gone bool
+		_, err := pgx.ForEachRow(rows, []any{&id, &user, &gone}, func() error {
+			i, ok := at[user]
+			if !ok {
+				i = len(events)
+				at[user] = i
+				events = append(events, event.Event{Source: "app", Op: event.Look, UserID: user})
+			}
+			if events[i].Captured = append(events[i].Captured, id); gone {
+				events[i].Op = event.Delete
+			}
+			return nil
+		})
+		if err != nil {
+			l.t.Error(err)
+			return
+		}
+		if len(events) == 0 && !more {
+			return
+		}
+		if random.IntN(30) == 0 {
+			time.Sleep(100 * time.Millisecond) // it was stopped
+		}
+		if len(events) == 0 {
+			time.Sleep(time.Millisecond)
+		} else if _, err := db.Apply(l.t.Context(), events); err != nil {
+			l.t.Log(err) // it tries again
+		}
+	}
+}
+
+// speak has a replica look at a user, beside everything else.
+func (l *looksOfUsers) speak(db *DB, user string) {
+	l.early.Go(func() {
+		l.busy <- struct{}{}
+		defer func() { <-l.busy }()
+		if _, err := db.Apply(l.t.Context(), []event.Event{{Source: "app", Op: event.Look, UserID: user}}); err != nil {
+			l.t.Log(err)
+		}
+	})
+}
+
+// write changes users between two numbers, one after the other, and speaks of each before the commit.
+func (l *looksOfUsers) write(ctx context.Context, random *rand.Rand, from, to int) {
+	conn := connect(l.t, l.url)
+	changes := []string{
+		"insert into auth.users (id, email, updated_at) values ($1, $2, now() + $3 * interval '1 ms') on conflict (id) do update set email = excluded.email, deleted_at = null",
+		"update auth.users set email = $2, updated_at = now() + $3 * interval '1 ms' where id = $1",
+		"update auth.users set email = $2, updated_at = now() + $3 * interval '1 ms' where id = $1",
+		"update auth.users set email = 'hash', deleted_at = now() where id = $1 and $2::text <> '' and $3::int < 100",
+		"delete from auth.users where id = $1 and $2::text <> '' and $3::int < 100",
+	}
+	for n := from; n < to; n++ {
+		for step := range 4 {
+			change := changes[0]
+			if step > 0 {
+				change = changes[random.IntN(len(changes))]
+			}
+			err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				_, err := tx.Exec(ctx, change, numbered(n), fmt.Sprint(random.Uint32(), "@x.test"), random.IntN(200)-100)
+				if random.IntN(2) == 0 {
+					l.speak(l.replicas[random.IntN(2)], numbered(n))
+					time.Sleep(time.Duration(random.IntN(8)) * time.Millisecond)
+				}
+				if err == nil && random.IntN(8) == 0 {
+					return pgx.ErrTxCommitRollback // as an auth server does
+				}
+				return err
+			})
+			if err != nil && err != pgx.ErrTxCommitRollback { //nolint:errorlint // it is ours
+				l.t.Error(err)
+				return
+			}
+		}
+	}
+}
+
+// Looks that overlap, at two replicas which both empty the outbox, end in what the table says: 6,000
+// users with four changes each.
+func TestAnyLooksEndInTheTable(t *testing.T) {
+	t.Parallel()
+	const writers = 6
+	users := testtag.Part(6000)
+	seed := testtag.Seed(t)
+	l := newLooksOfUsers(t)
+	var writing atomic.Bool
+	writing.Store(true)
+	var drains, writes sync.WaitGroup
+	for i, db := range l.replicas {
+		drains.Go(func() { l.drain(db, rand.New(rand.NewPCG(seed, uint64(i))), &writing) })
+	}
+	for w := range writers {
+		writes.Go(func() {
+			l.write(t.Context(), rand.New(rand.NewPCG(seed, uint64(10+w))), users*w/writers, users*(w+1)/writers)
+		})
+	}
+	writes.Wait()
+	l.early.Wait()
+	writing.Store(false)
+	drains.Wait()
+	l.wantRows("select count(*) from rollcall.outbox", "0")
+	l.wantRows(noPlaceholders, "0")
+	l.wantRows(`select 'roll', coalesce(a.id::text, u.id) from (select * from auth.users where deleted_at is null) a
+		full join (select * from rollcall.users where deleted_at is null) u on u.id = a.id::text where (a.email, a.updated_at) is distinct from (u.email, u.updated_at)`)
+	l.wantRows(`select 'target', coalesce(a.id, p.id) from (select * from auth.users where deleted_at is null) a full join p on p.id = a.id where a.email is distinct from p.email`)
+}
