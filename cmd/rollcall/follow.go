@@ -8,15 +8,15 @@ import (
 	"rollcall/internal/postgres"
 )
 
-// followPause is the pause between two looks at whether a table of users that could not be read
-// can be by now: what a capture has noted waits for that.
+// followPause is the pause between two looks at whether a table of users can be read: one that could
+// not be may be by now, for which what a capture has noted waits, and one that could may hide its rows.
 const followPause = 5 * time.Second
 
 // follow makes table sources of those whose table of users is in this database and can be read,
 // and hands on why another one is none.
 func (s *setup) follow(ctx context.Context, db *postgres.DB, say func(source string, err error)) {
 	for _, src := range s.config.Sources {
-		if src.Provider != config.Supabase || db.Follows(src.Name) || src.UsersTable == config.NoTable {
+		if src.Provider != config.Supabase || src.UsersTable == config.NoTable {
 			continue
 		}
 		if err := db.Follow(ctx, src.Name, usersTable(src)); err != nil && ctx.Err() == nil {

@@ -58,10 +58,14 @@ func (s *unlisted) many(now time.Time) bool {
 const signalBytes = 16 << 20
 
 // Follow makes a source a table source from now on. Its error says why the table can't be read;
-// it wraps ErrUnseen where that is the table's affair. The source then stays what it was.
+// it wraps ErrUnseen where that is the table's affair, and ends a table source. After other errors
+// the source stays what it was.
 func (db *DB) Follow(ctx context.Context, source, table string) error {
 	db.heed(table)
 	u, err := db.Users(ctx, source, table)
+	if t := db.followed(source); t != nil && errors.Is(err, ErrUnseen) {
+		db.unfollow(t, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -279,6 +283,7 @@ func (l *look) read(ctx context.Context, list []int, deleted bool) error {
 		case errors.As(err, new(*rollRefusal)):
 			return l.isolate(ctx, list, deleted, err)
 		case err != nil:
+			l.db.commits.committed(err)
 			return err
 		}
 		l.db.commits.committed(nil)

@@ -328,3 +328,21 @@ func followedBySomeone(t *testing.T) (*bench, string) {
 	}
 	return b, role
 }
+
+// A table that begins to hide its rows, which no error tells of, is noticed when it is looked at again.
+func TestSignalsOfATableThatHides(t *testing.T) {
+	t.Parallel()
+	b, role := followedBySomeone(t)
+	b.exec("alter table auth.users enable row level security; create policy all_rows on auth.users for select to " + role + " using (true)")
+	if err := b.Follow(t.Context(), "app", "auth.users"); err != nil || !b.Follows("app") {
+		t.Fatal(err)
+	}
+	b.insertUsers(1, 2)
+	b.signal(event.Applied, lookAt(1), lookAt(2))
+	b.exec("drop policy all_rows on auth.users")
+	b.signal(event.Stale, lookAt(1), lookAt(2))
+	if err := b.Follow(t.Context(), "app", "auth.users"); err == nil || b.Follows("app") {
+		t.Errorf("it is a table source still, %v", err)
+	}
+	b.wantRows("select count(*) from p", "2")
+}
