@@ -127,7 +127,7 @@ func (db *DB) readerOfUsers(ctx context.Context, source, name string, t *table) 
 	u.absent = fmt.Sprintf(sql.AbsentOf, u.rows.living)
 	u.countAbsent = fmt.Sprintf(sql.CountAbsent, u.rows.living, "true")
 	u.sought = fmt.Sprintf(sql.Sought, u.rows.sought, "true", u.rows.known)
-	u.one = fmt.Sprintf(sql.One, u.rows.one, quoteAll(columnsOfUsers))
+	u.one = fmt.Sprintf(sql.One, u.rows.one, quoteAll(columnsOfUsers), sizeOfMetadata(columnsOfUsers))
 	return u, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -131,12 +132,24 @@ func (db *DB) directUsers(ctx context.Context, source, name string, t *table) (*
 	u.absent = fmt.Sprintf(sql.Absent, u.table, u.living)
 	u.countAbsent = fmt.Sprintf(sql.CountAbsent, u.table, u.living)
 	u.sought = fmt.Sprintf(sql.Sought, u.rows.sought, knownBy(t), u.rows.known)
-	u.one = fmt.Sprintf(sql.One, u.table, quoteAll(columns))
+	u.one = fmt.Sprintf(sql.One, u.table, quoteAll(columns), sizeOfMetadata(columns))
 	return u, nil
 }
 
 // livingOf is the condition of a user who lives: the year 1 is Supabase Auth's "never".
 const livingOf = "(deleted_at is null or deleted_at < '0002-01-01')"
+
+// sizeOfMetadata is how many bytes the metadata takes, of the columns that a table has. What takes
+// more than $2 as it is stored is not decompressed.
+func sizeOfMetadata(columns []string) string {
+	size := "0"
+	for _, c := range columns {
+		if strings.HasPrefix(c, "raw_") {
+			size += fmt.Sprintf(" + coalesce(case when pg_catalog.pg_column_size(%[1]s) > $2::bigint then pg_catalog.pg_column_size(%[1]s) else pg_catalog.pg_column_size(%[1]s #> '{}'::text[]) end, 0)", c)
+		}
+	}
+	return size
+}
 
 // seesAll makes sure that no row security hides users: a role to whom it does reads no row
 // and gets no error.

@@ -261,6 +261,22 @@ func TestSyncGone(t *testing.T) {
 	d.want("select id::text from profiles")
 }
 
+// Who has more metadata than is read is not looked up where versions decide; others are.
+func TestSyncTooLarge(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, nil)
+	d.exec(signUp)
+	d.users(2, 1)
+	d.exec("update auth.users set raw_user_meta_data = jsonb_build_object('a', repeat('x', 2000000)) where id = '" + id(1) + "'")
+	_, err := d.Sync(t.Context(), "supabase", id(1))
+	if !errors.Is(err, event.ErrUnavailable) || !strings.Contains(err.Error(), "limits.metadata") {
+		t.Errorf("got %v", err)
+	}
+	if got := d.sync(id(2)); got != "2@x.test map[profiles:applied]" {
+		t.Error(got)
+	}
+}
+
 // A provider that knows nobody is another one than the roll's: with a wrong key, each who signs
 // in would be buried for good.
 func TestSyncWrongProvider(t *testing.T) {

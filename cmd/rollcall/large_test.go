@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/pgtest"
+	"rollcall/internal/testtag"
+)
+
+const largeConfig = `
+database: ${DATABASE_URL}
+listen: 127.0.0.1:0
+admin_listen: 127.0.0.1:0
+sources:
+  supabase:
+    provider: supabase
+    session: {issuer: https://made-up.supabase.co/auth/v1, audience: authenticated, hs256_secret: ` + jwtSecret + `}
+targets:
+  profiles:
+    table: public.profiles
+    key: id
+    set: {id: new.id, email: new.email, name: new.full_name}
+    on_delete: delete
+`
+
+// largeMemory bounds what the service takes, however large the users are.
+const largeMemory = 256 << 20
+
+// large is a service beside users of any size.
+type large struct {
+	*lobby
+	t      *testing.T
+	binary string
+	file   string
+	url    string
+	conn   *pgx.Conn
+	users  int // in auth.users
+	serve  *process
+}
+
+// start runs the service, and watches that the one before took no more memory than it may.
+func (l *large) start() {
+	l.t.Helper()
+	if l.serve != nil {
+		l.stop()
+	}
+	l.serve = startProcess(l.t, l.binary, l.file, env(l.url))
+	l.serve.log.await(l.t, "ready", 1)
+	l.lobby = &lobby{instance: &instance{t: l.t, public: l.serve.public}}
+}
+
+func (l *large) stop() {
+	l.t.Helper()
+	_, most := resident(l.t, l.serve.cmd.Process.Pid)
+	l.t.Logf("the service took %d MiB at most", most>>20)
+	if most > largeMemory {
+		l.t.Errorf("the service took %d MiB, want %d at most", most>>20, largeMemory>>20)
+	}
+	l.serve.stop(l.t)
+}
+
+// command runs another process to its end, which must be a success.
+func (l *large) command(args ...string) string {
+	l.t.Helper()
+	cmd := exec.CommandContext(l.t.Context(), l.binary, append(args, "-c", l.file)...)
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+l.url)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		l.t.Fatalf("rollcall %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func (l *large) exec(sql string, args ...any) {
+	l.t.Helper()
+	if _, err := l.conn.Exec(l.t.Context(), sql, args...); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// signUp inserts n users with an expression of g for their metadata.
+func (l *large) signUp(n int, metadata string) {
+	l.t.Helper()
+	l.exec(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at)
+		select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x.test', `+metadata+`, now(), now()
+		from generate_series($1::int, $2::int) g`, l.users+1, l.users+n)
+	l.users += n
+}
+
+// inStep waits until every user's profile has the e-mail of auth.users.
+func (l *large) inStep(what string) {
+	l.t.Helper()
+	began, wrong := time.Now(), -1
+	for time.Since(began) < 2*time.Minute && wrong != 0 {
+		err := l.conn.QueryRow(l.t.Context(), `select count(*) from auth.users a full join profiles p on p.id = a.id where p.email is distinct from a.email`).Scan(&wrong)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if wrong != 0 {
+		l.t.Fatalf("%s: %d users are not in step after two minutes", what, wrong)
+	}
+	l.t.Logf("%s: %d users in step after %s", what, l.users, time.Since(began).Round(time.Millisecond))
+}
+
+// letters is metadata of so many bytes that hardly compress.
+func letters(bytes int) string {
+	return fmt.Sprintf(`jsonb_build_object('full_name', 'Ada', 'a', (select string_agg(md5(g || ' ' || n), '') from generate_series(1, %d) n))`, bytes/32)
+}
+
+// digits is metadata of 90 kB whose text takes more than a gigabyte.
+const digits = `('{"full_name": "Ada", "a": [' || repeat('1e131071,', 10000) || '1]}')::jsonb`
+
+// Users of any size stop nothing: neither capture nor reconciliation, neither just-in-time nor a
+// backfill. Too large ones are followed in all but their metadata, and are named.
+func TestLargeUsers(t *testing.T) {
+	ctx := context.Background()
+	l := &large{t: t, binary: build(t), file: configFile(t, largeConfig), url: pgtest.NewWith(t, pgtest.Auth,
+		"create table profiles (id uuid primary key, email text, name text)")}
+	l.conn = connect(t, l.url)
+	l.start()
+	l.command("capture", "install")
+	l.serve.log.await(t, "a capture is watched", 1)
+
+	l.signUp(1, "'{}'::jsonb")
+	l.signUp(testtag.Part(1000), letters(100_000))
+	l.signUp(testtag.Part(10), letters(8_000_000))
+	l.signUp(1, letters(testtag.Part(64_000_000)))
+	l.signUp(1, digits)
+	l.signUp(1, "jsonb_build_object('a', repeat('x', 40000000))")
+	l.signUp(1, "'{}'::jsonb")
+	l.inStep("captured")
+	var kept int
+	if err := l.conn.QueryRow(ctx, "select count(*) from rollcall.users where 'raw_user_meta_data' = any(kept)").Scan(&kept); err != nil {
+		t.Fatal(err)
+	}
+	if want := testtag.Part(10) + 2; kept != want {
+		t.Errorf("%d users keep their metadata, want %d", kept, want)
+	}
+	if named := len(l.serve.log.lines("columns of a user keep their last known value; the rest is applied")); named != kept {
+		t.Errorf("%d of %d are named in the log", named, kept)
+	}
+
+	// just-in-time
+	l.exec("alter table auth.users disable trigger user; update auth.users set email = 'now-' || email")
+	for n := l.users - 6; n <= l.users; n++ {
+		if got := l.call(http.MethodPost, l.supabaseToken(fmt.Sprintf("00000000-0000-4000-8000-%012d", n)), nil); got.status != http.StatusOK {
+			t.Errorf("user %d: %s", n, got)
+		}
+	}
+
+	// reconciliation
+	if out := l.command("reconcile", "supabase", "--dry-run"); !strings.Contains(out, "failed 0") {
+		t.Errorf("a dry run says %s", out)
+	}
+	if out := l.command("reconcile", "supabase"); !strings.Contains(out, fmt.Sprintf("updated %d, ", l.users-7)) || !strings.Contains(out, "failed 0") {
+		t.Errorf("reconcile says %s", out)
+	}
+	l.inStep("reconciled")
+	if out := l.command("reconcile", "supabase"); !strings.Contains(out, fmt.Sprintf("created 0, updated 0, touched 0, deleted 0, unchanged %d, failed 0", l.users)) {
+		t.Errorf("reconcile says %s", out)
+	}
+
+	// a backfill
+	l.exec("delete from profiles")
+	l.command("backfill", "profiles")
+	l.inStep("filled")
+
+	// a backlog
+	l.stop()
+	l.exec("alter table auth.users enable trigger user")
+	l.signUp(testtag.Part(2001), letters(256_000))
+	l.exec("update auth.users set email = 'again-' || email")
+	l.start()
+	l.inStep("caught up")
+	l.stop()
+}
