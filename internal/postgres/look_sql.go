@@ -64,7 +64,8 @@ const rowsAfterID = `select r.key::text collate "C" as id, false as deleted, tru
 // but shapes one row at least. The bytes are those that are stored, which may be compressed: they
 // count eightfold. value #> '{}' is the value itself, decompressed once and not for each of its
 // keys; it shows its true size. What takes more than limits.metadata (%[5]s) as it is stored is not
-// decompressed. What is too large keeps its last known value: kept names the columns.
+// decompressed. What is too large, or has too long numbers (%[6]s, %[7]s),
+// keeps its last known value: kept names the columns.
 const shapedUsers = `page as (
   select r.*, coalesce(pg_catalog.sum(8::bigint * (r.user_size + r.app_size)) over (order by r.id collate "C" rows between unbounded preceding and 1 preceding), 0) as before
   from (%[1]s) r
@@ -72,7 +73,8 @@ const shapedUsers = `page as (
   select p.id, p.deleted, p.there is true as there, nullif(p.email, '') as email, nullif(p.phone, '') as phone,
     case when pg_catalog.pg_column_size(v.user_meta) <= %[5]s then v.user_meta end as user_meta,
     case when pg_catalog.pg_column_size(v.app_meta) <= %[5]s then v.app_meta end as app_meta,
-    p.user_size > %[5]s or pg_catalog.pg_column_size(v.user_meta) > %[5]s as user_kept, p.app_size > %[5]s or pg_catalog.pg_column_size(v.app_meta) > %[5]s as app_kept,
+    p.user_size > %[5]s or pg_catalog.pg_column_size(v.user_meta) > %[5]s or %[6]s as user_kept,
+    p.app_size > %[5]s or pg_catalog.pg_column_size(v.app_meta) > %[5]s or %[7]s as app_kept,
     coalesce(p.is_anonymous, false) as is_anonymous,
     %[2]s
   from page p
@@ -145,6 +147,14 @@ select s.id, s.living, r.id is not null,
 from state s
 left join roll r on r.id = s.id`
 
+// longNumbers reports whether a document has eight numbers or more of over a hundred digits. jsonb
+// keeps 1e131071 in a few bytes, but whoever reads it as text gets all its digits: 90 kB become more
+// than a gigabyte, which PostgreSQL refuses to make. A document with fewer takes a megabyte more at
+// most. It does not look deeper than the stack allows.
+const longNumbers = `(select pg_catalog.count(*) >= 8 from (
+      select from pg_catalog.jsonb_path_query(%s, 'strict $.**{0 to 1000} ? (@.type() == "number"
+        && (@ >= 1e100 || @ <= -1e100 || (@ != 0 && @ < 1e-100 && @ > -1e-100)))'::jsonpath) limit 8) long)`
+
 // columnsRead are the columns of a provider's table of users, with their types, beside its key.
 var columnsRead = [][2]string{
 	{"email", "text"}, {"phone", "text"}, {"raw_user_meta_data", "jsonb"}, {"raw_app_meta_data", "jsonb"}, {"is_anonymous", "boolean"},
@@ -182,7 +192,8 @@ func stateOfRows(rows, bytes, metadata string) string {
 	for _, keys := range namesRead {
 		names = append(names, nameRead(keys[0], keys[1:]))
 	}
-	return fmt.Sprintf(shapedUsers, rows, strings.Join(times, ",\n    "), strings.Join(names, ",\n    "), bytes, metadata)
+	return fmt.Sprintf(shapedUsers, rows, strings.Join(times, ",\n    "), strings.Join(names, ",\n    "), bytes, metadata,
+		fmt.Sprintf(longNumbers, "v.user_meta"), fmt.Sprintf(longNumbers, "v.app_meta"))
 }
 
 // notedIDs is noted of the outbox of ids.

@@ -478,7 +478,7 @@ func (s *signals) conclude(l *look, done *result) (unread []int) {
 		default:
 			if found.kept != "" && found.written {
 				l.db.log.Warn("columns of a user keep their last known value; the rest is applied", "source", e.Source, "user", e.UserID,
-					"kept", found.kept, "reason", "the metadata takes more than limits.metadata")
+					"kept", found.kept, "reason", "the metadata takes more than limits.metadata, or its numbers have too many digits")
 			}
 			l.outcomes[at] = l.outcome(e, found, done)
 			if l.outcomes[at] == event.Stale {
