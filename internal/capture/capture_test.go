@@ -331,7 +331,7 @@ func TestTwoReadersApplyOnce(t *testing.T) {
 // Of a table source, what two replicas read is looked at twice, and the table decides both times.
 func TestTwoReadersOfATable(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := oldHouse(t)
 	h.follow()
 	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'old', '2026-01-01')", id(1))
 	o, err := h.db.HoldOutbox(t.Context())
@@ -360,7 +360,7 @@ func TestTwoReadersOfATable(t *testing.T) {
 // of the outbox of its own, which stays.
 func TestChangeDuringALook(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := oldHouse(t)
 	h.follow()
 	h.script(`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return new; end $$;
 create trigger slow before insert on rollcall.users for each row when (new.version is not null) execute function slow();
@@ -411,7 +411,7 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	h.want("select count(*)::text from profiles", fmt.Sprint(n+1))
 
-	own := newHouse(t)
+	own := oldHouse(t)
 	var events []event.Event
 	start = time.Now()
 	for i := range n {

@@ -225,7 +225,7 @@ type OutboxPage struct {
 const outboxOfIDs = `union all (
   select id, source, user_id, gone, null, at from rollcall_provider.outbox
   where source = any($1::text[]) and source = any($5::text[])
-    and not exists (select from pg_catalog.unnest($4::bigint[]) e where e = id)
+    and id not in (select e from pg_catalog.unnest($4::bigint[]) e)
   order by id limit $2)`
 
 // Next returns the oldest changes, in the order of their ids. They stay in the outbox until
