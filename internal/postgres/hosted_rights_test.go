@@ -243,4 +243,10 @@ func TestHostedProjectBelievesNoStranger(t *testing.T) {
 		t.Errorf("%d changes of a stranger were drained", n)
 	}
 	p.pasteFails(insufficientPrivilege)
+	p.exec(fmt.Sprintf(`alter role %[1]s bypassrls; set role supabase_admin_%[2]s; grant usage on schema auth to %[1]s; reset role;
+set role supabase_auth_admin_%[2]s; grant select on auth.users to %[1]s; reset role`, p.hosted.Role("rollcall"), strings.TrimPrefix(stranger, "stranger_")))
+	p.follow() // the table itself
+	if n := p.drain(p.DB); n != 0 {
+		t.Errorf("%d changes of a stranger were drained", n)
+	}
 }
