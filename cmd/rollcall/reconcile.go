@@ -84,6 +84,8 @@ func (s *setup) reconciliation(name string, apis map[string]*source.API) (reconc
 			cfg.MaxDelete = c.Reconcile.MaxDelete
 		}
 		switch {
+		case c.UsersTable == config.NoTable:
+			return cfg, fmt.Errorf("%s: source %s has no table of users to compare with; name one in users_table, which is none", c.Pos, name)
 		case c.Provider == config.Supabase:
 			cfg.Table = usersTable(c)
 		case c.API == nil:

@@ -89,7 +89,7 @@ const shapedUsers = `page as (
     case when not app_kept and pg_catalog.jsonb_typeof(app_meta) = 'object' then app_meta else '{}' end as raw_app_meta_data,
     %[3]s
   from have h
-  cross join lateral (select case when not user_kept then user_meta end as meta) m
+  cross join lateral (select case when not user_kept then user_meta end as meta, case when not user_kept then user_meta->'custom_claims'::text end as claims offset 0) m
 ), state as (
   select id, deleted, there, there and deleted_at is null as living,
     case when there then (extract(epoch from coalesce(updated_at, created_at, 'epoch')) * 1000000::numeric)::bigint end as version,
@@ -150,10 +150,10 @@ left join roll r on r.id = s.id`
 // longNumbers reports whether a document has eight numbers or more of over a hundred digits. jsonb
 // keeps 1e131071 in a few bytes, but whoever reads it as text gets all its digits: 90 kB become more
 // than a gigabyte, which PostgreSQL refuses to make. A document with fewer takes a megabyte more at
-// most. It does not look deeper than the stack allows.
-const longNumbers = `(select pg_catalog.count(*) >= 8 from (
-      select from pg_catalog.jsonb_path_query(%s, 'strict $.**{0 to 1000} ? (@.type() == "number"
-        && (@ >= 1e100 || @ <= -1e100 || (@ != 0 && @ < 1e-100 && @ > -1e-100)))'::jsonpath) limit 8) long)`
+// most. Less than 100 bytes hold no eight. It does not look deeper than the stack allows.
+const longNumbers = `case when pg_catalog.pg_column_size(%[1]s) > 100 then (select pg_catalog.count(*) >= 8 from (
+      select from pg_catalog.jsonb_path_query(%[1]s, 'strict $.**{0 to 1000} ? (@.type() == "number"
+        && (@ >= 1e100 || @ <= -1e100 || (@ != 0 && @ < 1e-100 && @ > -1e-100)))'::jsonpath) limit 8) long) else false end`
 
 // columnsRead are the columns of a provider's table of users, with their types, beside its key.
 var columnsRead = [][2]string{
@@ -231,7 +231,7 @@ func timeRead(column string) string {
 // nameRead is the first of some keys of the metadata that is a text, and not an empty one.
 func nameRead(column string, keys []string) string {
 	var list []string
-	for _, from := range []string{"meta", "meta->'custom_claims'::text"} {
+	for _, from := range []string{"meta", "claims"} {
 		for _, k := range keys {
 			list = append(list, fmt.Sprintf(
 				"case when pg_catalog.jsonb_typeof(%[1]s->%[2]s::text) = 'string' then nullif(%[1]s->>%[2]s::text, '') end", from, Literal(k)))
