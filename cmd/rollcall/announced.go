@@ -83,12 +83,12 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 	if !sv.blind.sees(src.Name, time.Now()) { // another replica does not know yet
 		return nil
 	}
+	var done reconcile.Confirmed
 	cfg, err := sv.setup.reconciliation(src.Name, sv.apis)
-	if err != nil {
-		return err
+	if err == nil {
+		cfg.DB, cfg.Submit, cfg.Log = sv.db, sv.pipeline.SubmitAll, sv.log
+		done, err = reconcile.Confirm(ctx, cfg)
 	}
-	cfg.DB, cfg.Submit, cfg.Log = sv.db, sv.pipeline.SubmitAll, sv.log
-	done, err := reconcile.Confirm(ctx, cfg)
 	if errors.Is(err, postgres.ErrUnseen) {
 		sv.blind.set(src.Name, time.Now().Add(blindPause))
 		sv.log.Warn("announced users can't be looked up; another door must bring them", "source", src.Name, "door", sv.doorOf(ctx, src), "error", err)

@@ -85,7 +85,7 @@ func (s *setup) reconciliation(name string, apis map[string]*source.API) (reconc
 		}
 		switch {
 		case c.UsersTable == config.NoTable:
-			return cfg, fmt.Errorf("%s: source %s has no table of users to compare with; name one in users_table, which is none", c.Pos, name)
+			return cfg, fmt.Errorf("%s: %w: users_table of source %s is none; name a table to compare with", c.Pos, postgres.ErrUnseen, name)
 		case c.Provider == config.Supabase:
 			cfg.Table = usersTable(c)
 		case c.API == nil:

@@ -67,7 +67,7 @@ const rowsAfterID = `select r.key::text collate "C" as id, false as deleted, tru
 // decompressed. What is too large, or has too long numbers (%[6]s, %[7]s),
 // keeps its last known value: kept names the columns.
 const shapedUsers = `page as (
-  select r.*, coalesce(pg_catalog.sum(8::bigint * (r.user_size + r.app_size)) over (order by r.id collate "C" rows between unbounded preceding and 1 preceding), 0) as before
+  select r.*, coalesce(pg_catalog.sum(8::bigint * (r.user_size + r.app_size)) over (order by r.id collate "C" rows between unbounded preceding and 1 preceding), 0::numeric)::bigint as before
   from (%[1]s) r
 ), have as materialized (
   select p.id, p.deleted, p.there is true as there, nullif(p.email, '') as email, nullif(p.phone, '') as phone,

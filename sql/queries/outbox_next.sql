@@ -7,7 +7,7 @@
 select o.id, o.source, o.user_id, o.gone, (case when d.large then o.data - '{raw_user_meta_data,raw_app_meta_data}'::text[] else o.data end)::text, d.large, o.at
 from (
   select o.*, coalesce(pg_catalog.sum(o.size)
-    over (order by o.id rows between unbounded preceding and 1 preceding), 0) as bytes_before
+    over (order by o.id rows between unbounded preceding and 1 preceding), 0::numeric)::bigint as bytes_before
   from (
     select o.id, o.source, o.user_id, o.gone, o.at, case when o.source <> all ($5::text[]) then o.data end as data,
       case when o.source <> all ($5::text[]) then 8::bigint * pg_catalog.pg_column_size(o.data) else 0::bigint end as size
@@ -24,5 +24,5 @@ cross join lateral (
   select o.size > 8::bigint * $6::bigint or coalesce(pg_catalog.pg_column_size(o.data #> '{}'::text[]) > $6::bigint, false) as large
   offset 0
 ) d
-where o.bytes_before <= $3 - 1
+where o.bytes_before <= $3::bigint - 1::bigint
 order by o.id
