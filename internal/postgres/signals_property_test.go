@@ -50,7 +50,7 @@ func newLooksOfUsers(t *testing.T) *looksOfUsers {
 	// The slow replica takes its time between the snapshot of a statement and its write.
 	b.exec(`create function slow() returns trigger language plpgsql as $$ begin
 			if current_setting('lock_timeout') = '2345ms' and random() < 0.5 then perform pg_sleep(random() * 0.15);
-			elsif random() < 0.1 then perform pg_sleep(random() * 0.02); end if; return new; end $$;
+			elsif random() < 0.02 then perform pg_sleep(random() * 0.02); end if; return new; end $$;
 		create trigger slow before insert on rollcall.users for each row execute function slow()`)
 	return l
 }
