@@ -52,7 +52,7 @@ func TestFields(t *testing.T) {
 			"r.yaml:3:1: listen stands twice; the first is in line 2, keep one"}},
 		{"wrong kinds", db + "listen: 8080\nlimits: [a]\nretry: {attempts: many}\nlog: {level: {}}\nadmin_token:\n", nil, []string{
 			"r.yaml:2:9: listen is a number; write a text (a number or true as text wants quotes)",
-			"r.yaml:3:9: limits is a list; write a map of body, queue, wait, lock_timeout, statement_timeout",
+			"r.yaml:3:9: limits is a list; write a map of body, metadata, queue, wait, lock_timeout, statement_timeout",
 			`r.yaml:4:19: retry.attempts: "many" is no whole number from 1 to 2147483647; write one`,
 			"r.yaml:5:14: log.level is a map; write debug, info, warn or error",
 			"r.yaml:6:1: admin_token has no value; give it a text (a number or true as text wants quotes), or leave it out"}},

@@ -62,7 +62,7 @@ func (l *looksOfUsers) drain(db *DB, random *rand.Rand, writing *atomic.Bool) {
 	conn := connect(l.t, l.url)
 	for {
 		more := writing.Load()
-		rows, _ := conn.Query(l.t.Context(), "select id, user_id, gone from rollcall.outbox order by id limit $1", 1+random.IntN(6))
+		rows, _ := conn.Query(l.t.Context(), "select id, user_id, gone from rollcall_provider.outbox order by id limit $1", 1+random.IntN(6))
 		at, events := map[string]int{}, []event.Event{}
 		var id int64
 		var user string
@@ -171,7 +171,7 @@ func TestAnyLooksEndInTheTable(t *testing.T) {
 	l.early.Wait()
 	writing.Store(false)
 	drains.Wait()
-	l.wantRows("select count(*) from rollcall.outbox", "0")
+	l.wantRows("select count(*) from rollcall_provider.outbox", "0")
 	l.wantRows(noPlaceholders, "0")
 	l.wantRows(`select 'roll', coalesce(a.id::text, u.id) from (select * from auth.users where deleted_at is null) a
 		full join (select * from rollcall.users where deleted_at is null) u on u.id = a.id::text where (a.email, a.updated_at) is distinct from (u.email, u.updated_at)`)
