@@ -142,13 +142,14 @@ const livingOf = "(deleted_at is null or deleted_at < '0002-01-01')"
 // sizeOfMetadata is how many bytes the metadata takes, of the columns that a table has. What takes
 // more than $2 as it is stored is not decompressed.
 func sizeOfMetadata(columns []string) string {
-	size := "0"
+	sizes := []string{"0"}
 	for _, c := range columns {
 		if strings.HasPrefix(c, "raw_") {
-			size += fmt.Sprintf(" + coalesce(case when pg_catalog.pg_column_size(%[1]s) > $2::bigint then pg_catalog.pg_column_size(%[1]s) else pg_catalog.pg_column_size(%[1]s #> '{}'::text[]) end, 0)", c)
+			sizes = append(sizes, fmt.Sprintf("coalesce(case when pg_catalog.pg_column_size(%[1]s) > $2::bigint then pg_catalog.pg_column_size(%[1]s) "+
+				"else pg_catalog.pg_column_size(%[1]s #> '{}'::text[]) end, 0)", c))
 		}
 	}
-	return size
+	return strings.Join(sizes, " + ")
 }
 
 // seesAll makes sure that no row security hides users: a role to whom it does reads no row
