@@ -35,7 +35,7 @@ create trigger ` + name + ` after insert on auth.users for each row execute func
 // Who is deleted and inserted again in one transaction was never gone.
 func TestRewrittenInOneTransaction(t *testing.T) {
 	t.Parallel()
-	ofBothKinds(t, func(t *testing.T, h *house) {
+	ofBothKinds(t, func(_ *testing.T, h *house) {
 		h.exec("insert into auth.users (id, email, updated_at) values ($1, 'old', '2026-01-01')", id(1))
 		h.script("begin; delete from auth.users; insert into auth.users (id, email, updated_at) values ('" + id(1) + "', 'new', '2026-01-01'); commit")
 		h.run()
@@ -48,7 +48,7 @@ func TestRewrittenInOneTransaction(t *testing.T) {
 // A deletion counts whatever the user has put into his metadata.
 func TestDeletedWithMetadataThatCantBeRead(t *testing.T) {
 	t.Parallel()
-	ofBothKinds(t, func(t *testing.T, h *house) {
+	ofBothKinds(t, func(_ *testing.T, h *house) {
 		h.run()
 		h.exec("insert into auth.users (id, email) values ($1, 'a')", id(1))
 		h.settled()
@@ -63,7 +63,7 @@ func TestDeletedWithMetadataThatCantBeRead(t *testing.T) {
 // Of two auth servers one has a clock that is behind: the last commit counts.
 func TestClocksThatDiffer(t *testing.T) {
 	t.Parallel()
-	ofBothKinds(t, func(t *testing.T, h *house) {
+	ofBothKinds(t, func(_ *testing.T, h *house) {
 		h.exec("insert into auth.users (id, email, updated_at) values ($1, 'first', '2026-01-04')", id(1))
 		h.run()
 		h.settled()
