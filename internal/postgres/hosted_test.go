@@ -247,6 +247,27 @@ insert into rollcall.users (source, id, version) values ('app', 'user_1', 1)`)
 	}
 }
 
+// Two tables have a reader each; the script of one leaves the other's rights as they are.
+func TestHostedProjectWithTwoTables(t *testing.T) {
+	t.Parallel()
+	p := hostedProject(t)
+	p.asOwner(`create table public."People" (id uuid primary key, email text); insert into public."People" values ('` + userID(7) + `', '7@x.test')`)
+	p.paste()
+	p.asOwner(p.ByHand(Capture{Source: "other", Table: "public.People"}))
+	p.signUp(1, "one")
+	for table, want := range map[string]string{"auth.users": userID(1), "public.People": userID(7)} {
+		u, err := p.Users(t.Context(), "app", table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if page, err := u.Compare(t.Context(), "", 10); err != nil || !u.reader || len(page.Differing) != 1 || page.Differing[0].ID != want {
+			t.Errorf("%s: %+v, %v", table, page, err)
+		}
+	}
+	p.asOwner(`update public."People" set email = 'new@x.test'`)
+	p.wantRows("select source, user_id from rollcall_provider.outbox order by id", "app|"+userID(1), "other|"+userID(7))
+}
+
 func ids(page Compared) string {
 	var list []string
 	for _, d := range page.Differing {
