@@ -372,7 +372,7 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	direct := time.Since(start)
 	t.Logf("%d users: %s from the outbox, %s decoded and through the pipeline: %.2f of its speed; %d MiB", n, captured, direct, float64(direct)/float64(captured), peak>>20)
-	if captured > 5*direct/2 {
+	if testtag.Timing && captured > 5*direct/2 {
 		t.Errorf("the outbox takes %s, the pipeline %s", captured, direct)
 	}
 }
