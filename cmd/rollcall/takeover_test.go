@@ -63,7 +63,7 @@ func TestTakeoverOutbox(t *testing.T) {
 			holder := startProcess(t, binary, file, env(through))
 			conn := connect(t, database)
 			holder.log.await(t, "ready", 1)
-			mustRun(t, binary, file, database, "capture", "install")
+			mustRun(t, rollcallCommand(binary, file, database, "capture", "install"))
 			holder.log.await(t, "a capture is watched", 1)
 			other := startProcess(t, binary, file, env(database))
 			other.log.await(t, "ready", 1)
@@ -97,7 +97,7 @@ func TestTakeoverBackfill(t *testing.T) {
 create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.01); return new; end $$;
 create trigger slow before insert on profiles for each row execute function slow()`)
 	file := configFile(t, takeoverConfig)
-	mustRun(t, binary, file, database, "migrate")
+	mustRun(t, rollcallCommand(binary, file, database, "migrate"))
 	conn := connect(t, database)
 	execute(t, database, `insert into rollcall.users (source, id, version, email) select 'supabase', gen_random_uuid(), 1, n from generate_series(1, 1000) n`)
 	first := rollcallCommand(binary, file, database, "backfill", "profiles")
@@ -137,10 +137,10 @@ func rollcallCommand(binary, file, database string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func mustRun(t *testing.T, binary, file, database string, args ...string) {
+func mustRun(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	if output, err := rollcallCommand(binary, file, database, args...).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %v\n%s", args, err, output)
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", cmd.Args, err, output)
 	}
 }
 

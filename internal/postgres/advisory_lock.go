@@ -110,7 +110,8 @@ func (l *advisoryLock) ping(ctx context.Context, lose context.CancelCauseFunc) {
 func (l *advisoryLock) during(ctx context.Context, do func(context.Context) error) error {
 	held, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(l.lost, cancel)()
+	stop := context.AfterFunc(l.lost, cancel)
+	defer stop()
 	err := do(held)
 	if err != nil && ctx.Err() == nil && l.lost.Err() != nil {
 		return context.Cause(l.lost)

@@ -1,0 +1,116 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"rollcall/internal/event"
+)
+
+// A source whose table of users is in this database, and may be read, is a table source: the row
+// in that table is the truth, and whatever is said about a user is a signal to look at it.
+
+// tableSource is the table of a source.
+type tableSource struct {
+	name, table string
+	read        string // readUsers
+	readIDs     string // the same, with the outbox of ids
+	// strict: the role sees all rows whatever the policies are, so that one that would hide some
+	// raises an error.
+	strict bool
+
+	unlisted unlisted
+}
+
+// signalBytes bounds what one transaction reads of the table, as readUsers counts.
+const signalBytes = 16 << 20
+
+// Follow makes a source a table source from now on. Its error says why the table can't be read;
+// it wraps ErrUnseen where that is the table's affair, and ends a table source. After other errors
+// the source stays what it was.
+func (db *DB) Follow(ctx context.Context, source, table string) error {
+	db.heed(table)
+	u, err := db.Users(ctx, source, table)
+	if t := db.followed(source); t != nil && errors.Is(err, ErrUnseen) {
+		db.unfollow(t, err)
+	}
+	if err != nil {
+		return err
+	}
+	db.changeFollowed(func(all map[string]*tableSource) {
+		all[source] = &tableSource{
+			name: source, table: table, strict: u.strict,
+			read: readUsersFrom(u.rows.ofIDs, ""), readIDs: readUsersFrom(u.rows.ofIDs, notedIDs),
+		}
+	})
+	return nil
+}
+
+// Follows reports whether a source is a table source.
+func (db *DB) Follows(source string) bool { return db.followed(source) != nil }
+
+// following are the names of the table sources.
+func (db *DB) following() []string {
+	names := []string{}
+	if all := db.tables.Load(); all != nil {
+		names = slices.AppendSeq(names, maps.Keys(*all))
+	}
+	return names
+}
+
+// Signal reports whether an event is a signal to look at its user in the table of its source.
+func (db *DB) Signal(e *event.Event) bool {
+	switch e.Op {
+	case event.Upsert, event.Delete, event.Settle, event.Look:
+		return db.Follows(e.Source)
+	default:
+		return false
+	}
+}
+
+// bodiless reports whether an event only says at whom to look: it was made for a table source, which
+// the source may no longer be.
+func bodiless(e *event.Event) bool {
+	return e.User == nil && (e.Op == event.Look || e.Op == event.Delete || e.Op == event.Upsert)
+}
+
+func (db *DB) followed(source string) *tableSource {
+	all := db.tables.Load()
+	if all == nil {
+		return nil
+	}
+	return (*all)[source]
+}
+
+func (db *DB) changeFollowed(change func(map[string]*tableSource)) {
+	db.changing.Lock()
+	defer db.changing.Unlock()
+	all := map[string]*tableSource{}
+	if before := db.tables.Load(); before != nil {
+		maps.Copy(all, *before)
+	}
+	change(all)
+	db.tables.Store(&all)
+}
+
+// unreadable are the states that say that a table, or what reads it, is gone or closed to us. A
+// timeout, or a full server, does not.
+var unreadable = []string{insufficientPrivilege, "42P01", "3F000", "42883"}
+
+// unfollow ends a table source: what is said about its users counts by its version again, until
+// Follow succeeds.
+func (db *DB) unfollow(t *tableSource, cause error) {
+	was := false
+	db.changeFollowed(func(all map[string]*tableSource) {
+		if was = all[t.name] == t; was {
+			delete(all, t.name)
+		}
+	})
+	if !was {
+		return // another batch has noticed it, too
+	}
+	db.log.Error("the table of users can't be read any more: until it can, changes count by their version, captured ones wait, and the next reconciliation corrects the rest",
+		"source", t.name, "table", t.table, "error", sayMasked(cause))
+}
