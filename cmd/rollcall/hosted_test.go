@@ -85,7 +85,7 @@ grant usage on schema public to %[1]s; grant select, insert, update, delete on p
 	want("captured@example.com")
 	command(exitFine, "check")
 
-	// just-in-time, and an announcement, of users whom nothing captures
+	// just-in-time, and an announcement, of users that nothing captures
 	execute(t, h.URL, "alter table auth.users disable trigger rollcall_capture")
 	const carl, dora = "5a3f1e00-0000-4000-8000-000000000b02", "5a3f1e00-0000-4000-8000-000000000b03"
 	paste("insert into auth.users (id, email, created_at, updated_at) values ('" + carl + "', 'carl@example.com', now(), now()), ('" + dora + "', 'dora@example.com', now(), now())")

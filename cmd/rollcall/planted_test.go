@@ -233,7 +233,7 @@ func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
 	in.announce(conn, "m1", user+"7")
 	await("1", fmt.Sprintf("select count(*)::text from public.people where id = '%s7'", user))
 	in.announce(conn, "m2", user+"8")
-	// A user of whom no event has come, and one who was deleted without an event.
+	// A user without any event, and one who was deleted without an event.
 	sql(fmt.Sprintf(`insert into auth.users (id, email, created_at, updated_at) values ('%[1]s9', '9@example.com', now(), now()); delete from auth.users where id = '%[1]s0'`, user))
 	command("reconcile", "supabase", "--dry-run", "--max-delete", "100%")
 	command("reconcile", "supabase", "--max-delete", "100%")

@@ -10,7 +10,7 @@ import (
 	"rollcall/internal/source"
 )
 
-// tableHook is a hook about a user whom the body says to be somebody.
+// tableHook is a hook about a user that is in the body only.
 func tableHook(id, user string) string {
 	return fmt.Sprintf(`{"metadata":{"uuid":%q,"name":"after-user-created"},"user":{"id":%q,"email":"said@x.test","updated_at":"2030-01-01T00:00:00Z"}}`, id, user)
 }

@@ -238,7 +238,7 @@ func TestLastCommitCounts(t *testing.T) {
 		h.stop()
 		want := []string{"1last"}
 		if h.db.Follows("supabase") {
-			want = append(want, "3back") // whom the table has lives
+			want = append(want, "3back") // that the table has lives
 		}
 		h.want("select right(id::text, 1) || email from profiles order by 1", want...)
 	})

@@ -203,8 +203,8 @@ type result struct {
 	fresh   map[eventKey]bool // events seen for the first time
 	written map[int64]bool    // positions in said, from 1, whose user is now in the roll
 	parked  map[userKey]bool  // users whom some target does not follow for the moment
-	seen    map[string]seen   // users whom a look at their table has read
-	unknown map[string]bool   // users whom neither the table nor the roll has
+	seen    map[string]seen   // users that a look at their table has read
+	unknown map[string]bool   // users that neither the table nor the roll has
 }
 
 // outcomes tells each event what became of it.

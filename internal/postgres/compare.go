@@ -50,7 +50,7 @@ from span p
 left join judged j on j.verdict <> 'same'::text
 order by j.id`
 
-// The verdicts of a comparison. Touched is a user of whom only the version, the moment of the last
+// The verdicts of a comparison. Touched is a user where only the version, the moment of the last
 // change or that of the last sign-in differs.
 const (
 	Created = "created"
@@ -72,7 +72,7 @@ type Compared struct {
 	At        time.Time // the moment of both sides, by the database's clock
 }
 
-// Differing is a user whom the table and the roll do not have alike.
+// Differing is a user that the table and the roll do not have alike.
 type Differing struct {
 	ID      string
 	Verdict string

@@ -15,7 +15,7 @@ select $1, e.* from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::t
 on conflict do nothing
 returning id`
 
-// lockUsers locks the roll rows of users ($1 the source, $2 ids) in key order. A user whom the
+// lockUsers locks the roll rows of users ($1 the source, $2 ids) in key order. A user that the
 // roll does not know gets an empty placeholder, which has no version and looks like a tombstone.
 // The next statement sees every commit that was made before the locks were had.
 const lockUsers = `insert into rollcall.users as u (source, id, version, deleted_at)

@@ -138,7 +138,7 @@ func (l *look) doubt(list []int) {
 		"source", l.source.name, "table", l.source.table, "events", len(list))
 }
 
-// read looks at the users whom events are about, until each has been read. With deleted, those who
+// read looks at the users that events are about, until each has been read. With deleted, those who
 // are absent are gone.
 func (l *look) read(ctx context.Context, list []int, deleted bool) error {
 	for len(list) > 0 {
@@ -377,7 +377,7 @@ func (l *look) outcome(e *event.Event, found seen, done *result) event.Outcome {
 	}
 }
 
-// explainStale notes a stale event. One that says that a user was created or changed, whom neither
+// explainStale notes a stale event. One that says that a user was created or changed, that neither
 // the table nor the roll has, may be another project's.
 func (l *look) explainStale(at int, unknown bool) {
 	e := &l.events[at]

@@ -59,7 +59,7 @@ func TestSignalsOfOtherForms(t *testing.T) {
 	b.wantRows("select count(*), count(deleted_at) from rollcall.users", "1|0")
 }
 
-// A user whom the byte budget defers is read by a later transaction of the same call: until then
+// A user that the byte budget defers is read by a later transaction of the same call: until then
 // the event, the row of the outbox and the user's row stay as they were.
 func TestSignalsDeferredByBytes(t *testing.T) {
 	t.Parallel()
@@ -180,7 +180,7 @@ func TestSignalsDuplicates(t *testing.T) {
 	b.wantRows("select id, outcome from rollcall.events order by 1", "one|applied", "two|applied")
 }
 
-// An event about a user whom neither the table nor the roll has says why it is stale; many within
+// An event about a user that neither the table nor the roll has says why it is stale; many within
 // a minute are one warning.
 func TestSignalsAboutNobody(t *testing.T) {
 	t.Parallel()
@@ -204,7 +204,7 @@ func TestSignalsAboutNobody(t *testing.T) {
 }
 
 // The outcome of a signal whose user a target refuses is parked, in the answer and in the record,
-// by whichever path; users whom nobody knows are never parked.
+// by whichever path; users that nobody knows are never parked.
 func TestSignalsParked(t *testing.T) {
 	t.Parallel()
 	for name, constraint := range map[string]string{
@@ -229,7 +229,7 @@ func TestSignalsParked(t *testing.T) {
 	}
 }
 
-// A target that is gone parks the users of signals, of whom the roll knows, and opens its breaker.
+// A target that is gone parks the users of signals that the roll knows, and opens its breaker.
 func TestSignalsBesideAnOutage(t *testing.T) {
 	t.Parallel()
 	b := followed(t)

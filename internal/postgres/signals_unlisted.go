@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// unlisted counts signals about users whom neither the table nor the roll has.
+// unlisted counts signals about users that neither the table nor the roll has.
 type unlisted struct {
 	mu    sync.Mutex
 	since time.Time

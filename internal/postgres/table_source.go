@@ -70,7 +70,7 @@ func (db *DB) Signal(e *event.Event) bool {
 	}
 }
 
-// bodiless reports whether an event only says at whom to look: it was made for a table source, which
+// bodiless reports whether an event only names a user to look at: it was made for a table source, which
 // the source may no longer be.
 func bodiless(e *event.Event) bool {
 	return e.User == nil && (e.Op == event.Look || e.Op == event.Delete || e.Op == event.Upsert)

@@ -209,7 +209,7 @@ func (u *Users) CountAbsent(ctx context.Context) (n int64, err error) {
 	return n, nil
 }
 
-// Absent returns the next n living users of the roll after an id whom the table has no more, or as
+// Absent returns the next n living users of the roll after an id that the table has no more, or as
 // deleted. Of each, only the id and the moment are known.
 func (u *Users) Absent(ctx context.Context, after string, n int) (absent []Pair, err error) {
 	err = u.atLength(ctx, func(tx pgx.Tx) error {

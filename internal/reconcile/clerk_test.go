@@ -359,7 +359,7 @@ func TestClerkPreview(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"updated " + ids[0] + " ", "created " + born + " ", "deleted " + ids[1] + " " + clerktest.Address + " has him no more"}
+	want := []string{"updated " + ids[0] + " ", "created " + born + " ", "deleted " + ids[1] + " no longer in " + clerktest.Address}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

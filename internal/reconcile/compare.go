@@ -72,7 +72,7 @@ type Difference struct {
 	Theirs string `json:"provider"`
 }
 
-// masked are the differences that the database has found, with what tells who somebody is masked.
+// masked are the differences that the database has found, with personal data masked.
 func masked(found []postgres.Difference) []Difference {
 	var list []Difference
 	for _, d := range found {

@@ -80,7 +80,7 @@ func compareAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, want int) {
 	decodeAll(t, db, conn, func(p postgres.Pair, theirs *event.User) {
 		seen++
 		switch {
-		case theirs.Dead() && (p.Roll == nil || p.Roll.Dead()): // a deleted user of whom the roll has never known is left out
+		case theirs.Dead() && (p.Roll == nil || p.Roll.Dead()): // a deleted user that the roll has never known is left out
 		case p.Roll == nil || theirs.Dead() != p.Roll.Dead():
 			t.Errorf("%s: deleted %t in the table, roll %+v", p.ID, theirs.Dead(), p.Roll)
 		case !sameRow(theirs, p.Roll):
@@ -122,7 +122,7 @@ func decodeAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, each func(postgres
 	}
 }
 
-// differing are the users whom SQL finds to differ, by pages of an odd size.
+// differing are the users that SQL finds to differ, by pages of an odd size.
 func differing(t *testing.T, db *postgres.DB) map[string]postgres.Differing {
 	t.Helper()
 	table, err := db.Users(t.Context(), "supabase", "auth.users")

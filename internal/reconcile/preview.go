@@ -67,7 +67,7 @@ func (r *run) previewPage(page part, each func(Finding) error) error {
 	return nil
 }
 
-func (r *run) gone() string { return r.from.name() + " has him no more" }
+func (r *run) gone() string { return "no longer in " + r.from.name() }
 
 // preview counts a user and says what would become of them; no action when they are in step.
 func (r *run) preview(p postgres.Pair) Finding {

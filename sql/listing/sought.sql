@@ -1,4 +1,4 @@
--- Whom of the announced ($1 ids, $2 e-mails, $3 phones, all may be null; $4 since when they may
+-- Those of the announced ($1 ids, $2 e-mails, $3 phones, all may be null; $4 since when they may
 -- have been created) a table of users (%[1]s) has: by the id, else by what else is known (%[2]s, in %[3]s).
 -- In their order.
 select coalesce(a.id, b.id)::text, pg_catalog.statement_timestamp()

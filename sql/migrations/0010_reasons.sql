@@ -1,4 +1,4 @@
--- Counts the users in whom a reconciliation found only the moment of a change or of a sign-in to differ.
+-- Counts the users where a reconciliation found only the moment of a change or of a sign-in to differ.
 alter table rollcall.reconciliations add column touched bigint not null default 0;
 
 -- As before, and also says in which function of the application a statement failed (place), and

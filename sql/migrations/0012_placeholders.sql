@@ -1,4 +1,4 @@
 -- A transaction that looks at users of a table source locks their rows of the roll first. A user
--- whom the roll does not know gets a placeholder for that long, which has no version. It is never
+-- that the roll does not know gets a placeholder for that long, which has no version. It is never
 -- committed.
 alter table rollcall.users alter column version drop not null;
