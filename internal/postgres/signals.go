@@ -22,17 +22,17 @@ import (
 func (db *DB) applySignals(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
 	outcomes := make([]event.Outcome, len(events))
 	bySource := map[string][]int{}
-	var unreadable []int
+	var malformed []int
 	events = slices.Clone(events)
 	for i := range events {
 		if uuid.Validate(events[i].UserID) != nil {
-			unreadable = append(unreadable, i)
+			malformed = append(malformed, i)
 			continue
 		}
 		events[i].UserID = uuid.MustParse(events[i].UserID).String() // as PostgreSQL writes it
 		bySource[events[i].Source] = append(bySource[events[i].Source], i)
 	}
-	if err := db.refuseSignals(ctx, events, unreadable, outcomes); err != nil {
+	if err := db.refuseSignals(ctx, events, malformed, outcomes); err != nil {
 		return nil, err
 	}
 	for _, source := range slices.Sorted(maps.Keys(bySource)) {
@@ -362,8 +362,7 @@ func (s *signals) conclude(l *look, done *result) (unread []int) {
 }
 
 func (l *look) outcome(e *event.Event, found seen, done *result) event.Outcome {
-	switch {
-	case e.ID != "" && (l.answered[eventKeyOf(e)] || !l.fresh[eventKeyOf(e)]):
+	if e.ID != "" && (l.answered[eventKeyOf(e)] || !l.fresh[eventKeyOf(e)]) {
 		return event.Duplicate
 	}
 	l.answered[eventKeyOf(e)] = e.ID != ""
