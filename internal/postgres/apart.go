@@ -235,8 +235,11 @@ func (s *separation) hold() {
 	if s.work.batch != nil && !s.work.held {
 		s.users = s.work.batch.writtenUsers(&s.done)
 	}
-	if len(s.done.unknown) > 0 {
-		s.users = slices.DeleteFunc(slices.Clone(s.users), func(u userKey) bool { return s.done.unknown[u.id] })
+	if s.done.seen != nil {
+		s.users = slices.DeleteFunc(slices.Clone(s.users), func(u userKey) bool {
+			found, read := s.done.seen[u.id]
+			return !read || found.unknown
+		})
 	}
 }
 

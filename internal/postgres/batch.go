@@ -204,7 +204,6 @@ type result struct {
 	written map[int64]bool    // positions in said, from 1, whose user is now in the roll
 	parked  map[userKey]bool  // users whom some target does not follow for the moment
 	seen    map[string]seen   // users that a look at their table has read
-	unknown map[string]bool   // users that neither the table nor the roll has
 }
 
 // outcomes tells each event what became of it.

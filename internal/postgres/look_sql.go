@@ -22,9 +22,6 @@ const lockUsers = `insert into rollcall.users as u (source, id, version, deleted
 select $1, id, null, pg_catalog.now() from pg_catalog.unnest($2::text[]) id order by id collate "C"
 on conflict (source, id) do update set version = u.version where false`
 
-// dropPlaceholders deletes those that nobody needed, and returns their ids.
-const dropPlaceholders = `delete from rollcall.users where source = $1 and id = any($2::text[]) and version is null returning id`
-
 // A look at a table of users is put together from three parts: which rows are read, what the roll
 // makes of them, and what is done with that.
 
@@ -112,18 +109,34 @@ const shapedUsers = `page as (
 // has not; $7 bounds the bytes. $8 is the set of targets, $9 limits.metadata. An absence that no
 // signal explains ends no living user.
 //
+// The roll's rows of users who do not live in the table, or were not read (others), are found one by
+// one, and placeholders among them are deleted by their place: a plan for many, made while the roll
+// was small, reads all of it.
+//
 // It returns for each user that was read: id, whether they live, whether the roll was written,
-// whether their absence is in doubt, and the columns that keep their value.
+// whether their absence is in doubt, whether neither the table nor the roll has them, and the
+// columns that keep their value.
 const readUsers = `with %[1]s, unread as (
   delete from rollcall.events
   where source = $1 and xmin = pg_catalog.pg_current_xact_id()::xid
     and id = any (array(select e.id from unnest($5::text[], $6::text[]) e (id, user_id) where not exists (select from have h where h.id = e.user_id)))
 ), noted as (
   delete from rollcall.outbox o where o.id = any($4::bigint[]) and (o.user_id in (select h.id from have h)) is true
-)%[7]s, roll as (
+)%[7]s, others as materialized (
+  select i.id, u.*
+  from unnest($2::text[]) i (id)
+  cross join lateral (
+    select ctid as place, version is not null as known, version is not null and deleted_at is null as living
+    from rollcall.users where source = $1 and id = i.id limit 1
+  ) u
+  where (i.id in (select id from state where living)) is not true
+), dropped as (
+  delete from rollcall.users where ctid = any (array(select place from others where not known))
+), roll as (
   insert into rollcall.users as u (source, id, version, changed_at, config, %[2]s, deleted_at, kept)
   select $1, id, version, pg_catalog.clock_timestamp(), $8::integer, %[3]s, deleted_at, pg_catalog.string_to_array(kept, ' ')
   from state
+  where living or (there or deleted) and id in (select id from others where living)
   order by id collate "C"
   on conflict (source, id) do update set
     version = coalesce(excluded.version, u.version), -- of an absent user the last one
@@ -133,19 +146,14 @@ const readUsers = `with %[1]s, unread as (
     %[4]s,
     deleted_at = excluded.deleted_at,
     kept = excluded.kept
-  where case
-    when excluded.deleted_at is null then (u.version, %[5]s, u.deleted_at, pg_catalog.array_to_string(u.kept, ' '))
-      is distinct from (excluded.version, %[6]s, null, pg_catalog.array_to_string(excluded.kept, ' '))
-    else u.version is not null and u.deleted_at is null and u.id = any (array(select id from state where there or deleted))
-  end
+  where excluded.deleted_at is not null or (u.version, %[5]s, u.deleted_at, pg_catalog.array_to_string(u.kept, ' '))
+    is distinct from (excluded.version, %[6]s, null, pg_catalog.array_to_string(excluded.kept, ' '))
   returning u.id
 )
-select s.id, s.living, r.id is not null,
-  not s.there and not s.deleted and exists (
-    select from rollcall.users u where u.source = $1 and u.id = s.id and u.version is not null and u.deleted_at is null),
-  coalesce(s.kept, '')
+select s.id, s.living, r.id is not null, not s.there and not s.deleted and o.living is true, o.known is false, coalesce(s.kept, '')
 from state s
-left join roll r on r.id = s.id`
+left join roll r on r.id = s.id
+left join others o on o.id = s.id`
 
 // longNumbers reports whether a document has eight numbers or more of over a hundred digits. jsonb
 // keeps 1e131071 in a few bytes, but whoever reads it as text gets all its digits: 90 kB become more

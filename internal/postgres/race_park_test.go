@@ -309,23 +309,57 @@ func TestStalePlans(t *testing.T) {
 		}
 		return append(events, gone(fmt.Sprint("gone", next), 1))
 	}
+	stalePlans(t, func() { b.apply(all(event.Applied, 16), batch()...) }, func() {
+		b.exec(`insert into rollcall.users (source, id, version, email, raw_user_meta_data, raw_app_meta_data) select 'app', 'x' || n, 1, n || '@y', '{}', '{}' from generate_series(1, 100000) n;
+			insert into p select id, email from rollcall.users where id like 'x%'; insert into q select id, email from p where id like 'x%'`)
+	})
+}
+
+// stalePlans compares a batch before and after the tables are filled.
+func stalePlans(t *testing.T, batch, fill func()) {
+	t.Helper()
 	median := func() time.Duration {
 		var took []time.Duration
 		for range 21 {
-			events := batch()
 			start := time.Now()
-			b.apply(all(event.Applied, 16), events...)
+			batch()
 			took = append(took, time.Since(start))
 		}
 		slices.Sort(took)
 		return took[len(took)/2]
 	}
 	empty := median() // every connection has made its generic plans by now
-	b.exec(`insert into rollcall.users (source, id, version, email, raw_user_meta_data, raw_app_meta_data) select 'app', 'x' || n, 1, n || '@y', '{}', '{}' from generate_series(1, 100000) n;
-		insert into p select id, email from rollcall.users where id like 'x%'; insert into q select id, email from p where id like 'x%'`)
+	fill()
 	full := median()
 	t.Logf("a batch of 16: %s with empty tables, %s with 100,000 users and the plans of before: ratio %.2f", empty, full, float64(full)/float64(empty))
 	if testtag.Timing && full > 4*empty {
 		t.Errorf("a batch of 16 takes %s with stale plans, %s before", full, empty)
 	}
+}
+
+// The same of looks at a table of users: at 14 who change, one who is deleted and one who is unknown.
+func TestStalePlansOfSignals(t *testing.T) {
+	t.Parallel()
+	b := followed(t)
+	b.exec("alter table rollcall.users set (autovacuum_enabled = off); alter table auth.users set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)")
+	b.exec("insert into auth.users (id, email) select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, 'start' from generate_series(1, 14) n")
+	next := 0
+	batch := func() {
+		next++
+		b.exec(fmt.Sprintf("update auth.users set email = %d || '@' || id where id between '00000000-0000-4000-8000-000000000001' and '00000000-0000-4000-8000-000000000014'", next))
+		var events []event.Event
+		for n := 1; n <= 14; n++ {
+			events = append(events, event.Event{Source: "app", Op: event.Look, UserID: fmt.Sprintf("00000000-0000-4000-8000-%012d", n)})
+		}
+		b.insertUsers(1)
+		b.signal(event.Applied, append(events, lookAt(1))...)
+		b.exec("delete from auth.users where id = '" + userID(1) + "'")
+		b.signal(event.Applied, event.Event{Source: "app", Op: event.Delete, UserID: userID(1)})
+		b.signal(event.Stale, lookAt(2))
+	}
+	stalePlans(t, batch, func() {
+		b.exec(`insert into auth.users (id, email) select gen_random_uuid(), n || '@y' from generate_series(1, 100000) n;
+			insert into rollcall.users (source, id, version, email, raw_user_meta_data, raw_app_meta_data) select 'app', id::text, 1, email, '{}', '{}' from auth.users where email like '%@y';
+			insert into p (id, email) select id, email from auth.users where email like '%@y'`)
+	})
 }

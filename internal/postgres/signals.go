@@ -290,7 +290,6 @@ func (s *signals) work(l *look) *work {
 	} else {
 		w.open = append(w.open, read)
 	}
-	w.open = append(w.open, statement{sql: dropPlaceholders, args: []any{source, s.users}, read: readUnknown})
 	return w
 }
 
@@ -311,6 +310,7 @@ type seen struct {
 	living  bool   // in the table
 	written bool   // the roll was behind
 	doubt   bool   // absent, living in the roll, and no signal says that they were deleted
+	unknown bool   // neither the table nor the roll has them
 	kept    string // the columns that keep their last known value, because the table's is too large
 }
 
@@ -318,18 +318,8 @@ func readLooks(rows pgx.Rows, r *result) error {
 	r.seen = map[string]seen{}
 	var id string
 	var s seen
-	_, err := pgx.ForEachRow(rows, []any{&id, &s.living, &s.written, &s.doubt, &s.kept}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &s.living, &s.written, &s.doubt, &s.unknown, &s.kept}, func() error {
 		r.seen[id] = s
-		return nil
-	})
-	return err
-}
-
-func readUnknown(rows pgx.Rows, r *result) error {
-	r.unknown = map[string]bool{}
-	var id string
-	_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
-		r.unknown[id] = true
 		return nil
 	})
 	return err
@@ -354,7 +344,7 @@ func (s *signals) conclude(l *look, done *result) (unread []int) {
 			}
 			l.outcomes[at] = l.outcome(e, found, done)
 			if l.outcomes[at] == event.Stale {
-				l.explainStale(at, done.unknown[e.UserID])
+				l.explainStale(at, found.unknown)
 			}
 		}
 	}
