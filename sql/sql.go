@@ -39,7 +39,6 @@ func Migrations() []Migration {
 var (
 	Begin           = "begin isolation level read committed read write"
 	Settings        = read("queries/settings.sql")
-	Roll            = read("queries/roll.sql")
 	Lock            = read("queries/lock.sql")
 	MarkStale       = read("queries/mark_stale.sql")
 	MarkParked      = read("queries/mark_parked.sql")

@@ -1,5 +1,5 @@
-// Package event holds the words that every room of Rollcall uses: what a provider
-// said about a user, and what became of it. It imports the standard library only.
+// Package event holds what every package of Rollcall speaks of: what a provider said about a user,
+// what became of it, and what a roll keeps. It imports the standard library only.
 package event
 
 import (
@@ -65,13 +65,10 @@ type Event struct {
 }
 
 // User is one user at one version: a row of the roll. Nil means absent. Every text
-// is valid UTF-8 without NUL and every metadata object is one that jsonb accepts.
+// is valid UTF-8 without NUL and every metadata object is one that jsonb accepts. A tombstone keeps
+// Source, ID, Version and ExternalID and nothing else.
 type User struct {
-	Source string
-	ID     string
-	// Version orders the states of a user: microseconds since 1970 UTC of the
-	// provider's own updated_at, for a Clerk delete of the envelope.
-	Version int64
+	Row
 
 	ExternalID       *string
 	Email            *string
@@ -94,28 +91,14 @@ type User struct {
 	CreatedAt       *time.Time
 	UpdatedAt       *time.Time
 	LastSignInAt    *time.Time
-	// DeletedAt is set for a tombstone, which keeps Source, ID, Version and ExternalID
-	// and nothing else.
-	DeletedAt *time.Time
-
-	// Kept are the columns of the roll that keep their last known value, sorted, because what the
-	// provider says of them can't be used. Here they have the value of a user who is new. Nil when
-	// everything can be used, and for a tombstone.
-	Kept []string `json:",omitempty"`
-	// KeptBecause says why, for the operator's log. It holds no value of the body, and the roll
-	// doesn't keep it.
-	KeptBecause string `json:",omitempty"`
 }
 
 // Keeps reports whether columns of the roll keep their last known value. Nil keeps none.
 func (u *User) Keeps() bool { return u != nil && len(u.Kept) > 0 }
 
-// Dead reports whether the user is a tombstone.
-func (u *User) Dead() bool { return u.DeletedAt != nil }
-
 // Tombstone is what is left of a user who was last known so and is gone.
 func (u *User) Tombstone(at time.Time) *User {
-	return &User{Source: u.Source, ID: u.ID, Version: u.Version, DeletedAt: &at}
+	return &User{Row: Row{Source: u.Source, ID: u.ID, Version: u.Version, DeletedAt: &at}}
 }
 
 // Outcome is what became of a request, or of an announcement; a closed set, used as header,

@@ -43,7 +43,7 @@ func benchmarkSubmit(b *testing.B, each int) {
 			id := fmt.Sprint("u", next.Add(1))
 			outcome, err := p.Submit(b.Context(), event.Event{
 				Source: "app", ID: id, Type: "user.created", Op: event.Upsert, UserID: id, ReceivedAt: time.Now(), Body: []byte("{}"),
-				User: &event.User{Source: "app", ID: id, Version: 1, RawUserMetaData: "{}", RawAppMetaData: "{}"},
+				User: &event.User{Row: event.Row{Source: "app", ID: id, Version: 1}, RawUserMetaData: "{}", RawAppMetaData: "{}"},
 			})
 			if err != nil || outcome != event.Applied {
 				b.Errorf("%s: %s, %v", id, outcome, err)

@@ -56,7 +56,7 @@ func (db *DB) applyBodies(ctx context.Context, events []event.Event) ([]event.Ou
 	if later := keptAfterOthers(events); later != nil {
 		return db.applyInTurn(ctx, events, later)
 	}
-	b := newBatch(withoutPastBans(events, time.Now()))
+	b := newBatch(users, withoutPastBans(events, time.Now()))
 	done, err := &result{}, error(nil)
 	if !b.silent() {
 		done, err = db.commit(ctx, db.rollWork(b))
@@ -167,7 +167,7 @@ func (w *work) among(targets []*compiled) []*compiled {
 
 func (db *DB) rollWork(b *batch) *work {
 	return &work{
-		open:       []statement{{sql: sql.Roll, args: slices.Concat(b.eventArrays(), b.userArrays(), []any{b.captured, db.fingerprint}), read: readRoll}},
+		open:       []statement{{sql: b.roll.write, args: slices.Concat(b.eventArrays(), b.recordArrays(), []any{b.captured, db.fingerprint}), read: readRoll}},
 		users:      b.users,
 		departures: b.deletes,
 		batch:      b,

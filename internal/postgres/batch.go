@@ -21,20 +21,22 @@ func compareKeys(a, b userKey) int {
 	return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.id, b.id))
 }
 
-// batch is the events that are applied together, as the arrays of roll.sql.
+// batch is the events that are applied together to one roll, as the parameters of rollStatement.
 type batch struct {
+	roll   *roll
 	events []event.Event
-	// recorded are the events with an id, each id once, in key order; said are those that
-	// say something about a user, in the order of arrival. Both are positions in events.
+	// recorded are the events with an id, each id once, in key order; said are those that carry a
+	// record of the roll, in the order of arrival. Both are positions in events.
 	recorded, said []int
-	users          []userKey // whom they are about, each once, in key order
-	deletes        bool      // somebody is deleted
-	captured       []int64   // the rows of the outbox they were made of
+	records        []event.Record // of said
+	users          []userKey      // whose records they are, each once, in key order
+	deletes        bool           // a record is a tombstone
+	captured       []int64        // the rows of the outbox they were made of
 }
 
 // newBatch sorts events out. Of several with one id the first counts.
-func newBatch(events []event.Event) *batch {
-	b := &batch{events: events}
+func newBatch(roll *roll, events []event.Event) *batch {
+	b := &batch{roll: roll, events: events}
 	seen := make(map[eventKey]bool, len(events))
 	users := make(map[userKey]bool, len(events))
 	for i := range events {
@@ -47,12 +49,13 @@ func newBatch(events []event.Event) *batch {
 			seen[eventKeyOf(e)] = true
 			b.recorded = append(b.recorded, i)
 		}
-		if e.User == nil {
+		record := roll.Of(e)
+		if record == nil {
 			continue
 		}
-		b.said = append(b.said, i)
-		users[userKey{e.User.Source, e.User.ID}] = true
-		b.deletes = b.deletes || e.User.Dead()
+		b.said, b.records = append(b.said, i), append(b.records, record)
+		users[keyOf(record)] = true
+		b.deletes = b.deletes || record.Head().Dead()
 	}
 	slices.SortFunc(b.recorded, func(x, y int) int {
 		return compareKeys(userKey(eventKeyOf(&events[x])), userKey(eventKeyOf(&events[y])))
@@ -64,12 +67,15 @@ func newBatch(events []event.Event) *batch {
 	return b
 }
 
+// keyOf names the row of a record.
+func keyOf(r event.Record) userKey { return userKey{r.Head().Source, r.Head().ID} }
+
 // silent: there is nothing in it for the roll.
 func (b *batch) silent() bool {
 	return len(b.recorded) == 0 && len(b.said) == 0 && len(b.captured) == 0
 }
 
-// eventArrays are the parameters $1-$7 of roll.sql.
+// eventArrays are the parameters $1-$7 of rollStatement.
 func (b *batch) eventArrays() []any {
 	n := len(b.recorded)
 	source, id, kind, user := make([]string, n), make([]string, n), make([]string, n), make([]*string, n)
@@ -98,66 +104,57 @@ func recordedAs(op event.Op) event.Outcome {
 	}
 }
 
-// userArrays are the parameters $8-$35 of roll.sql.
-func (b *batch) userArrays() []any {
-	pick := func(value func(*event.User) *string) []*string { return gather(b, value) }
-	moment := func(value func(*event.User) *time.Time) []*time.Time { return gather(b, value) }
-	flag := func(value func(*event.User) bool) []*bool {
-		return gather(b, func(u *event.User) *bool {
-			if u.Dead() {
-				return nil
-			}
-			v := value(u)
-			return &v
-		})
-	}
-	object := func(value func(*event.User) *string) []*string {
-		return gather(b, func(u *event.User) *string {
-			if u.Dead() {
-				return nil
-			}
-			return value(u)
-		})
-	}
+// recordArrays are the parameters of rollStatement that say what the events carry.
+func (b *batch) recordArrays() []any {
 	ids, captured, seen := b.origins()
-	return []any{
+	arrays := []any{
 		ids,
-		gather(b, func(u *event.User) string { return u.Source }),
-		gather(b, func(u *event.User) string { return u.ID }),
-		gather(b, func(u *event.User) int64 { return u.Version }),
-		pick(func(u *event.User) *string { return u.ExternalID }),
-		pick(func(u *event.User) *string { return u.Email }),
-		flag(func(u *event.User) bool { return u.EmailVerified }),
-		moment(func(u *event.User) *time.Time { return u.EmailConfirmedAt }),
-		pick(func(u *event.User) *string { return u.Phone }),
-		flag(func(u *event.User) bool { return u.PhoneVerified }),
-		moment(func(u *event.User) *time.Time { return u.PhoneConfirmedAt }),
-		pick(func(u *event.User) *string { return u.Username }),
-		pick(func(u *event.User) *string { return u.FirstName }),
-		pick(func(u *event.User) *string { return u.LastName }),
-		pick(func(u *event.User) *string { return u.FullName }),
-		pick(func(u *event.User) *string { return u.AvatarURL }),
-		object(func(u *event.User) *string { return &u.RawUserMetaData }),
-		object(func(u *event.User) *string { return &u.RawAppMetaData }),
-		flag(func(u *event.User) bool { return u.IsAnonymous }),
-		flag(func(u *event.User) bool { return u.Banned }),
-		moment(func(u *event.User) *time.Time { return u.BannedUntil }),
-		moment(func(u *event.User) *time.Time { return u.CreatedAt }),
-		moment(func(u *event.User) *time.Time { return u.UpdatedAt }),
-		moment(func(u *event.User) *time.Time { return u.LastSignInAt }),
-		moment(func(u *event.User) *time.Time { return u.DeletedAt }),
-		captured,
-		seen,
-		gather(b, keptColumns),
+		gather(b, func(r event.Record) string { return r.Head().Source }),
+		gather(b, func(r event.Record) string { return r.Head().ID }),
+		gather(b, func(r event.Record) int64 { return r.Head().Version }),
+	}
+	for i := range b.roll.Fields {
+		arrays = append(arrays, b.array(&b.roll.Fields[i]))
+	}
+	return append(arrays, gather(b, func(r event.Record) *time.Time { return r.Head().DeletedAt }), captured, seen, gather(b, keptColumns))
+}
+
+// array is a field of everything said.
+func (b *batch) array(f *event.Field) any {
+	switch f.Type {
+	case event.Boolean:
+		return gather(b, func(r event.Record) *bool {
+			if r.Head().Dead() {
+				return nil
+			}
+			return pointer[*bool](f, r)
+		})
+	case event.Time:
+		return gather(b, func(r event.Record) *time.Time { return *pointer[**time.Time](f, r) })
+	case event.JSON:
+		return gather(b, func(r event.Record) *string {
+			if text := pointer[*string](f, r); *text != "" {
+				return text
+			}
+			return nil
+		})
+	default:
+		return gather(b, func(r event.Record) *string { return *pointer[**string](f, r) })
 	}
 }
 
+// pointer is where a record has a field of a known type.
+func pointer[T any](f *event.Field, r event.Record) T {
+	at, _ := f.At(r).(T) // the type says so: see event.Type
+	return at
+}
+
 // keptColumns are the columns that keep what the roll has, nil for none.
-func keptColumns(u *event.User) *string {
-	if len(u.Kept) == 0 {
+func keptColumns(r event.Record) *string {
+	if len(r.Head().Kept) == 0 {
 		return nil
 	}
-	list := strings.Join(u.Kept, ",")
+	list := strings.Join(r.Head().Kept, ",")
 	return &list
 }
 
@@ -180,11 +177,11 @@ func (b *batch) origins() (ids []*string, captured []*int64, seen []*time.Time) 
 	return ids, captured, seen
 }
 
-// gather lists one field of everything said about users.
-func gather[T any](b *batch, value func(*event.User) T) []T {
-	list := make([]T, len(b.said))
-	for i, at := range b.said {
-		list[i] = value(b.events[at].User)
+// gather lists one value of everything said.
+func gather[T any](b *batch, value func(event.Record) T) []T {
+	list := make([]T, len(b.records))
+	for i, r := range b.records {
+		list[i] = value(r)
 	}
 	return list
 }
@@ -220,7 +217,7 @@ func (b *batch) outcomes(r *result) []event.Outcome {
 		case e.ID != "" && outcomes[at] == "":
 		case !r.written[int64(n)+1]:
 			outcomes[at] = event.Stale
-		case r.parked[userKey{e.User.Source, e.User.ID}]:
+		case r.parked[keyOf(b.records[n])]:
 			outcomes[at] = event.Parked
 		default:
 			outcomes[at] = event.Applied
@@ -241,9 +238,9 @@ func (b *batch) outcomes(r *result) []event.Outcome {
 // writtenUsers are the users that the roll statement wrote, in key order.
 func (b *batch) writtenUsers(r *result) []userKey {
 	var users []userKey
-	for n, at := range b.said {
+	for n := range b.said {
 		if r.written[int64(n)+1] {
-			users = append(users, userKey{b.events[at].User.Source, b.events[at].User.ID})
+			users = append(users, keyOf(b.records[n]))
 		}
 	}
 	slices.SortFunc(users, compareKeys)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/event"
 	"rollcall/sql"
 )
 
@@ -59,10 +60,6 @@ const (
 	Deleted = "deleted"
 )
 
-// moments are the columns that a sign-in or a token refresh changes, and that say nothing else
-// about a user; so does the version.
-var moments = []string{"updated_at", "last_sign_in_at"}
-
 // Compared is a page of a table of users beside the roll.
 type Compared struct {
 	Differing []Differing
@@ -86,45 +83,32 @@ type Difference struct{ Column, Roll, Theirs string }
 // compareUsers is comparedUsers for a provider's rows, with what differs or without.
 func compareUsers(rows, differences string) string {
 	var ours, theirs []string
-	for _, c := range columnsOfState {
-		if !slices.Contains(moments, c) {
-			ours, theirs = append(ours, rollValue(c)), append(theirs, tableValue(c))
+	for i := range event.Users.Fields {
+		if f := &event.Users.Fields[i]; !f.Touched {
+			ours, theirs = append(ours, rollValue(f)), append(theirs, tableValue(f))
 		}
 	}
 	return fmt.Sprintf(comparedUsers, stateOfRows(rows, "$4::bigint", "$5::integer"), strings.Join(ours, ", "), strings.Join(theirs, ", "), differences)
 }
 
-// rollValue is a column as the roll has it now: a ban may be over.
-func rollValue(column string) string {
+// rollValue is a field as the roll has it now: a ban may be over.
+func rollValue(f *event.Field) string {
 	switch {
-	case column == "banned":
+	case f.Name == "banned":
 		return "(coalesce(u.banned, false) and coalesce(u.banned_until > pg_catalog.statement_timestamp(), true))"
-	case kindOfColumn(column) == "boolean":
-		return "coalesce(u." + column + ", false)"
+	case f.Type == event.Boolean:
+		return "coalesce(u." + f.Name + ", false)"
 	}
-	return "u." + column
+	return "u." + f.Name
 }
 
-// tableValue is a column as the table has it, or as the roll keeps it where the table's is too large.
-func tableValue(column string) string {
-	if column != "raw_app_meta_data" && !strings.Contains(keptOfMetadata, column) {
-		return "s." + column
+// tableValue is a field as the table has it, or as the roll keeps it where the table's is too large.
+func tableValue(f *event.Field) string {
+	if !f.Keeps {
+		return "s." + f.Name
 	}
 	return fmt.Sprintf("case when s.kept is not null and %[2]s = any(pg_catalog.string_to_array(s.kept, ' ')) then u.%[1]s else s.%[1]s end",
-		column, Literal(column))
-}
-
-// kindOfColumn is the type of a column of new.
-func kindOfColumn(column string) string {
-	switch {
-	case strings.HasSuffix(column, "_at"), strings.HasSuffix(column, "_until"):
-		return "timestamptz"
-	case strings.HasPrefix(column, "raw_"):
-		return "jsonb"
-	case strings.HasSuffix(column, "_verified"), column == "is_anonymous", column == "banned":
-		return "boolean"
-	}
-	return "text"
+		f.Name, Literal(f.Name))
 }
 
 // differingColumns is an array of the columns that differ: name, the roll's value, the table's.
@@ -132,19 +116,19 @@ func differingColumns() string {
 	const moment = "'epoch'::timestamptz + least(greatest(%s.version, -62135596800000000), 253402300799000000)::float8 * '1 microsecond'::interval"
 	rows := []string{fmt.Sprintf("(0, 'version', u.version is distinct from s.version, %s, %s)",
 		shownValue("timestamptz", fmt.Sprintf(moment, "u")), shownValue("timestamptz", fmt.Sprintf(moment, "s")))}
-	for i, c := range append(slices.Clone(columnsOfState), "kept") {
-		ours, theirs, kind := rollValue(c), tableValue(c), kindOfColumn(c)
-		switch kind {
-		case "jsonb":
-			ours = "case when u.id is null then '{}'::jsonb else u." + c + " end"
-			theirs = strings.Replace(theirs, "then u."+c, "then "+ours, 1)
-		case "text":
-			if c == "kept" {
-				ours = "pg_catalog.array_to_string(u.kept, ' ')"
-			}
-		}
-		rows = append(rows, fmt.Sprintf("(%d, %s, %s is distinct from %s, %s, %s)", i+1, Literal(c), ours, theirs, shownValue(kind, ours), shownValue(kind, theirs)))
+	add := func(name, kind, ours, theirs string) {
+		rows = append(rows, fmt.Sprintf("(%d, %s, %s is distinct from %s, %s, %s)", len(rows), Literal(name), ours, theirs, shownValue(kind, ours), shownValue(kind, theirs)))
 	}
+	for i := range event.Users.Fields {
+		f := &event.Users.Fields[i]
+		ours, theirs := rollValue(f), tableValue(f)
+		if f.Type == event.JSON {
+			ours = "case when u.id is null then '{}'::jsonb else u." + f.Name + " end"
+			theirs = strings.Replace(theirs, "then u."+f.Name, "then "+ours, 1)
+		}
+		add(f.Name, string(f.Type), ours, theirs)
+	}
+	add("kept", "text", "pg_catalog.array_to_string(u.kept, ' ')", "s.kept")
 	return `(select pg_catalog.array_agg(d.value order by c.n, d.n)
     from (values ` + strings.Join(rows, ",\n      ") + `) c (n, name, differs, ours, theirs)
     cross join lateral (values (1, c.name), (2, c.ours), (3, c.theirs)) d (n, value)

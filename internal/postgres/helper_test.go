@@ -129,7 +129,7 @@ var applied = all(event.Applied, 1)
 
 // user is somebody of source "app" at a version.
 func user(id string, version int64, email string) *event.User {
-	u := &event.User{Source: "app", ID: id, Version: version, RawUserMetaData: "{}", RawAppMetaData: "{}"}
+	u := &event.User{Row: event.Row{Source: "app", ID: id, Version: version}, RawUserMetaData: "{}", RawAppMetaData: "{}"}
 	if email != "" {
 		u.Email = &email
 	}
@@ -153,7 +153,7 @@ func gone(id string, version int64) event.Event {
 	at := time.Unix(1_700_000_000, 0).UTC()
 	return event.Event{
 		Source: "app", ID: id + "-gone", Type: "user.deleted", Op: event.Delete, UserID: id,
-		User: &event.User{Source: "app", ID: id, Version: version, DeletedAt: &at}, ReceivedAt: at,
+		User: &event.User{Row: event.Row{Source: "app", ID: id, Version: version, DeletedAt: &at}}, ReceivedAt: at,
 	}
 }
 

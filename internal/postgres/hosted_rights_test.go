@@ -142,7 +142,7 @@ func TestHostedProjectLosesTheReader(t *testing.T) {
 			if n := p.drain(p.DB); n != 0 {
 				t.Errorf("%d changes were drained", n)
 			}
-			p.signal(event.Applied, said(&event.User{Source: "app", ID: userID(1), Version: 1 << 60, Email: ptr("by@x.test")}))
+			p.signal(event.Applied, said(&event.User{Row: event.Row{Source: "app", ID: userID(1), Version: 1 << 60}, Email: ptr("by@x.test")}))
 			p.wantRows("select email from p", "by@x.test")
 			p.wantRows("select count(*) from rollcall_provider.outbox", "1")
 			p.exec(named.Replace(how[1]))

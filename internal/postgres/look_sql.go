@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"rollcall/internal/event"
 )
 
 // The statements of a look at a table of users, in the order in which a transaction runs them.
@@ -62,7 +65,7 @@ const rowsAfterID = `select r.key::text collate "C" as id, false as deleted, tru
 // count eightfold. value #> '{}' is the value itself, decompressed once and not for each of its
 // keys; it shows its true size. What takes more than limits.metadata (%[5]s) as it is stored is not
 // decompressed. What is too large, or has too long numbers (%[6]s, %[7]s),
-// keeps its last known value: kept names the columns.
+// keeps its last known value: kept names the columns. The fields of the roll (%[8]s) come last.
 const shapedUsers = `page as (
   select r.*, coalesce(pg_catalog.sum(8::bigint * (r.user_size + r.app_size)) over (order by r.id collate "C" rows between unbounded preceding and 1 preceding), 0::numeric)::bigint as before
   from (%[1]s) r
@@ -90,16 +93,10 @@ const shapedUsers = `page as (
 ), state as (
   select id, deleted, there, there and deleted_at is null as living,
     case when there then (extract(epoch from coalesce(updated_at, created_at, 'epoch')) * 1000000::numeric)::bigint end as version,
-    email, email_confirmed_at is not null as email_verified, email_confirmed_at,
-    phone, phone_confirmed_at is not null as phone_verified, phone_confirmed_at,
-    username, first_name, last_name,
-    coalesce(full_name, nullif(pg_catalog.concat_ws(' ', first_name, last_name), '')) as full_name, avatar_url,
-    raw_user_meta_data, raw_app_meta_data,
-    is_anonymous, coalesce(banned_until > pg_catalog.statement_timestamp(), false) as banned, banned_until,
-    created_at, coalesce(updated_at, created_at, 'epoch') as updated_at, last_sign_in_at,
+    %[8]s,
     case when there then deleted_at else pg_catalog.statement_timestamp() end as deleted_at,
     case when there and deleted_at is null then nullif(pg_catalog.concat_ws(' ',
-      case when user_kept then '` + keptOfMetadata + `' end, case when app_kept then 'raw_app_meta_data' end), '') end as kept
+      case when user_kept then %[9]s end, case when app_kept then 'raw_app_meta_data' end), '') end as kept
   from named
 )`
 
@@ -124,7 +121,7 @@ const readUsers = `with %[1]s, unread as (
   delete from rollcall.outbox o where o.id = any($4::bigint[]) and (o.user_id in (select h.id from have h)) is true
 )%[7]s, others as materialized (
   select i.id, u.*
-  from unnest($2::text[]) i (id)
+  from pg_catalog.unnest($2::text[]) i (id)
   cross join lateral (
     select ctid as place, version is not null as known, version is not null and deleted_at is null as living
     from rollcall.users where source = $1 and id = i.id limit 1
@@ -142,7 +139,6 @@ const readUsers = `with %[1]s, unread as (
     version = coalesce(excluded.version, u.version), -- of an absent user the last one
     changed_at = excluded.changed_at,
     config = excluded.config,
-    external_id = null,
     %[4]s,
     deleted_at = excluded.deleted_at,
     kept = excluded.kept
@@ -181,17 +177,52 @@ var namesRead = [][]string{
 	{"avatar_url", "avatar_url", "picture"},
 }
 
-// keptOfMetadata are the columns that keep their value where the user's metadata is too large.
-const keptOfMetadata = "avatar_url first_name full_name last_name raw_user_meta_data username"
+// valuesRead are the fields of the roll that are more than a column of the table, or a name, by name.
+// Of a field that the table knows nothing of, a user has none.
+var valuesRead = map[string]string{
+	"email_verified":     "email_confirmed_at is not null",
+	"phone_verified":     "phone_confirmed_at is not null",
+	"full_name":          "coalesce(full_name, nullif(pg_catalog.concat_ws(' ', first_name, last_name), ''))",
+	"raw_user_meta_data": "raw_user_meta_data",
+	"raw_app_meta_data":  "raw_app_meta_data",
+	"banned":             "coalesce(banned_until > pg_catalog.statement_timestamp(), false)",
+	"updated_at":         "coalesce(updated_at, created_at, 'epoch')",
+}
 
-// columnsOfState are the columns of the roll that a living user has there: all of new but the key,
-// external_id, which only Clerk has, and deleted_at.
-var columnsOfState = columnsOfNew[3 : len(columnsOfNew)-1]
+// valueRead is a field of the roll as the table has it.
+func valueRead(f *event.Field) string {
+	value := valuesRead[f.Name]
+	known := slices.ContainsFunc(columnsRead, func(c [2]string) bool { return c[0] == f.Name }) ||
+		slices.ContainsFunc(namesRead, func(keys []string) bool { return keys[0] == f.Name })
+	switch {
+	case value != "":
+	case known:
+		return f.Name
+	case f.Type == event.Boolean:
+		value = "false"
+	default:
+		value = "null::" + string(f.Type)
+	}
+	return value + " as " + f.Name
+}
+
+// keptOfMetadata are the columns that keep their value where the user's metadata is too large.
+var keptOfMetadata = func() string {
+	list := []string{"raw_user_meta_data"}
+	for _, keys := range namesRead {
+		list = append(list, keys[0])
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}()
 
 // stateOfRows is shapedUsers of some rows, up to a number of bytes, with a limit of the metadata; both
 // are SQL.
 func stateOfRows(rows, bytes, metadata string) string {
-	var times, names []string
+	var times, names, values []string
+	for i := range event.Users.Fields {
+		values = append(values, valueRead(&event.Users.Fields[i]))
+	}
 	for _, c := range columnsRead {
 		if c[1] == "timestamptz" {
 			times = append(times, timeRead(c[0]))
@@ -201,7 +232,7 @@ func stateOfRows(rows, bytes, metadata string) string {
 		names = append(names, nameRead(keys[0], keys[1:]))
 	}
 	return fmt.Sprintf(shapedUsers, rows, strings.Join(times, ",\n    "), strings.Join(names, ",\n    "), bytes, metadata,
-		fmt.Sprintf(longNumbers, "v.user_meta"), fmt.Sprintf(longNumbers, "v.app_meta"))
+		fmt.Sprintf(longNumbers, "v.user_meta"), fmt.Sprintf(longNumbers, "v.app_meta"), strings.Join(values, ",\n    "), Literal(keptOfMetadata))
 }
 
 // notedIDs is noted of the outbox of ids. "is true" has PostgreSQL look each row up in a hash: a join
@@ -212,23 +243,24 @@ const notedIDs = `, noted_ids as (
 
 // readUsersFrom is readUsers for rows of a provider's users; noted is notedIDs or nothing.
 func readUsersFrom(rows, noted string) string {
-	var values, set, ours, theirs []string
-	for _, c := range columnsOfState {
-		next := newValue(c)
-		values = append(values, "case when living then "+c+" end")
-		set = append(set, c+" = "+next)
-		ours, theirs = append(ours, "u."+c), append(theirs, next)
+	var names, values, set, ours, theirs []string
+	for i := range event.Users.Fields {
+		f := &event.Users.Fields[i]
+		next := newValue(f)
+		names, values = append(names, f.Name), append(values, "case when living then "+f.Name+" end")
+		set = append(set, f.Name+" = "+next)
+		ours, theirs = append(ours, "u."+f.Name), append(theirs, next)
 	}
-	return fmt.Sprintf(readUsers, stateOfRows(rows, "$7::bigint", "$9::integer"), strings.Join(columnsOfState, ", "), strings.Join(values, ", "),
+	return fmt.Sprintf(readUsers, stateOfRows(rows, "$7::bigint", "$9::integer"), strings.Join(names, ", "), strings.Join(values, ", "),
 		strings.Join(set, ",\n    "), strings.Join(ours, ", "), strings.Join(theirs, ", "), noted)
 }
 
-// newValue is what a column of the roll becomes, unless it keeps its value.
-func newValue(column string) string {
-	if column != "raw_app_meta_data" && !strings.Contains(keptOfMetadata, column) {
-		return "excluded." + column
+// newValue is what a field of the roll becomes, unless it keeps its value.
+func newValue(f *event.Field) string {
+	if !f.Keeps {
+		return "excluded." + f.Name
 	}
-	return fmt.Sprintf("case when %[2]s = any(excluded.kept) and u.deleted_at is null then u.%[1]s else excluded.%[1]s end", column, Literal(column))
+	return fmt.Sprintf("case when %[2]s = any(excluded.kept) and u.deleted_at is null then u.%[1]s else excluded.%[1]s end", f.Name, Literal(f.Name))
 }
 
 // timeRead holds a time within the years 2 to 9999, as package source does: what lies before is

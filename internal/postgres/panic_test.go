@@ -18,7 +18,7 @@ func TestPanicInATransaction(t *testing.T) {
 	b.apply(applied, updated("user_a", 1, ""))
 	for range 2 * defaultConnections {
 		err := event.Safely(func() error {
-			w := b.rollWork(newBatch([]event.Event{updated("user_a", 2, "")}))
+			w := b.rollWork(newBatch(users, []event.Event{updated("user_a", 2, "")}))
 			w.open[0].read = func(rows pgx.Rows, _ *result) error { rows.Next(); panic("a fault") }
 			_, err := b.commit(t.Context(), w)
 			return err

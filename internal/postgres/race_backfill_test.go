@@ -27,7 +27,7 @@ func TestRaceBackfillBesideAnOpenTransaction(t *testing.T) {
 	b := newBench(t, profilesTable, profiles())
 	old := &bench{DB: b.replica(), t: t, url: b.url, sql: b.sql}
 	b.apply(applied, updated("a", 1, "one"))
-	open := old.begin(old.rollWork(newBatch([]event.Event{updated("new", 1, "newcomer")})))
+	open := old.begin(old.rollWork(newBatch(users, []event.Event{updated("new", 1, "newcomer")})))
 	f := b.begun()
 	if err := f.walk(t.Context()); err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func TestRaceBackfillBesideADelete(t *testing.T) {
 	b := newBench(t, profilesTable, profiles())
 	old := &bench{DB: b.replica(), t: t, url: b.url, sql: b.sql}
 	mustApply(t, old.DB, updated("a", 1, "one"), updated("b", 1, "two"))
-	dead := old.begin(old.rollWork(newBatch([]event.Event{gone("a", 2)})))
+	dead := old.begin(old.rollWork(newBatch(users, []event.Event{gone("a", 2)})))
 	f := b.begun()
 	if err := beside(func() error { return b.settleSpan(t.Context(), f.target, span{"app", "", "z"}) }, dead.commit); err != nil {
 		t.Fatal(err)

@@ -249,7 +249,7 @@ func TestRaceNoDeadlocks(t *testing.T) {
 // arrival, and each once.
 func TestBatchOrder(t *testing.T) {
 	t.Parallel()
-	b := newBatch([]event.Event{updated("c", 1, ""), updated("a", 2, ""), updated("b", 1, ""), updated("a", 1, ""), updated("c", 1, ""), finding(updated("d", 1, ""))})
+	b := newBatch(users, []event.Event{updated("c", 1, ""), updated("a", 2, ""), updated("b", 1, ""), updated("a", 1, ""), updated("c", 1, ""), finding(updated("d", 1, ""))})
 	var events []string
 	for _, at := range b.recorded {
 		events = append(events, b.events[at].ID)

@@ -53,7 +53,7 @@ func beside(do func() error, release func()) error {
 
 // togetherOnly commits a batch by the fast path; it has no other way to succeed.
 func (b *bench) togetherOnly(events ...event.Event) error {
-	return b.fast(b.rollWork(newBatch(events)))
+	return b.fast(b.rollWork(newBatch(users, events)))
 }
 
 func (b *bench) fast(w *work) error {
@@ -87,7 +87,7 @@ func TestRaceDuplicateDoesNotOverwriteANewerState(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
 	b.apply(applied, updated("a", 5, "five"))
-	newer := b.begin(b.rollWork(newBatch([]event.Event{updated("a", 6, "six")})))
+	newer := b.begin(b.rollWork(newBatch(users, []event.Event{updated("a", 6, "six")})))
 	if err := beside(func() error { return b.togetherOnly(updated("a", 5, "five")) }, newer.commit); err != nil {
 		t.Error(err)
 	}
@@ -99,7 +99,7 @@ func TestRaceSettlingAgainSeesTheNewestState(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
 	b.apply(applied, updated("a", 5, "five"))
-	newer := b.begin(b.rollWork(newBatch([]event.Event{updated("a", 6, "six")})))
+	newer := b.begin(b.rollWork(newBatch(users, []event.Event{updated("a", 6, "six")})))
 	if err := beside(func() error { return b.settleAgain("a") }, newer.commit); err != nil {
 		t.Error(err)
 	}
@@ -112,7 +112,7 @@ func TestRaceSettlingAgainBesideADelete(t *testing.T) {
 	b := newBench(t, profilesTable, profiles())
 	b.apply(applied, updated("a", 5, "five"))
 	b.exec("delete from p") // so that the insert would find nothing in its way
-	dead := b.begin(b.rollWork(newBatch([]event.Event{gone("a", 6)})))
+	dead := b.begin(b.rollWork(newBatch(users, []event.Event{gone("a", 6)})))
 	if err := beside(func() error { return b.settleAgain("a") }, dead.commit); err != nil {
 		t.Error(err)
 	}
@@ -139,7 +139,7 @@ func TestRaceBackToTheOldValue(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
 	b.apply(applied, updated("a", 5, "one"))
-	other := b.begin(b.rollWork(newBatch([]event.Event{updated("a", 6, "two")})))
+	other := b.begin(b.rollWork(newBatch(users, []event.Event{updated("a", 6, "two")})))
 	if err := beside(func() error { return b.togetherOnly(updated("a", 7, "one")) }, other.commit); err != nil {
 		t.Error(err)
 	}
@@ -151,7 +151,7 @@ func TestRaceDuplicateInFlight(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
 	first := updated("a", 5, "first")
-	inFlight := b.begin(b.rollWork(newBatch([]event.Event{first})))
+	inFlight := b.begin(b.rollWork(newBatch(users, []event.Event{first})))
 	release := func() {
 		execOn(t, inFlight.conn, "update rollcall.users set email = 'second'; update p set email = 'second'")
 		inFlight.commit()
@@ -243,7 +243,7 @@ func TestRaceDefaultIsolation(t *testing.T) {
 	b.exec("do $$ begin execute format('alter database %I set default_transaction_isolation = ''repeatable read''', current_database()); end $$")
 	b.pool.Reset()
 	b.apply(applied, updated("a", 5, "five"))
-	other := b.begin(b.rollWork(newBatch([]event.Event{updated("a", 6, "six")})))
+	other := b.begin(b.rollWork(newBatch(users, []event.Event{updated("a", 6, "six")})))
 	if err := beside(func() error { return b.togetherOnly(updated("a", 7, "seven")) }, other.commit); err != nil {
 		t.Error(err)
 	}

@@ -99,9 +99,9 @@ func (db *DB) tryCommit(ctx context.Context, size int) error {
 	defer leave(conn.Conn())
 	id, now, body := rand.Text(), time.Now().UTC(), make([]byte, size)
 	_, _ = rand.Read(body) // it never fails
-	b := newBatch([]event.Event{{
+	b := newBatch(users, []event.Event{{
 		ID: id, Type: "probe", Op: event.Upsert, UserID: id, ReceivedAt: now, Body: body, // no source has an empty name
-		User: &event.User{ID: id, RawUserMetaData: "{}", RawAppMetaData: "{}"},
+		User: &event.User{Row: event.Row{ID: id}, RawUserMetaData: "{}", RawAppMetaData: "{}"},
 	}})
 	settings := statement{sql: sql.Settings, args: []any{milliseconds(probeLock), milliseconds(probeStatement)}}
 	steps := slices.Concat([]statement{{sql: sql.Begin}, settings, {sql: "savepoint probe"}}, db.rollWork(b).open,

@@ -257,14 +257,14 @@ func newSignals(l *look, list []int, deleted bool) *signals {
 		e := l.events[at]
 		s.captured = append(s.captured, e.Captured...)
 		gone[e.UserID] = gone[e.UserID] || deleted || e.Op == event.Delete
-		e.User = &event.User{Source: e.Source, ID: e.UserID} // nothing else of it counts
+		e.User = &event.User{Row: event.Row{Source: e.Source, ID: e.UserID}} // nothing else of it counts
 		events[i] = e
 	}
 	s.users = slices.SortedFunc(maps.Keys(gone), strings.Compare)
 	for _, id := range s.users {
 		s.deleted = append(s.deleted, gone[id])
 	}
-	s.batch = newBatch(events)
+	s.batch = newBatch(users, events)
 	return s
 }
 

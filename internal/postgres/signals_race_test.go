@@ -129,7 +129,7 @@ func TestRaceLookBesideABody(t *testing.T) {
 		t.Error(err)
 	}
 	b.wantRows("select count(*) from rollcall.users where email = 'said@x.test'", "2")
-	said := b.begin(b.rollWork(newBatch([]event.Event{hook(1, "one more")})))
+	said := b.begin(b.rollWork(newBatch(users, []event.Event{hook(1, "one more")})))
 	release := func() {
 		b.insertUsers(1)
 		said.commit()

@@ -126,14 +126,6 @@ func fingerprint(targets []Target) int32 {
 	return int32(sum.Sum32()) //nolint:gosec // its bits are all that counts
 }
 
-// columnsOfNew are the fields of the record new that expressions may use.
-var columnsOfNew = []string{
-	"source", "id", "external_id", "email", "email_verified", "email_confirmed_at", "phone",
-	"phone_verified", "phone_confirmed_at", "username", "first_name", "last_name", "full_name",
-	"avatar_url", "raw_user_meta_data", "raw_app_meta_data", "is_anonymous", "banned",
-	"banned_until", "created_at", "updated_at", "last_sign_in_at", "deleted_at",
-}
-
 // valueWords are the bare words that are SQL expressions by themselves.
 var valueWords = []string{
 	"null", "true", "false", "current_date", "current_time", "current_timestamp", "localtime",

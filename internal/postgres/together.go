@@ -214,8 +214,8 @@ func (w *work) markParked(parked map[userKey]bool) statement {
 	var sources, ids, users []string
 	for _, at := range w.batch.recorded {
 		e := &w.batch.events[at]
-		if e.User != nil && parked[userKey{e.User.Source, e.User.ID}] {
-			sources, ids, users = append(sources, e.Source), append(ids, e.ID), append(users, e.User.ID)
+		if r := w.batch.roll.Of(e); r != nil && parked[keyOf(r)] {
+			sources, ids, users = append(sources, e.Source), append(ids, e.ID), append(users, r.Head().ID)
 		}
 	}
 	return statement{sql: sql.MarkParked, args: []any{sources, ids, users, w.held}}

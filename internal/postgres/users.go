@@ -244,21 +244,16 @@ func (u *Users) Living(ctx context.Context, ids []string) (map[string]bool, erro
 func scanPair(row pgx.CollectableRow) (Pair, error) {
 	var p Pair
 	var u event.User
-	var source, id, userMeta, appMeta *string
+	var source, id *string
 	var version *int64
 	var known *time.Time
-	var emailVerified, phoneVerified, anonymous, banned *bool
-	err := row.Scan(&p.ID, &p.Row, &version,
-		&source, &id, &u.ExternalID, &u.Email, &emailVerified, &u.EmailConfirmedAt, &u.Phone,
-		&phoneVerified, &u.PhoneConfirmedAt, &u.Username, &u.FirstName, &u.LastName, &u.FullName,
-		&u.AvatarURL, &userMeta, &appMeta, &anonymous, &banned,
-		&u.BannedUntil, &u.CreatedAt, &u.UpdatedAt, &u.LastSignInAt, &u.DeletedAt, &known, &u.Kept, &p.At)
-	if err != nil || version == nil {
+	columns, done := users.scan(&u)
+	dest := slices.Concat([]any{&p.ID, &p.Row, &version, &source, &id}, columns, []any{&known, &u.Kept, &p.At})
+	if err := row.Scan(dest...); err != nil || version == nil {
 		return p, err
 	}
+	done()
 	u.Source, u.ID, u.Version = *source, *id, *version
-	u.RawUserMetaData, u.RawAppMetaData = orZero(userMeta), orZero(appMeta)
-	u.EmailVerified, u.PhoneVerified, u.IsAnonymous, u.Banned = orZero(emailVerified), orZero(phoneVerified), orZero(anonymous), orZero(banned)
 	if banOver(&u, p.At) { // as the provider's row is read
 		u.Banned = false
 	}

@@ -102,7 +102,7 @@ func TestAnnouncedOutcomes(t *testing.T) {
 	}
 	h.exec("update auth.users set raw_user_meta_data = '{\"a\": " + strings.Repeat("[", 250) + strings.Repeat("]", 250) + "}' where id = '" + id(2) + "'")
 	h.exec("update auth.users set deleted_at = now() where id = '" + id(3) + "'")
-	newer := &event.User{Source: "supabase", ID: id(4), Version: time.Now().Add(time.Hour).UnixMicro(), RawUserMetaData: "{}", RawAppMetaData: "{}"}
+	newer := &event.User{Row: event.Row{Source: "supabase", ID: id(4), Version: time.Now().Add(time.Hour).UnixMicro()}, RawUserMetaData: "{}", RawAppMetaData: "{}"}
 	if _, err := h.Submit(t.Context(), []event.Event{{Source: "supabase", Op: event.Upsert, UserID: id(4), User: newer}}); err != nil {
 		t.Fatal(err)
 	}

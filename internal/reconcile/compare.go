@@ -54,15 +54,18 @@ func judge(theirs, ours *event.User) Verdict {
 		return Same
 	case ours.Version > theirs.Version:
 		return Newer
-	case slices.ContainsFunc(differ, func(d Difference) bool { return !slices.Contains(moments, d.Column) }):
+	case slices.ContainsFunc(differ, func(d Difference) bool { return !touched(d.Column) }):
 		return Update
 	}
 	return Touch
 }
 
-// moments are the columns that a sign-in or a token refresh changes, and that say nothing else
-// about a user.
-var moments = []string{"version", "updated_at", "last_sign_in_at"}
+// touched reports whether a column changes with a sign-in or a token refresh, which says nothing
+// else about a user. So does the version.
+func touched(column string) bool {
+	f := event.Users.Field(column)
+	return f != nil && f.Touched || column == "version"
+}
 
 // Difference is one column of the record new that is not the same on both sides. Values
 // that tell who somebody is are masked.
@@ -76,8 +79,7 @@ type Difference struct {
 func masked(found []postgres.Difference) []Difference {
 	var list []Difference
 	for _, d := range found {
-		at := slices.IndexFunc(columns, func(c column) bool { return c.name == d.Column })
-		if columns[at].mask && !strings.HasPrefix(d.Column, "raw_") {
+		if f := event.Users.Field(d.Column); f != nil && f.Masked && f.Type != event.JSON { // of JSON it is the size
 			d.Roll, d.Theirs = maskedValue(d.Roll), maskedValue(d.Theirs)
 		}
 		list = append(list, Difference(d))
@@ -92,66 +94,36 @@ func maskedValue(value string) string {
 	return event.Mask(value)
 }
 
-// column is one column of the record new.
-type column struct {
-	name  string
-	value func(*event.User) any // nil, string, bool, time.Time or object
-	mask  bool
-}
-
-// object is JSON, compared by its meaning.
-type object string
-
-var columns = []column{
-	{"version", func(u *event.User) any { return time.UnixMicro(u.Version).UTC() }, false},
-	{"external_id", func(u *event.User) any { return optional(u.ExternalID) }, false},
-	{"email", func(u *event.User) any { return optional(u.Email) }, true},
-	{"email_verified", func(u *event.User) any { return u.EmailVerified }, false},
-	{"email_confirmed_at", func(u *event.User) any { return instant(u.EmailConfirmedAt) }, false},
-	{"phone", func(u *event.User) any { return optional(u.Phone) }, true},
-	{"phone_verified", func(u *event.User) any { return u.PhoneVerified }, false},
-	{"phone_confirmed_at", func(u *event.User) any { return instant(u.PhoneConfirmedAt) }, false},
-	{"username", func(u *event.User) any { return optional(u.Username) }, true},
-	{"first_name", func(u *event.User) any { return optional(u.FirstName) }, true},
-	{"last_name", func(u *event.User) any { return optional(u.LastName) }, true},
-	{"full_name", func(u *event.User) any { return optional(u.FullName) }, true},
-	{"avatar_url", func(u *event.User) any { return optional(u.AvatarURL) }, true},
-	{"raw_user_meta_data", func(u *event.User) any { return object(u.RawUserMetaData) }, true},
-	{"raw_app_meta_data", func(u *event.User) any { return object(u.RawAppMetaData) }, true},
-	{"is_anonymous", func(u *event.User) any { return u.IsAnonymous }, false},
-	{"banned", func(u *event.User) any { return u.Banned }, false},
-	{"banned_until", func(u *event.User) any { return instant(u.BannedUntil) }, false},
-	{"created_at", func(u *event.User) any { return instant(u.CreatedAt) }, false},
-	{"updated_at", func(u *event.User) any { return instant(u.UpdatedAt) }, false},
-	{"last_sign_in_at", func(u *event.User) any { return instant(u.LastSignInAt) }, false},
-	{"kept", func(u *event.User) any { return strings.Join(u.Kept, " ") }, false},
-}
-
-// kept reports whether a column can't be compared, because the provider says nothing of it that
-// can be used. The version follows from updated_at.
-func (c column) kept(theirs *event.User) bool {
-	name := c.name
-	if name == "version" {
-		name = "updated_at"
-	}
-	return slices.Contains(theirs.Kept, name)
-}
-
-// differences lists the columns in which two living users differ.
+// differences lists the columns in which two living users differ. What the provider says nothing of
+// that can be used is not compared; the version follows from updated_at.
 func differences(theirs, ours *event.User) []Difference {
+	return differencesOf(&event.Users, theirs, ours)
+}
+
+func differencesOf(roll *event.Roll, theirs, ours event.Record) []Difference {
 	var list []Difference
-	for _, c := range columns {
-		a, b := c.value(theirs), c.value(ours)
-		if a != b && !c.kept(theirs) && !sameObject(a, b) {
-			list = append(list, Difference{c.name, c.shown(b), c.shown(a)})
+	add := func(column string, masked bool, a, b any) {
+		if a != b && !sameDocument(a, b) {
+			list = append(list, Difference{column, shown(b, masked), shown(a, masked)})
 		}
 	}
+	kept := theirs.Head().Kept
+	if !slices.Contains(kept, "updated_at") {
+		add("version", false, time.UnixMicro(theirs.Head().Version).UTC(), time.UnixMicro(ours.Head().Version).UTC())
+	}
+	for i := range roll.Fields {
+		if f := &roll.Fields[i]; !slices.Contains(kept, f.Name) {
+			add(f.Name, f.Masked, f.Value(theirs), f.Value(ours))
+		}
+	}
+	add("kept", false, strings.Join(kept, " "), strings.Join(ours.Head().Kept, " "))
 	return list
 }
 
-func sameObject(a, b any) bool {
-	x, one := a.(object)
-	y, two := b.(object)
+// sameDocument compares JSON by its meaning.
+func sameDocument(a, b any) bool {
+	x, one := a.(event.Document)
+	y, two := b.(event.Document)
 	if !one || !two {
 		return false
 	}
@@ -165,29 +137,15 @@ func decode(text string, into *any) bool {
 	return d.Decode(into) == nil
 }
 
-func optional(s *string) any {
-	if s == nil {
-		return nil
-	}
-	return *s
-}
-
-func instant(t *time.Time) any {
-	if t == nil {
-		return nil
-	}
-	return t.UTC()
-}
-
 // shown is a value for people.
-func (c column) shown(value any) string {
+func shown(value any, masked bool) string {
 	switch v := value.(type) {
 	case nil:
 		return "null"
-	case object:
+	case event.Document:
 		return strconv.Itoa(len(v)) + " bytes"
 	case string:
-		if c.mask {
+		if masked {
 			return event.Mask(v)
 		}
 		return v

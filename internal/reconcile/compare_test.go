@@ -12,7 +12,7 @@ import (
 func TestJudge(t *testing.T) {
 	at := time.Unix(1_700_000_000, 0)
 	living := func(version int64, email string) *event.User {
-		return &event.User{Version: version, Email: &email, RawUserMetaData: `{"a": 1, "b": 2}`, RawAppMetaData: "{}"}
+		return &event.User{Row: event.Row{Version: version}, Email: &email, RawUserMetaData: `{"a": 1, "b": 2}`, RawAppMetaData: "{}"}
 	}
 	respelled := living(5, "a")
 	respelled.RawUserMetaData = `{"b":2,"a":1}`
@@ -20,7 +20,7 @@ func TestJudge(t *testing.T) {
 	touched.UpdatedAt, touched.LastSignInAt = &at, &at
 	edited := living(6, "a")
 	edited.LastSignInAt, edited.Banned = &at, true
-	dead := &event.User{Version: 5, DeletedAt: &at}
+	dead := &event.User{Row: event.Row{Version: 5, DeletedAt: &at}}
 	keeping := func(version int64, columns ...string) *event.User {
 		u := living(version, "a")
 		u.RawUserMetaData, u.Kept = "{}", columns
@@ -56,7 +56,7 @@ func TestJudge(t *testing.T) {
 		"another column":            {keeping(5, "raw_app_meta_data"), kept, Update},
 		"metadata can be used":      {living(5, "a"), kept, Update},
 		"kept, and a new address":   {keeping(5, "raw_user_meta_data"), living(5, "b"), Update},
-		"updated_at can't be used":  {&event.User{Version: 99, Email: undated.Email, RawUserMetaData: undated.RawUserMetaData, RawAppMetaData: "{}", Kept: undated.Kept}, undated, Same},
+		"updated_at can't be used":  {&event.User{Row: event.Row{Version: 99, Kept: undated.Kept}, Email: undated.Email, RawUserMetaData: undated.RawUserMetaData, RawAppMetaData: "{}"}, undated, Same},
 	} {
 		if got := judge(test.theirs, test.ours); got != test.want {
 			t.Errorf("%s: got %d, want %d", name, got, test.want)
@@ -71,15 +71,14 @@ func TestDifferencesSeeEveryField(t *testing.T) {
 		reflect.TypeFor[string](): `{"a": 1}`, reflect.TypeFor[*string](): &text, reflect.TypeFor[bool](): true,
 		reflect.TypeFor[int64](): int64(7), reflect.TypeFor[[]string](): []string{"x"}, reflect.TypeFor[*time.Time](): &at,
 	}
-	fields := reflect.TypeFor[event.User]()
-	for i := range fields.NumField() {
-		name := fields.Field(i).Name
-		if name == "Source" || name == "ID" || name == "DeletedAt" || name == "KeptBecause" {
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[event.User]()) {
+		name := field.Name
+		if name == "Row" || name == "Source" || name == "ID" || name == "DeletedAt" || name == "KeptBecause" {
 			continue // the key, what living users have not, and what the roll does not keep
 		}
 		ours := event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"}
 		theirs := ours
-		reflect.ValueOf(&theirs).Elem().Field(i).Set(reflect.ValueOf(values[fields.Field(i).Type]))
+		reflect.ValueOf(&theirs).Elem().FieldByIndex(field.Index).Set(reflect.ValueOf(values[field.Type]))
 		if got := differences(&theirs, &ours); len(got) != 1 {
 			t.Errorf("%s: %v", name, got)
 		}
@@ -95,5 +94,24 @@ func TestDifferencesAreMasked(t *testing.T) {
 	want := "[{email a…@e….com null} {phone +… null} {full_name A… null} {raw_user_meta_data 23 bytes 2 bytes}]"
 	if got != want {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+// The fields of another kind of roll are compared as those of users are.
+func TestDifferencesOfAnotherRoll(t *testing.T) {
+	type team struct {
+		event.Row
+		Name     *string
+		Settings string
+	}
+	teams := &event.Roll{Fields: []event.Field{
+		{Name: "name", Type: event.Text, At: event.Of(func(t *team) any { return &t.Name }), Masked: true},
+		{Name: "settings", Type: event.JSON, At: event.Of(func(t *team) any { return &t.Settings })},
+	}}
+	one, two := "One", "Two"
+	ours := &team{Row: event.Row{Version: 1}, Name: &one, Settings: `{"a":1}`}
+	theirs := &team{Row: event.Row{Version: 1}, Name: &two, Settings: `{ "a": 1 }`}
+	if got, want := fmt.Sprint(differencesOf(teams, theirs, ours)), "[{name O… T…}]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

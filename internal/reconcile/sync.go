@@ -283,7 +283,7 @@ func (s *Syncer) look(ctx context.Context, f flight, m postgres.Member) (event.E
 	// What the roll has learned since then, the answer may not know. If it has learned it from
 	// another answer, that may have been ahead of this one by as much again.
 	seen := m.At.Add(-2 * p.Lag)
-	gone := event.User{Source: f.source, ID: f.id, Version: m.Version}
+	gone := event.User{Row: event.Row{Source: f.source, ID: f.id, Version: m.Version}}
 	return finding(gone.Tombstone(m.At.UTC()), seen, "synced"), nil
 }
 

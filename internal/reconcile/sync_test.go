@@ -157,7 +157,7 @@ func TestSyncJoiner(t *testing.T) {
 	go func() { first <- d.sync(id(1)) }()
 	<-asked
 	email, now := "1@x.test", time.Now()
-	u := &event.User{Source: "supabase", ID: id(1), Version: 1, Email: &email, RawUserMetaData: "{}", RawAppMetaData: "{}"}
+	u := &event.User{Row: event.Row{Source: "supabase", ID: id(1), Version: 1}, Email: &email, RawUserMetaData: "{}", RawAppMetaData: "{}"}
 	if _, err := d.pipeline.Submit(t.Context(), event.Event{Source: "supabase", ID: "1", Op: event.Upsert, UserID: u.ID, User: u, ReceivedAt: now}); err != nil {
 		t.Fatal(err)
 	}

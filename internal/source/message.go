@@ -220,12 +220,12 @@ func (p *profile) user(source string) *event.User {
 	slices.Sort(p.kept)
 	if !p.deleted.IsZero() {
 		return &event.User{
-			Source: source, ID: p.id, Version: p.version,
-			ExternalID: text(&p.externalID), DeletedAt: moment(&p.deleted),
+			Row:        event.Row{Source: source, ID: p.id, Version: p.version, DeletedAt: moment(&p.deleted)},
+			ExternalID: text(&p.externalID),
 		}
 	}
 	return &event.User{
-		Source: source, ID: p.id, Version: p.version,
+		Row:        event.Row{Source: source, ID: p.id, Version: p.version, Kept: p.kept, KeptBecause: p.keptBecause},
 		ExternalID: text(&p.externalID),
 		Email:      text(&p.email), EmailVerified: p.emailVerified, EmailConfirmedAt: moment(&p.emailConfirmed),
 		Phone: text(&p.phone), PhoneVerified: p.phoneVerified, PhoneConfirmedAt: moment(&p.phoneConfirmed),
@@ -234,7 +234,6 @@ func (p *profile) user(source string) *event.User {
 		RawUserMetaData: p.userMeta, RawAppMetaData: p.appMeta,
 		IsAnonymous: p.anonymous, Banned: p.banned, BannedUntil: moment(&p.bannedUntil),
 		CreatedAt: moment(&p.created), UpdatedAt: moment(&p.updated), LastSignInAt: moment(&p.lastSignIn),
-		Kept: p.kept, KeptBecause: p.keptBecause,
 	}
 }
 

@@ -1,0 +1,88 @@
+package postgres
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+)
+
+// The table has the fields of the roll, with their types.
+func TestFieldsOfTheTable(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	var want []string
+	for _, f := range event.Users.Fields {
+		want = append(want, fmt.Sprintf("%s|%s", f.Name, f.Type))
+	}
+	slices.Sort(want)
+	b.wantRows(`select column_name || '|' || case data_type when 'timestamp with time zone' then 'timestamptz' else data_type end
+		from information_schema.columns where table_schema = 'rollcall' and table_name = 'users'
+			and column_name not in ('source', 'id', 'version', 'changed_at', 'config', 'deleted_at', 'kept')
+		order by 1`, want...)
+}
+
+// team is a record of another kind of roll.
+type team struct {
+	event.Row
+	Name     *string
+	Open     bool
+	Settings string
+	Founded  *time.Time
+}
+
+// Another kind of roll takes its fields, and no statement of its own: its rows follow their versions,
+// keep what can't be used, and end with a deletion.
+func TestAnotherRoll(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, "")
+	b.exec(`create table rollcall.teams (source text collate "C", id text collate "C", version bigint, changed_at timestamptz, config integer,
+		name text, open boolean, settings jsonb, founded timestamptz, deleted_at timestamptz, kept text[], primary key (source, id))`)
+	said := map[string]*team{}
+	teams := newRoll(&event.Roll{
+		Table: "rollcall.teams",
+		Fields: []event.Field{
+			{Name: "name", Type: event.Text, At: event.Of(func(t *team) any { return &t.Name })},
+			{Name: "open", Type: event.Boolean, At: event.Of(func(t *team) any { return &t.Open })},
+			{Name: "settings", Type: event.JSON, At: event.Of(func(t *team) any { return &t.Settings }), Keeps: true},
+			{Name: "founded", Type: event.Time, At: event.Of(func(t *team) any { return &t.Founded })},
+		},
+		Of: func(e *event.Event) event.Record { return said[e.ID] },
+	})
+	apply := func(version int64, name string, change func(*team), want event.Outcome) {
+		t.Helper()
+		founded := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		record := &team{Row: event.Row{Source: "app", ID: "t1", Version: version}, Name: &name, Open: true, Settings: `{"seats": 5}`, Founded: &founded}
+		change(record)
+		e := event.Event{Source: "app", ID: fmt.Sprint("e", len(said)), Type: "other", Op: event.Upsert, ReceivedAt: time.Now()}
+		said[e.ID] = record
+		batch := newBatch(teams, []event.Event{e, e})
+		done, err := b.commit(t.Context(), b.rollWork(batch))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := batch.outcomes(done); got[0] != want || got[1] != event.Duplicate {
+			t.Errorf("outcomes %s, want %s and duplicate", got, want)
+		}
+	}
+	const row = "select version, name, open, settings, founded at time zone 'UTC', deleted_at is not null, kept from rollcall.teams"
+	apply(2, "Two", func(*team) {}, event.Applied)
+	apply(1, "One", func(*team) {}, event.Stale)
+	apply(3, "Three", func(t *team) { t.Settings, t.Kept, t.Open = "{}", []string{"settings"}, false }, event.Applied)
+	b.wantRows(row, "3|Three|f|{\"seats\": 5}|2026-01-02 03:04:05|f|{settings}")
+	apply(4, "", func(t *team) { *t = team{Row: event.Row{Source: "app", ID: "t1", Version: 4, DeletedAt: t.Founded}} }, event.Applied)
+	apply(5, "Five", func(*team) {}, event.Stale)
+	b.wantRows(row, "4|∅|∅|∅|∅|t|∅")
+
+	var read team
+	dest, done := teams.scan(&read)
+	b.exec("update rollcall.teams set name = 'Six', deleted_at = null")
+	if err := b.sql.QueryRow(t.Context(), "select name, open, settings, founded, deleted_at from rollcall.teams").Scan(dest...); err != nil {
+		t.Fatal(err)
+	}
+	if done(); read.Name == nil || *read.Name != "Six" || read.Open || read.Settings != "" || read.Founded != nil {
+		t.Errorf("read %+v", read)
+	}
+}
