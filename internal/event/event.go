@@ -85,12 +85,18 @@ type User struct {
 	// RawUserMetaData and RawAppMetaData are JSON objects, "{}" when absent.
 	RawUserMetaData string
 	RawAppMetaData  string
-	IsAnonymous     bool
-	Banned          bool
-	BannedUntil     *time.Time
-	CreatedAt       *time.Time
-	UpdatedAt       *time.Time
-	LastSignInAt    *time.Time
+	// EmailAddresses and ExternalAccounts are JSON arrays, "" where the provider has none.
+	EmailAddresses   string
+	ExternalAccounts string
+	IsAnonymous      bool
+	IsSSOUser        bool
+	Locked           bool
+	Banned           bool
+	BannedUntil      *time.Time
+	InvitedAt        *time.Time
+	CreatedAt        *time.Time
+	UpdatedAt        *time.Time
+	LastSignInAt     *time.Time
 }
 
 // Keeps reports whether columns of the roll keep their last known value. Nil keeps none.

@@ -41,7 +41,7 @@ type Roll struct {
 	Fields []Field
 	// Of is the state that an event carries for this roll; nil when it carries none.
 	Of func(*Event) Record
-	// Empty is a new record.
+	// Empty is a record of which nothing is known yet.
 	Empty func() Record
 }
 
@@ -112,9 +112,14 @@ var Users = Roll{
 		{Name: "avatar_url", Type: Text, At: Of(func(u *User) any { return &u.AvatarURL }), Keeps: true, Masked: true},
 		{Name: "raw_user_meta_data", Type: JSON, At: Of(func(u *User) any { return &u.RawUserMetaData }), Keeps: true, Masked: true},
 		{Name: "raw_app_meta_data", Type: JSON, At: Of(func(u *User) any { return &u.RawAppMetaData }), Keeps: true, Masked: true},
+		{Name: "email_addresses", Type: JSON, At: Of(func(u *User) any { return &u.EmailAddresses }), Keeps: true, Masked: true},
+		{Name: "external_accounts", Type: JSON, At: Of(func(u *User) any { return &u.ExternalAccounts }), Keeps: true, Masked: true},
 		{Name: "is_anonymous", Type: Boolean, At: Of(func(u *User) any { return &u.IsAnonymous })},
+		{Name: "is_sso_user", Type: Boolean, At: Of(func(u *User) any { return &u.IsSSOUser })},
+		{Name: "locked", Type: Boolean, At: Of(func(u *User) any { return &u.Locked })},
 		{Name: "banned", Type: Boolean, At: Of(func(u *User) any { return &u.Banned }), Keeps: true},
 		{Name: "banned_until", Type: Time, At: Of(func(u *User) any { return &u.BannedUntil }), Keeps: true},
+		{Name: "invited_at", Type: Time, At: Of(func(u *User) any { return &u.InvitedAt })},
 		{Name: "created_at", Type: Time, At: Of(func(u *User) any { return &u.CreatedAt }), Keeps: true},
 		{Name: "updated_at", Type: Time, At: Of(func(u *User) any { return &u.UpdatedAt }), Keeps: true, Touched: true},
 		{Name: "last_sign_in_at", Type: Time, At: Of(func(u *User) any { return &u.LastSignInAt }), Keeps: true, Touched: true},
@@ -125,7 +130,7 @@ var Users = Roll{
 		}
 		return e.User
 	},
-	Empty: func() Record { return &User{} },
+	Empty: func() Record { return &User{RawUserMetaData: "{}", RawAppMetaData: "{}"} },
 }
 
 // Of makes a Field's At of a function for the records of one kind.

@@ -1,9 +1,7 @@
 package event
 
 import (
-	"os"
 	"reflect"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -49,25 +47,4 @@ func camelCase(name string) string {
 		}
 	}
 	return strings.Join(words, "")
-}
-
-// The reference page has the record new as it is: names, types and order.
-func TestReferenceOfTheRecord(t *testing.T) {
-	page, err := os.ReadFile("../../docs/configuration.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, section, _ := strings.Cut(string(page), "## The record `new`")
-	section, _, _ = strings.Cut(section, "\n## ")
-	var got []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+)").FindAllStringSubmatch(section, -1) {
-		got = append(got, row[1]+" "+row[2])
-	}
-	want := []string{"source text", "id text"}
-	for _, f := range Users.Fields {
-		want = append(want, f.Name+" "+string(f.Type))
-	}
-	if want = append(want, "deleted_at timestamptz"); !reflect.DeepEqual(got, want) {
-		t.Errorf("the page has %q, the roll %q", got, want)
-	}
 }

@@ -122,8 +122,8 @@ func differingColumns() string {
 	for i := range event.Users.Fields {
 		f := &event.Users.Fields[i]
 		ours, theirs := rollValue(f), tableValue(f)
-		if f.Type == event.JSON {
-			ours = "case when u.id is null then '{}'::jsonb else u." + f.Name + " end"
+		if empty, ok := f.Value(event.Users.Empty()).(event.Document); ok {
+			ours = "case when u.id is null then " + Literal(string(empty)) + "::jsonb else u." + f.Name + " end"
 			theirs = strings.Replace(theirs, "then u."+f.Name, "then "+ours, 1)
 		}
 		add(f.Name, string(f.Type), ours, theirs)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -60,7 +61,7 @@ alter default privileges for role %[1]s grant all on functions to %[2]s; alter d
 	if err := mine.QueryRow(t.Context(), "select string_agg(key, ' ' order by key) from rollcall_provider.users_after(null, null) u, to_jsonb(u) j, jsonb_each(j)").Scan(&columns); err != nil {
 		t.Fatal(err)
 	}
-	const want = "app_size banned_until created_at deleted_at email email_confirmed_at id is_anonymous last_sign_in_at phone phone_confirmed_at raw_app_meta_data raw_user_meta_data updated_at user_size"
+	const want = "app_size banned_until created_at deleted_at email email_confirmed_at id invited_at is_anonymous is_sso_user last_sign_in_at phone phone_confirmed_at raw_app_meta_data raw_user_meta_data updated_at user_size"
 	if columns != want {
 		t.Errorf("the reader shows %s", columns)
 	}
@@ -215,6 +216,46 @@ deferrable initially deferred for each row execute function rollcall.capture('ap
 	p.wantRows("select count(*) from rollcall.outbox", "1")
 	p.drain(p.DB)
 	p.wantRows("select count(*) from p", "3")
+}
+
+// A reader of an older version returns fewer columns: the source goes on, what it lacks stays empty and
+// is named, and the script brings the rest.
+func TestHostedProjectWithAnOlderReader(t *testing.T) {
+	t.Parallel()
+	p := hostedProject(t)
+	p.paste()
+	for _, f := range []string{"users_of_ids(uuid[])", "users_after(uuid, bigint)", "users_known_by(text, text, timestamptz)"} {
+		name, _, _ := strings.Cut(f, "(")
+		var body string
+		if err := p.owner.QueryRow(t.Context(), "select pg_get_functiondef('rollcall_provider."+f+"'::regprocedure)").Scan(&body); err != nil {
+			t.Fatal(err)
+		}
+		older := regexp.MustCompile(`, (null::\w+ as )?(is_sso_user|invited_at)\b( boolean| timestamp with time zone|::\w+)?`).ReplaceAllString(body, "")
+		p.asOwner("drop function rollcall_provider." + f + "; " + older + "; revoke all on function rollcall_provider." + name + " from public; grant execute on function rollcall_provider." + name + " to " + p.hosted.Role("rollcall"))
+	}
+	said := logged(p.bench)
+	p.follow()
+	p.signUp(1, "one")
+	p.exec("update auth.users set is_sso_user = true, invited_at = '2026-01-02' where id = '" + userID(1) + "'")
+	p.drain(p.DB)
+	const row = "select email is not null, is_sso_user, invited_at is not null from rollcall.users"
+	p.wantRows(row, "t|f|f")
+	users, err := p.Users(t.Context(), "app", "auth.users")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row, err := users.One(t.Context(), userID(1)); err != nil || !strings.Contains(string(row), `"is_sso_user":null`) {
+		t.Errorf("read %s, %v", row, err)
+	}
+	if page, err := users.Compare(t.Context(), "", 10); err != nil || page.Same != 1 {
+		t.Errorf("compared %+v, %v", page, err)
+	}
+	if !strings.Contains(said.String(), "is_sso_user invited_at") {
+		t.Errorf("the log says %s", said.String())
+	}
+	p.paste()
+	p.signal(event.Applied, lookAt(1))
+	p.wantRows(row, "t|t|t")
 }
 
 // pasteFails runs the script, which fails with a state and leaves nothing open.

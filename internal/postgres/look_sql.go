@@ -75,7 +75,7 @@ const shapedUsers = `page as (
     case when pg_catalog.pg_column_size(v.app_meta) <= %[5]s then v.app_meta end as app_meta,
     p.user_size > %[5]s or pg_catalog.pg_column_size(v.user_meta) > %[5]s or %[6]s as user_kept,
     p.app_size > %[5]s or pg_catalog.pg_column_size(v.app_meta) > %[5]s or %[7]s as app_kept,
-    coalesce(p.is_anonymous, false) as is_anonymous,
+    coalesce(p.is_anonymous, false) as is_anonymous, coalesce(p.is_sso_user, false) as is_sso_user,
     %[2]s
   from page p
   cross join lateral (
@@ -161,10 +161,14 @@ const longNumbers = `case when pg_catalog.pg_column_size(%[1]s) > 100 then (sele
 
 // columnsRead are the columns of a provider's table of users, with their types, beside its key.
 var columnsRead = [][2]string{
-	{"email", "text"}, {"phone", "text"}, {"raw_user_meta_data", "jsonb"}, {"raw_app_meta_data", "jsonb"}, {"is_anonymous", "boolean"},
-	{"email_confirmed_at", "timestamptz"}, {"phone_confirmed_at", "timestamptz"}, {"banned_until", "timestamptz"},
+	{"email", "text"}, {"phone", "text"}, {"raw_user_meta_data", "jsonb"}, {"raw_app_meta_data", "jsonb"}, {"is_anonymous", "boolean"}, {"is_sso_user", "boolean"},
+	{"email_confirmed_at", "timestamptz"}, {"phone_confirmed_at", "timestamptz"}, {"banned_until", "timestamptz"}, {"invited_at", "timestamptz"},
 	{"created_at", "timestamptz"}, {"updated_at", "timestamptz"}, {"last_sign_in_at", "timestamptz"}, {"deleted_at", "timestamptz"},
 }
+
+// columnsAdded are those of them that older versions do not read: a role may still have rights to the
+// others only.
+var columnsAdded = []string{"is_sso_user", "invited_at"}
 
 // namesRead are the columns of the roll that come from the metadata, and the keys that are asked
 // for each of them, in this order; below custom_claims after all others. Package source has the
@@ -274,8 +278,12 @@ func nameRead(column string, keys []string) string {
 	var list []string
 	for _, from := range []string{"meta", "claims"} {
 		for _, k := range keys {
+			also := ""
+			if k == "preferred_username" { // Azure has an e-mail address there
+				also = fmt.Sprintf(" and pg_catalog.strpos(%s->>%s::text, '@'::text) = 0", from, Literal(k))
+			}
 			list = append(list, fmt.Sprintf(
-				"case when pg_catalog.jsonb_typeof(%[1]s->%[2]s::text) = 'string' then nullif(%[1]s->>%[2]s::text, '') end", from, Literal(k)))
+				"case when pg_catalog.jsonb_typeof(%[1]s->%[2]s::text) = 'string'%[3]s then nullif(%[1]s->>%[2]s::text, '') end", from, Literal(k), also))
 		}
 	}
 	return "coalesce(" + strings.Join(list, ", ") + ") as " + column

@@ -33,19 +33,24 @@ type rowSource struct {
 const sizesRead = `coalesce(pg_catalog.pg_column_size(raw_user_meta_data), 0) as user_size, coalesce(pg_catalog.pg_column_size(raw_app_meta_data), 0) as app_size`
 
 // columnsTyped are columnsRead as null, as a cast of the column, by name, and as "name type".
-func columnsTyped() (missing, typed, named, declared string) {
+// Closed columns are there, but can't be read.
+func columnsTyped(closed ...string) (missing, typed, named, declared string) {
 	lists := make([][]string, 4)
 	for _, c := range columnsRead {
-		for i, text := range []string{"null::" + c[1] + " as " + c[0], c[0] + "::" + c[1], c[0], c[0] + " " + c[1]} {
+		read := c[0] + "::" + c[1]
+		if slices.Contains(closed, c[0]) {
+			read = "null::" + c[1] + " as " + c[0]
+		}
+		for i, text := range []string{"null::" + c[1] + " as " + c[0], read, c[0], c[0] + " " + c[1]} {
 			lists[i] = append(lists[i], text)
 		}
 	}
 	return strings.Join(lists[0], ", "), strings.Join(lists[1], ", "), strings.Join(lists[2], ", "), strings.Join(lists[3], ", ")
 }
 
-// rowsOfTable reads the table itself.
-func rowsOfTable(table string) rowSource {
-	missing, typed, _, _ := columnsTyped()
+// rowsOfTable reads the table itself, without the closed columns.
+func rowsOfTable(table string, closed []string) rowSource {
+	missing, typed, _, _ := columnsTyped(closed...)
 	return rowSource{
 		ofIDs: fmt.Sprintf(rowsOfIDs, table, missing, typed+", "+sizesRead),
 		after: fmt.Sprintf(rowsAfterID, table, missing, typed+", "+sizesRead),
@@ -54,20 +59,24 @@ func rowsOfTable(table string) rowSource {
 	}
 }
 
-// rowsOfReader reads by the functions of a table's reader.
+// rowsOfReader reads by the functions of a table's reader. One of an older version returns fewer
+// columns: those that it lacks are null, as for rowsOfIDs.
 func rowsOfReader(table string) rowSource {
-	_, _, named, _ := columnsTyped()
+	missing, _, named, _ := columnsTyped()
 	f := "rollcall_provider." + readerOf(table)
+	whole := func(call string) string {
+		return fmt.Sprintf(`(select r.* from (select %s) missing cross join lateral (select id, %s, user_size, app_size from %s offset 0) r) users`, missing, named, call)
+	}
 	return rowSource{
-		ofIDs: fmt.Sprintf(`select i.id, i.deleted, u.id is not null as there, %[2]s, user_size, app_size
+		ofIDs: fmt.Sprintf(`select i.id, i.deleted, users.id is not null as there, %[2]s, user_size, app_size
   from unnest($2::text[], $3::boolean[]) i (id, deleted)
-  left join %[1]s_of_ids($2::text[]::uuid[]) u on u.id = i.id::uuid`, f, named),
-		one:    f + "_of_ids(array[$1::uuid])",
+  left join %[1]s on users.id = i.id::uuid`, whole(f+"_of_ids($2::text[]::uuid[])"), named),
+		one:    whole(f + "_of_ids(array[$1::uuid])"),
 		some:   f + "_of_ids($1::uuid[])",
 		sought: f + "_of_ids(array[s.id])",
 		known:  f + "_known_by(s.email, s.phone, s.since)",
 		after: fmt.Sprintf(`select id::text collate "C" as id, false as deleted, true as there, %[2]s, user_size, app_size
-  from %[1]s_after($2::text::uuid, $3::bigint)`, f, named),
+  from %[1]s`, whole(f+"_after($2::text::uuid, $3::bigint)"), named),
 		living: f + "_living()",
 		count:  f + "_count()",
 	}
@@ -113,13 +122,14 @@ func (db *DB) readerOfUsers(ctx context.Context, source, name string, t *table) 
 		names[i] = readerOf(name) + end
 	}
 	var there bool
-	if err := db.pool.QueryRow(ctx, sql.Reader, t.OID, names).Scan(&there); err != nil {
+	var empty []string
+	if err := db.pool.QueryRow(ctx, sql.Reader, t.OID, names, columnsOfUsers).Scan(&there, &empty); err != nil {
 		return nil, fmt.Errorf("look for the reader of %s: %w", name, db.explainConnect(err))
 	}
 	if !there {
 		return nil, nil
 	}
-	u := &Users{db: db, source: source, name: name, rows: rowsOfReader(name), reader: true, living: livingOf}
+	u := &Users{db: db, source: source, name: name, rows: rowsOfReader(name), reader: true, empty: empty, living: livingOf}
 	if err := u.probe(ctx); err != nil {
 		return nil, err
 	}

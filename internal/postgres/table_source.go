@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 
 	"rollcall/internal/event"
 )
@@ -38,6 +39,10 @@ func (db *DB) Follow(ctx context.Context, source, table string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if len(u.empty) > 0 && !db.Follows(source) {
+		db.log.Warn("columns of the table of users can't be read, and stay empty; run rollcall capture install again, or grant select on them",
+			"source", source, "table", table, "columns", strings.Join(u.empty, " "))
 	}
 	db.changeFollowed(func(all map[string]*tableSource) {
 		all[source] = &tableSource{

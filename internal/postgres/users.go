@@ -14,13 +14,14 @@ import (
 	"rollcall/sql"
 )
 
-// columnsOfUsers are the columns of auth.users that are ever read; rollcall.capture() keeps
-// the same.
-var columnsOfUsers = []string{
-	"id", "email", "phone", "raw_user_meta_data", "raw_app_meta_data", "is_anonymous",
-	"email_confirmed_at", "phone_confirmed_at", "banned_until", "created_at", "updated_at",
-	"last_sign_in_at", "deleted_at",
-}
+// columnsOfUsers are the columns of auth.users that are ever read.
+var columnsOfUsers = func() []string {
+	list := []string{"id"}
+	for _, c := range columnsRead {
+		list = append(list, c[0])
+	}
+	return list
+}()
 
 // Users is a table of a provider's users (auth.users) beside the roll.
 type Users struct {
@@ -28,10 +29,11 @@ type Users struct {
 	source, table  string
 	name           string // table as configured
 	rows           rowSource
-	reader         bool   // rows come by the functions of a reader
-	compare        string // comparedUsers
-	detailed       string // with what differs
-	page           int    // users of the next page
+	reader         bool     // rows come by the functions of a reader
+	empty          []string // columns that can't be read, and so stay empty
+	compare        string   // comparedUsers
+	detailed       string   // with what differs
+	page           int      // users of the next page
 	absent, living string
 	countAbsent    string
 	sought, one    string
@@ -120,11 +122,12 @@ func (db *DB) directUsers(ctx context.Context, source, name string, t *table) (*
 		return nil, err
 	}
 	columns := slices.DeleteFunc(slices.Clone(columnsOfUsers), func(c string) bool { return t.column(c) == nil })
-	if closed := slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return t.column(c).Readable }); len(closed) > 0 {
+	closed := slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return t.column(c).Readable })
+	if slices.ContainsFunc(closed, func(c string) bool { return !slices.Contains(columnsAdded, c) }) {
 		return nil, unseen{fmt.Errorf("role %[1]s may not read all columns of %[2]s that Rollcall needs; as its owner run: grant select (%[3]s) on %[4]s to %[1]s; or %[5]s",
 			quote(t.Role), name, quoteAll(closed), quoteTable(name), remedy(source))}
 	}
-	u := &Users{db: db, source: source, name: name, rows: rowsOfTable(quoteTable(name)), table: quoteTable(name), living: "true", strict: !t.RowSecurityHides}
+	u := &Users{db: db, source: source, name: name, empty: closed, rows: rowsOfTable(quoteTable(name), closed), table: quoteTable(name), living: "true", strict: !t.RowSecurityHides}
 	if t.column("deleted_at") != nil {
 		u.living = livingOf
 	}
@@ -132,6 +135,7 @@ func (db *DB) directUsers(ctx context.Context, source, name string, t *table) (*
 	u.absent = fmt.Sprintf(sql.Absent, u.table, u.living)
 	u.countAbsent = fmt.Sprintf(sql.CountAbsent, u.table, u.living)
 	u.sought = fmt.Sprintf(sql.Sought, u.rows.sought, knownBy(t), u.rows.known)
+	columns = slices.DeleteFunc(columns, func(c string) bool { return slices.Contains(closed, c) })
 	u.one = fmt.Sprintf(sql.One, u.table, quoteAll(columns), sizeOfMetadata(columns))
 	return u, nil
 }

@@ -229,11 +229,11 @@ func insertRandomUser(t *testing.T, conn *pgx.Conn, random *rand.Rand, id string
 		deleted = moment()
 	}
 	_, err := conn.Exec(t.Context(), `insert into auth.users (id, email, phone, raw_user_meta_data, raw_app_meta_data, is_anonymous,
-  email_confirmed_at, phone_confirmed_at, banned_until, created_at, updated_at, last_sign_in_at, deleted_at)
+  email_confirmed_at, phone_confirmed_at, banned_until, created_at, updated_at, last_sign_in_at, deleted_at, is_sso_user, invited_at)
 values ($1, $2, $3, $4::text::jsonb, $5::text::jsonb, $6, $7::text::timestamptz, $8::text::timestamptz, $9::text::timestamptz,
-  $10::text::timestamptz, $11::text::timestamptz, $12::text::timestamptz, $13::text::timestamptz)`,
+  $10::text::timestamptz, $11::text::timestamptz, $12::text::timestamptz, $13::text::timestamptz, $14, $15::text::timestamptz)`,
 		id, pick(nil, id+"@x.test"), pick(nil, id), randomJSON(random, 0), randomJSON(random, 0), random.IntN(2) == 0,
-		moment(), moment(), moment(), moment(), moment(), moment(), deleted)
+		moment(), moment(), moment(), moment(), moment(), moment(), deleted, random.IntN(2) == 0, moment())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,5 +260,5 @@ func randomJSON(random *rand.Rand, depth int) any {
 		deep := random.IntN(250)
 		return strings.Repeat("[", deep+1) + strings.Repeat("]", deep+1)
 	}
-	return []any{`"Ada"`, `""`, `"\u00e9\ud83d\ude00"`, `"a \"b\" \\ \n"`, `"` + strings.Repeat("x", 3000) + `"`, "true", "null", "12.50", "-0", "1e30", "[1, \"a\"]"}[random.IntN(11)]
+	return []any{`"Ada"`, `"ada@x.test"`, `""`, `"\u00e9\ud83d\ude00"`, `"a \"b\" \\ \n"`, `"` + strings.Repeat("x", 3000) + `"`, "true", "null", "12.50", "-0", "1e30", "[1, \"a\"]"}[random.IntN(12)]
 }

@@ -81,7 +81,7 @@ func (r *run) preview(p postgres.Pair) Finding {
 	switch verdict {
 	case Create:
 		r.Created++
-		f.Action, f.Differences = "created", differences(theirs, &event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"})
+		f.Action, f.Differences = "created", differencesOf(&event.Users, theirs, event.Users.Empty())
 	case Update:
 		r.Updated++
 		f.Action, f.Differences = "updated", differences(theirs, p.Roll)

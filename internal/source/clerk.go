@@ -181,6 +181,9 @@ func (p *profile) setClerk(key string, value []byte, refs *clerkRefs) {
 		refs.phoneID = contents(value)
 	case "email_addresses":
 		refs.emails = value
+		p.setList(&p.emails, value, "email_addresses")
+	case "external_accounts":
+		p.setList(&p.accounts, value, "external_accounts")
 	case "phone_numbers":
 		refs.phones = value
 	case "username":
@@ -204,6 +207,8 @@ func (p *profile) setClerkState(key string, value []byte, refs *clerkRefs) {
 		refs.appMeta = value
 	case "banned":
 		p.banned = isTrue(value)
+	case "locked":
+		p.locked = isTrue(value)
 	case "deprovisioned":
 		refs.deprovisioned = isTrue(value)
 	case "created_at":

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
@@ -374,5 +375,26 @@ func TestClerkStandIn(t *testing.T) {
 	clerk.Delete(u.ID)
 	if e := decode(t, s, string(clerk.Event("user.deleted", u.ID))); e.Op != event.Delete || e.UserID != u.ID || str(e.User.ExternalID) != "x1" {
 		t.Errorf("deleted: %+v", e)
+	}
+}
+
+// The lists of a Clerk user are kept as sent, without what may be a secret.
+func TestClerkLists(t *testing.T) {
+	u, err := clerkSource(t).DecodeUser([]byte(`{"id":"user_a","locked":true,"email_addresses":[{"id":"e1","email_address":"a@example.com","verification":{"nonce":"n","status":"verified"}}],
+		"external_accounts":[{"provider":"oauth_google","private_metadata":{"a":1},"token":"t"},7]}`), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `[{"id":"e1","email_address":"a@example.com","verification":{"status":"verified"}}]`; u.EmailAddresses != want {
+		t.Errorf("e-mail addresses %s, want %s", u.EmailAddresses, want)
+	}
+	if want := `[{"provider":"oauth_google"},7]`; u.ExternalAccounts != want {
+		t.Errorf("accounts %s, want %s", u.ExternalAccounts, want)
+	}
+	if !u.Locked {
+		t.Error("not locked")
+	}
+	if u, err = clerkSource(t).DecodeUser([]byte(`{"id":"user_a","email_addresses":{"a":1},"external_accounts":null}`), time.Now()); err != nil || u.EmailAddresses+u.ExternalAccounts != "" {
+		t.Errorf("no lists: %q %q, %v", u.EmailAddresses, u.ExternalAccounts, err)
 	}
 }

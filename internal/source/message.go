@@ -158,10 +158,12 @@ type profile struct {
 	id, externalID, email, phone, username    string
 	firstName, lastName, fullName, avatarURL  string
 	userMeta, appMeta                         string
+	emails, accounts                          string
 	emailVerified, phoneVerified              bool
-	anonymous, banned                         bool
+	anonymous, sso, locked, banned            bool
 	emailConfirmed, phoneConfirmed            time.Time
 	bannedUntil, created, updated, lastSignIn time.Time
+	invited                                   time.Time
 	deleted                                   time.Time
 	version                                   int64
 	// kept are columns of which the provider says nothing that can be used, and why.
@@ -188,6 +190,16 @@ func (p *profile) setMetadata(userMeta, appMeta []byte) {
 	p.judge(reason, "raw_user_meta_data")
 	p.appMeta, reason = metadataOf(appMeta)
 	p.judge(reason, "raw_app_meta_data")
+}
+
+// setList sets a column to a JSON array without its secret members; "" when there is no array.
+func (p *profile) setList(to *string, value []byte, column string) {
+	reason := ""
+	*to = ""
+	if kind(value) == '[' {
+		*to, reason = documentOf(salvageRedaction.apply(value))
+	}
+	p.judge(reason, column)
 }
 
 // setTime reads a time by one of the two forms of the providers.
@@ -232,7 +244,9 @@ func (p *profile) user(source string) *event.User {
 		Username: text(&p.username), FirstName: text(&p.firstName), LastName: text(&p.lastName),
 		FullName: text(&p.fullName), AvatarURL: text(&p.avatarURL),
 		RawUserMetaData: p.userMeta, RawAppMetaData: p.appMeta,
-		IsAnonymous: p.anonymous, Banned: p.banned, BannedUntil: moment(&p.bannedUntil),
+		EmailAddresses: p.emails, ExternalAccounts: p.accounts,
+		IsAnonymous: p.anonymous, IsSSOUser: p.sso, Locked: p.locked,
+		Banned: p.banned, BannedUntil: moment(&p.bannedUntil), InvitedAt: moment(&p.invited),
 		CreatedAt: moment(&p.created), UpdatedAt: moment(&p.updated), LastSignInAt: moment(&p.lastSignIn),
 	}
 }

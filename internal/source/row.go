@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"rollcall/internal/event"
@@ -135,6 +136,10 @@ func (p *profile) setSupabase(key string, value []byte) {
 		p.phone = textOf(value)
 	case "is_anonymous":
 		p.anonymous = isTrue(value)
+	case "is_sso_user":
+		p.sso = isTrue(value)
+	case "invited_at":
+		p.invited, _ = timeOf(value)
 	case "email_confirmed_at":
 		p.emailConfirmed, _ = timeOf(value) // what can't be read proves nothing
 	case "phone_confirmed_at":
@@ -203,6 +208,9 @@ func pickNames(object []byte) (names [len(nameKeys)]string, custom []byte) {
 		for i, name := range nameKeys {
 			if string(key) == name {
 				names[i] = textOf(value)
+			}
+			if name == "preferred_username" && strings.Contains(names[i], "@") {
+				names[i] = "" // Azure has an e-mail address there
 			}
 		}
 	}

@@ -172,11 +172,14 @@ func TestSupabaseBans(t *testing.T) {
 
 func TestSupabaseNames(t *testing.T) {
 	for metadata, want := range map[string]string{
-		`{"username":"a","user_name":"b","preferred_username":"c"}`:             "a|||",
-		`{"username":"","user_name":7,"preferred_username":"c"}`:                "c|||",
-		`{"first_name":"A","given_name":"B","last_name":"C","family_name":"D"}`: "|A|C|A C",
-		`{"given_name":"B","family_name":"D"}`:                                  "|B|D|B D",
-		`{"given_name":"B"}`:                                                    "|B||B",
+		`{"username":"a","user_name":"b","preferred_username":"c"}`:                             "a|||",
+		`{"username":"","user_name":7,"preferred_username":"c"}`:                                "c|||",
+		`{"preferred_username":"ada@example.com","custom_claims":{"preferred_username":"ada"}}`: "ada|||", // as Azure has it
+		`{"preferred_username":"ada@example.com"}`:                                              "|||",
+		`{"username":"ada@example.com"}`:                                                        "ada@example.com|||",
+		`{"first_name":"A","given_name":"B","last_name":"C","family_name":"D"}`:                 "|A|C|A C",
+		`{"given_name":"B","family_name":"D"}`:                                                  "|B|D|B D",
+		`{"given_name":"B"}`:                                                                    "|B||B",
 		// As a Keycloak's user comes.
 		`{"custom_claims":{"given_name":"B","family_name":"D","preferred_username":"c"},"name":"B D"}`: "c|B|D|B D",
 		`{"custom_claims":{"given_name":"B","name":"N"},"given_name":"A"}`:                             "|A||N",

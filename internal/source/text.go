@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -98,12 +99,18 @@ func metadataOf(value []byte) (metadata, reason string) {
 	if kind(value) != '{' {
 		return "{}", ""
 	}
+	metadata, reason = documentOf(value)
+	return cmp.Or(metadata, "{}"), reason
+}
+
+// documentOf returns a JSON text that jsonb accepts, or the reason why there is none.
+func documentOf(value []byte) (document, reason string) {
 	if deeper(value, maxNesting) {
-		return "{}", reasonTooDeep
+		return "", reasonTooDeep
 	}
 	repaired, digits := repairJSON(value)
 	if digits > maxDigits {
-		return "{}", reasonNumbers
+		return "", reasonNumbers
 	}
 	return string(repaired), ""
 }

@@ -70,7 +70,20 @@ $rollcall$;
 
 -- The reader. It is text that PostgreSQL looks at when it runs, so that it stops no migration of the
 -- provider, and a column that the table lacks is null: its name is then found in "missing". A row
--- that row security would hide raises an error.
+-- that row security would hide raises an error. One of an older version may return other columns.
+do $rollcall$
+declare
+  o record;
+begin
+  for o in
+    select p.oid::regprocedure as what from pg_proc p where p.pronamespace = 'rollcall_provider'::regnamespace
+      and p.proname in ('%[5]s_of_ids', '%[5]s_after', '%[5]s_known_by', '%[5]s_living', '%[5]s_count')
+  loop
+    execute format('drop function %%s', o.what);
+  end loop;
+end
+$rollcall$;
+
 create or replace function rollcall_provider.%[5]s_of_ids(uuid[])
 returns table (id uuid, %[11]s)
 language plpgsql stable security definer
