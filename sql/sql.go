@@ -37,7 +37,6 @@ func Migrations() []Migration {
 // The statements that do not depend on a target. Their parameters are described in
 // the files.
 var (
-	Begin           = "begin isolation level read committed read write"
 	Settings        = read("queries/settings.sql")
 	Lock            = read("queries/lock.sql")
 	MarkStale       = read("queries/mark_stale.sql")

@@ -8,10 +8,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"rollcall/internal/event"
-	"rollcall/sql"
 )
 
 // Apply records a batch of events, brings the roll up to date and settles every target,
@@ -62,9 +61,8 @@ func (db *DB) applyBodies(ctx context.Context, events []event.Event) ([]event.Ou
 		done, err = db.commit(ctx, db.rollWork(b))
 		db.commits.committed(err)
 	}
-	var poison *rollRefusal
-	if errors.As(err, &poison) {
-		return db.isolate(ctx, events, poison)
+	if failedFor(err, rollRefuses) {
+		return db.isolate(ctx, events, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("apply %d events: %w: %w", len(events), event.ErrUnavailable, err)
@@ -79,7 +77,7 @@ func (db *DB) applyBodies(ctx context.Context, events []event.Event) ([]event.Ou
 // without what a client writes; if the roll refuses that, too, it is recorded as undecodable.
 // Decode repairs what PostgreSQL can't hold, so that this does not happen; should it, one event
 // must not keep a batch from the roll for ever, nor a client the rest of its own event.
-func (db *DB) isolate(ctx context.Context, events []event.Event, poison *rollRefusal) ([]event.Outcome, error) {
+func (db *DB) isolate(ctx context.Context, events []event.Event, poison error) ([]event.Outcome, error) {
 	if len(events) == 1 && events[0].Op == event.Undecodable {
 		return nil, fmt.Errorf("record an event: %w: %w", event.ErrUnavailable, poison)
 	}
@@ -120,7 +118,7 @@ func (db *DB) followUp(ctx context.Context, b *batch, done *result, outcomes []e
 	}
 	for i := range outcomes {
 		e := &b.events[i]
-		switch u, again := toSettle(e, outcomes[i]); {
+		switch u, again := b.toSettle(e, outcomes[i]); {
 		case !again:
 		case err != nil:
 			outcomes[i] = event.Unavailable
@@ -130,160 +128,60 @@ func (db *DB) followUp(ctx context.Context, b *batch, done *result, outcomes []e
 	}
 }
 
-// work is what one transaction does: it opens with the roll statement or with locks,
-// and settles users.
-type work struct {
-	open  []statement
-	users []userKey
-	// held: the users are locked by what opens the transaction. Otherwise only those are
-	// settled whom the roll statement writes.
-	held bool
-	// departures: somebody may be gone, so that every target's removal has to run.
-	departures bool
-	// table takes the table of only before anything else; "" where the role may not.
-	table string
-	// only is the one target to settle, in service or not; nil for all that are.
-	only *compiled
-	// retry: the users were parked, and this is another try.
-	retry bool
-	batch *batch // nil unless open is the roll statement
-}
-
-type statement struct {
-	sql  string
-	args []any
-	read func(pgx.Rows, *result) error // nil when only success counts
-	// piece: it is a target's, and its failure that target's affair.
-	piece bool
-}
-
-// among picks the targets to settle.
-func (w *work) among(targets []*compiled) []*compiled {
-	if w.only == nil {
-		return targets
-	}
-	return []*compiled{w.only}
-}
-
-func (db *DB) rollWork(b *batch) *work {
-	return &work{
-		open:       []statement{{sql: b.roll.write, args: slices.Concat(b.eventArrays(), b.recordArrays(), []any{b.captured, db.fingerprint}), read: readRoll}},
-		users:      b.users,
-		departures: b.deletes,
-		batch:      b,
-	}
-}
-
-func readRoll(rows pgx.Rows, r *result) error {
-	r.fresh, r.written = map[eventKey]bool{}, map[int64]bool{}
-	var source, id *string
-	var n *int64
-	_, err := pgx.ForEachRow(rows, []any{&source, &id, &n}, func() error {
-		if n != nil {
-			r.written[*n] = true
-		} else {
-			r.fresh[eventKey{*source, *id}] = true
-		}
-		return nil
-	})
-	return err
-}
-
-// repairWork is nil when nothing is left to do.
-func repairWork(b *batch, done *result, outcomes []event.Outcome) *work {
-	written := b.writtenUsers(done)
-	var stale []userKey
-	users := map[userKey]bool{}
-	for i, o := range outcomes {
-		e := &b.events[i]
-		if o == event.Stale && e.ID != "" {
-			stale = append(stale, userKey(eventKeyOf(e)))
-		}
-		if u, again := toSettle(e, o); again {
-			users[u] = true
-		}
-	}
-	w := &work{held: true, departures: true}
-	for u := range users {
-		if _, ok := slices.BinarySearchFunc(written, u, compareKeys); !ok {
-			w.users = append(w.users, u)
-		}
-	}
-	if len(stale) > 0 {
-		slices.SortFunc(stale, compareKeys)
-		sources, ids := keyArrays(stale)
-		w.open = append(w.open, statement{sql: sql.MarkStale, args: []any{sources, ids}})
-	}
-	if len(w.users) > 0 {
-		slices.SortFunc(w.users, compareKeys)
-		sources, ids := keyArrays(w.users)
-		w.open = append(w.open, statement{sql: sql.Lock, args: []any{sources, ids}})
-	}
-	if len(w.open) == 0 {
-		return nil
-	}
-	return w
-}
-
 // toSettle names the user of an event that is settled behind the batch.
-func toSettle(e *event.Event, o event.Outcome) (userKey, bool) {
+func (b *batch) toSettle(e *event.Event, o event.Outcome) (userKey, bool) {
+	record := b.roll.Of(e)
 	switch {
 	case e.Op == event.Settle:
 		return userKey{e.Source, e.UserID}, true
-	case o == event.Duplicate && e.User != nil:
-		return userKey{e.User.Source, e.User.ID}, true
+	case o == event.Duplicate && record != nil:
+		return keyOf(record), true
 	default:
 		return userKey{}, false
 	}
 }
 
-// commit runs a transaction: the pieces together in one round trip, which goes on by itself
-// behind one that a target refuses, or all apart where it can't. What blames nobody (a
-// deadlock, a lost connection) is tried three times.
+// commit runs a transaction: in one round trip, which goes on by itself behind a piece that a target
+// refuses, or piece by piece where it can't. What fails for a passing reason (a deadlock, a lost
+// connection) is tried three times. Even such a reason, or one of the server's, may come from one
+// target's trigger, for instance when another server, which the trigger asks, is away: then the last try
+// finds out.
 func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 	const tries = 3
 	for try := 1; ; try++ {
+		last := try == tries
 		w.only = db.newest(w.only)
-		done, err := db.together(ctx, w, try == tries)
-		if errors.Is(err, errOthersTurn) {
-			return nil, err
-		}
-		if err != nil && apartHelps(err, try == tries) {
-			if blameOf(err) == blameNobody {
+		done, err := db.pipelined(ctx, w, last)
+		if failedFor(err, unexplained, constraintRefuses) || last && failedFor(err, transient) && stateOf(err) != "" {
+			if failedFor(err, transient) {
 				pause(ctx) // two batches that wait for each other must not do so again at once
 			}
-			done, err = db.apart(ctx, w, err, try == tries)
+			done, err = db.isolated(ctx, w, err, last)
 		}
-		if errors.As(err, new(*deferredRefusal)) {
-			done, err = db.apart(ctx, w, err, try == tries)
+		if failedFor(err, constraintRefuses) {
+			done, err = db.isolated(ctx, w, err, last)
 		}
 		if err == nil {
 			return done, nil
 		}
-		if errors.As(err, new(*outOfService)) || errors.Is(err, errOthersTurn) {
-			return nil, err
-		}
+		db.tripTable(w, err)
 		err = &maskedError{err}
-		if blameOf(err) != blameNobody || try == tries || ctx.Err() != nil {
+		if blameOf(err) != blameNobody || failedFor(err, othersTurn, outOfService) || last || ctx.Err() != nil {
 			return nil, err
 		}
 		db.log.Info("a transaction is tried again", "try", try, "error", err)
-		if stateOf(err) == notSupported { // blames nobody: a stale plan
+		if stateOf(err) == notSupported { // a stale plan
 			db.pool.Reset() // a new session prepares its statements for the table as it is
 		}
 		pause(ctx)
 	}
 }
 
-// apartHelps reports whether the pieces of a transaction should be run by themselves. Even a
-// code that blames nobody or the server may come from one target's trigger, for instance
-// when another server, which the trigger asks, is away: then the last try finds out.
-func apartHelps(err error, last bool) bool {
-	switch blameOf(err) {
-	case blameNobody:
-		return last && stateOf(err) != ""
-	default:
-		return true
+// tripTable takes the one target of a transaction out of service if its table could not be had.
+func (db *DB) tripTable(w *work, err error) {
+	answer, ok := errors.AsType[*pgconn.PgError](err)
+	if ok && failedFor(err, outOfService) {
+		db.trip(w.only, answer)
 	}
 }
 

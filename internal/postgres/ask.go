@@ -61,7 +61,7 @@ const (
 // askingTimeouts let parked users, for whom no sender waits, take their time once they have
 // their locks.
 func (db *DB) askingTimeouts(w *work) []any {
-	if w.retry {
+	if w.purpose == retryParked {
 		return []any{milliseconds(askingLock), milliseconds(db.config.StatementTimeout)}
 	}
 	return []any{milliseconds(askingLock), milliseconds(askingStatement)}
@@ -79,7 +79,7 @@ func settleApart(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) 
 	}
 	sources, ids := keyArrays(users)
 	rows, _ := conn.Query(ctx, `select source, id, state, message, coalesce(place, ''), coalesce(against, '')
-from rollcall.settle_apart($1, $2, $3, $4, $5, $6)`, prepared.Name, sources, ids, p.waits, p.failed, p.atOnce)
+from rollcall.settle_apart($1, $2, $3, $4, $5, $6)`, prepared.Name, sources, ids, p.mode.has(asking), p.mode.has(failedTogether), p.mode.has(atOnce))
 	var u userKey
 	var state, message, place, against string
 	_, err = pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message, &place, &against}, func() error {

@@ -44,11 +44,10 @@ func (db *DB) EndBans(ctx context.Context) (ended int, err error) {
 }
 
 func endBansWork(users []userKey) *work {
+	w := lockWork(users)
 	sources, ids := keyArrays(users)
-	return &work{users: users, held: true, departures: true, open: []statement{
-		{sql: sql.Lock, args: []any{sources, ids}},
-		{sql: sql.EndBans, args: []any{sources, ids}},
-	}}
+	w.open = append(w.open, step{kind: writing, sql: sql.EndBans, args: []any{sources, ids}})
+	return w
 }
 
 // withoutPastBans frees users of bans that are over by now: an event is read when it arrives, and

@@ -30,9 +30,8 @@ const (
 // blameOf decides by SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
 func blameOf(err error) blame {
 	var unreachable *pgconn.ConnectError
-	var busy *rollBusy
 	var refused *pgconn.PgError
-	if errors.As(err, &unreachable) || errors.As(err, &busy) || !errors.As(err, &refused) {
+	if errors.As(err, &unreachable) || !errors.As(err, &refused) {
 		return blameNobody // no connection, or it was lost
 	}
 	if isStalePlan(refused) {

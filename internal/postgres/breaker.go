@@ -143,14 +143,14 @@ func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
 func (db *DB) rehearse(ctx context.Context, conn *pgx.Conn, t *compiled, users []userKey) error {
 	defer leave(conn)
 	sources, ids := keyArrays(users)
-	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: []any{milliseconds(askingLock), milliseconds(askingStatement)}}}
+	steps := begin([]any{milliseconds(askingLock), milliseconds(askingStatement)})
 	if t.lockable {
-		steps = append(steps, statement{sql: t.lockTable() + " nowait"})
+		steps = append(steps, step{kind: locking, sql: t.lockTable() + " nowait"})
 	}
 	for _, s := range []string{t.removal, t.upsert} {
 		if s != "" {
-			steps = append(steps, statement{sql: s, args: []any{sources, ids, true}})
+			steps = append(steps, step{kind: settling, sql: s, args: []any{sources, ids, true}})
 		}
 	}
-	return pipeline(ctx, conn, append(steps, statement{sql: constraintsNow}, statement{sql: "rollback"}), &result{})
+	return run(ctx, conn, append(steps, constraints(), step{kind: ending, sql: "rollback"}), &result{})
 }

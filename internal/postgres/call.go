@@ -179,9 +179,9 @@ type rowState struct {
 }
 
 // differences reads the rows of users, those of set that differ, into a map.
-func (t *compiled) differences(users []userKey, into map[userKey]rowState) statement {
+func (t *compiled) differences(users []userKey, into map[userKey]rowState) step {
 	sources, ids := keyArrays(users)
-	return statement{sql: t.differing, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
+	return step{kind: reading, sql: t.differing, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
 		var u userKey
 		var s rowState
 		_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &s.columns, &s.content}, func() error {

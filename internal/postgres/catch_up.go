@@ -64,7 +64,7 @@ func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error)
 			}
 			w := retryWork(t, users)
 			_, err = db.commit(ctx, w)
-			if errors.As(err, new(*outOfService)) || errors.Is(err, errOthersTurn) {
+			if failedFor(err, outOfService, othersTurn) {
 				return tried, nil
 			}
 			if err != nil {
@@ -76,28 +76,23 @@ func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error)
 	return tried, nil
 }
 
-func retryWork(t *compiled, users []userKey) *work {
-	w := settleWork(t, users)
-	w.retry = true
-	sources, ids := keyArrays(users)
-	w.open = append(w.open, statement{sql: sql.ForgetErased, args: []any{sources, ids}})
-	return w
-}
-
 // errOthersTurn: another replica is settling the parked users of the target.
 var errOthersTurn = errors.New("another replica is catching up")
 
-// takeTurn keeps two replicas from trying the same users again at once: it fails when the
-// other one is at it. The lock ends with the transaction, and so with a process that is
-// killed, and costs no connection.
-const takeTurn = "select 1 / pg_catalog.pg_try_advisory_xact_lock($1, $2)::integer"
-
-// turn is the statement for a target; others report it as a division by zero.
-func turn(t *compiled) statement {
-	return statement{sql: takeTurn, args: []any{lockSpace, hash32("catch up " + t.Name)}}
+// turn keeps two replicas from trying the same users again at once. The lock ends with the transaction,
+// and so with a process that is killed, and costs no connection.
+func turn(t *compiled) step {
+	return step{
+		kind: takingTurn, sql: "select pg_catalog.pg_try_advisory_xact_lock($1, $2)", args: []any{lockSpace, hash32("catch up " + t.Name)},
+		read: func(rows pgx.Rows, _ *result) error {
+			ours, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+			if err == nil && !ours {
+				err = errOthersTurn
+			}
+			return err
+		},
+	}
 }
-
-const divisionByZero = "22012"
 
 // due reads the next parked users without a lock: the locks of the roll come before those of
 // the parked.

@@ -247,7 +247,7 @@ func (c *counting) roll(ctx context.Context) error {
 func (db *DB) walk(ctx context.Context, source string, visit func([]userKey) error) error {
 	for after := ""; ; {
 		var users []userKey
-		err := db.look(ctx, statement{sql: sql.Walk, args: []any{source, after, censusPage}, read: func(rows pgx.Rows, _ *result) error {
+		err := db.look(ctx, step{kind: reading, sql: sql.Walk, args: []any{source, after, censusPage}, read: func(rows pgx.Rows, _ *result) error {
 			var id string
 			_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
 				users = append(users, userKey{source, id})

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,20 +22,14 @@ func (db *DB) storeCensus(ctx context.Context, c *Census) error {
 			state, users = append(state, string(s)), append(users, t.Users[s])
 		}
 	}
-	conn, err := db.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	defer leave(conn.Conn())
-	return pipeline(ctx, conn.Conn(), []statement{
-		{sql: sql.Begin},
-		{sql: sql.Settings, args: db.timeouts()},
-		{sql: "lock table rollcall.checks in share row exclusive mode"},
-		{sql: "delete from rollcall.checks"},
-		{sql: sql.Checked, args: []any{target, source, state, users, c.CheckedAt}},
-		{sql: "commit"},
-	}, &result{})
+	return db.within(ctx, func(conn *pgx.Conn) error {
+		return run(ctx, conn, slices.Concat(begin(db.timeouts()), []step{
+			{kind: writing, sql: "lock table rollcall.checks in share row exclusive mode"},
+			{kind: writing, sql: "delete from rollcall.checks"},
+			{kind: writing, sql: sql.Checked, args: []any{target, source, state, users, c.CheckedAt}},
+			end(),
+		}), &result{})
+	})
 }
 
 // Checked is what the last census has counted for a target, over all its sources.

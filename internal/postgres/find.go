@@ -60,7 +60,7 @@ func sorted(err error) error {
 func (db *DB) ask(ctx context.Context, t *compiled, users []userKey) (*found, error) {
 	f := &found{states: make(map[userKey]State, len(users))}
 	sources, ids := keyArrays(users)
-	err := db.look(ctx, statement{sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
+	err := db.look(ctx, step{kind: reading, sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
 		return readStates(rows, f.states)
 	}})
 	return f, err
@@ -81,19 +81,12 @@ func readStates(rows pgx.Rows, into map[userKey]State) error {
 }
 
 // look runs a statement in a read only transaction, in one round trip.
-func (db *DB) look(ctx context.Context, s statement) error {
-	conn, err := db.pool.Acquire(ctx)
-	if err != nil {
-		return db.explainConnect(err)
-	}
-	defer conn.Release()
-	defer leave(conn.Conn())
-	return pipeline(ctx, conn.Conn(), []statement{
-		{sql: "begin isolation level read committed read only"},
-		{sql: sql.Settings, args: db.censusTimeouts()},
-		s,
-		{sql: "commit"},
-	}, &result{})
+func (db *DB) look(ctx context.Context, s step) error {
+	err := db.within(ctx, func(conn *pgx.Conn) error {
+		opening := step{kind: beginning, sql: "begin isolation level read committed read only"}
+		return run(ctx, conn, []step{opening, settings(db.censusTimeouts()), s, end()}, &result{})
+	})
+	return db.explainConnect(err)
 }
 
 // refusals returns the users for whom a piece fails; what it does is undone.

@@ -128,41 +128,32 @@ type overruledKey struct {
 // trySettling settles users as settle would, with the same order of locks, reads their states, and rolls
 // all of it back. It does not wait for a lock on the table.
 func (db *DB) trySettling(ctx context.Context, t *compiled, users []userKey) (*trial, error) {
-	conn, err := db.pool.Acquire(ctx)
-	if err != nil {
-		return nil, db.explainConnect(err)
-	}
-	defer conn.Release()
-	defer leave(conn.Conn())
-	w := settleWork(t, users)
-	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}}
-	if w.table != "" {
-		steps = append(steps, statement{sql: w.table + " nowait"})
-	}
 	done := &trial{states: map[userKey]State{}, before: map[userKey]rowState{}, after: map[userKey]rowState{}}
-	steps = append(append(steps, w.open...), t.differences(users, done.before))
-	if err := pipeline(ctx, conn.Conn(), steps, &result{}); err != nil {
-		return nil, err
-	}
-	left := users
-	for _, p := range w.pieces([]*compiled{t}) {
-		refused, err := settleApart(ctx, conn.Conn(), p, left)
-		if err != nil {
-			return nil, err
-		}
-		left = without(left, refused)
-	}
-	sources, ids := keyArrays(left)
-	steps = []statement{ // what a trigger has set must not change what is read
-		{sql: resetRole}, {sql: sql.Settings, args: db.timeouts()},
-		{sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
-			return readStates(rows, done.states)
-		}},
-		t.differences(left, done.after),
-		{sql: sql.RowTriggers, args: []any{t.oid}, read: func(rows pgx.Rows, _ *result) (err error) {
-			done.triggers, err = pgx.CollectRows(rows, pgx.RowTo[string])
+	err := db.within(ctx, func(conn *pgx.Conn) error {
+		w := settleWork(t, users)
+		steps := slices.Concat(begin(db.timeouts()), w.table(asking), w.open, []step{t.differences(users, done.before)})
+		if err := run(ctx, conn, steps, &result{}); err != nil {
 			return err
-		}},
-	}
-	return done, pipeline(ctx, conn.Conn(), steps, &result{})
+		}
+		left := users
+		for _, p := range w.pieces([]*compiled{t}) {
+			refused, err := settleApart(ctx, conn, p, left)
+			if err != nil {
+				return err
+			}
+			left = without(left, refused)
+		}
+		sources, ids := keyArrays(left)
+		steps = append(restore(db.timeouts()), // what a trigger has set must not change what is read
+			step{kind: reading, sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
+				return readStates(rows, done.states)
+			}},
+			t.differences(left, done.after),
+			step{kind: reading, sql: sql.RowTriggers, args: []any{t.oid}, read: func(rows pgx.Rows, _ *result) (err error) {
+				done.triggers, err = pgx.CollectRows(rows, pgx.RowTo[string])
+				return err
+			}})
+		return run(ctx, conn, steps, &result{})
+	})
+	return done, db.explainConnect(err)
 }

@@ -158,7 +158,7 @@ func TestRaceApplicationInsertsTheSameEmail(t *testing.T) {
 	execOn(t, app, "begin; insert into p values ('app', 'x')")
 	b.apply(all(event.Parked, 1), updated("a", 1, "x"))
 	rollback := func() { execOn(t, app, "rollback") }
-	err := beside(func() error { return b.togetherOnly(updated("a", 2, "x")) }, rollback)
+	err := beside(func() error { return b.pipelinedOnly(updated("a", 2, "x")) }, rollback)
 	if err != nil {
 		t.Error(err)
 	}

@@ -15,7 +15,7 @@ import (
 type paused struct {
 	b     *bench
 	conn  *pgx.Conn
-	steps []statement
+	steps []step
 	done  result
 }
 
@@ -33,7 +33,7 @@ func (b *bench) begin(w *work) *paused {
 
 func (p *paused) run(n int) {
 	p.b.t.Helper()
-	if err := pipeline(p.b.t.Context(), p.conn, p.steps[:n], &p.done); err != nil {
+	if err := run(p.b.t.Context(), p.conn, p.steps[:n], &p.done); err != nil {
 		p.b.t.Fatal(err)
 	}
 	p.steps = p.steps[n:]
@@ -51,8 +51,8 @@ func beside(do func() error, release func()) error {
 	return <-ended
 }
 
-// togetherOnly commits a batch by the fast path; it has no other way to succeed.
-func (b *bench) togetherOnly(events ...event.Event) error {
+// pipelinedOnly commits a batch by the fast path; it has no other way to succeed.
+func (b *bench) pipelinedOnly(events ...event.Event) error {
 	return b.fast(b.rollWork(newBatch(users, events)))
 }
 
@@ -63,11 +63,11 @@ func (b *bench) fast(w *work) error {
 	}
 	defer conn.Release()
 	defer leave(conn.Conn())
-	return pipeline(b.t.Context(), conn.Conn(), b.steps(w, *b.targets.Load()), &result{})
+	return run(b.t.Context(), conn.Conn(), b.steps(w, *b.targets.Load()), &result{})
 }
 
 func (b *bench) settleAgain(id string) error {
-	w := repairWork(&batch{events: []event.Event{updated(id, 0, "")}}, &result{}, all(event.Duplicate, 1))
+	w := repairWork(&batch{roll: users, events: []event.Event{updated(id, 0, "")}}, &result{}, all(event.Duplicate, 1))
 	return b.fast(w)
 }
 
@@ -76,7 +76,7 @@ func TestRaceEmailOfADeletedUserInOneBatch(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
 	b.apply(applied, updated("a", 1, "x"))
-	if err := b.togetherOnly(gone("a", 2), updated("b", 1, "x")); err != nil {
+	if err := b.pipelinedOnly(gone("a", 2), updated("b", 1, "x")); err != nil {
 		t.Error(err)
 	}
 	b.wantRows("select id, email from p", "b|x")
@@ -88,7 +88,7 @@ func TestRaceDuplicateDoesNotOverwriteANewerState(t *testing.T) {
 	b := newBench(t, profilesTable, profiles())
 	b.apply(applied, updated("a", 5, "five"))
 	newer := b.begin(b.rollWork(newBatch(users, []event.Event{updated("a", 6, "six")})))
-	if err := beside(func() error { return b.togetherOnly(updated("a", 5, "five")) }, newer.commit); err != nil {
+	if err := beside(func() error { return b.pipelinedOnly(updated("a", 5, "five")) }, newer.commit); err != nil {
 		t.Error(err)
 	}
 	b.wantRows("select email from p", "six")
@@ -140,7 +140,7 @@ func TestRaceBackToTheOldValue(t *testing.T) {
 	b := newBench(t, profilesTable, profiles())
 	b.apply(applied, updated("a", 5, "one"))
 	other := b.begin(b.rollWork(newBatch(users, []event.Event{updated("a", 6, "two")})))
-	if err := beside(func() error { return b.togetherOnly(updated("a", 7, "one")) }, other.commit); err != nil {
+	if err := beside(func() error { return b.pipelinedOnly(updated("a", 7, "one")) }, other.commit); err != nil {
 		t.Error(err)
 	}
 	b.wantRows("select version, u.email, p.email from rollcall.users u join p using (id)", "7|one|one")
@@ -156,7 +156,7 @@ func TestRaceDuplicateInFlight(t *testing.T) {
 		execOn(t, inFlight.conn, "update rollcall.users set email = 'second'; update p set email = 'second'")
 		inFlight.commit()
 	}
-	if err := beside(func() error { return b.togetherOnly(first) }, release); err != nil {
+	if err := beside(func() error { return b.pipelinedOnly(first) }, release); err != nil {
 		t.Error(err)
 	}
 	b.wantRows("select u.email, p.email from rollcall.users u join p using (id)", "second|second")
@@ -244,7 +244,7 @@ func TestRaceDefaultIsolation(t *testing.T) {
 	b.pool.Reset()
 	b.apply(applied, updated("a", 5, "five"))
 	other := b.begin(b.rollWork(newBatch(users, []event.Event{updated("a", 6, "six")})))
-	if err := beside(func() error { return b.togetherOnly(updated("a", 7, "seven")) }, other.commit); err != nil {
+	if err := beside(func() error { return b.pipelinedOnly(updated("a", 7, "seven")) }, other.commit); err != nil {
 		t.Error(err)
 	}
 	b.wantRows("select email from p", "seven")

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rollcall/internal/event"
-	"rollcall/sql"
 )
 
 // commits is what the last commit of the roll, or the last probe, says of the database.
@@ -103,10 +102,9 @@ func (db *DB) tryCommit(ctx context.Context, size int) error {
 		ID: id, Type: "probe", Op: event.Upsert, UserID: id, ReceivedAt: now, Body: body, // no source has an empty name
 		User: &event.User{Row: event.Row{ID: id}, RawUserMetaData: "{}", RawAppMetaData: "{}"},
 	}})
-	settings := statement{sql: sql.Settings, args: []any{milliseconds(probeLock), milliseconds(probeStatement)}}
-	steps := slices.Concat([]statement{{sql: sql.Begin}, settings, {sql: "savepoint probe"}}, db.rollWork(b).open,
-		[]statement{{sql: "rollback to savepoint probe"}, {sql: "commit"}})
-	return pipeline(ctx, conn.Conn(), steps, &result{})
+	steps := slices.Concat(begin([]any{milliseconds(probeLock), milliseconds(probeStatement)}), []step{{kind: marking, sql: "savepoint probe"}}, db.rollWork(b).open,
+		[]step{{kind: marking, sql: "rollback to savepoint probe"}, end()})
+	return run(ctx, conn.Conn(), steps, &result{})
 }
 
 // explainProbe says in words why a probe has failed.

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"rollcall/sql"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // settle brings users, in key order, of one target up to date with the roll, whatever was
@@ -26,47 +28,29 @@ type span struct{ source, after, to string }
 // time. When the target refuses one of them, nothing is done and the error says so: settle
 // sorts them out. A crash may undo what it has committed a moment ago.
 func (db *DB) settleSpan(ctx context.Context, t *compiled, s span) error {
-	conn, err := db.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	defer leave(conn.Conn())
-	return pipeline(ctx, conn.Conn(), db.spanSteps(t, s), &result{})
+	return db.within(ctx, func(conn *pgx.Conn) error { return run(ctx, conn, db.spanSteps(t, s), &result{}) })
 }
 
 // spanSteps is the whole transaction, in the order of locks as everywhere.
-func (db *DB) spanSteps(t *compiled, s span) []statement {
+func (db *DB) spanSteps(t *compiled, s span) []step {
 	users := []any{s.source, s.after, s.to}
-	steps := []statement{{sql: sql.Begin}, {sql: sql.Settings, args: db.timeouts()}, {sql: "set local synchronous_commit = off"}}
+	steps := append(begin(db.timeouts()), step{kind: restoring, sql: "set local synchronous_commit = off"})
 	if t.lockable {
-		steps = append(steps, statement{sql: t.lockTable()})
+		steps = append(steps, step{kind: locking, sql: t.lockTable()})
 	}
-	steps = append(steps, statement{sql: sql.SpanLock, args: users})
+	steps = append(steps, step{kind: writing, sql: sql.SpanLock, args: users})
 	if t.removal != "" {
-		steps = append(steps, statement{sql: t.removalSpan, args: users})
+		steps = append(steps, step{kind: settling, sql: t.removalSpan, args: users})
 	}
 	return append(steps,
-		statement{sql: t.upsertSpan, args: users},
-		statement{sql: sql.SpanClear, args: append(users, t.Name)},
-		statement{sql: "commit"})
+		step{kind: settling, sql: t.upsertSpan, args: users},
+		step{kind: parking, sql: sql.SpanClear, args: append(users, t.Name)},
+		end())
 }
 
 // lockTable waits for whoever holds the table, and holds nobody up who works in it.
 func (t *compiled) lockTable() string {
 	return "lock table " + quoteTable(t.Table) + " in row exclusive mode"
-}
-
-// settleWork always looks for those who are gone: one may have been deleted since his key was
-// read, and what is parked of him must not be forgotten without that.
-func settleWork(t *compiled, users []userKey) *work {
-	sources, ids := keyArrays(users)
-	w := &work{users: users, held: true, departures: true, only: t}
-	if t.lockable {
-		w.table = t.lockTable()
-	}
-	w.open = append(w.open, statement{sql: sql.Lock, args: []any{sources, ids}})
-	return w
 }
 
 // newest is a target as it was compiled last: its table may have changed since t was. One that is

@@ -152,7 +152,7 @@ func (l *look) read(ctx context.Context, list []int, deleted bool) error {
 			l.db.unfollow(l.source, err)
 			l.source = nil
 			continue
-		case errors.As(err, new(*rollRefusal)):
+		case failedFor(err, rollRefuses):
 			return l.isolate(ctx, list, deleted, err)
 		case err != nil:
 			l.db.commits.committed(err)
@@ -275,18 +275,18 @@ func (s *signals) work(l *look) *work {
 	for i, at := range s.batch.recorded {
 		events[i], users[i] = s.batch.events[at].ID, s.batch.events[at].UserID
 	}
-	w := &work{users: s.batch.users, held: true, departures: true, batch: s.batch}
+	w := &work{purpose: settleUsers, users: s.batch.users, batch: s.batch}
 	if len(events) > 0 {
-		w.open = append(w.open, statement{sql: noteEvents, args: append([]any{source}, s.batch.eventArrays()[1:]...), read: readFresh(source)})
+		w.open = append(w.open, step{kind: writing, sql: noteEvents, args: append([]any{source}, s.batch.eventArrays()[1:]...), read: readFresh(source)})
 	}
 	text := l.source.read
 	if hasIDs(s.captured) {
 		text = l.source.readIDs
 	}
-	read := statement{sql: text, args: []any{source, s.users, s.deleted, s.captured, events, users, int64(signalBytes), l.db.fingerprint, l.db.config.Metadata}, read: readLooks}
-	w.open = append(w.open, statement{sql: lockUsers, args: []any{source, s.users}})
+	read := step{kind: writing, sql: text, args: []any{source, s.users, s.deleted, s.captured, events, users, int64(signalBytes), l.db.fingerprint, l.db.config.Metadata}, read: readLooks}
+	w.open = append(w.open, step{kind: writing, sql: lockUsers, args: []any{source, s.users}})
 	if l.source.strict {
-		w.open = append(w.open, statement{sql: "set local row_security = off"}, read, statement{sql: "set local row_security = on"})
+		w.open = append(w.open, step{kind: writing, sql: "set local row_security = off"}, read, step{kind: writing, sql: "set local row_security = on"})
 	} else {
 		w.open = append(w.open, read)
 	}

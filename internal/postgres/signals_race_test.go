@@ -124,7 +124,7 @@ func TestRaceLookBesideABody(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
 	looking := b.beginLook(lookAt(1), lookAt(2))
-	bodies := func() error { return b.togetherOnly(hook(2, "two"), hook(1, "one")) }
+	bodies := func() error { return b.pipelinedOnly(hook(2, "two"), hook(1, "one")) }
 	if err := beside(bodies, looking.commit); err != nil {
 		t.Error(err)
 	}

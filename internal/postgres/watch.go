@@ -199,7 +199,7 @@ func (db *DB) settleAgain(ctx context.Context, w *watched, target string) error 
 	if users > 0 && w.sweeps == 0 { // the next sweeps find the same users again: this one locked them
 		db.log.Info("settled users again after a change of the table", "target", target, "users", users)
 	}
-	if errors.As(err, new(*outOfService)) {
+	if failedFor(err, outOfService) {
 		return nil
 	}
 	if err != nil {

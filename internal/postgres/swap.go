@@ -7,11 +7,11 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// exchange settles those of the refused who stand in each other's way: A is to have the
-// e-mail that B gives up for A's. No order of single writes can do that, so first everybody
-// loses what he is to lose, then everybody is written. Who is refused even so is left out, and
-// all of it is done again without him: he keeps what he had. It returns who is still refused.
-func (s *separation) exchange(ctx context.Context, p piece, refused []refusal) ([]refusal, error) {
+// swap settles those of the refused who stand in each other's way: A is to have the e-mail address that
+// B gives up for A's. No order of single writes can do that, so first the conflicting unique columns are
+// set to null, then all rows are written. A user who is refused even so is left out, keeps what they had,
+// and all of it is done again without them. It returns who is still refused.
+func (s *separation) swap(ctx context.Context, p piece, refused []refusal) ([]refusal, error) {
 	var users []userKey
 	for _, r := range refused {
 		if r.state == uniqueViolation {
@@ -21,11 +21,11 @@ func (s *separation) exchange(ctx context.Context, p piece, refused []refusal) (
 	if p.target.release == "" {
 		return refused, nil
 	}
-	for range exchangePasses {
+	for range swapPasses {
 		if len(users) < 2 {
 			break
 		}
-		again, err := s.tryExchange(ctx, p, users)
+		again, err := s.trySwap(ctx, p, users)
 		if err != nil {
 			return nil, err
 		}
@@ -37,13 +37,13 @@ func (s *separation) exchange(ctx context.Context, p piece, refused []refusal) (
 	return refused, nil
 }
 
-// exchangePasses bounds how often somebody who is refused even so is left out: each pass may
-// find only the first of a chain.
-const exchangePasses = 64
+// swapPasses bounds how often a user who is refused even so is left out: each pass may find only the
+// first of a chain.
+const swapPasses = 64
 
-// tryExchange does it for all or for nobody; then it says because of whom.
-func (s *separation) tryExchange(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
-	if err := s.exec(ctx, "savepoint exchange"); err != nil {
+// trySwap does it for all or for none; then it returns because of which.
+func (s *separation) trySwap(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
+	if err := s.exec(ctx, "savepoint swap"); err != nil {
 		return nil, err
 	}
 	sources, ids := keyArrays(users)
@@ -53,9 +53,9 @@ func (s *separation) tryExchange(ctx context.Context, p piece, users []userKey) 
 		refused, err = s.run(ctx, p, users)
 	}
 	if err == nil && len(refused) == 0 {
-		return nil, s.exec(ctx, "release savepoint exchange")
+		return nil, s.exec(ctx, "release savepoint swap")
 	}
-	undone := s.exec(ctx, "rollback to savepoint exchange")
+	undone := s.exec(ctx, "rollback to savepoint swap")
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) && !s.conn.IsClosed() {
 		return refuseAll(p.target, users, answer), undone
