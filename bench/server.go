@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"rollcall/internal/app"
 	"rollcall/internal/config"
-	"rollcall/internal/doctor"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/postgres"
 )
@@ -170,7 +170,7 @@ func openRollcall(ctx context.Context, yaml []byte, url string, m *mill) (*postg
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	assembly, problems := doctor.Assemble(cfg)
+	assembly, problems := app.Assemble(cfg)
 	if len(problems) > 0 {
 		return nil, problems
 	}

@@ -17,8 +17,8 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/app"
 	"rollcall/internal/config"
-	"rollcall/internal/doctor"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/postgres"
@@ -65,7 +65,7 @@ func configuration(t testing.TB, env map[string]string) (*config.Config, []postg
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	assembly, problems := doctor.Assemble(cfg)
+	assembly, problems := app.Assemble(cfg)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -23,8 +23,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/api"
+	"rollcall/internal/app"
 	"rollcall/internal/config"
-	"rollcall/internal/doctor"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
@@ -103,7 +103,7 @@ func start(t *testing.T, dir string) *example {
 	url := pgtest.NewWith(t, read(t, filepath.Join(dir, "schema.sql")))
 	x := &example{t: t, dir: dir}
 	x.cfg = load(t, filepath.Join(dir, "rollcall.yaml"), url)
-	assembly, problems := doctor.Assemble(x.cfg)
+	assembly, problems := app.Assemble(x.cfg)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -60,27 +60,12 @@ func TestServeWithoutUsersToSee(t *testing.T) {
 		t.Errorf("the log says %v", line)
 	}
 	in.announce(conn, "m2", "s_2")
-	time.Sleep(2 * lookAtTargets)
+	time.Sleep(2 * time.Second) // targets and announced users are looked after every second
 	var jobs, waiting int
 	err := conn.QueryRow(t.Context(), `select (select count(*) from rollcall.river_job where args->>'name' = 'confirm supabase'),
   (select count(*) from rollcall.events where outcome = 'announced')`).Scan(&jobs, &waiting)
 	if said := len(in.log.lines(message)); err != nil || jobs != 1 || waiting != 2 || said != 1 {
 		t.Errorf("%d jobs, %d announced, said %d times, %v", jobs, waiting, said, err)
-	}
-}
-
-func TestBlindForAWhile(t *testing.T) {
-	t.Parallel()
-	b, now := newBlind(), time.Now()
-	b.set("a", now.Add(blindPause))
-	for _, test := range []struct {
-		source string
-		after  time.Duration
-		want   bool
-	}{{"a", 0, false}, {"a", blindPause - 1, false}, {"a", blindPause, true}, {"b", 0, true}} {
-		if got := b.sees(test.source, now.Add(test.after)); got != test.want {
-			t.Errorf("%s after %s: %t", test.source, test.after, got)
-		}
 	}
 }
 

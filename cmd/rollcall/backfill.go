@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/app"
 	"rollcall/internal/postgres"
 )
 
@@ -34,7 +35,7 @@ func newBackfill(w world) *cobra.Command {
 		if err := job.open(cmd, w); err != nil {
 			return err
 		}
-		defer closeSoon(job.db)
+		defer app.CloseSoon(job.db)
 		if dry {
 			return job.preview(cmd.Context(), w)
 		}
@@ -64,7 +65,7 @@ func (job *backfillJob) open(cmd *cobra.Command, w world) error {
 	if !slices.Contains(names, job.target) {
 		return errUsage{fmt.Errorf("there is no target %q; the configuration has %s", job.target, strings.Join(names, ", "))}
 	}
-	if job.db, err = s.open(w); err != nil {
+	if job.db, err = s.Open(s.Logger(w.stderr)); err != nil {
 		return err
 	}
 	if err := job.check(cmd.Context()); err != nil {
@@ -82,7 +83,7 @@ func (job *backfillJob) check(ctx context.Context) error {
 			return err
 		}
 	}
-	findings, err := ready(ctx, job.db)
+	findings, err := app.Faults(ctx, job.db)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/app"
 	"rollcall/internal/config"
 	"rollcall/internal/postgres"
 )
@@ -60,64 +61,50 @@ func captureCommand(w world, name, short string, do func(context.Context, *postg
 			if err != nil {
 				return err
 			}
-			c, err := s.capture(args)
+			c, err := pickCapture(s, args)
 			if err != nil {
 				return err
 			}
-			db, err := s.open(w)
+			db, err := s.Open(s.Logger(w.stderr))
 			if err != nil {
 				return err
 			}
-			defer closeSoon(db)
+			defer app.CloseSoon(db)
 			return do(cmd.Context(), db, c)
 		},
 	}
 }
 
-// capture picks the source to capture.
-func (s *setup) capture(args []string) (postgres.Capture, error) {
-	all := s.captures()
-	for _, src := range s.config.Sources {
-		c := postgres.Capture{Source: src.Name, Table: usersTable(src)}
-		switch {
-		case len(args) == 0 || args[0] != src.Name:
-		case src.Provider != config.Supabase:
-			return c, errUsage{fmt.Errorf("source %s is %s's, whose users are in no database of yours; only Supabase's can be captured", src.Name, src.Provider)}
-		case src.UsersTable == config.NoTable:
-			return c, errUsage{fmt.Errorf("source %s has users_table: none; what a trigger notes is read from the table: remove users_table, or name the table", src.Name)}
-		default:
-			return c, nil
+// pickCapture picks the source to capture.
+func pickCapture(s *app.Setup, args []string) (postgres.Capture, error) {
+	all := s.Captures()
+	if len(args) > 0 {
+		for _, c := range all {
+			if c.Source == args[0] {
+				return c, nil
+			}
 		}
+		return postgres.Capture{}, noCapture(s, args[0])
 	}
-	switch {
-	case len(args) > 0:
-		_, err := s.source(args[0])
-		return postgres.Capture{}, err
-	case len(all) == 1:
-		return all[0], nil
-	case len(all) == 0:
+	switch len(all) {
+	case 0:
 		return postgres.Capture{}, errUsage{errors.New("no source of the configuration is Supabase's; only its users can be captured")}
+	case 1:
+		return all[0], nil
 	}
 	return postgres.Capture{}, errUsage{fmt.Errorf("which source? %s and %s are Supabase's: name one", all[0].Source, all[1].Source)}
 }
 
-// captures are those that the configuration's sources may have.
-func (s *setup) captures() []postgres.Capture {
-	var all []postgres.Capture
-	for _, src := range s.config.Sources {
-		if src.Provider == config.Supabase && src.UsersTable != config.NoTable {
-			all = append(all, postgres.Capture{Source: src.Name, Table: usersTable(src)})
-		}
+// noCapture says why a source can't be captured.
+func noCapture(s *app.Setup, name string) error {
+	src, err := s.Source(name)
+	switch {
+	case err != nil:
+		return err
+	case src.Provider() != config.Supabase:
+		return errUsage{fmt.Errorf("source %s is %s's, whose users are in no database of yours; only Supabase's can be captured", name, src.Provider())}
 	}
-	return all
-}
-
-// usersTable is where a Supabase source's users are.
-func usersTable(src config.Source) string {
-	if src.UsersTable != "" && src.UsersTable != config.NoTable {
-		return src.UsersTable
-	}
-	return "auth.users"
+	return errUsage{fmt.Errorf("source %s has users_table: none; what a trigger notes is read from the table: remove users_table, or name the table", name)}
 }
 
 // lateAfter is how long a change may wait before something is wrong.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/app"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 )
@@ -58,12 +59,12 @@ func newCheck(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			db, err := s.open(w)
+			db, err := s.Open(s.Logger(w.stderr))
 			if err != nil {
 				return err
 			}
-			defer closeSoon(db)
-			if _, err := ready(cmd.Context(), db); err != nil { // findings put targets out of service, which the result says
+			defer app.CloseSoon(db)
+			if _, err := app.Faults(cmd.Context(), db); err != nil { // findings put targets out of service, which the result says
 				return err
 			}
 			if o.repair {

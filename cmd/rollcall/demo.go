@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/app"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
@@ -104,7 +105,7 @@ func demoEnvironment(database string) func(string) string {
 // serveAndTell runs serve as the command does, with its log kept aside, and tells the
 // story to its door.
 func (d *demo) serveAndTell(ctx context.Context, once bool) error {
-	s, err := read("demo/rollcall.yaml", demoConfig, d.getenv)
+	s, err := app.Read("demo/rollcall.yaml", demoConfig, d.getenv)
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,10 @@ func (d *demo) serveAndTell(ctx context.Context, once bool) error {
 	listening, ended := make(chan net.Addr, 1), make(chan error, 1)
 	go func() {
 		defer stop() // nobody tells on without it
-		ended <- serve(serving, world{getenv: d.getenv, stderr: log}, s, func(public, _ net.Addr) { listening <- public })
+		ended <- app.Run(serving, app.Options{
+			Setup: s, Log: s.Logger(log), Version: buildVersion(),
+			Listening: func(public, _ net.Addr) { listening <- public },
+		})
 	}()
 	select {
 	case at := <-listening:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/app"
 	"rollcall/internal/source"
 )
 
@@ -45,7 +46,7 @@ type draft struct {
 	file   []byte
 	set    []assignment
 	base   string // where it goes
-	setup  *setup
+	setup  *app.Setup
 }
 
 // assignment is one --set.
@@ -68,7 +69,7 @@ func newDraft(cmd *cobra.Command, w world, f draftFlags) (*draft, error) {
 		return nil, err
 	}
 	d := &draft{set: set, setup: s}
-	if d.source, err = s.source(cmd.Flags().Arg(0)); err != nil {
+	if d.source, err = s.Source(cmd.Flags().Arg(0)); err != nil {
 		return nil, err
 	}
 	if err := d.read(cmd.Flags().Arg(1), w.stdin); err != nil {
@@ -77,33 +78,18 @@ func newDraft(cmd *cobra.Command, w world, f draftFlags) (*draft, error) {
 	if !d.source.Open(d.door) {
 		return nil, closed(s, d.source, d.door)
 	}
-	d.base, err = baseURL(f.url, s.config.Listen)
+	d.base, err = baseURL(f.url, s.Config.Listen)
 	return d, err
 }
 
-// source finds the source that a command line names.
-func (s *setup) source(name string) (*source.Source, error) {
-	var names []string
-	for _, src := range s.Sources {
-		if src.Name() == name {
-			return src, nil
-		}
-		names = append(names, src.Name())
-	}
-	if len(names) == 0 {
-		return nil, errUsage{fmt.Errorf("there is no source %q; the configuration has none at all", name)}
-	}
-	return nil, errUsage{fmt.Errorf("there is no source %q in the configuration; it has %s", name, strings.Join(names, ", "))}
-}
-
 // closed says which secret a door misses.
-func closed(s *setup, src *source.Source, door source.Door) error {
+func closed(s *app.Setup, src *source.Source, door source.Door) error {
 	missing, example := "signing_secrets", `["${`+strings.ToUpper(src.Provider())+`_SECRET}"]`
 	if door == source.Database {
 		missing, example = "database_webhook", `{secrets: ["${DATABASE_WEBHOOK_SECRET}"]}`
 	}
 	return fmt.Errorf("%s: the %s door of source %s is closed, for it has no secret; give it one, such as\n    %s: %s",
-		s.config.At("sources."+src.Name()), door, src.Name(), missing, example)
+		s.Config.At("sources."+src.Name()), door, src.Name(), missing, example)
 }
 
 // read takes EVENT or FILE. The name of a built-in event is never a file: ./NAME is.

@@ -25,7 +25,7 @@ func newHealth(w world) *cobra.Command {
 			if ready {
 				path = "/readyz"
 			}
-			if err := askHealth(cmd.Context(), "http://"+reachable(s.config.AdminListen)+path); err != nil {
+			if err := askHealth(cmd.Context(), "http://"+reachable(s.Config.AdminListen)+path); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(w.stdout, "ok")

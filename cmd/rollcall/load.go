@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/app"
 	generator "rollcall/internal/load"
 	"rollcall/internal/source"
 )
@@ -85,11 +86,11 @@ func newLoad(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			src, err := s.source(args[0])
+			src, err := s.Source(args[0])
 			if err != nil {
 				return err
 			}
-			base, err := baseURL(o.url, s.config.Listen)
+			base, err := baseURL(o.url, s.Config.Listen)
 			if err != nil {
 				return err
 			}
@@ -127,7 +128,7 @@ func (o *loadOptions) check() error {
 
 // loadTarget is who signs and where it goes.
 type loadTarget struct {
-	setup  *setup
+	setup  *app.Setup
 	source *source.Source
 	base   string
 }

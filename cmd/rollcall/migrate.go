@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/app"
 	"rollcall/internal/postgres"
 	"rollcall/sql"
 )
@@ -23,7 +24,7 @@ func newMigrate(w world) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			db, err := s.open(w)
+			db, err := s.Open(s.Logger(w.stderr))
 			if err != nil {
 				return err
 			}
@@ -53,7 +54,7 @@ func migrate(ctx context.Context, w world, db *postgres.DB) error {
 
 // printSQL shows the migrations and what runs at every batch. The statements depend on the
 // types in the catalog, so the database is asked; nothing stays changed there.
-func printSQL(ctx context.Context, w world, s *setup, db *postgres.DB) error {
+func printSQL(ctx context.Context, w world, s *app.Setup, db *postgres.DB) error {
 	for _, m := range sql.Migrations() {
 		if _, err := fmt.Fprintf(w.stdout, "-- migration %s\n%s\n", m.Name, m.SQL); err != nil {
 			return err

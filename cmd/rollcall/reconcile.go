@@ -9,12 +9,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/app"
 	"rollcall/internal/config"
 	"rollcall/internal/event"
-	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
-	"rollcall/internal/source"
 )
 
 // reconcileOptions are the flags of reconcile.
@@ -43,8 +42,8 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 			if err != nil {
 				return err
 			}
-			log := logger(s.config.Log, w.stderr)
-			cfg, err := s.reconciliation(args[0], s.openAPIs(log))
+			log := s.Logger(w.stderr)
+			cfg, err := s.Reconciliation(args[0], s.APIs(log))
 			if err != nil {
 				return err
 			}
@@ -55,9 +54,9 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 				}
 			}
 			if o.dryRun {
-				return s.previewReconciliation(cmd.Context(), w, cfg, o)
+				return previewReconciliation(cmd.Context(), w, s, reconciliation{cfg, o})
 			}
-			return s.reconcile(cmd.Context(), w, cfg, o.output)
+			return runReconciliation(cmd.Context(), w, s, reconciliation{cfg, o})
 		},
 	}
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what differs, column by column, and write nothing")
@@ -67,34 +66,6 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of the users that this run may bury, such as 20% (default: max_delete of the source)")
 	o.output = addOutput(cmd)
 	return cmd
-}
-
-// reconciliation is how a source is reconciled, but for the database.
-func (s *setup) reconciliation(name string, apis map[string]*source.API) (reconcile.Config, error) {
-	src, err := s.source(name)
-	if err != nil {
-		return reconcile.Config{}, err
-	}
-	cfg := reconcile.Config{Source: src, MaxDelete: config.DefaultMaxDelete}
-	for _, c := range s.config.Sources {
-		if c.Name != name {
-			continue
-		}
-		if c.Reconcile != nil {
-			cfg.MaxDelete = c.Reconcile.MaxDelete
-		}
-		switch {
-		case c.UsersTable == config.NoTable:
-			return cfg, fmt.Errorf("%s: %w: users_table of source %s is none; name a table to compare with", c.Pos, postgres.ErrUnseen, name)
-		case c.Provider == config.Supabase:
-			cfg.Table = usersTable(c)
-		case c.API == nil:
-			return cfg, fmt.Errorf("%s: source %s has no API to list its users; add api: {key: \"${CLERK_SECRET_KEY}\"} to it", c.Pos, name)
-		default:
-			cfg.API, cfg.URL = apis[name], c.API.URL
-		}
-	}
-	return cfg, nil
 }
 
 // reconciled is the result of a run for programs.
@@ -107,14 +78,21 @@ type reconciled struct {
 	Findings []reconcile.Finding `json:"findings,omitempty"` // of a dry run, not of all users
 }
 
-func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, out *output) error {
-	worker, err := s.startWorker(ctx, w)
+// reconciliation is what the command line asks for.
+type reconciliation struct {
+	cfg     reconcile.Config
+	options reconcileOptions
+}
+
+func runReconciliation(ctx context.Context, w world, s *app.Setup, r reconciliation) error {
+	cfg := r.cfg
+	worker, err := s.StartWorker(ctx, cfg.Log, w.complain)
 	if err != nil {
 		return err
 	}
-	defer worker.stop()
+	defer worker.Stop()
 	show, finish := bar(w, "reconciling "+cfg.Source.Name())
-	cfg.DB, cfg.Submit, cfg.Progress = worker.db, worker.pipeline.SubmitAll, show
+	cfg.DB, cfg.Submit, cfg.Progress = worker.DB, worker.Submit, show
 	start := time.Now()
 	tally, err := reconcile.Run(ctx, cfg)
 	finish()
@@ -122,7 +100,7 @@ func (s *setup) reconcile(ctx context.Context, w world, cfg reconcile.Config, ou
 		err = errors.New("interrupted; run the same again within six hours of its start, and it goes on there")
 	}
 	result := reconciled{Source: cfg.Source.Name(), Reconciled: tally, Seconds: time.Since(start).Seconds()}
-	return errors.Join(err, result.print(w, out, err))
+	return errors.Join(err, result.print(w, r.options.output, err))
 }
 
 // print writes a result, and is an error where a user could not be followed.
@@ -148,12 +126,13 @@ func (r reconciled) print(w world, out *output, cause error) error {
 	return err
 }
 
-func (s *setup) previewReconciliation(ctx context.Context, w world, cfg reconcile.Config, o reconcileOptions) error {
-	db, err := s.open(w)
+func previewReconciliation(ctx context.Context, w world, s *app.Setup, r reconciliation) error {
+	cfg, o := r.cfg, r.options
+	db, err := s.Open(cfg.Log)
 	if err != nil {
 		return err
 	}
-	defer closeSoon(db)
+	defer app.CloseSoon(db)
 	if err := db.Migrated(ctx); err != nil {
 		return err
 	}
@@ -208,46 +187,4 @@ func printFinding(w world, found reconcile.Finding) error {
 		}
 	}
 	return nil
-}
-
-// worker is what a command needs that changes the roll: the same pipeline as serve's.
-type worker struct {
-	db       *postgres.DB
-	pipeline *pipeline.Pipeline
-	unwatch  func() // settles again whoever was written while a table changed
-}
-
-// startWorker opens the database, checks the targets and starts to apply. A target that is
-// out of service is named; its users are parked.
-func (s *setup) startWorker(ctx context.Context, w world) (*worker, error) {
-	db, err := s.open(w)
-	if err != nil {
-		return nil, err
-	}
-	findings, err := ready(ctx, db)
-	if err == nil {
-		_, err = db.Unfilled(ctx) // before the first user arrives, or serve takes the targets for new ones
-	}
-	if err != nil {
-		db.Close()
-		return nil, err
-	}
-	for _, f := range findings {
-		w.complain("out of service, its users are parked: %s", f)
-	}
-	s.follow(ctx, db, func(source string, err error) {
-		fmt.Fprintf(w.stderr, "rollcall: the changes of source %s count by their version: %v\n", source, err)
-	})
-	p := pipeline.New(pipeline.Config{Apply: db.Apply, Apart: db.Signal})
-	p.Start()
-	return &worker{db, p, db.StartWatch(ctx)}, nil
-}
-
-// stop waits for what is under way.
-func (o *worker) stop() {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	o.pipeline.Shutdown(ctx)
-	o.unwatch()
-	closeSoon(o.db)
 }

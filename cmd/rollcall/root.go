@@ -9,10 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rollcall/internal/config"
-	"rollcall/internal/doctor"
+	"rollcall/internal/app"
 	"rollcall/internal/event"
-	"rollcall/internal/postgres"
 )
 
 // The exit codes.
@@ -30,10 +28,11 @@ func run(ctx context.Context, w world) int {
 	root := newRoot(w)
 	err := root.ExecuteContext(ctx)
 	var usage errUsage
+	var unknown *app.UnknownSourceError
 	switch {
 	case err == nil:
 		return exitFine
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &unknown):
 		w.complain("%v\nrun rollcall --help for the commands and their flags", err)
 		return exitUsage
 	default:
@@ -96,14 +95,8 @@ func sourceArg(least int) cobra.PositionalArgs {
 	}
 }
 
-// setup is a configuration and what it describes.
-type setup struct {
-	*doctor.Assembly
-	config *config.Config
-}
-
 // load reads the configuration; its error lists everything that is wrong with it.
-func load(cmd *cobra.Command, w world) (*setup, error) {
+func load(cmd *cobra.Command, w world) (*app.Setup, error) {
 	file, err := cmd.Flags().GetString("config")
 	if err != nil {
 		return nil, err
@@ -120,48 +113,5 @@ func load(cmd *cobra.Command, w world) (*setup, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
-	return read(file, data, w.getenv)
-}
-
-// read understands a configuration; file is the name that its errors carry.
-func read(file string, data []byte, getenv func(string) string) (*setup, error) {
-	cfg, problems := config.Load(file, data, config.Env{Getenv: getenv, ReadFile: os.ReadFile})
-	s := &setup{config: cfg, Assembly: &doctor.Assembly{}}
-	if cfg != nil {
-		var more config.Problems
-		s.Assembly, more = doctor.Assemble(cfg)
-		problems = append(problems, more...)
-	}
-	if len(problems) > 0 {
-		problems.Sort()
-		return nil, fmt.Errorf("the configuration can't be used:\n%w", problems)
-	}
-	return s, nil
-}
-
-// ready checks the targets of a database whose schema is there, and returns what keeps them
-// out of service.
-func ready(ctx context.Context, db *postgres.DB) ([]postgres.Finding, error) {
-	if err := db.Migrated(ctx); err != nil {
-		return nil, err
-	}
-	found, err := db.Check(ctx)
-	return postgres.Faults(found), err
-}
-
-// open prepares the database of a configuration.
-func (s *setup) open(w world) (*postgres.DB, error) {
-	db, err := postgres.Open(postgres.Config{
-		URL: s.config.Database, Targets: s.Targets,
-		LockTimeout: s.config.Limits.LockTimeout,
-		// A second, shorter try must fit into the sender's patience, too.
-		StatementTimeout: min(s.config.Limits.StatementTimeout, s.config.Limits.Wait/2),
-		Attempts:         s.config.Retry.Attempts,
-		Metadata:         s.config.Limits.Metadata,
-		Log:              logger(s.config.Log, w.stderr),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.config.At("database"), err)
-	}
-	return db, nil
+	return app.Read(file, data, w.getenv)
 }

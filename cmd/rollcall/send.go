@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/app"
 	"rollcall/internal/event"
 	"rollcall/internal/source"
 )
@@ -118,7 +119,7 @@ func sendAll(ctx context.Context, w world, d *draft, o sendOptions) error {
 			refused++
 		}
 		if a.outcome == string(event.Parked) && o.url == "" {
-			a.parked = d.setup.whyParked(ctx, w, d.source.Name(), p.event().UserID)
+			a.parked = whyParked(ctx, w, d, p.event().UserID)
 		}
 		if err := report(w.stdout, o.output, p, a); err != nil {
 			return err
@@ -156,15 +157,15 @@ func report(to io.Writer, output string, p parcel, a answer) error {
 
 // whyParked looks in the database of the configuration for the reasons why targets refuse a user; none
 // where it can't be asked.
-func (s *setup) whyParked(ctx context.Context, w world, source, user string) map[string]string {
-	db, err := s.open(w)
+func whyParked(ctx context.Context, w world, d *draft, user string) map[string]string {
+	db, err := d.setup.Open(d.setup.Logger(w.stderr))
 	if err != nil {
 		return nil
 	}
-	defer closeSoon(db)
+	defer app.CloseSoon(db)
 	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
 	defer cancel()
-	parked, err := db.ParkedFor(ctx, source, user)
+	parked, err := db.ParkedFor(ctx, d.source.Name(), user)
 	if err != nil {
 		return nil
 	}

@@ -2,12 +2,10 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 
 	"rollcall/internal/pgtest"
-	"rollcall/internal/postgres"
 )
 
 // capturedSource is fed by its capture alone, openSource by its door, too.
@@ -22,61 +20,7 @@ sources:
 const openSource = `  open: {provider: supabase, signing_secrets: ["${SUPABASE_SECRET}"]}
 `
 
-const (
-	captureGone  = "a capture is gone, or its trigger is disabled: changes are no longer noted; install it, then reconcile for what was missed"
-	captureBack  = "a capture is there again"
-	captureNever = "nothing tells of the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret"
-)
-
-// What becomes of a trigger is said once, whether it is dropped or disabled; of a source that
-// nothing tells of, the first look says how that is mended.
-func TestCaptureWatch(t *testing.T) {
-	t.Parallel()
-	url := pgtest.NewWith(t, pgtest.Auth)
-	s, err := read("rollcall.yaml", []byte(capturedSource+openSource), env(url))
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := postgres.Open(postgres.Config{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	log := &journal{}
-	watch := (&service{db: db, setup: s, log: slog.New(slog.NewJSONHandler(log, nil))}).newCaptureWatch()
-	install := postgres.Capture{Source: "captured", Table: "auth.users"}
-	for i, step := range []struct {
-		do   func() error
-		said []string // so far
-	}{
-		{func() error { return nil }, []string{captureNever}},
-		{func() error { return nil }, []string{captureNever}},
-		{func() error { return db.InstallCapture(t.Context(), install) }, []string{captureNever}},
-		{func() error { return db.RemoveCapture(t.Context(), install) }, []string{captureNever, captureGone}},
-		{func() error { return nil }, []string{captureNever, captureGone}},
-		{func() error { return db.InstallCapture(t.Context(), install) }, []string{captureNever, captureGone, captureBack}},
-		{func() error { execute(t, url, "alter table auth.users disable trigger rollcall_capture"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
-		{func() error { execute(t, url, "drop table auth.users cascade"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
-	} {
-		if err := step.do(); err != nil {
-			t.Fatal(err)
-		}
-		watch.look(t.Context())
-		var said []string
-		for _, line := range log.lines("") {
-			said = append(said, fmt.Sprint(line["msg"]))
-			if line["source"] != "captured" || line["msg"] != captureBack && line["command"] != "rollcall capture install captured" {
-				t.Errorf("step %d: %v", i, line)
-			}
-		}
-		if got, want := strings.Join(said, "\n"), strings.Join(step.said, "\n"); got != want {
-			t.Errorf("step %d: the log says\n%s\nwant\n%s", i, got, want)
-		}
-	}
-}
+const captureNever = "nothing tells of the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret"
 
 // The metrics show the trigger and, of sources that have no open door, no last event: an alert
 // on its age would never end.

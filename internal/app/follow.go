@@ -1,10 +1,9 @@
-package main
+package app
 
 import (
 	"context"
 	"time"
 
-	"rollcall/internal/config"
 	"rollcall/internal/postgres"
 )
 
@@ -14,13 +13,10 @@ const followPause = 5 * time.Second
 
 // follow makes table sources of those whose table of users is in this database and can be read,
 // and hands on why another one is none.
-func (s *setup) follow(ctx context.Context, db *postgres.DB, say func(source string, err error)) {
-	for _, src := range s.config.Sources {
-		if src.Provider != config.Supabase || src.UsersTable == config.NoTable {
-			continue
-		}
-		if err := db.Follow(ctx, src.Name, usersTable(src)); err != nil && ctx.Err() == nil {
-			say(src.Name, err)
+func (s *Setup) follow(ctx context.Context, db *postgres.DB, say func(source string, err error)) {
+	for _, c := range s.Captures() {
+		if err := db.Follow(ctx, c.Source, c.Table); err != nil && ctx.Err() == nil {
+			say(c.Source, err)
 		}
 	}
 }
@@ -49,20 +45,16 @@ func (sv *service) follow(ctx context.Context) {
 
 // needsTable lists what of a source reads its table of users.
 func (sv *service) needsTable(ctx context.Context, name string) (needs []string) {
-	for _, src := range sv.setup.config.Sources {
-		if src.Name != name {
-			continue
-		}
-		if src.Reconcile != nil && src.Reconcile.Schedule != "" {
-			needs = append(needs, "reconcile.schedule")
-		}
-		if src.Session != nil {
-			needs = append(needs, "session")
-		}
-		captures, err := sv.db.Captures(ctx, []postgres.Capture{{Source: name, Table: usersTable(src)}})
-		if err == nil && captures[0].Installed {
-			needs = append(needs, "capture")
-		}
+	src := sv.setup.configured(name)
+	if src.Reconcile != nil && src.Reconcile.Schedule != "" {
+		needs = append(needs, "reconcile.schedule")
+	}
+	if src.Session != nil {
+		needs = append(needs, "session")
+	}
+	captures, err := sv.db.Captures(ctx, []postgres.Capture{{Source: name, Table: usersTable(src)}})
+	if err == nil && captures[0].Installed {
+		needs = append(needs, "capture")
 	}
 	return needs
 }

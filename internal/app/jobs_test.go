@@ -1,8 +1,7 @@
-package main
+package app
 
 import (
 	"context"
-	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,29 +13,34 @@ import (
 	"rollcall/internal/testtag"
 )
 
+const jobsConfig = `
+database: ${DATABASE_URL}
+listen: 127.0.0.1:0
+admin_listen: 127.0.0.1:0
+sources:
+  clerk: {provider: clerk, signing_secrets: ["${CLERK_SECRET}"]}
+`
+
 // serveJobs is a serve on free ports whose jobs are given; stop ends it.
 func serveJobs(t *testing.T, database string, jobs ...postgres.Job) (log *journal, stop func()) {
 	t.Helper()
 	log = &journal{}
-	s, err := read("rollcall.yaml", []byte(twoSources+shopTargets), env(database))
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := s.open(world{stderr: log})
+	s := readOn(t, jobsConfig, database)
+	db, err := s.Open(s.Logger(log))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	sv, err := newService(s, db, slog.New(slog.NewJSONHandler(log, nil)))
+	sv, err := newService(Options{Setup: s, Log: s.Logger(log)}, db)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sv.jobs = jobs
-	public, err := listen(t.Context(), s.config, "listen", "127.0.0.1:0")
+	public, err := listen(t.Context(), s.Config, "listen", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	admin, err := listen(t.Context(), s.config, "admin_listen", "127.0.0.1:0")
+	admin, err := listen(t.Context(), s.Config, "admin_listen", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +60,7 @@ func serveJobs(t *testing.T, database string, jobs ...postgres.Job) (log *journa
 // A job that is due runs beside the webhooks, and a shutdown ends it in time.
 func TestServeRunsJobs(t *testing.T) {
 	testtag.Parallel(t)
-	url := pgtest.NewWith(t, shopTables)
+	url := pgtest.New(t)
 	var cutOff atomic.Bool
 	begun := make(chan struct{})
 	log, stop := serveJobs(t, url, postgres.Job{Name: "hanging", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(ctx context.Context) error {
@@ -65,11 +69,9 @@ func TestServeRunsJobs(t *testing.T) {
 		cutOff.Store(true)
 		return ctx.Err()
 	}})
-	log.await(t, "ready", 1)
+	log.await(t, "ready")
 	// The schedule is too slow for a test, so it is made due by hand.
-	if _, err := connect(t, url).Exec(t.Context(), `insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"hanging"}', 1)`); err != nil {
-		t.Fatal(err)
-	}
+	execute(t, url, `insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"hanging"}', 1)`)
 	select {
 	case <-begun:
 	case <-time.After(20 * time.Second):
@@ -88,21 +90,18 @@ func TestServeRunsJobs(t *testing.T) {
 // Jobs that can't start hold nothing up, are tried again, and are complained of once.
 func TestServeWhoseJobsCannotStart(t *testing.T) {
 	t.Parallel()
-	url := pgtest.NewWith(t, shopTables)
+	url := pgtest.New(t)
 	first, stop := serveJobs(t, url)
-	first.await(t, "ready", 1)
+	first.await(t, "ready")
 	stop()
-	conn := connect(t, url)
-	if _, err := conn.Exec(t.Context(), "alter table rollcall.river_queue rename to away"); err != nil {
-		t.Fatal(err)
-	}
+	execute(t, url, "alter table rollcall.river_queue rename to away")
 	ran := make(chan struct{}, 1)
 	log, _ := serveJobs(t, url, postgres.Job{Name: "waiting", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(context.Context) error {
 		ran <- struct{}{}
 		return nil
 	}})
-	log.await(t, "ready", 1)
-	line := log.await(t, "the jobs can't start yet", 1)
+	log.await(t, "ready")
+	line := log.await(t, "the jobs can't start yet")
 	if said, _ := line["error"].(string); !strings.Contains(said, "river_queue") {
 		t.Errorf("the log says %s", said)
 	}
@@ -110,10 +109,8 @@ func TestServeWhoseJobsCannotStart(t *testing.T) {
 	if n := len(log.lines("the jobs can't start yet")); n != 1 {
 		t.Errorf("said %d times", n)
 	}
-	if _, err := conn.Exec(t.Context(), `alter table rollcall.away rename to river_queue;
-		insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"waiting"}', 1)`); err != nil {
-		t.Fatal(err)
-	}
+	execute(t, url, `alter table rollcall.away rename to river_queue;
+		insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"waiting"}', 1)`)
 	select {
 	case <-ran:
 	case <-time.After(20 * time.Second):

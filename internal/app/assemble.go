@@ -1,6 +1,4 @@
-// Package doctor holds a configuration against the rules that its own room can't know:
-// those of the providers and of SQL.
-package doctor
+package app
 
 import (
 	"slices"
@@ -11,19 +9,11 @@ import (
 	"rollcall/internal/source"
 )
 
-// Assembly is what a configuration describes.
-type Assembly struct {
-	Sources []*source.Source
-	Targets []postgres.Target
-	// Sessions are those of the sources that have one.
-	Sessions []session.Config
-}
-
 // Assemble builds what a configuration describes. The problems are those the file itself
 // shows, all at once; with any, the rest is not for use.
-func Assemble(cfg *config.Config) (*Assembly, config.Problems) {
+func Assemble(cfg *config.Config) (*Setup, config.Problems) {
 	var problems config.Problems
-	a := &Assembly{Targets: make([]postgres.Target, len(cfg.Targets))}
+	s := &Setup{Config: cfg, Targets: make([]postgres.Target, len(cfg.Targets))}
 	for _, c := range cfg.Sources {
 		c = withoutBad(cfg, c, &problems)
 		src, err := source.New(sourceConfig(c))
@@ -31,27 +21,27 @@ func Assemble(cfg *config.Config) (*Assembly, config.Problems) {
 			problems.Add(c.Pos, "%v", err)
 			continue
 		}
-		a.Sources = append(a.Sources, src)
+		s.Sources = append(s.Sources, src)
 		if c.Session != nil {
 			at := cfg.At(config.Path("sources", c.Name, "session"))
-			a.Sessions = append(a.Sessions, sessionConfig(c))
+			s.Sessions = append(s.Sessions, sessionConfig(c))
 			if c.Provider == config.Clerk && c.API == nil {
 				problems.Add(at, "source %s: session: just-in-time sync asks Clerk's API for the user; add api: {key: \"${CLERK_SECRET_KEY}\"} to the source", c.Name)
 			}
-			if _, err := session.New(a.Sessions...); err != nil {
+			if _, err := session.New(s.Sessions...); err != nil {
 				problems.Add(at, "%v", err)
-				a.Sessions = a.Sessions[:len(a.Sessions)-1]
+				s.Sessions = s.Sessions[:len(s.Sessions)-1]
 			}
 		}
 	}
 	places := map[string]config.Pos{}
 	for i, c := range cfg.Targets {
-		a.Targets[i] = target(c, cfg.Sources, places)
-		for _, f := range a.Targets[i].Lint() {
+		s.Targets[i] = target(c, cfg.Sources, places)
+		for _, f := range s.Targets[i].Lint() {
 			problems.Add(places[f.At], "target %s: %s", f.Target, f.What)
 		}
 	}
-	return a, problems
+	return s, problems
 }
 
 // withoutBad leaves the secrets of a source out that can't be its provider's, and says what is

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -46,7 +46,7 @@ func confirm(source string) string { return "confirm " + source }
 // confirmations are the jobs that look for announced users; only Supabase announces.
 func (sv *service) confirmations() []postgres.Job {
 	var list []postgres.Job
-	for _, src := range sv.setup.config.Sources {
+	for _, src := range sv.setup.Config.Sources {
 		if src.Provider != config.Supabase {
 			continue
 		}
@@ -62,7 +62,7 @@ func (sv *service) confirmations() []postgres.Job {
 // whose users can't be seen.
 func (sv *service) dueConfirmations(ctx context.Context) ([]string, error) {
 	var sources []string
-	for _, src := range sv.setup.config.Sources {
+	for _, src := range sv.setup.Config.Sources {
 		if src.Provider == config.Supabase && sv.blind.sees(src.Name, time.Now()) {
 			sources = append(sources, src.Name)
 		}
@@ -84,7 +84,7 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 		return nil
 	}
 	var done reconcile.Confirmed
-	cfg, err := sv.setup.reconciliation(src.Name, sv.apis)
+	cfg, err := sv.setup.Reconciliation(src.Name, sv.apis)
 	if err == nil {
 		cfg.DB, cfg.Submit, cfg.Log = sv.db, sv.pipeline.SubmitAll, sv.log
 		done, err = reconcile.Confirm(ctx, cfg)

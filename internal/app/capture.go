@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -26,7 +26,7 @@ type captureWatch struct {
 
 func (sv *service) newCaptureWatch() *captureWatch {
 	c := &captureWatch{
-		db: sv.db, log: sv.log, captures: sv.setup.captures(),
+		db: sv.db, log: sv.log, captures: sv.setup.Captures(),
 		open: map[string]bool{}, there: map[string]bool{}, gone: map[string]bool{},
 	}
 	for _, src := range sv.setup.Sources {

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -82,7 +82,7 @@ func (sv *service) scheduled() []postgres.Job {
 			},
 		})
 	}
-	for _, src := range sv.setup.config.Sources {
+	for _, src := range sv.setup.Config.Sources {
 		if src.Reconcile == nil || src.Reconcile.Schedule == "" {
 			continue
 		}
@@ -95,7 +95,7 @@ func (sv *service) scheduled() []postgres.Job {
 }
 
 func (sv *service) forget(ctx context.Context) error {
-	done, err := sv.db.Forget(ctx, postgres.Retention(sv.setup.config.Retention))
+	done, err := sv.db.Forget(ctx, postgres.Retention(sv.setup.Config.Retention))
 	if done != (postgres.Forgotten{}) {
 		sv.log.Info("forgot what is kept no longer", "bodies", done.Bodies, "events", done.Events, "never_created", done.Unanswered)
 	}
@@ -121,7 +121,7 @@ func (sv *service) endBans(ctx context.Context) error {
 }
 
 func (sv *service) reconcile(ctx context.Context, name string) error {
-	cfg, err := sv.setup.reconciliation(name, sv.apis)
+	cfg, err := sv.setup.Reconciliation(name, sv.apis)
 	if err != nil {
 		return err
 	}

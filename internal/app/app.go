@@ -1,0 +1,89 @@
+// Package app is the service that rollcall serve runs: the listeners, the pipeline behind them, and what
+// runs beside them (the capture, the jobs, the watches of targets and replicas). It builds all of it from a
+// configuration, as the other commands do in part:
+//
+//	setup, err := app.Read("rollcall.yaml", data, env)
+//	err = app.Run(ctx, app.Options{Setup: setup, Log: setup.Logger(os.Stderr)})
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"syscall"
+	"time"
+
+	"rollcall/internal/config"
+	"rollcall/internal/postgres"
+)
+
+// Options are what Run takes.
+type Options struct {
+	Setup *Setup
+	Log   *slog.Logger
+	// Version is what status and the log say.
+	Version string
+	// Listening is told the addresses of both listeners, once they take connections; may be nil.
+	Listening func(public, admin net.Addr)
+	// Ready is called once webhooks can be committed; may be nil.
+	Ready func()
+}
+
+// Run runs the service until the context ends. It listens at once; until the database is there it is not
+// ready, and webhooks wait in the queue.
+func Run(ctx context.Context, o Options) error {
+	db, err := o.Setup.Open(o.Log)
+	if err != nil {
+		return err
+	}
+	defer CloseSoon(db)
+	sv, err := newService(o, db)
+	if err != nil {
+		return err
+	}
+	cfg := o.Setup.Config
+	public, err := listen(ctx, cfg, "listen", cfg.Listen)
+	if err != nil {
+		return err
+	}
+	admin, err := listen(ctx, cfg, "admin_listen", cfg.AdminListen)
+	if err != nil {
+		return errors.Join(err, public.Close())
+	}
+	if o.Listening != nil {
+		o.Listening(public.Addr(), admin.Addr())
+	}
+	return sv.run(ctx, public, admin)
+}
+
+// CloseSoon closes the connections of a database, and waits a second at most: a server that has stopped
+// answering must not delay the end, when nothing is under way any more.
+func CloseSoon(db *postgres.DB) {
+	closed := make(chan struct{})
+	go func() {
+		db.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+	}
+}
+
+// listen opens a listener and says what to do when it can't.
+func listen(ctx context.Context, cfg *config.Config, field, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	where := ""
+	if at := cfg.At(field); at.Line > 0 { // the file may leave it to the default
+		where = at.String() + ": "
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s%s %s is taken by another process; stop it or choose another port", where, field, address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s%s %s: %w", where, field, address, err)
+	}
+	return l, nil
+}

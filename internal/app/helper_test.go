@@ -1,0 +1,97 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Wrap(m).Run()) }
+
+// capturedSources are two sources: the first is fed by its capture alone, the second by its hook, too.
+const capturedSources = `
+database: ${DATABASE_URL}
+listen: 127.0.0.1:0
+admin_listen: 127.0.0.1:0
+sources:
+  captured: {provider: supabase}
+  open: {provider: supabase, signing_secrets: ["${SUPABASE_AUTH_HOOK_SECRET}"]}
+`
+
+// readOn reads a configuration on a database.
+func readOn(t *testing.T, yaml, database string) *Setup {
+	t.Helper()
+	s, err := Read("rollcall.yaml", []byte(yaml), func(name string) string {
+		if name == "DATABASE_URL" {
+			return database
+		}
+		return getenv(name)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func execute(t *testing.T, url, sql string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	if _, err := conn.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// journal collects log lines.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// lines returns the log lines with a message, all of them for "".
+func (j *journal) lines(message string) []map[string]any {
+	var found []map[string]any
+	for line := range strings.Lines(j.String()) {
+		var fields map[string]any
+		if json.Unmarshal([]byte(line), &fields) == nil && (message == "" || fields["msg"] == message) {
+			found = append(found, fields)
+		}
+	}
+	return found
+}
+
+// await returns the first line with a message once there is one.
+func (j *journal) await(t *testing.T, message string) map[string]any {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if found := j.lines(message); len(found) > 0 {
+			return found[0]
+		}
+	}
+	t.Fatalf("no line %q in the log:\n%s", message, j)
+	return nil
+}

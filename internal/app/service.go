@@ -1,0 +1,258 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rollcall/api"
+	"rollcall/internal/event"
+	"rollcall/internal/pipeline"
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+)
+
+const (
+	// drainTimeout leaves time for the answers within the ten seconds that containers get.
+	drainTimeout = 6 * time.Second
+	// jobsTimeout lets jobs that are about to end do so; it is part of drainTimeout, as is
+	// the second that they get when they are told to.
+	jobsTimeout = time.Second
+	// shutdownTimeout lets those who have their outcome read it.
+	shutdownTimeout = 3 * time.Second
+	// answerTime is what reading a request and writing its answer may take besides the wait.
+	answerTime = 15 * time.Second
+	// headerTimeout and idleTimeout bound what a connection may take without a request.
+	headerTimeout = 5 * time.Second
+	idleTimeout   = 2 * time.Minute
+	// maxHeader bounds a request's headers, in bytes: twice the longest session token. By itself
+	// net/http takes a megabyte from each connection, of whomever.
+	maxHeader = 32 << 10
+	// databaseRetry is the pause between two looks for a database that is not up yet.
+	databaseRetry = 250 * time.Millisecond
+)
+
+// service is a running serve.
+type service struct {
+	options    Options
+	log        *slog.Logger
+	db         *postgres.DB
+	pipeline   *pipeline.Pipeline
+	server     *api.Server
+	setup      *Setup
+	apis       map[string]*source.API // by source
+	wait       time.Duration          // limits.wait
+	jobs       []postgres.Job         // what runs by the clock
+	running    atomic.Pointer[postgres.Jobs]
+	blind      *blind            // sources whose announced users can't be looked up
+	outages    map[string]string // why targets are out of service, as the log has said
+	tables     map[string]uint32 // the oids of the targets' tables
+	offered    map[string]bool   // new targets that the log has spoken of
+	unread     map[string]string // why sources are no table sources, as the log has said
+	followedAt time.Time         // when that was last looked at
+	overruled  sync.Map          // what triggers decide, as the log has said: "target state"
+	prepared   atomic.Bool       // the schema is migrated and the targets are checked
+	stopping   atomic.Bool
+
+	readyMu  sync.Mutex
+	readyErr error
+}
+
+func newService(o Options, db *postgres.DB) (*service, error) {
+	s, log := o.Setup, o.Log
+	sv := &service{
+		options: o, apis: s.APIs(log), log: log, db: db, setup: s, wait: s.Config.Limits.Wait, blind: newBlind(),
+		outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{}, unread: map[string]string{},
+	}
+	sv.jobs = sv.scheduled()
+	sv.pipeline = pipeline.New(pipeline.Config{
+		Apply: db.Apply, Apart: db.Signal, Queue: s.Config.Limits.Queue, Wait: s.Config.Limits.Wait,
+		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) }, Log: log,
+	})
+	refuse := map[string]bool{}
+	for _, src := range s.Config.Sources {
+		refuse[src.Name] = src.WhenUnavailable == "refuse"
+	}
+	var names []string
+	for _, t := range s.Targets {
+		names = append(names, t.Name)
+	}
+	justInTime, err := sv.justInTime()
+	if err != nil {
+		return nil, err
+	}
+	sv.server = api.New(api.Config{
+		Sources: s.Sources, Sync: justInTime, Refuse: refuse, Submit: sv.pipeline.Submit, Ready: sv.ready,
+		Parked: db.Parked, Reconciled: db.LastReconciliations, Checked: db.Checked, Targets: db.TargetStates, Names: names, Follows: db.Follows,
+		Captures:  func(ctx context.Context) ([]postgres.Captured, error) { return db.Captures(ctx, s.Captures()) },
+		BodyLimit: s.Config.Limits.Body, AdminToken: s.Config.AdminToken.Reveal(), Version: o.Version, Log: log,
+	})
+	return sv, nil
+}
+
+// ready says why nothing can be committed, and logs what has changed.
+func (sv *service) ready(ctx context.Context) error {
+	switch {
+	case sv.stopping.Load():
+		return errors.New("shutting down")
+	case !sv.prepared.Load():
+		return errors.New("the database has not been reached yet")
+	}
+	sv.readyMu.Lock()
+	defer sv.readyMu.Unlock()
+	before := sv.readyErr
+	sv.readyErr = sv.db.Ready(ctx)
+	if sv.readyErr != nil && before == nil {
+		sv.log.Error("not ready", "error", sv.readyErr)
+	} else if sv.readyErr == nil && before != nil {
+		sv.log.Info("ready again")
+	}
+	return sv.readyErr
+}
+
+// unready reports whether the database was away when it was last asked.
+func (sv *service) unready() bool {
+	sv.readyMu.Lock()
+	defer sv.readyMu.Unlock()
+	return sv.readyErr != nil
+}
+
+// run serves both listeners, prepares the database beside them, and shuts down in order:
+// no new requests, an answer to every waiter, the last batch.
+func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
+	servers := []*http.Server{sv.httpServer(sv.server.Public()), sv.httpServer(sv.server.Admin())}
+	public = sv.server.Bound(servers[0], public)
+	failed := make(chan error, len(servers)+1)
+	for i, l := range []net.Listener{public, admin} {
+		go func() { failed <- servers[i].Serve(l) }()
+	}
+	sv.log.Info("listening", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "version", sv.options.Version)
+
+	background, stop := context.WithCancel(ctx)
+	var working sync.WaitGroup
+	working.Go(func() {
+		if err := event.Safely(func() error { return sv.prepare(background) }); err != nil {
+			failed <- err
+			return
+		}
+		working.Go(func() { sv.keepUp(background, "watch of the catalog", sv.db.Watch) })
+		working.Go(func() { sv.keepUp(background, "capture", sv.capture) })
+		working.Go(func() { sv.keepUp(background, "jobs", sv.startJobs) })
+		working.Go(func() { sv.keepUp(background, "watch of captures", sv.newCaptureWatch().run) })
+		working.Go(func() { sv.keepUp(background, "watch of replicas", sv.watchReplicas) })
+		sv.keepUp(background, "watch of targets", sv.watchTargets)
+	})
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	stop()
+	working.Wait()
+	sv.shutdown(servers)
+	return err
+}
+
+// panicPause is the pause before what has panicked begins anew.
+const panicPause = time.Second
+
+// keepUp runs what serve does beside answering until it ends, and begins anew what panics: the
+// requests don't suffer for it.
+func (sv *service) keepUp(ctx context.Context, what string, run func(context.Context)) {
+	for ctx.Err() == nil {
+		var stopped *event.PanicError
+		if !errors.As(event.Safely(func() error { run(ctx); return nil }), &stopped) {
+			return
+		}
+		sv.log.Error("a background task panicked; it begins anew", "task", what, "error", stopped, "stack", stopped.Stack)
+		select {
+		case <-time.After(panicPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (sv *service) httpServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: sv.wait + answerTime,
+		ErrorLog: slog.NewLogLogger(sv.log.Handler(), slog.LevelWarn),
+	}
+}
+
+// prepare waits for the database, migrates, checks the targets and starts to apply. Its
+// error is one that waiting does not mend.
+func (sv *service) prepare(ctx context.Context) error {
+	said := ""
+	for {
+		findings, err := sv.prepareOnce(ctx)
+		if err == nil {
+			sv.sayFindings(findings)
+			sv.saySurroundings(ctx)
+			sv.offerBackfills(ctx) // before the first user arrives
+			sv.follow(ctx)
+			sv.pipeline.Start()
+			sv.prepared.Store(true)
+			sv.log.Info("ready")
+			if sv.options.Ready != nil {
+				sv.options.Ready()
+			}
+			return nil
+		}
+		if errors.Is(err, postgres.ErrTooOld) || errors.Is(err, postgres.ErrPooler) {
+			return err
+		}
+		if ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
+			sv.log.Error("waiting for the database", "error", err)
+		}
+		select {
+		case <-time.After(databaseRetry):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (sv *service) prepareOnce(ctx context.Context) ([]postgres.Finding, error) {
+	ran, err := sv.db.Migrate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(ran) > 0 {
+		sv.log.Info("migrated the schema rollcall", "migrations", ran)
+	}
+	return sv.db.Check(ctx)
+}
+
+// shutdown ends the jobs first, while there still is a pipeline for them. Then it gives every
+// waiter his outcome, for as long as he would have waited anyway, and lets the connections
+// go; requests that come meanwhile are refused.
+func (sv *service) shutdown(servers []*http.Server) {
+	began := time.Now()
+	sv.log.Info("shutting down")
+	sv.stopping.Store(true)
+	ending, cancel := context.WithTimeout(context.Background(), jobsTimeout)
+	defer cancel()
+	if jobs := sv.running.Load(); jobs != nil {
+		if err := jobs.Stop(ending); err != nil {
+			sv.log.Warn("some jobs did not end in time", "error", err)
+		}
+	}
+	waiting, cancel := context.WithTimeout(context.Background(), min(sv.wait, drainTimeout-time.Since(began)))
+	defer cancel()
+	sv.pipeline.Shutdown(waiting)
+	leaving, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
+	defer cancel()
+	for _, server := range servers {
+		if err := server.Shutdown(leaving); err != nil {
+			sv.log.Warn("some connections did not end in time", "error", err)
+		}
+		_ = server.Close() // they have been told
+	}
+	sv.log.Info("stopped")
+}

@@ -1,0 +1,172 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+
+	"rollcall/internal/config"
+	"rollcall/internal/event"
+	"rollcall/internal/postgres"
+	"rollcall/internal/reconcile"
+	"rollcall/internal/session"
+	"rollcall/internal/source"
+)
+
+// Setup is a configuration and what it describes.
+type Setup struct {
+	Config  *config.Config
+	Sources []*source.Source
+	Targets []postgres.Target
+	// Sessions are those of the sources that have one.
+	Sessions []session.Config
+}
+
+// Read understands the text of a configuration; file is the name that errors carry. The error lists
+// everything that is wrong.
+func Read(file string, data []byte, getenv func(string) string) (*Setup, error) {
+	cfg, problems := config.Load(file, data, config.Env{Getenv: getenv, ReadFile: os.ReadFile})
+	var s *Setup
+	if cfg != nil {
+		var more config.Problems
+		s, more = Assemble(cfg)
+		problems = append(problems, more...)
+	}
+	if len(problems) > 0 {
+		problems.Sort()
+		return nil, fmt.Errorf("the configuration can't be used:\n%w", problems)
+	}
+	return s, nil
+}
+
+// Logger writes the log as the configuration wants it.
+func (s *Setup) Logger(to io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.Config.Log.Level)); err != nil {
+		level = slog.LevelInfo // the configuration's own check knows the four names
+	}
+	to = event.PrintableTo(to)
+	options := &slog.HandlerOptions{Level: level}
+	if s.Config.Log.Format == "text" {
+		return slog.New(slog.NewTextHandler(to, options))
+	}
+	return slog.New(slog.NewJSONHandler(to, options))
+}
+
+// Open prepares the database of a configuration.
+func (s *Setup) Open(log *slog.Logger) (*postgres.DB, error) {
+	limits := s.Config.Limits
+	db, err := postgres.Open(postgres.Config{
+		URL: s.Config.Database, Targets: s.Targets,
+		LockTimeout: limits.LockTimeout,
+		// A second, shorter try must fit into the sender's patience, too.
+		StatementTimeout: min(limits.StatementTimeout, limits.Wait/2),
+		Attempts:         s.Config.Retry.Attempts,
+		Metadata:         limits.Metadata,
+		Log:              log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Config.At("database"), err)
+	}
+	return db, nil
+}
+
+// UnknownSourceError says that a configuration has no source of this name.
+type UnknownSourceError struct {
+	Name string
+	Has  []string // the names of those that there are
+}
+
+func (e *UnknownSourceError) Error() string {
+	if len(e.Has) == 0 {
+		return fmt.Sprintf("there is no source %q; the configuration has none at all", e.Name)
+	}
+	return fmt.Sprintf("there is no source %q in the configuration; it has %s", e.Name, strings.Join(e.Has, ", "))
+}
+
+// Source finds a source by its name, else returns an UnknownSourceError.
+func (s *Setup) Source(name string) (*source.Source, error) {
+	unknown := &UnknownSourceError{Name: name}
+	for _, src := range s.Sources {
+		if src.Name() == name {
+			return src, nil
+		}
+		unknown.Has = append(unknown.Has, src.Name())
+	}
+	return nil, unknown
+}
+
+// APIs makes the clients of the providers' APIs, by source. Everything that a process asks goes through the
+// one of its source: what the provider asks for counts for all.
+func (s *Setup) APIs(log *slog.Logger) map[string]*source.API {
+	apis := map[string]*source.API{}
+	for _, c := range s.Config.Sources {
+		if c.API != nil {
+			apis[c.Name] = source.NewAPI(source.APIConfig{Key: c.API.Key.Reveal(), URL: c.API.URL, Log: log.With("source", c.Name)})
+		}
+	}
+	return apis
+}
+
+// Reconciliation is how a source is reconciled, but for the database and the log.
+func (s *Setup) Reconciliation(name string, apis map[string]*source.API) (reconcile.Config, error) {
+	src, err := s.Source(name)
+	if err != nil {
+		return reconcile.Config{}, err
+	}
+	cfg := reconcile.Config{Source: src, MaxDelete: config.DefaultMaxDelete}
+	c := s.configured(name)
+	if c.Reconcile != nil {
+		cfg.MaxDelete = c.Reconcile.MaxDelete
+	}
+	switch {
+	case c.UsersTable == config.NoTable:
+		return cfg, fmt.Errorf("%s: %w: users_table of source %s is none; name a table to compare with", c.Pos, postgres.ErrUnseen, name)
+	case c.Provider == config.Supabase:
+		cfg.Table = usersTable(c)
+	case c.API == nil:
+		return cfg, fmt.Errorf("%s: source %s has no API to list its users; add api: {key: \"${CLERK_SECRET_KEY}\"} to it", c.Pos, name)
+	default:
+		cfg.API, cfg.URL = apis[name], c.API.URL
+	}
+	return cfg, nil
+}
+
+// configured is what the file says of one of its sources.
+func (s *Setup) configured(name string) config.Source {
+	i := slices.IndexFunc(s.Config.Sources, func(src config.Source) bool { return src.Name == name })
+	return s.Config.Sources[i]
+}
+
+// Captures are those that the configuration's sources may have.
+func (s *Setup) Captures() []postgres.Capture {
+	var all []postgres.Capture
+	for _, src := range s.Config.Sources {
+		if src.Provider == config.Supabase && src.UsersTable != config.NoTable {
+			all = append(all, postgres.Capture{Source: src.Name, Table: usersTable(src)})
+		}
+	}
+	return all
+}
+
+// usersTable is where a Supabase source's users are.
+func usersTable(src config.Source) string {
+	if src.UsersTable != "" && src.UsersTable != config.NoTable {
+		return src.UsersTable
+	}
+	return "auth.users"
+}
+
+// Faults checks the targets of a database whose schema is there, and returns what keeps them out of
+// service.
+func Faults(ctx context.Context, db *postgres.DB) ([]postgres.Finding, error) {
+	if err := db.Migrated(ctx); err != nil {
+		return nil, err
+	}
+	found, err := db.Check(ctx)
+	return postgres.Faults(found), err
+}
