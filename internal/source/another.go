@@ -1,11 +1,12 @@
 package source
 
 import (
-	"encoding/json"
 	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
+
+	"rollcall/internal/rawjson"
 )
 
 // Another makes a body speak of the n-th of many users who are all alike; the first is
@@ -35,10 +36,10 @@ func (s *Source) Another(d Door, body []byte, n int) []byte {
 // Renewed gives a body that holds its own message id, as Supabase's hooks do, a new one;
 // every other body is returned as it is.
 func (s *Source) Renewed(d Door, body []byte) []byte {
-	if s.provider != Supabase || d != Hook || textOf(member(member(objectIn(body), "metadata"), "uuid")) == "" {
+	if s.provider != Supabase || d != Hook || rawjson.Text(rawjson.Member(rawjson.Member(rawjson.Object(body), "metadata"), "uuid")) == "" {
 		return body
 	}
-	renewed, err := Set(body, "metadata.uuid", quoted(uuid.NewString()))
+	renewed, err := Set(body, "metadata.uuid", rawjson.Quote(uuid.NewString()))
 	if err != nil {
 		return body // can't be: the member is there
 	}
@@ -77,27 +78,16 @@ func replaceTexts(body []byte, others map[string]string) []byte {
 	for at := 0; at < len(body); {
 		end := at + 1
 		if body[at] == '"' {
-			end = stringEnd(body, at)
+			end = rawjson.StringEnd(body, at)
 		}
 		token := body[at:end]
-		if token[0] == '"' && !isKey(body, end) {
-			if other, found := others[string(unescape(token))]; found {
-				token = quoted(other)
+		if token[0] == '"' && !rawjson.IsKey(body, end) {
+			if other, found := others[string(rawjson.Unescape(token))]; found {
+				token = rawjson.Quote(other)
 			}
 		}
 		out = append(out, token...)
 		at = end
 	}
 	return out
-}
-
-// quoted is a text as JSON, without the escapes that only HTML needs.
-func quoted(text string) []byte {
-	var out strings.Builder
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(text); err != nil {
-		return []byte(`""`) // can't be: every string can be written
-	}
-	return []byte(strings.TrimSuffix(out.String(), "\n"))
 }

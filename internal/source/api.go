@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
+
+	"rollcall/internal/rawjson"
 )
 
 // The numbers of Clerk's Backend API.
@@ -132,8 +134,8 @@ func (a *API) single(ctx context.Context, id string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	user := objectIn(validUTF8(body))
-	if user == nil || textOf(member(user, "id")) != id {
+	user := rawjson.Object(rawjson.ToUTF8(body))
+	if user == nil || rawjson.Text(rawjson.Member(user, "id")) != id {
 		return nil, q.unreadable("the answer is not the user who was asked for")
 	}
 	return user, nil
@@ -173,7 +175,7 @@ func (a *API) Count(ctx context.Context) (int64, error) {
 			return err
 		}
 		var counted bool
-		total, counted = integerOf(member(objectIn(body), "total_count"))
+		total, counted = rawjson.Integer(rawjson.Member(rawjson.Object(body), "total_count"))
 		if !counted || total < 0 {
 			return q.unreadable("the answer holds no count")
 		}

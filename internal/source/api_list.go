@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"rollcall/internal/event"
+	"rollcall/internal/rawjson"
 )
 
 const (
@@ -207,7 +208,7 @@ func (l *Listing) users(ctx context.Context, query url.Values) ([]Listed, error)
 			return err
 		}
 		var ok bool
-		if users, ok = readPage(validUTF8(body)); !ok {
+		if users, ok = readPage(rawjson.ToUTF8(body)); !ok {
 			return q.unreadable("the answer is no list of users")
 		}
 		return nil
@@ -218,24 +219,24 @@ func (l *Listing) users(ctx context.Context, query url.Values) ([]Listed, error)
 // readPage reads an array of users, bare or as the data of an object.
 func readPage(body []byte) ([]Listed, bool) {
 	body = bytes.Trim(body, " \t\r\n")
-	if !validJSON(body) {
+	if !rawjson.Valid(body) {
 		return nil, false
 	}
-	if kind(body) == '{' {
-		body = member(body, "data")
+	if rawjson.Kind(body) == '{' {
+		body = rawjson.Member(body, "data")
 	}
-	if kind(body) != '[' {
+	if rawjson.Kind(body) != '[' {
 		return nil, false
 	}
 	var users []Listed
-	for w := into(body); ; {
-		user, ok := w.element()
+	for w := rawjson.Into(body); ; {
+		user, ok := w.Element()
 		if !ok {
 			return users, true
 		}
 		id := ""
-		if kind(user) == '{' {
-			if read, sound := userID(member(user, "id")); sound {
+		if rawjson.Kind(user) == '{' {
+			if read, sound := userID(rawjson.Member(user, "id")); sound {
 				id = read
 			}
 		}

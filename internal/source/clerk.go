@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/rawjson"
 )
 
 // clerkEnvelope is what surrounds the data of every Clerk event.
@@ -16,16 +17,16 @@ type clerkEnvelope struct {
 
 func readClerkEnvelope(object []byte) clerkEnvelope {
 	var e clerkEnvelope
-	for w := into(object); ; {
-		key, value, ok := w.member()
+	for w := rawjson.Into(object); ; {
+		key, value, ok := w.Member()
 		if !ok {
 			return e
 		}
 		switch string(key) {
 		case "type":
-			e.kind = contents(value)
+			e.kind = rawjson.Contents(value)
 		case "instance_id":
-			e.instance = contents(value)
+			e.instance = rawjson.Contents(value)
 		case "data":
 			e.data = value
 		case "timestamp":
@@ -100,26 +101,12 @@ func (s *Source) otherInstance(id []byte) bool {
 // events at each sign-in. Their bodies hold the visitor's address and device: not kept.
 func (m *message) clerkSession(e *clerkEnvelope) event.Event {
 	m.private = true
-	user := member(e.data, "user")
+	user := rawjson.Member(e.data, "user")
 	if len(user) == 0 || string(user) == "null" {
 		return m.ignore("the session carries no user")
 	}
 	p, reason := readClerkUser(user, m.event.ReceivedAt)
 	return m.applyClerk(e, p, reason)
-}
-
-// member returns a member's value, nil when absent; the last one wins.
-func member(object []byte, name string) []byte {
-	var found []byte
-	for w := into(object); ; {
-		key, value, ok := w.member()
-		if !ok {
-			return found
-		}
-		if string(key) == name {
-			found = value
-		}
-	}
 }
 
 // readClerkDeleted reads a deletion, which carries ids and no version of its own: the
@@ -146,12 +133,12 @@ type clerkRefs struct {
 // readClerkUser reads Clerk's user object: of an event, of a session, of the API. The
 // second result is the reason it can't be read.
 func readClerkUser(data []byte, received time.Time) (*profile, string) {
-	if kind(data) != '{' {
+	if rawjson.Kind(data) != '{' {
 		return nil, reasonNoUser
 	}
 	p, refs := &profile{}, clerkRefs{}
-	for w := into(data); ; {
-		key, value, ok := w.member()
+	for w := rawjson.Into(data); ; {
+		key, value, ok := w.Member()
 		if !ok {
 			break
 		}
@@ -174,11 +161,11 @@ func (p *profile) setClerk(key string, value []byte, refs *clerkRefs) {
 	case "id":
 		p.id, refs.hasID = userID(value)
 	case "external_id":
-		p.externalID = textOf(value)
+		p.externalID = rawjson.Text(value)
 	case "primary_email_address_id":
-		refs.emailID = contents(value)
+		refs.emailID = rawjson.Contents(value)
 	case "primary_phone_number_id":
-		refs.phoneID = contents(value)
+		refs.phoneID = rawjson.Contents(value)
 	case "email_addresses":
 		refs.emails = value
 		p.setList(&p.emails, value, "email_addresses")
@@ -187,13 +174,13 @@ func (p *profile) setClerk(key string, value []byte, refs *clerkRefs) {
 	case "phone_numbers":
 		refs.phones = value
 	case "username":
-		p.username = textOf(value)
+		p.username = rawjson.Text(value)
 	case "first_name":
-		p.firstName = textOf(value)
+		p.firstName = rawjson.Text(value)
 	case "last_name":
-		p.lastName = textOf(value)
+		p.lastName = rawjson.Text(value)
 	case "image_url":
-		p.avatarURL = textOf(value)
+		p.avatarURL = rawjson.Text(value)
 	default:
 		p.setClerkState(key, value, refs)
 	}
@@ -223,19 +210,19 @@ func (p *profile) setClerkState(key string, value []byte, refs *clerkRefs) {
 // primary finds the entry with the primary id and its verification. The id may be
 // null, or belong to no entry: then there is no primary one, whatever comes first.
 func primary(entries, id []byte, field string) (address string, verified bool) {
-	if len(id) == 0 || kind(entries) != '[' {
+	if len(id) == 0 || rawjson.Kind(entries) != '[' {
 		return "", false
 	}
-	for w := into(entries); ; {
-		entry, ok := w.element()
+	for w := rawjson.Into(entries); ; {
+		entry, ok := w.Element()
 		if !ok {
 			return "", false
 		}
-		if !bytes.Equal(contents(member(entry, "id")), id) {
+		if !bytes.Equal(rawjson.Contents(rawjson.Member(entry, "id")), id) {
 			continue
 		}
-		address = textOf(member(entry, field))
-		status := contents(member(member(entry, "verification"), "status"))
+		address = rawjson.Text(rawjson.Member(entry, field))
+		status := rawjson.Contents(rawjson.Member(rawjson.Member(entry, "verification"), "status"))
 		return address, address != "" && string(status) == "verified"
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
+	"rollcall/internal/rawjson"
 )
 
 // clerkEvent composes a user.updated; the fields come after the id.
@@ -310,8 +311,8 @@ func TestClerkUserOfTheAPI(t *testing.T) {
 	compared := 0
 	for name, body := range bodies {
 		e := decode(t, s, body)
-		object := member([]byte(body), "data")
-		if user := member(object, "user"); user != nil {
+		object := rawjson.Member([]byte(body), "data")
+		if user := rawjson.Member(object, "user"); user != nil {
 			object = user
 		}
 		if e.Op == event.Upsert {

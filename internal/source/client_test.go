@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/rawjson"
 )
 
 // clientBody is a provider's body about a user who is banned, has a new e-mail address or is
@@ -107,7 +108,7 @@ func FuzzClientData(f *testing.F) {
 // jsonValue is a value as it is, or as a text where it is no JSON.
 func jsonValue(t testing.TB, value []byte) []byte {
 	t.Helper()
-	if value = validUTF8(value); validJSON(value) {
+	if value = rawjson.ToUTF8(value); rawjson.Valid(value) {
 		return value
 	}
 	quoted, err := json.Marshal(string(value))
@@ -149,7 +150,7 @@ func (c *clientBody) check(t *testing.T, value string) {
 func (c *clientBody) checkKept(t *testing.T, name, value string, u *event.User) {
 	t.Helper()
 	accounts := strings.Contains(c.body, `external_accounts":%s`)
-	of := kind([]byte(value))
+	of := rawjson.Kind([]byte(value))
 	unusable := (c.meta && of == '{' || accounts && of == '[') && !c.gone && (levels(t, value) > maxNesting || strings.Count(value, "1e131071") > 8)
 	want := []string(nil)
 	switch {

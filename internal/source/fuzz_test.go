@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/event"
+	"rollcall/internal/rawjson"
 )
 
 // FuzzDecode feeds every door. Whatever arrives, the event is one that the database
@@ -48,7 +49,7 @@ func FuzzDecode(f *testing.F) {
 		checkObject(t, supabase, body)
 		checkObject(t, clerk, body)
 		if s == clerk && e.User != nil && (e.Type == "user.created" || e.Type == "user.updated") {
-			checkSame(t, s, e, member(objectIn(validUTF8(body)), "data"))
+			checkSame(t, s, e, rawjson.Member(rawjson.Object(rawjson.ToUTF8(body)), "data"))
 		}
 	})
 }
@@ -59,11 +60,11 @@ func FuzzRepair(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, value []byte) {
-		value = validUTF8(value)
-		if objectIn(value) == nil {
+		value = rawjson.ToUTF8(value)
+		if rawjson.Object(value) == nil {
 			return
 		}
-		got, reason := metadataOf(objectIn(value))
+		got, reason := metadataOf(rawjson.Object(value))
 		checkMetadata(t, got)
 		if reason != "" {
 			return
@@ -180,7 +181,7 @@ func checkMetadata(t testing.TB, metadata string) {
 	if strings.Contains(strings.ReplaceAll(metadata, `\\`, ""), `\u0000`) || !utf8.ValidString(metadata) {
 		t.Errorf("jsonb refuses %q", metadata)
 	}
-	if deeper([]byte(metadata), maxNesting) {
+	if rawjson.Deeper([]byte(metadata), maxNesting) {
 		t.Errorf("too deep: %q", metadata)
 	}
 }
@@ -241,36 +242,5 @@ func checkObject(t testing.TB, s *Source, object []byte) {
 		checkUser(t, u)
 	} else if u != nil {
 		t.Error("a user and an error")
-	}
-}
-
-// FuzzValidJSON holds the quick judge of JSON against encoding/json.
-func FuzzValidJSON(f *testing.F) {
-	for _, text := range []string{
-		`{"a":[1,-0.5e+7,"\u00e9\\",true,false,null]}`, `01`, `-`, `1.`, `1e`, `"\x"`, `"\u12"`, "\"\n\"", "\"\x00\"", "\xff", "\"\xff\"",
-		`[1,]`, `{"a":1,}`, `{"a"}`, `{a:1}`, `nul`, `truefalse`, `[] []`, " \t\r\n{} ", "\u00a0{}", "", strings.Repeat("[", 300), `{"a":1}x`, `"`, `+1`, `.5`, `1E-9`, `[`,
-	} {
-		f.Add([]byte(text))
-	}
-	f.Fuzz(func(t *testing.T, text []byte) {
-		want := json.Valid(text)
-		if got := validJSON(text); got != want && !deeper(text, deepest) {
-			t.Errorf("%q: %t, encoding/json says %t", text, got, want)
-		}
-		if got := validTokens(text); got != want && !deeper(text, deepest) {
-			t.Errorf("%q: token by token %t, encoding/json says %t", text, got, want)
-		}
-	})
-}
-
-// What nests deep is judged without recursion.
-func TestValidJSONDeep(t *testing.T) {
-	for _, n := range []int{9_999, 10_001, 1_000_000} {
-		for inside, want := range map[string]bool{"": true, `"]",1e999999,{"a":null}`: true, "]": false, "{": false, "1,": false, "nul": false} {
-			text := []byte(" " + strings.Repeat("[", n) + inside + strings.Repeat("]", n) + "\n")
-			if got := validJSON(text); got != want {
-				t.Errorf("%d levels around %s: %t", n, inside, got)
-			}
-		}
 	}
 }

@@ -1,15 +1,13 @@
 package source
 
 import (
-	"bytes"
-	"encoding/json"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/tidwall/gjson"
 
 	"rollcall/internal/event"
+	"rollcall/internal/rawjson"
 )
 
 // Reasons of events that can't be read. They are all constants: no value of a body may
@@ -45,8 +43,8 @@ type message struct {
 }
 
 func (s *Source) receive(r Request) *message {
-	m := &message{source: s, door: r.Door, body: validUTF8(r.Body), compression: compression(r)}
-	m.object = objectIn(m.body)
+	m := &message{source: s, door: r.Door, body: rawjson.ToUTF8(r.Body), compression: compression(r)}
+	m.object = rawjson.Object(m.body)
 	m.event = event.Event{Source: s.name, Type: Other, ReceivedAt: s.at(r.ReceivedAt)}
 	if r.Door == Database {
 		// Database webhooks have no id. Must can't panic: crypto/rand never fails.
@@ -55,49 +53,6 @@ func (s *Source) receive(r Request) *message {
 		m.event.ID = s.eventID(r.Header)
 	}
 	return m
-}
-
-// objectIn returns the JSON object a body consists of, else nil.
-func objectIn(body []byte) []byte {
-	trimmed := bytes.Trim(body, " \t\r\n")
-	if kind(trimmed) != '{' || !validJSON(trimmed) {
-		return nil
-	}
-	return trimmed
-}
-
-// deepest is the nesting up to which a judge may recurse. It is encoding/json's own limit.
-const deepest = 10_000
-
-// validJSON is json.Valid in a fifth of its time, which is half of what decoding takes, and
-// without its limit of the depth: what a client nests deeper is valid JSON for the provider.
-func validJSON(text []byte) bool {
-	if deeper(text, deepest) {
-		return validTokens(text)
-	}
-	return gjson.ValidBytes(text)
-}
-
-// validTokens judges without recursion, in ten times the time: encoding/json's limit does not
-// hold for single tokens.
-func validTokens(text []byte) bool {
-	tokens := json.NewDecoder(bytes.NewReader(text))
-	tokens.UseNumber() // a number may be too large for a float
-	for depth := 0; ; {
-		token, err := tokens.Token()
-		if err != nil {
-			return false
-		}
-		switch token {
-		case json.Delim('{'), json.Delim('['):
-			depth++
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-		}
-		if depth == 0 {
-			return len(bytes.TrimLeft(text[tokens.InputOffset():], " \t\r\n")) == 0
-		}
-	}
 }
 
 // ignore is for what nobody handles. Nothing of it is kept, so neither depth nor shape
@@ -196,7 +151,7 @@ func (p *profile) setMetadata(userMeta, appMeta []byte) {
 func (p *profile) setList(to *string, value []byte, column string) {
 	reason := ""
 	*to = ""
-	if kind(value) == '[' {
+	if rawjson.Kind(value) == '[' {
 		*to, reason = documentOf(salvageRedaction.apply(value))
 	}
 	p.judge(reason, column)

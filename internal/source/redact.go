@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+
+	"rollcall/internal/rawjson"
 )
 
 // privateMetadata is the part of a Clerk user that only the application's backend may
@@ -80,7 +82,7 @@ func (m *message) kept() []byte {
 // JSON, so that nothing can be taken out of it, and may hold a secret.
 func (m *message) salvage() []byte {
 	switch {
-	case m.object != nil, validJSON(m.body):
+	case m.object != nil, rawjson.Valid(m.body):
 		return salvageRedaction.apply(m.body)
 	case m.door == Database, mentions(m.body, privateMetadata), isSecretWord(m.body):
 		return nil
@@ -112,17 +114,17 @@ func (r *redaction) apply(text []byte) []byte {
 		case '}', ']':
 			depth--
 		case '"':
-			end := stringEnd(text, at)
-			if !isKey(text, end) {
+			end := rawjson.StringEnd(text, at)
+			if !rawjson.IsKey(text, end) {
 				at = end
 				continue
 			}
-			key, start := unescape(text[at:end]), gap(text, end)
+			key, start := rawjson.Unescape(text[at:end]), rawjson.Gap(text, end)
 			switch {
 			case depth == 2 && within && slices.Contains(r.kept, string(key)):
-				end = valueEnd(text, start)
+				end = rawjson.ValueEnd(text, start)
 			case r.hides(key, text[start:]):
-				end = c.cut(at, valueEnd(text, start))
+				end = c.cut(at, rawjson.ValueEnd(text, start))
 			case depth == 1:
 				within = slices.Contains(r.within, string(key))
 			}
@@ -134,14 +136,6 @@ func (r *redaction) apply(text []byte) []byte {
 	return c.rest()
 }
 
-// isKey reports whether the string that ends here is a member's key.
-func isKey(text []byte, end int) bool {
-	for end < len(text) && strings.IndexByte(" \t\r\n", text[end]) >= 0 {
-		end++
-	}
-	return end < len(text) && text[end] == ':'
-}
-
 // hides decides on a member by its key and the text that begins with its value.
 func (r *redaction) hides(key, value []byte) bool {
 	return r.secret(key) && !(r.keepEmpty && isEmpty(value))
@@ -149,11 +143,11 @@ func (r *redaction) hides(key, value []byte) bool {
 
 // isEmpty reports whether a text begins with null or {}.
 func isEmpty(value []byte) bool {
-	if kind(value) != '{' {
-		return kind(value) == 'n'
+	if rawjson.Kind(value) != '{' {
+		return rawjson.Kind(value) == 'n'
 	}
 	inside := bytes.TrimLeft(value[1:], " \t\r\n")
-	return kind(inside) == '}'
+	return rawjson.Kind(inside) == '}'
 }
 
 // cutter copies a text without the members cut out of it.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/rawjson"
 )
 
 // changeTypes maps the operations of a database webhook to event types.
@@ -24,18 +25,18 @@ type rowChange struct {
 
 func readRowChange(object []byte) rowChange {
 	var c rowChange
-	for w := into(object); ; {
-		key, value, ok := w.member()
+	for w := rawjson.Into(object); ; {
+		key, value, ok := w.Member()
 		if !ok {
 			return c
 		}
 		switch string(key) {
 		case "type":
-			c.operation = textOf(value)
+			c.operation = rawjson.Text(value)
 		case "schema":
-			c.schema = textOf(value)
+			c.schema = rawjson.Text(value)
 		case "table":
-			c.table = textOf(value)
+			c.table = rawjson.Text(value)
 		case "record":
 			c.record = value
 		case "old_record":
@@ -71,7 +72,7 @@ func (m *message) database() event.Event {
 // soft-deleted row is a tombstone. Bans are judged at receivedAt. The error holds nothing
 // of the object.
 func (s *Source) DecodeUser(object []byte, receivedAt time.Time) (*event.User, error) {
-	object = objectIn(validUTF8(object))
+	object = rawjson.Object(rawjson.ToUTF8(object))
 	reason := reasonNoObject
 	var p *profile
 	switch {
@@ -91,13 +92,13 @@ func (s *Source) DecodeUser(object []byte, receivedAt time.Time) (*event.User, e
 // writes it (user_metadata) and as the row has it (raw_user_meta_data). The second
 // result is the reason it can't be read.
 func readSupabaseUser(data []byte, received time.Time) (*profile, string) {
-	if kind(data) != '{' {
+	if rawjson.Kind(data) != '{' {
 		return nil, reasonNoUser
 	}
 	p, hasID := &profile{}, false
 	var userMeta, appMeta []byte
-	for w := into(data); ; {
-		key, value, ok := w.member()
+	for w := rawjson.Into(data); ; {
+		key, value, ok := w.Member()
 		if !ok {
 			break
 		}
@@ -131,9 +132,9 @@ func readSupabaseUser(data []byte, received time.Time) (*profile, string) {
 func (p *profile) setSupabase(key string, value []byte) {
 	switch key {
 	case "email":
-		p.email = textOf(value)
+		p.email = rawjson.Text(value)
 	case "phone":
-		p.phone = textOf(value)
+		p.phone = rawjson.Text(value)
 	case "is_anonymous":
 		p.anonymous = isTrue(value)
 	case "is_sso_user":
@@ -194,11 +195,11 @@ func (p *profile) setNames(metadata []byte) {
 
 // pickNames returns the values of nameKeys in an object, and its custom_claims.
 func pickNames(object []byte) (names [len(nameKeys)]string, custom []byte) {
-	if kind(object) != '{' {
+	if rawjson.Kind(object) != '{' {
 		return names, nil
 	}
-	for w := into(object); ; {
-		key, value, ok := w.member()
+	for w := rawjson.Into(object); ; {
+		key, value, ok := w.Member()
 		if !ok {
 			return names, custom
 		}
@@ -207,7 +208,7 @@ func pickNames(object []byte) (names [len(nameKeys)]string, custom []byte) {
 		}
 		for i, name := range nameKeys {
 			if string(key) == name {
-				names[i] = textOf(value)
+				names[i] = rawjson.Text(value)
 			}
 			if name == "preferred_username" && strings.Contains(names[i], "@") {
 				names[i] = "" // Azure has an e-mail address there

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"rollcall/internal/rawjson"
 )
 
 //go:embed samples
@@ -105,8 +107,8 @@ const rowLayout = "2006-01-02T15:04:05.999999-07:00"
 // DoorFor tells the door at which a body belongs: only a database webhook names a table
 // and has no metadata.
 func (s *Source) DoorFor(body []byte) Door {
-	object := objectIn(validUTF8(body))
-	if s.provider == Supabase && member(object, "metadata") == nil && member(object, "table") != nil {
+	object := rawjson.Object(rawjson.ToUTF8(body))
+	if s.provider == Supabase && rawjson.Member(object, "metadata") == nil && rawjson.Member(object, "table") != nil {
 		return Database
 	}
 	return Hook

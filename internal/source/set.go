@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"rollcall/internal/rawjson"
 )
 
 // Value is the JSON that a person means by a word: JSON when it is some, else a text.
@@ -15,7 +17,7 @@ func Value(word string) []byte {
 	if json.Compact(&compact, []byte(word)) == nil {
 		return compact.Bytes()
 	}
-	return quoted(word)
+	return rawjson.Quote(word)
 }
 
 // Set puts a JSON value into a JSON text, at a path such as data.first_name or
@@ -44,7 +46,7 @@ func setAt(value []byte, keys []string, to []byte) ([]byte, error) {
 	if len(keys) == 0 {
 		return to, nil
 	}
-	switch kind(value) {
+	switch rawjson.Kind(value) {
 	case 0, 'n':
 		value = []byte("{}")
 		if keys[0] == "0" {
@@ -69,7 +71,7 @@ func setAt(value []byte, keys []string, to []byte) ([]byte, error) {
 }
 
 func scalarKind(value []byte) string {
-	switch kind(value) {
+	switch rawjson.Kind(value) {
 	case '"':
 		return "a text"
 	case 't', 'f':
@@ -81,16 +83,16 @@ func scalarKind(value []byte) string {
 // find tells where a member or element stands; for one to be added, which is empty, where
 // it goes.
 func find(container []byte, key string) (start, end int, err error) {
-	if kind(container) == '[' {
+	if rawjson.Kind(container) == '[' {
 		return findElement(container, key)
 	}
-	for w := into(container); ; {
-		name, value, ok := w.member()
+	for w := rawjson.Into(container); ; {
+		name, value, ok := w.Member()
 		if !ok {
 			break
 		}
 		if string(name) == key { // the last of several counts, as in reading
-			start, end = w.at-len(value), w.at
+			start, end = w.End()-len(value), w.End()
 		}
 	}
 	if end == 0 {
@@ -106,13 +108,13 @@ func findElement(array []byte, key string) (start, end int, err error) {
 		return 0, 0, fmt.Errorf("there is no %s in a list; give an index, the first is 0", key)
 	}
 	count := 0
-	for w := into(array); ; count++ {
-		value, ok := w.element()
+	for w := rawjson.Into(array); ; count++ {
+		value, ok := w.Element()
 		if !ok {
 			break
 		}
 		if count == index {
-			return w.at - len(value), w.at, nil
+			return w.End() - len(value), w.End(), nil
 		}
 	}
 	if index != count {
@@ -134,7 +136,7 @@ func newcomer(before []byte, key string, value []byte) []byte {
 		out = append(out, ',')
 	}
 	if before[0] == '{' {
-		out = append(append(out, quoted(key)...), ':')
+		out = append(append(out, rawjson.Quote(key)...), ':')
 	}
 	return append(out, value...)
 }

@@ -2,10 +2,8 @@
 // how their requests prove where they come from (Verify), what they say about a user
 // (Decode), and how they sign, so that tests and tools can speak like them (Sign).
 //
-// JSON is judged by encoding/json and then read in place by the small walker of
-// walk.go. Decoding into structs would match keys in any case ("ID" for "id"), merge
-// repeated ones and lose the bytes, and this package answers for the bytes: claims go
-// back as they came, and what is stored must decode to the same user again.
+// JSON is read in place by package rawjson, for this package answers for the bytes:
+// claims go back as they came, and what is stored must decode to the same user again.
 package source
 
 import (

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"rollcall/internal/event"
+	"rollcall/internal/rawjson"
 )
 
 // The hooks of Supabase Auth, as metadata.name spells them.
@@ -32,15 +33,15 @@ type supabaseHook struct {
 
 func readSupabaseHook(object []byte) supabaseHook {
 	var h supabaseHook
-	for w := into(object); ; {
-		key, value, ok := w.member()
+	for w := rawjson.Into(object); ; {
+		key, value, ok := w.Member()
 		if !ok {
 			return h
 		}
 		switch string(key) {
 		case "metadata":
-			h.id = messageID(member(value, "uuid"))
-			h.name = hookName(textOf(member(value, "name")))
+			h.id = messageID(rawjson.Member(value, "uuid"))
+			h.name = hookName(rawjson.Text(rawjson.Member(value, "name")))
 		case "user":
 			h.user = value
 		case "claims":
@@ -53,7 +54,7 @@ func readSupabaseHook(object []byte) supabaseHook {
 // The hooks of user creation are younger. It is "" where no shape fits.
 func hookByShape(object []byte) string {
 	has := func(name string, kinds string) bool {
-		k := kind(member(object, name))
+		k := rawjson.Kind(rawjson.Member(object, name))
 		return k != 0 && strings.IndexByte(kinds, k) >= 0
 	}
 	switch {
@@ -118,10 +119,10 @@ func (m *message) supabase() event.Event {
 // supabaseAnnounced takes nothing but the id: the user doesn't exist yet, may never,
 // and after an OAuth sign-up will exist under another id.
 func (m *message) supabaseAnnounced(user []byte) event.Event {
-	if kind(user) != '{' {
+	if rawjson.Kind(user) != '{' {
 		return m.undecodable(reasonNoUser)
 	}
-	id, ok := userID(member(user, "id"))
+	id, ok := userID(rawjson.Member(user, "id"))
 	if !ok {
 		return m.undecodable(reasonNoID)
 	}
@@ -131,17 +132,17 @@ func (m *message) supabaseAnnounced(user []byte) event.Event {
 // Contact returns by what else than the announced id a user can be known, from the kept body
 // of his announcement; "" where that says nothing.
 func Contact(body []byte) (email, phone string) {
-	user := readSupabaseHook(objectIn(validUTF8(body))).user
-	if kind(user) != '{' {
+	user := readSupabaseHook(rawjson.Object(rawjson.ToUTF8(body))).user
+	if rawjson.Kind(user) != '{' {
 		return "", ""
 	}
-	return textOf(member(user, "email")), textOf(member(user, "phone"))
+	return rawjson.Text(rawjson.Member(user, "email")), rawjson.Text(rawjson.Member(user, "phone"))
 }
 
 // supabaseClaims gives the claims back byte for byte: any other answer changes the
 // token or fails the login.
 func (m *message) supabaseClaims(claims []byte) event.Event {
-	if kind(claims) != '{' {
+	if rawjson.Kind(claims) != '{' {
 		return m.ignore("the hook carries no claims to give back")
 	}
 	reply := make([]byte, 0, len(claims)+12)

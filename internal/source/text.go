@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"rollcall/internal/rawjson"
 )
 
 const replacement = "\uFFFD"
@@ -17,39 +19,12 @@ const replacement = "\uFFFD"
 // of a PostgreSQL index has an upper limit.
 const maxID = 255
 
-// validUTF8 replaces every invalid byte by U+FFFD. It comes before all decoding, so
-// that a stored body and the body received decode alike.
-func validUTF8(body []byte) []byte {
-	if utf8.Valid(body) {
-		return body
-	}
-	return []byte(string([]rune(string(body))))
-}
-
-// contents returns the unescaped bytes of a string value, nil when it is none. It
-// copies nothing where nothing is escaped.
-func contents(value []byte) []byte {
-	if kind(value) != '"' {
-		return nil
-	}
-	return unescape(value)
-}
-
-// textOf reads a text that PostgreSQL can hold; "" when absent or not a string.
-func textOf(value []byte) string {
-	text := contents(value)
-	if bytes.IndexByte(text, 0) >= 0 {
-		return strings.ReplaceAll(string(text), "\x00", replacement)
-	}
-	return string(text)
-}
-
 func isTrue(value []byte) bool { return string(value) == "true" }
 
 // userID reads the id of a user. One that had to be repaired could fall together with
 // another user's, so it is no id.
 func userID(value []byte) (string, bool) {
-	id := textOf(value)
+	id := rawjson.Text(value)
 	return id, id != "" && sound(id)
 }
 
@@ -69,7 +44,7 @@ func boundedID(id string) string {
 // messageID is boundedID for an id in a body; "" when absent. Where decoding lost
 // something the token itself is hashed: two such ids stay two.
 func messageID(value []byte) string {
-	id := textOf(value)
+	id := rawjson.Text(value)
 	switch {
 	case id == "":
 		return ""
@@ -96,7 +71,7 @@ const (
 // metadataOf returns a JSON object that jsonb accepts: the bytes as sent when they are
 // clean, "{}" when there is no object. The reason is why the metadata can't be used, else "".
 func metadataOf(value []byte) (metadata, reason string) {
-	if kind(value) != '{' {
+	if rawjson.Kind(value) != '{' {
 		return "{}", ""
 	}
 	metadata, reason = documentOf(value)
@@ -105,7 +80,7 @@ func metadataOf(value []byte) (metadata, reason string) {
 
 // documentOf returns a JSON text that jsonb accepts, or the reason why there is none.
 func documentOf(value []byte) (document, reason string) {
-	if deeper(value, maxNesting) {
+	if rawjson.Deeper(value, maxNesting) {
 		return "", reasonTooDeep
 	}
 	repaired, digits := repairJSON(value)
@@ -125,10 +100,10 @@ func repairJSON(text []byte) (repaired []byte, digits int) {
 		end, fix := at+1, []byte(nil)
 		switch c := text[at]; {
 		case c == '"':
-			end = stringEnd(text, at)
+			end = rawjson.StringEnd(text, at)
 			fix = repairString(text[at:end])
 		case c == '-' || c >= '0' && c <= '9':
-			end = scalarEnd(text, at)
+			end = rawjson.ScalarEnd(text, at)
 			var written int
 			fix, written = repairNumber(text[at:end])
 			digits += written
@@ -150,7 +125,7 @@ func repairString(token []byte) []byte {
 	if bytes.IndexByte(token, '\\') < 0 || !refusedEscape(token) {
 		return nil
 	}
-	quoted, err := json.Marshal(textOf(token))
+	quoted, err := json.Marshal(rawjson.Text(token))
 	if err != nil {
 		return []byte(`""`)
 	}

@@ -1,7 +1,6 @@
 package source
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -87,27 +86,5 @@ func TestHostileNestingIsFast(t *testing.T) {
 		if took := time.Since(started); testtag.Timing && took > time.Second || e.Op != event.Undecodable {
 			t.Errorf("%.40s…: %s, took %s", body, opNames[e.Op], took)
 		}
-	}
-}
-
-// The walker must split a document as encoding/json does.
-func TestWalk(t *testing.T) {
-	const document = ` { "a" : [ 1 , "]" , { "b" : "}" } ] , "\u0062\"" : { } , "c":null,"d" :-1.5e3 , "":"" } `
-	var want map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(document), &want); err != nil {
-		t.Fatal(err)
-	}
-	count := 0
-	for w := into(objectIn([]byte(document))); ; count++ {
-		key, value, ok := w.member()
-		if !ok {
-			break
-		}
-		if string(want[string(key)]) != string(value) {
-			t.Errorf("%s: got %s, want %s", key, value, want[string(key)])
-		}
-	}
-	if count != len(want) {
-		t.Errorf("got %d members, want %d", count, len(want))
 	}
 }

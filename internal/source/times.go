@@ -1,9 +1,10 @@
 package source
 
 import (
-	"strconv"
 	"strings"
 	"time"
+
+	"rollcall/internal/rawjson"
 )
 
 // latest stands for every later time, and for PostgreSQL's infinity: beyond it
@@ -42,10 +43,10 @@ var layouts = []string{
 // roll could hold. It is false for what is no timestamp, nor absent.
 func timeOf(value []byte) (time.Time, bool) {
 	// No real one is longer; a parser's error would copy a hostile one.
-	if kind(value) != '"' || len(value) > 64 {
-		return time.Time{}, len(value) == 0 || kind(value) == 'n'
+	if rawjson.Kind(value) != '"' || len(value) > 64 {
+		return time.Time{}, len(value) == 0 || rawjson.Kind(value) == 'n'
 	}
-	s := textOf(value)
+	s := rawjson.Text(value)
 	t := parseTime(s)
 	return t, !t.IsZero() || s == "" || longAgo(s)
 }
@@ -84,9 +85,9 @@ func digits(s string) bool {
 // for an absurd one. A time after the year 9999 is absurd too: as the last time that the roll can hold it
 // would be a version that no later one could follow.
 func millisOf(value []byte) (time.Time, bool) {
-	millis, ok := integerOf(value)
+	millis, ok := rawjson.Integer(value)
 	if !ok || millis > latest.UnixMilli() {
-		return time.Time{}, len(value) == 0 || kind(value) == 'n'
+		return time.Time{}, len(value) == 0 || rawjson.Kind(value) == 'n'
 	}
 	t := bound(time.UnixMilli(millis))
 	return t, !t.IsZero()
@@ -104,7 +105,7 @@ func versionOf(value []byte) (time.Time, bool) {
 // that would be before 1973.
 func envelopeTime(value []byte) time.Time {
 	const inMillis = 1e11
-	stamp, ok := integerOf(value)
+	stamp, ok := rawjson.Integer(value)
 	if !ok || stamp <= 0 {
 		return time.Time{}
 	}
@@ -115,18 +116,6 @@ func envelopeTime(value []byte) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(stamp).UTC()
-}
-
-// integerOf reads a number, dropping a fraction; false when it is none.
-func integerOf(value []byte) (int64, bool) {
-	if c := kind(value); c != '-' && (c < '0' || c > '9') {
-		return 0, false
-	}
-	// Syntax was checked before; out of range it is infinite. Up to 2^53 a float holds
-	// every integer, and beyond this limit there is no time to represent.
-	const limit = 1e15
-	f, _ := strconv.ParseFloat(string(value), 64)
-	return int64(max(-limit, min(f, limit))), true
 }
 
 // firstTime returns the first time that is not absent.

@@ -1,0 +1,60 @@
+package rawjson
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// A walk must split a document as encoding/json does.
+func TestWalk(t *testing.T) {
+	const document = ` { "a" : [ 1 , "]" , { "b" : "}" } ] , "\u0062\"" : { } , "c":null,"d" :-1.5e3 , "":"" } `
+	var want map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(document), &want); err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for w := Into(Object([]byte(document))); ; count++ {
+		key, value, ok := w.Member()
+		if !ok {
+			break
+		}
+		if string(want[string(key)]) != string(value) {
+			t.Errorf("%s: got %s, want %s", key, value, want[string(key)])
+		}
+	}
+	if count != len(want) {
+		t.Errorf("got %d members, want %d", count, len(want))
+	}
+}
+
+// FuzzValidJSON holds the quick judge of JSON against encoding/json.
+func FuzzValidJSON(f *testing.F) {
+	for _, text := range []string{
+		`{"a":[1,-0.5e+7,"\u00e9\\",true,false,null]}`, `01`, `-`, `1.`, `1e`, `"\x"`, `"\u12"`, "\"\n\"", "\"\x00\"", "\xff", "\"\xff\"",
+		`[1,]`, `{"a":1,}`, `{"a"}`, `{a:1}`, `nul`, `truefalse`, `[] []`, " \t\r\n{} ", "\u00a0{}", "", strings.Repeat("[", 300), `{"a":1}x`, `"`, `+1`, `.5`, `1E-9`, `[`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		want := json.Valid(text)
+		if got := Valid(text); got != want && !Deeper(text, deepest) {
+			t.Errorf("%q: %t, encoding/json says %t", text, got, want)
+		}
+		if got := validTokens(text); got != want && !Deeper(text, deepest) {
+			t.Errorf("%q: token by token %t, encoding/json says %t", text, got, want)
+		}
+	})
+}
+
+// What nests deep is judged without recursion.
+func TestValidJSONDeep(t *testing.T) {
+	for _, n := range []int{9_999, 10_001, 1_000_000} {
+		for inside, want := range map[string]bool{"": true, `"]",1e999999,{"a":null}`: true, "]": false, "{": false, "1,": false, "nul": false} {
+			text := []byte(" " + strings.Repeat("[", n) + inside + strings.Repeat("]", n) + "\n")
+			if got := Valid(text); got != want {
+				t.Errorf("%d levels around %s: %t", n, inside, got)
+			}
+		}
+	}
+}
