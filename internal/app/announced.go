@@ -78,7 +78,7 @@ func (sv *service) dueConfirmations(ctx context.Context) ([]string, error) {
 }
 
 // confirm looks for the announced users of a source who are due. That they can't be seen is no
-// failure: they come through another door, which the log names.
+// failure: another endpoint brings them, which the log names.
 func (sv *service) confirm(ctx context.Context, src config.Source) error {
 	if !sv.blind.sees(src.Name, time.Now()) { // another replica does not know yet
 		return nil

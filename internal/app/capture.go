@@ -18,7 +18,7 @@ type captureWatch struct {
 	db       *postgres.DB
 	log      *slog.Logger
 	captures []postgres.Capture
-	open     map[string]bool // sources with a door that has a secret
+	open     map[string]bool // sources with an endpoint that has a secret
 	there    map[string]bool // at the last look; no entry before the first
 	gone     map[string]bool // the log has said so
 	failing  bool            // the log has said so

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"rollcall/api"
+	"rollcall/internal/clerk"
 	"rollcall/internal/event"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
-	"rollcall/internal/source"
 )
 
 const (
@@ -31,7 +31,7 @@ const (
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 2 * time.Minute
 	// maxHeader bounds a request's headers, in bytes: twice the longest session token. By itself
-	// net/http takes a megabyte from each connection, of whomever.
+	// net/http takes a megabyte from each connection.
 	maxHeader = 32 << 10
 	// databaseRetry is the pause between two looks for a database that is not up yet.
 	databaseRetry = 250 * time.Millisecond
@@ -45,9 +45,9 @@ type service struct {
 	pipeline   *pipeline.Pipeline
 	server     *api.Server
 	setup      *Setup
-	apis       map[string]*source.API // by source
-	wait       time.Duration          // limits.wait
-	jobs       []postgres.Job         // what runs by the clock
+	apis       map[string]*clerk.API // by source
+	wait       time.Duration         // limits.wait
+	jobs       []postgres.Job        // what runs by the clock
 	running    atomic.Pointer[postgres.Jobs]
 	blind      *blind            // sources whose announced users can't be looked up
 	outages    map[string]string // why targets are out of service, as the log has said
@@ -230,7 +230,7 @@ func (sv *service) prepareOnce(ctx context.Context) ([]postgres.Finding, error) 
 }
 
 // shutdown ends the jobs first, while there still is a pipeline for them. Then it gives every
-// waiter his outcome, for as long as he would have waited anyway, and lets the connections
+// waiter its outcome, for as long as it would have waited anyway, and lets the connections
 // go; requests that come meanwhile are refused.
 func (sv *service) shutdown(servers []*http.Server) {
 	began := time.Now()

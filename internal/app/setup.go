@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"rollcall/internal/clerk"
 	"rollcall/internal/config"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
@@ -102,18 +103,18 @@ func (s *Setup) Source(name string) (*source.Source, error) {
 
 // APIs makes the clients of the providers' APIs, by source. Everything that a process asks goes through the
 // one of its source: what the provider asks for counts for all.
-func (s *Setup) APIs(log *slog.Logger) map[string]*source.API {
-	apis := map[string]*source.API{}
+func (s *Setup) APIs(log *slog.Logger) map[string]*clerk.API {
+	apis := map[string]*clerk.API{}
 	for _, c := range s.Config.Sources {
 		if c.API != nil {
-			apis[c.Name] = source.NewAPI(source.APIConfig{Key: c.API.Key.Reveal(), URL: c.API.URL, Log: log.With("source", c.Name)})
+			apis[c.Name] = clerk.New(clerk.Config{Key: c.API.Key.Reveal(), URL: c.API.URL, Log: log.With("source", c.Name)})
 		}
 	}
 	return apis
 }
 
 // Reconciliation is how a source is reconciled, but for the database and the log.
-func (s *Setup) Reconciliation(name string, apis map[string]*source.API) (reconcile.Config, error) {
+func (s *Setup) Reconciliation(name string, apis map[string]*clerk.API) (reconcile.Config, error) {
 	src, err := s.Source(name)
 	if err != nil {
 		return reconcile.Config{}, err

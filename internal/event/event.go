@@ -4,7 +4,9 @@ package event
 
 import (
 	"errors"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Op is what an event asks of the roll.
@@ -105,6 +107,16 @@ func (u *User) Keeps() bool { return u != nil && len(u.Kept) > 0 }
 // Tombstone is what is left of a user who was last known so and is gone.
 func (u *User) Tombstone(at time.Time) *User {
 	return &User{Row: Row{Source: u.Source, ID: u.ID, Version: u.Version, DeletedAt: &at}}
+}
+
+// maxID is the longest id that is kept, in bytes. Ids are keys of tables, and an entry
+// of a PostgreSQL index has an upper limit.
+const maxID = 255
+
+// ValidID reports whether an id is short enough and was never repaired. One that had to be
+// repaired could fall together with another user's, so it is no id.
+func ValidID(id string) bool {
+	return id != "" && len(id) <= maxID && utf8.ValidString(id) && !strings.ContainsAny(id, "\x00\uFFFD")
 }
 
 // Outcome is what became of a request, or of an announcement; a closed set, used as header,

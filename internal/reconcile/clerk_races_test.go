@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/clerk"
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
@@ -74,7 +75,7 @@ func newCrowd(t *testing.T) *crowd {
 	for _, r := range c.replicas {
 		r.MaxDelete = 1
 		// The pace is another test's affair.
-		r.API = source.NewAPI(source.APIConfig{Key: o.clerk.Key(), URL: r.URL, Client: o.clerk.Client(), Limit: 1e7})
+		r.API = clerk.New(clerk.Config{Key: o.clerk.Key(), URL: r.URL, Client: o.clerk.Client(), Limit: 1e7})
 		c.witness.visit(r.house, reconcile.APIProvider(r.API, r.Source))
 	}
 	return c

@@ -14,12 +14,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"rollcall/internal/clerk"
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
-	"rollcall/internal/source"
 )
 
 // What a page of 500 can't hold comes in several; what differs is mended, and who answers 404
@@ -117,9 +117,9 @@ func TestClerkWrongKey(t *testing.T) {
 	o.clerk.Delete(ids[0])
 	o.clerk.SetKey("sk_live_another")
 	before := o.content()
-	o.fails(source.ErrRefused, "api.key of source clerk")
+	o.fails(clerk.ErrRefused, "api.key of source clerk")
 	_, err := reconcile.Preview(t.Context(), o.Config, func(reconcile.Finding) error { return nil })
-	o.wantError(err, source.ErrRefused, "api.key of source clerk")
+	o.wantError(err, clerk.ErrRefused, "api.key of source clerk")
 	if after := o.content(); after != before {
 		t.Errorf("before %s\nafter  %s", before, after)
 	}
@@ -137,7 +137,7 @@ func TestClerkKeyWithdrawn(t *testing.T) {
 			o.clerk.SetKey("sk_live_another")
 		}
 	})
-	tally := o.fails(source.ErrRefused, "after 500 of 700 users")
+	tally := o.fails(clerk.ErrRefused, "after 500 of 700 users")
 	if tally.Created != 500 {
 		t.Errorf("got %+v", tally)
 	}

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"rollcall/internal/clerk"
 	"rollcall/internal/postgres"
-	"rollcall/internal/source"
 )
 
 const (
@@ -24,8 +24,8 @@ const (
 type listing struct {
 	Config
 	seen    *postgres.Attendance
-	at      source.Position // where the list goes on, or begins
-	list    *source.Listing // nil before the first page
+	at      clerk.Position // where the list goes on, or begins
+	list    *clerk.Listing // nil before the first page
 	started time.Time
 }
 
@@ -96,7 +96,7 @@ func (l *listing) asked(ctx context.Context) (time.Time, error) {
 	return now.Add(-apiLag), err
 }
 
-func (l *listing) note(ctx context.Context, users []source.Listed, asked time.Time) ([]postgres.Pair, error) {
+func (l *listing) note(ctx context.Context, users []clerk.Listed, asked time.Time) ([]postgres.Pair, error) {
 	var page []postgres.Entry
 	var unreadable []postgres.Pair
 	for _, u := range users {
@@ -220,7 +220,7 @@ func (l *listing) previewAbsent(ctx context.Context, absent []postgres.Pair, eac
 
 // explain says which key is refused.
 func (l *listing) explain(err error) error {
-	if errors.Is(err, source.ErrRefused) {
+	if errors.Is(err, clerk.ErrRefused) {
 		return fmt.Errorf("api.key of source %s: %w", l.Source.Name(), err)
 	}
 	return err

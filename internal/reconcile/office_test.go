@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"rollcall/internal/clerk"
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
 	"rollcall/internal/pgtest"
@@ -53,7 +54,7 @@ func (o *office) connect(to *clerktest.Clerk) { o.connectBy(to, to.Client()) }
 
 func (o *office) connectBy(to *clerktest.Clerk, client *http.Client) {
 	o.URL = clerktest.Address
-	o.API = source.NewAPI(source.APIConfig{Key: to.Key(), URL: o.URL, Client: client, Log: o.Log})
+	o.API = clerk.New(clerk.Config{Key: to.Key(), URL: o.URL, Client: client, Log: o.Log})
 }
 
 // put creates users an hour ago; their ids are in order.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"rollcall/internal/clerk"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
@@ -24,7 +25,7 @@ type Config struct {
 	// Table is the table of the provider's users, schema.table. Only Supabase has one.
 	Table string
 	// API lists and confirms Clerk's users; URL is its address, for people. Nil for Supabase.
-	API *source.API
+	API *clerk.API
 	URL string
 	// MaxDelete is the share of the roll's living users that one run may bury, from 0 to 1.
 	MaxDelete float64
@@ -58,7 +59,7 @@ type run struct {
 
 // Run compares and mends, and says what it did. It fails with postgres.ErrRunning beside
 // another run of the source, with ErrStopped when a guard has stopped it, with
-// postgres.ErrHidden when the users can't all be seen, with source.ErrRefused when the key of
+// postgres.ErrHidden when the users can't all be seen, with clerk.ErrRefused when the key of
 // the API is, and with event.ErrUnavailable when the API could not be asked for too long. When
 // it was interrupted, by the context, by the database or by the API, the next Run goes on where
 // it was.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/sync/singleflight"
 
+	"rollcall/internal/clerk"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
@@ -65,10 +66,10 @@ const (
 
 // APIProvider looks users up by Clerk's API. Any server may say 404 to what it doesn't know;
 // only Clerk's counts its users.
-func APIProvider(api *source.API, src *source.Source) Provider {
+func APIProvider(api *clerk.API, src *source.Source) Provider {
 	look := func(ctx context.Context, id string) ([]byte, error) {
 		user, err := api.Fetch(ctx, id)
-		if errors.Is(err, source.ErrGone) {
+		if errors.Is(err, clerk.ErrGone) {
 			return nil, nil
 		}
 		return user, err

@@ -8,34 +8,24 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
+	"rollcall/internal/event"
 	"rollcall/internal/rawjson"
 )
 
 const replacement = "\uFFFD"
 
-// maxID is the longest id that is kept, in bytes. Ids are keys of tables, and an entry
-// of a PostgreSQL index has an upper limit.
-const maxID = 255
-
 func isTrue(value []byte) bool { return string(value) == "true" }
 
-// userID reads the id of a user. One that had to be repaired could fall together with
-// another user's, so it is no id.
+// userID reads the id of a user; false when it is none.
 func userID(value []byte) (string, bool) {
 	id := rawjson.Text(value)
-	return id, id != "" && sound(id)
-}
-
-// sound reports whether an id is short enough and was never repaired.
-func sound(id string) bool {
-	return len(id) <= maxID && utf8.ValidString(id) && !strings.ContainsAny(id, "\x00"+replacement)
+	return id, event.ValidID(id)
 }
 
 // boundedID is an event's id as it is, or its hash where the table can't hold it.
 func boundedID(id string) string {
-	if sound(id) {
+	if id == "" || event.ValidID(id) {
 		return id
 	}
 	return hashedID([]byte(id))

@@ -1,4 +1,4 @@
-package source
+package clerk
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ const (
 	overlap = 10
 	// remembered is how many pages' users are told apart from new ones.
 	remembered = 4
-	// maxStalled is how many pages in a row may bring nobody new. A real listing needs a
+	// maxStalled is how many pages in a row may bring no new user. A real listing needs a
 	// dozen: as often as the offset can be doubled, and what is remembered again.
 	maxStalled = 100
 )
@@ -49,7 +49,7 @@ type Listed struct {
 //
 // It goes by Clerk's cursor. Should Clerk refuse it, because the cursor's user was deleted
 // between two pages, or not know it, the rest goes by offset: then each page has to hold
-// somebody who is known to have been listed, so that nobody can be in between.
+// a user who is known to have been listed, so that none can be in between.
 type Listing struct {
 	api      *API
 	size     int // of a page
@@ -57,7 +57,7 @@ type Listing struct {
 	first    string // the first user this listing has seen
 	byOffset bool
 	done     bool
-	// seen are the last users listed: everybody created before one of them has been
+	// seen are the last users listed: all users created before one of them have been
 	// listed as well. recent holds the same, the oldest first.
 	seen   map[string]bool
 	recent []string
@@ -117,7 +117,7 @@ func (l *Listing) cursorPage(ctx context.Context) (listPage, bool, error) {
 	if l.at.After != "" {
 		query.Set("starting_after", l.at.After)
 	} else if l.at.Listed > 0 {
-		return listPage{}, false, nil // there is nobody to go on behind
+		return listPage{}, false, nil // there is no user to go on behind
 	}
 	users, err := l.users(ctx, query)
 	if l.at.After != "" && rejected(err) {
@@ -135,7 +135,7 @@ func rejected(err error) bool {
 	return ok && errors.Is(e, errRejected) && e.status >= http.StatusBadRequest
 }
 
-// repeats reports whether a page begins again, or holds somebody listed just before.
+// repeats reports whether a page begins again, or holds a user listed just before.
 func (l *Listing) repeats(users []Listed) bool {
 	for _, u := range users {
 		if l.seen[u.key()] || u.ID != "" && u.ID == l.first {
@@ -145,9 +145,9 @@ func (l *Listing) repeats(users []Listed) bool {
 	return false
 }
 
-// offsetPage asks for users by offset, from so far back that the page holds somebody who
-// has been listed: those before him have been, too, and those behind him are here. From
-// the very beginning nobody can be missed.
+// offsetPage asks for users by offset, from so far back that the page holds a user who
+// has been listed: those before that user have been, too, and those behind are here. From
+// the very beginning none can be missed.
 func (l *Listing) offsetPage(ctx context.Context) (listPage, error) {
 	for back := int64(l.size / overlap); ; back *= 2 {
 		offset := max(l.at.Listed-back, 0)
@@ -236,7 +236,7 @@ func readPage(body []byte) ([]Listed, bool) {
 		}
 		id := ""
 		if rawjson.Kind(user) == '{' {
-			if read, sound := userID(rawjson.Member(user, "id")); sound {
+			if read := rawjson.Text(rawjson.Member(user, "id")); event.ValidID(read) {
 				id = read
 			}
 		}

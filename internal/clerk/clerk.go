@@ -1,4 +1,12 @@
-package source
+// Package clerk asks Clerk's Backend API for users: single ones, all of them in order, and how many there
+// are. It knows the API's limits and pauses, what can be tried again, and how a listing misses nobody while
+// users come and go:
+//
+//	api := clerk.New(clerk.Config{Key: key})
+//	user, err := api.Fetch(ctx, "user_…")  // the user as Clerk's JSON, or clerk.ErrGone
+//
+// It reads no more of a user than the id; package source decodes the rest.
+package clerk
 
 import (
 	"context"
@@ -19,7 +27,7 @@ import (
 
 // The numbers of Clerk's Backend API.
 const (
-	// apiURL is where it is, for everybody.
+	// apiURL is its public address.
 	apiURL = "https://api.clerk.com/v1"
 	// apiVersion pins the shape of its answers.
 	apiVersion = "2025-11-10"
@@ -33,8 +41,8 @@ const (
 	abreast = 8
 )
 
-// APIConfig describes the Backend API of one source.
-type APIConfig struct {
+// Config describes the Backend API of one source.
+type Config struct {
 	// Key is the secret key. It is sent to URL and nowhere else, and is in no error.
 	Key string
 	// URL is the base of the API; Clerk's own when empty.
@@ -64,8 +72,8 @@ type API struct {
 	until time.Time // the provider asked to be left alone until then
 }
 
-// NewAPI builds the client of one source; it asks nothing yet.
-func NewAPI(cfg APIConfig) *API {
+// New builds the client of one source; it asks nothing yet.
+func New(cfg Config) *API {
 	a := &API{key: cfg.Key, url: strings.TrimRight(cfg.URL, "/"), log: cfg.Log, pace: pace(cfg.Limit, cfg.Key)}
 	if a.url == "" {
 		a.url = apiURL
@@ -111,7 +119,7 @@ func pace(limit int, key string) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(float64(half-burst)/apiWindow.Seconds()), burst)
 }
 
-// Fetch asks once for one user, for somebody who waits: while the provider wants to be
+// Fetch asks once for one user, for a caller who waits: while the provider wants to be
 // left alone it fails at once. It returns the user as a JSON object, or ErrGone.
 func (a *API) Fetch(ctx context.Context, id string) ([]byte, error) {
 	if left := a.pausing(); left > 0 {

@@ -1,4 +1,4 @@
-package source
+package clerk
 
 import (
 	"bytes"
@@ -177,8 +177,8 @@ func (a *API) refusal(q question, r *http.Response, body []byte) error {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		e.kind = ErrRefused
 	case code == http.StatusNotFound && q.name == singleUser:
-		// A proxy's page says nothing about a user. Whether the address is right at all, those
-		// find out who bury: it must know others.
+		// A proxy's page says nothing about a user. Whether the address is right at all is checked
+		// before anything is deleted: the API must know other users.
 		if isPage(body) || len(body) > maxProblem {
 			e.cause = errors.New("a web page answers instead of Clerk: see whether the address of the API is right")
 			break

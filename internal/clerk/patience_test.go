@@ -1,4 +1,4 @@
-package source
+package clerk
 
 import (
 	"context"
@@ -21,7 +21,7 @@ func TestPaceLeavesHalfOfTheLimit(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			clerk := clerktest.New(t)
 			clerk.SetKey(key)
-			api := NewAPI(APIConfig{Key: key, URL: clerktest.Address, Client: clerk.Client()})
+			api := New(Config{Key: key, URL: clerktest.Address, Client: clerk.Client()})
 			begin := time.Now()
 			for range 3 { // a pause lets the bucket fill
 				if _, err := api.FetchAll(t.Context(), make200()); err != nil {
@@ -96,7 +96,7 @@ func TestPauseHoldsThoseInTheQueue(t *testing.T) {
 		clerk := clerktest.New(t)
 		clerk.SetLimit(5, 30*time.Second)
 		ids := clerk.PutMany(12)
-		api := NewAPI(APIConfig{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: 100})
+		api := New(Config{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: 100})
 		if _, err := api.FetchAll(t.Context(), ids); err != nil {
 			t.Error(err)
 		}
@@ -256,7 +256,7 @@ func TestContextEndsEveryWait(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) { // for its turn
 		clerk := clerktest.New(t)
-		api := NewAPI(APIConfig{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: 2})
+		api := New(Config{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: 2})
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(3*time.Second, cancel)
 		_, err := api.FetchAll(ctx, make200())

@@ -1,4 +1,4 @@
-package source
+package clerk
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ const plenty = 1_000_000_000
 
 // apiOf asks the stand-in in memory.
 func apiOf(clerk *clerktest.Clerk) *API {
-	return NewAPI(APIConfig{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: plenty})
+	return New(Config{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: plenty})
 }
 
 // answers is a server in memory.
@@ -31,7 +31,7 @@ type answers func(*http.Request) (*http.Response, error)
 func (f answers) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func (f answers) api() *API {
-	return NewAPI(APIConfig{Key: "sk_test_made_up", Client: &http.Client{Transport: f}, Limit: plenty})
+	return New(Config{Key: "sk_test_made_up", Client: &http.Client{Transport: f}, Limit: plenty})
 }
 
 func answered(status int, body string, header ...string) (*http.Response, error) {
@@ -51,7 +51,7 @@ func TestFetch(t *testing.T) {
 	t.Parallel()
 	clerk := clerktest.New(t)
 	ids := clerk.PutMany(3)
-	api := NewAPI(APIConfig{Key: clerk.Key(), URL: clerk.URL() + "/"})
+	api := New(Config{Key: clerk.Key(), URL: clerk.URL() + "/"})
 	user, err := api.Fetch(t.Context(), ids[1])
 	if err != nil || !bytes.Equal(user, clerk.Object(ids[1])) {
 		t.Errorf("%s, %v", user, err)
@@ -69,7 +69,7 @@ func TestFetch(t *testing.T) {
 func TestFetchEscapesIDs(t *testing.T) {
 	t.Parallel()
 	clerk := clerktest.New(t)
-	api := NewAPI(APIConfig{Key: clerk.Key(), URL: clerk.URL()})
+	api := New(Config{Key: clerk.Key(), URL: clerk.URL()})
 	for _, id := range []string{"../count", "a/b", "?x", "a b%2F", "#", "é\n"} {
 		clerk.ForgetRequests()
 		if _, err := api.Fetch(t.Context(), id); !errors.Is(err, ErrGone) {
@@ -205,7 +205,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			http.Redirect(w, r, other.URL+r.URL.Path, status)
 		}))
 		for _, client := range []*http.Client{nil, {}} {
-			api := NewAPI(APIConfig{Key: "sk_test_made_up", URL: server.URL, Client: client})
+			api := New(Config{Key: "sk_test_made_up", URL: server.URL, Client: client})
 			_, err := api.Fetch(t.Context(), "user_1")
 			_, err2 := api.Count(t.Context())
 			_, err3 := api.List(Position{"user_1", 1}).Next(t.Context())
