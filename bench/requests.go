@@ -16,6 +16,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/source"
+	"rollcall/internal/testevent"
 )
 
 const (
@@ -75,21 +76,15 @@ func (m *mill) sample() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	x, _ := src.Sample("user.created")
-	body := x.Body(time.Now())
-	for _, change := range [][2]string{
-		{"data.id", `"user_2` + mark + `RollBench0"`},
-		{"data.email_addresses[0].email_address", `"` + mark + `@example.com"`},
-		{"data.username", `"` + mark + `"`},
-		{"data.phone_numbers", "[]"}, // without a telephone it has the usual size
-		{"data.primary_phone_number_id", "null"},
-		{"data.external_accounts", "[]"},
-	} {
-		if body, err = source.Set(body, change[0], []byte(change[1])); err != nil {
-			return nil, err
-		}
-	}
-	return body, nil
+	x, _ := testevent.Find(src, "user.created")
+	return testevent.Apply(x.Body(time.Now()), []testevent.Change{
+		{Path: "data.id", Value: `"user_2` + mark + `RollBench0"`},
+		{Path: "data.email_addresses[0].email_address", Value: `"` + mark + `@example.com"`},
+		{Path: "data.username", Value: `"` + mark + `"`},
+		{Path: "data.phone_numbers", Value: "[]"}, // without a telephone it has the usual size
+		{Path: "data.primary_phone_number_id", Value: "null"},
+		{Path: "data.external_accounts", Value: "[]"},
+	})
 }
 
 // requests are signed and ready to be written to a connection. A signature is believed for

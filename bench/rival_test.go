@@ -18,6 +18,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
+	"rollcall/internal/testevent"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -73,13 +74,12 @@ func (s *scene) changed(body []byte, email string, by time.Duration) source.Requ
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for _, change := range [][2]string{
-		{"type", `"user.updated"`}, {"data.email_addresses[0].email_address", `"` + email + `"`}, {"data.first_name", `"Changed"`},
-		{"data.updated_at", strconv.FormatInt(time.Now().Add(by).UnixMilli(), 10)},
-	} {
-		if body, err = source.Set(body, change[0], []byte(change[1])); err != nil {
-			s.t.Fatal(err)
-		}
+	body, err = testevent.Apply(body, []testevent.Change{
+		{Path: "type", Value: `"user.updated"`}, {Path: "data.email_addresses[0].email_address", Value: `"` + email + `"`}, {Path: "data.first_name", Value: `"Changed"`},
+		{Path: "data.updated_at", Value: strconv.FormatInt(time.Now().Add(by).UnixMilli(), 10)},
+	})
+	if err != nil {
+		s.t.Fatal(err)
 	}
 	header, err := src.Sign(source.Hook, body)
 	if err != nil {

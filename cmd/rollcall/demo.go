@@ -17,6 +17,7 @@ import (
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
+	"rollcall/internal/testevent"
 )
 
 var (
@@ -58,12 +59,12 @@ type demo struct {
 	base    string // of the public listener
 	getenv  func(string) string
 	sources map[string]*source.Source
-	sender  *sender
-	last    map[string]parcel // by source
+	sender  *testevent.Sender
+	last    map[string]testevent.Request // by source
 }
 
 func runDemo(ctx context.Context, w world, once bool) (err error) {
-	d := &demo{view: newView(w), sources: map[string]*source.Source{}, last: map[string]parcel{}}
+	d := &demo{view: newView(w), sources: map[string]*source.Source{}, last: map[string]testevent.Request{}}
 	d.view.line("%s", d.view.paint(dim, "starting a private PostgreSQL …"))
 	server, err := pgserver.Start(ctx, pgserver.Options{})
 	if err != nil {
@@ -129,7 +130,7 @@ func (d *demo) serveAndTell(ctx context.Context, once bool) error {
 	case err := <-ended:
 		return fmt.Errorf("serve ended before it listened: %w", err)
 	}
-	d.sender = newSender(d.base)
+	d.sender = testevent.NewSender(d.base)
 	err = d.tell(serving, once)
 	stop()
 	err = errors.Join(err, <-ended)
@@ -196,45 +197,42 @@ func (d *demo) play(ctx context.Context, n int, s scene) error {
 
 // post sends a request and shows its outcome.
 func (d *demo) post(ctx context.Context, r *request) error {
-	p, err := d.parcel(r)
+	signed, err := d.sign(r)
 	if err != nil {
 		return err
 	}
-	d.last[r.source] = p
-	a, err := d.sender.post(ctx, p)
+	d.last[r.source] = signed
+	a, err := d.sender.Post(ctx, signed)
 	if err != nil {
 		return err
 	}
-	d.view.line("    %s %s → %s %s", d.view.paint(cyan, r.source), p.event().Type,
-		d.view.paint(outcomePaint(a.outcome), fmt.Sprintf("%d %s", a.status, a.outcome)),
-		d.view.paint(dim, fmt.Sprintf("in %.1f ms", float64(a.took.Microseconds())/1000)))
+	d.view.line("    %s %s → %s %s", d.view.paint(cyan, r.source), signed.Event().Type,
+		d.view.paint(outcomePaint(a.Outcome), fmt.Sprintf("%d %s", a.Status, a.Outcome)),
+		d.view.paint(dim, fmt.Sprintf("in %.1f ms", float64(a.Took.Microseconds())/1000)))
 	return nil
 }
 
-// parcel makes and signs a request.
-func (d *demo) parcel(r *request) (parcel, error) {
+// sign makes and signs a request. What is forged is changed only then.
+func (d *demo) sign(r *request) (testevent.Request, error) {
 	if r.again {
 		return d.last[r.source], nil
 	}
 	src := d.sources[r.source]
-	sample, ok := src.Sample(r.event)
+	sample, ok := testevent.Find(src, r.event)
 	if !ok {
-		return parcel{}, fmt.Errorf("source %s has no built-in event %s", r.source, r.event)
+		return testevent.Request{}, fmt.Errorf("source %s has no built-in event %s", r.source, r.event)
 	}
 	body := sample.Body(time.Now().Add(-r.age))
-	changed := body
-	for _, c := range r.set {
-		var err error
-		if changed, err = source.Set(changed, c.path, c.json()); err != nil {
-			return parcel{}, err
-		}
+	changed, err := testevent.Apply(body, r.set)
+	if err != nil {
+		return testevent.Request{}, err
 	}
 	if !r.forged {
 		body = changed
 	}
-	p, err := seal(src, sample.Door, body)
-	p.body = changed
-	return p, err
+	signed, err := testevent.Seal(src, sample.Door, body)
+	signed.Body = changed
+	return signed, err
 }
 
 func (d *demo) showTables(ctx context.Context) error {
@@ -250,12 +248,13 @@ func (d *demo) showTables(ctx context.Context) error {
 
 // invite shows how to take part.
 func (d *demo) invite() error {
-	p, err := d.parcel(&request{source: source.Clerk, event: "user.created",
-		set: []change{{clerkID, "user_2RollcallSampleZoe0000000000"}, {"data.first_name", "Zoé"}, {clerkMail, "zoe@example.com"}}})
+	signed, err := d.sign(&request{source: source.Clerk, event: "user.created", set: []testevent.Change{
+		text(clerkID, "user_2RollcallSampleZoe0000000000"), text("data.first_name", "Zoé"), text(clerkMail, "zoe@example.com"),
+	}})
 	if err != nil {
 		return err
 	}
-	d.view.line("\nThe story is told; it goes on slowly until Ctrl-C. Take part, within five minutes:\n\n%s\n", curl(p, d.base))
+	d.view.line("\nThe story is told; it goes on slowly until Ctrl-C. Take part, within five minutes:\n\n%s\n", signed.Curl(d.base))
 	return d.inviteToLook()
 }
 
@@ -276,12 +275,13 @@ func (d *demo) inviteToLook() error {
 func (d *demo) traffic(ctx context.Context) error {
 	invited := time.Now()
 	for guest := 1; ; guest++ {
-		id := change{clerkID, fmt.Sprintf("user_2RollcallSample%012d", guest)}
-		mail := change{clerkMail, fmt.Sprintf("guest%d@example.com", guest)}
+		id := text(clerkID, fmt.Sprintf("user_2RollcallSample%012d", guest))
+		mail := text(clerkMail, fmt.Sprintf("guest%d@example.com", guest))
+		name := func(of string) testevent.Change { return text("data.first_name", fmt.Sprint(of, " ", guest)) }
 		for _, r := range []request{
-			{source: source.Clerk, event: "user.created", set: []change{id, mail, {"data.first_name", fmt.Sprint("Guest ", guest)}}},
-			{source: source.Clerk, event: "user.updated", set: []change{id, mail, {"data.first_name", fmt.Sprint("Renamed ", guest)}}},
-			{source: source.Clerk, event: "user.deleted", set: []change{id}},
+			{source: source.Clerk, event: "user.created", set: []testevent.Change{id, mail, name("Guest")}},
+			{source: source.Clerk, event: "user.updated", set: []testevent.Change{id, mail, name("Renamed")}},
+			{source: source.Clerk, event: "user.deleted", set: []testevent.Change{id}},
 		} {
 			select {
 			case <-time.After(trickle):

@@ -1,10 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"time"
 
+	"rollcall/internal/rawjson"
 	"rollcall/internal/source"
+	"rollcall/internal/testevent"
 )
 
 // scene is one thing that happens in the demo: a request of a provider, or SQL of an
@@ -20,24 +21,15 @@ type scene struct {
 type request struct {
 	source string
 	event  string // a built-in event
-	set    []change
+	set    []testevent.Change
 	age    time.Duration // how long ago the provider dated it
 	again  bool          // the last request of the source once more, byte for byte
 	forged bool          // the body is changed after signing
 }
 
-// change is one value in a body.
-type change struct {
-	path  string
-	value any
-}
-
-func (c change) json() []byte {
-	text, err := json.Marshal(c.value)
-	if err != nil {
-		panic(err) // the story holds strings and numbers
-	}
-	return text
+// text puts a text into a body.
+func text(path, value string) testevent.Change {
+	return testevent.Change{Path: path, Value: string(rawjson.Quote(value))}
 }
 
 const (
@@ -66,22 +58,22 @@ var story = []scene{
 		sql:     `update auth.users set raw_user_meta_data = '{"first_name": "Benjamin", "last_name": "Example"}', email = 'ben.example@example.com'`,
 		request: &request{source: source.Supabase, event: "database.update"}},
 	{says: "Ada marries and changes her e-mail.",
-		request: &request{source: source.Clerk, event: "user.updated", set: []change{{"data.last_name", "Lovelace"}, {clerkMail, "ada.lovelace@example.com"}}}},
+		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{text("data.last_name", "Lovelace"), text(clerkMail, "ada.lovelace@example.com")}}},
 	{says: "Clerk got no answer in time and sends the same event again.",
 		request: &request{source: source.Clerk, again: true}},
 	{says: "An older update of hers was held up and arrives now.",
-		request: &request{source: source.Clerk, event: "user.updated", set: []change{{"data.last_name", "Outdated"}}, age: time.Minute}},
+		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{text("data.last_name", "Outdated")}, age: time.Minute}},
 	{says: "Bob signs up with Clerk, with an e-mail that Ada has in \"Member\", where it must be unique.",
-		request: &request{source: source.Clerk, event: "user.created", set: []change{{clerkID, bobID}, {"data.first_name", "Bob"}, {clerkMail, "ada.lovelace@example.com"}}}},
+		request: &request{source: source.Clerk, event: "user.created", set: []testevent.Change{text(clerkID, bobID), text("data.first_name", "Bob"), text(clerkMail, "ada.lovelace@example.com")}}},
 	{says: "He corrects it.",
-		request: &request{source: source.Clerk, event: "user.updated", set: []change{{clerkID, bobID}, {"data.first_name", "Bob"}, {clerkMail, "bob@example.com"}}}},
+		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{text(clerkID, bobID), text("data.first_name", "Bob"), text(clerkMail, "bob@example.com")}}},
 	{says: "Ben deletes his account. One application wants his row gone, the other keeps it without his e-mail.",
 		sql:     "delete from auth.users",
 		request: &request{source: source.Supabase, event: "database.delete"}},
 	{says: "An update of his comes late. He must not come back.",
-		request: &request{source: source.Supabase, event: "database.update", set: []change{{"record.email", "ghost@example.com"}}}},
+		request: &request{source: source.Supabase, event: "database.update", set: []testevent.Change{text("record.email", "ghost@example.com")}}},
 	{says: "Somebody forges a request: he makes himself an administrator in a body that Clerk signed.",
-		request: &request{source: source.Clerk, event: "user.updated", set: []change{{"data.public_metadata", map[string]string{"role": "admin"}}}, forged: true}},
+		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{{Path: "data.public_metadata", Value: `{"role":"admin"}`}}, forged: true}},
 }
 
 // watched are the tables that the demo shows, the applications' and two of Rollcall's own.

@@ -16,6 +16,7 @@ import (
 	"rollcall/internal/app"
 	generator "rollcall/internal/load"
 	"rollcall/internal/source"
+	"rollcall/internal/testevent"
 )
 
 const loadHelp = `Sends signed events of one source to a serve, as many as it takes or as --rate says, and
@@ -149,7 +150,7 @@ func runLoad(ctx context.Context, w world, o loadOptions, to loadTarget) error {
 	})
 	live.clear()
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return newSender(to.base).unreached(err)
+		return testevent.Unreached(to.base, err)
 	}
 	if closed := new(generator.ClosedError); errors.As(err, &closed) {
 		return o.closed(to, closed)

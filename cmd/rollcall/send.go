@@ -16,6 +16,7 @@ import (
 	"rollcall/internal/app"
 	"rollcall/internal/event"
 	"rollcall/internal/source"
+	"rollcall/internal/testevent"
 )
 
 // draftHelp explains to send and sign alike what can be sent.
@@ -25,8 +26,8 @@ func draftHelp() string {
 EVENT is a built-in event. It is dated now and about a made-up user, always the same, so
 that the events of a provider tell his story; a delete is final, so the next story wants
 another id (--set data.id=user_2, --set user.id=…, --set record.id=…).
-  of clerk:    ` + strings.Join(source.SampleNames(source.Clerk), ", ") + `
-  of supabase: ` + strings.Join(source.SampleNames(source.Supabase), ", ") + `
+  of clerk:    ` + strings.Join(testevent.Names(source.Clerk), ", ") + `
+  of supabase: ` + strings.Join(testevent.Names(source.Supabase), ", ") + `
 
 FILE is a body, or a capture {"headers":{…},"body":"…"}, or - for standard input. Its body
 is sent as it is, signed anew. An old one may prove stale, and a hook of Supabase that was
@@ -93,35 +94,36 @@ func newSend(w world) *cobra.Command {
 
 // sendAll sends one after the other, so that their order is theirs.
 func sendAll(ctx context.Context, w world, d *draft, o sendOptions) error {
-	one, err := d.aboutOne()
+	one, err := d.AboutOne()
 	if err != nil {
 		return err
 	}
-	to, refused := newSender(d.base), 0
+	to, refused := testevent.NewSender(d.base), 0
 	for n := range o.count {
 		user := n + 1
 		if one {
 			user = 1
 		}
-		body, err := d.body(user, n > 0)
+		body, err := d.Body(user, n > 0)
 		if err != nil {
 			return err
 		}
-		p, err := seal(d.source, d.door, body)
+		r, err := d.Seal(body)
 		if err != nil {
 			return err
 		}
-		a, err := to.post(ctx, p)
+		a, err := to.Post(ctx, r)
 		if err != nil {
 			return err
 		}
-		if !a.accepted() {
+		if !a.Accepted() {
 			refused++
 		}
-		if a.outcome == string(event.Parked) && o.url == "" {
-			a.parked = whyParked(ctx, w, d, p.event().UserID)
+		done := sent{Request: r, Answer: a}
+		if a.Outcome == string(event.Parked) && o.url == "" {
+			done.parked = whyParked(ctx, w, d, r.Event().UserID)
 		}
-		if err := report(w.stdout, o.output, p, a); err != nil {
+		if err := done.report(w.stdout, o.output); err != nil {
 			return err
 		}
 	}
@@ -138,18 +140,25 @@ func summary(refused, count int) error {
 	return fmt.Errorf("%d of %d requests were not accepted", refused, count)
 }
 
-func report(to io.Writer, output string, p parcel, a answer) error {
+// sent is a request and what became of it.
+type sent struct {
+	testevent.Request
+	testevent.Answer
+	parked map[string]string // why, by target; as far as it is known
+}
+
+func (s sent) report(to io.Writer, output string) error {
 	if output == "json" {
-		return reportJSON(to, p, a)
+		return s.reportJSON(to)
 	}
-	e := p.event()
-	line := fmt.Sprintf("%d  %-11s  %-22s  %-36s  %4d ms", a.status, orDash(a.outcome), e.Type, orDash(e.UserID), a.took.Milliseconds())
-	if complaint := a.complaint(); complaint != "" {
+	e := s.Event()
+	line := fmt.Sprintf("%d  %-11s  %-22s  %-36s  %4d ms", s.Status, orDash(s.Outcome), e.Type, orDash(e.UserID), s.Took.Milliseconds())
+	if complaint := s.Complaint(); complaint != "" {
 		line += "  " + complaint
 	}
 	lines := []string{event.Printable(line)}
-	for _, target := range slices.Sorted(maps.Keys(a.parked)) {
-		lines = append(lines, event.Printable("     "+target+": "+a.parked[target]))
+	for _, target := range slices.Sorted(maps.Keys(s.parked)) {
+		lines = append(lines, event.Printable("     "+target+": "+s.parked[target]))
 	}
 	_, err := fmt.Fprintln(to, strings.Join(lines, "\n"))
 	return err
@@ -165,7 +174,7 @@ func whyParked(ctx context.Context, w world, d *draft, user string) map[string]s
 	defer app.CloseSoon(db)
 	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
 	defer cancel()
-	parked, err := db.ParkedFor(ctx, d.source.Name(), user)
+	parked, err := db.ParkedFor(ctx, d.Source.Name(), user)
 	if err != nil {
 		return nil
 	}
@@ -180,7 +189,7 @@ func whyParked(ctx context.Context, w world, d *draft, user string) map[string]s
 const whyTimeout = 2 * time.Second
 
 // reportJSON uses the names that the log line of the webhook has.
-func reportJSON(to io.Writer, p parcel, a answer) error {
+func (s sent) reportJSON(to io.Writer) error {
 	line := struct {
 		Source  string  `json:"source"`
 		Type    string  `json:"type"`
@@ -192,13 +201,13 @@ func reportJSON(to io.Writer, p parcel, a answer) error {
 		Answer  any     `json:"answer,omitempty"`
 		// Parked says why, by target.
 		Parked map[string]string `json:"parked,omitempty"`
-	}{Source: p.source.Name(), Outcome: a.outcome, Parked: a.parked, Status: a.status, Seconds: a.took.Seconds()}
-	e := p.event()
-	line.Type, line.Event, line.User = e.Type, eventID(p, e), e.UserID
-	if json.Valid(a.body) {
-		line.Answer = json.RawMessage(a.body)
-	} else if len(a.body) > 0 {
-		line.Answer = string(a.body)
+	}{Source: s.Source.Name(), Outcome: s.Outcome, Parked: s.parked, Status: s.Status, Seconds: s.Took.Seconds()}
+	e := s.Event()
+	line.Type, line.Event, line.User = e.Type, s.eventID(e), e.UserID
+	if json.Valid(s.Answer.Body) {
+		line.Answer = json.RawMessage(s.Answer.Body)
+	} else if len(s.Answer.Body) > 0 {
+		line.Answer = string(s.Answer.Body)
 	}
 	encoder := json.NewEncoder(event.PrintableTo(to))
 	encoder.SetEscapeHTML(false)
@@ -207,8 +216,8 @@ func reportJSON(to io.Writer, p parcel, a answer) error {
 
 // eventID is the id under which the receiver records the event; at the database door it
 // makes one up itself.
-func eventID(p parcel, e event.Event) string {
-	if p.door == source.Database {
+func (s sent) eventID(e event.Event) string {
+	if s.Door == source.Database {
 		return ""
 	}
 	return e.ID

@@ -42,15 +42,15 @@ func newSign(w world) *cobra.Command {
 }
 
 func sign(w world, d *draft) error {
-	body, err := d.body(1, false)
+	body, err := d.Body(1, false)
 	if err != nil {
 		return err
 	}
-	p, err := seal(d.source, d.door, oneLine(body))
+	r, err := d.Seal(oneLine(body))
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprint(w.stdout, curl(p, d.base))
+	_, err = fmt.Fprint(w.stdout, r.Curl(d.base))
 	return err
 }
 

@@ -17,6 +17,7 @@ import (
 	svix "github.com/svix/svix-webhooks/go"
 
 	"rollcall/internal/source"
+	"rollcall/internal/testevent"
 )
 
 // delivery is a request as a receiver saw it.
@@ -94,17 +95,17 @@ func TestSignedCurlInEveryShell(t *testing.T) {
 	for _, shell := range shells(t) {
 		for name, body := range bodies {
 			for _, door := range []source.Door{source.Hook, source.Database} {
-				p, err := seal(src, door, []byte(body))
+				p, err := testevent.Seal(src, door, []byte(body))
 				if err != nil {
 					t.Fatal(err)
 				}
-				text := curl(p, base)
+				text := p.Curl(base)
 				checkLines(t, name, text)
 				if out := paste(t, shell, text); !strings.HasPrefix(out, "HTTP/1.1 200") {
 					t.Errorf("%s, %s: %.300s", shell, name, out)
 				}
 				got := <-received
-				if !bytes.Equal(got.body, p.body) {
+				if !bytes.Equal(got.body, p.Body) {
 					t.Errorf("%s, %s: got %d bytes %.80q, want %d %.80q", shell, name, len(got.body), got.body, len(body), body)
 				}
 				if err := src.Verify(source.Request{Door: door, Header: got.header, Body: got.body}); err != nil {
@@ -121,11 +122,11 @@ func TestSignedCurlIsNoCommandElsewhere(t *testing.T) {
 	t.Parallel()
 	src := newSource(t, source.Supabase)
 	for _, body := range []string{`{"name":"\'; touch x #"}`, `\`, `'\'; touch x #`, "a\n'b'\n; touch x", "!!", "!'\\'!", strings.Repeat(`\'!`, 20_000)} {
-		p, err := seal(src, source.Hook, []byte(body))
+		p, err := testevent.Seal(src, source.Hook, []byte(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := curl(p, "http://x.test")
+		text := p.Curl("http://x.test")
 		alike := regexp.MustCompile(`'\\''|\\[0-7]{3}|\\\n`).ReplaceAllString(text, "")
 		if strings.ContainsAny(alike, `\!`) {
 			t.Errorf("%.40q: %.300s", body, text)
@@ -169,7 +170,7 @@ func TestSvixVerifiesWhatSignPrints(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range source.SampleNames(source.Clerk) {
+	for _, name := range testevent.Names(source.Clerk) {
 		var stdout, stderr bytes.Buffer
 		args := []string{"sign", "clerk", name, "-c", file, "--url", base, "--set", "data.first_name=D'Arcy $é\\"}
 		if code := run(t.Context(), world{args, env("postgres://127.0.0.1/unused"), nil, &stdout, &stderr}); code != exitFine {
@@ -217,16 +218,16 @@ func TestSenderShowsTheAnswer(t *testing.T) {
 		fmt.Fprintf(w, `{"error":{"message":"%s\u001b[31m"}}`, r.URL.Path)
 	}))
 	t.Cleanup(server.Close)
-	p, err := seal(newSource(t, source.Clerk), source.Hook, []byte("{}"))
+	p, err := testevent.Seal(newSource(t, source.Clerk), source.Hook, []byte("{}"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newSender(server.URL).post(t.Context(), p)
-	if err != nil || a.status != http.StatusTemporaryRedirect || a.accepted() {
+	a, err := testevent.NewSender(server.URL).Post(t.Context(), p)
+	if err != nil || a.Status != http.StatusTemporaryRedirect || a.Accepted() {
 		t.Fatalf("got %+v, %v", a, err)
 	}
 	var line strings.Builder
-	if err := report(&line, "text", p, a); err != nil {
+	if err := (sent{Request: p, Answer: a}).report(&line, "text"); err != nil {
 		t.Fatal(err)
 	}
 	if got := line.String(); !strings.HasPrefix(got, "307  - ") || !strings.HasSuffix(got, "  /webhooks/clerk\\u001b[31m\n") {
@@ -234,18 +235,18 @@ func TestSenderShowsTheAnswer(t *testing.T) {
 	}
 }
 
-// A parcel that is sent twice is a provider's retry.
-func TestParcelTwice(t *testing.T) {
+// A request that is sent twice is a provider's retry.
+func TestRequestTwice(t *testing.T) {
 	t.Parallel()
 	in, _ := startShop(t)
 	src := newSource(t, source.Clerk)
-	p, err := seal(src, source.Hook, []byte(clerkUser("user.created", "user_a", ann)))
+	p, err := testevent.Seal(src, source.Hook, []byte(clerkUser("user.created", "user_a", ann)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"applied", "duplicate"} {
-		if a, err := newSender(in.public).post(t.Context(), p); err != nil || a.outcome != want {
-			t.Errorf("got %s, %v, want %s", a.outcome, err, want)
+		if a, err := testevent.NewSender(in.public).Post(t.Context(), p); err != nil || a.Outcome != want {
+			t.Errorf("got %s, %v, want %s", a.Outcome, err, want)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"rollcall/internal/source"
+	"rollcall/internal/testevent"
 )
 
 // IDs is what the ids of all users of a run have in common, as a pattern of SQL's like:
@@ -22,13 +23,13 @@ var (
 
 // person makes a user up by his number. With each event the name is another, so that every
 // update changes something; what a table may hold once only is his alone.
-func person(provider string, run, user uint32, number int64) source.Person {
+func person(provider string, run, user uint32, number int64) testevent.Person {
 	id := fmt.Sprintf("user_load_%08x_%d", run, user)
 	if provider == source.Supabase {
 		id = fmt.Sprintf("10ad%04x-%04x-4000-8000-%012d", run>>16, run&0xffff, user)
 	}
 	const numbers = 1_000_000_000_000 // of telephone, which runs begin at different places
-	return source.Person{
+	return testevent.Person{
 		ID: id, Email: fmt.Sprintf("load-%08x-%d@load.example", run, user), Username: fmt.Sprintf("load_%08x_%d", run, user),
 		Phone:     fmt.Sprintf("+99%012d", (uint64(run)*233+uint64(user))%numbers),
 		FirstName: firstNames[number%int64(len(firstNames))], LastName: lastNames[number%int64(len(lastNames))],

@@ -10,6 +10,7 @@ import (
 
 	"rollcall/api"
 	"rollcall/internal/source"
+	"rollcall/internal/testevent"
 )
 
 // request is a signed one, as the bytes to be written.
@@ -47,7 +48,7 @@ type sealer struct {
 // envelope is how the events of a kind are sent.
 type envelope struct {
 	source   *source.Source
-	template source.Template
+	template testevent.Template
 	head     string // request line and the headers that are always the same
 }
 
@@ -83,7 +84,7 @@ func (e *ClosedError) Error() string {
 }
 
 // templateOf finds the event of a kind that comes through an open door.
-func templateOf(src *source.Source, k Kind) (source.Template, error) {
+func templateOf(src *source.Source, k Kind) (testevent.Template, error) {
 	if src.Provider() == source.Clerk {
 		return openTemplate(src, "user."+k.String())
 	}
@@ -93,20 +94,20 @@ func templateOf(src *source.Source, k Kind) (source.Template, error) {
 	case k == Created:
 		return openTemplate(src, "database.insert")
 	case !src.Open(source.Database):
-		return source.Template{}, &ClosedError{Source: src, Door: source.Database, Kind: k}
+		return testevent.Template{}, &ClosedError{Source: src, Door: source.Database, Kind: k}
 	case k == Updated:
 		return openTemplate(src, "database.update")
 	}
 	return openTemplate(src, "database.delete")
 }
 
-func openTemplate(src *source.Source, name string) (source.Template, error) {
-	template, ok := src.Template(name)
+func openTemplate(src *source.Source, name string) (testevent.Template, error) {
+	template, ok := testevent.NewTemplate(src, name)
 	if !ok {
-		return source.Template{}, fmt.Errorf("source %s has no built-in event %s", src.Name(), name)
+		return testevent.Template{}, fmt.Errorf("source %s has no built-in event %s", src.Name(), name)
 	}
 	if !src.Open(template.Door) {
-		return source.Template{}, &ClosedError{Source: src, Door: template.Door, Kind: Created}
+		return testevent.Template{}, &ClosedError{Source: src, Door: template.Door, Kind: Created}
 	}
 	return template, nil
 }

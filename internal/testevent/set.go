@@ -1,4 +1,4 @@
-package source
+package testevent
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 	"rollcall/internal/rawjson"
 )
 
-// Value is the JSON that a person means by a word: JSON when it is some, else a text.
-func Value(word string) []byte {
+// valueOf is the JSON that a word on a command line means: JSON when it is some, else a text.
+func valueOf(word string) []byte {
 	var compact bytes.Buffer
 	if json.Compact(&compact, []byte(word)) == nil {
 		return compact.Bytes()
@@ -20,10 +20,10 @@ func Value(word string) []byte {
 	return rawjson.Quote(word)
 }
 
-// Set puts a JSON value into a JSON text, at a path such as data.first_name or
+// set puts a JSON value into a JSON text, at a path such as data.first_name or
 // data.email_addresses[0].email_address (.0. is the same). What is missing on the way is
 // made, an index one past the end appends, and all other bytes stay as they are.
-func Set(text []byte, path string, value []byte) ([]byte, error) {
+func set(text []byte, path string, value []byte) ([]byte, error) {
 	text = bytes.TrimSpace(text)
 	if !json.Valid(text) {
 		return nil, fmt.Errorf("set %s: the body is not JSON", path)
@@ -65,7 +65,7 @@ func setAt(value []byte, keys []string, to []byte) ([]byte, error) {
 		return nil, err
 	}
 	if start == end {
-		inner = newcomer(value[:start], keys[0], inner)
+		inner = added(value[:start], keys[0], inner)
 	}
 	return bytes.Join([][]byte{value[:start], inner, value[end:]}, nil), nil
 }
@@ -129,8 +129,8 @@ func lastEnd(container []byte) int {
 	return len(bytes.TrimRight(container[:len(container)-1], " \t\r\n"))
 }
 
-// newcomer is a value as it's written behind what a container holds already.
-func newcomer(before []byte, key string, value []byte) []byte {
+// added is a value as it's written behind what a container holds already.
+func added(before []byte, key string, value []byte) []byte {
 	var out []byte
 	if len(before) > 1 {
 		out = append(out, ',')

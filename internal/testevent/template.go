@@ -1,4 +1,4 @@
-package source
+package testevent
 
 import (
 	"strconv"
@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"rollcall/internal/source"
 )
 
 // Person is a made-up user, to be filled into a template. No text may need an escape in JSON.
@@ -18,7 +20,7 @@ type Person struct {
 // at the cost of a copy. It is safe for concurrent use.
 type Template struct {
 	// Door is where the event belongs.
-	Door Door
+	Door source.Door
 	// pieces alternate between text and the one-letter name of what stands behind it.
 	pieces []string
 }
@@ -45,11 +47,11 @@ const (
 // slotMark surrounds a name while a body is cut up; no JSON text holds the character.
 const slotMark = "\x00"
 
-// Template returns a built-in event by its name as a template; false when the provider has
+// NewTemplate returns a built-in event by its name as a template; false when the provider has
 // none. It is dated and about a user as Sample.Body is; all that tells users apart, and the
 // names, are filled in.
-func (s *Source) Template(name string) (Template, bool) {
-	sample, ok := s.Sample(name)
+func NewTemplate(src *source.Source, name string) (Template, bool) {
+	sample, ok := Find(src, name)
 	if !ok {
 		return Template{}, false
 	}
@@ -60,7 +62,7 @@ func (s *Source) Template(name string) (Template, bool) {
 		`$now_row`, mark(slotNowRow), `$before_row`, mark(slotPastRow), `$now`, mark(slotNow),
 		`$uuid`, mark(slotMessage), `$instance`, sample.instance,
 	}
-	for slot, text := range s.personIn(sample) {
+	for slot, text := range personIn(src, sample) {
 		if text != "" {
 			words = append(words, `"`+text+`"`, `"`+mark(slot)+`"`)
 		}
@@ -68,9 +70,9 @@ func (s *Source) Template(name string) (Template, bool) {
 	return Template{sample.Door, strings.Split(strings.NewReplacer(words...).Replace(sample.body), slotMark)}, true
 }
 
-// personIn tells whom a sample is about, by slot.
-func (s *Source) personIn(x Sample) map[string]string {
-	e := s.Decode(Request{Door: x.Door, Body: x.Body(time.Now())})
+// personIn is the user of a sample, by slot.
+func personIn(src *source.Source, x Sample) map[string]string {
+	e := src.Decode(source.Request{Door: x.Door, Body: x.Body(time.Now())})
 	person := map[string]string{slotID: e.UserID}
 	u := e.User
 	if u == nil {

@@ -1,4 +1,4 @@
-package source
+package testevent
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"rollcall/internal/source"
 )
 
 // What a template makes is read as the event about the person it was filled with.
@@ -13,10 +15,10 @@ func TestTemplates(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 4, 5, 6, 7, 891_000_000, time.UTC)
 	p := Person{"5a3f1e00-0000-4000-8000-00000000beef", "zoe@load.example", "zoe_1", "+99000000000017", "Zoé", "Quist"}
-	for _, s := range []*Source{clerkSource(t), supabaseSource(t)} {
+	for _, s := range []*source.Source{clerkSource(t), supabaseSource(t)} {
 		provider := s.Provider()
-		for _, sample := range s.Samples() {
-			tmpl, ok := s.Template(sample.Name)
+		for _, sample := range samplesOf(s) {
+			tmpl, ok := NewTemplate(s, sample.Name)
 			if !ok || tmpl.Door != sample.Door {
 				t.Fatalf("%s %s: found %v, door %v", provider, sample.Name, ok, tmpl.Door)
 			}
@@ -25,8 +27,8 @@ func TestTemplates(t *testing.T) {
 			if !ok || bytes.ContainsAny(body, "\x00$") {
 				t.Errorf("%s %s: %s", provider, sample.Name, body)
 			}
-			got := s.Decode(Request{Door: tmpl.Door, Body: body, ReceivedAt: now})
-			want := s.Decode(Request{Door: tmpl.Door, Body: sample.Body(now), ReceivedAt: now})
+			got := s.Decode(source.Request{Door: tmpl.Door, Body: body, ReceivedAt: now})
+			want := s.Decode(source.Request{Door: tmpl.Door, Body: sample.Body(now), ReceivedAt: now})
 			if got.Type != want.Type || got.Op != want.Op || got.UserID != p.ID && want.UserID != "" {
 				t.Errorf("%s %s: got %v %v %s", provider, sample.Name, got.Type, got.Op, got.UserID)
 			}
@@ -45,7 +47,7 @@ func TestTemplates(t *testing.T) {
 			}
 		}
 	}
-	if _, ok := clerkSource(t).Template("user.married"); ok {
+	if _, ok := NewTemplate(clerkSource(t), "user.married"); ok {
 		t.Error("there is a template of an event nobody knows")
 	}
 }
@@ -54,11 +56,11 @@ func TestTemplates(t *testing.T) {
 func TestTemplateRenews(t *testing.T) {
 	t.Parallel()
 	s := supabaseSource(t)
-	tmpl, _ := s.Template("after-user-created")
+	tmpl, _ := NewTemplate(s, "after-user-created")
 	ids := map[string]bool{}
 	for range 3 {
 		body := tmpl.Append(nil, Person{ID: "5a3f1e00-0000-4000-8000-00000000beef"}, time.Now())
-		ids[s.Decode(Request{Body: body}).ID] = true
+		ids[s.Decode(source.Request{Body: body}).ID] = true
 	}
 	if len(ids) != 3 {
 		t.Errorf("the ids are %v", ids)

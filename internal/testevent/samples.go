@@ -1,4 +1,13 @@
-package source
+// Package testevent makes signed events as the providers would send them: built-in ones that tell the story
+// of a made-up user, those of a file, or many of one kind at little cost. It posts them, too, or says with
+// which command another machine does:
+//
+//	sample, _ := testevent.Find(src, "user.created")
+//	request, err := testevent.Seal(src, sample.Door, sample.Body(time.Now()))
+//	answer, err := testevent.NewSender("http://127.0.0.1:8080").Post(ctx, request)
+//
+// The signature itself is made by package source, which keeps the secrets.
+package testevent
 
 import (
 	"bytes"
@@ -13,54 +22,45 @@ import (
 	"github.com/google/uuid"
 
 	"rollcall/internal/rawjson"
+	"rollcall/internal/source"
 )
 
 //go:embed samples
 var sampleFiles embed.FS
 
 // sampleNames are the built-in events of each provider. In this order they tell the
-// story of one made-up user; session.created carries him as user.updated left him.
+// story of one made-up user; session.created carries the user as user.updated left it.
 var sampleNames = map[string][]string{
-	Clerk: {"user.created", "user.updated", "session.created", "user.deleted"},
-	Supabase: {
-		hookBefore, hookAfter, hookToken,
+	source.Clerk: {"user.created", "user.updated", "session.created", "user.deleted"},
+	source.Supabase: {
+		"before-user-created", "after-user-created", "customize-access-token",
 		"database.insert", "database.update", "database.delete",
 	},
 }
 
-// SampleNames lists the built-in events of a provider, in the order of their story.
-func SampleNames(provider string) []string { return slices.Clone(sampleNames[provider]) }
+// Names lists the built-in events of a provider, in the order of their story.
+func Names(provider string) []string { return slices.Clone(sampleNames[provider]) }
 
 // Sample is a built-in event of a source: what its provider would send about a made-up
-// user, to be signed and sent to its door.
+// user, to be signed and sent to its endpoint.
 type Sample struct {
 	Name string
-	Door Door
+	Door source.Door
 	// body is compact JSON with a word such as "$now" wherever a delivery differs from
 	// the next.
 	body     string
 	instance string
 }
 
-// Samples returns the built-in events of the source's provider, in the order of their
-// story. Those of Clerk come from the instance that the source listens to.
-func (s *Source) Samples() []Sample {
-	var all []Sample
-	for _, name := range sampleNames[s.provider] {
-		sample, _ := s.Sample(name)
-		all = append(all, sample)
-	}
-	return all
-}
-
-// Sample returns a built-in event by its name; false when the provider has none.
-func (s *Source) Sample(name string) (Sample, bool) {
-	if !slices.Contains(sampleNames[s.provider], name) {
+// Find returns a built-in event of a source's provider by its name; false when the provider has
+// none. One of Clerk comes from the instance that the source listens to.
+func Find(src *source.Source, name string) (Sample, bool) {
+	if !slices.Contains(sampleNames[src.Provider()], name) {
 		return Sample{}, false
 	}
-	sample := Sample{Name: name, body: readSample(path.Join("samples", s.provider, name+".json")), instance: s.instanceID}
+	sample := Sample{Name: name, body: readSample(path.Join("samples", src.Provider(), name+".json")), instance: src.InstanceID()}
 	if strings.HasPrefix(name, "database.") {
-		sample.Door = Database
+		sample.Door = source.Database
 	}
 	if sample.instance == "" {
 		sample.instance = "ins_2RollcallSample000000000000000"
@@ -104,12 +104,12 @@ func (x Sample) Body(now time.Time) []byte {
 // rowLayout is how PostgreSQL writes a timestamptz into JSON.
 const rowLayout = "2006-01-02T15:04:05.999999-07:00"
 
-// DoorFor tells the door at which a body belongs: only a database webhook names a table
+// doorFor tells the endpoint at which a body belongs: only a database webhook names a table
 // and has no metadata.
-func (s *Source) DoorFor(body []byte) Door {
+func doorFor(src *source.Source, body []byte) source.Door {
 	object := rawjson.Object(rawjson.ToUTF8(body))
-	if s.provider == Supabase && rawjson.Member(object, "metadata") == nil && rawjson.Member(object, "table") != nil {
-		return Database
+	if src.Provider() == source.Supabase && rawjson.Member(object, "metadata") == nil && rawjson.Member(object, "table") != nil {
+		return source.Database
 	}
-	return Hook
+	return source.Hook
 }

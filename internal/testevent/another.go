@@ -1,4 +1,4 @@
-package source
+package testevent
 
 import (
 	"strconv"
@@ -7,14 +7,15 @@ import (
 	"github.com/google/uuid"
 
 	"rollcall/internal/rawjson"
+	"rollcall/internal/source"
 )
 
-// Another makes a body speak of the n-th of many users who are all alike; the first is
+// another makes a body speak of the n-th of many users who are all alike; the first is
 // the user it speaks of already. What a table may hold once only differs: id, e-mail
 // address, phone number and username, wherever they stand in the body. The n-th user of
 // two bodies about one user is one user as well.
-func (s *Source) Another(d Door, body []byte, n int) []byte {
-	e := s.Decode(Request{Door: d, Body: body})
+func another(src *source.Source, d source.Door, body []byte, n int) []byte {
+	e := src.Decode(source.Request{Door: d, Body: body})
 	if n <= 1 || e.UserID == "" {
 		return body
 	}
@@ -33,17 +34,17 @@ func (s *Source) Another(d Door, body []byte, n int) []byte {
 	return replaceTexts(body, others)
 }
 
-// Renewed gives a body that holds its own message id, as Supabase's hooks do, a new one;
+// renewed gives a body that holds its own message id, as Supabase's hooks do, a new one;
 // every other body is returned as it is.
-func (s *Source) Renewed(d Door, body []byte) []byte {
-	if s.provider != Supabase || d != Hook || rawjson.Text(rawjson.Member(rawjson.Member(rawjson.Object(body), "metadata"), "uuid")) == "" {
+func renewed(src *source.Source, d source.Door, body []byte) []byte {
+	if src.Provider() != source.Supabase || d != source.Hook || rawjson.Text(rawjson.Member(rawjson.Member(rawjson.Object(body), "metadata"), "uuid")) == "" {
 		return body
 	}
-	renewed, err := Set(body, "metadata.uuid", rawjson.Quote(uuid.NewString()))
+	fresh, err := set(body, "metadata.uuid", rawjson.Quote(uuid.NewString()))
 	if err != nil {
 		return body // can't be: the member is there
 	}
-	return renewed
+	return fresh
 }
 
 func otherID(id string, n int) string {

@@ -1,4 +1,4 @@
-package source
+package testevent
 
 import (
 	"slices"
@@ -6,19 +6,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"rollcall/internal/event"
+	"rollcall/internal/rawjson"
+	"rollcall/internal/source"
 )
 
 // Every sample passes its door, and decodes to what its type promises.
 func TestSamplesDecode(t *testing.T) {
-	for _, s := range []*Source{clerkSource(t), supabaseSource(t)} {
-		samples := s.Samples()
+	for _, s := range []*source.Source{clerkSource(t), supabaseSource(t)} {
+		samples := samplesOf(s)
 		for i, x := range samples {
 			t.Run(s.Provider()+"/"+x.Name, func(t *testing.T) {
 				e := decodeAt(t, s, x.Door, string(x.Body(now)))
-				i := slices.IndexFunc(s.Types(x.Door), func(known Type) bool { return known.Name == x.Name })
+				i := slices.IndexFunc(s.Types(x.Door), func(known source.Type) bool { return known.Name == x.Name })
 				if i < 0 || e.Type != x.Name || e.Op != s.Types(x.Door)[i].Op {
 					t.Fatalf("got %s %s, reason %q", e.Type, opNames[e.Op], e.Reason)
 				}
@@ -28,11 +31,11 @@ func TestSamplesDecode(t *testing.T) {
 				if left := strings.Index(string(x.Body(now)), `"$`); left >= 0 {
 					t.Errorf("something is not filled in: %.40s", x.Body(now)[left:])
 				}
-				if e.Type == hookToken && string(e.Reply) == "" {
+				if e.Type == "customize-access-token" && string(e.Reply) == "" {
 					t.Error("there are no claims to give back")
 				}
 			})
-			if names := SampleNames(s.Provider()); names[i] != x.Name || len(names) != len(samples) {
+			if names := Names(s.Provider()); names[i] != x.Name || len(names) != len(samples) {
 				t.Errorf("the names %v are not those of the samples", names)
 			}
 		}
@@ -40,15 +43,15 @@ func TestSamplesDecode(t *testing.T) {
 }
 
 // decodeSample decodes a sample made at a moment, as if it arrived right then.
-func decodeSample(t *testing.T, s *Source, x Sample, at time.Time) event.Event {
+func decodeSample(t *testing.T, s *source.Source, x Sample, at time.Time) event.Event {
 	t.Helper()
-	return s.Decode(Request{Door: x.Door, Body: x.Body(at), ReceivedAt: at})
+	return s.Decode(source.Request{Door: x.Door, Body: x.Body(at), ReceivedAt: at})
 }
 
 func TestSampleFields(t *testing.T) {
 	clerk, supabase := clerkSource(t), supabaseSource(t)
 	for _, test := range []struct {
-		s                                        *Source
+		s                                        *source.Source
 		name                                     string
 		email, phone, first, last, full, created string
 		verified                                 bool
@@ -56,12 +59,12 @@ func TestSampleFields(t *testing.T) {
 		{clerk, "user.created", "ada@example.com", "+15555550100", "Ada", "Example", "Ada Example", "2026-11-21T03:00:00.123Z", true},
 		{clerk, "user.updated", "ada@example.com", "+15555550100", "Ada", "Example-Lovelace", "Ada Example-Lovelace", "2026-11-21T02:00:00.123Z", true},
 		{clerk, "session.created", "ada@example.com", "+15555550100", "Ada", "Example-Lovelace", "Ada Example-Lovelace", "2026-11-21T02:00:00.123Z", true},
-		{supabase, hookAfter, "ben@example.com", "<absent>", "Ben", "Example", "Ben Example", "2026-11-21T03:00:00.123456Z", false},
+		{supabase, "after-user-created", "ben@example.com", "<absent>", "Ben", "Example", "Ben Example", "2026-11-21T03:00:00.123456Z", false},
 		{supabase, "database.insert", "ben@example.com", "<absent>", "Ben", "Example", "Ben Example", "2026-11-21T03:00:00.123456Z", false},
 		{supabase, "database.update", "ben.example@example.com", "<absent>", "Benjamin", "Example", "Benjamin Example", "2026-11-21T02:00:00.123456Z", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			x, _ := test.s.Sample(test.name)
+			x, _ := Find(test.s, test.name)
 			u := decodeSample(t, test.s, x, now).User
 			got := []string{str(u.Email), str(u.Phone), str(u.FirstName), str(u.LastName), str(u.FullName), stamp3339(u.CreatedAt)}
 			want := []string{test.email, test.phone, test.first, test.last, test.full, test.created}
@@ -75,10 +78,10 @@ func TestSampleFields(t *testing.T) {
 // A sample sent again is another event, and it is newer.
 func TestSamplesAreFresh(t *testing.T) {
 	later := now.Add(2 * time.Millisecond)
-	for _, s := range []*Source{clerkSource(t), supabaseSource(t)} {
-		for _, x := range s.Samples() {
+	for _, s := range []*source.Source{clerkSource(t), supabaseSource(t)} {
+		for _, x := range samplesOf(s) {
 			first, second := decodeSample(t, s, x, now), decodeSample(t, s, x, later)
-			if s.Provider() == Supabase && first.ID == second.ID {
+			if s.Provider() == source.Supabase && first.ID == second.ID {
 				t.Errorf("%s: both have the id %s", x.Name, first.ID)
 			}
 			if x.Name == "database.delete" { // says nothing of when it happened: the receipt counts
@@ -93,24 +96,48 @@ func TestSamplesAreFresh(t *testing.T) {
 
 // Only the configured instance is listened to, so the samples come from it.
 func TestSamplesOfAnInstance(t *testing.T) {
-	anyone := build(t, Config{Name: "clerk", Provider: Clerk})
-	x, _ := anyone.Sample("user.created")
-	if e := clerkSource(t).Decode(Request{Body: x.Body(now)}); e.Op != event.Ignore {
+	anyone := build(t, source.Config{Name: "clerk", Provider: source.Clerk})
+	x, _ := Find(anyone, "user.created")
+	if e := clerkSource(t).Decode(source.Request{Body: x.Body(now)}); e.Op != event.Ignore {
 		t.Errorf("an event of another instance is %s", opNames[e.Op])
 	}
-	if _, found := anyone.Sample("../clerk/user.created"); found {
+	if _, found := Find(anyone, "../clerk/user.created"); found {
 		t.Error("a path is no name")
 	}
 }
 
+// A user of the API is the one that an event would have carried.
+func TestUserOfTheAPI(t *testing.T) {
+	s, compared := clerkSource(t), 0
+	for _, x := range samplesOf(s) {
+		body := x.Body(now)
+		e := decodeAt(t, s, x.Door, string(body))
+		if e.Op != event.Upsert {
+			continue
+		}
+		compared++
+		object := rawjson.Member(body, "data")
+		if user := rawjson.Member(object, "user"); user != nil {
+			object = user
+		}
+		u, err := s.DecodeUser(object, now)
+		if diff := cmp.Diff(e.User, u); diff != "" || err != nil {
+			t.Errorf("of the API: %v; -event +API\n%s", err, diff)
+		}
+	}
+	if compared != 3 {
+		t.Errorf("%d users compared", compared)
+	}
+}
+
 func TestDoorFor(t *testing.T) {
-	for _, s := range []*Source{clerkSource(t), supabaseSource(t)} {
-		for _, x := range s.Samples() {
-			if got := s.DoorFor(x.Body(now)); got != x.Door {
+	for _, s := range []*source.Source{clerkSource(t), supabaseSource(t)} {
+		for _, x := range samplesOf(s) {
+			if got := doorFor(s, x.Body(now)); got != x.Door {
 				t.Errorf("%s belongs to the %s door, got %s", x.Name, x.Door, got)
 			}
 		}
-		if got := s.DoorFor([]byte("no JSON")); got != Hook {
+		if got := doorFor(s, []byte("no JSON")); got != source.Hook {
 			t.Errorf("what can't be read belongs to the hook door, got %s", got)
 		}
 	}
@@ -119,11 +146,11 @@ func TestDoorFor(t *testing.T) {
 // The n-th user differs in all that a table may hold once, and is the same one in every
 // event about him.
 func TestAnother(t *testing.T) {
-	for _, s := range []*Source{clerkSource(t), supabaseSource(t)} {
+	for _, s := range []*source.Source{clerkSource(t), supabaseSource(t)} {
 		ids := map[string]bool{}
-		for _, x := range s.Samples() {
+		for _, x := range samplesOf(s) {
 			for n := range 13 {
-				r := Request{Door: x.Door, Body: s.Another(x.Door, x.Body(now), n), ReceivedAt: now}
+				r := source.Request{Door: x.Door, Body: another(s, x.Door, x.Body(now), n), ReceivedAt: now}
 				e := s.Decode(r)
 				if e.Op == event.Undecodable {
 					t.Fatalf("%s %d: %s", x.Name, n, e.Reason)
@@ -141,20 +168,20 @@ func TestAnother(t *testing.T) {
 
 func TestAnotherUser(t *testing.T) {
 	s := clerkSource(t)
-	x, _ := s.Sample("user.created")
-	u := s.Decode(Request{Body: s.Another(x.Door, x.Body(now), 12)}).User
+	x, _ := Find(s, "user.created")
+	u := s.Decode(source.Request{Body: another(s, x.Door, x.Body(now), 12)}).User
 	got := []string{u.ID, str(u.Email), str(u.Phone), str(u.Username), str(u.FirstName)}
 	want := []string{"user_2RollcallSampleAda0000000000_12", "ada+12@example.com", "+15555550111", "ada.example_12", "Ada"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	body := `{"type":"user.created","data":{"id":"user_a","username":"first_name","first_name":"first_name"}}`
-	if u := s.Decode(Request{Body: s.Another(Hook, []byte(body), 2)}).User; str(u.FirstName) != "first_name_2" {
+	if u := s.Decode(source.Request{Body: another(s, source.Hook, []byte(body), 2)}).User; str(u.FirstName) != "first_name_2" {
 		t.Errorf("a key was taken for a value, the first name is %s", str(u.FirstName))
 	}
 	supabase := supabaseSource(t)
-	y, _ := supabase.Sample("database.insert")
-	e := supabase.Decode(Request{Door: y.Door, Body: supabase.Another(y.Door, y.Body(now), 2)})
+	y, _ := Find(supabase, "database.insert")
+	e := supabase.Decode(source.Request{Door: y.Door, Body: another(supabase, y.Door, y.Body(now), 2)})
 	if _, err := uuid.Parse(e.UserID); err != nil || str(e.User.Email) != "ben+2@example.com" || !strings.Contains(e.User.RawUserMetaData, e.UserID) {
 		t.Errorf("got %s %s %s", e.UserID, str(e.User.Email), e.User.RawUserMetaData)
 	}
@@ -163,11 +190,11 @@ func TestAnotherUser(t *testing.T) {
 func TestRenewed(t *testing.T) {
 	s := supabaseSource(t)
 	body := []byte(` {"metadata": {"uuid":"m1","name":"after-user-created"},"user":{"id":"a"}}`)
-	if first, second := string(s.Renewed(Hook, body)), string(s.Renewed(Hook, body)); first == second || strings.Contains(first, `"m1"`) {
+	if first, second := string(renewed(s, source.Hook, body)), string(renewed(s, source.Hook, body)); first == second || strings.Contains(first, `"m1"`) {
 		t.Errorf("got %s and %s", first, second)
 	}
 	for _, body := range []string{`{"metadata":{}}`, `{"metadata":7}`, "no JSON"} {
-		if got := string(s.Renewed(Hook, []byte(body))); got != body {
+		if got := string(renewed(s, source.Hook, []byte(body))); got != body {
 			t.Errorf("%s has no id, got %s", body, got)
 		}
 	}

@@ -1,4 +1,4 @@
-package source
+package testevent
 
 import (
 	"encoding/json"
@@ -22,7 +22,7 @@ func TestSet(t *testing.T) {
 		{`[[0],[0]]`, "1.0", "5", `[[0],[5]]`},
 		{`{"a\u002eb":1,"n":12345678901234567890}`, "c", "", `{"a\u002eb":1,"n":12345678901234567890,"c":""}`},
 	} {
-		got, err := Set([]byte(test.text), test.path, Value(test.word))
+		got, err := set([]byte(test.text), test.path, valueOf(test.word))
 		if err != nil || string(got) != test.want || !json.Valid(got) {
 			t.Errorf("%s in %s to %s: got %s, %v, want %s", test.path, test.text, test.word, got, err, test.want)
 		}
@@ -41,7 +41,7 @@ func TestSetRefuses(t *testing.T) {
 		{`{"a":[1]}`, "a[2]", "the list has 1 elements; 2 is none of them"},
 		{`{"a":[1]}`, "a[-1]", "the list has 1 elements"},
 	} {
-		if got, err := Set([]byte(test.text), test.path, []byte("0")); err == nil || !strings.Contains(err.Error(), test.want) {
+		if got, err := set([]byte(test.text), test.path, []byte("0")); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s in %s: got %s, %v, want an error with %q", test.path, test.text, got, err, test.want)
 		}
 	}

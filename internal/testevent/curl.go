@@ -1,4 +1,4 @@
-package main
+package testevent
 
 import (
 	"fmt"
@@ -19,18 +19,18 @@ const (
 	maxLine = 900
 )
 
-// curl is a command that posts the parcel, for every shell of the POSIX kind. A body
+// Curl is a command that posts the request to a base URL, for every shell of the POSIX kind. A body
 // that can't be an argument, or would not survive pasting, comes out of printf. Nor may a body
 // become commands where the line is pasted into a shell of another kind.
-func curl(p parcel, base string) string {
+func (r Request) Curl(base string) string {
 	var b strings.Builder
-	body := string(p.body)
+	body := string(r.Body)
 	if !pasteable(body) {
-		b.WriteString(printfs(p.body) + " | \\\n")
+		b.WriteString(printfs(r.Body) + " | \\\n")
 	}
-	fmt.Fprintf(&b, "curl -sS -i %s \\\n", quote(p.url(base)))
-	for _, name := range slices.Sorted(maps.Keys(p.header)) {
-		for _, value := range p.header[name] {
+	fmt.Fprintf(&b, "curl -sS -i %s \\\n", quote(r.url(base)))
+	for _, name := range slices.Sorted(maps.Keys(r.Header)) {
+		for _, value := range r.Header[name] {
 			fmt.Fprintf(&b, "  -H %s \\\n", quote(name+": "+value))
 		}
 	}

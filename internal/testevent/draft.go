@@ -1,0 +1,106 @@
+package testevent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"rollcall/internal/source"
+)
+
+// Change puts a value into a body.
+type Change struct {
+	// Path is made of names and indexes, such as data.email_addresses[0].email_address.
+	Path string
+	// Value is JSON.
+	Value string
+}
+
+// ParseChange reads path=value, where the value is JSON if it can be read as JSON, else a text.
+func ParseChange(word string) (Change, error) {
+	path, text, ok := strings.Cut(word, "=")
+	if !ok || path == "" {
+		return Change{}, fmt.Errorf("--set %s: write path=value, such as data.first_name=Zoé", word)
+	}
+	return Change{path, string(valueOf(text))}, nil
+}
+
+// Apply makes changes to a body, one after the other. What is missing on the way of a path is made, an
+// index one past the end appends, and all other bytes stay as they are.
+func Apply(body []byte, changes []Change) ([]byte, error) {
+	for _, c := range changes {
+		var err error
+		if body, err = set(body, c.Path, []byte(c.Value)); err != nil {
+			return nil, err
+		}
+	}
+	return body, nil
+}
+
+// Draft is what bodies are made from, about one user or many.
+type Draft struct {
+	Source  *source.Source
+	Door    source.Door
+	sample  *Sample // nil for a text
+	text    []byte
+	changes []Change
+}
+
+// NewDraft makes a draft of a built-in event.
+func NewDraft(src *source.Source, sample Sample, changes []Change) *Draft {
+	return &Draft{Source: src, Door: sample.Door, sample: &sample, changes: changes}
+}
+
+// DraftOf makes a draft of a text: a body, or a capture {"headers":{…},"body":"…"} that holds one.
+func DraftOf(src *source.Source, text []byte, changes []Change) (*Draft, error) {
+	body, err := bodyOf(text)
+	return &Draft{Source: src, Door: doorFor(src, body), text: body, changes: changes}, err
+}
+
+// bodyOf takes the body out of a capture; every other text is a body itself.
+func bodyOf(text []byte) ([]byte, error) {
+	var capture struct {
+		Headers json.RawMessage `json:"headers"`
+		Body    json.RawMessage `json:"body"`
+	}
+	_ = json.Unmarshal(text, &capture) // a text that isn't one leaves it empty
+	if capture.Headers == nil || capture.Body == nil {
+		return text, nil
+	}
+	var body string
+	if err := json.Unmarshal(capture.Body, &body); err != nil {
+		return nil, errors.New("the body of a capture must be a text, the received bytes and no JSON made of them")
+	}
+	return []byte(body), nil
+}
+
+// Body makes the body about the n-th of many users. The changes come last, so they are in all of them. A
+// text that was sent before, or is changed, gets a new message id.
+func (d *Draft) Body(user int, again bool) ([]byte, error) {
+	body := d.text
+	if d.sample != nil {
+		body = d.sample.Body(time.Now())
+	} else if again || len(d.changes) > 0 {
+		body = renewed(d.Source, d.Door, body)
+	}
+	return Apply(another(d.Source, d.Door, body, user), d.changes)
+}
+
+// AboutOne reports whether the changes give every body the same user id. Then the bodies are about one
+// user in everything else, too.
+func (d *Draft) AboutOne() (bool, error) {
+	var ids [2]string
+	for i := range ids {
+		body, err := d.Body(i+1, false)
+		if err != nil {
+			return false, err
+		}
+		ids[i] = d.Source.Decode(source.Request{Door: d.Door, Body: body}).UserID
+	}
+	return ids[0] == ids[1], nil
+}
+
+// Seal signs a body of the draft.
+func (d *Draft) Seal(body []byte) (Request, error) { return Seal(d.Source, d.Door, body) }

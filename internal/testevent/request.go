@@ -1,0 +1,132 @@
+package testevent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"rollcall/api"
+	"rollcall/internal/event"
+	"rollcall/internal/source"
+)
+
+// Request is a signed request. It may be sent any number of times: a provider's retry is
+// the same request, a forgery is one with another header or body.
+type Request struct {
+	Source *source.Source
+	Door   source.Door
+	Header http.Header
+	Body   []byte
+}
+
+// Seal signs a body as the source's provider would at this moment.
+func Seal(src *source.Source, door source.Door, body []byte) (Request, error) {
+	header, err := src.Sign(door, body)
+	if err != nil {
+		return Request{}, err
+	}
+	return Request{src, door, header, body}, nil
+}
+
+// url is where the request goes at a receiver.
+func (r Request) url(base string) string { return base + api.Path(r.Source.Name(), r.Door) }
+
+// Event is what the receiver will read in the request.
+func (r Request) Event() event.Event {
+	return r.Source.Decode(source.Request{Door: r.Door, Header: r.Header, Body: r.Body})
+}
+
+// Answer is what a receiver says to a request.
+type Answer struct {
+	Status  int
+	Outcome string // one of event.Outcome; empty when it isn't Rollcall that answers
+	Body    []byte
+	Took    time.Duration
+}
+
+// Accepted is what a provider would take for success.
+func (a Answer) Accepted() bool { return a.Status >= 200 && a.Status < 300 }
+
+// Complaint is the message of an answer that refuses, empty when there is none.
+func (a Answer) Complaint() string {
+	var refusal struct {
+		Error struct {
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(a.Body, &refusal) != nil {
+		return ""
+	}
+	return refusal.Error.Message
+}
+
+// Sender posts requests to a receiver.
+type Sender struct {
+	base   string
+	client *http.Client
+}
+
+const (
+	// answerTimeout is how long Clerk waits; Supabase gives up after 5 s.
+	answerTimeout = 15 * time.Second
+	// answerLimit is what is read of an answer; Supabase takes 200 KiB.
+	answerLimit = 1 << 20
+)
+
+// NewSender posts to a base URL, scheme://host:port, with a path where the receiver is below one.
+func NewSender(base string) *Sender {
+	return &Sender{base: base, client: &http.Client{
+		Timeout: answerTimeout,
+		// A provider doesn't follow redirects with its POST, or not as one: show them.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Post delivers a request and waits for the answer, whatever its status.
+func (s *Sender) Post(ctx context.Context, r Request) (Answer, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url(s.base), bytes.NewReader(r.Body))
+	if err != nil {
+		return Answer{}, err
+	}
+	request.Header = r.Header.Clone()
+	started := time.Now()
+	response, err := s.client.Do(request)
+	if err != nil {
+		return Answer{}, Unreached(s.base, err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, answerLimit))
+	if err != nil {
+		return Answer{}, Unreached(s.base, err)
+	}
+	return Answer{
+		Status: response.StatusCode, Outcome: response.Header.Get(api.OutcomeHeader),
+		Body: body, Took: time.Since(started),
+	}, nil
+}
+
+// Unreached says why there is no answer of a receiver, and what to do.
+func Unreached(base string, err error) error {
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err // without the URL, which we name ourselves
+	}
+	shown := strings.TrimSuffix(base, "/")
+	switch {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("post to %s: %w", shown, err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("nobody listens at %s; is rollcall serve running? Start it, or name another address with --url: %w", shown, err)
+	case failed != nil && failed.Timeout():
+		return fmt.Errorf("%s gave no answer within %s: %w", shown, answerTimeout, err)
+	}
+	return fmt.Errorf("post to %s, which --url or listen names: %w", shown, err)
+}
