@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -49,29 +46,6 @@ func TestDemoOnce(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "\x1b[") {
 		t.Error("there are colours in a pipe")
-	}
-}
-
-// The story waits for a serve that listens and can't commit yet.
-func TestDemoAwaitsServe(t *testing.T) {
-	t.Parallel()
-	var asked atomic.Int64
-	starting := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if asked.Add(1) <= 3 {
-			w.WriteHeader(http.StatusServiceUnavailable)
-		}
-	}))
-	defer starting.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	d := &demo{base: starting.URL}
-	if err := d.awaitReady(ctx); err != nil || asked.Load() != 4 {
-		t.Errorf("after %d answers: %v", asked.Load(), err)
-	}
-	cancel()
-	asked.Store(0)
-	if err := d.awaitReady(ctx); err == nil {
-		t.Error("it did not end with its context")
 	}
 }
 

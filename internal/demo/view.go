@@ -1,4 +1,4 @@
-package main
+package demo
 
 import (
 	"fmt"
@@ -30,9 +30,8 @@ type view struct {
 	seen    map[string][]string // the rows of each table when it was last shown
 }
 
-// newView colours what goes to a terminal, unless NO_COLOR is set (https://no-color.org).
-func newView(w world) *view {
-	return &view{out: w.stdout, colours: w.getenv("NO_COLOR") == "" && isTerminal(w.stdout), seen: map[string][]string{}}
+func newView(o Options) *view {
+	return &view{out: o.Out, colours: o.Colours, seen: map[string][]string{}}
 }
 
 func (v *view) paint(p paint, text string) string {

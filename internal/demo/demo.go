@@ -1,0 +1,292 @@
+// Package demo shows the service at work, with the tables of three applications on a private PostgreSQL. It
+// sends signed requests as the providers would, and shows their outcomes and what changes:
+//
+//	err := demo.Run(ctx, demo.Options{Out: os.Stdout})
+package demo
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"time"
+
+	"rollcall/internal/app"
+	"rollcall/internal/pgtest/pgserver"
+	"rollcall/internal/postgres"
+	"rollcall/internal/source"
+	"rollcall/internal/testevent"
+)
+
+var (
+	//go:embed schema.sql
+	schema string
+	//go:embed rollcall.yaml
+	configuration []byte
+)
+
+// trickle is the pause between two requests once the story is told.
+const trickle = 3 * time.Second
+
+// Options are what Run takes.
+type Options struct {
+	Out     io.Writer
+	Colours bool
+	// Version is that of the program.
+	Version string
+	// Once ends after the story.
+	Once bool
+}
+
+// demo is a running demo.
+type demo struct {
+	options Options
+	view    *view
+	url     string // of the database
+	base    string // of the public listener
+	sources map[string]*source.Source
+	sender  *testevent.Sender
+	last    map[string]testevent.Request // by source
+}
+
+// Run tells the story; without Once it goes on with slow traffic until the context ends. A demo that is
+// ended by its context has no error.
+func Run(ctx context.Context, o Options) (err error) {
+	d := &demo{options: o, view: newView(o), sources: map[string]*source.Source{}, last: map[string]testevent.Request{}}
+	d.view.line("%s", d.view.paint(dim, "starting a private PostgreSQL …"))
+	server, err := pgserver.Start(ctx, pgserver.Options{})
+	if err != nil {
+		return unlessAsked(ctx, err)
+	}
+	defer func() { err = errors.Join(unlessAsked(ctx, err), server.Close()) }()
+	d.url = server.URL("postgres")
+	if _, err := postgres.Inspect(ctx, d.url, schema); err != nil {
+		return fmt.Errorf("make the applications' tables: %w", err)
+	}
+	return d.serveAndTell(ctx)
+}
+
+// unlessAsked drops what went wrong because a signal has ended the demo.
+func unlessAsked(ctx context.Context, err error) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	default:
+		return err
+	}
+}
+
+// environment holds the database and secrets that are made up for this run.
+func environment(database string) func(string) string {
+	secret := func(prefix string) string {
+		key := make([]byte, 32)
+		_, _ = rand.Read(key) // never fails
+		return prefix + base64.StdEncoding.EncodeToString(key)
+	}
+	values := map[string]string{
+		"DATABASE_URL": database, "ADMIN_TOKEN": secret(""), "SUPABASE_DB_WEBHOOK_SECRET": secret(""),
+		"CLERK_WEBHOOK_SIGNING_SECRET": secret("whsec_"), "SUPABASE_AUTH_HOOK_SECRET": secret("v1,whsec_"),
+	}
+	return func(name string) string { return values[name] }
+}
+
+// serveAndTell runs the service, with its log kept aside, and sends it the requests of the story.
+func (d *demo) serveAndTell(ctx context.Context) error {
+	s, err := app.Read("demo/rollcall.yaml", configuration, environment(d.url))
+	if err != nil {
+		return err
+	}
+	for _, src := range s.Sources {
+		d.sources[src.Name()] = src
+	}
+	log := &tail{}
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	listening, ready, ended := make(chan net.Addr, 1), make(chan struct{}), make(chan error, 1)
+	go func() {
+		defer stop() // the story can't go on without it
+		ended <- app.Run(serving, app.Options{
+			Setup: s, Log: s.Logger(log), Version: d.options.Version,
+			Listening: func(public, _ net.Addr) { listening <- public },
+			Ready:     func() { close(ready) },
+		})
+	}()
+	select {
+	case at := <-listening:
+		d.base = "http://" + at.String()
+	case err := <-ended:
+		return fmt.Errorf("serve ended before it listened: %w", err)
+	}
+	d.sender = testevent.NewSender(d.base)
+	err = d.tell(serving, ready)
+	stop()
+	err = errors.Join(err, <-ended)
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w\nthe last lines of serve's log:\n%s", err, log)
+	}
+	return nil // ended by a signal, as asked
+}
+
+// awaitReady waits until the service can commit: it listens before that, and lets a sign-up go on
+// unannounced after a second.
+func awaitReady(ctx context.Context, ready <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait until serve is ready: %w", ctx.Err())
+	}
+}
+
+func (d *demo) tell(ctx context.Context, ready <-chan struct{}) error {
+	if err := awaitReady(ctx, ready); err != nil {
+		return err
+	}
+	d.view.line("%s", d.view.paint(dim, "rollcall serve listens at "+d.base+"; three targets follow two sources"))
+	for n, s := range story {
+		if err := d.play(ctx, n+1, s); err != nil {
+			return err
+		}
+	}
+	if d.options.Once {
+		d.view.line("\nNext: your own database; the README's section says how in ten minutes.")
+		return nil
+	}
+	if err := d.invite(); err != nil {
+		return err
+	}
+	return d.traffic(ctx)
+}
+
+// play lets a scene happen and shows what came of it.
+func (d *demo) play(ctx context.Context, n int, s scene) error {
+	d.view.line("\n%s %s", d.view.paint(bold, fmt.Sprintf("%2d.", n)), s.says)
+	if s.sql != "" {
+		d.view.line("    %s", d.view.paint(dim, s.sql))
+		if _, err := postgres.Inspect(ctx, d.url, s.sql); err != nil {
+			return err
+		}
+	}
+	if s.request != nil {
+		if err := d.post(ctx, s.request); err != nil {
+			return err
+		}
+	}
+	return d.showTables(ctx)
+}
+
+// post sends a request and shows its outcome.
+func (d *demo) post(ctx context.Context, r *request) error {
+	signed, err := d.sign(r)
+	if err != nil {
+		return err
+	}
+	d.last[r.source] = signed
+	a, err := d.sender.Post(ctx, signed)
+	if err != nil {
+		return err
+	}
+	d.view.line("    %s %s → %s %s", d.view.paint(cyan, r.source), signed.Event().Type,
+		d.view.paint(outcomePaint(a.Outcome), fmt.Sprintf("%d %s", a.Status, a.Outcome)),
+		d.view.paint(dim, fmt.Sprintf("in %.1f ms", float64(a.Took.Microseconds())/1000)))
+	return nil
+}
+
+// sign makes and signs a request. What is forged is changed only then.
+func (d *demo) sign(r *request) (testevent.Request, error) {
+	if r.again {
+		return d.last[r.source], nil
+	}
+	src := d.sources[r.source]
+	sample, ok := testevent.Find(src, r.event)
+	if !ok {
+		return testevent.Request{}, fmt.Errorf("source %s has no built-in event %s", r.source, r.event)
+	}
+	body := sample.Body(time.Now().Add(-r.age))
+	changed, err := testevent.Apply(body, r.set)
+	if err != nil {
+		return testevent.Request{}, err
+	}
+	if !r.forged {
+		body = changed
+	}
+	signed, err := testevent.Seal(src, sample.Door, body)
+	signed.Body = changed
+	return signed, err
+}
+
+func (d *demo) showTables(ctx context.Context) error {
+	for _, t := range watched {
+		rows, err := postgres.Inspect(ctx, d.url, t.sql)
+		if err != nil {
+			return err
+		}
+		d.view.table(t.name, rows)
+	}
+	return nil
+}
+
+// invite shows how to take part.
+func (d *demo) invite() error {
+	signed, err := d.sign(&request{source: source.Clerk, event: "user.created", set: []testevent.Change{
+		text(clerkID, "user_2RollcallSampleZoe0000000000"), text("data.first_name", "Zoé"), text(clerkMail, "zoe@example.com"),
+	}})
+	if err != nil {
+		return err
+	}
+	d.view.line("\nThe story is told; it goes on slowly until Ctrl-C. Take part, within five minutes:\n\n%s\n", signed.Curl(d.base))
+	return d.inviteToLook()
+}
+
+// inviteToLook keeps the password out of the arguments of psql, which every local user can list.
+func (d *demo) inviteToLook() error {
+	u, err := url.Parse(d.url)
+	if err != nil {
+		return err
+	}
+	password, _ := u.User.Password()
+	u.User = url.User(u.User.Username())
+	d.view.line("or look: PGPASSWORD=%s psql '%s' -c 'table rollcall.users'\n", password, u)
+	return nil
+}
+
+// traffic goes on with new users: each signs up, gets another name and is deleted.
+// A request to paste is old after five minutes, so a new one is shown in time.
+func (d *demo) traffic(ctx context.Context) error {
+	invited := time.Now()
+	for guest := 1; ; guest++ {
+		id := text(clerkID, fmt.Sprintf("user_2RollcallSample%012d", guest))
+		mail := text(clerkMail, fmt.Sprintf("guest%d@example.com", guest))
+		name := func(of string) testevent.Change { return text("data.first_name", fmt.Sprint(of, " ", guest)) }
+		for _, r := range []request{
+			{source: source.Clerk, event: "user.created", set: []testevent.Change{id, mail, name("Guest")}},
+			{source: source.Clerk, event: "user.updated", set: []testevent.Change{id, mail, name("Renamed")}},
+			{source: source.Clerk, event: "user.deleted", set: []testevent.Change{id}},
+		} {
+			select {
+			case <-time.After(trickle):
+			case <-ctx.Done():
+				return nil
+			}
+			if err := d.post(ctx, &r); err != nil {
+				return err
+			}
+			if err := d.showTables(ctx); err != nil {
+				return err
+			}
+		}
+		if time.Since(invited) > 4*time.Minute {
+			invited = time.Now()
+			if err := d.invite(); err != nil {
+				return err
+			}
+		}
+	}
+}
