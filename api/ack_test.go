@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
-	"rollcall/internal/postgres"
 	"rollcall/internal/source"
 )
 
@@ -123,7 +122,7 @@ func TestPanicInAHandler(t *testing.T) {
 	}
 	var log bytes.Buffer
 	s := New(Config{
-		Sources: []*source.Source{src}, Log: slog.New(slog.NewJSONHandler(&log, nil)), Targets: func() []postgres.TargetState { return nil },
+		Sources: []*source.Source{src}, Log: slog.New(slog.NewJSONHandler(&log, nil)),
 		Submit: func(context.Context, event.Event) (event.Outcome, error) { panic("bob@example.com") },
 	})
 	body := `{"object":"event","type":"user.created","data":{"id":"u"}}`

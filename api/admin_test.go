@@ -7,8 +7,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-
-	"rollcall/internal/postgres"
 )
 
 // knock sends a request without a body to the admin listener.
@@ -16,8 +14,8 @@ func knock(t *testing.T, method, path, authorization string) (answer *httptest.R
 	t.Helper()
 	var lines strings.Builder
 	s := New(Config{
-		Connections: 2, Log: slog.New(slog.NewTextHandler(&lines, nil)), AdminToken: "made-up-token",
-		Targets: func() []postgres.TargetState { return nil }, Ready: func(context.Context) error { return nil },
+		Limits: Limits{Connections: 2}, Log: slog.New(slog.NewTextHandler(&lines, nil)), AdminToken: "made-up-token",
+		Ready: func(context.Context) error { return nil },
 	})
 	r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
 	if authorization != "" {

@@ -23,7 +23,7 @@ type metered struct {
 
 // read takes a body of bounded size; the router has bounded its time.
 func (m *metered) read(w http.ResponseWriter, r *http.Request) error {
-	limit := m.server.config.BodyLimit
+	limit := m.server.config.Limits.Body
 	if r.ContentLength > limit {
 		return &http.MaxBytesError{Limit: limit} // without waiting for it
 	}
@@ -53,7 +53,9 @@ func (m *metered) shared() int64 { return max(0, m.taken-m.server.ownBody()) }
 func (m *metered) release() { m.server.bodies.Add(-m.shared()) }
 
 // ownBody is the part of the budget that each connection has to itself.
-func (s *Server) ownBody() int64 { return s.config.Bodies / 2 / s.config.Connections }
+func (s *Server) ownBody() int64 { return s.config.Limits.Bodies / 2 / s.config.Limits.Connections }
 
 // sharedBodies is the rest of the budget.
-func (s *Server) sharedBodies() int64 { return s.config.Bodies - s.ownBody()*s.config.Connections }
+func (s *Server) sharedBodies() int64 {
+	return s.config.Limits.Bodies - s.ownBody()*s.config.Limits.Connections
+}

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
-	"rollcall/internal/postgres"
 	"rollcall/internal/source"
 )
 
@@ -22,7 +21,7 @@ func TestBodiesTogether(t *testing.T) {
 	}
 	arrived, answer := make(chan struct{}), make(chan struct{})
 	s := New(Config{
-		Sources: []*source.Source{src}, Bodies: 1500, Log: slog.New(slog.DiscardHandler), Targets: func() []postgres.TargetState { return nil },
+		Sources: []*source.Source{src}, Limits: Limits{Bodies: 1500}, Log: slog.New(slog.DiscardHandler),
 		Submit: func(context.Context, event.Event) (event.Outcome, error) {
 			arrived <- struct{}{}
 			<-answer

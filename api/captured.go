@@ -4,8 +4,6 @@ import (
 	"context"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"rollcall/internal/source"
 )
 
 // captureCollector tells how the captures are doing, of every source that may have one.
@@ -31,12 +29,12 @@ func (c *captureCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector. While the database is away there is a gap.
 func (c *captureCollector) Collect(ch chan<- prometheus.Metric) {
-	if !c.wanted() {
-		return
+	if len(c.config.Captures) == 0 {
+		return // spare the database the question
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	list, err := c.config.Captures(ctx)
+	list, err := c.config.DB.Captures(ctx, c.config.Captures)
 	if err != nil {
 		c.config.Log.Warn("how the captures are doing is not known", "error", err)
 		return
@@ -49,14 +47,4 @@ func (c *captureCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(c.installed, prometheus.GaugeValue, installed, s.Source)
 		ch <- prometheus.MustNewConstMetric(c.oldest, prometheus.GaugeValue, s.Oldest, s.Source)
 	}
-}
-
-// wanted reports whether a source may have a capture: the database is asked for nobody else.
-func (c *captureCollector) wanted() bool {
-	for _, src := range c.config.Sources {
-		if src.Provider() == source.Supabase {
-			return true
-		}
-	}
-	return false
 }

@@ -34,7 +34,7 @@ func (c *crowd) changed(_ net.Conn, state http.ConnState) {
 	case http.StateNew:
 		c.open.Add(1)
 	case http.StateClosed:
-		if c.open.Add(-1) <= c.api.config.Connections/2 && c.full.CompareAndSwap(true, false) {
+		if c.open.Add(-1) <= c.api.config.Limits.Connections/2 && c.full.CompareAndSwap(true, false) {
 			c.server.SetKeepAlivesEnabled(true)
 			c.api.config.Log.Info("the connections are few enough again")
 		}
@@ -46,12 +46,12 @@ func (c *crowd) changed(_ net.Conn, state http.ConnState) {
 func (c *crowd) Accept() (net.Conn, error) {
 	for {
 		conn, err := c.Listener.Accept()
-		if err != nil || c.open.Load() < c.api.config.Connections {
+		if err != nil || c.open.Load() < c.api.config.Limits.Connections {
 			return conn, err
 		}
 		if c.full.CompareAndSwap(false, true) {
 			c.server.SetKeepAlivesEnabled(false) // those that only might be used again make room
-			c.api.config.Log.Error("too many connections; those beyond get 503 and are told to come again", "connections", c.api.config.Connections)
+			c.api.config.Log.Error("too many connections; those beyond get 503 and are told to come again", "connections", c.api.config.Limits.Connections)
 		}
 		c.api.metrics.turnedAway.Inc()
 		go turnAway(conn)

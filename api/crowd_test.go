@@ -8,15 +8,13 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"rollcall/internal/postgres"
 )
 
 // One connection too many is told to come again, in the words of any other answer, and
 // those who idle make room for the next.
 func TestBound(t *testing.T) {
 	t.Parallel()
-	s := New(Config{Connections: 2, Log: slog.New(slog.DiscardHandler), Targets: func() []postgres.TargetState { return nil }})
+	s := New(Config{Limits: Limits{Connections: 2}, Log: slog.New(slog.DiscardHandler)})
 	server := &http.Server{Handler: s.Public(), ReadHeaderTimeout: time.Second}
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

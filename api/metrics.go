@@ -180,32 +180,32 @@ func (c *targetCollector) Describe(ch chan<- *prometheus.Desc) {
 // out: a gap is the truth.
 func (c *targetCollector) Collect(ch chan<- prometheus.Metric) {
 	out := map[string]float64{}
-	for _, t := range c.config.Targets() {
+	for _, t := range c.config.DB.TargetStates() {
 		if t.Outage != "" {
 			out[t.Name] = 1
 		}
 	}
-	for _, name := range c.config.Names {
+	for _, name := range c.config.Targets {
 		ch <- prometheus.MustNewConstMetric(c.outage, prometheus.GaugeValue, out[name], name)
 	}
 	for _, s := range c.config.Sources {
-		if s.Provider() != source.Supabase || c.config.Follows == nil {
+		if s.Provider() != source.Supabase {
 			continue
 		}
 		follows := 0.0
-		if c.config.Follows(s.Name()) {
+		if c.config.DB.Follows(s.Name()) {
 			follows = 1
 		}
 		ch <- prometheus.MustNewConstMetric(c.table, prometheus.GaugeValue, follows, s.Name())
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()
-	parked, err := c.config.Parked(ctx)
+	parked, err := c.config.DB.Parked(ctx)
 	if err != nil {
 		c.config.Log.Warn("parked users are not known", "error", err)
 		return
 	}
-	for _, name := range c.config.Names {
+	for _, name := range c.config.Targets {
 		ch <- prometheus.MustNewConstMetric(c.parked, prometheus.GaugeValue, float64(parked[name]), name)
 	}
 	c.collectChecked(ctx, ch)
@@ -213,12 +213,12 @@ func (c *targetCollector) Collect(ch chan<- prometheus.Metric) {
 
 // collectChecked tells what the last check has counted, whoever ran it.
 func (c *targetCollector) collectChecked(ctx context.Context, ch chan<- prometheus.Metric) {
-	checked, err := c.config.Checked(ctx)
+	checked, err := c.config.DB.Checked(ctx)
 	if err != nil {
 		c.config.Log.Warn("what was checked last is not known", "error", err)
 		return
 	}
-	for _, name := range c.config.Names {
+	for _, name := range c.config.Targets {
 		at := 0.0
 		if t := checked[name].At; !t.IsZero() {
 			at = float64(t.UnixMilli()) / 1000

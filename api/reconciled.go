@@ -36,7 +36,7 @@ func (c *reconcileCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *reconcileCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	list, err := c.config.Reconciled(ctx)
+	list, err := c.config.DB.LastReconciliations(ctx)
 	if err != nil {
 		c.config.Log.Warn("the last reconciliations are not known", "error", err)
 		return

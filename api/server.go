@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -26,7 +27,7 @@ import (
 
 // Config is what the listeners serve.
 type Config struct {
-	// Sources are the doors, by name.
+	// Sources are those whose webhooks are taken.
 	Sources []*source.Source
 	// Refuse names the sources whose announced users are turned away while they can't be
 	// recorded; the others let them in.
@@ -37,22 +38,23 @@ type Config struct {
 	Sync Sync
 	// Ready says why nothing can be committed at the moment; nil when it can.
 	Ready func(context.Context) error
-	// Parked counts the parked users of each target.
-	Parked func(context.Context) (map[string]int, error)
-	// Checked is what the last check has counted for each target.
-	Checked func(context.Context) (map[string]postgres.Checked, error)
-	// Reconciled is how the last reconciliation of each source went.
-	Reconciled func(context.Context) ([]postgres.LastReconciliation, error)
-	// Captures is how the captures are doing, of the sources of Supabase.
-	Captures func(context.Context) ([]postgres.Captured, error)
-	// Follows reports whether a source's table of users decides what is so.
-	Follows func(source string) bool
-	// Targets tells how the targets are doing.
-	Targets func() []postgres.TargetState
-	// Names are those of all configured targets, for metrics that exist from the start.
-	Names []string
-	// BodyLimit is the size of a body in bytes; BodyTimeout is how long it may take to arrive.
-	BodyLimit   int64
+	// DB is asked for status and metrics: of Targets, the names of all that are configured, and
+	// of Captures, those that the sources may have.
+	DB       *postgres.DB
+	Targets  []string
+	Captures []postgres.Capture
+	// Limits bound what requests take.
+	Limits Limits
+	// AdminToken opens /admin/v1; empty closes it.
+	AdminToken string
+	Version    string
+	Log        *slog.Logger
+}
+
+// Limits bound what requests take together and each; the zero values are replaced by defaults.
+type Limits struct {
+	// Body is the size of a body in bytes; BodyTimeout is how long it may take to arrive.
+	Body        int64
 	BodyTimeout time.Duration
 	// Bodies is how many bytes the bodies of all unanswered requests take together. Half of it
 	// is divided among the connections.
@@ -60,11 +62,6 @@ type Config struct {
 	// Connections is how many connections Bound serves at once. One takes 30 kB at most, of
 	// which two thirds are net/http's buffers and stack.
 	Connections int64
-	// AdminToken opens /admin/v1; empty closes it.
-	AdminToken string
-	Version    string
-	Log        *slog.Logger
-	Now        func() time.Time
 }
 
 const (
@@ -87,21 +84,11 @@ type Server struct {
 
 // New returns a server; nothing listens yet.
 func New(cfg Config) *Server {
-	if cfg.BodyLimit == 0 {
-		cfg.BodyLimit = defaultBodyLimit
-	}
-	if cfg.BodyTimeout == 0 {
-		cfg.BodyTimeout = defaultBodyTimeout
-	}
-	if cfg.Bodies == 0 {
-		cfg.Bodies = defaultBodies
-	}
-	if cfg.Connections == 0 {
-		cfg.Connections = defaultConnections
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
+	l := &cfg.Limits
+	l.Body = cmp.Or(l.Body, defaultBodyLimit)
+	l.BodyTimeout = cmp.Or(l.BodyTimeout, defaultBodyTimeout)
+	l.Bodies = cmp.Or(l.Bodies, defaultBodies)
+	l.Connections = cmp.Or(l.Connections, defaultConnections)
 	s := &Server{
 		config: cfg, sources: map[string]*source.Source{}, registry: prometheus.NewRegistry(),
 		lines: newLimitedLog(cfg.Log),
@@ -163,7 +150,7 @@ func (s *Server) router() *chi.Mux {
 	r := chi.NewRouter()
 	r.Use(func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.BodyTimeout)); err != nil {
+			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.Limits.BodyTimeout)); err != nil {
 				s.config.Log.Warn("a request can't be bounded in time", "error", err)
 			}
 			next.ServeHTTP(w, r)
@@ -279,11 +266,11 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	for _, src := range s.config.Sources {
 		answer.Sources = append(answer.Sources, src.Name())
 	}
-	parked, err := s.config.Parked(ctx)
+	parked, err := s.config.DB.Parked(ctx)
 	if err != nil {
 		s.config.Log.Warn("parked users are not known", "error", err)
 	}
-	for _, t := range s.config.Targets() {
+	for _, t := range s.config.DB.TargetStates() {
 		state := "ok"
 		if t.Outage != "" {
 			state = "out of service"

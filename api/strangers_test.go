@@ -37,7 +37,7 @@ func strangersServer(t *testing.T, log *slog.Logger, cfg Config) (*Server, *sour
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Sources, cfg.Log, cfg.Targets = []*source.Source{src, other}, log, func() []postgres.TargetState { return nil }
+	cfg.Sources, cfg.Log = []*source.Source{src, other}, log
 	cfg.Submit = func(context.Context, event.Event) (event.Outcome, error) { return event.Applied, nil }
 	return New(cfg), src
 }
@@ -48,7 +48,7 @@ func TestStrangersBodiesLeaveRoom(t *testing.T) {
 	for _, size := range []int{8 << 10, 60 << 10} { // what each stranger has sent so far
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
-			s, src := strangersServer(t, slog.New(slog.DiscardHandler), Config{Bodies: 400 << 10, Connections: 64})
+			s, src := strangersServer(t, slog.New(slog.DiscardHandler), Config{Limits: Limits{Bodies: 400 << 10, Connections: 64}})
 			server := httptest.NewServer(s.Public())
 			t.Cleanup(server.Close)
 			body := `{"object":"event","type":"user.created","data":{"id":"u","first_name":"` + strings.Repeat("x", 2500) + `"}}`
@@ -194,9 +194,13 @@ func (deadlines) SetReadDeadline(time.Time) error { return nil }
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
+	db, err := postgres.Open(postgres.Config{URL: "postgres://127.0.0.1:1/away", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
 	s, src := strangersServer(t, slog.New(slog.NewTextHandler(&log, nil)), Config{
-		Ready: func(context.Context) error { return nil }, Sync: Sync{Sources: []string{"clerk"}}, AdminToken: "a long token",
-		Parked: func(context.Context) (map[string]int, error) { return nil, nil },
+		DB: db, Ready: func(context.Context) error { return nil }, Sync: Sync{Sources: []string{"clerk"}}, AdminToken: "a long token",
 	})
 	header, err := src.Sign(source.Hook, []byte("{}"))
 	if err != nil {

@@ -51,8 +51,8 @@ func (s *Server) webhook(door source.Door) http.HandlerFunc {
 				"no such source, or this endpoint of it has no secret; both are in the configuration")
 			return
 		}
-		d := &delivery{source: src, door: door, arrived: s.config.Now()}
 		started := time.Now()
+		d := &delivery{source: src, door: door, arrived: started}
 		s.receive(w, r, d)
 		status := acknowledge(w, d)
 		took := time.Since(started)

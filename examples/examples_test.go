@@ -151,7 +151,7 @@ func serve(t *testing.T, cfg postgres.Config, sources []*source.Source) *httptes
 	p := pipeline.New(pipeline.Config{Apply: db.Apply})
 	p.Start()
 	server := api.New(api.Config{
-		Sources: sources, Submit: p.Submit, Ready: db.Ready, Parked: db.Parked, Targets: db.TargetStates,
+		Sources: sources, Submit: p.Submit, Ready: db.Ready, DB: db,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	public := httptest.NewServer(server.Public())

@@ -88,9 +88,8 @@ func newService(o Options, db *postgres.DB) (*service, error) {
 	}
 	sv.server = api.New(api.Config{
 		Sources: s.Sources, Sync: justInTime, Refuse: refuse, Submit: sv.pipeline.Submit, Ready: sv.ready,
-		Parked: db.Parked, Reconciled: db.LastReconciliations, Checked: db.Checked, Targets: db.TargetStates, Names: names, Follows: db.Follows,
-		Captures:  func(ctx context.Context) ([]postgres.Captured, error) { return db.Captures(ctx, s.Captures()) },
-		BodyLimit: s.Config.Limits.Body, AdminToken: s.Config.AdminToken.Reveal(), Version: o.Version, Log: log,
+		DB: db, Targets: names, Captures: s.Captures(), Limits: api.Limits{Body: s.Config.Limits.Body},
+		AdminToken: s.Config.AdminToken.Reveal(), Version: o.Version, Log: log,
 	})
 	return sv, nil
 }
