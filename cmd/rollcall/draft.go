@@ -92,7 +92,7 @@ func readDraft(src *source.Source, name string, stdin io.Reader, changes []teste
 	return testevent.DraftOf(src, text, changes)
 }
 
-// closed says which secret a door misses.
+// closed says which secret an endpoint misses.
 func closed(s *app.Setup, src *source.Source, door source.Door) error {
 	missing, example := "signing_secrets", `["${`+strings.ToUpper(src.Provider())+`_SECRET}"]`
 	if door == source.Database {

@@ -139,7 +139,7 @@ func previewReconciliation(ctx context.Context, w world, s *app.Setup, r reconci
 	cfg.DB = db
 	start := time.Now()
 	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
-	left, shown := 0, map[bool]int{} // whom the roll can't follow has a limit of his own: others must not hide him
+	left, shown := 0, map[bool]int{} // failed users have a limit of their own: the others must not hide them
 	result.Reconciled, err = reconcile.Preview(ctx, cfg, func(found reconcile.Finding) error {
 		if found.Action == "touched" && !o.touched {
 			return nil // after a quiet day they would be most of the list
@@ -178,7 +178,7 @@ func printFinding(w world, found reconcile.Finding) error {
 		return err
 	}
 	if found.Action == "created" {
-		return nil // all of him is new
+		return nil // all of the user is new
 	}
 	for _, d := range found.Differences {
 		roll, theirs := event.Printable(d.Roll), event.Printable(d.Theirs)

@@ -214,7 +214,7 @@ func (s sent) reportJSON(to io.Writer) error {
 	return encoder.Encode(line)
 }
 
-// eventID is the id under which the receiver records the event; at the database door it
+// eventID is the id under which the receiver records the event; at the endpoint of database webhooks it
 // makes one up itself.
 func (s sent) eventID(e event.Event) string {
 	if s.Door == source.Database {

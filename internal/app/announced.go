@@ -84,14 +84,14 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 		return nil
 	}
 	var done reconcile.Confirmed
-	cfg, err := sv.setup.Reconciliation(src.Name, sv.apis)
+	cfg, err := sv.reconciliation(src.Name)
 	if err == nil {
-		cfg.DB, cfg.Submit, cfg.Log = sv.db, sv.pipeline.SubmitAll, sv.log
 		done, err = reconcile.Confirm(ctx, cfg)
 	}
 	if errors.Is(err, postgres.ErrUnseen) {
 		sv.blind.set(src.Name, time.Now().Add(blindPause))
-		sv.log.Warn("announced users can't be looked up; another door must bring them", "source", src.Name, "door", sv.doorOf(ctx, src), "error", err)
+		sv.log.Warn("announced users can't be looked up; another door must bring them",
+			"source", src.Name, "door", sv.doorOf(ctx, src), "error", err)
 		return nil
 	}
 	if done != (reconcile.Confirmed{}) {

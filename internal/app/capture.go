@@ -3,11 +3,23 @@ package app
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
+	"rollcall/internal/capture"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
 )
+
+// capture takes what the triggers on the tables of users note.
+func (sv *service) capture(ctx context.Context) {
+	sources := slices.DeleteFunc(slices.Clone(sv.setup.Sources), func(s *source.Source) bool {
+		return s.Provider() != source.Supabase
+	})
+	capture.Run(ctx, capture.Config{
+		Sources: sources, DB: sv.db, Submit: sv.pipeline.SubmitAll, Observe: sv.server.ObserveCapture, Log: sv.log,
+	})
+}
 
 // lookAtCaptures is the pause between two looks at whether the triggers are there. What is
 // missed meanwhile reconciliation finds; a trigger that is gone is gone for long.

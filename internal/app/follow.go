@@ -25,19 +25,20 @@ func (s *Setup) follow(ctx context.Context, db *postgres.DB, say func(source str
 func (sv *service) follow(ctx context.Context) {
 	sv.followedAt = time.Now()
 	sv.setup.follow(ctx, sv.db, func(source string, err error) {
-		if sv.unread[source] == err.Error() {
+		if sv.said.unread[source] == err.Error() {
 			return
 		}
-		sv.unread[source] = err.Error()
+		sv.said.unread[source] = err.Error()
 		if needs := sv.needsTable(ctx, source); len(needs) > 0 {
-			sv.log.Warn("the table of users can't be read: what needs it does not work, and changes count by their version", "source", source, "needed_by", needs, "error", err)
+			sv.log.Warn("the table of users can't be read: what needs it does not work, and changes count by their version",
+				"source", source, "needed_by", needs, "error", err)
 			return
 		}
 		sv.log.Info("the table of users can't be read here: changes count by their version", "source", source, "reason", err)
 	})
-	for source := range sv.unread {
+	for source := range sv.said.unread {
 		if sv.db.Follows(source) {
-			delete(sv.unread, source)
+			delete(sv.said.unread, source)
 			sv.log.Info("the table of users can be read, and decides what is so", "source", source)
 		}
 	}

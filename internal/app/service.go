@@ -49,14 +49,10 @@ type service struct {
 	wait       time.Duration         // limits.wait
 	jobs       []postgres.Job        // what runs by the clock
 	running    atomic.Pointer[postgres.Jobs]
-	blind      *blind            // sources whose announced users can't be looked up
-	outages    map[string]string // why targets are out of service, as the log has said
-	tables     map[string]uint32 // the oids of the targets' tables
-	offered    map[string]bool   // new targets that the log has spoken of
-	unread     map[string]string // why sources are no table sources, as the log has said
-	followedAt time.Time         // when that was last looked at
-	overruled  sync.Map          // what triggers decide, as the log has said: "target state"
-	prepared   atomic.Bool       // the schema is migrated and the targets are checked
+	blind      *blind // sources whose announced users can't be looked up
+	said       said
+	followedAt time.Time   // when the tables of users were last looked at
+	prepared   atomic.Bool // the schema is migrated and the targets are checked
 	stopping   atomic.Bool
 
 	readyMu  sync.Mutex
@@ -67,7 +63,7 @@ func newService(o Options, db *postgres.DB) (*service, error) {
 	s, log := o.Setup, o.Log
 	sv := &service{
 		options: o, apis: s.APIs(log), log: log, db: db, setup: s, wait: s.Config.Limits.Wait, blind: newBlind(),
-		outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{}, unread: map[string]string{},
+		said: said{outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{}, unread: map[string]string{}},
 	}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
@@ -130,7 +126,8 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 	for i, l := range []net.Listener{public, admin} {
 		go func() { failed <- servers[i].Serve(l) }()
 	}
-	sv.log.Info("listening", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(), "version", sv.options.Version)
+	sv.log.Info("listening", "listen", public.Addr().String(), "admin_listen", admin.Addr().String(),
+		"version", sv.options.Version)
 
 	background, stop := context.WithCancel(ctx)
 	var working sync.WaitGroup
@@ -178,8 +175,9 @@ func (sv *service) keepUp(ctx context.Context, what string, run func(context.Con
 
 func (sv *service) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: h, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: sv.wait + answerTime,
-		ErrorLog: slog.NewLogLogger(sv.log.Handler(), slog.LevelWarn),
+		Handler: h, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		WriteTimeout: sv.wait + answerTime,
+		ErrorLog:     slog.NewLogLogger(sv.log.Handler(), slog.LevelWarn),
 	}
 }
 
@@ -254,4 +252,18 @@ func (sv *service) shutdown(servers []*http.Server) {
 		_ = server.Close() // they have been told
 	}
 	sv.log.Info("stopped")
+}
+
+// every does something at once and after each pause, until the context ends.
+func every(ctx context.Context, pause time.Duration, do func()) {
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for {
+		do()
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

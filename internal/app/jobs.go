@@ -1,0 +1,157 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"rollcall/internal/postgres"
+	"rollcall/internal/reconcile"
+)
+
+// The metrics of all users come from a check in the small hours (UTC).
+const (
+	checkSchedule = "45 3 * * *"
+	checkTimeout  = time.Hour
+)
+
+// catchUpTimeout bounds one go at a target's parked users; the next one goes on.
+const catchUpTimeout = 10 * time.Minute
+
+// Events are forgotten once an hour; a run that can't keep up goes on at the next.
+const (
+	retentionSchedule = "17 * * * *"
+	retentionTimeout  = 50 * time.Minute
+)
+
+// endBans is the job that ends the bans that are over, wanted once they are.
+const (
+	endBans        = "end bans"
+	endBansTimeout = 10 * time.Minute
+)
+
+// reconcileTimeout bounds a run by the clock. What it leaves is too old to be taken up then:
+// the next run begins anew.
+const reconcileTimeout = 6 * time.Hour
+
+// scheduled lists what runs by the clock.
+func (sv *service) scheduled() []postgres.Job {
+	list := []postgres.Job{{
+		Name: "check", Schedule: checkSchedule, Timeout: checkTimeout,
+		Run: func(ctx context.Context) error {
+			census, err := sv.db.Census(ctx, postgres.CensusOptions{})
+			if err == nil {
+				sv.sayOverruled(census)
+			}
+			return err
+		},
+	}, {
+		Name: "retention", Schedule: retentionSchedule, Timeout: retentionTimeout, Run: sv.forget,
+	}, {
+		Name: endBans, Timeout: endBansTimeout, Run: sv.endBans,
+	}}
+	list = append(list, sv.confirmations()...)
+	for _, t := range sv.setup.Targets {
+		list = append(list, postgres.Job{
+			Name: catchUp(t.Name), Timeout: catchUpTimeout,
+			Run: func(ctx context.Context) error {
+				_, err := sv.db.CatchUp(ctx, t.Name)
+				return err
+			},
+		})
+	}
+	for _, src := range sv.setup.Config.Sources {
+		if src.Reconcile == nil || src.Reconcile.Schedule == "" {
+			continue
+		}
+		list = append(list, postgres.Job{
+			Name: "reconcile " + src.Name, Schedule: src.Reconcile.Schedule, Timeout: reconcileTimeout,
+			Run: func(ctx context.Context) error { return sv.reconcile(ctx, src.Name) },
+		})
+	}
+	return list
+}
+
+func (sv *service) forget(ctx context.Context) error {
+	done, err := sv.db.Forget(ctx, postgres.Retention(sv.setup.Config.Retention))
+	if done != (postgres.Forgotten{}) {
+		sv.log.Info("forgot what is kept no longer", "bodies", done.Bodies, "events", done.Events, "never_created", done.Unanswered)
+	}
+	return err
+}
+
+func (sv *service) endBans(ctx context.Context) error {
+	ended, err := sv.db.EndBans(ctx)
+	if ended > 0 {
+		sv.log.Info("ended bans that were over", "users", ended)
+	}
+	return err
+}
+
+// reconciliation is how the service reconciles a source.
+func (sv *service) reconciliation(name string) (reconcile.Config, error) {
+	cfg, err := sv.setup.Reconciliation(name, sv.apis)
+	cfg.DB, cfg.Submit, cfg.Log = sv.db, sv.pipeline.SubmitAll, sv.log
+	return cfg, err
+}
+
+func (sv *service) reconcile(ctx context.Context, name string) error {
+	cfg, err := sv.reconciliation(name)
+	if err != nil {
+		return err
+	}
+	tally, err := reconcile.Run(ctx, cfg)
+	if err == nil {
+		sv.log.Info("reconciled", "source", name, "created", tally.Created, "updated", tally.Updated,
+			"touched", tally.Touched, "deleted", tally.Deleted, "unchanged", tally.Unchanged, "failed", tally.Failed)
+	}
+	if err == nil && tally.Failed > 0 {
+		err = fmt.Errorf("the roll could not follow %d users of %s", tally.Failed, name)
+	}
+	return err
+}
+
+// startJobs tries until the database lets the jobs start. Webhooks don't wait for that.
+func (sv *service) startJobs(ctx context.Context) {
+	said := ""
+	for {
+		jobs, err := sv.db.StartJobs(ctx, sv.jobs)
+		if err == nil {
+			sv.running.Store(jobs)
+			return
+		}
+		if ctx.Err() == nil && err.Error() != said {
+			said = err.Error()
+			sv.log.Error("the jobs can't start yet", "error", err)
+		}
+		select {
+		case <-time.After(databaseRetry):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// catchUp is the name of the job that settles a target's parked users.
+func catchUp(target string) string { return "catch up " + target }
+
+func (sv *service) enqueueDue(ctx context.Context) error {
+	jobs := sv.running.Load()
+	if jobs == nil {
+		return nil
+	}
+	due, err := sv.db.Due(ctx)
+	for i, target := range due {
+		due[i] = catchUp(target)
+	}
+	confirmations, more := sv.dueConfirmations(ctx)
+	over, unknown := sv.db.BansOver(ctx)
+	if err = errors.Join(err, more, unknown); over {
+		due = append(due, endBans)
+	}
+	for _, job := range append(due, confirmations...) {
+		err = errors.Join(err, jobs.Enqueue(ctx, job))
+	}
+	return err
+}

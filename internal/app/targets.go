@@ -1,0 +1,133 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"rollcall/internal/postgres"
+)
+
+const (
+	// lookAtTargets is the pause between two looks at what has become of the targets.
+	lookAtTargets = time.Second
+	// probeTargets is the pause between two probes of targets that are out of service.
+	probeTargets = 5 * time.Second
+)
+
+// said is what the log has said, so that it says it once.
+type said struct {
+	outages map[string]string // why targets are out of service
+	tables  map[string]uint32 // the oids of the targets' tables
+	offered map[string]bool   // new targets that want a backfill
+	unread  map[string]string // why sources are no table sources
+	// overruled is what triggers decide: "target state".
+	overruled sync.Map
+}
+
+// watchTargets logs what becomes of the targets, probes those that are out of service, and enqueues
+// the jobs that are due: parked users are tried again, announced ones looked up.
+func (sv *service) watchTargets(ctx context.Context) {
+	ticker := time.NewTicker(lookAtTargets)
+	defer ticker.Stop()
+	probed := time.Now()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		out, back := sv.sayChanges()
+		if back {
+			sv.offerBackfills(ctx)
+		}
+		var err error
+		if out && time.Since(probed) > probeTargets-lookAtTargets/2 { // at the tick that is nearest
+			probed = time.Now()
+			err = sv.db.Probe(ctx)
+		}
+		if time.Since(sv.followedAt) > followPause {
+			sv.follow(ctx)
+		}
+		err = errors.Join(err, sv.enqueueDue(ctx))
+		if ctx.Err() != nil || err == nil && !sv.unready() {
+			continue
+		}
+		if sv.ready(ctx) == nil && err != nil { // it logs what has changed
+			sv.log.Warn("the targets, or the announced users, can't be looked after", "error", err)
+		}
+	}
+}
+
+// saySurroundings logs what lets others act as Rollcall's role.
+func (sv *service) saySurroundings(ctx context.Context) {
+	warnings, err := sv.db.Surroundings(ctx)
+	if err != nil && ctx.Err() == nil {
+		sv.log.Warn("the rights of others can't be looked at", "error", err)
+	}
+	for _, w := range warnings {
+		sv.log.Warn("others can act as Rollcall's role", "warning", w)
+	}
+}
+
+// sayFindings logs all that the first check has found.
+func (sv *service) sayFindings(findings []postgres.Finding) {
+	for _, f := range findings {
+		if f.Severity == postgres.Warning {
+			sv.log.Warn("a target needs attention", "target", f.Target, "at", f.At, "warning", f.What)
+			continue
+		}
+		sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "error", f.What)
+	}
+	for _, t := range sv.db.TargetStates() {
+		sv.said.outages[t.Name], sv.said.tables[t.Name] = t.Outage, t.OID
+	}
+}
+
+// sayChanges logs each target that went out of service, or came back, since it was last asked,
+// and reports whether one is out and whether one came back or has another table.
+func (sv *service) sayChanges() (out, back bool) {
+	for _, t := range sv.db.TargetStates() {
+		before := sv.said.outages[t.Name]
+		switch {
+		case t.Outage != "" && before == "":
+			sv.log.Error("a target is out of service; its users are parked", "target", t.Name, "table", t.Table, "error", t.Outage)
+		case t.Outage == "" && before != "":
+			sv.log.Info("a target is in service again; it catches up", "target", t.Name)
+		}
+		if t.Outage == "" && (before != "" || sv.said.tables[t.Name] != t.OID) {
+			delete(sv.said.offered, t.Name) // its table may be another one
+			back = true
+		}
+		sv.said.outages[t.Name], sv.said.tables[t.Name] = t.Outage, t.OID
+		out = out || t.Outage != ""
+	}
+	return out, back
+}
+
+// offerBackfills says of each target that is new, or whose table is, how to fill it: at the start,
+// and when it is in service again.
+func (sv *service) offerBackfills(ctx context.Context) {
+	unfilled, err := sv.db.Unfilled(ctx)
+	if err != nil && ctx.Err() == nil {
+		sv.log.Warn("new targets can't be looked for", "error", err)
+	}
+	for _, u := range unfilled {
+		if !sv.said.offered[u.Target] {
+			sv.said.offered[u.Target] = true
+			sv.log.Warn("a target is new: its table lacks who was there before it; fill it",
+				"target", u.Target, "users", u.Users, "command", "rollcall backfill "+u.Target)
+		}
+	}
+}
+
+// sayOverruled says once what the triggers of a target's table decide.
+func (sv *service) sayOverruled(census *postgres.Census) {
+	for _, o := range census.Overruled {
+		if _, said := sv.said.overruled.LoadOrStore(o.Target+" "+string(o.State), true); !said {
+			sv.log.Warn("triggers of a table decide otherwise than its target", "target", o.Target,
+				"state", o.State, "users", o.Users, "columns", o.Columns, "triggers", o.Triggers)
+		}
+	}
+}
