@@ -59,12 +59,15 @@ func withoutBad(cfg *config.Config, c config.Source, problems *config.Problems) 
 		return rest
 	}
 	if c.Provider != "" { // otherwise the file has said so
-		c.SigningSecrets = good(config.Path("sources", c.Name, "signing_secrets"), c.SigningSecrets, func(s string) string { return source.SecretComplaint(c.Provider, s) })
+		c.SigningSecrets = good(config.Path("sources", c.Name, "signing_secrets"), c.SigningSecrets, func(s string) string {
+			return source.SecretComplaint(c.Provider, s)
+		})
 	}
 	if c.DatabaseWebhook != nil {
-		door := *c.DatabaseWebhook
-		door.Secrets = good(config.Path("sources", c.Name, "database_webhook", "secrets"), door.Secrets, source.HeaderComplaint)
-		c.DatabaseWebhook = &door
+		webhook := *c.DatabaseWebhook
+		path := config.Path("sources", c.Name, "database_webhook", "secrets")
+		webhook.Secrets = good(path, webhook.Secrets, source.HeaderComplaint)
+		c.DatabaseWebhook = &webhook
 	}
 	return c
 }
@@ -78,7 +81,9 @@ func sessionConfig(c config.Source) session.Config {
 }
 
 func sourceConfig(c config.Source) source.Config {
-	s := source.Config{Name: c.Name, Provider: c.Provider, SigningSecrets: reveal(c.SigningSecrets), InstanceID: c.InstanceID}
+	s := source.Config{
+		Name: c.Name, Provider: c.Provider, SigningSecrets: reveal(c.SigningSecrets), InstanceID: c.InstanceID,
+	}
 	if c.DatabaseWebhook != nil {
 		s.WebhookHeader, s.WebhookSecrets = c.DatabaseWebhook.Header, reveal(c.DatabaseWebhook.Secrets)
 	}

@@ -76,7 +76,8 @@ func (sv *service) scheduled() []postgres.Job {
 func (sv *service) forget(ctx context.Context) error {
 	done, err := sv.db.Forget(ctx, postgres.Retention(sv.setup.Config.Retention))
 	if done != (postgres.Forgotten{}) {
-		sv.log.Info("forgot what is kept no longer", "bodies", done.Bodies, "events", done.Events, "never_created", done.Unanswered)
+		sv.log.Info("forgot what is kept no longer",
+			"bodies", done.Bodies, "events", done.Events, "never_created", done.Unanswered)
 	}
 	return err
 }

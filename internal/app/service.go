@@ -49,8 +49,8 @@ type service struct {
 	wait       time.Duration         // limits.wait
 	jobs       []postgres.Job        // what runs by the clock
 	running    atomic.Pointer[postgres.Jobs]
-	blind      *blind // sources whose announced users can't be looked up
-	said       said
+	blind      *blind      // sources whose announced users can't be looked up
+	said       *said       // what the log has said
 	followedAt time.Time   // when the tables of users were last looked at
 	prepared   atomic.Bool // the schema is migrated and the targets are checked
 	stopping   atomic.Bool
@@ -63,7 +63,7 @@ func newService(o Options, db *postgres.DB) (*service, error) {
 	s, log := o.Setup, o.Log
 	sv := &service{
 		options: o, apis: s.APIs(log), log: log, db: db, setup: s, wait: s.Config.Limits.Wait, blind: newBlind(),
-		said: said{outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{}, unread: map[string]string{}},
+		said: newSaid(),
 	}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{

@@ -26,6 +26,12 @@ type said struct {
 	overruled sync.Map
 }
 
+func newSaid() *said {
+	return &said{
+		outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{}, unread: map[string]string{},
+	}
+}
+
 // watchTargets logs what becomes of the targets, probes those that are out of service, and enqueues
 // the jobs that are due: parked users are tried again, announced ones looked up.
 func (sv *service) watchTargets(ctx context.Context) {
@@ -92,7 +98,8 @@ func (sv *service) sayChanges() (out, back bool) {
 		before := sv.said.outages[t.Name]
 		switch {
 		case t.Outage != "" && before == "":
-			sv.log.Error("a target is out of service; its users are parked", "target", t.Name, "table", t.Table, "error", t.Outage)
+			sv.log.Error("a target is out of service; its users are parked",
+				"target", t.Name, "table", t.Table, "error", t.Outage)
 		case t.Outage == "" && before != "":
 			sv.log.Info("a target is in service again; it catches up", "target", t.Name)
 		}

@@ -18,7 +18,7 @@ type Worker struct {
 
 // StartWorker opens the database, checks the targets and starts to apply. Warn is told which targets are
 // out of service, whose users are parked, and which tables of users can't be read.
-func (s *Setup) StartWorker(ctx context.Context, log *slog.Logger, warn func(format string, values ...any)) (*Worker, error) {
+func (s *Setup) StartWorker(ctx context.Context, log *slog.Logger, warn func(string, ...any)) (*Worker, error) {
 	db, err := s.Open(log)
 	if err != nil {
 		return nil, err

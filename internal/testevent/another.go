@@ -37,7 +37,8 @@ func another(src *source.Source, d source.Door, body []byte, n int) []byte {
 // renewed gives a body that holds its own message id, as Supabase's hooks do, a new one;
 // every other body is returned as it is.
 func renewed(src *source.Source, d source.Door, body []byte) []byte {
-	if src.Provider() != source.Supabase || d != source.Hook || rawjson.Text(rawjson.Member(rawjson.Member(rawjson.Object(body), "metadata"), "uuid")) == "" {
+	id := rawjson.Member(rawjson.Member(rawjson.Object(body), "metadata"), "uuid")
+	if src.Provider() != source.Supabase || d != source.Hook || rawjson.Text(id) == "" {
 		return body
 	}
 	fresh, err := set(body, "metadata.uuid", rawjson.Quote(uuid.NewString()))

@@ -58,7 +58,8 @@ func Find(src *source.Source, name string) (Sample, bool) {
 	if !slices.Contains(sampleNames[src.Provider()], name) {
 		return Sample{}, false
 	}
-	sample := Sample{Name: name, body: readSample(path.Join("samples", src.Provider(), name+".json")), instance: src.InstanceID()}
+	file := path.Join("samples", src.Provider(), name+".json")
+	sample := Sample{Name: name, body: readSample(file), instance: src.InstanceID()}
 	if strings.HasPrefix(name, "database.") {
 		sample.Door = source.Database
 	}
@@ -108,7 +109,8 @@ const rowLayout = "2006-01-02T15:04:05.999999-07:00"
 // and has no metadata.
 func doorFor(src *source.Source, body []byte) source.Door {
 	object := rawjson.Object(rawjson.ToUTF8(body))
-	if src.Provider() == source.Supabase && rawjson.Member(object, "metadata") == nil && rawjson.Member(object, "table") != nil {
+	if src.Provider() == source.Supabase &&
+		rawjson.Member(object, "metadata") == nil && rawjson.Member(object, "table") != nil {
 		return source.Database
 	}
 	return source.Hook
