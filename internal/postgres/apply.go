@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // Apply records a batch of events, brings the roll up to date and settles every target,
@@ -152,7 +153,7 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 		last := try == tries
 		w.only = db.newest(w.only)
 		done, err := db.pipelined(ctx, w, last)
-		if failedFor(err, unexplained, constraintRefuses) || last && failedFor(err, transient) && stateOf(err) != "" {
+		if failedFor(err, unexplained, constraintRefuses) || last && failedFor(err, transient) && sqlstate.Of(err) != "" {
 			if failedFor(err, transient) {
 				pause(ctx) // two batches that wait for each other must not do so again at once
 			}
@@ -165,12 +166,12 @@ func (db *DB) commit(ctx context.Context, w *work) (*result, error) {
 			return done, nil
 		}
 		db.tripTable(w, err)
-		err = &maskedError{err}
-		if blameOf(err) != blameNobody || failedFor(err, othersTurn, outOfService) || last || ctx.Err() != nil {
+		err = sqlstate.Mask(err)
+		if sqlstate.ClassOf(err) != sqlstate.Retry || failedFor(err, othersTurn, outOfService) || last || ctx.Err() != nil {
 			return nil, err
 		}
 		db.log.Info("a transaction is tried again", "try", try, "error", err)
-		if stateOf(err) == notSupported { // a stale plan
+		if sqlstate.Of(err) == sqlstate.NotSupported { // a stale plan
 			db.pool.Reset() // a new session prepares its statements for the table as it is
 		}
 		pause(ctx)

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // ask finds the users for whom the statement would wait, without waiting. Those whose key
@@ -21,7 +23,7 @@ func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refus
 		return nil, err
 	}
 	err = s.exec(ctx, p.target.lockTable()+" nowait")
-	if stateOf(err) == insufficientPrivilege { // with rights to columns only, the table can't be asked for
+	if sqlstate.Of(err) == sqlstate.InsufficientPrivilege { // with rights to columns only, the table can't be asked for
 		err = s.exec(ctx, "rollback to savepoint ask")
 	}
 	if err != nil {
@@ -33,7 +35,7 @@ func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refus
 	}
 	locked, err := whoIsLocked(ctx, s.conn, p, without(users, refused))
 	for u := range locked {
-		refused = append(refused, refusal{target: p.target.Name, user: u, state: lockNotAvailable, message: "another transaction holds the row of this user"})
+		refused = append(refused, refusal{target: p.target.Name, user: u, state: sqlstate.LockNotAvailable, message: "another transaction holds the row of this user"})
 	}
 	return refused, err
 }
@@ -83,11 +85,11 @@ from rollcall.settle_apart($1, $2, $3, $4, $5, $6)`, prepared.Name, sources, ids
 	var u userKey
 	var state, message, place, against string
 	_, err = pgx.ForEachRow(rows, []any{&u.source, &u.id, &state, &message, &place, &against}, func() error {
-		r := refusal{target: p.target.Name, user: u, state: state, message: masked(state, message), against: against}
+		r := refusal{target: p.target.Name, user: u, state: state, message: sqlstate.Masked(state, message), against: against}
 		if !strings.HasPrefix(place, "rollcall.settle_apart(") {
 			r.place = place
 		}
-		if state == foreignKeyViolation {
+		if state == sqlstate.ForeignKeyViolation {
 			r.pause = p.pause
 		}
 		refused = append(refused, r)

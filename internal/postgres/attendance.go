@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -62,7 +63,7 @@ func (db *DB) DryAttendance(ctx context.Context, source string) (*Attendance, er
 
 // explainTemporary adds what to do about a missing right.
 func (db *DB) explainTemporary(err error) error {
-	if stateOf(err) == insufficientPrivilege {
+	if sqlstate.Of(err) == sqlstate.InsufficientPrivilege {
 		to := db.pool.Config().ConnConfig
 		return fmt.Errorf("make a temporary table for a dry run: %w; grant temporary on database %s to %s", err, quote(to.Database), quote(to.User))
 	}

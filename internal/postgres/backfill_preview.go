@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // Preview is what a backfill that begins anew would do now, in users; those whom the target
@@ -26,7 +28,7 @@ func (db *DB) PreviewBackfill(ctx context.Context, target string) (Preview, erro
 		return tx.QueryRow(ctx, t.compiler.preview()).Scan(&p.Visit, &p.Insert, &p.Change, &p.Remove)
 	})
 	if err != nil {
-		return p, fmt.Errorf("preview of backfill %s: %w", target, &maskedError{err})
+		return p, fmt.Errorf("preview of backfill %s: %w", target, sqlstate.Mask(err))
 	}
 	return p, nil
 }

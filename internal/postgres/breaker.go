@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -18,11 +19,11 @@ import (
 
 // trip takes a target out of service.
 func (db *DB) trip(t *compiled, why *pgconn.PgError) {
-	what := say(why)
+	what := sqlstate.Message(why)
 	switch why.Code {
-	case lockNotAvailable:
+	case sqlstate.LockNotAvailable:
 		what = "somebody else holds the table: " + what
-	case queryCanceled:
+	case sqlstate.QueryCanceled:
 		what = "it takes too long: " + what
 	}
 	db.replace(t.Name, func(now *compiled) *compiled {
@@ -133,7 +134,7 @@ func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
 		return err
 	}
 	err = db.rehearse(ctx, conn, t, users)
-	if state := stateOf(err); state != "" && state != queryCanceled {
+	if state := sqlstate.Of(err); state != "" && state != sqlstate.QueryCanceled {
 		return nil
 	}
 	return err

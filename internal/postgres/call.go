@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // Called is a user of the roll and how every target that follows his source has him.
@@ -59,7 +60,7 @@ var ErrNotInRoll = errors.New("no user of the roll has this id or e-mail")
 func (db *DB) Call(ctx context.Context, who string, o CensusOptions) ([]Called, error) {
 	users, err := db.inRoll(ctx, who)
 	if err != nil {
-		return nil, fmt.Errorf("look for the user in the roll: %w", &maskedError{err})
+		return nil, fmt.Errorf("look for the user in the roll: %w", sqlstate.Mask(err))
 	}
 	if len(users) == 0 {
 		return nil, ErrNotInRoll
@@ -67,7 +68,7 @@ func (db *DB) Call(ctx context.Context, who string, o CensusOptions) ([]Called, 
 	c := newCounting(db, o.Repair)
 	for i := range users {
 		if err := c.call(ctx, &users[i]); err != nil {
-			return nil, fmt.Errorf("check a user: %w", &maskedError{err})
+			return nil, fmt.Errorf("check a user: %w", sqlstate.Mask(err))
 		}
 	}
 	return users, nil

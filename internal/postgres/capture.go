@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -81,7 +82,7 @@ func (db *DB) InstallCapture(ctx context.Context, c Capture) error {
 		return fmt.Errorf("%s is partitioned: a user who changes partition is deleted and inserted for a trigger; use database webhooks or reconciliation", c.Table)
 	}
 	err = db.alterUsers(ctx, c, db.script(c))
-	if stateOf(err) != insufficientPrivilege {
+	if sqlstate.Of(err) != sqlstate.InsufficientPrivilege {
 		return err
 	}
 	if u, _ := db.readerOfUsers(ctx, c.Source, c.Table, t); u != nil && s.Installed && !s.Old {
@@ -97,7 +98,7 @@ func (db *DB) RemoveCapture(ctx context.Context, c Capture) error {
 		return err
 	}
 	err = db.alterUsers(ctx, c, fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)))
-	if stateOf(err) != insufficientPrivilege {
+	if sqlstate.Of(err) != sqlstate.InsufficientPrivilege {
 		return err
 	}
 	if !s.Old {
@@ -123,11 +124,11 @@ func (db *DB) alterUsers(ctx context.Context, c Capture, statement string) error
 	for try := 1; ; try++ {
 		err := db.alter(ctx, statement)
 		switch {
-		case stateOf(err) == lockNotAvailable && try < tries:
+		case sqlstate.Of(err) == sqlstate.LockNotAvailable && try < tries:
 			if err := breathe(ctx, alterPause); err != nil {
 				return fmt.Errorf("change the trigger on %s: %w", c.Table, err)
 			}
-		case stateOf(err) == lockNotAvailable:
+		case sqlstate.Of(err) == sqlstate.LockNotAvailable:
 			return fmt.Errorf("%s is held by another transaction all the time; try again when it is over (select * from pg_stat_activity)", c.Table)
 		case err != nil:
 			return fmt.Errorf("change the trigger on %s: %w", c.Table, db.explainConnect(err))
@@ -243,11 +244,11 @@ func (o *Outbox) Next(ctx context.Context, page OutboxPage) ([]Change, error) {
 	for data := 2 * o.db.config.Metadata; ; o.page = max(1, o.page/8) {
 		rows, _ := o.db.pool.Query(ctx, statement, page.Sources, o.page, page.Bytes, page.Except, o.db.following(), data)
 		changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Change])
-		switch state := stateOf(err); {
+		switch state := sqlstate.Of(err); {
 		case err == nil:
 			o.page = min(2*o.page, page.Changes)
 			return changes, nil
-		case state != tooLarge && state != queryCanceled || ctx.Err() != nil || data == 0:
+		case state != sqlstate.TooLarge && state != sqlstate.QueryCanceled || ctx.Err() != nil || data == 0:
 			return nil, fmt.Errorf("read the outbox: %w", err)
 		case o.page == 1:
 			data = 0

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -46,7 +47,7 @@ func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error)
 		condition string // of due.sql
 		page      int
 	}{
-		{"p.sqlstate = '" + uniqueViolation + "'", catchUpTaken},
+		{"p.sqlstate = '" + sqlstate.UniqueViolation + "'", catchUpTaken},
 		{"true", catchUpPage},
 	}
 	for _, stage := range stages {

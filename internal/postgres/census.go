@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -122,7 +123,7 @@ func (db *DB) Census(ctx context.Context, o CensusOptions) (*Census, error) {
 	}
 	for round := 1; ; round++ {
 		if err := c.roll(ctx); err != nil {
-			return nil, fmt.Errorf("check the targets: %w", &maskedError{err})
+			return nil, fmt.Errorf("check the targets: %w", sqlstate.Mask(err))
 		}
 		// A user may have waited for what another gave up later: an e-mail, a parent's row.
 		if !o.Repair || c.left == 0 || c.helped == 0 || round == settlePasses {
@@ -130,7 +131,7 @@ func (db *DB) Census(ctx context.Context, o CensusOptions) (*Census, error) {
 		}
 	}
 	if err := errors.Join(c.strangers(ctx), c.outages(ctx)); err != nil {
-		return nil, fmt.Errorf("check the targets: %w", &maskedError{err})
+		return nil, fmt.Errorf("check the targets: %w", sqlstate.Mask(err))
 	}
 	census := &Census{
 		Tallies: c.list(), Refused: c.refused, Examples: c.named(), Overruled: c.overrulings(),

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -163,10 +164,10 @@ func (a *attempt) try(at string, explain func(*pgconn.PgError) string, do func()
 	err := a.apart(do)
 	switch {
 	case err == nil:
-	case !errors.As(err, &answer) || blameOf(err) == blameNobody:
+	case !errors.As(err, &answer) || sqlstate.ClassOf(err) == sqlstate.Retry:
 		a.err = fmt.Errorf("check target %s: %w", a.target.Name, err)
-	case blameOf(err) == blameWait || blameOf(err) == blameServer:
-		what := "it can't be checked at the moment: " + masked(answer.Code, answer.Message) +
+	case sqlstate.ClassOf(err) == sqlstate.Lock || sqlstate.ClassOf(err) == sqlstate.Server:
+		what := "it can't be checked at the moment: " + sqlstate.Masked(answer.Code, answer.Message) +
 			"; it is looked at again every few seconds"
 		a.found = append(a.found, Finding{Target: a.target.Name, At: at, What: what, Passing: true})
 	default:

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -166,7 +167,7 @@ func (u *Users) Compare(ctx context.Context, after string, n int) (Compared, err
 		case err == nil:
 			u.page = min(2*u.page, n)
 			return page, nil
-		case stateOf(err) != queryCanceled || ctx.Err() != nil:
+		case sqlstate.Of(err) != sqlstate.QueryCanceled || ctx.Err() != nil:
 			return page, fmt.Errorf("compare users after %q: %w", after, u.db.explainConnect(err))
 		case u.page == 1:
 			return page, fmt.Errorf("compare the user after %q: it takes more than %s, which is limits.statement_timeout or half of limits.wait; raise both, or lower limits.metadata: %w",

@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // connectError is what keeps a connection from being made, in one sentence with the remedy.
@@ -86,7 +88,7 @@ func refused(answer *pgconn.PgError, to *pgx.ConnConfig) string {
 		if strings.HasPrefix(answer.Message, "unsupported startup parameter") {
 			return fmt.Sprintf("%s refuses a setting of database (%s); remove it", at, answer.Message)
 		}
-	case insufficientPrivilege:
+	case sqlstate.InsufficientPrivilege:
 		if answer.Routine == "CheckMyDatabase" {
 			return fmt.Sprintf("user %s may not connect to database %s at %s; run grant connect on database %s to %s",
 				to.User, to.Database, addressOf(to), quote(to.Database), quote(to.User))
@@ -183,7 +185,7 @@ func innermost(err error) error {
 
 // explainStandby says in words that a server refuses what would write because it is a standby.
 func (db *DB) explainStandby(err error) error {
-	if state := stateOf(err); state != readOnlyTransaction && state != notSupported {
+	if state := sqlstate.Of(err); state != sqlstate.ReadOnlyTransaction && state != sqlstate.NotSupported {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -26,13 +27,13 @@ func (f *found) outOfStep(users []userKey) []userKey {
 // uncountable: a target's table, as a whole, does not let itself be looked at.
 type uncountable struct{ cause error }
 
-func (u *uncountable) Error() string { return "it can't be counted: " + sayMasked(u.cause) }
+func (u *uncountable) Error() string { return "it can't be counted: " + sqlstate.Text(u.cause) }
 
 // find says how a target has users, in key order. If the statement fails, those for whom it
 // does are found by halves.
 func (db *DB) find(ctx context.Context, t *compiled, users []userKey) (*found, error) {
 	f, err := db.ask(ctx, t, users)
-	if err == nil || stateOf(err) == "" {
+	if err == nil || sqlstate.Of(err) == "" {
 		return f, err
 	}
 	refused, err := db.refusals(ctx, piece{target: t, statement: t.census}, users)
@@ -51,7 +52,7 @@ func (db *DB) find(ctx context.Context, t *compiled, users []userKey) (*found, e
 
 // sorted tells what keeps one target from being counted from what keeps all.
 func sorted(err error) error {
-	if b := blameOf(err); b == blameNobody || b == blameServer {
+	if b := sqlstate.ClassOf(err); b == sqlstate.Retry || b == sqlstate.Server {
 		return err
 	}
 	return &uncountable{err}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/sqltext"
 )
 
@@ -32,7 +33,7 @@ func (c *compiler) hint(e *pgconn.PgError, column, sql string) string {
 		if tab := c.table.column(column); tab != nil {
 			return "the expression must give a " + tab.Type
 		}
-	case insufficientPrivilege:
+	case sqlstate.InsufficientPrivilege:
 		return c.grants(e)
 	case "42883":
 		return "name a function with its schema unless it is in pg_catalog or public, and mind the types of its arguments"

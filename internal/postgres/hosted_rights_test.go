@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // No other role reads, writes or runs anything in Rollcall's two schemas, whatever the defaults of
@@ -42,7 +43,7 @@ alter default privileges for role %[1]s grant all on functions to %[2]s; alter d
 			"create table rollcall_provider.mine ()", "create table rollcall.mine ()",
 			"create table pg_temp.t (); create trigger t after insert on pg_temp.t for each row execute function rollcall_provider.capture('app')",
 		} {
-			if _, err := other.PgConn().Exec(t.Context(), statement).ReadAll(); stateOf(err) != insufficientPrivilege {
+			if _, err := other.PgConn().Exec(t.Context(), statement).ReadAll(); sqlstate.Of(err) != sqlstate.InsufficientPrivilege {
 				t.Errorf("%s: %s: %v", role, statement, err)
 			}
 		}
@@ -53,7 +54,7 @@ alter default privileges for role %[1]s grant all on functions to %[2]s; alter d
 		"truncate rollcall_provider.outbox", "create table rollcall_provider.mine ()",
 		"create table pg_temp.t (); create trigger t after insert on pg_temp.t for each row execute function rollcall_provider.capture('app')",
 	} {
-		if _, err := mine.PgConn().Exec(t.Context(), statement).ReadAll(); stateOf(err) != insufficientPrivilege {
+		if _, err := mine.PgConn().Exec(t.Context(), statement).ReadAll(); sqlstate.Of(err) != sqlstate.InsufficientPrivilege {
 			t.Errorf("rollcall: %s: %v", statement, err)
 		}
 	}
@@ -172,7 +173,7 @@ deferrable initially deferred for each row execute function rollcall.capture('ap
 	}
 	p.signUp(1, "one")
 	p.wantRows("select count(*) from rollcall.outbox", "1")
-	p.pasteFails(insufficientPrivilege) // the owner of the project may not drop the trigger in this database
+	p.pasteFails(sqlstate.InsufficientPrivilege) // the owner of the project may not drop the trigger in this database
 	p.wantRows("select count(*) from pg_namespace where nspname = 'rollcall_provider'", "0")
 	if err := p.RemoveCapture(t.Context(), ofUsers); err != nil { // Rollcall's role may, by its function
 		t.Error(err)
@@ -207,7 +208,7 @@ deferrable initially deferred for each row execute function rollcall.capture('ap
 	// the way back: the old version's command drops what it finds and installs its own
 	err = p.RemoveCapture(t.Context(), ofUsers)
 	const remedy = "drop function rollcall_provider.capture() cascade"
-	if stateOf(err) != insufficientPrivilege || !strings.Contains(err.Error(), remedy) {
+	if sqlstate.Of(err) != sqlstate.InsufficientPrivilege || !strings.Contains(err.Error(), remedy) {
 		t.Errorf("remove says %v", err)
 	}
 	p.asOwner(remedy)
@@ -262,7 +263,7 @@ func TestHostedProjectWithAnOlderReader(t *testing.T) {
 func (p *project) pasteFails(want string) {
 	p.t.Helper()
 	_, err := p.owner.PgConn().Exec(p.t.Context(), p.ByHand(ofUsers)).ReadAll()
-	if stateOf(err) != want {
+	if sqlstate.Of(err) != want {
 		p.t.Errorf("the script ends with %v, want %s", err, want)
 	}
 	execOn(p.t, p.owner, "rollback")
@@ -287,7 +288,7 @@ func TestHostedProjectBelievesNoStranger(t *testing.T) {
 	if n := p.drain(p.DB); n != 0 {
 		t.Errorf("%d changes of a stranger were drained", n)
 	}
-	p.pasteFails(insufficientPrivilege)
+	p.pasteFails(sqlstate.InsufficientPrivilege)
 	p.exec(fmt.Sprintf(`alter role %[1]s bypassrls; set role supabase_admin_%[2]s; grant usage on schema auth to %[1]s; reset role;
 set role supabase_auth_admin_%[2]s; grant select on auth.users to %[1]s; reset role`, p.hosted.Role("rollcall"), strings.TrimPrefix(stranger, "stranger_")))
 	p.follow() // the table itself

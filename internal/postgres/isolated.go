@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -51,7 +52,7 @@ func (m mode) has(what mode) bool { return m&what != 0 }
 func (db *DB) isolated(ctx context.Context, w *work, cause error, last bool) (done *result, err error) {
 	err = db.within(ctx, func(conn *pgx.Conn) error {
 		s := &separation{db: db, conn: conn, work: w, targets: w.among(*db.targets.Load()), last: last}
-		if w.purpose == retryParked || blameOf(cause) == blameWait {
+		if w.purpose == retryParked || sqlstate.ClassOf(cause) == sqlstate.Lock {
 			s.mode |= asking
 		}
 		if failedFor(cause, constraintRefuses) {
@@ -196,14 +197,14 @@ func (s *separation) settle(ctx context.Context, p piece) error {
 }
 
 // maybeEarly are the states of what another user of the batch may have mended by now.
-var maybeEarly = []string{uniqueViolation, foreignKeyViolation, exclusionViolation}
+var maybeEarly = []string{sqlstate.UniqueViolation, sqlstate.ForeignKeyViolation, sqlstate.ExclusionViolation}
 
 // passing returns the first refusal that blames nobody, such as a deadlock, as the error it
 // was: the whole batch runs again, and only the last try holds it against the target.
 func passing(refused []refusal) error {
 	for _, r := range refused {
-		if blameOfState(r.state) == blameNobody || r.state == notSupported { // it may be a stale plan
-			return &pgconn.PgError{Severity: "ERROR", Code: r.state, Message: r.message, Routine: stalePlan}
+		if sqlstate.ClassOfState(r.state) == sqlstate.Retry || r.state == sqlstate.NotSupported { // it may be a stale plan
+			return &pgconn.PgError{Severity: "ERROR", Code: r.state, Message: r.message, Routine: sqlstate.StalePlan}
 		}
 	}
 	return nil
@@ -218,7 +219,7 @@ const settlePasses = 8
 // targets never notice.
 func (s *separation) try(ctx context.Context, p *piece, users []userKey) ([]refusal, error) {
 	refused, err := s.trySavepoint(ctx, *p, users)
-	if err != nil && blameOf(err) == blameWait && !p.mode.has(asking) {
+	if err != nil && sqlstate.ClassOf(err) == sqlstate.Lock && !p.mode.has(asking) {
 		p.mode |= asking // in this piece: a wait in one target does not shorten that in the next
 		refused, err = s.trySavepoint(ctx, *p, users)
 	}
@@ -265,7 +266,7 @@ func (s *separation) run(ctx context.Context, p piece, users []userKey) ([]refus
 func refuseAll(t *compiled, users []userKey, why *pgconn.PgError) []refusal {
 	refused := make([]refusal, len(users))
 	for i, u := range users {
-		refused[i] = refusal{target: t.Name, user: u, state: why.Code, message: say(why), outage: true}
+		refused[i] = refusal{target: t.Name, user: u, state: why.Code, message: sqlstate.Message(why), outage: true}
 	}
 	return refused
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // Job is something that runs by the clock, on one replica at a time (for what runs when it is
@@ -241,11 +242,11 @@ func (w *jobWorker) Work(ctx context.Context, run *river.Job[jobArgs]) error {
 	case errors.Is(err, ErrRunning) && run.Attempt > 1 && time.Since(run.CreatedAt) < busyTime:
 		return river.JobSnooze(busyPause)
 	case errors.As(err, &panicked):
-		log.Error("a job panicked", "error", sayMasked(err), "stack", panicked.Stack)
+		log.Error("a job panicked", "error", sqlstate.Text(err), "stack", panicked.Stack)
 	default:
-		log.Error("a job failed", "error", sayMasked(err))
+		log.Error("a job failed", "error", sqlstate.Text(err))
 	}
-	return &maskedError{err} // River writes its words down
+	return sqlstate.Mask(err) // River writes its words down
 }
 
 // leave puts a run off that another replica may know, and drops it when none does.

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -136,7 +137,7 @@ func runMigration(ctx context.Context, tx pgx.Tx, version int, m sql.Migration) 
 func (db *DB) explainMigration(err error) error {
 	var answer *pgconn.PgError
 	var connecting *pgconn.ConnectError
-	if errors.As(err, &answer) && !errors.As(err, &connecting) && answer.Code == insufficientPrivilege {
+	if errors.As(err, &answer) && !errors.As(err, &connecting) && answer.Code == sqlstate.InsufficientPrivilege {
 		to := db.pool.Config().ConnConfig
 		if strings.Contains(answer.Message, "rollcall") { // another role has made the schema
 			return fmt.Errorf("migrate the schema rollcall: %w; as its owner run: grant usage on schema rollcall to %[2]s; grant select, insert, update, delete on all tables in schema rollcall to %[2]s; grant usage on all sequences in schema rollcall to %[2]s; grant execute on all functions in schema rollcall to %[2]s", err, quote(to.User))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -60,10 +61,10 @@ func (c *counting) overrule(ctx context.Context, t *compiled, now *found) error 
 	for some := range slices.Chunk(users, censusRepair) {
 		tried, err := c.db.trySettling(ctx, t, some)
 		if err != nil {
-			if stateOf(err) == "" {
+			if sqlstate.Of(err) == "" {
 				return err
 			}
-			c.db.log.Debug("what triggers decide is not known", "target", t.Name, "error", sayMasked(err))
+			c.db.log.Debug("what triggers decide is not known", "target", t.Name, "error", sqlstate.Text(err))
 			return nil // a lock, a trigger that hangs: the users stay as they were counted
 		}
 		proven := 0

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"rollcall/internal/postgres/sqlstate"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -44,10 +45,10 @@ func (s *separation) resume(ctx context.Context, err error) (*result, error) {
 	}
 	s.hold()
 	pieces := s.work.pieces(s.targets)[at.step.piece:]
-	switch blameOf(at.cause) {
-	case blameRow:
+	switch sqlstate.ClassOf(at.cause) {
+	case sqlstate.Row:
 		pieces[0].mode = failedTogether
-	case blameWait:
+	case sqlstate.Lock:
 		pieces[0].mode = asking
 	}
 	return s.finish(ctx, pieces)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -146,9 +147,9 @@ func (db *DB) readerOfUsers(ctx context.Context, source, name string, t *table) 
 func (u *Users) probe(ctx context.Context) error {
 	_, err := u.db.pool.Exec(ctx, "select from "+u.rows.some, []string{})
 	switch {
-	case slices.Contains(unreadable, stateOf(err)):
+	case slices.Contains(unreadable, sqlstate.Of(err)):
 		return unseen{fmt.Errorf("%w: the reader of %s fails: %w", ErrHidden, u.name, err)}
-	case err != nil && stateOf(err) != lockNotAvailable && stateOf(err) != queryCanceled:
+	case err != nil && sqlstate.Of(err) != sqlstate.LockNotAvailable && sqlstate.Of(err) != sqlstate.QueryCanceled:
 		return fmt.Errorf("ask the reader of %s: %w", u.name, u.db.explainConnect(err))
 	}
 	return nil

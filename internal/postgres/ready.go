@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // commits is what the last commit of the roll, or the last probe, says of the database.
@@ -56,7 +57,7 @@ func (c *commits) committed(err error) {
 	switch {
 	case err == nil:
 		c.set(nil, commitHolds)
-	case blameOf(err) == blameServer || blameOf(err) == blameTarget:
+	case sqlstate.ClassOf(err) == sqlstate.Server || sqlstate.ClassOf(err) == sqlstate.Target:
 		c.set(explainRefusal(err), failureHolds)
 	default:
 		_, failed := c.last()
@@ -121,12 +122,12 @@ func (db *DB) explainProbe(err error) error {
 // explainRefusal says in words why the server commits nothing.
 func explainRefusal(err error) error {
 	var words string
-	switch state := stateOf(err); {
+	switch state := sqlstate.Of(err); {
 	case state == "":
 		return fmt.Errorf("ask the database: %w", err)
 	case state == "53100":
 		words = "the disk of the database server is full; free space there"
-	case state == readOnlyTransaction:
+	case state == sqlstate.ReadOnlyTransaction:
 		words = "the database takes no writes; let database name its primary"
 	case strings.HasPrefix(state, "42"):
 		words = "the schema rollcall is not as its migrations have left it, or may not be written; " +
@@ -134,5 +135,5 @@ func explainRefusal(err error) error {
 	default:
 		words = "the database refuses what every webhook writes"
 	}
-	return fmt.Errorf("%s: %w", words, &maskedError{err})
+	return fmt.Errorf("%s: %w", words, sqlstate.Mask(err))
 }

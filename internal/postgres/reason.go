@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -152,7 +153,7 @@ func (r *reasons) expressions(ctx context.Context, refused []refusal) error {
 	groups := map[string][]int{} // who is refused in the same words
 	for i, x := range refused {
 		known := r.against[x.against] != nil || len(r.places[x.place].triggers) > 0
-		if known || slices.Contains(maybeEarly, x.state) || blameOfState(x.state) != blameRow {
+		if known || slices.Contains(maybeEarly, x.state) || sqlstate.ClassOfState(x.state) != sqlstate.Row {
 			continue
 		}
 		words := x.state + x.message
@@ -240,7 +241,7 @@ func (r *reasons) message(x *refusal, i int) string {
 		if len(place.triggers) > 0 {
 			where = named("trigger", place.triggers) + " (" + where + ")"
 		}
-		if said, ok := strings.CutPrefix(message, raisedBy); ok {
+		if said, ok := strings.CutPrefix(message, sqlstate.RaisedBy); ok {
 			message = where + said
 		} else {
 			message = where + ": " + message
@@ -255,7 +256,7 @@ func (r *reasons) message(x *refusal, i int) string {
 	case len(columns) == 0:
 		return message
 	}
-	if labels := r.catalog[columns[0]].labels; len(labels) > 0 && x.state == invalidText {
+	if labels := r.catalog[columns[0]].labels; len(labels) > 0 && x.state == sqlstate.InvalidText {
 		if len(labels) > explainLabels {
 			labels = append(slices.Clone(labels[:explainLabels]), "…")
 		}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // Reconciled counts users by what a reconciliation did about them: everybody whom the provider
@@ -120,7 +122,7 @@ func (r *Reconciliation) Release() { r.lock.release() }
 func (r *Reconciliation) save(ctx context.Context, ended bool, cause error) error {
 	var why *string
 	if cause != nil {
-		text := sayMasked(cause)
+		text := sqlstate.Text(cause)
 		why = &text
 	}
 	// What was done is recorded also by a run that is being stopped. One that another replica has

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -31,7 +32,7 @@ func (a *attempt) statements(c *compiler) {
 	whole := c.compile()
 	refused := func(e *pgconn.PgError) string {
 		what := "its statement is refused: " + c.words(e)
-		if e.Code == insufficientPrivilege {
+		if e.Code == sqlstate.InsufficientPrivilege {
 			what += "; " + c.grants(e)
 		}
 		return what

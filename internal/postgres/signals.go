@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -148,7 +149,7 @@ func (l *look) read(ctx context.Context, list []int, deleted bool) error {
 		s := newSignals(l, list, deleted)
 		done, err := l.db.commit(ctx, s.work(l))
 		switch {
-		case slices.Contains(unreadable, stateOf(err)):
+		case slices.Contains(unreadable, sqlstate.Of(err)):
 			l.db.unfollow(l.source, err)
 			l.source = nil
 			continue

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // strangers counts the rows of the targets' tables that belong to no user of the roll.
@@ -63,7 +65,7 @@ func (c *counting) sharing() [][]*compiled {
 func (db *DB) countStrangers(ctx context.Context, shared []*compiled, at int) (int64, error) {
 	odd := make([][]userKey, len(shared))
 	n, err := db.scanStrangers(ctx, shared, at, odd)
-	if stateOf(err) == "" { // done, or PostgreSQL has not said a word
+	if sqlstate.Of(err) == "" { // done, or PostgreSQL has not said a word
 		return n, err
 	}
 	for i, t := range shared {

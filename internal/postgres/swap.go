@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // swap settles those of the refused who stand in each other's way: A is to have the e-mail address that
@@ -14,7 +16,7 @@ import (
 func (s *separation) swap(ctx context.Context, p piece, refused []refusal) ([]refusal, error) {
 	var users []userKey
 	for _, r := range refused {
-		if r.state == uniqueViolation {
+		if r.state == sqlstate.UniqueViolation {
 			users = append(users, r.user)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // A source whose table of users is in this database, and may be read, is a table source: the row
@@ -102,7 +103,7 @@ func (db *DB) changeFollowed(change func(map[string]*tableSource)) {
 
 // unreadable are the states that say that a table, or what reads it, is gone or closed to us. A
 // timeout, or a full server, does not.
-var unreadable = []string{insufficientPrivilege, "42P01", "3F000", "42883"}
+var unreadable = []string{sqlstate.InsufficientPrivilege, "42P01", "3F000", "42883"}
 
 // unfollow ends a table source: what is said about its users counts by its version again, until
 // Follow succeeds.
@@ -117,5 +118,5 @@ func (db *DB) unfollow(t *tableSource, cause error) {
 		return // another batch has noticed it, too
 	}
 	db.log.Error("the table of users can't be read any more: until it can, changes count by their version, captured ones wait, and the next reconciliation corrects the rest",
-		"source", t.name, "table", t.table, "error", sayMasked(cause))
+		"source", t.name, "table", t.table, "error", sqlstate.Text(cause))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -65,19 +66,19 @@ const (
 
 // reasonOf is the one place that says what the failure of a step means.
 func reasonOf(s *step, err error) reason {
-	class := blameOf(err)
+	class := sqlstate.ClassOf(err)
 	switch {
 	case errors.Is(err, errOthersTurn):
 		return othersTurn
-	case class == blameNobody:
+	case class == sqlstate.Retry:
 		return transient
-	case s.kind == writing && class == blameRow:
+	case s.kind == writing && class == sqlstate.Row:
 		return rollRefuses
-	case s.kind == writing && class == blameWait:
+	case s.kind == writing && class == sqlstate.Lock:
 		return rollBusy
 	case s.kind == locking:
 		return outOfService
-	case s.kind == settling && class != blameServer:
+	case s.kind == settling && class != sqlstate.Server:
 		return targetRefuses
 	case s.kind == checking:
 		return constraintRefuses
@@ -102,7 +103,7 @@ func (f *failure) Error() string {
 	if what == "" {
 		what = string(f.step.kind)
 	}
-	return what + ": " + sayMasked(f.cause)
+	return what + ": " + sqlstate.Text(f.cause)
 }
 
 // Unwrap keeps the cause, except where it is no matter of the caller's.

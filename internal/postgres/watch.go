@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
 
@@ -130,7 +131,7 @@ func (db *DB) Look(ctx context.Context) error {
 	}
 	for _, t := range targets {
 		if err := db.follow(ctx, t, states[t.Name]); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("look at the table of target %s: %w", t.Name, &maskedError{err}))
+			failed = errors.Join(failed, fmt.Errorf("look at the table of target %s: %w", t.Name, sqlstate.Mask(err)))
 		}
 	}
 	return failed

@@ -1,4 +1,4 @@
-package postgres
+package sqlstate
 
 import (
 	"errors"
@@ -9,23 +9,23 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-func TestBlame(t *testing.T) {
+func TestClassOf(t *testing.T) {
 	t.Parallel()
-	tests := map[string]blame{
-		"40P01": blameNobody, "40001": blameNobody, "57P01": blameNobody, "08006": blameNobody, "26000": blameNobody, "25P02": blameNobody,
-		"25006": blameServer, "53100": blameServer, "53300": blameServer, "58030": blameServer,
-		"55P03": blameWait, "57014": blameWait,
-		"42P01": blameTarget, "42703": blameTarget, "42501": blameTarget, "0A000": blameTarget, "XX000": blameTarget, "55000": blameTarget,
-		"23505": blameRow, "23503": blameRow, "22001": blameRow, "21000": blameRow, "P0001": blameRow, "54000": blameRow, "MY001": blameRow,
+	tests := map[string]Class{
+		"40P01": Retry, "40001": Retry, "57P01": Retry, "08006": Retry, "26000": Retry, "25P02": Retry,
+		"25006": Server, "53100": Server, "53300": Server, "58030": Server,
+		"55P03": Lock, "57014": Lock,
+		"42P01": Target, "42703": Target, "42501": Target, "0A000": Target, "XX000": Target, "55000": Target,
+		"23505": Row, "23503": Row, "22001": Row, "21000": Row, "P0001": Row, "54000": Row, "MY001": Row,
 	}
 	for state, want := range tests {
-		if got := blameOf(fmt.Errorf("apply: %w", &pgconn.PgError{Code: state})); got != want {
-			t.Errorf("%s: blame %d, want %d", state, got, want)
+		if got := ClassOf(fmt.Errorf("apply: %w", &pgconn.PgError{Code: state})); got != want {
+			t.Errorf("%s: class %d, want %d", state, got, want)
 		}
 	}
 	for _, err := range []error{io.ErrUnexpectedEOF, &pgconn.ConnectError{}, errors.New("conn closed")} {
-		if got := blameOf(err); got != blameNobody {
-			t.Errorf("%v: blame %d, want nobody", err, got)
+		if got := ClassOf(err); got != Retry {
+			t.Errorf("%v: class %d, want Retry", err, got)
 		}
 	}
 }
@@ -46,7 +46,7 @@ func TestMasked(t *testing.T) {
 		{"40001", "no seat for ann@example.com", "no seat for …@…"},
 	}
 	for _, tt := range tests {
-		if got := masked(tt.state, tt.message); got != tt.want {
+		if got := Masked(tt.state, tt.message); got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.state, got, tt.want)
 		}
 	}
