@@ -103,8 +103,8 @@ func (db *DB) isolate(ctx context.Context, events []event.Event, poison error) (
 	return slices.Concat(first, second), err
 }
 
-// followUp settles the users of duplicates and those who are only to be settled, whom the
-// batch did not hold (locking them behind the roll's upsert would deadlock), and corrects the
+// followUp settles the users of duplicates and those who are only to be settled, which the
+// batch did not lock (locking them behind the roll's upsert would deadlock), and corrects the
 // recorded outcome of events that were overtaken. If it fails, those who were to be settled
 // are unavailable: they will be sent again.
 func (db *DB) followUp(ctx context.Context, b *batch, done *result, outcomes []event.Outcome) {

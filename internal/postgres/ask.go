@@ -14,7 +14,7 @@ import (
 // ask finds the users for whom the statement would wait, without waiting. Those whose key
 // or condition can't even be computed are sorted out first.
 func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
-	// What is no row may be waited for, too: a key that somebody else has not committed yet.
+	// A key that another transaction has inserted, and not committed yet, is waited for, too.
 	_, err := s.conn.Exec(ctx, setTimeouts, s.db.askingTimeouts(s.work)...)
 	if err == nil {
 		err = s.exec(ctx, "savepoint ask")
@@ -54,14 +54,13 @@ func without(users []userKey, refused []refusal) []userKey {
 }
 
 const (
-	// askingLock and askingStatement bound a piece once somebody has waited in vain: together
+	// askingLock and askingStatement bound a piece once a wait was in vain: together
 	// with that wait, webhooks are back to normal within a second and a half.
 	askingLock      = 20 * time.Millisecond
 	askingStatement = 500 * time.Millisecond
 )
 
-// askingTimeouts let parked users, for whom no sender waits, take their time once they have
-// their locks.
+// askingTimeouts leave parked users, which no sender waits for, their time once they have their locks.
 func (db *DB) askingTimeouts(w *work) []any {
 	if w.purpose == retryParked {
 		return []any{milliseconds(askingLock), milliseconds(db.config.StatementTimeout)}
@@ -98,7 +97,7 @@ from rollcall.settle_apart($1, $2, $3, $4, $5, $6)`, prepared.Name, sources, ids
 	return refused, err
 }
 
-// whoIsLocked asks, without waiting, which users' rows somebody else holds. A locked table
+// whoIsLocked asks, without waiting, which users' rows another session holds. A locked table
 // has to be known before: skip locked itself would wait for it.
 func whoIsLocked(ctx context.Context, conn *pgx.Conn, p piece, users []userKey) (map[userKey]bool, error) {
 	sources, ids := keyArrays(users)

@@ -199,7 +199,7 @@ func keyArrays(users []userKey) (sources, ids []string) {
 type result struct {
 	fresh   map[eventKey]bool // events seen for the first time
 	written map[int64]bool    // positions in said, from 1, whose user is now in the roll
-	parked  map[userKey]bool  // users whom some target does not follow for the moment
+	parked  map[userKey]bool  // users that some target does not follow for the moment
 	seen    map[string]seen   // users that a look at their table has read
 }
 

@@ -15,14 +15,14 @@ import (
 )
 
 // A target's breaker: what PostgreSQL says about the table as a whole takes the target out
-// of service, so that nobody waits for it again; a probe puts it back.
+// of service, so that no transaction waits for it again; a probe puts it back.
 
 // trip takes a target out of service.
 func (db *DB) trip(t *compiled, why *pgconn.PgError) {
 	what := sqlstate.Message(why)
 	switch why.Code {
 	case sqlstate.LockNotAvailable:
-		what = "somebody else holds the table: " + what
+		what = "another session holds the table: " + what
 	case sqlstate.QueryCanceled:
 		what = "it takes too long: " + what
 	}
@@ -36,7 +36,7 @@ func (db *DB) trip(t *compiled, why *pgconn.PgError) {
 	})
 }
 
-// replace changes one target for everybody who begins a transaction from now on.
+// replace changes one target for every transaction that begins from now on.
 func (db *DB) replace(name string, change func(*compiled) *compiled) {
 	db.changing.Lock()
 	defer db.changing.Unlock()
@@ -97,8 +97,8 @@ func (db *DB) probe(ctx context.Context, t *compiled) error {
 	return db.makeDue(ctx, conn.Conn(), t.Name)
 }
 
-// forgetFilling makes a target new whose table is another one than before: it lacks everybody
-// who isn't parked. A filling of the new table that somebody has begun stays. A replica that has
+// forgetFilling makes a target new whose table is another one than before: it lacks all users
+// that are not parked. A filling of the new table that has begun stays. A replica that has
 // not looked since another's probe may forget a good one: a backfill too many does no harm.
 func forgetFilling(ctx context.Context, conn *pgx.Conn, before, now *compiled) error {
 	if before.oid == 0 || before.oid == now.oid {
@@ -120,8 +120,8 @@ func (db *DB) makeDue(ctx context.Context, conn *pgx.Conn, target string) error 
 }
 
 // try finds out whether a target can be written: its table can be had at once, its statements
-// run for nobody, and they don't hang for one of the parked users, whoever comes first. What
-// he himself is refused for is his affair. All of it is undone again, and the roll isn't
+// run for no user, and they don't hang for one of the parked users, picked at random. An error about
+// this user alone does not count against the target. All of it is undone again, and the roll isn't
 // locked, so that live events don't wait for a table that hangs.
 func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
 	const one = "select source, user_id from rollcall.parked where target = $1 order by pg_catalog.random() limit 1"

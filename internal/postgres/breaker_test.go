@@ -117,7 +117,7 @@ func TestBreakerOfALockedTable(t *testing.T) {
 	if took := time.Since(start); testtag.Timing && took > b.config.LockTimeout+700*time.Millisecond {
 		t.Errorf("the first batch took %s", took)
 	}
-	if out := b.outages(); len(out) != 1 || !strings.Contains(out[0], "somebody else holds the table") {
+	if out := b.outages(); len(out) != 1 || !strings.Contains(out[0], "another session holds the table") {
 		t.Errorf("out of service: %q", out)
 	}
 	var took []time.Duration

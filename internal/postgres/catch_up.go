@@ -16,8 +16,8 @@ const (
 	// catchUpPage is how many parked users one transaction settles, as many as the largest
 	// batch.
 	catchUpPage = 512
-	// catchUpTaken is how many are looked at together whose value somebody else has: those who
-	// exchanged it must be in one transaction.
+	// catchUpTaken is how many are looked at together whose value another row has: users who
+	// swapped it must be in one transaction.
 	catchUpTaken = 2048
 )
 
@@ -39,8 +39,8 @@ func (db *DB) Due(ctx context.Context) ([]string, error) {
 }
 
 // CatchUp brings the parked users of a target who are due up to date with the roll as it is
-// now, in batches, and returns how many it tried. Whom the target refuses again stays parked
-// until his next try; after Config.Attempts of them he is given up. It ends early when the target
+// now, in batches, and returns how many it tried. A user that the target refuses again stays
+// parked until the next try; after Config.Attempts of them they are given up. It ends early when the target
 // goes out of service, and at once while another replica is at it.
 func (db *DB) CatchUp(ctx context.Context, target string) (tried int, err error) {
 	stages := []struct {

@@ -17,7 +17,7 @@ import (
 // leaveTimeout bounds the end of a failed transaction.
 const leaveTimeout = time.Second
 
-// refusal is a user whom a target refuses.
+// refusal is a user that a target refuses.
 type refusal struct {
 	target         string
 	user           userKey
@@ -108,7 +108,7 @@ func (s *separation) finish(ctx context.Context, pieces []piece) (*result, error
 			}
 		}
 	}
-	// A deferred constraint would fail at commit, where it blames nobody.
+	// At the commit a deferred constraint would not show whose row it refuses.
 	if err := run(ctx, s.conn, []step{constraints()}, &s.done); err != nil {
 		return nil, err
 	}
@@ -161,9 +161,9 @@ type piece struct {
 // has rows that reference the user's.
 const childrenPause = 300
 
-// settle runs a piece for the users a target follows and notes whom it refuses. Some of
+// settle runs a piece for the users a target follows and notes those that it refuses. Some of
 // them may only have been early (A takes what B is about to give up), so they are tried
-// again as long as that helps somebody.
+// again as long as that helps some of them.
 func (s *separation) settle(ctx context.Context, p piece) error {
 	p.mode |= s.mode
 	users := following(p.target, s.users)
@@ -199,7 +199,7 @@ func (s *separation) settle(ctx context.Context, p piece) error {
 // maybeEarly are the states of what another user of the batch may have mended by now.
 var maybeEarly = []string{sqlstate.UniqueViolation, sqlstate.ForeignKeyViolation, sqlstate.ExclusionViolation}
 
-// passing returns the first refusal that blames nobody, such as a deadlock, as the error it
+// passing returns the first refusal for a passing reason, such as a deadlock, as the error it
 // was: the whole batch runs again, and only the last try holds it against the target.
 func passing(refused []refusal) error {
 	for _, r := range refused {
@@ -255,7 +255,7 @@ func (s *separation) run(ctx context.Context, p piece, users []userKey) ([]refus
 		}
 		users = without(users, refused)
 	}
-	// A table that is gone or closed to us refuses nobody in particular.
+	// A table that is gone, or closed to the role, refuses all users alike: this shows it at once.
 	if _, err := s.conn.Exec(ctx, p.statement, []string{}, []string{}, true); err != nil {
 		return nil, err
 	}

@@ -152,7 +152,7 @@ left join roll r on r.id = s.id
 left join others o on o.id = s.id`
 
 // longNumbers reports whether a document has eight numbers or more of over a hundred digits. jsonb
-// keeps 1e131071 in a few bytes, but whoever reads it as text gets all its digits: 90 kB become more
+// keeps 1e131071 in a few bytes, but a reader of its text gets all the digits: 90 kB become more
 // than a gigabyte, which PostgreSQL refuses to make. A document with fewer takes a megabyte more at
 // most. Less than 100 bytes hold no eight. It does not look deeper than the stack allows.
 const longNumbers = `case when pg_catalog.pg_column_size(%[1]s) > 100 then (select pg_catalog.count(*) >= 8 from (

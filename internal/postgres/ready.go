@@ -52,7 +52,7 @@ func (c *commits) last() (believed bool, failed error) {
 }
 
 // committed notes how a transaction that writes the roll has ended. What blames the server or
-// Rollcall's own schema fails all others, too. After what blames nobody a probe tells.
+// Rollcall's own schema fails all others, too. After a passing failure a probe tells.
 func (c *commits) committed(err error) {
 	switch {
 	case err == nil:

@@ -11,8 +11,8 @@ import (
 )
 
 // settle brings users, in key order, of one target up to date with the roll, whatever was
-// said about them before, and parks whom the target refuses; all in one transaction. It takes
-// the table before it takes the roll: while somebody holds the table, live events about
+// said about them before, and parks those that the target refuses; all in one transaction. It takes
+// the table before it takes the roll: while another session holds the table, live events about
 // these users are not held up as well.
 func (db *DB) settle(ctx context.Context, t *compiled, users []userKey) error {
 	if _, err := db.commit(ctx, settleWork(t, users)); err != nil {
@@ -24,7 +24,7 @@ func (db *DB) settle(ctx context.Context, t *compiled, users []userKey) error {
 // span is the users of a source after one key up to another.
 type span struct{ source, after, to string }
 
-// settleSpan is settle for a span of users, whoever they are by now; it takes half the
+// settleSpan is settle for all users of a span at that time; it takes half the
 // time. When the target refuses one of them, nothing is done and the error says so: settle
 // sorts them out. A crash may undo what it has committed a moment ago.
 func (db *DB) settleSpan(ctx context.Context, t *compiled, s span) error {
@@ -48,7 +48,7 @@ func (db *DB) spanSteps(t *compiled, s span) []step {
 		end())
 }
 
-// lockTable waits for whoever holds the table, and holds nobody up who works in it.
+// lockTable waits for an exclusive lock on the table, and does not hold up who reads or writes it.
 func (t *compiled) lockTable() string {
 	return "lock table " + quoteTable(t.Table) + " in row exclusive mode"
 }

@@ -19,13 +19,13 @@ type work struct {
 	only *compiled
 }
 
-// purpose says which users a transaction settles, and for whom it waits.
+// purpose says which users a transaction settles, and whether it waits.
 type purpose int
 
 const (
-	// recordEvents: those whom the roll statement has written.
+	// recordEvents: those that the roll statement has written.
 	recordEvents purpose = iota + 1
-	// settleUsers: all, whom the opening has locked; they may be gone.
+	// settleUsers: all; the opening has locked them, and they may be gone.
 	settleUsers
 	// retryParked: as settleUsers, but they were parked, and no sender waits: it waits for no lock.
 	retryParked
@@ -54,7 +54,7 @@ func (db *DB) opening(w *work, timeouts []any) []step {
 	return steps
 }
 
-// timeoutsOf are those of a transaction: another try waits for nobody.
+// timeoutsOf are those of a transaction: another try waits for no lock.
 func (db *DB) timeoutsOf(w *work) []any {
 	if w.purpose == retryParked {
 		return db.askingTimeouts(w)
