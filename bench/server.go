@@ -16,6 +16,7 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/postgres"
+	"rollcall/internal/target"
 )
 
 var (
@@ -179,7 +180,7 @@ func openRollcall(ctx context.Context, yaml []byte, url string, m *mill) (*postg
 		return nil, err
 	}
 	findings, err := db.Check(ctx)
-	if findings = postgres.Faults(findings); err == nil && len(findings) > 0 {
+	if findings = target.Faults(findings); err == nil && len(findings) > 0 {
 		err = fmt.Errorf("target %s: %s", findings[0].Target, findings[0].What)
 	}
 	if err != nil {

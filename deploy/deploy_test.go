@@ -22,6 +22,7 @@ import (
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/postgres"
+	"rollcall/internal/target"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -59,7 +60,7 @@ func environment(t testing.TB) map[string]string {
 }
 
 // configuration loads rollcall.yaml in an environment, as every command does.
-func configuration(t testing.TB, env map[string]string) (*config.Config, []postgres.Target) {
+func configuration(t testing.TB, env map[string]string) (*config.Config, []target.Target) {
 	t.Helper()
 	cfg, problems := config.Load("rollcall.yaml", []byte(read(t, "rollcall.yaml")), config.Env{Getenv: func(name string) string { return env[name] }})
 	if len(problems) > 0 {

@@ -29,6 +29,7 @@ import (
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
+	"rollcall/internal/target"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -224,11 +225,11 @@ func (x *example) post(name string, door source.Door, path, body string) string 
 }
 
 // rows is a target's table as text, by key.
-func (x *example) rows(target config.Target) string {
-	schema, name := config.SplitTable(target.Table)
+func (x *example) rows(to target.Target) string {
+	schema, name := target.SplitTable(to.Table)
 	table := pgx.Identifier{schema, name}.Sanitize()
-	keys := make([]string, len(target.Key))
-	for i, column := range target.Key {
+	keys := make([]string, len(to.Key))
+	for i, column := range to.Key {
 		keys[i] = pgx.Identifier{column}.Sanitize()
 	}
 	// texts, so that nothing depends on how a driver prints a type
@@ -238,7 +239,7 @@ func (x *example) rows(target config.Target) string {
 	}
 	result := results[len(results)-1]
 	if len(result.Rows) == 0 {
-		return target.Table + "\n  (empty)\n"
+		return to.Table + "\n  (empty)\n"
 	}
 	grid := [][]string{nil}
 	for _, f := range result.FieldDescriptions {
@@ -251,7 +252,7 @@ func (x *example) rows(target config.Target) string {
 		}
 		grid = append(grid, cells)
 	}
-	return target.Table + "\n" + aligned(grid)
+	return to.Table + "\n" + aligned(grid)
 }
 
 var (

@@ -14,6 +14,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/postgres"
+	"rollcall/internal/target"
 )
 
 func newBackfill(w world) *cobra.Command {
@@ -87,7 +88,7 @@ func (job *backfillJob) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return join(slices.DeleteFunc(findings, func(f postgres.Finding) bool { return f.Target != job.target }))
+	return join(slices.DeleteFunc(findings, func(f target.Finding) bool { return f.Target != job.target }))
 }
 
 // preview prints what a backfill would do.

@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/postgres"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -72,15 +73,15 @@ func printSQL(ctx context.Context, w world, s *app.Setup, db *postgres.DB) error
 		}
 	}
 	for _, f := range findings {
-		if f.Severity == postgres.Warning {
+		if f.Severity == target.Warning {
 			w.complain("warning: %s", f)
 		}
 	}
-	return join(postgres.Faults(findings))
+	return join(target.Faults(findings))
 }
 
 // join makes one error of findings.
-func join(findings []postgres.Finding) error {
+func join(findings []target.Finding) error {
 	var all []error
 	for _, f := range findings {
 		all = append(all, errors.New(f.String()))

@@ -115,16 +115,16 @@ reset role;`
 // namesCalled are all words before a parenthesis in Rollcall's SQL, as a SQL array.
 func namesCalled(t *testing.T) string {
 	t.Helper()
-	files, err := filepath.Glob("../../sql/*/*.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	more, err := filepath.Glob("../../internal/postgres/*.go")
-	if err != nil {
-		t.Fatal(err)
+	var files []string
+	for _, pattern := range []string{"../../sql/*/*.sql", "../../internal/postgres/*.go", "../../internal/target/*.go"} {
+		more, err := filepath.Glob(pattern)
+		if err != nil || len(more) == 0 {
+			t.Fatalf("no file %s, %v", pattern, err)
+		}
+		files = append(files, more...)
 	}
 	names := map[string]bool{}
-	for _, file := range append(files, more...) {
+	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

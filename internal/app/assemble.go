@@ -1,19 +1,18 @@
 package app
 
 import (
-	"slices"
-
 	"rollcall/internal/config"
 	"rollcall/internal/postgres"
 	"rollcall/internal/session"
 	"rollcall/internal/source"
+	"rollcall/internal/target"
 )
 
 // Assemble builds what a configuration describes. The problems are those the file itself
 // shows, all at once; with any, the rest is not for use.
 func Assemble(cfg *config.Config) (*Setup, config.Problems) {
 	var problems config.Problems
-	s := &Setup{Config: cfg, Targets: make([]postgres.Target, len(cfg.Targets))}
+	s := &Setup{Config: cfg, Targets: make([]target.Target, len(cfg.Targets))}
 	for _, c := range cfg.Sources {
 		c = withoutBad(cfg, c, &problems)
 		src, err := source.New(sourceConfig(c))
@@ -34,11 +33,10 @@ func Assemble(cfg *config.Config) (*Setup, config.Problems) {
 			}
 		}
 	}
-	places := map[string]config.Pos{}
-	for i, c := range cfg.Targets {
-		s.Targets[i] = target(c, cfg.Sources, places)
-		for _, f := range s.Targets[i].Lint() {
-			problems.Add(places[f.At], "target %s: %s", f.Target, f.What)
+	for i, t := range cfg.Targets {
+		s.Targets[i] = ofSources(t, cfg.Sources)
+		for _, f := range s.Targets[i].Lint(postgres.RollOfUsers) {
+			problems.Add(config.ParsePos(f.At), "target %s: %s", f.Target, f.What)
 		}
 	}
 	return s, problems
@@ -98,39 +96,17 @@ func reveal(secrets []config.Secret) []string {
 	return values
 }
 
-// target carries a target over, and notes in places where its parts stand.
-func target(c config.Target, sources []config.Source, places map[string]config.Pos) postgres.Target {
-	at := func(p config.Pos) string {
-		places[p.String()] = p
-		return p.String()
-	}
-	assignments := func(columns []config.Column) []postgres.Assignment {
-		var list []postgres.Assignment
-		for _, col := range columns {
-			list = append(list, postgres.Assignment{Column: col.Name, Expr: expr(col.Expr, at)})
-		}
-		return list
-	}
-	t := postgres.Target{
-		Name: c.Name, At: at(c.Pos), Table: c.Table, Key: slices.Clone(c.Key),
-		Set: assignments(c.Set), OnInsert: assignments(c.OnInsert),
-		OnDelete: postgres.OnDelete(c.OnDelete.Action), Gone: assignments(c.OnDelete.Set),
-	}
-	if c.Where != nil {
-		where := expr(*c.Where, at)
-		t.Where = &where
-	}
+// ofSources adds to a target what the sources say.
+func ofSources(t target.Target, sources []config.Source) target.Target {
+	var from []target.Origin
 	for _, s := range sources {
 		if s.UsersTable != "" {
 			t.UsersTables = append(t.UsersTables, s.UsersTable)
 		}
-		if c.Follows(s.Name) {
-			t.From = append(t.From, postgres.Origin{Source: s.Name, SampleID: source.SampleID(s.Provider)})
+		if t.Follows(s.Name) {
+			from = append(from, target.Origin{Source: s.Name, SampleID: source.SampleID(s.Provider)})
 		}
 	}
+	t.From = from
 	return t
-}
-
-func expr(e config.Expr, at func(config.Pos) string) postgres.Expr {
-	return postgres.Expr{SQL: e.SQL, Written: e.Written, At: at(e.Pos)}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/config"
-	"rollcall/internal/postgres"
 	"rollcall/internal/session"
+	"rollcall/internal/target"
 )
 
 func getenv(name string) string {
@@ -87,16 +87,17 @@ targets:
 	if len(problems) > 0 || len(a.Sources) != 2 || a.Sources[0].Name() != "clerk" || a.Sources[1].Name() != "supabase" {
 		t.Fatalf("sources %v, problems %v", a.Sources, problems)
 	}
-	expr := func(sql, at string) postgres.Expr { return postgres.Expr{SQL: sql, Written: sql, At: "f.yaml:" + at} }
-	want := []postgres.Target{{
+	expr := func(sql, at string) target.Expr { return target.Expr{SQL: sql, Written: sql, At: "f.yaml:" + at} }
+	want := []target.Target{{
 		Name: "members", At: "f.yaml:8:3", Table: "shop.Member", Key: []string{"source", "id"},
-		From: []postgres.Origin{{Source: "clerk", SampleID: "user_2abcDEF3ghiJKL4mnoPQR5stuVW"}},
-		Set: []postgres.Assignment{{Column: "source", Expr: expr("new.source", "12:19")}, {Column: "id", Expr: expr("new.id", "12:35")},
+		From: []target.Origin{{Source: "clerk", SampleID: "user_2abcDEF3ghiJKL4mnoPQR5stuVW"}},
+		Set: []target.Assignment{{Column: "source", Expr: expr("new.source", "12:19")}, {Column: "id", Expr: expr("new.id", "12:35")},
 			{Column: "email", Expr: expr("new.email", "12:50")}, {Column: "deleted_at", Expr: expr("null", "12:73")}},
-		OnInsert: []postgres.Assignment{{Column: "role", Expr: expr("'free'", "13:23")}},
-		OnDelete: postgres.DeleteSet,
-		Gone:     []postgres.Assignment{{Column: "email", Expr: expr("null", "14:24")}, {Column: "deleted_at", Expr: expr("now()", "14:42")}},
-		Where:    &postgres.Expr{SQL: "new.email is not null", Written: "new.email is not null", At: "f.yaml:15:12"},
+		OnInsert: []target.Assignment{{Column: "role", Expr: expr("'free'", "13:23")}},
+		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: []target.Assignment{
+			{Column: "email", Expr: expr("null", "14:24")}, {Column: "deleted_at", Expr: expr("now()", "14:42")},
+		}},
+		Where: &target.Expr{SQL: "new.email is not null", Written: "new.email is not null", At: "f.yaml:15:12"},
 	}}
 	if diff := cmp.Diff(want, a.Targets); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)

@@ -15,6 +15,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
+	"rollcall/internal/target"
 )
 
 const (
@@ -215,7 +216,7 @@ func (sv *service) prepare(ctx context.Context) error {
 	}
 }
 
-func (sv *service) prepareOnce(ctx context.Context) ([]postgres.Finding, error) {
+func (sv *service) prepareOnce(ctx context.Context) ([]target.Finding, error) {
 	ran, err := sv.db.Migrate(ctx)
 	if err != nil {
 		return nil, err

@@ -16,13 +16,14 @@ import (
 	"rollcall/internal/reconcile"
 	"rollcall/internal/session"
 	"rollcall/internal/source"
+	"rollcall/internal/target"
 )
 
 // Setup is a configuration and what it describes.
 type Setup struct {
 	Config  *config.Config
 	Sources []*source.Source
-	Targets []postgres.Target
+	Targets []target.Target
 	// Sessions are those of the sources that have one.
 	Sessions []session.Config
 }
@@ -164,10 +165,10 @@ func usersTable(src config.Source) string {
 
 // Faults checks the targets of a database whose schema is there, and returns what keeps them out of
 // service.
-func Faults(ctx context.Context, db *postgres.DB) ([]postgres.Finding, error) {
+func Faults(ctx context.Context, db *postgres.DB) ([]target.Finding, error) {
 	if err := db.Migrated(ctx); err != nil {
 		return nil, err
 	}
 	found, err := db.Check(ctx)
-	return postgres.Faults(found), err
+	return target.Faults(found), err
 }

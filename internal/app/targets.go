@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/postgres"
+	"rollcall/internal/target"
 )
 
 const (
@@ -78,9 +79,9 @@ func (sv *service) saySurroundings(ctx context.Context) {
 }
 
 // sayFindings logs all that the first check has found.
-func (sv *service) sayFindings(findings []postgres.Finding) {
+func (sv *service) sayFindings(findings []target.Finding) {
 	for _, f := range findings {
-		if f.Severity == postgres.Warning {
+		if f.Severity == target.Warning {
 			sv.log.Warn("a target needs attention", "target", f.Target, "at", f.At, "warning", f.What)
 			continue
 		}

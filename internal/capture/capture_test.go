@@ -20,6 +20,7 @@ import (
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
+	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
 
@@ -27,13 +28,13 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 const profiles = `create table profiles (id uuid primary key, email text, name text, visits int not null default 0)`
 
-func target() postgres.Target {
-	expr := func(sql string) postgres.Expr { return postgres.Expr{SQL: sql, At: "test.yaml:1:1"} }
-	return postgres.Target{
+func profileTarget() target.Target {
+	expr := func(sql string) target.Expr { return target.Expr{SQL: sql, At: "test.yaml:1:1"} }
+	return target.Target{
 		Name: "profiles", At: "test.yaml:1:1", Table: "public.profiles", Key: []string{"id"},
-		From:     []postgres.Origin{{Source: "supabase", SampleID: source.SampleID(source.Supabase)}},
-		Set:      []postgres.Assignment{{Column: "id", Expr: expr("new.id")}, {Column: "email", Expr: expr("new.email")}, {Column: "name", Expr: expr("new.full_name")}},
-		OnDelete: postgres.DeleteRow,
+		From:     []target.Origin{{Source: "supabase", SampleID: source.SampleID(source.Supabase)}},
+		Set:      []target.Assignment{{Column: "id", Expr: expr("new.id")}, {Column: "email", Expr: expr("new.email")}, {Column: "name", Expr: expr("new.full_name")}},
+		OnDelete: target.OnDelete{Action: target.DeleteRow},
 	}
 }
 
@@ -122,7 +123,7 @@ func (h *house) follow() {
 
 func (h *house) newReplica() *replica {
 	h.t.Helper()
-	db, err := postgres.Open(postgres.Config{URL: h.url, Targets: []postgres.Target{target()}, Log: slog.New(slog.DiscardHandler)})
+	db, err := postgres.Open(postgres.Config{URL: h.url, Targets: []target.Target{profileTarget()}, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -17,8 +17,7 @@ func (d *decoder) check(c *Config) {
 		d.source(&c.Sources[i])
 	}
 	for i := range c.Targets {
-		c.Targets[i].TablePos = d.values[join("targets", c.Targets[i].Name)+".table"]
-		d.target(c.Targets[i], c.Sources)
+		d.target(&c.Targets[i], c.Sources)
 	}
 	d.sharing(c)
 }

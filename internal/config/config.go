@@ -1,14 +1,15 @@
 // Package config turns a file and an environment into a Config. It collects every
 // mistake of the file in one go, each as "file:line:column: what, and what to do".
-// It knows the shape of the configuration and nothing of SQL or of a database.
+// It knows the shape of the configuration and nothing of a database; of SQL only what package target
+// says about brackets and quotes.
 package config
 
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
+
+	"rollcall/internal/target"
 )
 
 // DefaultMaxDelete is the share of a source's users that one reconciliation may
@@ -30,12 +31,12 @@ type Config struct {
 	// Sources stand in the order of the file; their names are unique.
 	Sources []Source `yaml:"sources" doc:"the spaces of user ids; the name is the one in POST /webhooks/{source}"`
 	// Targets stand in the order of the file; their names are unique.
-	Targets   []Target  `yaml:"targets" doc:"the tables kept in step with the roll"`
-	Limits    Limits    `yaml:"limits" doc:"what one request may take"`
-	Retry     Retry     `yaml:"retry" doc:"how users that a target refused are tried again"`
-	Retention Retention `yaml:"retention" doc:"how long events are kept"`
-	Sync      Sync      `yaml:"sync" doc:"just-in-time sync, POST /v1/sync"`
-	Log       Log       `yaml:"log" doc:"the log on standard error"`
+	Targets   []target.Target `yaml:"targets" doc:"the tables kept in step with the roll"`
+	Limits    Limits          `yaml:"limits" doc:"what one request may take"`
+	Retry     Retry           `yaml:"retry" doc:"how users that a target refused are tried again"`
+	Retention Retention       `yaml:"retention" doc:"how long events are kept"`
+	Sync      Sync            `yaml:"sync" doc:"just-in-time sync, POST /v1/sync"`
+	Log       Log             `yaml:"log" doc:"the log on standard error"`
 
 	places map[string]Pos
 	labels map[string]string
@@ -162,77 +163,6 @@ type DatabaseWebhook struct {
 	Header string `yaml:"header" as:"header" default:"X-Webhook-Secret" doc:"header that carries the secret; its value is compared whole, for Authorization a leading \"Bearer \" is optional"`
 	// Secrets have at least 16 characters each; one matching is enough.
 	Secrets []Secret `yaml:"secrets,required" as:"password" doc:"values of the header that are let in, at least 16 characters"`
-}
-
-// Target is a table of an application and how it follows the roll.
-type Target struct {
-	// Name matches [a-z][a-z0-9_-]{0,62}.
-	Name string
-	// Table is schema.table or table, exactly as in the catalog, unquoted.
-	Table string `yaml:"table,required" as:"table" doc:"table, exactly as in the catalog: public.User is \"User\"; the schema is public when absent"`
-	// TablePos is where the table's name stands.
-	TablePos Pos
-	// From names sources; empty means every source. Follows answers for both.
-	From []string `yaml:"from" doc:"sources it follows; every source when absent"`
-	// Key holds at least one column; each stands in Set.
-	Key []string `yaml:"key,required" as:"column" doc:"column or columns with a unique index; their expressions use new.source, new.id and constants only"`
-	// Set holds at least one column.
-	Set []Column `yaml:"set,required" doc:"map of column to SQL expression over new; written at insert and at every update"`
-	// OnInsert shares no column with Set.
-	OnInsert []Column `yaml:"on_insert" doc:"map of column to SQL expression over new; written once, from then on the application owns it"`
-	OnDelete OnDelete `yaml:"on_delete,required" doc:"fate of a deleted user's row: delete, keep or a map of columns to set"`
-	// Where is nil when every user belongs.
-	Where *Expr `yaml:"where" doc:"SQL condition over new; a user who stops matching leaves as a deleted one does"`
-	// Pos is where the name stands.
-	Pos Pos
-}
-
-// Follows reports whether the target takes users of that source.
-func (t Target) Follows(source string) bool {
-	return len(t.From) == 0 || slices.Contains(t.From, source)
-}
-
-// SplitTable takes a configured table apart; the schema is public when absent.
-func SplitTable(table string) (schema, name string) {
-	if schema, name, ok := strings.Cut(table, "."); ok {
-		return schema, name
-	}
-	return "public", table
-}
-
-// Column is one column of a target with its expression.
-type Column struct {
-	// Name is exactly as in the catalog.
-	Name string
-	Expr Expr
-	// Pos is where the name stands.
-	Pos Pos
-}
-
-// Expr is an SQL expression as the file gives it; nothing here has parsed it.
-type Expr struct {
-	// SQL is never empty; YAML null, booleans and numbers are literals as written.
-	SQL string
-	// Written is SQL before ${NAME} was replaced: the form a message may quote.
-	Written string
-	// Pos is where the expression stands.
-	Pos Pos
-}
-
-// Action is what becomes of a deleted user's row.
-type Action string
-
-// The actions: the row goes, stays as it is, or gets the columns of OnDelete.Set.
-const (
-	ActionDelete Action = "delete"
-	ActionKeep   Action = "keep"
-	ActionSet    Action = "set"
-)
-
-// OnDelete is an action and, for ActionSet alone, at least one column.
-type OnDelete struct {
-	Action Action
-	Set    []Column
 }
 
 // At says where the field of a path such as "sources.clerk.session" stands, for

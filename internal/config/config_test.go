@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"rollcall/internal/target"
 )
 
 const (
@@ -109,11 +111,13 @@ log: {level: debug, format: text}
 
 func at(line, column int) Pos { return Pos{"rollcall.yaml", line, column} }
 
-func sql(text string, line, column int) Expr {
-	return Expr{SQL: text, Written: text, Pos: at(line, column)}
+func sql(text string, line, column int) target.Expr {
+	return target.Expr{SQL: text, Written: text, At: at(line, column).String()}
 }
 
-func col(name string, p Pos, e Expr) Column { return Column{name, e, p} }
+func col(name string, e target.Expr) target.Assignment {
+	return target.Assignment{Column: name, Expr: e}
+}
 
 func load(t *testing.T, file string, more map[string]string) *Config {
 	t.Helper()
@@ -146,8 +150,25 @@ func TestLoadFull(t *testing.T) {
 	if d := diff(got, want); d != "" {
 		t.Error(d)
 	}
-	if got, want := got.At("sources.clerk.session"), at(12, 5); got != want {
-		t.Errorf("At = %v, want %v", got, want)
+	for path, want := range map[string]Pos{
+		"sources.clerk.session":                        at(12, 5),
+		"targets.profiles.set.id":                      at(33, 7),
+		"targets.profiles.on_insert.first_name":        at(35, 7),
+		"targets.profiles.on_insert.role":              at(36, 7),
+		"targets.deadstock_users.set.tenant":           at(42, 11),
+		"targets.deadstock_users.set.id":               at(42, 23),
+		"targets.deadstock_users.set.email":            at(42, 35),
+		"targets.deadstock_users.set.deleted_at":       at(42, 53),
+		"targets.deadstock_users.on_insert.full_name":  at(44, 7),
+		"targets.deadstock_users.on_insert.plan":       at(45, 7),
+		"targets.deadstock_users.on_insert.active":     at(46, 7),
+		"targets.deadstock_users.on_insert.long":       at(47, 7),
+		"targets.deadstock_users.on_delete.email":      at(50, 17),
+		"targets.deadstock_users.on_delete.deleted_at": at(50, 30),
+	} {
+		if got := got.At(path); got != want {
+			t.Errorf("At(%s) = %v, want %v", path, got, want)
+		}
 	}
 }
 
@@ -179,35 +200,35 @@ func fullSources() []Source {
 	}}
 }
 
-func fullTargets() []Target {
+func fullTargets() []target.Target {
 	where := sql("new.email is not null", 51, 12)
-	return []Target{{
-		Name: "profiles", Pos: at(28, 3), Table: "public.profiles", TablePos: at(29, 12),
-		From: []string{"supabase"}, Key: []string{"id"},
-		Set: []Column{col("id", at(33, 7), sql("new.id", 33, 11))},
-		OnInsert: []Column{
-			col("first_name", at(35, 7), sql("new.raw_user_meta_data->>'first_name'", 35, 19)),
-			col("role", at(36, 7), sql("'customer'", 36, 13)),
+	return []target.Target{{
+		Name: "profiles", At: at(28, 3).String(), Table: "public.profiles",
+		From: []target.Origin{{Source: "supabase"}}, Key: []string{"id"},
+		Set: []target.Assignment{col("id", sql("new.id", 33, 11))},
+		OnInsert: []target.Assignment{
+			col("first_name", sql("new.raw_user_meta_data->>'first_name'", 35, 19)),
+			col("role", sql("'customer'", 36, 13)),
 		},
-		OnDelete: OnDelete{Action: ActionDelete},
+		OnDelete: target.OnDelete{Action: target.DeleteRow},
 	}, {
-		Name: "deadstock_users", Pos: at(38, 3), Table: "deadstock.users", TablePos: at(39, 12),
-		From: []string{"supabase"}, Key: []string{"tenant", "id"},
-		Set: []Column{
-			col("tenant", at(42, 11), sql("12", 42, 19)),
-			col("id", at(42, 23), sql("new.id", 42, 27)),
-			col("email", at(42, 35), sql("new.email", 42, 42)),
-			col("deleted_at", at(42, 53), sql("null", 42, 65)),
+		Name: "deadstock_users", At: at(38, 3).String(), Table: "deadstock.users",
+		From: []target.Origin{{Source: "supabase"}}, Key: []string{"tenant", "id"},
+		Set: []target.Assignment{
+			col("tenant", sql("12", 42, 19)),
+			col("id", sql("new.id", 42, 27)),
+			col("email", sql("new.email", 42, 42)),
+			col("deleted_at", sql("null", 42, 65)),
 		},
-		OnInsert: []Column{
-			col("full_name", at(44, 7), sql("coalesce(new.full_name, '')", 44, 18)),
-			col("plan", at(45, 7), sql("free", 45, 13)),
-			col("active", at(46, 7), sql("true", 46, 15)),
-			col("long", at(47, 7), sql("case when new.phone is null\n  then ': #' end", 47, 13)),
+		OnInsert: []target.Assignment{
+			col("full_name", sql("coalesce(new.full_name, '')", 44, 18)),
+			col("plan", sql("free", 45, 13)),
+			col("active", sql("true", 46, 15)),
+			col("long", sql("case when new.phone is null\n  then ': #' end", 47, 13)),
 		},
-		OnDelete: OnDelete{ActionSet, []Column{
-			col("email", at(50, 17), sql("null", 50, 24)),
-			col("deleted_at", at(50, 30), sql("now()", 50, 42)),
+		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: []target.Assignment{
+			col("email", sql("null", 50, 24)),
+			col("deleted_at", sql("now()", 50, 42)),
 		}},
 		Where: &where,
 	}}
@@ -239,13 +260,21 @@ func TestSmallest(t *testing.T) { load(t, smallest, nil) }
 
 func TestByteOrderMarkAndCRLF(t *testing.T) {
 	c := load(t, "\ufeff---\r\n"+strings.ReplaceAll(smallest, "\n", "\r\n")+"\r\n...\r\n", nil)
-	if got, want := c.Targets[0].Pos, at(8, 3); got != want {
+	if got, want := c.Targets[0].At, at(8, 3).String(); got != want {
 		t.Errorf("pos = %v, want %v", got, want)
 	}
 }
 
+func TestParsePos(t *testing.T) {
+	for _, want := range []Pos{at(8, 3), {"a:1:b.yaml", 1, 22}, {"a:b", 0, 0}, {"", 0, 0}, {"a.yaml", 0, 0}} {
+		if got := ParsePos(want.String()); got != want {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+}
+
 func TestFollows(t *testing.T) {
-	all, some := Target{}, Target{From: []string{"a"}}
+	all, some := target.Target{}, target.Target{From: []target.Origin{{Source: "a"}}}
 	if !all.Follows("b") || !some.Follows("a") || some.Follows("b") {
 		t.Error("an empty from follows every source, another one those it names")
 	}

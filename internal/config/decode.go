@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rollcall/internal/target"
 )
 
 // decoder fills the types of config.go from nodes. It goes on after every mistake,
@@ -66,7 +68,7 @@ func names(fs []field) []string {
 func setDefaults(v reflect.Value) {
 	for _, f := range fields(v.Type()) {
 		to := v.Field(f.index)
-		if to.Kind() == reflect.Struct && to.Type() != reflect.TypeFor[Secret]() && to.Type() != reflect.TypeFor[OnDelete]() {
+		if to.Kind() == reflect.Struct && to.Type() != reflect.TypeFor[Secret]() && to.Type() != reflect.TypeFor[target.OnDelete]() {
 			setDefaults(to)
 		}
 		if f.def == "" {
@@ -127,18 +129,20 @@ func (d *decoder) value(n *node, to reflect.Value, f field, path string) {
 		d.texts(n, p, f, path)
 	case *[]Secret:
 		d.secrets(n, p, f, path)
-	case *[]Column:
+	case *[]target.Origin:
+		d.origins(n, p, f, path)
+	case *[]target.Assignment:
 		*p = d.columns(n, path)
-	case *OnDelete:
+	case *target.OnDelete:
 		*p = d.onDelete(n, path)
-	case **Expr:
+	case **target.Expr:
 		if e, ok := d.expr(n, path); ok {
 			*p = &e
 		}
 	case *[]Source:
 		*p = named[Source](d, n, path, "source")
-	case *[]Target:
-		*p = named[Target](d, n, path, "target")
+	case *[]target.Target:
+		*p = named[target.Target](d, n, path, "target")
 	default:
 		d.nested(n, to, path)
 	}
@@ -157,7 +161,7 @@ func (d *decoder) nested(n *node, to reflect.Value, path string) {
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 
 // named fills a slice of sources or targets from a map by name, in the file's order.
-func named[T Source | Target](d *decoder, n *node, path, noun string) []T {
+func named[T Source | target.Target](d *decoder, n *node, path, noun string) []T {
 	if !d.is(n, mapping, path, "a map of "+noun+"s by name") {
 		return nil
 	}
@@ -172,8 +176,12 @@ func named[T Source | Target](d *decoder, n *node, path, noun string) []T {
 		var item T
 		v := reflect.ValueOf(&item).Elem()
 		setDefaults(v)
-		v.FieldByName("Name").SetString(e.key)
-		v.FieldByName("Pos").Set(reflect.ValueOf(e.pos))
+		switch p := any(&item).(type) {
+		case *Source:
+			p.Name, p.Pos = e.key, e.pos
+		case *target.Target:
+			p.Name, p.At = e.key, e.pos.String()
+		}
 		at := join(path, e.key)
 		d.places[at] = e.pos
 		d.section(e.value, v, at)

@@ -1,21 +1,20 @@
 package config
 
 import (
-	"errors"
 	"strings"
 
-	"rollcall/internal/sqltext"
+	"rollcall/internal/target"
 )
 
 // columns fills a map of column to expression, in the file's order.
-func (d *decoder) columns(n *node, path string) []Column {
+func (d *decoder) columns(n *node, path string) []target.Assignment {
 	if !d.is(n, mapping, path, "a map of column: expression") {
 		return nil
 	}
 	if len(n.entries) == 0 {
 		d.problems.Add(n.pos, "%s is empty; add a column, or leave it out", path)
 	}
-	var out []Column
+	var out []target.Assignment
 	cut := false // the entry before was cut by a comma: its rest is the same mistake
 	for _, e := range n.entries {
 		at := join(path, e.key)
@@ -32,7 +31,7 @@ func (d *decoder) columns(n *node, path string) []Column {
 		d.places[at] = e.pos
 		expr, ok := d.expr(e.value, at)
 		if ok {
-			out = append(out, Column{e.key, expr, e.pos})
+			out = append(out, target.Assignment{Column: e.key, Expr: expr})
 		}
 		cut = len(d.problems) > before
 	}
@@ -47,50 +46,50 @@ func columnName(name string) string {
 }
 
 // onDelete fills the fate of a deleted user's row.
-func (d *decoder) onDelete(n *node, path string) OnDelete {
+func (d *decoder) onDelete(n *node, path string) target.OnDelete {
 	const wanted = "delete, keep or a map of columns to set"
 	if n.kind == mapping {
-		return OnDelete{ActionSet, d.columns(n, path)}
+		return target.OnDelete{Action: target.DeleteSet, Set: d.columns(n, path)}
 	}
 	if !d.is(n, text, path, wanted) {
-		return OnDelete{}
+		return target.OnDelete{}
 	}
 	value, ok := d.expand(n, path)
-	action := Action(value)
-	if ok && action != ActionDelete && action != ActionKeep {
+	action := target.Action(value)
+	if ok && action != target.DeleteRow && action != target.DeleteKeep {
 		d.problems.Add(n.pos, "%s: %s is not known here; write %s", path, label(n, false), wanted)
-		return OnDelete{}
+		return target.OnDelete{}
 	}
-	return OnDelete{Action: action}
+	return target.OnDelete{Action: action}
 }
 
 // expr takes a value as SQL. A text that YAML took the quotes from stays as it is:
 // only one who knows the columns can tell.
-func (d *decoder) expr(n *node, path string) (Expr, bool) {
+func (d *decoder) expr(n *node, path string) (target.Expr, bool) {
 	switch n.kind {
 	case refused:
-		return Expr{}, false
+		return target.Expr{}, false
 	case null, number, boolean:
-		return Expr{SQL: n.text, Written: n.text, Pos: n.pos}, true
+		return target.Expr{SQL: n.text, Written: n.text, At: n.pos.String()}, true
 	case mapping, list:
 		d.problems.Add(n.pos, "%s is %s; write one SQL expression, in double quotes if it starts with { or [", path, n.kind)
-		return Expr{}, false
+		return target.Expr{}, false
 	default: // a text
 	}
 	value, ok := d.expand(n, path)
 	if !ok {
-		return Expr{}, false
+		return target.Expr{}, false
 	}
 	sql := strings.TrimSpace(value)
 	if sql == "" {
 		d.problems.Add(n.pos, "%s is empty; write an SQL expression, such as null or \"''\"", path)
-		return Expr{}, false
+		return target.Expr{}, false
 	}
 	if what := unbalanced(sql); what != "" {
 		d.problems.Add(n.pos, "%s: %s in this expression; %s", path, what, cutHint(n))
-		return Expr{}, false
+		return target.Expr{}, false
 	}
-	return Expr{SQL: sql, Written: strings.TrimSpace(n.text), Pos: n.pos}, true
+	return target.Expr{SQL: sql, Written: strings.TrimSpace(n.text), At: n.pos.String()}, true
 }
 
 // cutHint says how YAML may have cut an expression that misses its end.
@@ -108,17 +107,12 @@ func cutHint(n *node) string {
 
 // unbalanced says which quote or bracket of an SQL text has no partner, or "".
 func unbalanced(sql string) string {
-	tokens, err := sqltext.Scan(sql)
-	var open *sqltext.Open
-	if errors.As(err, &open) {
-		return open.Mark + " is never closed"
-	}
-	switch bracket, opens := sqltext.Unmatched(tokens); {
-	case bracket == "":
+	switch mark, opens := target.Unmatched(sql); {
+	case mark == "":
 		return ""
 	case opens:
-		return bracket + " is never closed"
+		return mark + " is never closed"
 	default:
-		return bracket + " closes nothing"
+		return mark + " closes nothing"
 	}
 }

@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"strings"
+
+	"rollcall/internal/target"
+)
 
 // texts fills a list of texts. A key may be a single text: most have one column.
 func (d *decoder) texts(n *node, to *[]string, f field, path string) {
@@ -18,6 +22,15 @@ func (d *decoder) texts(n *node, to *[]string, f field, path string) {
 			d.places[at], d.labels[at] = n.pos, label(n, false)
 			*to = append(*to, value)
 		}
+	}
+}
+
+// origins fills a list of the names of sources.
+func (d *decoder) origins(n *node, to *[]target.Origin, f field, path string) {
+	var names []string
+	d.texts(n, &names, f, path)
+	for _, name := range names {
+		*to = append(*to, target.Origin{Source: name})
 	}
 }
 

@@ -22,6 +22,20 @@ func (p Pos) String() string {
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }
 
+// ParsePos reads what String has written.
+func ParsePos(at string) Pos {
+	var p Pos
+	colon := strings.LastIndexByte(at[:max(0, strings.LastIndexByte(at, ':'))], ':')
+	if colon < 0 {
+		return Pos{File: at}
+	}
+	if _, err := fmt.Sscanf(at[colon:], ":%d:%d", &p.Line, &p.Column); err != nil {
+		return Pos{File: at}
+	}
+	p.File = at[:colon]
+	return p
+}
+
 // Problem is one mistake: where, what happened, what to do. What never holds the
 // value of a variable.
 type Problem struct {

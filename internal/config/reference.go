@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
+
+	"rollcall/internal/target"
 )
 
 // Field is one line of the configuration's reference.
@@ -46,18 +48,18 @@ func describe(t reflect.Type, as string) (name string, inner reflect.Type) {
 	switch t {
 	case reflect.TypeFor[Secret]():
 		return "text", nil
-	case reflect.TypeFor[[]Secret]():
+	case reflect.TypeFor[[]Secret](), reflect.TypeFor[[]target.Origin]():
 		return "list of texts", nil
 	case reflect.TypeFor[[]string]():
 		if as == "column" {
 			return "text or list of texts", nil
 		}
 		return "list of texts", nil
-	case reflect.TypeFor[[]Column]():
+	case reflect.TypeFor[[]target.Assignment]():
 		return "map of column to SQL expression", nil
-	case reflect.TypeFor[OnDelete]():
+	case reflect.TypeFor[target.OnDelete]():
 		return "delete, keep or map of column to SQL expression", nil
-	case reflect.TypeFor[*Expr]():
+	case reflect.TypeFor[*target.Expr]():
 		return "SQL expression", nil
 	case reflect.TypeFor[time.Duration]():
 		return wanted(new(time.Duration), as), nil

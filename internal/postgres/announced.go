@@ -108,17 +108,17 @@ func known(text string) *string {
 // auth.users that begins with it be used, the only one for e-mails in any case.
 func knownBy(t *table) string {
 	var ways []string
-	if t.column("email") != nil {
+	if t.Column("email") != nil {
 		mail := "pg_catalog.lower(t.email::text) = s.email"
-		if c := t.column("instance_id"); c != nil && c.Type == "uuid" && c.Readable {
+		if c := t.Column("instance_id"); c != nil && c.Type == "uuid" && c.Readable {
 			mail = "(" + mail + " and (t.instance_id = '00000000-0000-0000-0000-000000000000' or t.instance_id is null))"
 		}
 		ways = append(ways, mail)
 	}
-	if t.column("phone") != nil {
+	if t.Column("phone") != nil {
 		ways = append(ways, "t.phone::text = s.phone")
 	}
-	if t.column("created_at") == nil || len(ways) == 0 {
+	if t.Column("created_at") == nil || len(ways) == 0 {
 		return "false"
 	}
 	return "t.created_at >= s.since and (" + strings.Join(ways, " or ") + ")"

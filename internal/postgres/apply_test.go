@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -75,12 +76,12 @@ func TestApplySettles(t *testing.T) {
 
 func TestApplyWritesNothingWhereNothingChanges(t *testing.T) {
 	t.Parallel()
-	target := profiles()
-	target.Set = append(target.Set, assign("seen_at: now()", "extra: new.raw_user_meta_data::json", "place: point(1,2)")...)
-	keep := Target{Name: "gone", Table: "public.g", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id", "email: new.email"),
-		OnDelete: DeleteSet, Gone: assign("email: null", "deleted_at: now()")}
+	tgt := profiles()
+	tgt.Set = append(tgt.Set, assign("seen_at: now()", "extra: new.raw_user_meta_data::json", "place: point(1,2)")...)
+	keep := target.Target{Name: "gone", Table: "public.g", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id", "email: new.email"),
+		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: assign("email: null", "deleted_at: now()")}}
 	b := newBench(t, `create table p (id text primary key, email text, name text, role text, seen_at timestamptz, extra json, place point);
-		create table g (id text primary key, email text, deleted_at timestamp(0));`, target, keep)
+		create table g (id text primary key, email text, deleted_at timestamp(0));`, tgt, keep)
 	versions := "select id, xmin from p union all select id, xmin from g order by 1"
 
 	b.apply(all(event.Applied, 2), updated("a", 5, "a@x"), updated("b", 5, ""))
@@ -102,13 +103,13 @@ func TestApplyWritesNothingWhereNothingChanges(t *testing.T) {
 
 func TestOnDelete(t *testing.T) {
 	t.Parallel()
-	form := func(name string, on OnDelete, set ...string) Target {
-		return Target{Name: name, Table: "public." + name, From: fromApp, Key: []string{"id"},
-			Set: assign("id: new.id", "email: new.email"), OnDelete: on, Gone: assign(set...)}
+	form := func(name string, on target.Action, set ...string) target.Target {
+		return target.Target{Name: name, Table: "public." + name, From: fromApp, Key: []string{"id"},
+			Set: assign("id: new.id", "email: new.email"), OnDelete: target.OnDelete{Action: on, Set: assign(set...)}}
 	}
 	b := newBench(t, `create table d (id text primary key, email text); create table k (like d including all);
 		create table m (id text primary key, email text, at timestamptz);`,
-		form("d", DeleteRow), form("k", DeleteKeep), form("m", DeleteSet, "email: null", "at: new.deleted_at"))
+		form("d", target.DeleteRow), form("k", target.DeleteKeep), form("m", target.DeleteSet, "email: null", "at: new.deleted_at"))
 	b.apply(all(event.Applied, 2), updated("a", 1, "a@x"), updated("b", 1, "b@x"))
 	b.apply(all(event.Applied, 2), gone("a", 2), gone("stranger", 2))
 	b.apply(all(event.Stale, 1), updated("a", 3, "late@x"))
@@ -121,9 +122,9 @@ func TestOnDelete(t *testing.T) {
 // moment is not.
 func TestConstantsCount(t *testing.T) {
 	t.Parallel()
-	target := Target{Name: "t", Table: "public.t", From: fromApp, Key: []string{"id"},
+	target := target.Target{Name: "t", Table: "public.t", From: fromApp, Key: []string{"id"},
 		Set:      assign("id: new.id", "status: 'active'::public.status", "kind: cast('user' as text)"),
-		OnDelete: DeleteSet, Gone: assign("status: 'deleted'::public.status", "kind: upper('x')", "keep_for: interval '1 day'")}
+		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: assign("status: 'deleted'::public.status", "kind: upper('x')", "keep_for: interval '1 day'")}}
 	b := newBench(t, `create type status as enum ('active', 'deleted');
 		create table t (id text primary key, status status not null, kind text not null, keep_for interval)`, target)
 	b.apply(applied, updated("a", 1, ""))
@@ -136,11 +137,11 @@ func TestConstantsCount(t *testing.T) {
 
 func TestWhere(t *testing.T) {
 	t.Parallel()
-	where := &Expr{SQL: "new.email like '%@corp'", At: "test.yaml:2:2"}
-	staff := Target{Name: "staff", Table: "public.staff", From: fromApp, Key: []string{"id"}, Where: where,
-		Set: assign("id: new.id", "email: new.email"), OnDelete: DeleteRow}
-	badge := Target{Name: "badge", Table: "public.badge", From: fromApp, Key: []string{"id"}, Where: where,
-		Set: assign("id: new.id", "email: new.email", "left_at: null"), OnDelete: DeleteSet, Gone: assign("email: null", "left_at: now()")}
+	where := &target.Expr{SQL: "new.email like '%@corp'", At: "test.yaml:2:2"}
+	staff := target.Target{Name: "staff", Table: "public.staff", From: fromApp, Key: []string{"id"}, Where: where,
+		Set: assign("id: new.id", "email: new.email"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
+	badge := target.Target{Name: "badge", Table: "public.badge", From: fromApp, Key: []string{"id"}, Where: where,
+		Set: assign("id: new.id", "email: new.email", "left_at: null"), OnDelete: target.OnDelete{Action: target.DeleteSet, Set: assign("email: null", "left_at: now()")}}
 	b := newBench(t, `create table staff (id text primary key, email text);
 		create table badge (id text primary key, email text, left_at timestamptz);`, staff, badge)
 	show := "select id, email, null from staff union all select id, email, left_at is null from badge order by 1, 3 nulls first"
@@ -157,11 +158,11 @@ func TestWhere(t *testing.T) {
 
 func TestTypes(t *testing.T) {
 	t.Parallel()
-	target := Target{Name: "t", Table: "Shop.User Profiles", From: []Origin{{"app", "00000000-0000-0000-0000-000000000001"}}, Key: []string{"authSource", "userId"},
+	target := target.Target{Name: "t", Table: "Shop.User Profiles", From: []target.Origin{{Source: "app", SampleID: "00000000-0000-0000-0000-000000000001"}}, Key: []string{"authSource", "userId"},
 		Set: assign(`userId: new.id`, `authSource: new.source`, `eMail: new.email`, `role: new.raw_app_meta_data->>'role'`,
 			`tags: array(select jsonb_array_elements_text(new.raw_user_meta_data->'tags'))`, `doc: new.raw_user_meta_data`,
 			`at: new.created_at`, `n: (new.raw_user_meta_data->>'n')::int`, `ci: new.username`, `flag: new.email_verified -- a comment`),
-		OnInsert: assign(`short: 'abc'`, `amount: 12.345`, `def: null`), OnDelete: DeleteRow}
+		OnInsert: assign(`short: 'abc'`, `amount: 12.345`, `def: null`), OnDelete: target.OnDelete{Action: target.DeleteRow}}
 	b := newBench(t, `create extension citext; create schema "Shop"; create type "Role" as enum ('admin', 'user'); create domain short as varchar(3);
 		create table "Shop"."User Profiles" ("userId" uuid, "authSource" text, "eMail" varchar(20), role "Role", tags text[], doc json, at timestamp(3), n smallint,
 		ci citext, flag boolean, short short, shorts short[], amount numeric(6,2), def int, serial int generated by default as identity,
@@ -188,8 +189,8 @@ func TestTypes(t *testing.T) {
 // The parent of two targets is settled first and removed last.
 func TestForeignKeyBetweenTargets(t *testing.T) {
 	t.Parallel()
-	child := Target{Name: "a_child", Table: "public.c", From: fromApp, Key: []string{"user_id"}, Set: assign("user_id: new.id", "email: new.email"), OnDelete: DeleteRow}
-	parent := Target{Name: "b_parent", Table: "public.par", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id"), OnDelete: DeleteRow}
+	child := target.Target{Name: "a_child", Table: "public.c", From: fromApp, Key: []string{"user_id"}, Set: assign("user_id: new.id", "email: new.email"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
+	parent := target.Target{Name: "b_parent", Table: "public.par", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
 	b := newBench(t, `create table par (id text primary key); create table c (user_id text primary key references par on delete restrict, email text)`, child, parent)
 	b.apply(all(event.Applied, 2), updated("a", 1, "a@x"), updated("b", 1, "b@x"))
 	b.apply(applied, gone("a", 2))

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -65,7 +66,7 @@ func (db *DB) DryAttendance(ctx context.Context, source string) (*Attendance, er
 func (db *DB) explainTemporary(err error) error {
 	if sqlstate.Of(err) == sqlstate.InsufficientPrivilege {
 		to := db.pool.Config().ConnConfig
-		return fmt.Errorf("make a temporary table for a dry run: %w; grant temporary on database %s to %s", err, quote(to.Database), quote(to.User))
+		return fmt.Errorf("make a temporary table for a dry run: %w; grant temporary on database %s to %s", err, target.Quote(to.Database), target.Quote(to.User))
 	}
 	return fmt.Errorf("make a temporary table for a dry run: %w", db.explainConnect(err))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -119,7 +120,7 @@ func (db *DB) newBackfill(ctx context.Context, target string, progress func(done
 	if progress == nil {
 		progress = func(_, _ int64) {}
 	}
-	f := &backfill{db: db, target: t, sources: t.sources(), progress: progress, page: firstPage}
+	f := &backfill{db: db, target: t, sources: t.Sources(), progress: progress, page: firstPage}
 	var err error
 	if f.lock, err = db.tryLock(ctx, "backfill "+target); err != nil {
 		return nil, err
@@ -172,20 +173,10 @@ func (t *compiled) fillable() error {
 	}
 }
 
-// sources are those whose users the target follows, in key order.
-func (t *Target) sources() []string {
-	var names []string
-	for _, o := range t.From {
-		names = append(names, o.Source)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // begin notes the run, or finds the one to go on with.
 func (f *backfill) begin(ctx context.Context) error {
 	var empty bool
-	if err := f.conn.QueryRow(ctx, "select not exists (select from "+quoteTable(f.target.Table)+")").Scan(&empty); err != nil {
+	if err := f.conn.QueryRow(ctx, "select not exists (select from "+target.QuoteTable(f.target.Table)+")").Scan(&empty); err != nil {
 		return err
 	}
 	// An interrupted backfill goes on only if neither the configuration nor the table has changed.

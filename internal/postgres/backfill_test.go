@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
 
@@ -36,7 +37,7 @@ func (b *bench) wantBackfill(want Backfilled) {
 }
 
 // replica is another process on the same database, with other targets.
-func (b *bench) replica(targets ...Target) *DB {
+func (b *bench) replica(targets ...target.Target) *DB {
 	b.t.Helper()
 	db, err := Open(Config{URL: b.url, Targets: targets, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -87,10 +88,10 @@ func TestBackfillDifferences(t *testing.T) {
 // Several sources in one target, and a source that it doesn't follow.
 func TestBackfillSources(t *testing.T) {
 	t.Parallel()
-	target := profiles()
-	target.From = []Origin{{"zoo", "u1"}, {"app", "u1"}}
-	target.Key, target.Set = []string{"id"}, assign("id: new.source || new.id", "email: new.email")
-	b := newBench(t, profilesTable, target)
+	tgt := profiles()
+	tgt.From = []target.Origin{{Source: "zoo", SampleID: "u1"}, {Source: "app", SampleID: "u1"}}
+	tgt.Key, tgt.Set = []string{"id"}, assign("id: new.source || new.id", "email: new.email")
+	b := newBench(t, profilesTable, tgt)
 	b.exec(`insert into rollcall.users (source, id, version, email) select s, n, 1, s || n from unnest(array['app', 'foreign', 'zoo']) s, generate_series(1, 1500) n`)
 	b.wantBackfill(Backfilled{Visited: 3000})
 	b.wantRows("select left(id, 3), count(*) from p group by 1 order by 1", "app|1500", "zoo|1500")
@@ -99,11 +100,11 @@ func TestBackfillSources(t *testing.T) {
 // Those who don't match leave as the deleted do, by a map as well.
 func TestBackfillWhereAndMap(t *testing.T) {
 	t.Parallel()
-	target := profiles()
-	target.Where = &Expr{SQL: "new.email not like '9%'"}
-	target.Set = assign("id: new.id", "email: new.email", "name: null")
-	target.OnDelete, target.Gone = DeleteSet, assign("email: null", "name: 'left'")
-	b := newBench(t, profilesTable, target)
+	tgt := profiles()
+	tgt.Where = &target.Expr{SQL: "new.email not like '9%'"}
+	tgt.Set = assign("id: new.id", "email: new.email", "name: null")
+	tgt.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: assign("email: null", "name: 'left'")}
+	b := newBench(t, profilesTable, tgt)
 	b.fillRoll(1000)
 	b.exec(`insert into p select id, email from rollcall.users where id < 'u95' and id >= 'u5';
 		update rollcall.users set deleted_at = now(), email = null where id like 'u8%'`)
@@ -173,7 +174,7 @@ func TestBackfillBeginsAnew(t *testing.T) {
 	other.Set = assign("id: new.id", "email: new.email", "name: new.last_name")
 	for name, c := range map[string]struct {
 		do     string
-		target Target
+		target target.Target
 	}{
 		"another configuration":           {"", other},
 		"truncated, and live users since": {"truncate p; insert into p values ('u1', '1@example.com')", profiles()},
@@ -230,12 +231,12 @@ func TestBackfillRefuses(t *testing.T) {
 func TestBackfillPreview(t *testing.T) {
 	t.Parallel()
 	keep, mark := profiles(), profiles()
-	keep.OnDelete = DeleteKeep
-	mark.Where = &Expr{SQL: "new.id not like 'u4%'"}
+	keep.OnDelete.Action = target.DeleteKeep
+	mark.Where = &target.Expr{SQL: "new.id not like 'u4%'"}
 	mark.Set = assign("id: new.id", "email: new.email", "name: new.first_name || current_setting('transaction_read_only')")
-	mark.OnDelete, mark.Gone = DeleteSet, assign("email: null", "name: 'left'")
+	mark.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: assign("email: null", "name: 'left'")}
 	for _, c := range []struct {
-		target Target
+		target target.Target
 		want   Preview
 	}{
 		{profiles(), Preview{Visit: 1000, Insert: 111, Change: 112, Remove: 111}},
@@ -255,7 +256,7 @@ func TestBackfillPreview(t *testing.T) {
 			t.Errorf("%+v, %v, want %+v", got, err, c.want)
 		}
 		b.wantRows("select * from rollcall.backfills")
-		if c.target.OnDelete == DeleteRow {
+		if c.target.OnDelete.Action == target.DeleteRow {
 			b.backfill("profiles")
 			if got, err := b.PreviewBackfill(t.Context(), "profiles"); err != nil || got != (Preview{Visit: 1000}) {
 				t.Errorf("afterwards %+v, %v", got, err)
@@ -326,7 +327,7 @@ func TestBackfillBesideTraffic(t *testing.T) {
 func TestBackfillStalePlans(t *testing.T) {
 	t.Parallel()
 	where := profiles()
-	where.Where = &Expr{SQL: "new.email is not null"}
+	where.Where = &target.Expr{SQL: "new.email is not null"}
 	b := newBench(t, profilesTable+"alter table p set (autovacuum_enabled = off)", where)
 	b.exec("alter table rollcall.users set (autovacuum_enabled = off); alter table rollcall.backfills set (autovacuum_enabled = off)")
 	b.exec("analyze p; analyze rollcall.users")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -26,13 +27,13 @@ func (b *bench) banIsOver(id string) {
 // A ban that is over ends in the roll and in the targets; no other one does.
 func TestEndBans(t *testing.T) {
 	t.Parallel()
-	target := profiles()
-	target.Set = assign("id: new.id", "banned: new.banned")
-	live := Target{
+	tgt := profiles()
+	tgt.Set = assign("id: new.id", "banned: new.banned")
+	live := target.Target{
 		Name: "live", At: "test.yaml:1:1", Table: "public.live", From: fromApp, Key: []string{"id"},
-		Set: assign("id: new.id"), Where: &Expr{SQL: "not new.banned", At: "test.yaml:1:1"}, OnDelete: DeleteRow,
+		Set: assign("id: new.id"), Where: &target.Expr{SQL: "not new.banned", At: "test.yaml:1:1"}, OnDelete: target.OnDelete{Action: target.DeleteRow},
 	}
-	b := newBench(t, "create table p (id text primary key, banned boolean, role text); create table live (id text primary key)", target, live)
+	b := newBench(t, "create table p (id text primary key, banned boolean, role text); create table live (id text primary key)", tgt, live)
 	over, later := time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
 	b.apply(all(event.Applied, 4), banned("u_soon", 5, &later), banned("u_later", 5, &later), banned("u_forever", 5, nil), updated("u_free", 5, ""))
 	if n, err := b.EndBans(t.Context()); n != 0 || err != nil {

@@ -7,18 +7,6 @@ import (
 	"rollcall/internal/event"
 )
 
-// BenchmarkCompile turns a target whose table is known into its statements.
-func BenchmarkCompile(b *testing.B) {
-	db := newBench(b, profilesTable, profiles())
-	c := (*db.targets.Load())[0].compiler
-	b.ReportAllocs()
-	for b.Loop() {
-		if c.compile().upsert == "" {
-			b.Fatal("no statement")
-		}
-	}
-}
-
 // BenchmarkApply commits batches of new users on one connection. The server for tests does
 // not wait for the disk: this is the cost of everything else.
 func BenchmarkApply(b *testing.B) {

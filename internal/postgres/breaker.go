@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -73,7 +74,7 @@ func (db *DB) probe(ctx context.Context, t *compiled) error {
 	defer conn.Release()
 	defer leave(conn.Conn())
 	now, found, err := compileTarget(ctx, conn.Conn(), t.Target)
-	if err == nil && t.outage == nil && slices.ContainsFunc(found, func(f Finding) bool { return f.Passing }) {
+	if err == nil && t.outage == nil && slices.ContainsFunc(found, func(f target.Finding) bool { return f.Passing }) {
 		return nil // it stays in service until it can be checked
 	}
 	if err == nil && now.outage == nil && t.outage != nil {
@@ -148,7 +149,7 @@ func (db *DB) rehearse(ctx context.Context, conn *pgx.Conn, t *compiled, users [
 	if t.lockable {
 		steps = append(steps, step{kind: locking, sql: t.lockTable() + " nowait"})
 	}
-	for _, s := range []string{t.removal, t.upsert} {
+	for _, s := range []string{t.Removal, t.Upsert} {
 		if s != "" {
 			steps = append(steps, step{kind: settling, sql: s, args: []any{sources, ids, true}})
 		}

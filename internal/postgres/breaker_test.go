@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
 
 // second is a target like profiles on another table.
-func second() Target {
+func second() target.Target {
 	t := profiles()
 	t.Name, t.Table = "second", "public.q"
 	return t

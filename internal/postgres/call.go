@@ -109,7 +109,7 @@ func (c *counting) call(ctx context.Context, u *Called) error {
 		return err
 	}
 	for i := range c.db.config.Targets {
-		if t := &c.db.config.Targets[i]; t.follows(u.Source) {
+		if t := &c.db.config.Targets[i]; t.Follows(u.Source) {
 			s := standings[t.Name]
 			s.Parked = parked[t.Name]
 			u.Standings = append(u.Standings, s)
@@ -123,7 +123,7 @@ func (c *counting) standings(ctx context.Context, u userKey) (map[string]Standin
 	c.left, c.helped, c.overruled = 0, 0, map[overruledKey]*Overruled{}
 	standings := map[string]Standing{}
 	for _, t := range c.targets { // parents first, for the repair
-		if !t.follows(u.source) {
+		if !t.Follows(u.source) {
 			continue
 		}
 		s, err := c.standing(ctx, t, u)
@@ -182,7 +182,7 @@ type rowState struct {
 // differences reads the rows of users, those of set that differ, into a map.
 func (t *compiled) differences(users []userKey, into map[userKey]rowState) step {
 	sources, ids := keyArrays(users)
-	return step{kind: reading, sql: t.differing, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
+	return step{kind: reading, sql: t.Differing, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
 		var u userKey
 		var s rowState
 		_, err := pgx.ForEachRow(rows, []any{&u.source, &u.id, &s.columns, &s.content}, func() error {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 // One user against every target, by id or by e-mail.
@@ -16,7 +17,7 @@ func TestCall(t *testing.T) {
 	t.Parallel()
 	second, third, missing := profiles(), profiles(), profiles()
 	second.Name, second.Table = "second", "public.q"
-	second.From = []Origin{{Source: "app", SampleID: "x"}, {Source: "web", SampleID: "x"}}
+	second.From = []target.Origin{{Source: "app", SampleID: "x"}, {Source: "web", SampleID: "x"}}
 	third.Name, third.Table, third.Set = "third", "public.r", append(third.Set, assign("role: (new.raw_user_meta_data->>'n')::int")...)
 	third.OnInsert = nil
 	missing.Name, missing.Table = "missing", "public.nowhere"
@@ -69,7 +70,7 @@ func TestCall(t *testing.T) {
 // A parent's row goes after the child's, whichever target is repaired first.
 func TestCallRepairsParentsAndChildren(t *testing.T) {
 	t.Parallel()
-	kids := Target{Name: "kids", At: "t:1:1", Table: "public.k", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id"), OnDelete: DeleteRow}
+	kids := target.Target{Name: "kids", At: "t:1:1", Table: "public.k", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
 	b := newBench(t, profilesTable+"create table k (id text primary key references p)", kids, profiles())
 	b.seed(updated("a", 1, "a"), gone("a", 2))
 	b.exec("insert into p (id) values ('a'); insert into k values ('a')")

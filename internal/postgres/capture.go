@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -45,7 +46,7 @@ func (db *DB) CaptureState(ctx context.Context, c Capture) (CaptureState, error)
 		return s, err
 	}
 	var ids bool
-	err = db.pool.QueryRow(ctx, sql.CaptureState, t.OID).Scan(&s.For, &s.Installed, &ids)
+	err = db.pool.QueryRow(ctx, sql.CaptureState, t.oid).Scan(&s.For, &s.Installed, &ids)
 	s.Old = s.For != "" && !ids
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return s, fmt.Errorf("look for the trigger on %s: %w", c.Table, err)
@@ -97,7 +98,7 @@ func (db *DB) RemoveCapture(ctx context.Context, c Capture) error {
 	if err != nil {
 		return err
 	}
-	err = db.alterUsers(ctx, c, fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)))
+	err = db.alterUsers(ctx, c, fmt.Sprintf(sql.CaptureRemove, target.QuoteTable(c.Table)))
 	if sqlstate.Of(err) != sqlstate.InsufficientPrivilege {
 		return err
 	}
@@ -105,7 +106,7 @@ func (db *DB) RemoveCapture(ctx context.Context, c Capture) error {
 		return fmt.Errorf("%w; the role that has run the script of capture install may (on Supabase in the SQL editor): drop function rollcall_provider.capture() cascade", err)
 	}
 	if old := db.alterUsers(ctx, c, sql.CaptureRemoveOld); old != nil {
-		return fmt.Errorf("%w; the owner of %s may: %s", old, c.Table, fmt.Sprintf(sql.CaptureRemove, quoteTable(c.Table)))
+		return fmt.Errorf("%w; the owner of %s may: %s", old, c.Table, fmt.Sprintf(sql.CaptureRemove, target.QuoteTable(c.Table)))
 	}
 	return nil
 }

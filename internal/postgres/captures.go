@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -24,7 +25,7 @@ type Captured struct {
 func (db *DB) Captures(ctx context.Context, list []Capture) ([]Captured, error) {
 	var sources, schemas, names []string
 	for _, c := range list {
-		schema, name := splitTable(c.Table)
+		schema, name := target.SplitTable(c.Table)
 		sources, schemas, names = append(sources, c.Source), append(schemas, schema), append(names, name)
 		db.heed(c.Table)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -23,12 +24,12 @@ type catalogState struct {
 }
 
 // readCatalog reads what the catalog says about the tables of targets, by target, in one query.
-func readCatalog(ctx context.Context, on querier, targets ...Target) (map[string]catalogState, error) {
+func readCatalog(ctx context.Context, on querier, targets ...target.Target) (map[string]catalogState, error) {
 	var names, schemas, tables []string
 	parts := map[string]map[string]string{}
 	for i := range targets {
 		t := &targets[i]
-		schema, table := splitTable(t.Table)
+		schema, table := target.SplitTable(t.Table)
 		names, schemas, tables = append(names, t.Name), append(schemas, schema), append(tables, table)
 		parts[t.Name] = map[string]string{}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -212,7 +213,7 @@ func noUsers() map[State]int64 {
 func (c *counting) list() []Tally {
 	list := []Tally{}
 	for _, t := range c.db.config.Targets {
-		for _, o := range append(slices.Clone(t.From), Origin{}) {
+		for _, o := range append(slices.Clone(t.From), target.Origin{}) {
 			if tally := c.tallies[tallyKey{t.Name, o.Source}]; tally != nil {
 				list = append(list, *tally)
 			}
@@ -269,7 +270,7 @@ func (db *DB) walk(ctx context.Context, source string, visit func([]userKey) err
 // page counts users of one source for every target that follows it.
 func (c *counting) page(ctx context.Context, users []userKey) error {
 	for _, t := range c.targets {
-		if c.trouble[t.Name] != "" || !t.follows(users[0].source) {
+		if c.trouble[t.Name] != "" || !t.Follows(users[0].source) {
 			continue
 		}
 		found, err := c.standingOf(ctx, t, users)
@@ -360,7 +361,7 @@ from rollcall.parked where target = $1 group by source`, t.Name)
 		var source string
 		var n int64
 		_, err := pgx.ForEachRow(rows, []any{&source, &n}, func() error {
-			if t.follows(source) {
+			if t.Follows(source) {
 				c.tally(t, source).Users[Parked] = n
 			}
 			return nil

@@ -12,6 +12,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
 
@@ -81,60 +82,62 @@ func with(e event.Event, change func(*event.User)) event.Event {
 // Every state, each made by hand behind Rollcall's back, and what a repair leaves.
 func TestCensusStates(t *testing.T) {
 	t.Parallel()
-	target := func(change func(*Target)) []Target {
+	changed := func(change func(*target.Target)) []target.Target {
 		p := profiles()
 		change(&p)
-		return []Target{p}
+		return []target.Target{p}
 	}
 	first := func(name string) func(*event.User) { return func(u *event.User) { u.FirstName = &name } }
 	people := []event.Event{updated("a", 1, "a@x.com"), updated("b", 1, "b@x.com"), updated("c", 1, "c@x.com"), updated("d", 1, "d@x.com"), gone("d", 2), updated("e", 1, "e@x.com"), gone("e", 2)}
 	tests := []struct {
 		name     string
 		schema   string
-		targets  []Target
+		targets  []target.Target
 		events   []event.Event
 		spoil    string
 		want     []string
 		repaired []string
 	}{
-		{"in step", profilesTable, target(func(*Target) {}), people, "",
+		{"in step", profilesTable, changed(func(*target.Target) {}), people, "",
 			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
-		{"nobody", profilesTable, target(func(*Target) {}), nil, "",
+		{"nobody", profilesTable, changed(func(*target.Target) {}), nil, "",
 			[]string{"profiles app"}, []string{"profiles app"}},
-		{"on_delete delete", profilesTable, target(func(*Target) {}), people,
+		{"on_delete delete", profilesTable, changed(func(*target.Target) {}), people,
 			"delete from p where id = 'a'; update p set email = 'other', role = 'mine' where id = 'b'; insert into p values ('d', 'd'), ('stranger', 's')",
 			[]string{"profiles app present=1 missing=1 extra=2 different=1 strangers=1"},
 			[]string{"profiles app present=3 extra=1 strangers=1 repaired=3"}},
-		{"on_insert is the application's", profilesTable, target(func(*Target) {}), people,
+		{"on_insert is the application's", profilesTable, changed(func(*target.Target) {}), people,
 			"update p set role = 'admin'",
 			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
-		{"a null instead of a value", profilesTable, target(func(*Target) {}), people, "update p set email = null where id = 'a'",
+		{"a null instead of a value", profilesTable, changed(func(*target.Target) {}), people, "update p set email = null where id = 'a'",
 			[]string{"profiles app present=2 different=1"}, []string{"profiles app present=3 repaired=1"}},
-		{"on_delete keep", profilesTable, target(func(p *Target) { p.OnDelete = DeleteKeep }), people, "",
+		{"on_delete keep", profilesTable, changed(func(p *target.Target) { p.OnDelete.Action = target.DeleteKeep }), people, "",
 			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
-		{"on_delete map", profilesTable + "alter table p add gone timestamptz", target(func(p *Target) {
-			p.OnDelete, p.Gone = DeleteSet, assign("email: null", "gone: now()")
+		{"on_delete map", profilesTable + "alter table p add gone timestamptz", changed(func(p *target.Target) {
+			p.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: assign("email: null", "gone: now()")}
 		}), people, "update p set gone = null where id = 'd'; update p set email = 'back' where id = 'e'; update p set gone = 'yesterday' where gone is not null",
 			[]string{"profiles app present=3 extra=2"}, []string{"profiles app present=3 repaired=2"}},
-		{"on_delete map that rounds", profilesTable + "alter table p add score numeric(4,1)", target(func(p *Target) {
-			p.OnDelete, p.Gone = DeleteSet, assign("score: 1.25")
+		{"on_delete map that rounds", profilesTable + "alter table p add score numeric(4,1)", changed(func(p *target.Target) {
+			p.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: assign("score: 1.25")}
 		}), people, "update p set score = 7 where id = 'e'",
 			[]string{"profiles app present=3 extra=1"}, []string{"profiles app present=3 repaired=1"}},
-		{"where", profilesTable, target(func(p *Target) { p.Where = &Expr{SQL: "new.email <> 'b@x.com'"} }), append(people, updated("n", 1, "")),
+		{"where", profilesTable, changed(func(p *target.Target) { p.Where = &target.Expr{SQL: "new.email <> 'b@x.com'"} }), append(people, updated("n", 1, "")),
 			"insert into p (id) values ('b'), ('n'); delete from p where id = 'c'",
 			[]string{"profiles app present=1 missing=1 extra=2"}, []string{"profiles app present=2 repaired=3"}},
-		{"a volatile value", profilesTable + "alter table p add seen timestamptz", target(func(p *Target) { p.Set = append(p.Set, assign("seen: now()")...) }), people,
+		{"a volatile value", profilesTable + "alter table p add seen timestamptz", changed(func(p *target.Target) { p.Set = append(p.Set, assign("seen: now()")...) }), people,
 			"update p set seen = 'yesterday'",
 			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
-		{"only the key", "create table p (id text primary key)", target(func(p *Target) { p.Set, p.OnInsert = assign("id: new.id"), nil }), people,
+		{"only the key", "create table p (id text primary key)", changed(func(p *target.Target) { p.Set, p.OnInsert = assign("id: new.id"), nil }), people,
 			"delete from p where id = 'a'",
 			[]string{"profiles app present=2 missing=1"}, []string{"profiles app present=3 repaired=1"}},
-		{"bare names", profilesTable, target(func(p *Target) { p.Set, p.Where = assign("id: id", "email: email"), &Expr{SQL: "email is not null"} }), people,
+		{"bare names", profilesTable, changed(func(p *target.Target) {
+			p.Set, p.Where = assign("id: id", "email: email"), &target.Expr{SQL: "email is not null"}
+		}), people,
 			"delete from p where id = 'a'; update p set email = 'x' where id = 'b'; insert into p (id) values ('s')",
 			[]string{"profiles app present=1 missing=1 extra=1 different=1 strangers=1"}, []string{"profiles app present=3 extra=1 strangers=1 repaired=2"}},
 		{"what a column stores", `create extension citext; create domain score as numeric(4,1);
 			create table p (id varchar(20) primary key, email citext, name char(9), nick varchar(3), n numeric(4,1), d score, at timestamp(0), doc json, list numeric(3,1)[])`,
-			target(func(p *Target) {
+			changed(func(p *target.Target) {
 				p.Set = assign("id: new.id", "email: new.email", "name: new.first_name", "nick: 'abc  '", "n: 1.25", "d: 2.25", "at: new.created_at", "doc: new.raw_user_meta_data::json", "list: array[1.26]")
 				p.OnInsert = nil
 			}),
@@ -144,24 +147,24 @@ func TestCensusStates(t *testing.T) {
 			}), updated("c", 1, "C@x")},
 			"update p set email = 'b@X' where id = 'b'; update p set doc = '{ }' where id = 'c'",
 			[]string{"profiles app present=1 different=2"}, []string{"profiles app present=3 repaired=2"}},
-		{"what a column can't store", "create table p (id text primary key, email varchar(3))", target(func(p *Target) { p.Set, p.OnInsert = assign("id: new.id", "email: new.email"), nil }),
+		{"what a column can't store", "create table p (id text primary key, email varchar(3))", changed(func(p *target.Target) { p.Set, p.OnInsert = assign("id: new.id", "email: new.email"), nil }),
 			[]event.Event{updated("a", 1, "abc"), updated("b", 1, "abcd")}, "insert into p values ('b', 'abc'); delete from rollcall.parked",
 			[]string{"profiles app present=1 different=1"}, []string{"profiles app present=1 parked=1"}},
-		{"a key of columns", "create table p (app text, source text, id text, email text, primary key (app, source, id))", target(func(p *Target) {
+		{"a key of columns", "create table p (app text, source text, id text, email text, primary key (app, source, id))", changed(func(p *target.Target) {
 			p.Key, p.Set, p.OnInsert = []string{"app", "source", "id"}, assign("app: 'shop'", "source: new.source", "id: new.id", "email: new.email"), nil
 		}), people,
 			"insert into p values ('shop', 'app', 'd'), ('shop', 'app', 's'), ('other', 'app', 's'), ('shop', 'elsewhere', 's'); delete from p where id = 'a'",
 			[]string{"profiles app present=2 missing=1 extra=2 strangers=1"}, []string{"profiles app present=3 extra=1 strangers=1 repaired=2"}},
-		{"rows without a key are the application's", "create table p (n int generated always as identity, id text unique, email text, name text, role text)", target(func(*Target) {}), people,
+		{"rows without a key are the application's", "create table p (n int generated always as identity, id text unique, email text, name text, role text)", changed(func(*target.Target) {}), people,
 			"insert into p (email) values ('own'), ('too')",
 			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
-		{"poison that is parked", profilesTable, target(func(p *Target) {
+		{"poison that is parked", profilesTable, changed(func(p *target.Target) {
 			p.Set = append(p.Set, assign("role: (new.raw_user_meta_data->>'n')::int")...)
 			p.OnInsert = nil
 		}),
 			append([]event.Event{with(updated("p", 1, "p"), func(u *event.User) { u.RawUserMetaData = `{"n":"many"}` })}, people...), "",
 			[]string{"profiles app present=3 parked=1"}, []string{"profiles app present=3 parked=1"}},
-		{"poison that is not parked", profilesTable, target(func(p *Target) {
+		{"poison that is not parked", profilesTable, changed(func(p *target.Target) {
 			p.Set = append(p.Set, assign("role: (new.raw_user_meta_data->>'n')::int")...)
 			p.OnInsert = nil
 		}),
@@ -169,31 +172,33 @@ func TestCensusStates(t *testing.T) {
 			"delete from rollcall.parked; delete from p where id = 'a'; insert into p (id, email) values ('p', 'p')",
 			[]string{"profiles app present=2 missing=1 different=1", `refused profiles app p column "role": invalid input syntax for type integer: "…" (22P02)`},
 			[]string{"profiles app present=3 parked=1 repaired=1"}},
-		{"poison in where", profilesTable, target(func(p *Target) { p.Where = &Expr{SQL: "(new.raw_user_meta_data->>'n')::int is null"} }),
+		{"poison in where", profilesTable, changed(func(p *target.Target) { p.Where = &target.Expr{SQL: "(new.raw_user_meta_data->>'n')::int is null"} }),
 			append([]event.Event{with(updated("p", 1, "p"), func(u *event.User) { u.RawUserMetaData = `{"n":"many"}` })}, people...), "",
 			[]string{"profiles app present=3 parked=1"}, []string{"profiles app present=3 parked=1"}},
-		{"an id that is no uuid", "create table p (id uuid primary key, email text)", target(func(p *Target) {
-			p.From = []Origin{{Source: "app", SampleID: "5a3f1e00-0000-4000-8000-000000000b01"}}
+		{"an id that is no uuid", "create table p (id uuid primary key, email text)", changed(func(p *target.Target) {
+			p.From = []target.Origin{{Source: "app", SampleID: "5a3f1e00-0000-4000-8000-000000000b01"}}
 			p.Set, p.OnInsert = assign("id: new.id", "email: new.email"), nil
 		}), []event.Event{updated("5a3f1e00-0000-4000-8000-000000000b01", 1, "a"), updated("nobody", 1, "b"), updated("5a3f1e00-0000-4000-8000-000000000b02", 1, "c")},
 			"insert into p values (gen_random_uuid()); delete from p where email = 'a'",
 			[]string{"profiles app present=1 missing=1 extra=1 parked=1 strangers=1"}, []string{"profiles app present=2 extra=1 parked=1 strangers=1 repaired=1"}},
-		{"a refused user", profilesTable + raising("p", "P0001"), target(func(*Target) {}), append(people, updated("x", 1, "bad")), "",
+		{"a refused user", profilesTable + raising("p", "P0001"), changed(func(*target.Target) {}), append(people, updated("x", 1, "bad")), "",
 			[]string{"profiles app present=3 parked=1"}, []string{"profiles app present=3 parked=1"}},
-		{"parked for a reason that is gone", profilesTable + raising("p", "P0001"), target(func(*Target) {}), append(people, updated("x", 1, "bad")), "drop trigger raise on p",
+		{"parked for a reason that is gone", profilesTable + raising("p", "P0001"), changed(func(*target.Target) {}), append(people, updated("x", 1, "bad")), "drop trigger raise on p",
 			[]string{"profiles app present=3 parked=1"}, []string{"profiles app present=4 repaired=1"}},
-		{"a shared table", profilesTable, []Target{
-			{Name: "late", At: "t:1:1", Table: "public.p", From: []Origin{{Source: "web", SampleID: "x"}}, Key: []string{"id"}, Set: assign("id: new.id", "email: new.email"), OnDelete: DeleteRow},
+		{"a shared table", profilesTable, []target.Target{
+			{Name: "late", At: "t:1:1", Table: "public.p", From: []target.Origin{{Source: "web", SampleID: "x"}}, Key: []string{"id"}, Set: assign("id: new.id", "email: new.email"), OnDelete: target.OnDelete{Action: target.DeleteRow}},
 			profiles(),
 		}, append(people, fromWeb(updated("w", 1, "w"))), "insert into p (id) values ('s'); delete from p where id = 'w'",
 			[]string{"late web missing=1 extra=1 strangers=1", "profiles app present=3"},
 			[]string{"late web present=1 extra=1 strangers=1 repaired=1", "profiles app present=3"}},
-		{"several sources", profilesTable, target(func(p *Target) { p.From = []Origin{{Source: "app", SampleID: "x"}, {Source: "web", SampleID: "x"}} }),
+		{"several sources", profilesTable, changed(func(p *target.Target) {
+			p.From = []target.Origin{{Source: "app", SampleID: "x"}, {Source: "web", SampleID: "x"}}
+		}),
 			append(people, fromWeb(updated("w", 1, "w"))), "insert into p (id) values ('s'); delete from p where id = 'w'",
 			[]string{"profiles app present=3", "profiles web missing=1", "profiles - extra=1 strangers=1"},
 			[]string{"profiles app present=3", "profiles web present=1 repaired=1", "profiles - extra=1 strangers=1"}},
-		{"parents and children", profilesTable + "create table k (id text primary key references p)", []Target{
-			{Name: "kids", At: "t:1:1", Table: "public.k", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id"), OnDelete: DeleteRow}, profiles(),
+		{"parents and children", profilesTable + "create table k (id text primary key references p)", []target.Target{
+			{Name: "kids", At: "t:1:1", Table: "public.k", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id"), OnDelete: target.OnDelete{Action: target.DeleteRow}}, profiles(),
 		}, people, "delete from k where id = 'a'; delete from p where id = 'a'; insert into p (id) values ('d'); insert into k values ('d')",
 			[]string{"kids app present=2 missing=1 extra=1", "profiles app present=2 missing=1 extra=1"},
 			[]string{"kids app present=3 repaired=2", "profiles app present=3 repaired=2"}},
@@ -255,7 +260,7 @@ func TestCensusRepairsWhatItCan(t *testing.T) {
 func TestChecked(t *testing.T) {
 	t.Parallel()
 	two := profiles()
-	two.From = []Origin{{Source: "app", SampleID: "x"}, {Source: "web", SampleID: "x"}}
+	two.From = []target.Origin{{Source: "app", SampleID: "x"}, {Source: "web", SampleID: "x"}}
 	b := newBench(t, profilesTable, two)
 	check := func(want map[State]int64, ran bool) {
 		t.Helper()
@@ -357,7 +362,7 @@ func TestCensusOfRandomDamage(t *testing.T) {
 func TestCensusOfManyUsers(t *testing.T) {
 	t.Parallel()
 	second := profiles()
-	second.Name, second.Table, second.Set, second.Where = "second", "public.q", assign("id: new.id", "email: new.email"), &Expr{SQL: "new.email is not null"}
+	second.Name, second.Table, second.Set, second.Where = "second", "public.q", assign("id: new.id", "email: new.email"), &target.Expr{SQL: "new.email is not null"}
 	b := newBench(t, profilesTable+"create table q (like p including all); alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", profiles(), second)
 	b.exec("alter table rollcall.users set (autovacuum_enabled = off); alter table rollcall.parked set (autovacuum_enabled = off)")
 	for range 12 { // on every connection, more often than it takes to make a plan generic

@@ -8,6 +8,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/target"
 )
 
 func TestCheckFindings(t *testing.T) {
@@ -32,22 +33,22 @@ func TestCheckFindings(t *testing.T) {
 	ownTable := func(column, expr, table string) string {
 		return fmt.Sprintf("column %q: %s reads %s, the target's own table: users who are written at the same moment don't see each other; use a default, a trigger or a job of the application", column, expr, table)
 	}
-	with := func(change func(*Target)) Target {
+	with := func(change func(*target.Target)) target.Target {
 		target := profiles()
 		target.Set = assign("id: new.id", "email: new.email")
 		target.OnInsert = nil
 		change(&target)
 		return target
 	}
-	only := func(table string, set ...string) Target {
-		return with(func(t *Target) { t.Table, t.Set = table, assign(append([]string{"id: new.id"}, set...)...) })
+	only := func(table string, set ...string) target.Target {
+		return with(func(t *target.Target) { t.Table, t.Set = table, assign(append([]string{"id: new.id"}, set...)...) })
 	}
 	tests := []struct {
 		name   string
-		target Target
+		target target.Target
 		want   string // a part of the first finding; empty for none
 	}{
-		{"fine", with(func(*Target) {}), ""},
+		{"fine", with(func(*target.Target) {}), ""},
 		{"no table", only("public.nowhere"), "table public.nowhere does not exist; names are exact"},
 		{"wrong case", only("public.P"), "table public.P does not exist; names are exact, as in the catalog: schema.table; did you mean public.p?"},
 		{"a view", only("public.v"), "public.v is not a table but a view"},
@@ -55,48 +56,54 @@ func TestCheckFindings(t *testing.T) {
 		{"column in another case", only("public.p", "mixed: new.email", "email: new.email"), `public.p has no column "mixed"; did you mean Mixed?; names are exact, as in the catalog`},
 		{"generated column", only("public.p", "email: new.email", "up: 'x'"), `column "up" is generated; PostgreSQL computes it: leave it out`},
 		{"identity column", only("public.p", "email: new.email", "n: 1"), `column "n" is an identity column (generated always)`},
-		{"no unique index", with(func(t *Target) { t.Key, t.Set = []string{"email"}, assign("id: new.id", "email: new.id") }),
+		{"no unique index", with(func(t *target.Target) { t.Key, t.Set = []string{"email"}, assign("id: new.id", "email: new.id") }),
 			"key (email) needs a unique index on exactly these columns of public.p; run: create unique index on \"public\".\"p\" (\"email\")"},
 		{"partial index", only("public.part"), "part_id_idx is partial (it has a where): it does not keep every user to one row"},
 		{"deferrable index", only("public.late"), "late_id_key is deferrable: PostgreSQL can't use it for on conflict"},
 		{"ids that don't fit", only("public.uuids"), `key column "id" can't hold the ids of source app, such as u1: invalid input syntax for type uuid`},
-		{"ids made to fit", with(func(t *Target) { t.Table, t.Set = "public.uuids", assign("id: md5(new.id)") }), ""},
-		{"key by a trick", with(func(t *Target) { t.Set = assign("id: new.id || (new).email", "email: new.email") }), `key column "id": column new.email does not exist (42703); a key uses only new.source, new.id and constants`},
+		{"ids made to fit", with(func(t *target.Target) { t.Table, t.Set = "public.uuids", assign("id: md5(new.id)") }), ""},
+		{"key by a trick", with(func(t *target.Target) { t.Set = assign("id: new.id || (new).email", "email: new.email") }), `key column "id": column new.email does not exist (42703); a key uses only new.source, new.id and constants`},
 		{"required column", only("public.needs"), "column must of public.needs is not null and has no default: every insert would fail"},
 		{"required column filled by a trigger", only("public.triggered"), ""},
-		{"one row for all", with(func(t *Target) { t.Set = assign("id: 'one'", "email: new.email") }), "no key column (id) is made from new.id: all users would be one row"},
-		{"key not in set", with(func(t *Target) { t.Set, t.OnInsert = assign("email: new.email"), assign("id: new.id") }), "every key column must stand in set"},
-		{"key of the moment", with(func(t *Target) { t.Set = assign("id: new.id || now()", "email: new.email") }), `key column "id": new.id || now() may give another value for the same user`},
-		{"key of the whole record", with(func(t *Target) { t.Set = assign("id: new.id || to_jsonb(new)", "email: new.email") }), `may give another value for the same user`},
+		{"one row for all", with(func(t *target.Target) { t.Set = assign("id: 'one'", "email: new.email") }), "no key column (id) is made from new.id: all users would be one row"},
+		{"key not in set", with(func(t *target.Target) { t.Set, t.OnInsert = assign("email: new.email"), assign("id: new.id") }), "every key column must stand in set"},
+		{"key of the moment", with(func(t *target.Target) { t.Set = assign("id: new.id || now()", "email: new.email") }), `key column "id": new.id || now() may give another value for the same user`},
+		{"key of the whole record", with(func(t *target.Target) { t.Set = assign("id: new.id || to_jsonb(new)", "email: new.email") }), `may give another value for the same user`},
 		{"a set", only("public.p", "email: unnest(array['a', 'b'])"), `column "email": set-returning functions are not allowed in WHERE`},
 		{"a window function", only("public.p", "email: first_value(new.email) over ()"), `column "email": window functions are not allowed in WHERE`},
-		{"a null in the key", with(func(t *Target) {
+		{"a null in the key", with(func(t *target.Target) {
 			t.Table, t.Key, t.Set = "public.pair", []string{"a", "b"}, assign("a: new.id", "b: null")
 		}), `key column "b": null is null`},
 		{"a key that calls different ids equal", only("public.ci"), `key column "id" is a citext, which may call two different ids equal`},
-		{"on_delete with nothing that marks", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("email: gen_random_uuid()") }), "on_delete sets only what is another value each time"},
-		{"on_delete computes null", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("email: new.email || 'x'") }), `on_delete sets "email" to null, but the column is not null`},
-		{"on_delete nulls not null", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("email: null") }), `on_delete sets "email" to null, but the column is not null`},
-		{"second column of the key", with(func(t *Target) {
+		{"on_delete with nothing that marks", with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: assign("email: gen_random_uuid()")}
+		}), "on_delete sets only what is another value each time"},
+		{"on_delete computes null", with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: assign("email: new.email || 'x'")}
+		}), `on_delete sets "email" to null, but the column is not null`},
+		{"on_delete nulls not null", with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: assign("email: null")}
+		}), `on_delete sets "email" to null, but the column is not null`},
+		{"second column of the key", with(func(t *target.Target) {
 			t.Table, t.Key, t.Set = "public.numbered", []string{"a", "b"}, assign("a: new.source", "b: new.id")
 		}), `key column "b" can't hold the ids of source app, such as u1: invalid input syntax for type integer`},
-		{"on_delete can't be computed", with(func(t *Target) {
-			t.OnDelete, t.Gone = DeleteSet, assign("email: (new.id || 'x')::int::text")
+		{"on_delete can't be computed", with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: assign("email: (new.id || 'x')::int::text")}
 		}), `column "email": invalid input syntax for type integer: "-x" (22P02) in (new.id || 'x')::int::text`},
-		{"on_delete sets the key", with(func(t *Target) { t.OnDelete, t.Gone = DeleteSet, assign("id: 'x'") }), `on_delete sets the key column "id"`},
+		{"on_delete sets the key", with(func(t *target.Target) { t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: assign("id: 'x'")} }), `on_delete sets the key column "id"`},
 		{"unknown field", only("public.p", "email: new.mail"), `column "email": column new.mail does not exist (42703) in new.mail; the record new has source, id,`},
 		{"pasted from Clerk", only("public.p", "email: new.email_address"), `it is new.email here`},
 		{"pasted from a trigger", only("public.p", "email: NEW.role"), `a provider knows no role of yours`},
 		{"wrong type", only("public.coloured", "c: new.created_at"), `column "c": cannot cast type timestamp with time zone to colour (42846) in new.created_at; the expression must give a colour`},
 		{"unknown function", only("public.p", "email: nope(new.id)"), `column "email": function nope(text) does not exist (42883)`},
-		{"where is no condition", with(func(t *Target) { t.Where = &Expr{SQL: "new.email"} }), "where: argument of WHERE must be type boolean"},
+		{"where is no condition", with(func(t *target.Target) { t.Where = &target.Expr{SQL: "new.email"} }), "where: argument of WHERE must be type boolean"},
 		{"own table", only("public.p", "email: new.email", "role: case when exists (select 1 from public.p) then 'member' else 'superadmin' end"), ownTable("role", "case when exists (select 1 from public.p) then 'member' e...", "public.p")},
-		{"own table by a view", with(func(t *Target) { t.OnInsert = assign("role: (select count(*)::text from v)") }), ownTable("role", "(select count(*)::text from v)", "public.p")},
-		{"own table in on_delete", with(func(t *Target) {
-			t.OnDelete, t.Gone = DeleteSet, assign("email: 'gone' || (select count(*) from only p)")
+		{"own table by a view", with(func(t *target.Target) { t.OnInsert = assign("role: (select count(*)::text from v)") }), ownTable("role", "(select count(*)::text from v)", "public.p")},
+		{"own table in on_delete", with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: assign("email: 'gone' || (select count(*) from only p)")}
 		}), ownTable("email", "'gone' || (select count(*) from only p)", "public.p")},
-		{"own table in where", with(func(t *Target) {
-			t.Where = &Expr{SQL: "(select max(email) from p where p.id <> new.id) is distinct from new.email"}
+		{"own table in where", with(func(t *target.Target) {
+			t.Where = &target.Expr{SQL: "(select max(email) from p where p.id <> new.id) is distinct from new.email"}
 		}), "where: (select max(email) from p where p.id <> new.id) is distin... reads public.p, the target's own table"},
 		{"own table in a branch", only("public.p", "email: case new.id when 'x' then (select 'y'::text from p limit 1) else new.email end"), "the target's own table"},
 		{"own table by a function that is inlined", only("public.p", "email: (select max(x.email) from everybody() x)"), "the target's own table"},
@@ -136,7 +143,7 @@ func TestCheckAccess(t *testing.T) {
 	t.Cleanup(func() {
 		_, _ = b.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
 	})
-	db, err := Open(Config{URL: pgtest.As(t, b.url, role), Targets: []Target{profiles(), hidden}})
+	db, err := Open(Config{URL: pgtest.As(t, b.url, role), Targets: []target.Target{profiles(), hidden}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -109,7 +110,7 @@ func tableValue(f *event.Field) string {
 		return "s." + f.Name
 	}
 	return fmt.Sprintf("case when s.kept is not null and %[2]s = any(pg_catalog.string_to_array(s.kept, ' ')) then u.%[1]s else s.%[1]s end",
-		f.Name, Literal(f.Name))
+		f.Name, target.Literal(f.Name))
 }
 
 // differingColumns is an array of the columns that differ: name, the roll's value, the table's.
@@ -118,13 +119,13 @@ func differingColumns() string {
 	rows := []string{fmt.Sprintf("(0, 'version', u.version is distinct from s.version, %s, %s)",
 		shownValue("timestamptz", fmt.Sprintf(moment, "u")), shownValue("timestamptz", fmt.Sprintf(moment, "s")))}
 	add := func(name, kind, ours, theirs string) {
-		rows = append(rows, fmt.Sprintf("(%d, %s, %s is distinct from %s, %s, %s)", len(rows), Literal(name), ours, theirs, shownValue(kind, ours), shownValue(kind, theirs)))
+		rows = append(rows, fmt.Sprintf("(%d, %s, %s is distinct from %s, %s, %s)", len(rows), target.Literal(name), ours, theirs, shownValue(kind, ours), shownValue(kind, theirs)))
 	}
 	for i := range event.Users.Fields {
 		f := &event.Users.Fields[i]
 		ours, theirs := rollValue(f), tableValue(f)
 		if empty, ok := f.Value(event.Users.Empty()).(event.Document); ok {
-			ours = "case when u.id is null then " + Literal(string(empty)) + "::jsonb else u." + f.Name + " end"
+			ours = "case when u.id is null then " + target.Literal(string(empty)) + "::jsonb else u." + f.Name + " end"
 			theirs = strings.Replace(theirs, "then u."+f.Name, "then "+ours, 1)
 		}
 		add(f.Name, string(f.Type), ours, theirs)

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 )
 
 // connectError is what keeps a connection from being made, in one sentence with the remedy.
@@ -91,7 +92,7 @@ func refused(answer *pgconn.PgError, to *pgx.ConnConfig) string {
 	case sqlstate.InsufficientPrivilege:
 		if answer.Routine == "CheckMyDatabase" {
 			return fmt.Sprintf("user %s may not connect to database %s at %s; run grant connect on database %s to %s",
-				to.User, to.Database, addressOf(to), quote(to.Database), quote(to.User))
+				to.User, to.Database, addressOf(to), target.Quote(to.Database), target.Quote(to.User))
 		}
 	}
 	if strings.HasSuffix(to.Host, ".pooler.supabase.com") && !strings.Contains(to.User, ".") {
@@ -109,7 +110,7 @@ func unauthorised(answer *pgconn.PgError, to *pgx.ConnConfig) string {
 	switch {
 	case strings.HasPrefix(answer.Routine, "InitializeSessionUserId"):
 		return fmt.Sprintf("the server at %s has no role %s that may log in (%s); run create role %[4]s login, "+
-			"or alter role %[4]s login, or correct the user in database", at, to.User, answer.Message, quote(to.User))
+			"or alter role %[4]s login, or correct the user in database", at, to.User, answer.Message, target.Quote(to.User))
 	case answer.Routine == "ClientAuthentication":
 		remedy := "add a line to its pg_hba.conf"
 		if to.TLSConfig == nil && !strings.HasPrefix(to.Host, "/") {

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -24,7 +25,7 @@ type Config struct {
 	// pool, which is 6 connections otherwise.
 	URL string
 	// Targets are the tables to settle; Check compiles them.
-	Targets []Target
+	Targets []target.Target
 	// LockTimeout and StatementTimeout bound every transaction; 800 ms and 4 s when zero.
 	LockTimeout, StatementTimeout time.Duration
 	// Metadata is up to how many bytes of a user's metadata are read from a provider's table; 1 MiB
@@ -86,7 +87,7 @@ func Open(cfg Config) (*DB, error) {
 		cfg.Attempts = 20
 	}
 	db := &DB{
-		config: cfg, log: cfg.Log, fingerprint: fingerprint(cfg.Targets), replica: rand.Text(),
+		config: cfg, log: cfg.Log, fingerprint: target.Fingerprint(cfg.Targets), replica: rand.Text(),
 		lateWriters: lateWriters,
 	}
 	if db.log == nil {
@@ -169,7 +170,7 @@ func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", max(1, d.
 // Check compiles every target against the catalog and puts the result into service. The
 // findings are about single targets, which stay out of service; an error means that the
 // database could not be asked and that nothing has changed.
-func (db *DB) Check(ctx context.Context) ([]Finding, error) {
+func (db *DB) Check(ctx context.Context) ([]target.Finding, error) {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("check the targets: %w", db.explainConnect(err))
@@ -179,7 +180,7 @@ func (db *DB) Check(ctx context.Context) ([]Finding, error) {
 }
 
 // Preview is Check as it would be after Migrate, which is undone again.
-func (db *DB) Preview(ctx context.Context) ([]Finding, error) {
+func (db *DB) Preview(ctx context.Context) ([]target.Finding, error) {
 	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
 	if err != nil {
 		return nil, fmt.Errorf("check the targets: %w", db.explainConnect(err))
@@ -194,15 +195,15 @@ func (db *DB) Preview(ctx context.Context) ([]Finding, error) {
 	return db.check(ctx, tx.Conn())
 }
 
-func (db *DB) check(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
-	var all []Finding
+func (db *DB) check(ctx context.Context, conn *pgx.Conn) ([]target.Finding, error) {
+	var all []target.Finding
 	list := make([]*compiled, 0, len(db.config.Targets))
 	for i := range db.config.Targets {
 		c, found, err := compileTarget(ctx, conn, &db.config.Targets[i])
 		if err != nil {
 			return nil, err
 		}
-		if before := db.inService(c.Name); before != nil && !slices.ContainsFunc(found, func(f Finding) bool { return !f.Passing }) && c.outage != nil {
+		if before := db.inService(c.Name); before != nil && !slices.ContainsFunc(found, func(f target.Finding) bool { return !f.Passing }) && c.outage != nil {
 			c, found = before, nil
 		}
 		list, all = append(list, c), append(all, found...)
@@ -271,8 +272,8 @@ func (db *DB) TargetStates() []TargetState {
 func (db *DB) Statements(target string) []string {
 	for _, t := range *db.targets.Load() {
 		if t.Name == target && t.outage == nil {
-			shown := t.shown()
-			return slices.DeleteFunc([]string{shown.removal, shown.upsert}, func(s string) bool { return s == "" })
+			shown := t.compiler.Shown()
+			return slices.DeleteFunc([]string{shown.Removal, shown.Upsert}, func(s string) bool { return s == "" })
 		}
 	}
 	return nil

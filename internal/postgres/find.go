@@ -36,7 +36,7 @@ func (db *DB) find(ctx context.Context, t *compiled, users []userKey) (*found, e
 	if err == nil || sqlstate.Of(err) == "" {
 		return f, err
 	}
-	refused, err := db.refusals(ctx, piece{target: t, statement: t.census}, users)
+	refused, err := db.refusals(ctx, piece{target: t, statement: t.Census}, users)
 	if err != nil {
 		return nil, sorted(err)
 	}
@@ -61,7 +61,7 @@ func sorted(err error) error {
 func (db *DB) ask(ctx context.Context, t *compiled, users []userKey) (*found, error) {
 	f := &found{states: make(map[userKey]State, len(users))}
 	sources, ids := keyArrays(users)
-	err := db.look(ctx, step{kind: reading, sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
+	err := db.look(ctx, step{kind: reading, sql: t.Census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
 		return readStates(rows, f.states)
 	}})
 	return f, err
@@ -98,7 +98,7 @@ func (db *DB) refusals(ctx context.Context, p piece, users []userKey) ([]refusal
 			return err
 		}
 		var err error
-		if refused, err = settleApart(ctx, tx.Conn(), p, users); err != nil || p.statement != p.target.census {
+		if refused, err = settleApart(ctx, tx.Conn(), p, users); err != nil || p.statement != p.target.Census {
 			return err
 		}
 		return findReasons(ctx, tx.Conn(), p.target, refused[:min(len(refused), censusRefused)])

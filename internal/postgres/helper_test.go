@@ -14,6 +14,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/target"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -29,18 +30,18 @@ type bench struct {
 
 // newBench runs the schema of the applications, migrates, and puts the targets into
 // service; a finding fails the test.
-func newBench(t testing.TB, schema string, targets ...Target) *bench {
+func newBench(t testing.TB, schema string, targets ...target.Target) *bench {
 	t.Helper()
 	b := emptyBench(t, schema, targets...)
 	found, err := b.Check(t.Context())
-	if err != nil || len(Faults(found)) > 0 {
+	if err != nil || len(target.Faults(found)) > 0 {
 		t.Fatalf("check: %v, findings %v", err, found)
 	}
 	return b
 }
 
 // emptyBench is newBench before the targets are checked.
-func emptyBench(t testing.TB, schema string, targets ...Target) *bench {
+func emptyBench(t testing.TB, schema string, targets ...target.Target) *bench {
 	t.Helper()
 	url := pgtest.New(t)
 	b := &bench{t: t, url: url, sql: connect(t, url)}
@@ -163,24 +164,24 @@ func finding(e event.Event) event.Event {
 	return e
 }
 
-var fromApp = []Origin{{Source: "app", SampleID: "u1"}}
+var fromApp = []target.Origin{{Source: "app", SampleID: "u1"}}
 
 // assign reads "column: expression" lines.
-func assign(lines ...string) []Assignment {
-	var list []Assignment
+func assign(lines ...string) []target.Assignment {
+	var list []target.Assignment
 	for _, line := range lines {
 		column, sql, _ := strings.Cut(line, ": ")
-		list = append(list, Assignment{Column: column, Expr: Expr{SQL: sql, At: "test.yaml:1:1"}})
+		list = append(list, target.Assignment{Column: column, Expr: target.Expr{SQL: sql, At: "test.yaml:1:1"}})
 	}
 	return list
 }
 
 // profiles is a target that follows everything of a table p(id, email, name, role).
-func profiles() Target {
-	return Target{
+func profiles() target.Target {
+	return target.Target{
 		Name: "profiles", At: "test.yaml:1:1", Table: "public.p", From: fromApp, Key: []string{"id"},
 		Set:      assign("id: new.id", "email: new.email", "name: new.first_name"),
-		OnInsert: assign("role: 'customer'"), OnDelete: DeleteRow,
+		OnInsert: assign("role: 'customer'"), OnDelete: target.OnDelete{Action: target.DeleteRow},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 )
 
 // No other role reads, writes or runs anything in Rollcall's two schemas, whatever the defaults of
@@ -277,7 +278,7 @@ func TestHostedProjectBelievesNoStranger(t *testing.T) {
 	stranger := p.hosted.Role("stranger")
 	p.exec(fmt.Sprintf("grant create on database %s to %s", p.database(), stranger))
 	other := connect(t, p.hosted.As("stranger"))
-	script := strings.ReplaceAll(p.script(ofUsers), quoteTable("auth.users"), "rollcall_provider.users")
+	script := strings.ReplaceAll(p.script(ofUsers), target.QuoteTable("auth.users"), "rollcall_provider.users")
 	script = strings.Replace(script, "create table if not exists", "create table rollcall_provider.users (like public.nothing); create table if not exists", 1)
 	p.exec("create table public.nothing (id uuid, email text, raw_user_meta_data jsonb, raw_app_meta_data jsonb, created_at timestamptz); grant select on public.nothing to " + stranger)
 	execOn(t, other, "begin; "+script+"; commit")

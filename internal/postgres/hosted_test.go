@@ -15,6 +15,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/target"
 )
 
 // project is a hosted Supabase project, with Rollcall's role in it.
@@ -40,7 +41,7 @@ grant usage on schema public to %[1]s; grant select, insert, update, delete on p
 		t.Fatal(err)
 	}
 	found, err := p.Check(t.Context())
-	if err != nil || len(Faults(found)) > 0 {
+	if err != nil || len(target.Faults(found)) > 0 {
 		t.Fatalf("check: %v, findings %v", err, found)
 	}
 	return p
@@ -51,7 +52,7 @@ func (p *project) database() string { return p.sql.Config().Database }
 // rollcall opens a DB as Rollcall's role.
 func (p *project) rollcall() *DB {
 	p.t.Helper()
-	db, err := Open(Config{URL: p.hosted.As("rollcall"), Targets: []Target{members()}, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	db, err := Open(Config{URL: p.hosted.As("rollcall"), Targets: []target.Target{members()}, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		p.t.Fatal(err)
 	}

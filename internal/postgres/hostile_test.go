@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
 
@@ -62,9 +63,9 @@ func TestHostileMetadata(t *testing.T) {
 // A condition that can't be computed for one user, beside the locked row of another.
 func TestPoisonBesideALockedRow(t *testing.T) {
 	t.Parallel()
-	target := profiles()
-	target.Where = &Expr{SQL: "(new.raw_user_meta_data->>'n')::int > 0"}
-	b := newBench(t, profilesTable, target)
+	tgt := profiles()
+	tgt.Where = &target.Expr{SQL: "(new.raw_user_meta_data->>'n')::int > 0"}
+	b := newBench(t, profilesTable, tgt)
 	with := func(id, n string, version int64) event.Event {
 		u := user(id, version, id)
 		u.RawUserMetaData = fmt.Sprintf(`{"n":%q}`, n)
@@ -85,8 +86,8 @@ func TestPoisonBesideALockedRow(t *testing.T) {
 // park their users.
 func TestDeferredCircleBesideAPoisonRow(t *testing.T) {
 	t.Parallel()
-	circle := func(name string) Target {
-		return Target{Name: name, Table: "public." + name, From: fromApp, Key: []string{"id"}, Set: assign("id: new.id"), OnDelete: DeleteRow}
+	circle := func(name string) target.Target {
+		return target.Target{Name: name, Table: "public." + name, From: fromApp, Key: []string{"id"}, Set: assign("id: new.id"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
 	}
 	b := newBench(t, profilesTable+`create table x (id text primary key); create table y (id text primary key references x deferrable initially deferred);
 		alter table x add foreign key (id) references y deferrable initially deferred; insert into p values ('app', 'bad')`, circle("x"), circle("y"), profiles())
@@ -135,9 +136,9 @@ func TestDomainDoesNotCut(t *testing.T) {
 // What a variable stands for is not for the screen, nor for a finding.
 func TestVariablesInExpressionsStayHidden(t *testing.T) {
 	t.Parallel()
-	target := profiles()
-	target.Set[1].Expr.SQL, target.Set[1].Expr.Written = "'hunter2' || new.email", "'${PEPPER}' || new.email"
-	b := newBench(t, profilesTable, target)
+	tgt := profiles()
+	tgt.Set[1].Expr.SQL, tgt.Set[1].Expr.Written = "'hunter2' || new.email", "'${PEPPER}' || new.email"
+	b := newBench(t, profilesTable, tgt)
 	if shown := strings.Join(b.Statements("profiles"), ""); strings.Contains(shown, "hunter2") || !strings.Contains(shown, "${PEPPER}") {
 		t.Errorf("the statements show %s", shown)
 	}
@@ -145,13 +146,13 @@ func TestVariablesInExpressionsStayHidden(t *testing.T) {
 	b.wantRows("select email from p", "hunter2x")
 
 	where := profiles()
-	where.Where = &Expr{SQL: "new.email <> hunter2", Written: "new.email <> ${PEPPER}"}
+	where.Where = &target.Expr{SQL: "new.email <> hunter2", Written: "new.email <> ${PEPPER}"}
 	b = emptyBench(t, profilesTable, where)
 	if found, err := b.Check(t.Context()); err != nil || len(found) == 0 || strings.Contains(fmt.Sprint(found), "hunter2") {
 		t.Errorf("findings %v, error %v", found, err)
 	}
-	target.Set[1].Expr.SQL = "'hunter2'::uuid"
-	b = emptyBench(t, profilesTable, target)
+	tgt.Set[1].Expr.SQL = "'hunter2'::uuid"
+	b = emptyBench(t, profilesTable, tgt)
 	found, err := b.Check(t.Context())
 	if err != nil || len(found) == 0 || strings.Contains(fmt.Sprint(found), "hunter2") {
 		t.Errorf("findings %v, error %v", found, err)

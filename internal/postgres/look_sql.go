@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 // The statements of a look at a table of users, in the order in which a transaction runs them.
@@ -236,7 +237,7 @@ func stateOfRows(rows, bytes, metadata string) string {
 		names = append(names, nameRead(keys[0], keys[1:]))
 	}
 	return fmt.Sprintf(shapedUsers, rows, strings.Join(times, ",\n    "), strings.Join(names, ",\n    "), bytes, metadata,
-		fmt.Sprintf(longNumbers, "v.user_meta"), fmt.Sprintf(longNumbers, "v.app_meta"), strings.Join(values, ",\n    "), Literal(keptOfMetadata))
+		fmt.Sprintf(longNumbers, "v.user_meta"), fmt.Sprintf(longNumbers, "v.app_meta"), strings.Join(values, ",\n    "), target.Literal(keptOfMetadata))
 }
 
 // notedIDs is noted of the outbox of ids. "is true" has PostgreSQL look each row up in a hash: a join
@@ -264,7 +265,7 @@ func newValue(f *event.Field) string {
 	if !f.Keeps {
 		return "excluded." + f.Name
 	}
-	return fmt.Sprintf("case when %[2]s = any(excluded.kept) and u.deleted_at is null then u.%[1]s else excluded.%[1]s end", f.Name, Literal(f.Name))
+	return fmt.Sprintf("case when %[2]s = any(excluded.kept) and u.deleted_at is null then u.%[1]s else excluded.%[1]s end", f.Name, target.Literal(f.Name))
 }
 
 // timeRead holds a time within the years 2 to 9999, as package source does: what lies before is
@@ -280,10 +281,10 @@ func nameRead(column string, keys []string) string {
 		for _, k := range keys {
 			also := ""
 			if k == "preferred_username" { // Azure has an e-mail address there
-				also = fmt.Sprintf(" and pg_catalog.strpos(%s->>%s::text, '@'::text) = 0", from, Literal(k))
+				also = fmt.Sprintf(" and pg_catalog.strpos(%s->>%s::text, '@'::text) = 0", from, target.Literal(k))
 			}
 			list = append(list, fmt.Sprintf(
-				"case when pg_catalog.jsonb_typeof(%[1]s->%[2]s::text) = 'string'%[3]s then nullif(%[1]s->>%[2]s::text, '') end", from, Literal(k), also))
+				"case when pg_catalog.jsonb_typeof(%[1]s->%[2]s::text) = 'string'%[3]s then nullif(%[1]s->>%[2]s::text, '') end", from, target.Literal(k), also))
 		}
 	}
 	return "coalesce(" + strings.Join(list, ", ") + ") as " + column

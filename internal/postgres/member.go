@@ -50,7 +50,7 @@ func (db *DB) Member(ctx context.Context, source, id string) (Member, error) {
 	m.User, m.Targets = json.RawMessage(orZero(user)), map[string]event.Outcome{}
 	for i := range db.config.Targets {
 		t := &db.config.Targets[i]
-		if !t.follows(source) {
+		if !t.Follows(source) {
 			continue
 		}
 		m.Targets[t.Name] = event.Applied

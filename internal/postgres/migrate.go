@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -140,10 +141,10 @@ func (db *DB) explainMigration(err error) error {
 	if errors.As(err, &answer) && !errors.As(err, &connecting) && answer.Code == sqlstate.InsufficientPrivilege {
 		to := db.pool.Config().ConnConfig
 		if strings.Contains(answer.Message, "rollcall") { // another role has made the schema
-			return fmt.Errorf("migrate the schema rollcall: %w; as its owner run: grant usage on schema rollcall to %[2]s; grant select, insert, update, delete on all tables in schema rollcall to %[2]s; grant usage on all sequences in schema rollcall to %[2]s; grant execute on all functions in schema rollcall to %[2]s", err, quote(to.User))
+			return fmt.Errorf("migrate the schema rollcall: %w; as its owner run: grant usage on schema rollcall to %[2]s; grant select, insert, update, delete on all tables in schema rollcall to %[2]s; grant usage on all sequences in schema rollcall to %[2]s; grant execute on all functions in schema rollcall to %[2]s", err, target.Quote(to.User))
 		}
 		return fmt.Errorf("migrate the schema rollcall: %w; run `rollcall migrate` once as a role that may create schemas, or: grant create on database %s to %s",
-			err, quote(to.Database), quote(to.User))
+			err, target.Quote(to.Database), target.Quote(to.User))
 	}
 	return fmt.Errorf("migrate the schema rollcall: %w", db.explainConnect(err))
 }

@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -48,7 +49,7 @@ func TestStandby(t *testing.T) {
 	t.Parallel()
 	server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"wal_level": "replica"}})
 	open := func() *DB {
-		db, err := Open(Config{URL: server.URL("postgres"), Targets: []Target{profiles()}})
+		db, err := Open(Config{URL: server.URL("postgres"), Targets: []target.Target{profiles()}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -146,7 +146,7 @@ func (db *DB) trySettling(ctx context.Context, t *compiled, users []userKey) (*t
 		}
 		sources, ids := keyArrays(left)
 		steps = append(restore(db.timeouts()), // what a trigger has set must not change what is read
-			step{kind: reading, sql: t.census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
+			step{kind: reading, sql: t.Census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
 				return readStates(rows, done.states)
 			}},
 			t.differences(left, done.after),

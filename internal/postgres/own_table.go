@@ -12,24 +12,24 @@ import (
 // ownTable refuses the expressions that read the target's own table: two users who are written at
 // the same moment do not see each other, so each could become "the first". It asks PostgreSQL's
 // plans, which see through views; what a function reads they do not show.
-func (a *attempt) ownTable(c *compiler) {
-	for _, p := range c.probes() {
-		a.try(p.at, p.explain, func() error {
-			reads, err := a.reads(p.value, c.table.OID)
+func (a *attempt) ownTable() {
+	for _, p := range a.compiler.Probes() {
+		a.try(p.At, p.Explain, func() error {
+			reads, err := a.reads(p.Alone)
 			if reads {
-				a.note(p.at, fmt.Sprintf("%s reads %s, the target's own table: users who are written at the same moment "+
-					"don't see each other; use a default, a trigger or a job of the application", p.name, c.Table))
+				a.note(p.At, fmt.Sprintf("%s reads %s, the target's own table: users who are written at the same moment "+
+					"don't see each other; use a default, a trigger or a job of the application", p.Name, a.target.Table))
 			}
 			return err
 		})
 	}
 }
 
-// reads reports whether an expression over the record new reads a table, one of its partitions
-// or a table that inherits from it.
-func (a *attempt) reads(value string, oid uint32) (bool, error) {
+// reads reports whether a statement over the record new reads the target's table, one of its
+// partitions or a table that inherits from it.
+func (a *attempt) reads(statement string) (bool, error) {
 	var text []byte
-	explained := "explain (verbose, costs off, format json) select " + value + " from " + everyUser()
+	explained := "explain (verbose, costs off, format json) " + statement
 	err := a.conn.QueryRow(a.ctx, explained, pgx.QueryExecModeExec).Scan(&text)
 	if err != nil {
 		return false, err
@@ -48,7 +48,7 @@ func (a *attempt) reads(value string, oid uint32) (bool, error) {
 		return false, nil
 	}
 	var own bool
-	err = a.conn.QueryRow(a.ctx, sql.OwnTable, oid, schemas, names).Scan(&own)
+	err = a.conn.QueryRow(a.ctx, sql.OwnTable, a.table.oid, schemas, names).Scan(&own)
 	return own, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -101,13 +102,13 @@ func (db *DB) script(c Capture) string {
 	var noted []string
 	for _, column := range columnsOfUsers {
 		if column != "updated_at" && column != "last_sign_in_at" {
-			noted = append(noted, Literal(column))
+			noted = append(noted, target.Literal(column))
 		}
 	}
 	role := db.pool.Config().ConnConfig.User
-	return fmt.Sprintf(sql.CaptureInstall, quoteTable(c.Table), Literal(c.Source), quote(role), Literal(role), readerOf(c.Table),
+	return fmt.Sprintf(sql.CaptureInstall, target.QuoteTable(c.Table), target.Literal(c.Source), target.Quote(role), target.Literal(role), readerOf(c.Table),
 		missing, typed+", "+sizesRead, strings.Join(noted, ", "), c.Table, c.Source, declared+", user_size integer, app_size integer",
-		Literal(quoteTable(c.Table)))
+		target.Literal(target.QuoteTable(c.Table)))
 }
 
 // ByHand is the script as a role runs it that may put triggers on the table.
@@ -124,7 +125,7 @@ func (db *DB) readerOfUsers(ctx context.Context, source, name string, t *table) 
 	}
 	var there bool
 	var empty []string
-	if err := db.pool.QueryRow(ctx, sql.Reader, t.OID, names, columnsOfUsers).Scan(&there, &empty); err != nil {
+	if err := db.pool.QueryRow(ctx, sql.Reader, t.oid, names, columnsOfUsers).Scan(&there, &empty); err != nil {
 		return nil, fmt.Errorf("look for the reader of %s: %w", name, db.explainConnect(err))
 	}
 	if !there {
@@ -138,7 +139,7 @@ func (db *DB) readerOfUsers(ctx context.Context, source, name string, t *table) 
 	u.absent = fmt.Sprintf(sql.AbsentOf, u.rows.living)
 	u.countAbsent = fmt.Sprintf(sql.CountAbsent, u.rows.living, "true")
 	u.sought = fmt.Sprintf(sql.Sought, u.rows.sought, "true", u.rows.known)
-	u.one = fmt.Sprintf(sql.One, u.rows.one, quoteAll(columnsOfUsers), sizeOfMetadata(columnsOfUsers))
+	u.one = fmt.Sprintf(sql.One, u.rows.one, target.QuoteAll(columnsOfUsers), sizeOfMetadata(columnsOfUsers))
 	return u, nil
 }
 
@@ -180,7 +181,7 @@ func (db *DB) lookForIDs(ctx context.Context) (bool, error) {
 	db.changing.Unlock()
 	schemas, names := []string{}, []string{}
 	for _, t := range tables {
-		schema, name := splitTable(t)
+		schema, name := target.SplitTable(t)
 		schemas, names = append(schemas, schema), append(names, name)
 	}
 	var there bool

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
 
@@ -113,9 +114,9 @@ func TestEverythingAtOnce(t *testing.T) {
 // A condition that is null is not met.
 func TestRaceWhereIsNull(t *testing.T) {
 	t.Parallel()
-	target := profiles()
-	target.Where = &Expr{SQL: "new.email like '%@corp'"}
-	b := newBench(t, profilesTable, target)
+	tgt := profiles()
+	tgt.Where = &target.Expr{SQL: "new.email like '%@corp'"}
+	b := newBench(t, profilesTable, tgt)
 	b.apply(applied, updated("a", 1, "a@corp"))
 	b.apply(applied, updated("a", 2, ""))
 	b.wantRows("select id from p")
@@ -124,7 +125,7 @@ func TestRaceWhereIsNull(t *testing.T) {
 // The error often names no table; the park row does.
 func TestRaceWhoseErrorItIs(t *testing.T) {
 	t.Parallel()
-	ids := Target{Name: "ids", Table: "public.ids", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id", "n: new.first_name"), OnDelete: DeleteKeep}
+	ids := target.Target{Name: "ids", Table: "public.ids", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id", "n: new.first_name"), OnDelete: target.OnDelete{Action: target.DeleteKeep}}
 	b := newBench(t, profilesTable+"create table ids (id text primary key, n integer)", profiles(), ids)
 	u := user("a", 1, "a@x")
 	u.FirstName = ptr("secret-name")
@@ -297,7 +298,7 @@ func TestTheRollIsOutOfReach(t *testing.T) {
 func TestStalePlans(t *testing.T) {
 	t.Parallel()
 	where := profiles()
-	where.Name, where.Table, where.Where = "second", "public.q", &Expr{SQL: "new.email is not null"}
+	where.Name, where.Table, where.Where = "second", "public.q", &target.Expr{SQL: "new.email is not null"}
 	b := newBench(t, profilesTable+"create table q (like p including all); alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", profiles(), where)
 	b.exec("alter table rollcall.users set (autovacuum_enabled = off); alter table rollcall.events set (autovacuum_enabled = off)")
 	next := int64(0)

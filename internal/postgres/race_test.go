@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 // paused is a transaction of Rollcall's own statements, stopped halfway.
@@ -123,7 +124,7 @@ func TestRaceSettlingAgainBesideADelete(t *testing.T) {
 func TestRaceSettlingAgainBesideALeaver(t *testing.T) {
 	t.Parallel()
 	staff := profiles()
-	staff.Where = &Expr{SQL: "new.email = 'stay'"}
+	staff.Where = &target.Expr{SQL: "new.email = 'stay'"}
 	b := newBench(t, profilesTable, staff)
 	b.apply(applied, updated("a", 5, "stay"))
 	replica := connect(t, b.url) // one that does not know the target
@@ -222,11 +223,11 @@ func TestRaceCrossedEmails(t *testing.T) {
 // One who left and returns is whole again.
 func TestRaceLeaveAndReturn(t *testing.T) {
 	t.Parallel()
-	target := profiles()
-	target.Where = &Expr{SQL: "new.username is null"}
-	target.Set = assign("id: new.id", "email: new.email", "name: null")
-	target.OnDelete, target.Gone = DeleteSet, assign("name: 'left'")
-	b := newBench(t, profilesTable, target)
+	tgt := profiles()
+	tgt.Where = &target.Expr{SQL: "new.username is null"}
+	tgt.Set = assign("id: new.id", "email: new.email", "name: null")
+	tgt.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: assign("name: 'left'")}
+	b := newBench(t, profilesTable, tgt)
 	away := user("a", 2, "")
 	away.Username = ptr("away")
 	b.apply(applied, updated("a", 1, ""))

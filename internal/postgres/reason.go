@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -162,34 +162,22 @@ func (r *reasons) expressions(ctx context.Context, refused []refusal) error {
 		}
 	}
 	defer r.share(groups)
-	c := r.target.compiler
-	if c.Where != nil {
-		failed, err := r.fails(ctx, "select "+enclosed(c.Where.SQL)+" is null\n"+c.batch(), open, refused)
+	types := map[string]string{}
+	for name, kind := range r.catalog {
+		types[name] = kind.name
+	}
+	for _, e := range r.target.compiler.Evaluations(types) {
+		failed, err := r.fails(ctx, e.SQL, open, refused)
 		if err != nil {
 			return err
 		}
 		for _, i := range failed {
+			if e.Column != "" {
+				r.columns[i] = append(r.columns[i], e.Column)
+				continue
+			}
 			r.where[i] = true
 			delete(open, refused[i].user)
-		}
-	}
-	list := []struct {
-		who  string
-		from []Assignment
-	}{{c.alive(), slices.Concat(c.Set, c.OnInsert)}, {c.gone(), c.Gone}}
-	for _, part := range list {
-		for _, a := range part.from {
-			// A cast to a type with its modifier would cut; the input of JSON refuses, as an assignment does.
-			assigned := fmt.Sprintf("select x.v from "+
-				"pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v', %s)) as x (v %s)",
-				c.value(a), r.catalog[a.Column].name)
-			failed, err := r.fails(ctx, "select ("+assigned+") is null\n"+c.batch()+"\nwhere "+part.who, open, refused)
-			if err != nil {
-				return err
-			}
-			for _, i := range failed {
-				r.columns[i] = append(r.columns[i], a.Column)
-			}
 		}
 	}
 	return nil
@@ -270,5 +258,5 @@ func named(noun string, names []string) string {
 	if len(names) > 1 {
 		noun += "s"
 	}
-	return noun + " " + quoteAll(names)
+	return noun + " " + target.QuoteAll(names)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 const reasonsTable = `
@@ -29,15 +30,15 @@ const reasonsTable = `
 		if word = 'grumble' then raise exception 'secret words about %', word; end if; return word; end $$;`
 
 // everyType is a target with a column of each type, set from the user's metadata.
-func everyType() Target {
-	t := Target{Name: "reasons", At: "test.yaml:1:1", Table: "public.p", From: fromApp, Key: []string{"id"}, OnDelete: DeleteSet,
-		Set: assign("id: new.id", "email: new.email"), Where: &Expr{SQL: "coalesce(new.raw_user_meta_data->>'in', 'true')::boolean"}}
+func everyType() target.Target {
+	t := target.Target{Name: "reasons", At: "test.yaml:1:1", Table: "public.p", From: fromApp, Key: []string{"id"}, OnDelete: target.OnDelete{Action: target.DeleteSet},
+		Set: assign("id: new.id", "email: new.email"), Where: &target.Expr{SQL: "coalesce(new.raw_user_meta_data->>'in', 'true')::boolean"}}
 	for _, column := range strings.Fields("age n name fixed c m d pos num born bits low a b") {
 		t.Set = append(t.Set, assign(column+": new.raw_user_meta_data->>'"+column+"'")...)
 	}
 	t.Set = append(t.Set, assign("must: coalesce(new.raw_user_meta_data->>'must', '')", "word: public.grumble(new.raw_user_meta_data->>'word')")...)
 	t.OnInsert = assign("cs: array[new.raw_user_meta_data->>'cs']")
-	t.Gone = assign("email: null", "n: new.external_id", "low: 1")
+	t.OnDelete.Set = assign("email: null", "n: new.external_id", "low: 1")
 	return t
 }
 

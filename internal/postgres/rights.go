@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -28,56 +28,47 @@ func explain(ctx context.Context, conn *pgx.Conn, sql string, parameters ...stri
 }
 
 // statements explains all that runs for a target.
-func (a *attempt) statements(c *compiler) {
-	whole := c.compile()
-	refused := func(e *pgconn.PgError) string {
-		what := "its statement is refused: " + c.words(e)
-		if e.Code == sqlstate.InsufficientPrivilege {
-			what += "; " + c.grants(e)
-		}
-		return what
-	}
+func (a *attempt) statements() {
+	whole := a.compiler.Compile()
 	ofBatch, ofSpan := []string{"{}", "{}", "true"}, []string{"", "", ""}
 	for _, s := range []struct {
 		sql        string
 		parameters []string
 	}{
-		{whole.removal, ofBatch}, {whole.upsert, ofBatch}, {whole.removalSpan, ofSpan}, {whole.upsertSpan, ofSpan},
-		{whole.removalLocked, ofBatch}, {whole.upsertLocked, ofBatch},
-		{whole.removalWanted, ofBatch}, {whole.upsertWanted, ofBatch},
-		{whole.release, ofBatch}, {whole.census, ofBatch}, {whole.differing, ofBatch},
+		{whole.Removal, ofBatch}, {whole.Upsert, ofBatch}, {whole.RemovalSpan, ofSpan}, {whole.UpsertSpan, ofSpan},
+		{whole.RemovalLocked, ofBatch}, {whole.UpsertLocked, ofBatch},
+		{whole.RemovalWanted, ofBatch}, {whole.UpsertWanted, ofBatch},
+		{whole.Release, ofBatch}, {whole.Census, ofBatch}, {whole.Differing, ofBatch},
 	} {
 		if s.sql != "" {
-			a.try(c.At, refused, func() error { return explain(a.ctx, a.conn, s.sql, s.parameters...) })
+			a.try(a.target.At, a.compiler.ExplainStatement, func() error { return explain(a.ctx, a.conn, s.sql, s.parameters...) })
 		}
 	}
 }
 
 // defaults looks at the columns that an insert leaves to their defaults: the right to a sequence
 // behind one is asked for only when it is used.
-func (a *attempt) defaults(c *compiler) {
+func (a *attempt) defaults() {
+	t := a.target
 	var assigned []string
-	for _, s := range slices.Concat(c.Set, c.OnInsert) {
+	for _, s := range slices.Concat(t.Set, t.OnInsert) {
 		assigned = append(assigned, s.Column)
 	}
-	rows, _ := a.conn.Query(a.ctx, sql.Defaults, c.table.OID, assigned)
+	rows, _ := a.conn.Query(a.ctx, sql.Defaults, a.table.oid, assigned)
 	type left struct{ Column, Default, Grant string }
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[left])
 	if err != nil {
-		a.err = fmt.Errorf("read the defaults of %s from the catalog: %w", c.Table, err)
+		a.err = fmt.Errorf("read the defaults of %s from the catalog: %w", t.Table, err)
 		return
 	}
 	for _, d := range list {
 		if d.Grant != "" {
-			a.note(c.At, fmt.Sprintf("column %s takes its default from a sequence that role %s may not use: "+
-				"every insert would fail; run: %s", quote(d.Column), quote(c.table.Role), d.Grant))
+			a.note(t.At, fmt.Sprintf("column %s takes its default from a sequence that role %s may not use: "+
+				"every insert would fail; run: %s", target.Quote(d.Column), target.Quote(a.table.Role), d.Grant))
 			continue
 		}
-		refused := func(e *pgconn.PgError) string {
-			return fmt.Sprintf("column %s: %s in its default %s; %s",
-				quote(d.Column), c.words(e), d.Default, c.hint(e, d.Column, ""))
-		}
-		a.try(c.At, refused, func() error { return explain(a.ctx, a.conn, "select "+d.Default) })
+		refused := func(r target.Refusal) string { return a.compiler.ExplainDefault(r, d.Column, d.Default) }
+		a.try(t.At, refused, func() error { return explain(a.ctx, a.conn, "select "+d.Default) })
 	}
 }
 
@@ -85,14 +76,14 @@ func (a *attempt) defaults(c *compiler) {
 var denied = regexp.MustCompile(`^permission denied for ([a-z ]+?) (\S+)$`)
 
 // grants says which grant gives the right that a refusal is about.
-func (a *attempt) grants(c *compiler, e *pgconn.PgError) string {
+func (a *attempt) grants(e *pgconn.PgError) string {
 	const unknown = "give the role the right to what it names"
 	found := denied.FindStringSubmatch(e.Message)
 	if found == nil {
 		return unknown
 	}
-	needed := strings.Join(neededRights(c.Target), ", ")
-	rows, _ := a.conn.Query(a.ctx, sql.Grants, found[1], strings.Trim(found[2], `"`), c.table.OID, needed)
+	needed := strings.Join(a.target.Rights(), ", ")
+	rows, _ := a.conn.Query(a.ctx, sql.Grants, found[1], strings.Trim(found[2], `"`), a.table.oid, needed)
 	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	switch {
 	case err != nil || len(list) == 0:

@@ -8,11 +8,12 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/target"
 )
 
 // asRole opens the bench's database as a role that may use what Rollcall's own schema has and
 // nothing else, but for what granted says, in which %[1]s is the role.
-func (b *bench) asRole(granted string, targets ...Target) (*DB, string) {
+func (b *bench) asRole(granted string, targets ...target.Target) (*DB, string) {
 	b.t.Helper()
 	role := b.rows("select 'reader_' || oid from pg_database where datname = current_database()")[0]
 	b.exec(fmt.Sprintf(`create role %[1]q login; grant usage on schema rollcall to %[1]q; grant all on all tables in schema rollcall to %[1]q;
@@ -47,14 +48,14 @@ func TestMissingRights(t *testing.T) {
 		create table app.columns (id text primary key, email text);`
 	const base = `grant usage on schema app to %[1]s; grant select, insert, update, delete on app.p, app.tokens to %[1]s; grant select (id), insert, update, delete on app.columns to %[1]s;`
 	const sequence = `grant usage on sequence app.p_n_seq to %[1]s;`
-	with := func(table string, set ...string) Target {
+	with := func(table string, set ...string) target.Target {
 		target := profiles()
 		target.Table, target.OnInsert = table, nil
 		target.Set = assign(append([]string{"id: new.id", "email: new.email"}, set...)...)
 		return target
 	}
 	for name, tt := range map[string]struct {
-		target  Target
+		target  target.Target
 		granted string
 		want    string // of the only finding; %s is the role
 		grant   string // what is still missing behind that

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 // roll is a kind of roll with the statements that follow from its fields.
@@ -18,8 +19,23 @@ var users = newRoll(&event.Users)
 
 func newRoll(r *event.Roll) *roll { return &roll{Roll: r, write: writeRoll(r)} }
 
-// columnsOfNew are the columns of a user's record new that expressions may use.
-var columnsOfNew = event.Users.Columns()
+// RollOfUsers is rollcall.users as targets see it. Its columns are those of the record new that
+// expressions may use.
+var RollOfUsers = &target.Roll{
+	Table: event.Users.Table, Source: "source", ID: "id", Trusted: []string{"external_id", "raw_app_meta_data"}, Columns: columnsFor(&event.Users),
+}
+
+// columnsFor are the columns of a roll as targets see them.
+func columnsFor(r *event.Roll) []target.Field {
+	list := []target.Field{{Name: "source", Type: "text"}, {Name: "id", Type: "text"}}
+	for i := range r.Fields {
+		list = append(list, target.Field{Name: r.Fields[i].Name, Type: string(r.Fields[i].Type)})
+	}
+	return append(list, target.Field{Name: "deleted_at", Type: "timestamptz"})
+}
+
+// columnsOfNew are the names of these columns.
+var columnsOfNew = RollOfUsers.Names()
 
 // rollStatement records events and brings a roll (%[1]s) up to date, in one statement.
 // $1-$7 are the events, in the order of (source, id), each id once.
@@ -97,7 +113,7 @@ func writeRoll(r *event.Roll) string {
 			typed, value = "text", f.Name+"::jsonb"
 		}
 		if f.Keeps {
-			next = fmt.Sprintf("case when %s = any(excluded.kept) then u.%s else %s end", Literal(f.Name), f.Name, next)
+			next = fmt.Sprintf("case when %s = any(excluded.kept) then u.%s else %s end", target.Literal(f.Name), f.Name, next)
 		}
 		types, columns, values = append(types, typed), append(columns, f.Name), append(values, value)
 		set = append(set, f.Name+" = "+next)

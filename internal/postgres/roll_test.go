@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 // The table has the fields of the roll, with their types.
@@ -84,5 +85,45 @@ func TestAnotherRoll(t *testing.T) {
 	}
 	if done(); read.Name == nil || *read.Name != "Six" || read.Open || read.Settings != "" || read.Founded != nil {
 		t.Errorf("read %+v", read)
+	}
+}
+
+// The statements for another kind of roll do there what they do for users.
+func TestStatementsForAnotherRoll(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, `create table teams (source text collate "C", id text collate "C", name text, deleted_at timestamptz, primary key (source, id));
+		create table crew (id text primary key, title text, gone boolean);
+		insert into crew values ('b', 'old', false), ('c', 'left', false), ('stranger', 'x', false)`)
+	roll := &target.Roll{Table: "public.teams", Source: "source", ID: "id", Columns: []target.Field{
+		{Name: "source", Type: "text"}, {Name: "id", Type: "text"}, {Name: "name", Type: "text"}, {Name: "deleted_at", Type: "timestamptz"},
+	}}
+	crew := &target.Target{
+		Name: "crew", At: "test.yaml:1:1", Table: "public.crew", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id", "title: new.name", "gone: false"),
+		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: assign("gone: true")},
+	}
+	tab, err := readTable(t.Context(), b.sql, crew.Table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := append(crew.Lint(roll), crew.Check(roll, &tab.Table)...); len(found) > 0 {
+		t.Fatalf("findings %v", found)
+	}
+	c := target.NewCompiler(crew, roll, &tab.Table)
+	b.exec(`insert into teams values ('app', 'a', 'A', null), ('app', 'b', 'B', null), ('app', 'c', 'C', now()), ('web', 'd', 'D', null)`)
+	ids := []string{"a", "b", "c", "d"}
+	sources := []string{"app", "app", "app", "web"}
+	for _, statement := range []string{c.Compile().Removal, c.Compile().Upsert} {
+		if _, err := b.sql.Exec(t.Context(), statement, sources, ids, true); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	b.wantRows("select id, title, gone from crew order by 1", "a|A|f", "b|B|f", "c|left|t", "stranger|x|f")
+	var strangers, visit, insert, change, remove int64
+	if err := b.sql.QueryRow(t.Context(), target.Strangers([]*target.Compiler{c}, 0), []string{}, []string{}).Scan(&strangers); err != nil || strangers != 1 {
+		t.Errorf("%d rows of no team, %v; want 1", strangers, err)
+	}
+	b.exec("update teams set name = 'new' where id = 'a'; delete from crew where id = 'b'")
+	if err := b.sql.QueryRow(t.Context(), c.Preview()).Scan(&visit, &insert, &change, &remove); err != nil || visit != 3 || insert != 1 || change != 1 || remove != 0 {
+		t.Errorf("preview %d %d %d %d, %v", visit, insert, change, remove, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"rollcall/internal/target"
 	"rollcall/sql"
 
 	"github.com/jackc/pgx/v5"
@@ -39,18 +40,18 @@ func (db *DB) spanSteps(t *compiled, s span) []step {
 		steps = append(steps, step{kind: locking, sql: t.lockTable()})
 	}
 	steps = append(steps, step{kind: writing, sql: sql.SpanLock, args: users})
-	if t.removal != "" {
-		steps = append(steps, step{kind: settling, sql: t.removalSpan, args: users})
+	if t.Removal != "" {
+		steps = append(steps, step{kind: settling, sql: t.RemovalSpan, args: users})
 	}
 	return append(steps,
-		step{kind: settling, sql: t.upsertSpan, args: users},
+		step{kind: settling, sql: t.UpsertSpan, args: users},
 		step{kind: parking, sql: sql.SpanClear, args: append(users, t.Name)},
 		end())
 }
 
 // lockTable waits for an exclusive lock on the table, and does not hold up who reads or writes it.
 func (t *compiled) lockTable() string {
-	return "lock table " + quoteTable(t.Table) + " in row exclusive mode"
+	return "lock table " + target.QuoteTable(t.Table) + " in row exclusive mode"
 }
 
 // newest is a target as it was compiled last: its table may have changed since t was. One that is

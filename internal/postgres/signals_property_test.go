@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
 
@@ -31,7 +32,7 @@ func newLooksOfUsers(t *testing.T) *looksOfUsers {
 	l := &looksOfUsers{bench: b, busy: make(chan struct{}, 6)}
 	for i := range l.replicas {
 		timeout := []time.Duration{2 * time.Second, 2 * time.Second, 2345 * time.Millisecond}[i]
-		db, err := Open(Config{URL: b.url, Targets: []Target{members()}, LockTimeout: timeout, Log: slog.New(slog.DiscardHandler)})
+		db, err := Open(Config{URL: b.url, Targets: []target.Target{members()}, LockTimeout: timeout, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}

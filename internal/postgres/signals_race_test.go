@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 // beginLook runs the transaction of a look up to its commit, and stops there.
@@ -164,9 +165,9 @@ func TestRaceRevivedBesideADeletion(t *testing.T) {
 // so do signals once it is free.
 func TestRaceLockedTableOfUsers(t *testing.T) {
 	t.Parallel()
-	target := members()
-	target.From = append(target.From, Origin{Source: "other", SampleID: userID(9)})
-	b := newBench(t, usersTable, target)
+	tgt := members()
+	tgt.From = append(tgt.From, target.Origin{Source: "other", SampleID: userID(9)})
+	b := newBench(t, usersTable, tgt)
 	if err := b.Follow(t.Context(), "app", "auth.users"); err != nil {
 		t.Fatal(err)
 	}

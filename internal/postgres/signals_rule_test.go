@@ -13,6 +13,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/target"
 )
 
 // hook is what a hook or a database webhook says about a user.
@@ -311,7 +312,7 @@ func followedBySomeone(t *testing.T) (*bench, string) {
 			_ = conn.Close(context.Background())
 		}
 	})
-	db, err := Open(Config{URL: pgtest.As(t, url, role), Targets: []Target{members()}, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	db, err := Open(Config{URL: pgtest.As(t, url, role), Targets: []target.Target{members()}, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -320,7 +321,7 @@ func followedBySomeone(t *testing.T) (*bench, string) {
 	if _, err := b.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := b.Check(t.Context()); err != nil || len(Faults(found)) > 0 {
+	if found, err := b.Check(t.Context()); err != nil || len(target.Faults(found)) > 0 {
 		t.Fatal(err, found)
 	}
 	if err := b.Follow(t.Context(), "app", "auth.users"); err != nil {

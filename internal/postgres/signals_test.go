@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 const usersTable = `create schema auth;
@@ -14,9 +15,9 @@ create table auth.users (
   last_sign_in_at timestamptz, deleted_at timestamptz, encrypted_password text);
 create table p (id uuid primary key, email text, name text, role text);`
 
-func members() Target {
+func members() target.Target {
 	t := profiles()
-	t.From = []Origin{{Source: "app", SampleID: "0b8ff2a7-5c0f-4f0f-8a51-3b1d3c5f7e90"}}
+	t.From = []target.Origin{{Source: "app", SampleID: "0b8ff2a7-5c0f-4f0f-8a51-3b1d3c5f7e90"}}
 	return t
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 )
 
 // strangers counts the rows of the targets' tables that belong to no user of the roll.
@@ -50,7 +51,7 @@ func (c *counting) sharing() [][]*compiled {
 			continue
 		}
 		t := c.targets[at]
-		same := slices.IndexFunc(groups, func(g []*compiled) bool { return quoteTable(g[0].Table) == quoteTable(t.Table) })
+		same := slices.IndexFunc(groups, func(g []*compiled) bool { return target.QuoteTable(g[0].Table) == target.QuoteTable(t.Table) })
 		if same < 0 {
 			groups = append(groups, []*compiled{t})
 		} else {
@@ -81,13 +82,17 @@ func (db *DB) countStrangers(ctx context.Context, shared []*compiled, at int) (i
 
 func (db *DB) scanStrangers(ctx context.Context, shared []*compiled, at int, odd [][]userKey) (int64, error) {
 	args := []any{pgx.QueryExecModeExec}
+	compilers := make([]*target.Compiler, len(shared))
+	for i, t := range shared {
+		compilers[i] = t.compiler
+	}
 	for _, users := range odd {
 		sources, ids := keyArrays(users)
 		args = append(args, sources, ids)
 	}
 	var n int64
 	err := db.scan(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, strangers(shared, at), args...).Scan(&n)
+		return tx.QueryRow(ctx, target.Strangers(compilers, at), args...).Scan(&n)
 	})
 	return n, err
 }
@@ -95,7 +100,7 @@ func (db *DB) scanStrangers(ctx context.Context, shared []*compiled, at int, odd
 // withoutKey finds the users whose key can't be computed for a target.
 func (db *DB) withoutKey(ctx context.Context, t *compiled) ([]userKey, error) {
 	var odd []userKey
-	keys := piece{target: t, statement: t.compiler.wanted("true")}
+	keys := piece{target: t, statement: t.compiler.Keys()}
 	for _, o := range t.From {
 		err := db.walk(ctx, o.Source, func(users []userKey) error {
 			refused, err := db.refusals(ctx, keys, users)

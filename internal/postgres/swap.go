@@ -20,7 +20,7 @@ func (s *separation) swap(ctx context.Context, p piece, refused []refusal) ([]re
 			users = append(users, r.user)
 		}
 	}
-	if p.target.release == "" {
+	if p.target.Release == "" {
 		return refused, nil
 	}
 	for range swapPasses {
@@ -50,7 +50,7 @@ func (s *separation) trySwap(ctx context.Context, p piece, users []userKey) ([]r
 	}
 	sources, ids := keyArrays(users)
 	var refused []refusal
-	_, err := s.conn.Exec(ctx, p.target.release, sources, ids, true)
+	_, err := s.conn.Exec(ctx, p.target.Release, sources, ids, true)
 	if err == nil {
 		refused, err = s.run(ctx, p, users)
 	}

@@ -41,10 +41,10 @@ func (db *DB) unfilled(ctx context.Context, t *compiled) (users int64, err error
 	if err != nil || known {
 		return 0, err
 	}
-	if _, err := db.pool.Exec(ctx, sql.BackfillNone, t.Name, db.fingerprint, t.oid, t.sources()); err != nil {
+	if _, err := db.pool.Exec(ctx, sql.BackfillNone, t.Name, db.fingerprint, t.oid, t.Sources()); err != nil {
 		return 0, err
 	}
 	err = db.pool.QueryRow(ctx, `select pg_catalog.count(*)
-from (select from rollcall.users where source = any($1) limit 1000000) u`, t.sources()).Scan(&users)
+from (select from rollcall.users where source = any($1) limit 1000000) u`, t.Sources()).Scan(&users)
 	return users, err
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 // A target is new when the roll had users before it, until it is filled. One that is there
@@ -14,7 +15,7 @@ func TestUnfilled(t *testing.T) {
 	t.Parallel()
 	later, foreign := profiles(), profiles()
 	later.Name = "later"
-	foreign.Name, foreign.From = "foreign", []Origin{{"elsewhere", "u1"}}
+	foreign.Name, foreign.From = "foreign", []target.Origin{{Source: "elsewhere", SampleID: "u1"}}
 	b := newBench(t, profilesTable, profiles())
 	want := func(db *DB, want ...Unfilled) {
 		t.Helper()

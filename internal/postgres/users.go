@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -79,8 +80,8 @@ func (db *DB) usersTable(ctx context.Context, name string) (*table, error) {
 		return nil, unseen{fmt.Errorf("this database has no table %s; Rollcall must be in the database of the provider's own tables: correct database, or users_table of the source", name)}
 	case err != nil:
 		return nil, err
-	case t.Kind != "r" && t.Kind != "p":
-		return nil, unseen{fmt.Errorf("%s is not a table but %s; name the table itself in users_table", name, relationKind(t.Kind))}
+	case !t.IsTable():
+		return nil, unseen{fmt.Errorf("%s is not a table but %s; name the table itself in users_table", name, t.KindOf())}
 	}
 	return t, nil
 }
@@ -113,22 +114,22 @@ func remedy(source string) string {
 // directUsers reads the table itself.
 func (db *DB) directUsers(ctx context.Context, source, name string, t *table) (*Users, error) {
 	if slices.Contains(t.MissingPrivileges, "select") {
-		return nil, unseen{fmt.Errorf("role %s may not read %s; %s", quote(t.Role), name, remedy(source))}
+		return nil, unseen{fmt.Errorf("role %s may not read %s; %s", target.Quote(t.Role), name, remedy(source))}
 	}
-	if c := t.column("id"); c == nil || c.Type != "uuid" {
+	if c := t.Column("id"); c == nil || c.Type != "uuid" {
 		return nil, unseen{fmt.Errorf("%s has no column id of type uuid; name a table with the columns of auth.users in users_table", name)}
 	}
 	if err := db.seesAll(ctx, t, source, name); err != nil {
 		return nil, err
 	}
-	columns := slices.DeleteFunc(slices.Clone(columnsOfUsers), func(c string) bool { return t.column(c) == nil })
-	closed := slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return t.column(c).Readable })
+	columns := slices.DeleteFunc(slices.Clone(columnsOfUsers), func(c string) bool { return t.Column(c) == nil })
+	closed := slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return t.Column(c).Readable })
 	if slices.ContainsFunc(closed, func(c string) bool { return !slices.Contains(columnsAdded, c) }) {
 		return nil, unseen{fmt.Errorf("role %[1]s may not read all columns of %[2]s that Rollcall needs; as its owner run: grant select (%[3]s) on %[4]s to %[1]s; or %[5]s",
-			quote(t.Role), name, quoteAll(closed), quoteTable(name), remedy(source))}
+			target.Quote(t.Role), name, target.QuoteAll(closed), target.QuoteTable(name), remedy(source))}
 	}
-	u := &Users{db: db, source: source, name: name, empty: closed, rows: rowsOfTable(quoteTable(name), closed), table: quoteTable(name), living: "true", strict: !t.RowSecurityHides}
-	if t.column("deleted_at") != nil {
+	u := &Users{db: db, source: source, name: name, empty: closed, rows: rowsOfTable(target.QuoteTable(name), closed), table: target.QuoteTable(name), living: "true", strict: !t.RowSecurityHides}
+	if t.Column("deleted_at") != nil {
 		u.living = livingOf
 	}
 	u.compare, u.detailed = compareUsers(u.rows.after, "null::text[]"), compareUsers(u.rows.after, differingColumns())
@@ -136,7 +137,7 @@ func (db *DB) directUsers(ctx context.Context, source, name string, t *table) (*
 	u.countAbsent = fmt.Sprintf(sql.CountAbsent, u.table, u.living)
 	u.sought = fmt.Sprintf(sql.Sought, u.rows.sought, knownBy(t), u.rows.known)
 	columns = slices.DeleteFunc(columns, func(c string) bool { return slices.Contains(closed, c) })
-	u.one = fmt.Sprintf(sql.One, u.table, quoteAll(columns), sizeOfMetadata(columns))
+	u.one = fmt.Sprintf(sql.One, u.table, target.QuoteAll(columns), sizeOfMetadata(columns))
 	return u, nil
 }
 
@@ -163,18 +164,18 @@ func (db *DB) seesAll(ctx context.Context, t *table, source, name string) error 
 		return nil
 	}
 	var open bool
-	if err := db.pool.QueryRow(ctx, sql.OpenPolicy, t.OID).Scan(&open); err != nil {
+	if err := db.pool.QueryRow(ctx, sql.OpenPolicy, t.oid).Scan(&open); err != nil {
 		return fmt.Errorf("read the policies of %s: %w", name, err)
 	}
 	if open {
 		return nil
 	}
-	show := t.showTo(name)
+	show := t.ShowTo(name)
 	if !t.RowSecurityForced {
 		show = fmt.Sprintf("as an administrator run: alter role %[1]s bypassrls, or as the owner of the table: "+
-			"create policy rollcall on %[2]s for select to %[1]s using (true)", quote(t.Role), quoteTable(name))
+			"create policy rollcall on %[2]s for select to %[1]s using (true)", target.Quote(t.Role), target.QuoteTable(name))
 	}
-	return unseen{fmt.Errorf("%w: %s, so it would read no user and no error; %s", ErrHidden, t.hiddenFrom(name), show+"; or "+remedy(source))}
+	return unseen{fmt.Errorf("%w: %s, so it would read no user and no error; %s", ErrHidden, t.HiddenFrom(name), show+"; or "+remedy(source))}
 }
 
 // Visible fails with ErrHidden when row security hides users by now.

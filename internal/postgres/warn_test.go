@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 // check returns what a check says of the bench's only target; the target stays in service.
@@ -17,7 +18,7 @@ func (b *bench) warnings() []string {
 	}
 	var said []string
 	for _, f := range found {
-		if f.Severity != Warning {
+		if f.Severity != target.Warning {
 			b.t.Errorf("a fault: %v", f)
 		}
 		said = append(said, f.What)
@@ -43,9 +44,9 @@ func TestForeignKeyToUsers(t *testing.T) {
 		return drop + `, add constraint "fk" foreign key ("owner") references "auth"."users" ("id") on delete ` + action
 	}
 	kept, marked := profiles(), profiles()
-	kept.OnDelete, marked.OnDelete, marked.Gone = DeleteKeep, DeleteSet, assign("name: null")
+	kept.OnDelete.Action, marked.OnDelete = target.DeleteKeep, target.OnDelete{Action: target.DeleteSet, Set: assign("name: null")}
 	for name, tt := range map[string]struct {
-		target           Target
+		target           target.Target
 		column, table    string
 		action, notNull  string
 		warning, command string
@@ -115,10 +116,10 @@ func TestTextIntoAnotherType(t *testing.T) {
 	} {
 		t.Run(given, func(t *testing.T) {
 			t.Parallel()
-			target := profiles()
-			target.Set, target.OnInsert = assign("id: new.id", given), nil
-			target.From = []Origin{{Source: "app", SampleID: "00000000-0000-4000-8000-000000000001"}}
-			b := emptyBench(t, table, target)
+			tgt := profiles()
+			tgt.Set, tgt.OnInsert = assign("id: new.id", given), nil
+			tgt.From = []target.Origin{{Source: "app", SampleID: "00000000-0000-4000-8000-000000000001"}}
+			b := emptyBench(t, table, tgt)
 			if want == "" {
 				b.wantWarnings()
 				return
@@ -168,7 +169,7 @@ func TestTrueAdvice(t *testing.T) {
 	b.exec("create unique index on parts (id, region); create table part partition of parts default")
 	whole := other
 	whole.Key, whole.Set = []string{"id", "region"}, append(assign("region: 'eu'"), other.Set...)
-	follow, err := Open(Config{URL: b.url, Targets: []Target{whole}})
+	follow, err := Open(Config{URL: b.url, Targets: []target.Target{whole}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
@@ -48,7 +49,7 @@ type watched struct {
 }
 
 // compileTarget compiles a target and notes what the catalog said just before.
-func compileTarget(ctx context.Context, conn *pgx.Conn, t *Target) (*compiled, []Finding, error) {
+func compileTarget(ctx context.Context, conn *pgx.Conn, t *target.Target) (*compiled, []target.Finding, error) {
 	states, err := readCatalog(ctx, conn, *t)
 	if err != nil {
 		return nil, nil, err
@@ -231,7 +232,7 @@ func (db *DB) noteLook(ctx context.Context, w *watched, target string) error {
 func (db *DB) sweep(ctx context.Context, t *compiled, since string) (int, error) {
 	var users []userKey
 	err := db.scan(ctx, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, sql.Touched, t.sources(), since)
+		rows, _ := tx.Query(ctx, sql.Touched, t.Sources(), since)
 		var err error
 		users, err = collectKeys(rows)
 		return err

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/target"
 )
 
 // typed is a target with a column v, and without one for whatever else its table has.
-func typed(expression string) Target {
-	return Target{
+func typed(expression string) target.Target {
+	return target.Target{
 		Name: "typed", At: "test.yaml:1:1", Table: "public.t", From: fromApp, Key: []string{"id"},
-		Set: assign("id: new.id", "v: "+expression), OnDelete: DeleteRow,
+		Set: assign("id: new.id", "v: "+expression), OnDelete: target.OnDelete{Action: target.DeleteRow},
 	}
 }
 
@@ -374,7 +375,7 @@ func TestCachedPlanOfAFormerTypeParksNobody(t *testing.T) {
 // BenchmarkLook takes one look at the tables of ten targets.
 func BenchmarkLook(b *testing.B) {
 	var tables strings.Builder
-	var targets []Target
+	var targets []target.Target
 	for i := range 10 {
 		target := profiles()
 		target.Name, target.Table = fmt.Sprint("t", i), fmt.Sprint("public.t", i)

@@ -107,12 +107,12 @@ func (w *work) pieces(targets []*compiled) []piece {
 	var list []piece
 	for _, t := range slices.Backward(targets) {
 		if w.removes(t) {
-			list = append(list, piece{target: t, statement: t.removal, wanted: t.removalWanted, locked: t.removalLocked, pause: childrenPause})
+			list = append(list, piece{target: t, statement: t.Removal, wanted: t.RemovalWanted, locked: t.RemovalLocked, pause: childrenPause})
 		}
 	}
 	for _, t := range targets {
 		if len(w.users) > 0 && t.outage == nil {
-			list = append(list, piece{target: t, statement: t.upsert, wanted: t.upsertWanted, locked: t.upsertLocked, swaps: true})
+			list = append(list, piece{target: t, statement: t.Upsert, wanted: t.UpsertWanted, locked: t.UpsertLocked, swaps: true})
 		}
 	}
 	return list
@@ -120,7 +120,7 @@ func (w *work) pieces(targets []*compiled) []piece {
 
 func (w *work) removes(t *compiled) bool {
 	maybeGone := w.locked() || w.batch.deletes || t.Where != nil
-	return len(w.users) > 0 && t.outage == nil && t.removal != "" && maybeGone
+	return len(w.users) > 0 && t.outage == nil && t.Removal != "" && maybeGone
 }
 
 // settling runs each piece behind a savepoint: should it fail, those before it are not lost.
@@ -180,7 +180,7 @@ func (w *work) usersOfOutages(targets []*compiled) map[userKey]bool {
 
 // following picks the users that a target follows.
 func following(t *compiled, users []userKey) []userKey {
-	return slices.DeleteFunc(slices.Clone(users), func(u userKey) bool { return !t.follows(u.source) })
+	return slices.DeleteFunc(slices.Clone(users), func(u userKey) bool { return !t.Follows(u.source) })
 }
 
 // clearing forgets what was parked for the targets that ran.

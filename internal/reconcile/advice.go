@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rollcall/internal/postgres"
+	"rollcall/internal/target"
 )
 
 // advice says why the roll can't follow a user, and what to do.
@@ -20,7 +21,7 @@ func (r *run) advice(verdict Verdict, p postgres.Pair) string {
 	if version.After(time.Now()) {
 		return fmt.Sprintf("%s, which is in the future; "+
 			"run delete from rollcall.users where source = %s and id = %s; then %s",
-			why, postgres.Literal(r.Source.Name()), postgres.Literal(p.ID), then)
+			why, target.Literal(r.Source.Name()), target.Literal(p.ID), then)
 	}
 	return why + "; change the user at Clerk, which sets updated_at, and run " + then
 }

@@ -22,9 +22,9 @@ from auth.users order by id`
 // select into the roll, which neither reads JSON nor guards anything, and a backfill of each of two
 // targets. ROLLCALL_TEST_USERS says of how many users.
 func BenchmarkFirstRun(b *testing.B) {
-	second := target()
+	second := profileTarget()
 	second.Name, second.Table = "members", "public.members"
-	h := furnish(b, pgtest.NewWith(b, pgtest.Auth, profiles, strings.Replace(profiles, "profiles", "members", 1)), "", target(), second)
+	h := furnish(b, pgtest.NewWith(b, pgtest.Auth, profiles, strings.Replace(profiles, "profiles", "members", 1)), "", profileTarget(), second)
 	h.Source, h.Table = newSource(b, source.Supabase), "auth.users"
 	n := usersOfTest(b, 100_000)
 	h.users(1, n)

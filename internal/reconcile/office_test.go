@@ -20,6 +20,7 @@ import (
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
+	"rollcall/internal/target"
 )
 
 // office is a database beside a Clerk instance.
@@ -28,10 +29,10 @@ type office struct {
 	clerk *clerktest.Clerk
 }
 
-func people() postgres.Target {
-	p := target()
+func people() target.Target {
+	p := profileTarget()
 	p.Name, p.Table, p.OnInsert = "people", "public.people", nil
-	p.From = []postgres.Origin{{Source: "clerk", SampleID: source.SampleID(source.Clerk)}}
+	p.From = []target.Origin{{Source: "clerk", SampleID: source.SampleID(source.Clerk)}}
 	return p
 }
 

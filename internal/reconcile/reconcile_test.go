@@ -22,6 +22,7 @@ import (
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
+	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
 
@@ -29,14 +30,14 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 const profiles = `create table profiles (id uuid primary key, email text unique, name text, role text)`
 
-func target() postgres.Target {
-	expr := func(sql string) postgres.Expr { return postgres.Expr{SQL: sql, At: "test.yaml:1:1"} }
-	return postgres.Target{
+func profileTarget() target.Target {
+	expr := func(sql string) target.Expr { return target.Expr{SQL: sql, At: "test.yaml:1:1"} }
+	return target.Target{
 		Name: "profiles", At: "test.yaml:1:1", Table: "public.profiles", Key: []string{"id"},
-		From:     []postgres.Origin{{Source: "supabase", SampleID: source.SampleID(source.Supabase)}},
-		Set:      []postgres.Assignment{{Column: "id", Expr: expr("new.id")}, {Column: "email", Expr: expr("new.email")}, {Column: "name", Expr: expr("new.full_name")}},
-		OnInsert: []postgres.Assignment{{Column: "role", Expr: expr("'customer'")}},
-		OnDelete: postgres.DeleteRow,
+		From:     []target.Origin{{Source: "supabase", SampleID: source.SampleID(source.Supabase)}},
+		Set:      []target.Assignment{{Column: "id", Expr: expr("new.id")}, {Column: "email", Expr: expr("new.email")}, {Column: "name", Expr: expr("new.full_name")}},
+		OnInsert: []target.Assignment{{Column: "role", Expr: expr("'customer'")}},
+		OnDelete: target.OnDelete{Action: target.DeleteRow},
 	}
 }
 
@@ -56,7 +57,7 @@ func newHouse(t testing.TB, sqls ...string) *house {
 // openHouse works as a role, the server's own when empty.
 func openHouse(t testing.TB, address, role string) *house {
 	t.Helper()
-	h := furnish(t, address, role, target())
+	h := furnish(t, address, role, profileTarget())
 	h.Source = newSource(t, source.Supabase)
 	h.Table = "auth.users"
 	return h
@@ -72,7 +73,7 @@ func newSource(t testing.TB, provider string) *source.Source {
 }
 
 // furnish is a house without a provider.
-func furnish(t testing.TB, address, role string, targets ...postgres.Target) *house {
+func furnish(t testing.TB, address, role string, targets ...target.Target) *house {
 	t.Helper()
 	h := &house{t: t}
 	var err error

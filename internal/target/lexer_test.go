@@ -1,4 +1,4 @@
-package sqltext
+package target
 
 import (
 	"strings"
@@ -16,13 +16,13 @@ func TestScan(t *testing.T) {
 		{`1E'a\'b' 1.5e-3 2e+x 1e5`, `1|E'a\'b'|1.5e-3|2|e|+|x|1e5`},
 	}
 	for _, tt := range tests {
-		tokens, err := Scan(tt.sql)
+		tokens, err := scan(tt.sql)
 		if err != nil {
 			t.Errorf("%s: %v", tt.sql, err)
 		}
 		var texts []string
 		for _, token := range tokens {
-			texts = append(texts, token.Text)
+			texts = append(texts, token.text)
 		}
 		if got := strings.Join(texts, "|"); got != tt.want {
 			t.Errorf("%s: got %s, want %s", tt.sql, got, tt.want)
@@ -30,12 +30,12 @@ func TestScan(t *testing.T) {
 	}
 	// A text goes on behind a line break, by the rules of its beginning.
 	for _, whole := range []string{"'a'\n'b'", "E'a'\n'b\\'c'", "'a' -- why\r -- more\n 'b'"} {
-		if tokens, err := Scan(whole); err != nil || len(tokens) != 1 {
+		if tokens, err := scan(whole); err != nil || len(tokens) != 1 {
 			t.Errorf("%q: %d tokens, %v; want one", whole, len(tokens), err)
 		}
 	}
 	for _, open := range []string{`'a`, `"a`, `/* /* */`, `$a$ $b$`, `E'a\'`, `'a''`} {
-		if _, err := Scan(open); err == nil {
+		if _, err := scan(open); err == nil {
 			t.Errorf("%s: taken for complete", open)
 		}
 	}

@@ -1,69 +1,76 @@
-// Package sqltext splits SQL text into tokens by PostgreSQL's lexical rules, as they are with
-// standard_conforming_strings on. It knows no grammar: PostgreSQL judges that.
-//
-//	tokens, err := sqltext.Scan("coalesce(new.email, '')")
-package sqltext
+package target
 
 import "strings"
 
-// Kind is the kind of a token.
-type Kind int
+// The lexer splits SQL text into tokens by PostgreSQL's lexical rules, as they are with
+// standard_conforming_strings on. It knows no grammar: PostgreSQL judges that.
+
+// kind is the kind of a token.
+type kind int
 
 // The kinds that the rules about expressions need.
 const (
-	Word   Kind = iota + 1 // an unquoted name or keyword, in lower case
-	Name                   // a "quoted" name, without its quotes
-	Text                   // a string literal, as written
-	Number                 // a number
-	Param                  // $1: a parameter
-	Symbol                 // one character of anything else
+	kindWord      kind = iota + 1 // an unquoted name or keyword, in lower case
+	kindName                      // a "quoted" name, without its quotes
+	kindText                      // a string literal, as written
+	kindNumber                    // a number
+	kindParameter                 // $1
+	kindSymbol                    // one character of anything else
 )
 
-// Token is one token. White space and comments are none.
-type Token struct {
-	Kind Kind
-	Text string
+// token is one token. White space and comments are none.
+type token struct {
+	kind kind
+	text string
 }
 
-// Open is the error about a quote or a comment that is never closed.
-type Open struct {
-	// What is "text", "name" or "comment".
-	What string
-	// Mark opens it: ', E', $tag$, " or /*.
-	Mark string
+// unclosed is the error about a quote or a comment without an end.
+type unclosed struct {
+	what string // "text", "name" or "comment"
+	mark string // what opens it: ', E', $tag$, " or /*
 }
 
-func (o *Open) Error() string { return "a " + o.What + " " + o.Mark + " is not closed" }
+func (u *unclosed) Error() string { return "a " + u.what + " " + u.mark + " is not closed" }
 
-// Scan splits SQL text into tokens. Its error is an *Open.
-func Scan(sql string) ([]Token, error) {
-	var tokens []Token
+// Unmatched returns the first quote, comment or bracket of an SQL text without its partner, and
+// whether it is an opening one; "" when all have theirs.
+func Unmatched(sql string) (mark string, opens bool) {
+	tokens, open := scan(sql)
+	if open != nil {
+		return open.mark, true
+	}
+	return unmatched(tokens)
+}
+
+// scan splits SQL text into tokens.
+func scan(sql string) ([]token, *unclosed) {
+	var tokens []token
 	for at := 0; at < len(sql); {
-		kind, size, err := next(sql[at:])
-		if err != nil {
-			return nil, err
+		k, size, open := next(sql[at:])
+		if open != nil {
+			return nil, open
 		}
-		if kind != 0 {
-			tokens = append(tokens, Token{kind, content(kind, sql[at:at+size])})
+		if k != 0 {
+			tokens = append(tokens, token{k, content(k, sql[at:at+size])})
 		}
 		at += size
 	}
 	return tokens, nil
 }
 
-// Unmatched returns the first bracket without its partner, and whether it is an opening one;
+// unmatched returns the first bracket without its partner, and whether it is an opening one;
 // "" when all have theirs.
-func Unmatched(tokens []Token) (bracket string, opens bool) {
+func unmatched(tokens []token) (bracket string, opens bool) {
 	var open []string
 	partner := map[string]string{")": "(", "]": "["}
 	for _, t := range tokens {
 		switch {
-		case t.Kind != Symbol:
-		case t.Text == "(" || t.Text == "[":
-			open = append(open, t.Text)
-		case partner[t.Text] != "":
-			if len(open) == 0 || open[len(open)-1] != partner[t.Text] {
-				return t.Text, false
+		case t.kind != kindSymbol:
+		case t.text == "(" || t.text == "[":
+			open = append(open, t.text)
+		case partner[t.text] != "":
+			if len(open) == 0 || open[len(open)-1] != partner[t.text] {
+				return t.text, false
 			}
 			open = open[:len(open)-1]
 		}
@@ -74,11 +81,11 @@ func Unmatched(tokens []Token) (bracket string, opens bool) {
 	return "", false
 }
 
-func content(kind Kind, raw string) string {
-	switch kind {
-	case Word:
+func content(k kind, raw string) string {
+	switch k {
+	case kindWord:
 		return strings.ToLower(raw)
-	case Name:
+	case kindName:
 		return strings.ReplaceAll(raw[1:len(raw)-1], `""`, `"`)
 	default:
 		return raw
@@ -86,39 +93,39 @@ func content(kind Kind, raw string) string {
 }
 
 // next returns the kind (0 for white space and comments) and the size of the first token.
-func next(s string) (Kind, int, error) {
+func next(s string) (kind, int, *unclosed) {
 	switch c := s[0]; {
 	case c <= ' ':
 		return 0, 1, nil
 	case strings.HasPrefix(s, "--"):
 		return 0, lineSize(s), nil
 	case strings.HasPrefix(s, "/*"):
-		return closed(0, commentSize(s), Open{"comment", "/*"})
+		return closed(0, commentSize(s), unclosed{"comment", "/*"})
 	case c == '\'':
-		return closed(Text, textSize(s, standard), Open{"text", "'"})
+		return closed(kindText, textSize(s, standard), unclosed{"text", "'"})
 	case (c == 'e' || c == 'E') && strings.HasPrefix(s[1:], "'"):
-		return closed(Text, prefixed(1, textSize(s[1:], escaping)), Open{"text", s[:2]})
+		return closed(kindText, prefixed(1, textSize(s[1:], escaping)), unclosed{"text", s[:2]})
 	case c == '"':
-		return closed(Name, quotedSize(s, '"', standard), Open{"name", `"`})
+		return closed(kindName, quotedSize(s, '"', standard), unclosed{"name", `"`})
 	case c == '$' && dollarTag(s) != "":
-		return closed(Text, dollarSize(s), Open{"text", dollarTag(s)})
+		return closed(kindText, dollarSize(s), unclosed{"text", dollarTag(s)})
 	default:
-		kind, size := plain(s)
-		return kind, size, nil
+		k, size := plain(s)
+		return k, size, nil
 	}
 }
 
 // plain returns the kind and the size of a token that needs no end.
-func plain(s string) (Kind, int) {
+func plain(s string) (kind, int) {
 	switch c := s[0]; {
 	case c == '$' && len(s) > 1 && isDigit(s[1]):
-		return Param, 1 + run(s[1:], isDigit)
+		return kindParameter, 1 + run(s[1:], isDigit)
 	case isDigit(c):
-		return Number, numberSize(s)
+		return kindNumber, numberSize(s)
 	case isWordStart(c):
-		return Word, run(s, isWordByte)
+		return kindWord, run(s, isWordByte)
 	}
-	return Symbol, 1
+	return kindSymbol, 1
 }
 
 // numberSize ends a number before a letter, unless it begins an exponent. PostgreSQL 14 reads
@@ -139,11 +146,11 @@ func numberSize(s string) int {
 }
 
 // closed is a token of a size, or the error that it has no end (size 0).
-func closed(kind Kind, size int, open Open) (Kind, int, error) {
+func closed(k kind, size int, open unclosed) (kind, int, *unclosed) {
 	if size == 0 {
 		return 0, 0, &open
 	}
-	return kind, size, nil
+	return k, size, nil
 }
 
 func prefixed(prefix, size int) int {

@@ -1,4 +1,4 @@
-package postgres
+package target
 
 import (
 	"strings"
@@ -12,9 +12,9 @@ func FuzzLintExpr(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(_ *testing.T, sql string) {
-		_ = lintExpr(Expr{SQL: sql})
-		_ = usedColumns(sql)
-		_ = readsNew(sql)
+		_ = users.lintExpr(Expr{SQL: sql})
+		_ = users.used(sql)
+		_ = users.reads(sql)
 		_ = isConstant(sql)
 	})
 }
@@ -64,21 +64,21 @@ func TestLintExpr(t *testing.T) {
 		{"1 /* ) ", `a comment /* is not closed in 1 /* ); close it (a comma inside { } or a " #" may have cut the expression: write it in block style, between double quotes or after >-)`},
 	}
 	for _, tt := range tests {
-		if got := lintExpr(Expr{SQL: tt.sql}); got != tt.want {
+		if got := users.lintExpr(Expr{SQL: tt.sql}); got != tt.want {
 			t.Errorf("%q:\n got %s\nwant %s", tt.sql, got, tt.want)
 		}
 	}
 }
 
-func TestReadsNew(t *testing.T) {
+func TestReads(t *testing.T) {
 	t.Parallel()
 	tests := map[string]bool{
 		"now()": false, "'new.email'": false, "1": false, "new.email": true, "email": true, "coalesce(new.deleted_at, now())": true,
 		"to_jsonb(new)": true, "length(email)": true, "x.email": false, "email('x')": false,
 	}
 	for sql, want := range tests {
-		if got := readsNew(sql); got != want {
-			t.Errorf("readsNew(%s) = %v, want %v", sql, got, want)
+		if got := users.reads(sql); got != want {
+			t.Errorf("reads(%s) = %v, want %v", sql, got, want)
 		}
 	}
 }
@@ -110,7 +110,7 @@ func TestLintKey(t *testing.T) {
 		target := profiles()
 		target.Set = assign(tt.set...)
 		var got []string
-		for _, f := range target.Lint() {
+		for _, f := range target.Lint(users) {
 			got = append(got, f.What)
 		}
 		if diff := cmp.Diff(tt.want, strings.Join(got, "\n")); diff != "" {

@@ -1,0 +1,188 @@
+package target
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// What only PostgreSQL knows about a target's expressions: the questions to it, and what its answers
+// mean. The plan of an expression is the expression as PostgreSQL would compute it.
+
+// Question is a statement to run, and how to judge what comes of it.
+type Question struct {
+	At  string
+	SQL string
+	// Explain says in words what is wrong when the statement is refused.
+	Explain func(Refusal) string
+	// Judge says what is wrong with the answer, or ""; nil when any answer will do.
+	Judge func(answer string) string
+}
+
+// Probe asks whether an expression is one, by itself, so that a finding has its place. Its answer
+// does not matter.
+type Probe struct {
+	Question
+	// Name is what the expression is, for messages.
+	Name string
+	// Alone computes the expression and nothing else.
+	Alone string
+	// Text is a statement with one column. If that is a text, Warning is what to warn of. "" when it
+	// need not be asked.
+	Text    string
+	Warning Finding
+}
+
+// Probes are those of all expressions, over all users.
+func (c *Compiler) Probes() []Probe {
+	var list []Probe
+	for _, a := range c.assignments() {
+		p := Probe{Name: "column " + Quote(a.Column) + ": " + a.Expr.abridged(), Alone: c.alone(c.value(a))}
+		// In a condition PostgreSQL itself refuses what is no single value: aggregates, window
+		// functions, sets.
+		p.Question = Question{At: a.Expr.At, SQL: p.Alone + " where (" + c.value(a) + ") is null", Explain: c.explainColumn(a)}
+		if c.takesText(a) {
+			p.Text, p.Warning = c.alone(enclosed(a.Expr.SQL)), c.textWarning(a)
+		}
+		list = append(list, p)
+	}
+	if c.Where != nil {
+		where := enclosed(c.Where.SQL)
+		list = append(list, Probe{
+			Question: Question{At: c.Where.At, SQL: "select from " + c.roll.everyone() + " where " + where, Explain: c.explainWhere},
+			Name:     "where: " + c.Where.abridged(), Alone: c.alone(where),
+		})
+	}
+	return list
+}
+
+// alone computes a value for all users.
+func (c *Compiler) alone(value string) string {
+	return "select " + value + " from " + c.roll.everyone()
+}
+
+// takesText reports whether a column that is no text is given what users write themselves. A cast in
+// the expression, which PostgreSQL sees, says that it is meant.
+func (c *Compiler) takesText(a Assignment) bool {
+	if c.table.Column(a.Column).Textual || !c.roll.reads(a.Expr.SQL) {
+		return false
+	}
+	used := c.roll.used(a.Expr.SQL)
+	trusted := append([]string{c.roll.Source, c.roll.ID}, c.roll.Trusted...)
+	return len(used) == 0 || slices.ContainsFunc(used, func(name string) bool { return !slices.Contains(trusted, name) })
+}
+
+func (c *Compiler) textWarning(a Assignment) Finding {
+	column := c.table.Column(a.Column)
+	return Finding{Target: c.Name, At: a.Expr.At, Severity: Warning, What: fmt.Sprintf(
+		"column %s is %s and %s gives a text: each user whose text is no %[2]s is parked; "+
+			"compute a %[2]s, or write the cast to say that it is meant",
+		Quote(column.Name), column.Type, a.Expr.abridged())}
+}
+
+// KeyPlans are the questions about the columns of the key, for an id such as each source gives: they are
+// answered by a plan. The record has only the columns that a key may use, and PostgreSQL must be able
+// to compute the key once and for all: what depends on the moment or on other rows would make a second
+// row of a user.
+func (c *Compiler) KeyPlans() []Question {
+	var list []Question
+	for _, o := range c.From {
+		for _, k := range c.keyAssignments() {
+			sample := fmt.Sprintf("select %s from (select %s::text as %s, %s::text as %s) new",
+				c.value(k), Literal(o.Source), c.roll.Source, Literal(o.SampleID), c.roll.ID)
+			judge := func(planned string) string { return c.judgeKey(k, planned) }
+			list = append(list, Question{k.Expr.At, sample, c.explainKey(o, k), judge})
+		}
+	}
+	return list
+}
+
+func (c *Compiler) judgeKey(k Assignment, planned string) string {
+	switch {
+	case strings.HasPrefix(planned, "NULL::"):
+		return fmt.Sprintf("key column %s: %s is null; a unique index does not keep nulls apart", Quote(k.Column), k.Expr.abridged())
+	case !isConstant(planned):
+		return fmt.Sprintf("key column %s: %s may give another value for the same user; "+
+			"a key uses only %s, constants and immutable functions",
+			Quote(k.Column), k.Expr.abridged(), c.roll.identity("new"))
+	}
+	return ""
+}
+
+// MomentPlans find the expressions that give another value each time without any change
+// of the user, such as now(): those that read no column of new and are no constant. They are answered
+// by a plan, which the compiler keeps in mind.
+func (c *Compiler) MomentPlans() []Question {
+	var list []Question
+	for _, a := range slices.Concat(c.Set, c.OnDelete.Set) {
+		if c.roll.reads(a.Expr.SQL) {
+			continue
+		}
+		judge := func(planned string) string {
+			c.volatile[a.Expr.SQL] = !isConstant(planned)
+			return ""
+		}
+		list = append(list, Question{a.Expr.At, "select " + c.value(a), c.explainColumn(a), judge})
+	}
+	return list
+}
+
+// Unmarked says, behind the answers to MomentPlans, why a row's deleted form can't be told from
+// another; "" when it can.
+func (c *Compiler) Unmarked() (at, what string) {
+	if len(c.OnDelete.Set) == 0 || slices.ContainsFunc(c.OnDelete.Set, func(a Assignment) bool {
+		return !c.volatile[a.Expr.SQL] || !c.table.Column(a.Column).NotNull
+	}) {
+		return "", ""
+	}
+	return c.OnDelete.Set[0].Expr.At, "on_delete sets only what is another value each time, in columns that are never null: " +
+		"nothing would tell that a row is in its deleted form; add a column such as deleted_at"
+}
+
+// DeletedNulls ask for a tombstone whether on_delete makes a column null that must not be. The answer
+// is "true" where it does.
+func (c *Compiler) DeletedNulls() []Question {
+	tombstone := fmt.Sprintf(`'{"%s": "-", "%s": "-", "deleted_at": "now"}'`, c.roll.Source, c.roll.ID)
+	var list []Question
+	for _, a := range c.OnDelete.Set {
+		if !c.table.Column(a.Column).NotNull {
+			continue
+		}
+		sql := "select (" + c.value(a) + ") is null from (select " + c.roll.record() +
+			" from pg_catalog.jsonb_populate_record(null::" + c.roll.Table + ", " + tombstone + ") u) new"
+		judge := func(isNull string) string {
+			if isNull != "true" {
+				return ""
+			}
+			return fmt.Sprintf("on_delete sets %s to null, but the column is not null; give it another value or drop the constraint", Quote(a.Column))
+		}
+		list = append(list, Question{a.Expr.At, sql, c.explainColumn(a), judge})
+	}
+	return list
+}
+
+// Evaluation computes one expression for the users of a batch.
+type Evaluation struct {
+	Column string // "" for where
+	SQL    string
+}
+
+// Evaluations are those of where and of each column, for the users that the column is written for.
+// The types of the columns have their modifiers. A cast to such a type would cut; the input of JSON
+// refuses, as an assignment does.
+func (c *Compiler) Evaluations(types map[string]string) []Evaluation {
+	var list []Evaluation
+	if c.Where != nil {
+		list = append(list, Evaluation{SQL: "select " + enclosed(c.Where.SQL) + " is null\n" + c.batch()})
+	}
+	add := func(who string, columns []Assignment) {
+		for _, a := range columns {
+			assigned := fmt.Sprintf("select x.v from "+
+				"pg_catalog.jsonb_to_record(pg_catalog.jsonb_build_object('v', %s)) as x (v %s)", c.value(a), types[a.Column])
+			list = append(list, Evaluation{a.Column, "select (" + assigned + ") is null\n" + c.batch() + "\nwhere " + who})
+		}
+	}
+	add(c.alive(), slices.Concat(c.Set, c.OnInsert))
+	add(c.gone(), c.OnDelete.Set)
+	return list
+}

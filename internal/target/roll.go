@@ -1,0 +1,92 @@
+package target
+
+import (
+	"slices"
+	"strings"
+)
+
+// Roll describes the table whose rows targets follow. Expressions read one of its rows as the record
+// new. It has a column deleted_at, null in the row of whoever is alive.
+type Roll struct {
+	Table   string // as SQL writes it, such as rollcall.users
+	Columns []Field
+	// Source and ID are the two columns that identify a row: no target's key uses others.
+	Source, ID string
+	// Trusted are the other columns that a user's own client can't fill.
+	Trusted []string
+}
+
+// Field is a column of a roll.
+type Field struct{ Name, Type string }
+
+// Names are the names of the columns, in order.
+func (r *Roll) Names() []string {
+	names := make([]string, len(r.Columns))
+	for i, f := range r.Columns {
+		names[i] = f.Name
+	}
+	return names
+}
+
+func (r *Roll) has(column string) bool {
+	return slices.ContainsFunc(r.Columns, func(f Field) bool { return f.Name == column })
+}
+
+// array is the type of an array of a column's values.
+func (r *Roll) array(column string) string {
+	at := slices.IndexFunc(r.Columns, func(f Field) bool { return f.Name == column })
+	return r.Columns[at].Type + "[]"
+}
+
+// record is the select list of new from a row u. The keys have collation "C"; carried into the
+// application's table that would keep PostgreSQL from using the table's own index.
+func (r *Roll) record() string {
+	list := r.Names()
+	for i, name := range list {
+		list[i] = "u." + name
+		if name == r.Source || name == r.ID {
+			list[i] += ` collate "default" as ` + name
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// everyone is all rows as the record new.
+func (r *Roll) everyone() string { return "(select " + r.record() + " from " + r.Table + " u) new" }
+
+// identity is the two columns that identify a row of a record.
+func (r *Roll) identity(record string) string {
+	return record + "." + r.Source + ", " + record + "." + r.ID
+}
+
+// inOrder sorts the record new as all locks are taken.
+func (r *Roll) inOrder() string {
+	return `order by new.` + r.Source + ` collate "C", new.` + r.ID + ` collate "C"`
+}
+
+// used returns the columns of new that an expression reads, as new.email or as a bare email.
+func (r *Roll) used(sql string) []string {
+	tokens, open := scan(sql)
+	if open != nil {
+		return nil
+	}
+	var used []string
+	for i, t := range tokens {
+		if t.kind != kindWord && t.kind != kindName || !r.has(t.text) {
+			continue
+		}
+		bare := i == 0 || tokens[i-1].text != "." && tokens[i-1].text != ":"
+		call := i+1 < len(tokens) && tokens[i+1].text == "("
+		qualified := i > 1 && tokens[i-1].text == "." && tokens[i-2].text == "new"
+		if (bare && !call || qualified) && !slices.Contains(used, t.text) {
+			used = append(used, t.text)
+		}
+	}
+	return used
+}
+
+// reads reports whether an expression reads the record new, as a whole or by column.
+func (r *Roll) reads(sql string) bool {
+	tokens, _ := scan(sql)
+	return len(r.used(sql)) > 0 || slices.ContainsFunc(tokens, func(t token) bool { return t.text == "new" })
+}

@@ -1,0 +1,238 @@
+package target
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Table describes a table as its catalog does, and what the role may do with it.
+type Table struct {
+	Kind                string // relkind of pg_class
+	RowSecurityHides    bool
+	MissingPrivileges   []string
+	BeforeInsertTrigger bool
+	Role                string
+	RowSecurityForced   bool     // also on the role, which owns the table
+	PartitionedBy       []string // columns; "" for an expression
+	Columns             []Column
+	Indexes             []Index
+}
+
+// Column describes a column of a table.
+type Column struct {
+	Name       string
+	Type       string // without modifier
+	Rounded    string // with the modifier, where that rounds and does not cut
+	Length     int    // n of a varchar(n), else 0
+	NotNull    bool
+	Generated  bool
+	Identity   string // "", "a" (always) or "d" (by default)
+	HasDefault bool
+	Compare    string // "equal" or "text"
+	Readable   bool   // the role may select it
+	Textual    bool   // any text fits its type
+}
+
+// Index describes a unique index.
+type Index struct {
+	Name         string
+	Columns      []string
+	Partial      bool
+	Deferrable   bool
+	OnExpression bool
+	Valid        bool
+}
+
+// Column returns a column by its exact name, or nil.
+func (t *Table) Column(name string) *Column {
+	for i := range t.Columns {
+		if t.Columns[i].Name == name {
+			return &t.Columns[i]
+		}
+	}
+	return nil
+}
+
+// unique reports whether a column is of a unique index.
+func (t *Table) unique(name string) bool {
+	return slices.ContainsFunc(t.Indexes, func(i Index) bool { return slices.Contains(i.Columns, name) })
+}
+
+// Check returns what is wrong with a target for its table.
+func (t *Target) Check(roll *Roll, table *Table) []Finding {
+	found := findings{target: t.Name}
+	if found.add(t.At, table.lintAccess(t)); len(found.list) > 0 {
+		return found.list
+	}
+	for _, a := range t.assignments() {
+		found.add(a.Expr.At, table.lintColumn(t, a.Column))
+	}
+	if len(found.list) > 0 {
+		return found.list // an index on a column that is not there would be no help
+	}
+	found.add(t.At, roll.lintKeys(t))
+	found.add(t.At, table.lintKey(t))
+	found.add(t.At, table.lintSame(t))
+	found.add(t.At, table.lintRequired(t))
+	for _, a := range t.OnDelete.Set {
+		if slices.Contains(t.Key, a.Column) {
+			found.add(a.Expr.At, fmt.Sprintf("on_delete sets the key column %s; a key never changes", Quote(a.Column)))
+		}
+	}
+	return found.list
+}
+
+// lintAccess says what keeps Rollcall from writing the table, or "".
+func (t *Table) lintAccess(target *Target) string {
+	var missing []string
+	for _, p := range target.Rights() {
+		if slices.Contains(t.MissingPrivileges, p) {
+			missing = append(missing, p)
+		}
+	}
+	schema, _ := SplitTable(target.Table)
+	switch {
+	case !t.IsTable():
+		return fmt.Sprintf("%s is not a table but %s; name the table itself", target.Table, t.KindOf())
+	case len(missing) > 0:
+		return fmt.Sprintf("role %[1]s lacks %[2]s on %[3]s; run: grant usage on schema %[4]s to %[1]s; grant %[2]s on %[5]s to %[1]s",
+			Quote(t.Role), strings.Join(missing, ", "), target.Table, Quote(schema), QuoteTable(target.Table))
+	case t.RowSecurityHides:
+		return fmt.Sprintf("%s; its rows would be hidden: %s", t.HiddenFrom(target.Table), t.ShowTo(target.Table))
+	}
+	return ""
+}
+
+// HiddenFrom says why row security hides the table's rows from the role.
+func (t *Table) HiddenFrom(name string) string {
+	if t.RowSecurityForced {
+		return fmt.Sprintf("row security is on for %s and forced on its owner, role %s, which has no BYPASSRLS",
+			name, Quote(t.Role))
+	}
+	return fmt.Sprintf("row security is on for %s and role %s neither owns the table nor has BYPASSRLS",
+		name, Quote(t.Role))
+}
+
+// ShowTo says what makes the role see the rows.
+func (t *Table) ShowTo(name string) string {
+	if t.RowSecurityForced {
+		return fmt.Sprintf("run: alter table %s no force row level security; or connect as a role with BYPASSRLS",
+			QuoteTable(name))
+	}
+	return "connect as the owner or as a role with BYPASSRLS"
+}
+
+// IsTable reports whether it is a table, partitioned or not.
+func (t *Table) IsTable() bool { return t.Kind == "r" || t.Kind == "p" }
+
+// KindOf names what is no table.
+func (t *Table) KindOf() string {
+	switch t.Kind {
+	case "v":
+		return "a view"
+	case "m":
+		return "a materialized view"
+	case "f":
+		return "a foreign table"
+	}
+	return "of kind " + t.Kind
+}
+
+// lintKey says why no unique index can serve as the target's key, or "".
+func (t *Table) lintKey(target *Target) string {
+	why := ""
+	for _, i := range t.Indexes {
+		if i.OnExpression || !sameSet(i.Columns, target.Key) {
+			continue
+		}
+		switch {
+		case i.Partial:
+			why = fmt.Sprintf("; %s is partial (it has a where): it does not keep every user to one row", i.Name)
+		case i.Deferrable:
+			why = fmt.Sprintf("; %s is deferrable: PostgreSQL can't use it for on conflict", i.Name)
+		case !i.Valid:
+			why = fmt.Sprintf("; %s is invalid (a failed create index concurrently): reindex it", i.Name)
+		default:
+			return ""
+		}
+	}
+	if what := t.lintPartitions(target); what != "" {
+		return what
+	}
+	return fmt.Sprintf("key (%[1]s) needs a unique index on exactly these columns of %[2]s%[3]s; run: create unique index on %[4]s (%[5]s)",
+		strings.Join(target.Key, ", "), target.Table, why, QuoteTable(target.Table), QuoteAll(target.Key))
+}
+
+// lintPartitions says why PostgreSQL can have no unique index on exactly the key, or "".
+func (t *Table) lintPartitions(target *Target) string {
+	if slices.Contains(t.PartitionedBy, "") {
+		return fmt.Sprintf("%s is partitioned by an expression, for which PostgreSQL has no unique index: "+
+			"no key keeps a user to one row; use another table", target.Table)
+	}
+	isKey := func(column string) bool { return slices.Contains(target.Key, column) }
+	missing := slices.DeleteFunc(slices.Clone(t.PartitionedBy), isKey)
+	if len(missing) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("key (%s): %s is partitioned by (%s), "+
+		"and a unique index of a partitioned table has all of these columns; add %s to key and to set, "+
+		"with a value that never changes for a user, and a unique index on the whole key; or use another table",
+		strings.Join(target.Key, ", "), target.Table, strings.Join(t.PartitionedBy, ", "), strings.Join(missing, ", "))
+}
+
+// lintSame says when a key column calls different ids the same, or "".
+func (t *Table) lintSame(target *Target) string {
+	for _, name := range target.Key {
+		if c := t.Column(name); c != nil && c.Compare == "text" {
+			return fmt.Sprintf("key column %s is a %s, which may call two different ids equal: they would be one row; use text or uuid", Quote(name), c.Type)
+		}
+	}
+	return ""
+}
+
+// lintColumn says why a column can't be assigned, or "".
+func (t *Table) lintColumn(target *Target, name string) string {
+	c := t.Column(name)
+	switch {
+	case c == nil:
+		return fmt.Sprintf("%s has no column %s%s; names are exact, as in the catalog", target.Table, Quote(name), t.nearColumn(name))
+	case c.Generated:
+		return fmt.Sprintf("column %s is generated; PostgreSQL computes it: leave it out", Quote(name))
+	case c.Identity == "a":
+		return fmt.Sprintf("column %s is an identity column (generated always); PostgreSQL numbers it: leave it out", Quote(name))
+	}
+	return ""
+}
+
+// nearColumn suggests the column that differs in case only, else lists them all.
+func (t *Table) nearColumn(name string) string {
+	var names []string
+	for _, c := range t.Columns {
+		if strings.EqualFold(c.Name, name) {
+			return "; did you mean " + c.Name + "?"
+		}
+		names = append(names, c.Name)
+	}
+	return " (it has " + strings.Join(names, ", ") + ")"
+}
+
+// lintRequired says which columns every insert would miss, or "".
+func (t *Table) lintRequired(target *Target) string {
+	var missing []string
+	for _, c := range t.Columns {
+		filled := slices.ContainsFunc(slices.Concat(target.Set, target.OnInsert), func(a Assignment) bool { return a.Column == c.Name })
+		if c.NotNull && !c.HasDefault && !c.Generated && !filled && !t.BeforeInsertTrigger {
+			missing = append(missing, c.Name)
+		}
+	}
+	if len(missing) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("column %s of %s is not null and has no default: every insert would fail; give it a value in on_insert or set",
+		strings.Join(missing, ", "), target.Table)
+}
+
+func sameSet(a, b []string) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(s string) bool { return !slices.Contains(b, s) })
+}
