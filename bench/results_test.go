@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rollcall/internal/must"
 )
 
 func TestRatioIsTakenWithinARound(t *testing.T) {
@@ -59,24 +61,16 @@ func TestReadAnswer(t *testing.T) {
 	two := "HTTP/1.1 204 No Content\r\nDate: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"
 	r := bufio.NewReader(strings.NewReader(two))
 	for range 2 {
-		if err := readAnswer(r); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, readAnswer(r))
 	}
-	if err := readAnswer(r); err == nil || !strings.Contains(err.Error(), "503") || !strings.Contains(err.Error(), "busy") {
-		t.Errorf("an answer of 503: got %v", err)
-	}
+	must.Fail(t, readAnswer(r), nil, "503", "busy")
 }
 
 func TestWriteBetweenKeepsWhatIsAround(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "b.md")
-	if err := os.WriteFile(file, []byte("before\n<!-- x: begin, written by the program -->\nold\n<!-- x: end -->\nafter\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := writeBetween(file, "x", "new\n"); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.WriteFile(file, []byte("before\n<!-- x: begin, written by the program -->\nold\n<!-- x: end -->\nafter\n"), 0o600))
+	must.Do(t, writeBetween(file, "x", "new\n"))
 	got, err := os.ReadFile(file)
 	if want := "before\n<!-- x: begin, written by the program -->\n\nnew\n\n<!-- x: end -->\nafter\n"; err != nil || string(got) != want {
 		t.Errorf("got %q, %v, want %q", got, err, want)

@@ -16,6 +16,7 @@ import (
 
 	"rollcall/bench/rival"
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 	"rollcall/internal/testevent"
@@ -43,21 +44,12 @@ type scene struct {
 // and, if stale, an older version.
 func newScene(t *testing.T, stale bool) *scene {
 	t.Helper()
-	m, err := newMill()
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := fill(t.Context(), pgtest.New(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	m := must.Get(newMill())(t)
+	d := must.Get(fill(t.Context(), pgtest.New(t)))(t)
 	s := &scene{t: t, mill: m, database: d}
 	made := m.make(20)
 	for i := range made.len() {
-		header, err := headerOf(made.at(i)[:m.body])
-		if err != nil {
-			t.Fatal(err)
-		}
+		header := must.Get(headerOf(made.at(i)[:m.body]))(t)
 		s.requests = append(s.requests, source.Request{Header: header, Body: made.at(i)[m.body:], ReceivedAt: time.Now()})
 	}
 	s.requests = append(s.requests, s.requests[3], s.changed(s.requests[5].Body, "newer@example.com", time.Hour))
@@ -70,21 +62,12 @@ func newScene(t *testing.T, stale bool) *scene {
 // changed is an update of a user by another version.
 func (s *scene) changed(body []byte, email string, by time.Duration) source.Request {
 	s.t.Helper()
-	src, err := s.mill.source()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	body, err = testevent.Apply(body, []testevent.Change{
+	src := must.Get(s.mill.source())(s.t)
+	body = must.Get(testevent.Apply(body, []testevent.Change{
 		{Path: "type", Value: `"user.updated"`}, {Path: "data.email_addresses[0].email_address", Value: `"` + email + `"`}, {Path: "data.first_name", Value: `"Changed"`},
 		{Path: "data.updated_at", Value: strconv.FormatInt(time.Now().Add(by).UnixMilli(), 10)},
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	header, err := src.Sign(source.Hook, body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	}))(s.t)
+	header := must.Get(src.Sign(source.Hook, body))(s.t)
 	return source.Request{Header: header, Body: body, ReceivedAt: time.Now()}
 }
 
@@ -92,9 +75,7 @@ func (s *scene) changed(body []byte, email string, by time.Duration) source.Requ
 func (s *scene) send(maker func(context.Context, rival.Config) (http.Handler, func(), error)) {
 	s.t.Helper()
 	handler, closePool, err := maker(s.t.Context(), rival.Config{Database: s.database.url, Secret: s.mill.secret, Connections: 2})
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	must.Do(s.t, err)
 	defer closePool()
 	for _, r := range s.requests {
 		request := httptest.NewRequestWithContext(s.t.Context(), http.MethodPost, path, bytes.NewReader(r.Body))
@@ -110,35 +91,20 @@ func (s *scene) send(maker func(context.Context, rival.Config) (http.Handler, fu
 // apply gives Rollcall everything, in empty tables.
 func (s *scene) apply() {
 	s.t.Helper()
-	if err := s.database.exec(s.t.Context(), "truncate public.profiles, deadstock.users"); err != nil {
-		s.t.Fatal(err)
-	}
-	db, err := openRollcall(s.t.Context(), configuration, s.database.url, s.mill)
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	must.Do(s.t, s.database.exec(s.t.Context(), "truncate public.profiles, deadstock.users"))
+	db := must.Get(openRollcall(s.t.Context(), configuration, s.database.url, s.mill))(s.t)
 	defer db.Close()
-	src, err := s.mill.source()
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	src := must.Get(s.mill.source())(s.t)
 	for _, r := range s.requests {
-		if err := src.Verify(r); err != nil {
-			s.t.Fatal(err)
-		}
-		if _, err := db.Apply(s.t.Context(), []event.Event{src.Decode(r)}); err != nil {
-			s.t.Fatal(err)
-		}
+		must.Do(s.t, src.Verify(r))
+		must.Get(db.Apply(s.t.Context(), []event.Event{src.Decode(r)}))(s.t)
 	}
 }
 
 // rows are those of a query as texts.
 func (s *scene) rows(sql string) [][]string {
 	s.t.Helper()
-	results, err := s.database.conn.PgConn().Exec(s.t.Context(), sql).ReadAll()
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	results := must.Get(s.database.conn.PgConn().Exec(s.t.Context(), sql).ReadAll())(s.t)
 	var list [][]string
 	for _, row := range results[0].Rows {
 		var cells []string

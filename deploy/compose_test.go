@@ -1,6 +1,8 @@
 package deploy
 
 import (
+	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -10,37 +12,69 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/compose-spec/compose-go/v2/dotenv"
-	"github.com/compose-spec/compose-go/v2/loader"
-	"github.com/compose-spec/compose-go/v2/types"
+	"rollcall/internal/must"
 )
 
 const composeFile = "../docker-compose.yml"
 
-// loadCompose reads docker-compose.yml as docker compose does: against the schema, with the
-// variables of an environment.
-func loadCompose(t testing.TB, env types.Mapping) (*types.Project, error) {
+// composeYAML is what docker-compose.yml uses of its language, and nothing more.
+type composeYAML struct {
+	Name     string                    `yaml:"name"`
+	Services map[string]composeService `yaml:"services"`
+	Networks map[string]struct {
+		Internal bool `yaml:"internal"`
+	} `yaml:"networks"`
+	Volumes map[string]struct{} `yaml:"volumes"`
+}
+
+type composeService struct {
+	Image     string `yaml:"image"`
+	Build     any    `yaml:"build"`
+	Restart   string `yaml:"restart"`
+	DependsOn map[string]struct {
+		Condition string `yaml:"condition"`
+	} `yaml:"depends_on"`
+	Environment     map[string]string `yaml:"environment"`
+	Volumes         []string          `yaml:"volumes"`
+	Ports           []string          `yaml:"ports"` // host IP, port of the host, port of the container
+	Networks        []string          `yaml:"networks"`
+	StopGracePeriod string            `yaml:"stop_grace_period"`
+	ReadOnly        bool              `yaml:"read_only"`
+	CapAdd          []string          `yaml:"cap_add"`
+	CapDrop         []string          `yaml:"cap_drop"`
+	SecurityOpt     []string          `yaml:"security_opt"`
+	HealthCheck     struct {
+		Test        []string `yaml:"test"`
+		Interval    string   `yaml:"interval"`
+		Timeout     string   `yaml:"timeout"`
+		Retries     int      `yaml:"retries"`
+		StartPeriod string   `yaml:"start_period"`
+	} `yaml:"healthcheck"`
+}
+
+// loadCompose reads docker-compose.yml with the variables of an environment, as docker compose does. A
+// variable that has a value there stands alone in the file.
+func loadCompose(t testing.TB, env map[string]string) (_ composeYAML, err error) {
 	t.Helper()
-	root, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return loader.LoadWithContext(t.Context(), types.ConfigDetails{
-		WorkingDir: root, Environment: env.Clone(), // the loader adds a name to it
-		ConfigFiles: []types.ConfigFile{{Filename: filepath.Join(root, "docker-compose.yml")}},
+	text := variable.ReplaceAllStringFunc(read(t, composeFile), func(use string) string {
+		m := variable.FindStringSubmatch(use)
+		if value := env[m[1]]; value != "" {
+			return strconv.Quote(value)
+		}
+		if m[2] == "?" {
+			err = errors.Join(err, fmt.Errorf("%s: %s", m[1], m[3]))
+		}
+		return m[3]
 	})
+	return parseYAML[composeYAML](t, text), err
 }
 
-func compose(t testing.TB) *types.Project {
+func compose(t testing.TB) composeYAML {
 	t.Helper()
-	project, err := loadCompose(t, secrets)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return project
+	return must.Get(loadCompose(t, secrets))(t)
 }
 
-var variable = regexp.MustCompile(`\$\{([A-Z_]+):([-?])`)
+var variable = regexp.MustCompile(`\$\{([A-Z_]+):([-?])([^}]*)\}`)
 
 // Every variable of compose stands in .env.example: the mandatory ones to be filled in, the
 // others as comments. Without a mandatory one nothing starts, and its name is said.
@@ -55,28 +89,22 @@ func TestEnvExample(t *testing.T) {
 		}
 	}
 	example := read(t, "../.env.example")
-	values, err := dotenv.Parse(strings.NewReader(example))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var filled, commented, tested []string
-	for name, value := range values {
-		filled = append(filled, name)
-		if value != "" {
-			t.Errorf(".env.example holds a value for %s, which would be everybody's", name)
+	var filled, commented []string
+	for _, m := range regexp.MustCompile(`(?m)^(#?)([A-Z_]+)=(.*)$`).FindAllStringSubmatch(example, -1) {
+		if m[1] == "#" {
+			commented = append(commented, m[2])
+			continue
 		}
-	}
-	for _, m := range regexp.MustCompile(`(?m)^#([A-Z_]+)=`).FindAllStringSubmatch(example, -1) {
-		commented = append(commented, m[1])
-	}
-	for name := range secrets {
-		tested = append(tested, name)
+		filled = append(filled, m[2])
+		if m[3] != "" {
+			t.Errorf(".env.example holds a value for %s, which would be everybody's", m[2])
+		}
 	}
 	sameSet(t, ".env.example", filled, mandatory)
 	sameSet(t, "comments of .env.example", commented, optional)
-	sameSet(t, "secrets of this test", tested, mandatory)
+	sameSet(t, "secrets of this test", slices.Collect(maps.Keys(secrets)), mandatory)
 	for _, name := range mandatory {
-		less := secrets.Clone()
+		less := maps.Clone(secrets)
 		less[name] = ""
 		if _, err := loadCompose(t, less); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("without %s: %v", name, err)
@@ -95,17 +123,6 @@ func TestSecretsStayOut(t *testing.T) {
 	}
 }
 
-// published are a service's ports as host IP, port of the host, port of the container.
-func published(s types.ServiceConfig) []string {
-	ports := []string{}
-	for _, p := range s.Ports {
-		ports = append(ports, strings.Join([]string{p.HostIP, p.Published, strconv.Itoa(int(p.Target))}, ":"))
-	}
-	return ports
-}
-
-func networks(s types.ServiceConfig) []string { return slices.Collect(maps.Keys(s.Networks)) }
-
 // Only webhooks and Prometheus's pages reach the host, and only its loopback.
 func TestPublished(t *testing.T) {
 	t.Parallel()
@@ -116,12 +133,12 @@ func TestPublished(t *testing.T) {
 		"postgres":   {},
 		"prometheus": {"127.0.0.1:9090:9090"},
 	} {
-		sameSet(t, "ports of "+name, published(project.Services[name]), want)
+		sameSet(t, "ports of "+name, project.Services[name].Ports, want)
 	}
 	for name, want := range map[string][]string{
 		"rollcall": {"edge", "inside"}, "postgres": {"inside"}, "prometheus": {"inside", "console"},
 	} {
-		sameSet(t, "networks of "+name, networks(project.Services[name]), want)
+		sameSet(t, "networks of "+name, project.Services[name].Networks, want)
 	}
 	if !project.Networks["inside"].Internal {
 		t.Error("the network inside leads outside")
@@ -134,27 +151,12 @@ func TestHardening(t *testing.T) {
 		if name != "postgres" && !s.ReadOnly { // its image writes into several places
 			t.Errorf("%s can write to its root", name)
 		}
-		if s.Restart != types.RestartPolicyUnlessStopped {
+		if s.Restart != "unless-stopped" {
 			t.Errorf("%s has restart %q", name, s.Restart)
 		}
 		sameSet(t, "cap_drop of "+name, s.CapDrop, []string{"ALL"})
 		sameSet(t, "security_opt of "+name, s.SecurityOpt, []string{"no-new-privileges:true"})
 	}
-}
-
-// mounts are a service's bind mounts: path in the container to path on the host.
-func mounts(t testing.TB, s types.ServiceConfig) map[string]string {
-	t.Helper()
-	found := map[string]string{}
-	for _, v := range s.Volumes {
-		if v.Type == types.VolumeTypeBind {
-			found[v.Target] = v.Source
-			if !v.ReadOnly {
-				t.Errorf("%s can write to %s", s.Name, v.Source)
-			}
-		}
-	}
-	return found
 }
 
 // Every file that is mounted exists and stands where it is looked for.
@@ -168,9 +170,17 @@ func TestMounts(t *testing.T) {
 	}
 	for name, s := range project.Services {
 		var targets []string
-		for target, file := range mounts(t, s) {
+		for _, volume := range s.Volumes {
+			file, target, _ := strings.Cut(volume, ":")
+			if !strings.HasPrefix(file, ".") {
+				continue // a volume by its name
+			}
+			target, readOnly := strings.CutSuffix(target, ":ro")
 			targets = append(targets, target)
-			if _, err := os.Stat(file); err != nil {
+			if !readOnly {
+				t.Errorf("%s can write to %s", name, file)
+			}
+			if _, err := os.Stat(filepath.Join("..", file)); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -179,14 +189,14 @@ func TestMounts(t *testing.T) {
 }
 
 // reaches fails unless a service can connect to another one by its name.
-func reaches(t *testing.T, project *types.Project, from, to string) {
+func reaches(t *testing.T, project composeYAML, from, to string) {
 	t.Helper()
 	target, ok := project.Services[to]
 	if !ok {
 		t.Fatalf("%s is to reach %s, which is no service", from, to)
 	}
-	for _, network := range networks(project.Services[from]) {
-		if slices.Contains(networks(target), network) {
+	for _, network := range project.Services[from].Networks {
+		if slices.Contains(target.Networks, network) {
 			return
 		}
 	}
@@ -204,14 +214,14 @@ func TestDatabaseOfCompose(t *testing.T) {
 	}
 	reaches(t, project, "rollcall", host)
 	db := project.Services[host]
-	if got, _, _ := strings.Cut(name, "?"); got != *db.Environment["POSTGRES_DB"] {
-		t.Errorf("rollcall uses database %s, postgres makes %s", got, *db.Environment["POSTGRES_DB"])
+	if got, _, _ := strings.Cut(name, "?"); got != db.Environment["POSTGRES_DB"] {
+		t.Errorf("rollcall uses database %s, postgres makes %s", got, db.Environment["POSTGRES_DB"])
 	}
-	if db.HealthCheck == nil || project.Services["rollcall"].DependsOn["postgres"].Condition != types.ServiceConditionHealthy {
+	if len(db.HealthCheck.Test) == 0 || project.Services["rollcall"].DependsOn["postgres"].Condition != "service_healthy" {
 		t.Error("rollcall does not wait for a healthy postgres")
 	}
 	check := strings.Join(db.HealthCheck.Test, " ")
-	if !strings.Contains(check, "--host=127.0.0.1") || !strings.Contains(check, "--dbname="+*db.Environment["POSTGRES_DB"]) {
+	if !strings.Contains(check, "--host=127.0.0.1") || !strings.Contains(check, "--dbname="+db.Environment["POSTGRES_DB"]) {
 		t.Errorf("the health check asks another database: %s", check)
 	}
 }

@@ -4,7 +4,6 @@
 package deploy
 
 import (
-	"context"
 	"net"
 	"net/url"
 	"os"
@@ -14,11 +13,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/compose-spec/compose-go/v2/types"
-	"github.com/jackc/pgx/v5"
-
 	"rollcall/internal/app"
 	"rollcall/internal/config"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/postgres"
@@ -29,32 +27,28 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 func read(t testing.TB, file string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.FromSlash(file))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := must.Get(os.ReadFile(filepath.FromSlash(file)))(t)
 	return string(text)
 }
 
 // secrets fill .env in.
-var secrets = types.Mapping{
+var secrets = map[string]string{
 	"POSTGRES_PASSWORD":            "made-up-superuser",
 	"ROLLCALL_DB_PASSWORD":         `made/up: p@ss'word"?`, // nothing a URL or SQL could take as it is
 	"ROLLCALL_ADMIN_TOKEN":         "made-up-admin-token",
 	"CLERK_WEBHOOK_SIGNING_SECRET": "whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ==",
 	"SUPABASE_AUTH_HOOK_SECRET":    "v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==",
-	"SUPABASE_DB_WEBHOOK_SECRET":   "made-up-secret-of-the-database-door",
+	"SUPABASE_DB_WEBHOOK_SECRET":   "made-up-secret-of-database-webhooks",
 }
 
 // environment is what compose gives the service rollcall.
 func environment(t testing.TB) map[string]string {
 	t.Helper()
-	values := map[string]string{}
-	for name, value := range compose(t).Services["rollcall"].Environment {
-		if value == nil {
+	values := compose(t).Services["rollcall"].Environment
+	for name, value := range values {
+		if value == "" {
 			t.Fatalf("docker-compose.yml gives %s no value", name)
 		}
-		values[name] = *value
 	}
 	return values
 }
@@ -77,56 +71,20 @@ func configuration(t testing.TB, env map[string]string) (*config.Config, []targe
 func port(t testing.TB, address string) string {
 	t.Helper()
 	_, p, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return p
 }
 
-// application is the database app on a server of its own, as the service postgres makes it.
-type application struct {
-	*pgx.Conn // the superuser's
-
-	host string // host:port
-}
-
-// startApplication starts a server and runs SQL in its database app.
-func startApplication(t testing.TB, sqls ...string) application {
+// startApplication starts a server and runs SQL in its database app, as the service postgres makes it.
+func startApplication(t testing.TB, sqls ...string) *fixture.Database {
 	t.Helper()
 	server := pgtest.StartServer(t, pgserver.Options{})
-	admin := connect(t, server.URL("postgres"))
-	execute(t, admin, "create database app")
-	app := application{connect(t, server.URL("app")), admin.Config().Host + ":" + port(t, hostOf(t, server.URL("app")))}
+	fixture.At(t, server.URL("postgres")).Exec("create database app")
+	app := fixture.At(t, server.URL("app"))
 	for _, sql := range sqls {
-		execute(t, app.Conn, sql)
+		app.Exec(sql)
 	}
 	return app
-}
-
-func hostOf(t testing.TB, database string) string {
-	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u.Host
-}
-
-func connect(t testing.TB, database string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
-}
-
-func execute(t testing.TB, conn *pgx.Conn, sql string) {
-	t.Helper()
-	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
 }
 
 var (
@@ -136,7 +94,7 @@ var (
 
 // initSQL is what psql makes of the files in postgres/, in the order of their names: of its
 // own commands they use \getenv, of its variables :'name'.
-func initSQL(t testing.TB, env types.Mapping) []string {
+func initSQL(t testing.TB, env map[string]string) []string {
 	t.Helper()
 	files, err := filepath.Glob("postgres/*.sql") // sorted
 	if err != nil || len(files) == 0 {
@@ -157,14 +115,11 @@ func initSQL(t testing.TB, env types.Mapping) []string {
 	return sqls
 }
 
-// asRollcall turns a compose service's connection string into one to the test's server.
-func (a application) asRollcall(t testing.TB, database, password string) string {
+// redirected turns a compose service's connection string into one to the test's server.
+func redirected(t testing.TB, database, password string, to *fixture.Database) string {
 	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Host = a.host
+	u, server := must.Get(url.Parse(database))(t), must.Get(url.Parse(to.Address))(t)
+	u.Host = server.Host
 	if password != "" {
 		u.User = url.UserPassword(u.User.Username(), password)
 	}
@@ -189,14 +144,11 @@ func TestDatabase(t *testing.T) {
 			app := startApplication(t, sqls...)
 			env := environment(t)
 			cfg, targets := configuration(t, env)
-			db, err := postgres.Open(postgres.Config{URL: app.asRollcall(t, cfg.Database, env["PGPASSWORD"]), Targets: targets})
-			if err != nil {
-				t.Fatal(err)
-			}
+			db := must.Get(postgres.Open(postgres.Config{URL: redirected(t, cfg.Database, env["PGPASSWORD"], app), Targets: targets}))(t)
 			t.Cleanup(db.Close)
 			settle(t, db)
 			// the right to create is for the first start only, as the documentation says
-			execute(t, app.Conn, "revoke create on database app from rollcall")
+			app.Exec("revoke create on database app from rollcall")
 			settle(t, db)
 		})
 	}
@@ -205,9 +157,7 @@ func TestDatabase(t *testing.T) {
 // settle migrates and checks; a finding fails the test.
 func settle(t *testing.T, db *postgres.DB) {
 	t.Helper()
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(db.Migrate(t.Context()))(t)
 	found, err := db.Check(t.Context())
 	if err != nil || len(found) > 0 {
 		t.Fatalf("check: %v, findings %v", err, found)

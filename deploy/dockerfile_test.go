@@ -14,6 +14,8 @@ import (
 
 	"github.com/moby/patternmatcher"
 	"github.com/moby/patternmatcher/ignorefile"
+
+	"rollcall/internal/must"
 )
 
 // instruction is one of a Dockerfile, its continued lines joined.
@@ -92,14 +94,8 @@ func (s stage) argv(t testing.TB, name string) []string {
 
 func ignoreFile(t testing.TB) *patternmatcher.PatternMatcher {
 	t.Helper()
-	patterns, err := ignorefile.ReadAll(strings.NewReader(read(t, "../.dockerignore")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	matcher, err := patternmatcher.New(patterns)
-	if err != nil {
-		t.Fatal(err)
-	}
+	patterns := must.Get(ignorefile.ReadAll(strings.NewReader(read(t, "../.dockerignore"))))(t)
+	matcher := must.Get(patternmatcher.New(patterns))(t)
 	return matcher
 }
 

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"context"
 	"debug/elf"
 	"errors"
@@ -14,11 +13,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
 
@@ -52,10 +52,7 @@ func (im image) static(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return
 	}
-	file, err := elf.Open(im.files[im.argv(t, "ENTRYPOINT")[0]])
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := must.Get(elf.Open(im.files[im.argv(t, "ENTRYPOINT")[0]]))(t)
 	defer file.Close()
 	for _, p := range file.Progs {
 		if p.Type == elf.PT_INTERP {
@@ -88,32 +85,14 @@ type container struct {
 
 	env           []string
 	public, admin string // base URLs
-	log           *safeBuffer
+	log           *fixture.Log
 	done          chan error
 	cmd           *exec.Cmd
 }
 
-// safeBuffer takes a program's log while it is read.
-type safeBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // newContainer has rollcall.yaml on two free ports, the environment of the compose file,
 // and the test's database in the place of the service postgres.
-func (im image) newContainer(t *testing.T, app application) *container {
+func (im image) newContainer(t *testing.T, app *fixture.Database) *container {
 	t.Helper()
 	env := environment(t)
 	cfg, _ := configuration(t, env)
@@ -128,24 +107,19 @@ func (im image) newContainer(t *testing.T, app application) *container {
 		yaml = strings.Replace(yaml, from, to, 1)
 	}
 	file := filepath.Join(t.TempDir(), "rollcall.yaml")
-	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	env["DATABASE_URL"], env["ROLLCALL_CONFIG"] = app.asRollcall(t, env["DATABASE_URL"], ""), file
-	c := &container{image: im, public: "http://127.0.0.1:" + public, admin: "http://127.0.0.1:" + admin, log: &safeBuffer{}}
+	must.Do(t, os.WriteFile(file, []byte(yaml), 0o600))
+	env["DATABASE_URL"], env["ROLLCALL_CONFIG"] = redirected(t, env["DATABASE_URL"], "", app), file
+	c := &container{image: im, public: "http://127.0.0.1:" + public, admin: "http://127.0.0.1:" + admin, log: &fixture.Log{}}
 	for name, value := range env {
 		c.env = append(c.env, name+"="+value)
 	}
 	return c
 }
 
-// freePort may be taken by somebody else before it is used; that is rare enough.
+// freePort may be taken by another process before it is used; that is rare enough.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := must.Get((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
 	defer l.Close()
 	return port(t, l.Addr().String())
 }
@@ -155,9 +129,7 @@ func (c *container) start(t *testing.T) {
 	t.Helper()
 	c.cmd = c.command(context.Background(), append(c.argv(t, "ENTRYPOINT"), c.argv(t, "CMD")...)...)
 	c.cmd.Env, c.cmd.Stdout, c.cmd.Stderr = c.env, c.log, c.log
-	if err := c.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, c.cmd.Start())
 	c.done = make(chan error, 1)
 	go func() { c.done <- c.cmd.Wait(); close(c.done) }()
 	t.Cleanup(func() {
@@ -229,9 +201,7 @@ func (im image) deployment(t *testing.T) {
 // stop asks for the end as docker stop does.
 func (c *container) stop(t *testing.T) {
 	t.Helper()
-	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, c.cmd.Process.Signal(syscall.SIGTERM))
 	if err := <-c.done; err != nil {
 		t.Errorf("serve ends with %v:\n%s", err, c.log)
 	}
@@ -253,7 +223,7 @@ func (c *container) get(url string) (int, string) {
 
 // webhooks sends to both replicas what shows that every target can be written: an insert,
 // an update and the end of a user.
-func (c *container) webhooks(t *testing.T, other *container, app application) {
+func (c *container) webhooks(t *testing.T, other *container, app *fixture.Database) {
 	t.Helper()
 	const database = `"table":"users","schema":"auth"`
 	const ann = `{"id":"7f0bd5ca-4825-492f-8fad-f04fa0b080d2","email":"%s","raw_user_meta_data":{"first_name":"Ann"},"updated_at":"2026-01-0%dT00:00:00Z"}`
@@ -261,7 +231,7 @@ func (c *container) webhooks(t *testing.T, other *container, app application) {
 	rows := func(want string) {
 		t.Helper()
 		var got string
-		err := app.QueryRow(t.Context(), `select concat_ws('|',
+		err := app.SQL.QueryRow(t.Context(), `select concat_ws('|',
 			(select count(*) from public.profiles), (select string_agg(coalesce(email, 'gone'), ',') from deadstock.users),
 			(select string_agg(name, ',') from public."Member"), (select count(*) from rollcall.parked))`).Scan(&got)
 		if err != nil || got != want {
@@ -269,21 +239,16 @@ func (c *container) webhooks(t *testing.T, other *container, app application) {
 		}
 	}
 	c.send(t, source.Database, `{"type":"INSERT",`+database+`,"record":`+first+`,"old_record":null}`)
-	c.send(t, source.Hook, fixture(t, "clerk/user.created.full.json"))
+	c.send(t, source.Hook, read(t, "../internal/source/testdata/clerk/user.created.full.json"))
 	rows("1|ann@example.com|Ada Lovelace|0")
 	other.send(t, source.Database, `{"type":"UPDATE",`+database+`,"record":`+second+`,"old_record":`+first+`}`)
 	rows("1|ann@example.org|Ada Lovelace|0")
-	other.send(t, source.Hook, fixture(t, "clerk/user.deleted.minimal.json"))
+	other.send(t, source.Hook, read(t, "../internal/source/testdata/clerk/user.deleted.minimal.json"))
 	c.send(t, source.Database, `{"type":"DELETE",`+database+`,"record":null,"old_record":`+second+`}`)
 	rows("0|gone|0")
 }
 
-func fixture(t *testing.T, file string) string {
-	t.Helper()
-	return read(t, "../internal/source/testdata/"+file)
-}
-
-// send signs a body as Clerk's, at the database door as Supabase's, and wants it applied.
+// send signs a body as Clerk's, at the endpoint of database webhooks as Supabase's, and wants it applied.
 func (c *container) send(t *testing.T, door source.Door, body string) {
 	t.Helper()
 	cfg := source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{secrets["CLERK_WEBHOOK_SIGNING_SECRET"]}}
@@ -295,23 +260,12 @@ func (c *container) send(t *testing.T, door source.Door, body string) {
 		}
 		url = c.public + "/webhooks/supabase/database"
 	}
-	src, err := source.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	header, err := src.Sign(door, []byte(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := must.Get(source.New(cfg))(t)
+	header := must.Get(src.Sign(door, []byte(body)))(t)
+	request := must.Get(http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body)))(t)
 	request.Header = header
 	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	_ = response.Body.Close()
 	if got := response.Header.Get("Rollcall-Outcome"); got != "applied" {
 		t.Errorf("%s is %d %s, want applied:\n%s", url, response.StatusCode, got, c.log)

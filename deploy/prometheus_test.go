@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/goccy/go-yaml"
+
+	"rollcall/internal/must"
 )
 
 // prometheusYAML is what prometheus.yml uses of its language, and nothing more.
@@ -41,18 +43,16 @@ type alert struct {
 	Annotations map[string]string `yaml:"annotations"`
 }
 
-func parseYAML[T any](t testing.TB, file string) T {
+func parseYAML[T any](t testing.TB, text string) T {
 	t.Helper()
 	var parsed T
-	if err := yaml.UnmarshalWithOptions([]byte(read(t, file)), &parsed, yaml.Strict()); err != nil {
-		t.Fatalf("%s: %v", file, err)
-	}
+	must.Do(t, yaml.UnmarshalWithOptions([]byte(text), &parsed, yaml.Strict()))
 	return parsed
 }
 
 func prometheusConfig(t testing.TB) prometheusYAML {
 	t.Helper()
-	return parseYAML[prometheusYAML](t, "prometheus.yml")
+	return parseYAML[prometheusYAML](t, read(t, "prometheus.yml"))
 }
 
 // Prometheus asks the admin listener, over a network that both are on.
@@ -165,7 +165,7 @@ func checkAlerts(t *testing.T, metrics string) {
 		jobs = append(jobs, job.JobName)
 	}
 	s := readScrape(metrics, jobs)
-	for _, group := range parseYAML[alertsYAML](t, "alerts.yml").Groups {
+	for _, group := range parseYAML[alertsYAML](t, read(t, "alerts.yml")).Groups {
 		for _, a := range group.Rules {
 			for _, wrong := range s.mistakes(a.Expr) {
 				t.Errorf("%s: there is no %s", a.Alert, wrong)

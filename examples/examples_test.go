@@ -1,11 +1,10 @@
 //go:build unix
 
 // Package examples runs every example against a real database: its schema, its
-// configuration and its story, event by event, through the real doors.
+// configuration and its story, event by event, through the real endpoints.
 package examples
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -25,8 +24,9 @@ import (
 	"rollcall/api"
 	"rollcall/internal/app"
 	"rollcall/internal/config"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
-	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
 	"rollcall/internal/target"
@@ -37,7 +37,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // Each example tells a story: the files of its folder events, in order, are SQL that
-// somebody else runs, or bodies that a provider sends. story.txt holds what came of it.
+// another program runs, or bodies that a provider sends. story.txt holds what came of it.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	schemas, err := filepath.Glob("*/schema.sql")
@@ -88,12 +88,12 @@ func TestReadmeShowsTheExample(t *testing.T) {
 
 // example is a running one.
 type example struct {
-	t       *testing.T
+	*fixture.Database
+
 	dir     string
 	cfg     *config.Config
 	sources []*source.Source
 	public  *httptest.Server
-	conn    *pgx.Conn
 	// given are the ids that the story's files name; others are made by the database.
 	given string
 }
@@ -101,20 +101,20 @@ type example struct {
 // start serves an example's configuration on a fresh database with its schema.
 func start(t *testing.T, dir string) *example {
 	t.Helper()
-	url := pgtest.NewWith(t, read(t, filepath.Join(dir, "schema.sql")))
-	x := &example{t: t, dir: dir}
-	x.cfg = load(t, filepath.Join(dir, "rollcall.yaml"), url)
+	x := &example{Database: fixture.New(t, read(t, filepath.Join(dir, "schema.sql"))), dir: dir}
+	x.cfg = load(t, filepath.Join(dir, "rollcall.yaml"), x.Address)
 	assembly, problems := app.Assemble(x.cfg)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
 	x.sources = assembly.Sources
-	x.public = serve(t, postgres.Config{URL: url, Targets: assembly.Targets}, x.sources)
-	var err error
-	if x.conn, err = pgx.Connect(t.Context(), url); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = x.conn.Close(context.Background()) })
+	rollcall := x.Start(postgres.Config{Targets: assembly.Targets})
+	server := api.New(api.Config{
+		Sources: x.sources, Submit: rollcall.Pipeline.Submit, Ready: rollcall.DB.Ready, DB: rollcall.DB,
+		Log: slog.New(slog.DiscardHandler),
+	})
+	x.public = httptest.NewServer(server.Public())
+	t.Cleanup(x.public.Close)
 	return x
 }
 
@@ -125,7 +125,7 @@ func load(t *testing.T, file, url string) *config.Config {
 		"DATABASE_URL":                 url,
 		"CLERK_WEBHOOK_SIGNING_SECRET": "whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ==",
 		"SUPABASE_AUTH_HOOK_SECRET":    "v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==",
-		"SUPABASE_DB_WEBHOOK_SECRET":   "test-secret-of-the-database-door",
+		"SUPABASE_DB_WEBHOOK_SECRET":   "test-secret-of-database-webhooks",
 	}
 	getenv := func(name string) string { return variables[name] }
 	cfg, problems := config.Load(file, []byte(read(t, file)), config.Env{Getenv: getenv})
@@ -135,44 +135,14 @@ func load(t *testing.T, file, url string) *config.Config {
 	return cfg
 }
 
-// serve puts the rooms together as the command serve does. No target may have a finding.
-func serve(t *testing.T, cfg postgres.Config, sources []*source.Source) *httptest.Server {
-	t.Helper()
-	db, err := postgres.Open(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if findings, err := db.Check(t.Context()); err != nil || len(findings) > 0 {
-		t.Fatalf("findings %v, error %v", findings, err)
-	}
-	p := pipeline.New(pipeline.Config{Apply: db.Apply})
-	p.Start()
-	server := api.New(api.Config{
-		Sources: sources, Submit: p.Submit, Ready: db.Ready, DB: db,
-		Log: slog.New(slog.DiscardHandler),
-	})
-	public := httptest.NewServer(server.Public())
-	t.Cleanup(func() {
-		public.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		p.Shutdown(ctx)
-	})
-	return public
-}
-
 // story runs the events and tells after each what the tables hold.
 func (x *example) story() string {
 	files, err := filepath.Glob(filepath.Join(x.dir, "events", "*"))
 	if err != nil || len(files) == 0 {
-		x.t.Fatalf("%s: no events, error %v", x.dir, err)
+		x.T.Fatalf("%s: no events, error %v", x.dir, err)
 	}
 	for _, file := range files {
-		x.given += read(x.t, file)
+		x.given += read(x.T, file)
 	}
 	var told strings.Builder
 	for _, file := range files {
@@ -186,12 +156,10 @@ func (x *example) story() string {
 
 // step runs one file: label.sql, label.source.json or label.source.database.json.
 func (x *example) step(file string) string {
-	text := read(x.t, file)
+	text := read(x.T, file)
 	parts := strings.Split(filepath.Base(file), ".")
 	if parts[len(parts)-1] == "sql" {
-		if _, err := x.conn.PgConn().Exec(x.t.Context(), text).ReadAll(); err != nil {
-			x.t.Fatalf("%s: %v", file, err)
-		}
+		x.Exec(text)
 		return strings.TrimSpace(text)
 	}
 	door, path := source.Hook, "/webhooks/"+parts[1]
@@ -205,21 +173,13 @@ func (x *example) step(file string) string {
 func (x *example) post(name string, door source.Door, path, body string) string {
 	i := slices.IndexFunc(x.sources, func(s *source.Source) bool { return s.Name() == name })
 	if i < 0 {
-		x.t.Fatalf("no source %s", name)
+		x.T.Fatalf("no source %s", name)
 	}
-	header, err := x.sources[i].Sign(door, []byte(body))
-	if err != nil {
-		x.t.Fatal(err)
-	}
-	r, err := http.NewRequestWithContext(x.t.Context(), http.MethodPost, x.public.URL+path, strings.NewReader(body))
-	if err != nil {
-		x.t.Fatal(err)
-	}
+	header := must.Get(x.sources[i].Sign(door, []byte(body)))(x.T)
+	r := must.Get(http.NewRequestWithContext(x.T.Context(), http.MethodPost, x.public.URL+path, strings.NewReader(body)))(x.T)
 	r.Header = header
 	answer, err := x.public.Client().Do(r)
-	if err != nil {
-		x.t.Fatal(err)
-	}
+	must.Do(x.T, err)
 	defer answer.Body.Close()
 	return fmt.Sprintf("%d %s", answer.StatusCode, answer.Header.Get("Rollcall-Outcome"))
 }
@@ -233,10 +193,7 @@ func (x *example) rows(to target.Target) string {
 		keys[i] = pgx.Identifier{column}.Sanitize()
 	}
 	// texts, so that nothing depends on how a driver prints a type
-	results, err := x.conn.PgConn().Exec(x.t.Context(), "set timezone = 'UTC'; select * from "+table+" order by "+strings.Join(keys, ", ")).ReadAll()
-	if err != nil {
-		x.t.Fatal(err)
-	}
+	results := must.Get(x.SQL.PgConn().Exec(x.T.Context(), "set timezone = 'UTC'; select * from "+table+" order by "+strings.Join(keys, ", ")).ReadAll())(x.T)
 	result := results[len(results)-1]
 	if len(result.Rows) == 0 {
 		return to.Table + "\n  (empty)\n"
@@ -299,20 +256,15 @@ func aligned(grid [][]string) string {
 func golden(t *testing.T, path, got string) {
 	t.Helper()
 	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.WriteFile(path, []byte(got), 0o644))
 	}
 	if diff := cmp.Diff(read(t, path), got); diff != "" {
 		t.Errorf("%s, rewrite it with go test ./examples -update (-want +got):\n%s", path, diff)
 	}
 }
 
-func read(t *testing.T, path string) string {
+func read(t testing.TB, path string) string {
 	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := must.Get(os.ReadFile(path))(t)
 	return string(text)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/config"
+	"rollcall/internal/must"
 	"rollcall/internal/session"
 	"rollcall/internal/target"
 )
@@ -28,21 +29,32 @@ func getenv(name string) string {
 	return "made-up-secret-for-tests-of-32-bytes-or-more"
 }
 
+// assemble loads a configuration without a problem, and puts it together.
+func assemble(t *testing.T, name, text string, getenv func(string) string) (*Setup, config.Problems) {
+	t.Helper()
+	cfg, problems := config.Load(name, []byte(text), config.Env{Getenv: getenv})
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	return Assemble(cfg)
+}
+
+func wantProblems(t *testing.T, problems config.Problems, want string) {
+	t.Helper()
+	if diff := cmp.Diff(want, problems.Error()); diff != "" {
+		t.Errorf("problems (-want +got):\n%s", diff)
+	}
+}
+
 // Every configuration that the documentation shows is one that works.
 func TestDocumentedConfigurations(t *testing.T) {
 	t.Parallel()
 	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```")
 	found := 0
 	for _, pattern := range []string{"../../README.md", "../../docs/*.md"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
+		files := must.Get(filepath.Glob(pattern))(t)
 		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
+			text := must.Get(os.ReadFile(file))(t)
 			for _, block := range blocks.FindAllSubmatch(text, -1) {
 				found++
 				cfg, problems := config.Load(file, block[1], config.Env{Getenv: getenv})
@@ -68,7 +80,7 @@ sources:
   clerk: {provider: clerk, signing_secrets: ["${CLERK_SECRET}"], instance_id: ins_1}
   supabase:
     provider: supabase
-    database_webhook: {header: Authorization, secrets: ["${DOOR}"]}
+    database_webhook: {header: Authorization, secrets: ["${WEBHOOK}"]}
 targets:
   members:
     table: shop.Member
@@ -79,11 +91,7 @@ targets:
     on_delete: {email: null, deleted_at: now()}
     where: new.email is not null
 `
-	cfg, problems := config.Load("f.yaml", []byte(yaml), config.Env{Getenv: getenv})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	a, problems := Assemble(cfg)
+	a, problems := assemble(t, "f.yaml", yaml, getenv)
 	if len(problems) > 0 || len(a.Sources) != 2 || a.Sources[0].Name() != "clerk" || a.Sources[1].Name() != "supabase" {
 		t.Fatalf("sources %v, problems %v", a.Sources, problems)
 	}
@@ -125,17 +133,11 @@ targets:
       plan: 1; drop table b
     on_delete: keep
 `
-	cfg, problems := config.Load("f.yaml", []byte(yaml), config.Env{Getenv: getenv})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	_, problems = Assemble(cfg)
+	_, problems := assemble(t, "f.yaml", yaml, getenv)
 	want := `f.yaml:8:15: target a: key column id is made from new.email, which may change; a key uses only new.source, new.id and constants
 f.yaml:15:13: target b: free is no column of new; did you mean the text free? write "'free'"
 f.yaml:16:13: target b: ";" in 1; drop table b: one expression is wanted; in YAML, put the whole between double quotes or after >-`
-	if diff := cmp.Diff(want, problems.Error()); diff != "" {
-		t.Errorf("problems (-want +got):\n%s", diff)
-	}
+	wantProblems(t, problems, want)
 }
 
 // Sessions that could not work are said at their place.
@@ -157,17 +159,11 @@ sources:
 targets:
   a: {table: public.a, key: id, set: {id: new.id}, on_delete: keep}
 `
-	cfg, problems := config.Load("f.yaml", []byte(yaml), config.Env{Getenv: getenv})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	a, problems := Assemble(cfg)
+	a, problems := assemble(t, "f.yaml", yaml, getenv)
 	want := `f.yaml:3:28: source clerk: session: just-in-time sync asks Clerk's API for the user; add api: {key: "${CLERK_SECRET_KEY}"} to the source
 f.yaml:7:5: source other: session: hs256_secret: Clerk signs session tokens with RS256 only; remove it
 f.yaml:13:5: source twin: session: issuer: source supabase has the same; a token must belong to one source`
-	if diff := cmp.Diff(want, problems.Error()); diff != "" {
-		t.Errorf("problems (-want +got):\n%s", diff)
-	}
+	wantProblems(t, problems, want)
 	if got := a.Sessions[1]; got.Source != "supabase" || got.Audience != "authenticated" || got.Provider != session.Supabase {
 		t.Errorf("got %+v", got)
 	}
@@ -183,11 +179,7 @@ func TestClosedTable(t *testing.T) {
 		text := "database: ${DATABASE_URL}\nsources:\n  supabase: {provider: supabase, users_table: public.accounts}\n" +
 			"  clerk: {provider: clerk, signing_secrets: [\"${CLERK_WEBHOOK_SIGNING_SECRET}\"]}\n" +
 			"targets:\n  people: {table: " + table + ", from: [clerk], key: id, set: {id: new.id}, on_delete: delete}\n"
-		cfg, problems := config.Load("rollcall.yaml", []byte(text), config.Env{Getenv: getenv})
-		if len(problems) > 0 {
-			t.Fatal(problems)
-		}
-		_, problems = Assemble(cfg)
+		_, problems := assemble(t, "rollcall.yaml", text, getenv)
 		if got := strings.Contains(problems.Error(), "rollcall.yaml:6:3: target people: ") && strings.Contains(problems.Error(), "is a table of the provider"); got != want {
 			t.Errorf("%s: problems %q, want one: %v", table, problems.Error(), want)
 		}

@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"rollcall/internal/config"
 )
 
@@ -43,34 +41,22 @@ func TestSigningSecrets(t *testing.T) {
 	}
 	for _, tt := range tests {
 		file := "database: a=b\nsources:\n  s:\n    provider: " + tt.provider + "\n    signing_secrets: [\"${S}\"]\n"
-		cfg, problems := config.Load("r.yaml", []byte(file), config.Env{Getenv: func(string) string { return tt.value }})
-		if len(problems) > 0 {
-			t.Fatal(problems)
-		}
-		_, problems = Assemble(cfg)
+		_, problems := assemble(t, "r.yaml", file, func(string) string { return tt.value })
 		want := ""
 		if tt.want != "" {
 			want = at + tt.want
 		}
-		if diff := cmp.Diff(want, problems.Error()); diff != "" {
-			t.Errorf("problems of %q (-want +got):\n%s", tt.value, diff)
-		}
+		wantProblems(t, problems, want)
 	}
 }
 
 func TestHeaderSecrets(t *testing.T) {
 	t.Parallel()
 	const file = "database: a=b\nsources:\n  s:\n    provider: supabase\n    database_webhook: {secrets: [short, ' a secret of the door', a secret of the door]}\n"
-	cfg, problems := config.Load("r.yaml", []byte(file), config.Env{})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	_, problems = Assemble(cfg)
+	_, problems := assemble(t, "r.yaml", file, getenv)
 	want := "r.yaml:5:34: sources.s.database_webhook.secrets: the value is shorter than 16 characters; use a long random one\n" +
 		"r.yaml:5:41: sources.s.database_webhook.secrets: the value starts or ends with white space, which no header carries; remove it"
-	if diff := cmp.Diff(want, problems.Error()); diff != "" {
-		t.Errorf("problems (-want +got):\n%s", diff)
-	}
+	wantProblems(t, problems, want)
 }
 
 // A source whose name is a mistake itself has its secrets said at their places, too.
@@ -80,7 +66,5 @@ func TestSecretsOfAnOddName(t *testing.T) {
 	cfg, _ := config.Load("r.yaml", []byte(file), config.Env{})
 	_, problems := Assemble(cfg)
 	want := `r.yaml:5:23: sources."a b".signing_secrets: the value is a Clerk API key, no signing secret; copy the endpoint's own, which starts with whsec_`
-	if diff := cmp.Diff(want, problems.Error()); diff != "" {
-		t.Errorf("problems (-want +got):\n%s", diff)
-	}
+	wantProblems(t, problems, want)
 }

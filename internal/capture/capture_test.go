@@ -10,13 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/capture"
 	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
-	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
@@ -26,116 +26,72 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-const profiles = `create table profiles (id uuid primary key, email text, name text, visits int not null default 0)`
-
-func profileTarget() target.Target {
-	expr := func(sql string) target.Expr { return target.Expr{SQL: sql, At: "test.yaml:1:1"} }
-	return target.Target{
-		Name: "profiles", At: "test.yaml:1:1", Table: "public.profiles", Key: []string{"id"},
-		From:     []target.Origin{{Source: "supabase", SampleID: source.SampleID(source.Supabase)}},
-		Set:      []target.Assignment{{Column: "id", Expr: expr("new.id")}, {Column: "email", Expr: expr("new.email")}, {Column: "name", Expr: expr("new.full_name")}},
-		OnDelete: target.OnDelete{Action: target.DeleteRow},
-	}
-}
-
 var users = postgres.Capture{Source: "supabase", Table: "auth.users"}
 
-// house is a Supabase project's database and what keeps its profiles in step.
-type house struct {
-	t      testing.TB
-	url    string
-	sql    *pgx.Conn
+// project is a database with a captured auth.users, and a replica that keeps its profiles in step.
+type project struct {
+	*fixture.Database
 	outbox string // the table
 	*replica
 }
 
 // replica is a Rollcall that empties the outbox.
 type replica struct {
-	db       *postgres.DB
-	pipeline *pipeline.Pipeline
-	source   *source.Source
-	stop     func()
+	*fixture.Rollcall
+	source *source.Source
+	stop   func()
 }
 
-// newHouse makes the database, installs the capture and follows the table; nobody empties the
-// outbox yet.
-func newHouse(t testing.TB) *house {
+// newProject installs the capture and follows the table; nothing empties the outbox yet.
+func newProject(t testing.TB) *project {
 	t.Helper()
-	h := emptyHouse(t)
-	if err := h.db.InstallCapture(t.Context(), users); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.db.Follow(t.Context(), users.Source, users.Table); err != nil {
-		t.Fatal(err)
-	}
-	h.outbox = "rollcall_provider.outbox"
-	return h
+	p := withoutCapture(t)
+	must.Do(t, p.DB.InstallCapture(t.Context(), users))
+	p.follow()
+	p.outbox = "rollcall_provider.outbox"
+	return p
 }
 
-// oldHouse has the trigger of older versions, whose changes count by their data.
-func oldHouse(t testing.TB) *house {
+// oldProject has the trigger of older versions, whose changes count by their data.
+func oldProject(t testing.TB) *project {
 	t.Helper()
-	h := emptyHouse(t)
-	h.exec(`create constraint trigger rollcall_capture after insert or update or delete on auth.users
+	p := withoutCapture(t)
+	p.Exec(`create constraint trigger rollcall_capture after insert or update or delete on auth.users
 deferrable initially deferred for each row execute function rollcall.capture('supabase')`)
-	h.outbox = "rollcall.outbox"
-	return h
+	p.outbox = "rollcall.outbox"
+	return p
 }
 
-func emptyHouse(t testing.TB) *house {
+func withoutCapture(t testing.TB) *project {
 	t.Helper()
-	h := &house{t: t, url: pgtest.NewWith(t, pgtest.Auth, profiles)}
-	var err error
-	if h.sql, err = pgx.Connect(t.Context(), h.url); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = h.sql.Close(context.Background()) })
-	h.replica = h.newReplica()
-	if _, err := h.db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if found, err := h.db.Check(t.Context()); err != nil || len(found) > 0 {
-		t.Fatal(err, found)
-	}
-	return h
+	p := &project{Database: fixture.Supabase(t)}
+	p.replica = p.newReplica()
+	return p
 }
 
 // ofBothKinds runs a test for a source whose events count by their version, and for one whose table
 // decides.
-func ofBothKinds(t *testing.T, test func(*testing.T, *house)) {
+func ofBothKinds(t *testing.T, test func(*testing.T, *project)) {
 	t.Run("body source", func(t *testing.T) {
 		t.Parallel()
-		test(t, oldHouse(t))
+		test(t, oldProject(t))
 	})
 	t.Run("table source", func(t *testing.T) {
 		t.Parallel()
-		test(t, newHouse(t))
+		test(t, newProject(t))
 	})
 }
 
 // follow makes the source a table source.
-func (h *house) follow() {
-	h.t.Helper()
-	if err := h.db.Follow(h.t.Context(), "supabase", "auth.users"); err != nil {
-		h.t.Fatal(err)
-	}
+func (p *project) follow() {
+	p.T.Helper()
+	must.Do(p.T, p.DB.Follow(p.T.Context(), "supabase", "auth.users"))
 }
 
-func (h *house) newReplica() *replica {
-	h.t.Helper()
-	db, err := postgres.Open(postgres.Config{URL: h.url, Targets: []target.Target{profileTarget()}, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.t.Cleanup(db.Close)
-	src, err := source.New(source.Config{Name: "supabase", Provider: source.Supabase})
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	p := pipeline.New(pipeline.Config{Apply: db.Apply})
-	p.Start()
-	h.t.Cleanup(func() { p.Shutdown(context.Background()) })
-	return &replica{db: db, pipeline: p, source: src, stop: func() {}}
+func (p *project) newReplica() *replica {
+	p.T.Helper()
+	r := p.Start(postgres.Config{Targets: []target.Target{fixture.Target(source.Supabase)}})
+	return &replica{r, fixture.Source(p.T, source.Supabase), func() {}}
 }
 
 // run empties the outbox until stop.
@@ -144,7 +100,7 @@ func (r *replica) run() {
 	ended := make(chan struct{})
 	go func() {
 		capture.Run(ctx, capture.Config{
-			Sources: []*source.Source{r.source}, DB: r.db, Submit: r.pipeline.SubmitAll,
+			Sources: []*source.Source{r.source}, DB: r.DB, Submit: r.Pipeline.SubmitAll,
 			Observe: func(string, event.Outcome) {}, Log: slog.New(slog.DiscardHandler),
 		})
 		close(ended)
@@ -152,70 +108,55 @@ func (r *replica) run() {
 	r.stop = func() { cancel(); <-ended }
 }
 
-func (h *house) exec(sql string, args ...any) {
-	h.t.Helper()
-	if _, err := h.sql.Exec(h.t.Context(), sql, args...); err != nil {
-		h.t.Fatalf("%s: %v", sql, err)
-	}
+func (p *project) runUntilTheEnd() {
+	p.run()
+	p.T.Cleanup(func() { p.stop() })
 }
 
-func (h *house) rows(sql string) []string {
-	h.t.Helper()
-	rows, _ := h.sql.Query(h.t.Context(), sql)
-	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		h.t.Fatalf("%s: %v", sql, err)
-	}
-	return list
-}
-
-func (h *house) want(sql string, want ...string) {
-	h.t.Helper()
-	if diff := cmp.Diff(want, h.rows(sql)); diff != "" {
-		h.t.Errorf("%s (-want +got):\n%s", sql, diff)
-	}
+// drain empties the outbox once.
+func (p *project) drain() {
+	p.T.Helper()
+	p.run()
+	p.settled()
+	p.stop()
 }
 
 // settled waits until the outbox is empty.
-func (h *house) settled() {
-	h.t.Helper()
+func (p *project) settled() {
+	p.T.Helper()
 	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if slices.Equal(h.rows("select exists (select from "+h.outbox+")::text"), []string{"false"}) {
+		if slices.Equal(p.Rows("select exists (select from "+p.outbox+")::text"), []string{"false"}) {
 			return
 		}
 	}
-	h.t.Fatal("the outbox isn't emptied")
+	p.T.Fatal("the outbox isn't emptied")
 }
-
-// id is the n-th user's.
-func id(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
 
 const shown = "select right(id::text, 1) || ' ' || coalesce(email, '-') || ' ' || coalesce(name, '-') from profiles order by 1"
 
-// What happens to a user in auth.users happens to his profile, whoever does it.
+// What happens to a user in auth.users happens to the profile, whatever does it.
 func TestFollowsTheTable(t *testing.T) {
 	t.Parallel()
-	ofBothKinds(t, func(t *testing.T, h *house) {
-		h.run()
-		t.Cleanup(func() { h.stop() })
+	ofBothKinds(t, func(t *testing.T, p *project) {
+		p.runUntilTheEnd()
 		step := func(sql string, want ...string) {
 			t.Helper()
-			h.exec(sql)
-			h.settled()
-			h.want(shown, want...)
+			p.Exec(sql)
+			p.settled()
+			p.Want(shown, want...)
 		}
-		a, b := id(1), id(2)
+		a, b := fixture.ID(1), fixture.ID(2)
 		step(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values
 		('`+a+`', 'a@x.test', '{"full_name": "Ada"}', now(), now()), ('`+b+`', 'b@x.test', null, now(), now())`, "1 a@x.test Ada", "2 b@x.test -")
 		step("update auth.users set email = 'a2@x.test', updated_at = now() where id = '"+a+"'", "1 a2@x.test Ada", "2 b@x.test -")
 		step("update auth.users set email = 'a3@x.test' where id = '"+a+"'", "1 a3@x.test Ada", "2 b@x.test -") // by SQL, updated_at stays
 		step("update auth.users set raw_user_meta_data = '{\"full_name\": \"Ben\"}' where id = '"+b+"'", "1 a3@x.test Ada", "2 b@x.test Ben")
 		step("update auth.users set email = 'gone', phone = 'gone', raw_user_meta_data = '{}', deleted_at = now() where id = '"+b+"'", "1 a3@x.test Ada")
-		step("update auth.users set id = '"+id(3)+"' where id = '"+a+"'", "3 a3@x.test Ada")
-		h.exec("delete from auth.users")
-		h.settled()
-		h.want("select count(*)::text from profiles", "0")
-		h.want("select right(id, 1) from rollcall.users where deleted_at is not null order by 1", "1", "2", "3")
+		step("update auth.users set id = '"+fixture.ID(3)+"' where id = '"+a+"'", "3 a3@x.test Ada")
+		p.Exec("delete from auth.users")
+		p.settled()
+		p.Want("select count(*)::text from profiles", "0")
+		p.Want("select right(id, 1) from rollcall.users where deleted_at is not null order by 1", "1", "2", "3")
 	})
 }
 
@@ -223,58 +164,56 @@ func TestFollowsTheTable(t *testing.T) {
 // was; a deletion ends them all, of a body source for good.
 func TestLastCommitCounts(t *testing.T) {
 	t.Parallel()
-	ofBothKinds(t, func(_ *testing.T, h *house) {
+	ofBothKinds(t, func(_ *testing.T, p *project) {
 		for n := 1; n <= 3; n++ {
-			h.exec("insert into auth.users (id, email, updated_at) values ($1, $2, '2026-01-01')", id(n), fmt.Sprint("first", n))
-			h.exec("update auth.users set email = 'second' || right(id::text, 1) where id = $1", id(n))
+			p.Exec("insert into auth.users (id, email, updated_at) values ($1, $2, '2026-01-01')", fixture.ID(n), fmt.Sprint("first", n))
+			p.Exec("update auth.users set email = 'second' || right(id::text, 1) where id = $1", fixture.ID(n))
 		}
-		h.exec("update auth.users set email = 'last' where id = $1", id(1))
-		h.exec("delete from auth.users where id = $1", id(2))
-		h.exec("delete from auth.users where id = $1", id(3))
-		h.exec("insert into auth.users (id, email, updated_at) values ($1, 'back', now())", id(3))
-		h.run()
-		h.settled()
-		h.stop()
+		p.Exec("update auth.users set email = 'last' where id = $1", fixture.ID(1))
+		p.Exec("delete from auth.users where id = $1", fixture.ID(2))
+		p.Exec("delete from auth.users where id = $1", fixture.ID(3))
+		p.Exec("insert into auth.users (id, email, updated_at) values ($1, 'back', now())", fixture.ID(3))
+		p.drain()
 		want := []string{"1last"}
-		if h.db.Follows("supabase") {
+		if p.DB.Follows("supabase") {
 			want = append(want, "3back") // that the table has lives
 		}
-		h.want("select right(id::text, 1) || email from profiles order by 1", want...)
+		p.Want("select right(id::text, 1) || email from profiles order by 1", want...)
 	})
 }
 
-// A function of somebody else's, found first by the caller's own search path, is not what
+// A function of another role, found first by the caller's own search path, is not what
 // runs with Rollcall's rights.
 func TestKeepsToItsOwnSearchPath(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	h.script(`create schema evil; create function evil.to_jsonb(anyelement) returns jsonb language plpgsql as $$ begin raise exception 'evil'; end $$;
-set search_path = evil, pg_catalog; insert into auth.users (id) values ('` + id(1) + `')`)
-	h.want("select count(*)::text from "+h.outbox, "1")
+	p := newProject(t)
+	p.Exec(`create schema evil; create function evil.to_jsonb(anyelement) returns jsonb language plpgsql as $$ begin raise exception 'evil'; end $$;
+set search_path = evil, pg_catalog; insert into auth.users (id) values ('` + fixture.ID(1) + `')`)
+	p.Want("select count(*)::text from "+p.outbox, "1")
 }
 
 // A sign-in is not noted, and no secret is.
 func TestNotesWhatMatters(t *testing.T) {
 	t.Parallel()
-	for _, h := range []*house{newHouse(t), oldHouse(t)} {
-		h.exec("insert into auth.users (id, email, encrypted_password, confirmation_token, recovery_token) values ($1, 'a@x.test', 'hash', 'token', 'token')", id(1))
-		h.exec("update auth.users set last_sign_in_at = now(), updated_at = now()")
-		h.exec("update auth.users set encrypted_password = 'hash2', recovery_token = ''")
-		h.want("select count(*)::text from "+h.outbox, "1")
+	for _, p := range []*project{newProject(t), oldProject(t)} {
+		p.Exec("insert into auth.users (id, email, encrypted_password, confirmation_token, recovery_token) values ($1, 'a@x.test', 'hash', 'token', 'token')", fixture.ID(1))
+		p.Exec("update auth.users set last_sign_in_at = now(), updated_at = now()")
+		p.Exec("update auth.users set encrypted_password = 'hash2', recovery_token = ''")
+		p.Want("select count(*)::text from "+p.outbox, "1")
 		for _, column := range []string{"email", "phone", "raw_user_meta_data", "raw_app_meta_data", "email_confirmed_at", "phone_confirmed_at", "banned_until", "deleted_at", "is_anonymous", "created_at"} {
 			value := map[string]string{"email": "'n'", "phone": "'1'", "raw_user_meta_data": `'{"a":1}'`, "raw_app_meta_data": `'{"a":1}'`, "is_anonymous": "true"}[column]
 			if value == "" {
 				value = "now()"
 			}
-			h.exec("delete from " + h.outbox)
-			h.exec("update auth.users set " + column + " = " + value)
-			h.want("select count(*)::text from "+h.outbox, "1")
+			p.Exec("delete from " + p.outbox)
+			p.Exec("update auth.users set " + column + " = " + value)
+			p.Want("select count(*)::text from "+p.outbox, "1")
 		}
-		if h.outbox == "rollcall.outbox" {
-			h.want("select string_agg(key, ' ' order by key) from rollcall.outbox, jsonb_each(data)",
+		if p.outbox == "rollcall.outbox" {
+			p.Want("select string_agg(key, ' ' order by key) from rollcall.outbox, jsonb_each(data)",
 				"banned_until created_at deleted_at email email_confirmed_at id is_anonymous last_sign_in_at phone phone_confirmed_at raw_app_meta_data raw_user_meta_data updated_at")
 		} else {
-			h.want("select string_agg(key, ' ' order by key) from rollcall_provider.outbox o, to_jsonb(o) j, jsonb_each(j)", "at gone id source user_id")
+			p.Want("select string_agg(key, ' ' order by key) from rollcall_provider.outbox o, to_jsonb(o) j, jsonb_each(j)", "at gone id source user_id")
 		}
 	}
 }
@@ -282,15 +221,13 @@ func TestNotesWhatMatters(t *testing.T) {
 // Two replicas read the same outbox; what the first has applied, the second doesn't.
 func TestTwoReadersApplyOnce(t *testing.T) {
 	t.Parallel()
-	h := oldHouse(t)
-	other := h.newReplica()
-	if _, err := other.db.Check(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'old', '2026-01-01')", id(1))
+	p := oldProject(t)
+	other := p.newReplica()
+	must.Get(other.DB.Check(t.Context()))(t)
+	p.Exec("insert into auth.users (id, email, updated_at) values ($1, 'old', '2026-01-01')", fixture.ID(1))
 	read := func() []postgres.Change {
 		t.Helper()
-		o, err := h.db.HoldOutbox(t.Context())
+		o, err := p.DB.HoldOutbox(t.Context())
 		if err != nil || o == nil {
 			t.Fatal(o, err)
 		}
@@ -303,28 +240,22 @@ func TestTwoReadersApplyOnce(t *testing.T) {
 	}
 	submit := func(r *replica, c postgres.Change) event.Outcome {
 		t.Helper()
-		user, err := r.source.DecodeUser(c.Data, c.At)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o, err := r.pipeline.Submit(t.Context(), event.Event{Source: "supabase", Op: event.Upsert, UserID: user.ID, User: user, Captured: []int64{c.ID}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		user := must.Get(r.source.DecodeUser(c.Data, c.At))(t)
+		o := must.Get(r.Pipeline.Submit(t.Context(), event.Event{Source: "supabase", Op: event.Upsert, UserID: user.ID, User: user, Captured: []int64{c.ID}}))(t)
 		return o
 	}
 	stale := read()[0]
-	if o := submit(h.replica, stale); o != event.Applied {
+	if o := submit(p.replica, stale); o != event.Applied {
 		t.Errorf("the first reader: %s", o)
 	}
-	h.exec("update auth.users set email = 'new'") // by SQL: the version stays
-	if o := submit(h.replica, read()[0]); o != event.Applied {
+	p.Exec("update auth.users set email = 'new'") // by SQL: the version stays
+	if o := submit(p.replica, read()[0]); o != event.Applied {
 		t.Errorf("the next change: %s", o)
 	}
 	if o := submit(other, stale); o != event.Stale {
 		t.Errorf("the second reader: %s", o)
 	}
-	h.want("select email from profiles", "new")
+	p.Want("select email from profiles", "new")
 }
 
 // failures are what may befall the outbox; mend undoes them.
@@ -343,76 +274,62 @@ func TestNeverFailsASignUp(t *testing.T) {
 	testtag.Parallel(t)
 	for name, f := range failures {
 		t.Run(name, func(t *testing.T) {
-			h := newHouse(t)
+			p := newProject(t)
 			role := "capture_" + strings.ToLower(rand.Text())
-			h.script(strings.ReplaceAll(f.fail, "%[1]s", role))
-			h.signUp()
-			h.script(strings.ReplaceAll(f.mend, "%[1]s", role))
-			h.want("select count(*)::text from "+h.outbox, "0")
-			h.found()
+			p.Exec(strings.ReplaceAll(f.fail, "%[1]s", role))
+			p.signUp()
+			p.Exec(strings.ReplaceAll(f.mend, "%[1]s", role))
+			p.Want("select count(*)::text from "+p.outbox, "0")
+			p.found()
 		})
 	}
 	t.Run("locked", func(t *testing.T) {
-		h := newHouse(t)
-		other, err := pgx.Connect(t.Context(), h.url)
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := newProject(t)
+		other := must.Get(pgx.Connect(t.Context(), p.Address))(t)
 		defer func() { _ = other.Close(context.Background()) }()
-		if _, err := other.Exec(t.Context(), "begin; lock table "+h.outbox); err != nil {
-			t.Fatal(err)
-		}
-		h.signUp()
+		must.Get(other.Exec(t.Context(), "begin; lock table "+p.outbox))(t)
+		p.signUp()
 		start := time.Now()
-		h.exec("insert into auth.users (id, email) select gen_random_uuid(), g || '@y.test' from generate_series(1, 20) g")
+		p.Exec("insert into auth.users (id, email) select gen_random_uuid(), g || '@y.test' from generate_series(1, 20) g")
 		if took := time.Since(start); testtag.Timing && took > 300*time.Millisecond {
 			t.Errorf("20 sign-ups in one transaction took %s", took)
 		}
-		if _, err := other.Exec(t.Context(), "rollback"); err != nil {
-			t.Fatal(err)
-		}
-		h.want("select count(*)::text from "+h.outbox, "0")
-		h.found()
+		must.Get(other.Exec(t.Context(), "rollback"))(t)
+		p.Want("select count(*)::text from "+p.outbox, "0")
+		p.found()
 	})
 }
 
 // Nothing that a session sets by itself silences the capture. Giving up is for one transaction.
 func TestNoSettingSilencesTheCapture(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	h.script("set rollcall.capture_gave_up = 'yes'")
-	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'a@x.test', now())", id(1))
-	h.script("do $$ begin perform set_config('rollcall.capture_gave_up', pg_current_xact_id()::text, false); end $$")
-	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'b@x.test', now())", id(2))
-	h.want("select count(*)::text from "+h.outbox, "2")
-}
-
-func (h *house) script(sql string) {
-	h.t.Helper()
-	if _, err := h.sql.PgConn().Exec(h.t.Context(), sql).ReadAll(); err != nil {
-		h.t.Fatalf("%s: %v", sql, err)
-	}
+	p := newProject(t)
+	p.Exec("set rollcall.capture_gave_up = 'yes'")
+	p.Exec("insert into auth.users (id, email, updated_at) values ($1, 'a@x.test', now())", fixture.ID(1))
+	p.Exec("do $$ begin perform set_config('rollcall.capture_gave_up', pg_current_xact_id()::text, false); end $$")
+	p.Exec("insert into auth.users (id, email, updated_at) values ($1, 'b@x.test', now())", fixture.ID(2))
+	p.Want("select count(*)::text from "+p.outbox, "2")
 }
 
 // signUp inserts a user and notes how long that took beside one who is captured well.
-func (h *house) signUp() {
-	h.t.Helper()
+func (p *project) signUp() {
+	p.T.Helper()
 	start := time.Now()
-	h.exec("insert into auth.users (id, email, updated_at) values ($1, 'a@x.test', now())", id(1))
+	p.Exec("insert into auth.users (id, email, updated_at) values ($1, 'a@x.test', now())", fixture.ID(1))
 	if took := time.Since(start); testtag.Timing && took > 300*time.Millisecond {
-		h.t.Errorf("the sign-up took %s", took)
+		p.T.Errorf("the sign-up took %s", took)
 	}
-	h.want("select count(*)::text from auth.users", "1")
+	p.Want("select count(*)::text from auth.users", "1")
 }
 
 // found reconciles and looks for the profiles.
-func (h *house) found() {
-	h.t.Helper()
-	_, err := reconcile.Run(h.t.Context(), reconcile.Config{
-		Source: h.source, Table: users.Table, MaxDelete: 0.05, DB: h.db, Submit: h.pipeline.SubmitAll, Log: slog.New(slog.DiscardHandler),
+func (p *project) found() {
+	p.T.Helper()
+	_, err := reconcile.Run(p.T.Context(), reconcile.Config{
+		Source: p.source, Table: users.Table, MaxDelete: 0.05, DB: p.DB, Submit: p.Pipeline.SubmitAll, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		h.t.Error(err)
+		p.T.Error(err)
 	}
-	h.want("select count(*)::text from profiles", h.rows("select count(*)::text from auth.users")...)
+	p.Want("select count(*)::text from profiles", p.Rows("select count(*)::text from auth.users")...)
 }

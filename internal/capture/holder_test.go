@@ -4,51 +4,32 @@ import (
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"rollcall/internal/capture"
 	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
-
-// lines counts what was logged.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(line)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // A holder of the outbox that does not empty it is named once by the log of the others.
 func TestSaysOnceThatTheHolderIsSlow(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
-	outbox, err := h.db.HoldOutbox(t.Context()) // and leaves it as it is
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := newProject(t)
+	outbox, err := p.DB.HoldOutbox(t.Context()) // and leaves it as it is
+	must.Do(t, err)
 	defer outbox.Release()
-	h.exec("insert into rollcall.outbox (source, user_id, gone, data, at) values ('supabase', $1, false, '{}', clock_timestamp() - interval '20 seconds')", id(1))
-	log := &lines{}
-	other := h.newReplica()
+	p.Exec("insert into rollcall.outbox (source, user_id, gone, data, at) values ('supabase', $1, false, '{}', clock_timestamp() - interval '20 seconds')", fixture.ID(1))
+	log := &fixture.Log{}
+	other := p.newReplica()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		capture.Run(ctx, capture.Config{
-			Sources: []*source.Source{other.source}, DB: other.db, Submit: other.pipeline.SubmitAll,
+			Sources: []*source.Source{other.source}, DB: other.DB, Submit: other.Pipeline.SubmitAll,
 			Observe: func(string, event.Outcome) {}, Log: slog.New(slog.NewTextHandler(log, nil)),
 		})
 	}()
@@ -56,7 +37,7 @@ func TestSaysOnceThatTheHolderIsSlow(t *testing.T) {
 	if said := log.String(); said != "" {
 		t.Errorf("the log says %s", said)
 	}
-	h.exec("update rollcall.outbox set at = at - interval '20 seconds'")
+	p.Exec("update rollcall.outbox set at = at - interval '20 seconds'")
 	time.Sleep(7 * time.Second) // for three looks
 	cancel()
 	<-ended

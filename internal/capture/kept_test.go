@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"rollcall/internal/fixture"
 	"rollcall/internal/testtag"
 )
 
@@ -12,12 +13,12 @@ import (
 // page. The changes of other users are applied meanwhile.
 func TestKeptOfOnePage(t *testing.T) {
 	t.Parallel()
-	h := oldHouse(t)
+	p := oldProject(t)
 	deep := `{"full_name": "Eve", "a": ` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `}`
 	change := func(n int, email, metadata string) {
-		h.exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at) values ($1, $2, $3, now())
+		p.Exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at) values ($1, $2, $3, now())
 			on conflict (id) do update set email = excluded.email, raw_user_meta_data = excluded.raw_user_meta_data, updated_at = now(), banned_until = 'infinity'`,
-			id(n), email, metadata)
+			fixture.ID(n), email, metadata)
 	}
 	change(1, "a1@x.test", `{"full_name": "Ada"}`)
 	change(1, "a2@x.test", `{"full_name": "Bea"}`)
@@ -25,15 +26,14 @@ func TestKeptOfOnePage(t *testing.T) {
 	change(2, "b@x.test", `{"full_name": "Ben"}`)
 	change(1, "a4@x.test", deep)
 	change(3, "c@x.test", deep)
-	h.run()
-	t.Cleanup(func() { h.stop() })
-	h.settled()
-	h.want(shown, "1 a4@x.test Bea", "2 b@x.test Ben", "3 c@x.test -")
-	h.want("select right(id, 1) || banned || coalesce(cardinality(kept), 0) from rollcall.users order by 1", "1true6", "2false0", "3false6")
-	h.exec("delete from auth.users where id = $1", id(1))
-	h.exec("update auth.users set deleted_at = now() where id = $1", id(3))
-	h.settled()
-	h.want(shown, "2 b@x.test Ben")
+	p.runUntilTheEnd()
+	p.settled()
+	p.Want(shown, "1 a4@x.test Bea", "2 b@x.test Ben", "3 c@x.test -")
+	p.Want("select right(id, 1) || banned || coalesce(cardinality(kept), 0) from rollcall.users order by 1", "1true6", "2false0", "3false6")
+	p.Exec("delete from auth.users where id = $1", fixture.ID(1))
+	p.Exec("update auth.users set deleted_at = now() where id = $1", fixture.ID(3))
+	p.settled()
+	p.Want(shown, "2 b@x.test Ben")
 }
 
 // bomb is metadata of 90 kB whose text takes more than a gigabyte, which PostgreSQL refuses to make.
@@ -45,23 +45,22 @@ const bomb = `('{"full_name": "Bomb", "a": [' || repeat('1e131071,', 10000) || '
 func TestLargeChanges(t *testing.T) {
 	testtag.Parallel(t)
 	many := testtag.Part(2001)
-	for name, open := range map[string]func(testing.TB) *house{"by version": oldHouse, "by table": newHouse} {
+	for name, open := range map[string]func(testing.TB) *project{"by version": oldProject, "by table": newProject} {
 		t.Run(name, func(t *testing.T) {
-			h := open(t)
-			h.exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at) values ($1, 'bomb@x.test', `+bomb+`, now())`, id(1))
-			h.exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at)
-				values ($1, 'large@x.test', jsonb_build_object('full_name', 'Large', 'a', repeat('x', 40000000)), now())`, id(2))
-			h.exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at)
+			p := open(t)
+			p.Exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at) values ($1, 'bomb@x.test', `+bomb+`, now())`, fixture.ID(1))
+			p.Exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at)
+				values ($1, 'large@x.test', jsonb_build_object('full_name', 'Large', 'a', repeat('x', 40000000)), now())`, fixture.ID(2))
+			p.Exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at)
 				select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x.test',
 					jsonb_build_object('full_name', 'Ada', 'a', (select string_agg(md5(g::text || n::text), '') from generate_series(1, 8000) n)), now()
 				from generate_series(3, $1::int) g`, many)
-			h.run()
-			t.Cleanup(func() { h.stop() })
-			h.settled()
-			h.want("select count(*)::text from profiles where name = 'Ada'", fmt.Sprint(many-2))
-			h.want("select email || ' ' || (name is null) from profiles where id = '"+id(2)+"'", "large@x.test true")
-			h.want("select email from profiles where id = '"+id(1)+"'", "bomb@x.test")
-			h.want("select coalesce(array_to_string(kept, ' '), '') from rollcall.users where id = '"+id(2)+"'", map[string]string{
+			p.runUntilTheEnd()
+			p.settled()
+			p.Want("select count(*)::text from profiles where name = 'Ada'", fmt.Sprint(many-2))
+			p.Want("select email || ' ' || (name is null) from profiles where id = '"+fixture.ID(2)+"'", "large@x.test true")
+			p.Want("select email from profiles where id = '"+fixture.ID(1)+"'", "bomb@x.test")
+			p.Want("select coalesce(array_to_string(kept, ' '), '') from rollcall.users where id = '"+fixture.ID(2)+"'", map[string]string{
 				"by version": "avatar_url first_name full_name last_name raw_app_meta_data raw_user_meta_data username",
 				"by table":   "avatar_url first_name full_name last_name raw_user_meta_data username",
 			}[name])

@@ -7,21 +7,22 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"rollcall/internal/fixture"
 )
 
 // From the commit of a sign-up to its profile; idle, one at a time.
 func TestLatency(t *testing.T) {
-	h := newHouse(t)
-	h.run()
-	t.Cleanup(func() { h.stop() })
-	h.exec("insert into auth.users (id) values ($1)", id(0))
-	h.settled()
+	p := newProject(t)
+	p.runUntilTheEnd()
+	p.Exec("insert into auth.users (id) values ($1)", fixture.ID(0))
+	p.settled()
 	var took []time.Duration
 	for n := 1; n <= 100; n++ {
 		time.Sleep(time.Duration(n%10) * 7 * time.Millisecond) // not in step with the poll
-		h.exec("insert into auth.users (id, email) values ($1, $2)", id(n), fmt.Sprint(n, "@x.test"))
+		p.Exec("insert into auth.users (id, email) values ($1, $2)", fixture.ID(n), fmt.Sprint(n, "@x.test"))
 		committed := time.Now()
-		for len(h.rows("select 'there' from profiles where id = '"+id(n)+"'")) == 0 {
+		for len(p.Rows("select 'there' from profiles where id = '"+fixture.ID(n)+"'")) == 0 {
 			if time.Since(committed) > 5*time.Second {
 				t.Fatal("no profile")
 			}

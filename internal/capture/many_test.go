@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/testtag"
 )
 
@@ -16,8 +18,8 @@ import (
 func TestManyAtOnce(t *testing.T) {
 	testtag.Parallel(t)
 	const n = 50_000
-	h, old := newHouse(t), oldHouse(t)
-	inserted, captured, peak := h.takeMany(n)
+	p, old := newProject(t), oldProject(t)
+	inserted, captured, peak := p.takeMany(n)
 	oldInserted, oldCaptured, _ := old.takeMany(n)
 	old.stop()
 	ratio := float64(inserted+captured) / float64(oldInserted+oldCaptured)
@@ -26,34 +28,29 @@ func TestManyAtOnce(t *testing.T) {
 	if testtag.Timing && ratio > 1 {
 		t.Errorf("%d users take %.2f of the time that they take with the trigger of older versions", n, ratio)
 	}
-	h.exec("insert into auth.users (id) values ($1)", id(n+1)) // who comes next doesn't pay for them
+	p.Exec("insert into auth.users (id) values ($1)", fixture.ID(n+1)) // who comes next doesn't pay for them
 	next := time.Now()
-	for len(h.rows("select 'there' from profiles where id = '"+id(n+1)+"'")) == 0 {
+	for len(p.Rows("select 'there' from profiles where id = '"+fixture.ID(n+1)+"'")) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if took := time.Since(next); testtag.Timing && took > 500*time.Millisecond {
 		t.Errorf("the next sign-up took %s", took)
 	}
-	h.stop()
+	p.stop()
 	if peak > 64<<20 {
 		t.Errorf("it took %d MiB of memory, want less than 64", peak>>20)
 	}
-	h.want("select count(*)::text from profiles", fmt.Sprint(n+1))
+	p.Want("select count(*)::text from profiles", fmt.Sprint(n+1))
 
-	own := oldHouse(t)
+	own := oldProject(t)
 	var events []event.Event
 	start := time.Now()
 	for i := range n {
-		row := fmt.Sprintf(`{"id":%q,"email":"%d@x.test","raw_user_meta_data":{"full_name":"Ada Lovelace"},"updated_at":"2026-01-01T00:00:00Z"}`, id(i), i)
-		user, err := own.source.DecodeUser([]byte(row), time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
+		row := fmt.Sprintf(`{"id":%q,"email":"%d@x.test","raw_user_meta_data":{"full_name":"Ada Lovelace"},"updated_at":"2026-01-01T00:00:00Z"}`, fixture.ID(i), i)
+		user := must.Get(own.source.DecodeUser([]byte(row), time.Now()))(t)
 		events = append(events, event.Event{Source: "supabase", Op: event.Upsert, UserID: user.ID, User: user})
 	}
-	if _, err := own.pipeline.SubmitAll(t.Context(), events); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(own.Pipeline.SubmitAll(t.Context(), events))(t)
 	direct := time.Since(start)
 	t.Logf("%d users: %s from the outbox, %s decoded and through the pipeline: %.2f of its speed; %d MiB", n, captured, direct, float64(direct)/float64(captured), peak>>20)
 	if testtag.Timing && captured > 5*direct/2 {
@@ -62,22 +59,22 @@ func TestManyAtOnce(t *testing.T) {
 }
 
 // takeMany inserts users by one statement and captures them; peak is in bytes of the heap.
-func (h *house) takeMany(n int) (inserted, captured time.Duration, peak uint64) {
-	h.t.Helper()
+func (p *project) takeMany(n int) (inserted, captured time.Duration, peak uint64) {
+	p.T.Helper()
 	start := time.Now()
-	h.exec(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at)
+	p.Exec(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at)
 		select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x.test', '{"full_name": "Ada Lovelace"}', now(), now() from generate_series(1, $1::int) g`, n)
 	inserted = time.Since(start)
 	start = time.Now()
-	peak = h.peak(func() {
-		h.run()
-		h.settled()
+	peak = p.peak(func() {
+		p.run()
+		p.settled()
 	})
 	return inserted, time.Since(start), peak
 }
 
 // peak is by how many bytes the heap grows at most while something is done.
-func (h *house) peak(do func()) uint64 {
+func (p *project) peak(do func()) uint64 {
 	heap := func() uint64 {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)

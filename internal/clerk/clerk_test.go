@@ -15,6 +15,7 @@ import (
 
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 // plenty is a limit that no test reaches.
@@ -88,9 +89,7 @@ func TestFetchEscapesIDs(t *testing.T) {
 	if asked := clerk.Requests(); len(asked) != 0 {
 		t.Errorf("asked for %+v", asked)
 	}
-	if _, err := api.Fetch(t.Context(), "count"); !errors.Is(err, event.ErrUnavailable) {
-		t.Errorf("the count of users is no user: %v", err)
-	}
+	must.Fail(t, must.Err(api.Fetch(t.Context(), "count")), event.ErrUnavailable)
 }
 
 // What is no user, or another one, is neither returned nor taken for an absence, and
@@ -185,9 +184,7 @@ func TestRefusedKey(t *testing.T) {
 			t.Errorf("%s: %d requests", name, n)
 		}
 	}
-	if _, err := always(403, ``).Count(t.Context()); !errors.Is(err, ErrRefused) {
-		t.Errorf("403: %v", err)
-	}
+	must.Fail(t, must.Err(always(403, ``).Count(t.Context())), ErrRefused)
 }
 
 func TestRedirectsAreNotFollowed(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/testtag"
 )
 
@@ -24,10 +25,7 @@ func all(t *testing.T, l *Listing) []string {
 	t.Helper()
 	var ids []string
 	for {
-		page, err := l.Next(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		page := must.Get(l.Next(t.Context()))(t)
 		if len(page) == 0 {
 			return ids
 		}
@@ -104,7 +102,7 @@ func TestListingWithoutCursor(t *testing.T) {
 		}
 		clerk.ForgetRequests()
 		got := all(t, small(api, Position{ids[49], 50}))
-		// The user at whom the listing was broken off tells where it is.
+		// The user at which the listing was broken off tells where it is.
 		if n := clerk.Requested(clerktest.List); cursor == clerktest.CursorRefused && n != 4 {
 			t.Errorf("resumed: %d requests", n)
 		}
@@ -283,9 +281,7 @@ func TestListingFails(t *testing.T) {
 		}
 		clerk.FailEvery(1, http.StatusBadGateway)
 		l := small(api, Position{})
-		if _, err := l.Next(t.Context()); !errors.Is(err, event.ErrUnavailable) {
-			t.Error(err)
-		}
+		must.Fail(t, must.Err(l.Next(t.Context())), event.ErrUnavailable)
 		clerk.FailEvery(0, 0)
 		if got := all(t, l); !slices.Equal(got, ids) { // the same page again
 			t.Errorf("after a failure: got %d users", len(got))

@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 // The clock of these tests is testing/synctest's: waits cost nothing and are exact.
@@ -24,12 +25,8 @@ func TestPaceLeavesHalfOfTheLimit(t *testing.T) {
 			api := New(Config{Key: key, URL: clerktest.Address, Client: clerk.Client()})
 			begin := time.Now()
 			for range 3 { // a pause lets the bucket fill
-				if _, err := api.FetchAll(t.Context(), make200()); err != nil {
-					t.Fatal(err)
-				}
-				if _, err := api.Count(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+				must.Get(api.FetchAll(t.Context(), make200()))(t)
+				must.Get(api.Count(t.Context()))(t)
 				time.Sleep(5 * time.Second)
 			}
 			requests := clerk.Requests()

@@ -89,7 +89,7 @@ func (c *Clerk) URL() string {
 	c.start.Do(func() {
 		c.server = httptest.NewServer(c)
 		c.t.Cleanup(c.server.Close)
-		// Cleanups run last first: whoever is being kept waiting has to leave before.
+		// Cleanups run last first: requests that are kept waiting have to end before.
 		c.t.Cleanup(func() { c.SetDelay(0); c.server.CloseClientConnections() })
 	})
 	return c.server.URL + "/v1"
@@ -105,8 +105,8 @@ func (c *Clerk) Key() string {
 // Instance is the id of the instance, as webhooks carry it.
 func (c *Clerk) Instance() string { return c.instance }
 
-// Put creates a user, or replaces the one with his id, and returns him as he is kept: with
-// an id and with times where he had none.
+// Put creates a user, or replaces the one with that id, and returns what is kept: with
+// an id and with times where there were none.
 func (c *Clerk) Put(u User) User {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,7 +114,7 @@ func (c *Clerk) Put(u User) User {
 }
 
 // PutMany creates n users, each a millisecond after the other, the last one now; each
-// has names and addresses of his own. It returns their ids in the order of creation.
+// has names and addresses of its own. It returns their ids in the order of creation.
 func (c *Clerk) PutMany(n int) []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -158,7 +158,7 @@ func (c *Clerk) since(created time.Time) time.Time {
 	return created
 }
 
-// Update changes a user and counts his updated_at on, unless change sets it itself. It
+// Update changes a user and counts updated_at on, unless change sets it itself. It
 // reports whether there is such a user.
 func (c *Clerk) Update(id string, change func(*User)) bool {
 	c.mu.Lock()
@@ -181,7 +181,7 @@ func (c *Clerk) Update(id string, change func(*User)) bool {
 	return true
 }
 
-// present is the user as he is, nil when he was deleted.
+// present is the user's present state, nil when deleted.
 func (r *record) present() *User {
 	if last := &r.states[len(r.states)-1]; !last.deleted {
 		return &last.user
@@ -189,7 +189,7 @@ func (r *record) present() *User {
 	return nil
 }
 
-// Delete removes a user; it reports whether he was there.
+// Delete removes a user; it reports whether there was one.
 func (c *Clerk) Delete(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,20 +9,17 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"rollcall/internal/must"
 )
 
 // get asks and returns the status and the body.
 func get(t *testing.T, c *Clerk, client *http.Client, address string) (int, string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
+	request := must.Get(http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody))(t)
 	request.Header.Set("Authorization", "Bearer "+c.Key())
 	response, err := client.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
@@ -39,9 +36,7 @@ func listed(t *testing.T, c *Clerk, query string) []string {
 		t.Fatalf("%s: %d %s", query, status, body)
 	}
 	var page []struct{ ID string }
-	if err := json.Unmarshal([]byte(body), &page); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, json.Unmarshal([]byte(body), &page))
 	ids := make([]string, len(page))
 	for i, u := range page {
 		ids[i] = u.ID
@@ -102,16 +97,11 @@ func TestServer(t *testing.T) {
 	if _, body := get(t, c, http.DefaultClient, c.URL()+"/users/"+id); body != "cut off" {
 		t.Errorf("not cut off: %s", body)
 	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL()+"/users/"+id, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
+	request := must.Get(http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL()+"/users/"+id, http.NoBody))(t)
 	request.Header.Set("Authorization", "Bearer "+c.Key())
 	c.SetKey("another")
 	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusUnauthorized || c.Key() != "another" {
 		t.Errorf("with the former key: %s", response.Status)

@@ -11,7 +11,7 @@ type Cursor int
 
 // The ways of a cursor.
 const (
-	// CursorWorks goes on after the user, and answers 404 when he was deleted.
+	// CursorWorks goes on after the user, and answers 404 when the user was deleted.
 	CursorWorks Cursor = iota
 	// CursorRefused answers 422, as if there were no such parameter.
 	CursorRefused
@@ -63,7 +63,7 @@ func (c *Clerk) turn(knob func(*knobs)) {
 	knob(&c.knobs)
 }
 
-// SetKey changes the key that the API takes: whoever has another is refused with 401.
+// SetKey changes the key that the API takes: another is refused with 401.
 func (c *Clerk) SetKey(key string) { c.turn(func(k *knobs) { k.key = key }) }
 
 // SetCursor says what becomes of cursors.

@@ -23,7 +23,7 @@ type User struct {
 
 type object = map[string]any
 
-// Object is the user as webhooks and the API carry him, in his newest state; of one who
+// Object is the user as webhooks and the API carry it, in its newest state; of one that
 // was deleted it is the last one.
 func (c *Clerk) Object(id string) []byte {
 	c.t.Helper()
@@ -80,7 +80,7 @@ func (u *User) object() object {
 }
 
 // addresses are the entries of one kind. The primary one stands last, behind one that is
-// not verified: whoever takes the first one is wrong.
+// not verified: code that takes the first one is wrong.
 func (u *User) addresses(kind, primary string) (entries []object, id any) {
 	if primary == "" {
 		return []object{}, nil

@@ -2,9 +2,11 @@ package clerktest
 
 import (
 	"bytes"
-	"errors"
+	"cmp"
+	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -38,38 +40,18 @@ func problem(status int, code string) answer {
 	})}
 }
 
-func (a answer) header() http.Header {
-	h := http.Header{"Content-Type": {"application/json"}, "Content-Length": {strconv.Itoa(len(a.body))}}
-	if a.retryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(a.retryAfter))
-	}
-	return h
-}
-
-// sent is what of the body goes out.
-func (a answer) sent() []byte {
-	if a.cut {
-		return a.body[:len(a.body)/2]
-	}
-	return a.body
-}
-
-// ServeHTTP is the API.
+// ServeHTTP is the API on a server.
 func (c *Clerk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a, ok := c.answer(r)
-	if !ok {
+	a, err := memory{c}.RoundTrip(r)
+	if err != nil {
 		return // the client has left
 	}
-	for name, values := range a.header() {
-		w.Header()[name] = values
-	}
-	w.WriteHeader(a.status)
-	//nolint:gosec // JSON for the client of a test
-	_, err := w.Write(a.sent())
-	if a.cut { // what has not gone out yet would be thrown away, and the client would ask again
-		err = errors.Join(http.NewResponseController(w).Flush(), io.ErrUnexpectedEOF)
-	}
-	if err != nil {
+	defer func() { _ = a.Body.Close() }()
+	maps.Copy(w.Header(), a.Header)
+	w.WriteHeader(a.StatusCode)
+	if _, err := io.Copy(w, a.Body); err != nil {
+		// what has not gone out yet would be thrown away, and the client would ask again
+		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -84,15 +66,19 @@ func (c *Clerk) Client() *http.Client { return &http.Client{Transport: memory{c}
 func (m memory) RoundTrip(r *http.Request) (*http.Response, error) {
 	a, ok := m.clerk.answer(r)
 	if !ok {
-		return nil, r.Context().Err()
+		return nil, cmp.Or(r.Context().Err(), context.Canceled)
 	}
-	var body io.Reader = bytes.NewReader(a.sent())
+	var body io.Reader = bytes.NewReader(a.body)
 	if a.cut {
-		body = io.MultiReader(body, broken{})
+		body = io.MultiReader(bytes.NewReader(a.body[:len(a.body)/2]), broken{})
+	}
+	header := http.Header{"Content-Type": {"application/json"}, "Content-Length": {strconv.Itoa(len(a.body))}}
+	if a.retryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(a.retryAfter))
 	}
 	return &http.Response{
 		Status: fmt.Sprintf("%d %s", a.status, http.StatusText(a.status)), StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: a.header(), Body: io.NopCloser(body), ContentLength: int64(len(a.body)), Request: r,
+		Header: header, Body: io.NopCloser(body), ContentLength: int64(len(a.body)), Request: r,
 	}, nil
 }
 
@@ -167,7 +153,7 @@ func route(r *http.Request) (Kind, string) {
 	return Single, name
 }
 
-// refuse is what happens to a request before anybody looks for users.
+// refuse is what happens to a request before users are looked for.
 func (c *Clerk) refuse(r *http.Request) (answer, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -331,7 +317,7 @@ type window struct {
 
 func (c *Clerk) collect(w window) []object {
 	page := []object{}
-	if c.knobs.lag == 0 && c.gone == 0 && c.knobs.hidden == nil { // everybody is listed: no need to count
+	if c.knobs.lag == 0 && c.gone == 0 && c.knobs.hidden == nil { // all are listed: no need to count
 		w.from, w.offset = w.from+w.offset, 0
 	}
 	for i := w.from; i < len(c.order) && len(page) < w.limit; i++ {

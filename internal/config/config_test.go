@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 )
 
@@ -282,10 +283,7 @@ func TestFollows(t *testing.T) {
 
 func TestSecretsStayHidden(t *testing.T) {
 	c := load(t, full, nil)
-	asJSON, err := json.Marshal(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	asJSON := must.Get(json.Marshal(c))(t)
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "config", c, "token", c.AdminToken)
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "config", *c, "token", c.AdminToken, "list", c.Sources[0].SigningSecrets)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"text/template"
 
+	"rollcall/internal/must"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -29,14 +31,9 @@ func TestConfigurationPage(t *testing.T) {
 	t.Parallel()
 	got := renderPage(t)
 	if *update {
-		if err := os.WriteFile(page, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.WriteFile(page, []byte(got), 0o644))
 	}
-	want, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := must.Get(os.ReadFile(page))(t)
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("docs/configuration.md is not what the types say; rewrite it with go test ./internal/config -run %s -update (-want +got):\n%s", t.Name(), diff)
 	}
@@ -57,14 +54,9 @@ func renderPage(t *testing.T) string {
 		delete(sections, section)
 		return fieldTable(list), nil
 	}}
-	tmpl, err := template.New(filepath.Base(pageTemplate)).Funcs(functions).ParseFiles(pageTemplate)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tmpl := must.Get(template.New(filepath.Base(pageTemplate)).Funcs(functions).ParseFiles(pageTemplate))(t)
 	var out strings.Builder
-	if err := tmpl.Execute(&out, nil); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, tmpl.Execute(&out, nil))
 	if len(sections) > 0 {
 		t.Errorf("%s leaves out %q", pageTemplate, slices.Sorted(maps.Keys(sections)))
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"rollcall/internal/must"
 )
 
 func TestPrintable(t *testing.T) {
@@ -29,9 +31,7 @@ func TestPrintableTo(t *testing.T) {
 	t.Parallel()
 	text := "a\tb" + string(unprintables())
 	var b strings.Builder
-	if err := json.NewEncoder(PrintableTo(&b)).Encode(text); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, json.NewEncoder(PrintableTo(&b)).Encode(text))
 	if line, ok := strings.CutSuffix(b.String(), "\n"); !ok || strings.ContainsFunc(line, Unprintable) {
 		t.Errorf("the line is %q", b.String())
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/testtag"
 )
 
@@ -35,10 +36,7 @@ func mustRun(ctx context.Context, t testing.TB, cfg Config) Result {
 	if cfg.Mix.sum() == 0 {
 		cfg.Mix = DefaultMix
 	}
-	r, err := Run(ctx, cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := must.Get(Run(ctx, cfg))(t)
 	var outcomes, events, failed int64
 	for _, n := range r.Outcomes {
 		outcomes += n
@@ -220,10 +218,7 @@ func TestReconnects(t *testing.T) {
 // A server that goes away during a run: attempts are counted, and not thousands of them.
 func TestGoneServer(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := must.Get(net.Listen("tcp", "127.0.0.1:0"))(t)
 	to := receiver(t, "http://"+listener.Addr().String())
 	var server *http.Server
 	var first sync.Once

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
 
@@ -22,10 +23,7 @@ const (
 func newSource(t testing.TB, cfg source.Config) *source.Source {
 	t.Helper()
 	cfg.Name = cfg.Provider
-	src, err := source.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := must.Get(source.New(cfg))(t)
 	return src
 }
 
@@ -35,10 +33,7 @@ func clerk(t testing.TB) *source.Source {
 
 func receiver(t testing.TB, base string) Receiver {
 	t.Helper()
-	r, err := Resolve(t.Context(), base)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := must.Get(Resolve(t.Context(), base))(t)
 	return r
 }
 
@@ -63,7 +58,7 @@ func received(t testing.TB, q *request) (path string, r source.Request) {
 	return got.URL.Path, r
 }
 
-// Every request passes the source's own doors, and says what it's counted as.
+// Every request passes the source's own endpoints, and says what it's counted as.
 func TestSealedRequests(t *testing.T) {
 	t.Parallel()
 	all := source.Config{Provider: source.Supabase, SigningSecrets: []string{supabaseSecret}, WebhookHeader: "Authorization", WebhookSecrets: []string{"Bearer made-up-secret"}}
@@ -77,17 +72,11 @@ func TestSealedRequests(t *testing.T) {
 		{newSource(t, all), [kinds]string{"after-user-created", "database.update", "database.delete"}},
 		{newSource(t, row), [kinds]string{"database.insert", "database.update", "database.delete"}},
 	} {
-		s, err := newSealer(Config{To: receiver(t, "http://127.0.0.1:8080/below"), Source: tt.source, Mix: Mix{5, 3, 2}, Run: 0xbeef, Connections: 1})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := must.Get(newSealer(Config{To: receiver(t, "http://127.0.0.1:8080/below"), Source: tt.source, Mix: Mix{5, 3, 2}, Run: 0xbeef, Connections: 1}))(t)
 		prefix := strings.TrimSuffix(IDs(tt.source.Provider(), 0xbeef), "%")
 		emails, messages := map[string]string{}, map[string]bool{}
 		for range 300 {
-			q, err := s.next(time.Now())
-			if err != nil {
-				t.Fatal(err)
-			}
+			q := must.Get(s.next(time.Now()))(t)
 			path, r := received(t, q)
 			if err := tt.source.Verify(r); err != nil || !strings.HasPrefix(path, "/below/webhooks/"+tt.source.Name()) {
 				t.Fatalf("%s: %v", path, err)
@@ -114,19 +103,13 @@ func TestClosedDoors(t *testing.T) {
 	to := receiver(t, "http://127.0.0.1:8080")
 	var closed *ClosedError
 	if _, err := newSealer(Config{To: to, Source: hooks, Mix: DefaultMix, Connections: 1}); !errors.As(err, &closed) || closed.Door != source.Database || closed.Kind != Updated {
-		t.Errorf("updates without their door: %v", err)
+		t.Errorf("updates without their endpoint: %v", err)
 	}
-	s, err := newSealer(Config{To: to, Source: hooks, Mix: Mix{100, 0, 0}, Users: 1, Connections: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 3 { // the second time, he is there already
-		q, err := s.next(time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
+	s := must.Get(newSealer(Config{To: to, Source: hooks, Mix: Mix{100, 0, 0}, Users: 1, Connections: 1}))(t)
+	for range 3 { // the second time, the user is there already
+		q := must.Get(s.next(time.Now()))(t)
 		if _, r := received(t, q); hooks.Verify(r) != nil || r.Door != source.Hook {
-			t.Errorf("%s through the %s door", q.kind, r.Door)
+			t.Errorf("%s by the %s endpoint", q.kind, r.Door)
 		}
 	}
 	if _, err := newSealer(Config{To: to, Source: newSource(t, source.Config{Provider: source.Clerk}), Mix: DefaultMix}); err == nil {
@@ -138,15 +121,9 @@ func TestClosedDoors(t *testing.T) {
 func TestRenew(t *testing.T) {
 	t.Parallel()
 	src := clerk(t)
-	s, err := newSealer(Config{To: receiver(t, "http://127.0.0.1:8080"), Source: src, Mix: DefaultMix, Connections: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must.Get(newSealer(Config{To: receiver(t, "http://127.0.0.1:8080"), Source: src, Mix: DefaultMix, Connections: 1}))(t)
 	now := time.Now()
-	q, err := s.next(now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	q := must.Get(s.next(now))(t)
 	before := string(q.raw)
 	if err := q.renew(now.Add(fresh)); err != nil || string(q.raw) != before {
 		t.Errorf("renewed too early, error %v", err)
@@ -168,14 +145,8 @@ func TestPrepare(t *testing.T) {
 			To: receiver(t, "http://127.0.0.1:8080"), Source: clerk(t), Mix: DefaultMix,
 			Connections: 1, Ahead: room, Rate: 1, Duration: time.Duration(limit) * time.Second,
 		}
-		s, err := newSealer(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a, err := prepare(t.Context(), s, cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := must.Get(newSealer(cfg))(t)
+		a := must.Get(prepare(t.Context(), s, cfg))(t)
 		if got := int64(len(a.requests)); got != min(limit, room) {
 			t.Errorf("%d are ready", got)
 		}

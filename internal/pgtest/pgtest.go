@@ -176,7 +176,7 @@ func As(t testing.TB, database, role string) string {
 
 var unfit = regexp.MustCompile(`[^a-z0-9]+`)
 
-// databaseName is unique over all processes, and says whose it is to somebody who looks
+// databaseName is unique over all processes, and says whose it is to a reader who looks
 // at the server while a test hangs. It needs no quotes.
 func databaseName(test string) string {
 	readable := strings.Trim(unfit.ReplaceAllString(strings.ToLower(test), "_"), "_")

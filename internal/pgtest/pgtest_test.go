@@ -7,9 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +20,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest/pgserver"
 )
 
@@ -45,15 +48,10 @@ func actAsChild() {
 
 func ask(t *testing.T, database, sql string) string {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), database)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must.Get(pgx.Connect(t.Context(), database))(t)
 	defer func() { _ = conn.Close(t.Context()) }()
 	var answer string
-	if err := conn.QueryRow(t.Context(), sql).Scan(&answer); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, conn.QueryRow(t.Context(), sql).Scan(&answer))
 	return answer
 }
 
@@ -78,13 +76,9 @@ func TestNewDropsTheDatabase(t *testing.T) {
 	var database string
 	t.Run("one that leaves a connection", func(t *testing.T) {
 		database = New(t)
-		if _, err := pgx.Connect(t.Context(), database); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(pgx.Connect(t.Context(), database))(t)
 	})
-	if _, err := pgx.Connect(t.Context(), database); err == nil || !strings.Contains(err.Error(), "does not exist") {
-		t.Errorf("connect to the database of a test that is over: got %v, want: does not exist", err)
-	}
+	must.Fail(t, must.Err(pgx.Connect(t.Context(), database)), nil, "does not exist")
 }
 
 func TestSettings(t *testing.T) {
@@ -118,10 +112,7 @@ type child struct {
 
 func startChild(t *testing.T, tmp string) *child {
 	t.Helper()
-	c, err := newChild(t.Context(), tmp)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := must.Get(newChild(t.Context(), tmp))(t)
 	return c
 }
 
@@ -154,14 +145,9 @@ func (c *child) kill() {
 // unlike t.TempDir, with a path short enough for sockets.
 func temporary(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "pgtest-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := must.Get(os.MkdirTemp("/tmp", "pgtest-"))(t)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o711); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Chmod(dir, 0o711))
 	return dir
 }
 
@@ -194,23 +180,22 @@ func processesIn(tmp string) []string {
 	return found
 }
 
-// supervisorPid returns the process that holds the server of a meeting place: the
-// parent of postgres.
+// supervisorPid returns the process that holds the one server of a meeting place.
 func supervisorPid(t *testing.T, tmp string) int {
 	t.Helper()
-	locks, _ := filepath.Glob(filepath.Join(tmp, "rollcall-postgres-*", "lock"))
-	if len(locks) != 1 {
-		t.Fatalf("servers: got %v, want one", locks)
+	if homes, _ := filepath.Glob(filepath.Join(tmp, "rollcall-postgres-*")); len(homes) != 1 {
+		t.Fatalf("servers: got %v, want one", homes)
 	}
-	mark, err := os.ReadFile(locks[0])
-	if err != nil {
-		t.Fatal(err)
+	return must.Get(strconv.Atoi(string(must.Get(os.ReadFile(filepath.Join(place(t, tmp), "pid")))(t))))(t)
+}
+
+func place(t *testing.T, tmp string) string {
+	t.Helper()
+	places, _ := filepath.Glob(filepath.Join(tmp, "rollcall-tests-*"))
+	if len(places) != 1 {
+		t.Fatalf("meeting places: got %v, want one", places)
 	}
-	var pid int
-	if _, err := fmt.Sscan(string(mark), &pid); err != nil {
-		t.Fatal(err)
-	}
-	return pid
+	return places[0]
 }
 
 func TestProcessesShareOneServer(t *testing.T) {
@@ -223,9 +208,7 @@ func TestProcessesShareOneServer(t *testing.T) {
 		all.Go(func() { children[i], errs[i] = newChild(t.Context(), tmp) })
 	}
 	all.Wait()
-	if err := errors.Join(errs[:]...); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, errors.Join(errs[:]...))
 	for _, c := range children {
 		if c.server != children[0].server {
 			t.Errorf("servers of two processes: got %s and %s, want one", c.server, children[0].server)
@@ -264,9 +247,7 @@ func TestSupervisorKilled(t *testing.T) {
 	t.Parallel()
 	tmp := temporary(t)
 	one := startChild(t, tmp)
-	if err := syscall.Kill(supervisorPid(t, tmp), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, syscall.Kill(supervisorPid(t, tmp), syscall.SIGKILL))
 	one.kill()
 	awaitNoSupervisor(t, tmp) // a signal takes its time to arrive
 	two := startChild(t, tmp) // cleans up and has a server of its own
@@ -278,17 +259,14 @@ func TestSupervisorKilled(t *testing.T) {
 
 func awaitNoSupervisor(t *testing.T, tmp string) {
 	t.Helper()
-	places, _ := filepath.Glob(filepath.Join(tmp, "rollcall-pgtest-*"))
-	if len(places) != 1 {
-		t.Fatalf("meeting places: got %v, want one", places)
-	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		alive, err := supervised(places[0])
-		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("the supervisor still lives, or: %v", err)
-		}
-		if !alive {
+		conn, err := net.DialUnix("unix", nil, socket(place(t, tmp)))
+		if err != nil {
 			return
+		}
+		_ = conn.Close()
+		if time.Now().After(deadline) {
+			t.Fatal("the supervisor still lives")
 		}
 	}
 }
@@ -297,9 +275,7 @@ func TestSupervisorTerminated(t *testing.T) {
 	t.Parallel()
 	tmp := temporary(t)
 	one := startChild(t, tmp)
-	if err := syscall.Kill(supervisorPid(t, tmp), syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, syscall.Kill(supervisorPid(t, tmp), syscall.SIGTERM))
 	one.kill()
 	awaitNothing(t, tmp)
 }
@@ -308,10 +284,7 @@ func TestServerDies(t *testing.T) {
 	t.Parallel()
 	tmp := temporary(t)
 	one := startChild(t, tmp)
-	conn, err := pgx.Connect(t.Context(), one.server)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must.Get(pgx.Connect(t.Context(), one.server))(t)
 	// as a crash would: the postmaster is the parent of the process that answers
 	_, _ = conn.Exec(t.Context(), "COPY (SELECT 1) TO PROGRAM 'kill -QUIT $(head -1 postmaster.pid)'")
 	_ = conn.Close(t.Context())

@@ -6,13 +6,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
-	"rollcall/internal/pgtest/flock"
 	"rollcall/internal/pgtest/pgserver"
 )
 
@@ -24,92 +27,96 @@ const (
 )
 
 // supervise is the life of the supervisor: it runs the shared server until nobody has
-// used it for a while, or until the server or somebody's signal ends it, and leaves
+// used it for a while, or until the server or a signal ends it, and leaves
 // nothing behind. It returns the exit code.
 func supervise(dir string) int {
-	// the lock of owner came as descriptor 3; it must not reach postgres
-	syscall.CloseOnExec(3)
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer cancel()
 	if err := runShared(ctx, dir); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		_ = os.WriteFile(filepath.Join(dir, "error"), []byte(err.Error()), 0o600)
 		return 1
 	}
 	return 0
 }
 
+// supervisor tells all who connect where the server is, or why there is none.
+type supervisor struct {
+	dir      string
+	listener *net.UnixListener
+	greeting string
+	users    atomic.Int64
+}
+
 func runShared(ctx context.Context, dir string) error {
-	server, err := pgserver.Start(ctx, pgserver.Options{Settings: settings()})
-	if err != nil {
+	handed := os.NewFile(3, "listener") // it came as descriptor 3, and must not reach postgres
+	listener, err := net.FileListener(handed)
+	if err := errors.Join(err, handed.Close()); err != nil {
 		return err
 	}
-	users, err := flock.Open(filepath.Join(dir, "users"))
+	s := &supervisor{dir: dir}
+	s.listener, _ = listener.(*net.UnixListener)
+	if err := os.WriteFile(filepath.Join(dir, "pid"), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
+		return err
+	}
+	server, err := pgserver.Start(ctx, pgserver.Options{Settings: settings()})
 	if err != nil {
-		return errors.Join(err, server.Close())
+		return s.refuse(err)
 	}
-	defer func() { _ = users.Close() }() // not before: the lock goes with the file
-	if err := announce(dir, server.URL("postgres")); err != nil {
-		return errors.Join(err, server.Close())
-	}
-	if !awaitUnused(ctx, users, server.Exited()) {
-		// it ends with users: they will notice, but none may join while we leave
-		start, err := lockStart(dir)
+	s.greeting = server.URL("postgres")
+	ended := func() bool { return isClosed(ctx.Done()) || isClosed(server.Exited()) }
+	for {
+		s.serve(ended)
+		lock, err := pgserver.Lock(dir, syscall.LOCK_EX) // newcomers wait from here on
 		if err != nil {
 			return errors.Join(err, server.Close())
 		}
-		defer func() { _ = start.Close() }()
-	}
-	return errors.Join(server.Close(), removeDirectory(dir))
-}
-
-// announce writes the URL in one step, so that nobody reads half of it.
-func announce(dir, server string) error {
-	file := filepath.Join(dir, "url")
-	if err := os.WriteFile(file+".new", []byte(server), 0o600); err != nil {
-		return fmt.Errorf("announce the server: %w", err)
-	}
-	if err := os.Rename(file+".new", file); err != nil {
-		return fmt.Errorf("announce the server: %w", err)
-	}
-	return nil
-}
-
-// awaitUnused waits until nobody has held the lock of users for a while, and returns
-// true with the lock held: from then on newcomers wait until we are gone. It returns
-// false when the server has ended or we are told to.
-func awaitUnused(ctx context.Context, users *flock.File, exited <-chan struct{}) bool {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	usedAt := time.Now()
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-exited:
-			return false
-		case <-tick.C:
+		if ended() || !s.greet(time.Millisecond) {
+			return errors.Join(server.Close(), os.RemoveAll(dir))
 		}
-		free, err := users.TryExclusive()
-		switch {
-		case err != nil || !free:
+		_ = lock.Close() // one had come just before
+	}
+}
+
+// refuse tells why there is no server. Who comes later tries for itself.
+func (s *supervisor) refuse(why error) error {
+	_, err := pgserver.Lock(s.dir, syscall.LOCK_EX) // until this process ends
+	for s.greeting = why.Error(); s.greet(lookEvery); {
+		continue
+	}
+	return errors.Join(why, err, os.RemoveAll(s.dir))
+}
+
+// serve greets who connects, until nobody has been connected for a while or the server has ended.
+func (s *supervisor) serve(ended func() bool) {
+	for usedAt := time.Now(); time.Since(usedAt) < linger && !ended(); {
+		if s.greet(lookEvery) || s.users.Load() > 0 {
 			usedAt = time.Now()
-		case time.Since(usedAt) >= linger:
-			return true
-		default:
-			_ = users.Unlock() // can't fail on a lock we hold
 		}
 	}
 }
 
-// lockStart keeps newcomers from looking for a server until the lock is closed.
-func lockStart(dir string) (*flock.File, error) {
-	start, err := flock.Open(filepath.Join(dir, "start"))
+// greet waits for a newcomer, and reports whether one has come.
+func (s *supervisor) greet(patience time.Duration) bool {
+	_ = s.listener.SetDeadline(time.Now().Add(patience))
+	conn, err := s.listener.Accept()
 	if err != nil {
-		return nil, err
+		return false
 	}
-	if err := start.Exclusive(); err != nil {
-		return nil, errors.Join(err, start.Close())
+	_, _ = fmt.Fprintln(conn, s.greeting)
+	s.users.Add(1)
+	go func() {
+		_, _ = io.Copy(io.Discard, conn) // until its process ends
+		_ = conn.Close()
+		s.users.Add(-1)
+	}()
+	return true
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
-	return start, nil
 }

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// BenchmarkSubmit has many submitters of new users, each waiting for his outcome, before a
+// BenchmarkSubmit has many submitters of new users, each waiting for its outcome, before a
 // real database without targets. It does not wait for the disk, as every server for tests.
 func BenchmarkSubmit(b *testing.B) {
 	for _, each := range []int{1, 32} {
@@ -23,14 +24,9 @@ func BenchmarkSubmit(b *testing.B) {
 }
 
 func benchmarkSubmit(b *testing.B, each int) {
-	db, err := postgres.Open(postgres.Config{URL: pgtest.New(b), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		b.Fatal(err)
-	}
+	db := must.Get(postgres.Open(postgres.Config{URL: pgtest.New(b), Log: slog.New(slog.DiscardHandler)}))(b)
 	b.Cleanup(db.Close)
-	if _, err := db.Migrate(b.Context()); err != nil {
-		b.Fatal(err)
-	}
+	must.Get(db.Migrate(b.Context()))(b)
 	var batches atomic.Int64
 	p := New(Config{Apply: db.Apply, Observe: func(int, time.Duration) { batches.Add(1) }})
 	p.Start()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 // gate is an Apply that waits to be let through and notes the sizes of batches.
@@ -125,19 +126,14 @@ func TestQueueIsBounded(t *testing.T) {
 		p := New(Config{Apply: (&gate{}).apply, Queue: 3, QueueBytes: 100})
 		waiting := submit(p, 3)
 		synctest.Wait()
-		_, err := p.Submit(t.Context(), event.Event{ID: "one too many"})
-		if !errors.Is(err, event.ErrUnavailable) || !strings.Contains(err.Error(), "the queue is full with 3 events") {
-			t.Errorf("got %v", err)
-		}
+		must.Fail(t, must.Err(p.Submit(t.Context(), event.Event{ID: "one too many"})), event.ErrUnavailable, "the queue is full with 3 events")
 		p.Shutdown(t.Context()) // without committers nobody may be left waiting
 		for id, got := range waiting() {
 			if got != "unavailable: shutting down" {
 				t.Errorf("%s got %q", id, got)
 			}
 		}
-		if _, err := p.Submit(t.Context(), event.Event{}); !errors.Is(err, event.ErrUnavailable) {
-			t.Errorf("after the end: %v", err)
-		}
+		must.Fail(t, must.Err(p.Submit(t.Context(), event.Event{})), event.ErrUnavailable)
 	})
 }
 
@@ -147,10 +143,7 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 		large := event.Event{Body: make([]byte, 150)}
 		go func() { _, _ = p.Submit(context.Background(), large) }() // one is taken whatever its size
 		synctest.Wait()
-		_, err := p.Submit(t.Context(), event.Event{User: &event.User{RawUserMetaData: "{}"}})
-		if err == nil || !strings.Contains(err.Error(), "the queue is full with 150 bytes") {
-			t.Errorf("got %v", err)
-		}
+		must.Fail(t, must.Err(p.Submit(t.Context(), event.Event{User: &event.User{RawUserMetaData: "{}"}})), nil, "the queue is full with 150 bytes")
 		p.Shutdown(t.Context())
 	})
 }
@@ -218,9 +211,7 @@ func TestErrorsReachTheirWaiters(t *testing.T) {
 				t.Errorf("%s got %q", id, got)
 			}
 		}
-		if _, err := p.Submit(t.Context(), event.Event{}); !errors.Is(err, event.ErrUnavailable) {
-			t.Errorf("got %v, want event.ErrUnavailable", err)
-		}
+		must.Fail(t, must.Err(p.Submit(t.Context(), event.Event{})), event.ErrUnavailable)
 		p.Shutdown(t.Context())
 	})
 }

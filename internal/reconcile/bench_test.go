@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"rollcall/internal/pgtest"
+	"rollcall/internal/fixture"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
 )
@@ -22,22 +22,22 @@ from auth.users order by id`
 // select into the roll, which neither reads JSON nor guards anything, and a backfill of each of two
 // targets. ROLLCALL_TEST_USERS says of how many users.
 func BenchmarkFirstRun(b *testing.B) {
-	second := profileTarget()
+	second := fixture.Target(source.Supabase)
 	second.Name, second.Table = "members", "public.members"
-	h := furnish(b, pgtest.NewWith(b, pgtest.Auth, profiles, strings.Replace(profiles, "profiles", "members", 1)), "", profileTarget(), second)
-	h.Source, h.Table = newSource(b, source.Supabase), "auth.users"
-	n := usersOfTest(b, 100_000)
-	h.users(1, n)
-	h.exec("vacuum (analyze) auth.users")
+	p := startProject(fixture.Supabase(b, strings.Replace(fixture.Profiles, "profiles", "members", 1)), "", fixture.Target(source.Supabase), second)
+	p.Source, p.Table = fixture.Source(b, source.Supabase), "auth.users"
+	n := usersOfTest(b, "ROLLCALL_TEST_USERS", 100_000)
+	p.InsertUsers(1, n)
+	p.Exec("vacuum (analyze) auth.users")
 	var first, rows time.Duration
 	for b.Loop() {
-		h.empty()
-		first += timed(func() { h.wantRun(postgres.Reconciled{Created: int64(n)}) })
-		h.empty()
+		p.empty()
+		first += timed(func() { p.wantRun(postgres.Reconciled{Created: int64(n)}) })
+		p.empty()
 		rows += timed(func() {
-			h.exec(byHand)
-			h.backfill("profiles", n)
-			h.backfill("members", n)
+			p.Exec(byHand)
+			p.backfill("profiles", n)
+			p.backfill("members", n)
 		})
 	}
 	b.ReportMetric(first.Seconds()/float64(b.N), "s/run")
@@ -46,16 +46,16 @@ func BenchmarkFirstRun(b *testing.B) {
 }
 
 // empty leaves nothing but auth.users.
-func (h *house) empty() {
-	h.t.Helper()
-	h.exec("truncate rollcall.users, rollcall.reconciliations, rollcall.backfills, profiles, members")
+func (p *project) empty() {
+	p.T.Helper()
+	p.Exec("truncate rollcall.users, rollcall.reconciliations, rollcall.backfills, profiles, members")
 }
 
-func (h *house) backfill(target string, n int) {
-	h.t.Helper()
-	done, err := h.DB.Backfill(h.t.Context(), target, nil)
+func (p *project) backfill(target string, n int) {
+	p.T.Helper()
+	done, err := p.DB.Backfill(p.T.Context(), target, nil)
 	if err != nil || done.Visited != int64(n) || done.Parked > 0 {
-		h.t.Fatal(done, err)
+		p.T.Fatal(done, err)
 	}
 }
 

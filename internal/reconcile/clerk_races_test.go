@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"rollcall/internal/clerk"
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/postgres"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
@@ -35,13 +34,13 @@ const (
 	leastLag, mostLag = 50 * time.Millisecond, 300 * time.Millisecond
 )
 
-// crowd is a Clerk instance and two replicas that hear of it in every way at once.
-type crowd struct {
+// clerkRace is a Clerk instance and two replicas that hear of it in every way at once.
+type clerkRace struct {
 	t        *testing.T
 	seed     uint64
 	clerk    *clerktest.Clerk
-	replicas []*office
-	witness  *witness
+	replicas []*instance
+	witness  *syncCheck
 	hooks    chan hook
 	sent     atomic.Int64 // webhooks, each counted once
 
@@ -51,12 +50,12 @@ type crowd struct {
 	tally  postgres.Reconciled
 }
 
-// member is a user of the crowd.
+// member is a user of the race.
 type member struct {
 	life
 	number int
-	state  int  // counts his changes
-	silent bool // all webhooks about him are lost
+	state  int  // counts changes
+	silent bool // all webhooks about the user are lost
 }
 
 type hook struct {
@@ -64,29 +63,29 @@ type hook struct {
 	event event.Event
 }
 
-func newCrowd(t *testing.T) *crowd {
+func newClerkRace(t *testing.T) *clerkRace {
 	t.Helper()
-	o := newOffice(t)
-	c := &crowd{
-		t: t, seed: testtag.Seed(t), clerk: o.clerk, hooks: make(chan hook), witness: newWitness(t, "clerk"),
-		replicas: []*office{o, openOffice(t, o.sql.Config().ConnString(), o.clerk)},
+	in := newInstance(t)
+	c := &clerkRace{
+		t: t, seed: testtag.Seed(t), clerk: in.clerk, hooks: make(chan hook), witness: newSyncCheck(t, "clerk"),
+		replicas: []*instance{in, openInstance(in.Database, in.clerk)},
 	}
 	c.clerk.SetLag(mostLag)
 	for _, r := range c.replicas {
 		r.MaxDelete = 1
 		// The pace is another test's affair.
-		r.API = clerk.New(clerk.Config{Key: o.clerk.Key(), URL: r.URL, Client: o.clerk.Client(), Limit: 1e7})
-		c.witness.visit(r.house, reconcile.APIProvider(r.API, r.Source))
+		r.API = clerk.New(clerk.Config{Key: in.clerk.Key(), URL: r.URL, Client: in.clerk.Client(), Limit: 1e7})
+		c.witness.visit(r.project, reconcile.APIProvider(r.API, r.Source))
 	}
 	return c
 }
 
 // Webhooks that are late, out of order, doubled and lost, reconciliations, looks just in time:
 // all of the same users at once, on two replicas, with an API that lags behind the webhooks,
-// now more, now less. In the end everybody is as Clerk has him, once, nobody is back, and
-// nobody who asked has heard of a state older than what was known when he asked.
+// now more, now less. In the end each user is as Clerk has them, once, no deleted user is back, and
+// no request was answered with a state older than what was known when it came.
 func TestClerkRaces(t *testing.T) {
-	c := newCrowd(t)
+	c := newClerkRace(t)
 	ctx, stop := context.WithCancel(context.Background())
 	var background, deliveries, writers sync.WaitGroup
 	background.Go(func() { c.disturb(ctx) })
@@ -114,51 +113,50 @@ func TestClerkRaces(t *testing.T) {
 	c.end()
 }
 
-// Answers of an API may come from servers that are behind by more and by less: whom one has
-// shown is not buried because the next does not know him yet.
+// Answers of an API may come from servers that are behind by more and by less: a user that one
+// has shown is not deleted because the next does not know them yet.
 func TestClerkAheadThenBehind(t *testing.T) {
 	t.Parallel()
-	for name, look := range map[string]func(o *office, id string) error{
-		"reconciliation": func(o *office, _ string) error {
-			_, err := reconcile.Run(o.t.Context(), o.Config)
+	for name, look := range map[string]func(in *instance, id string) error{
+		"reconciliation": func(in *instance, _ string) error {
+			_, err := reconcile.Run(in.T.Context(), in.Config)
 			return err
 		},
-		"just in time": func(o *office, id string) error {
+		"just in time": func(in *instance, id string) error {
 			s := reconcile.NewSyncer(reconcile.SyncConfig{
-				Providers: map[string]reconcile.Provider{"clerk": reconcile.APIProvider(o.API, o.Source)}, DB: o.DB, Submit: o.pipeline.Submit,
+				Providers: map[string]reconcile.Provider{"clerk": reconcile.APIProvider(in.API, in.Source)}, DB: in.DB, Submit: in.pipeline.Submit,
 			})
-			_, err := s.Sync(o.t.Context(), "clerk", id)
+			_, err := s.Sync(in.T.Context(), "clerk", id)
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o, ids := filled(t, 2)
-			o.MaxDelete = 1
-			o.clerk.Delete(ids[0]) // somebody to bury there is
-			born := o.clerk.Put(clerktest.User{Email: "born@x.test"}).ID
-			o.wantRun(postgres.Reconciled{Created: 1, Deleted: 1, Unchanged: 1})
-			o.clerk.SetLag(30 * time.Second)
-			if err := look(o, born); err != nil {
+			in, ids := filled(t, 2)
+			in.MaxDelete = 1
+			in.clerk.Delete(ids[0]) // one user to delete there is
+			born := in.clerk.Put(clerktest.User{Email: "born@x.test"}).ID
+			in.wantRun(postgres.Reconciled{Created: 1, Deleted: 1, Unchanged: 1})
+			in.clerk.SetLag(30 * time.Second)
+			if err := look(in, born); err != nil {
 				t.Error(err)
 			}
-			o.want("select count(*)::text from people where id = '"+born+"'", "1")
-			o.inStep()
+			in.Want("select count(*)::text from people where id = '"+born+"'", "1")
+			in.inStep()
 		})
 	}
 }
 
-func (c *crowd) random(stream int) *rand.Rand { return rand.New(rand.NewPCG(c.seed, uint64(stream))) }
+func (c *clerkRace) random(stream int) *rand.Rand {
+	return rand.New(rand.NewPCG(c.seed, uint64(stream)))
+}
 
-func (c *crowd) users() int {
-	if n, err := strconv.Atoi(os.Getenv("ROLLCALL_TEST_RACE_USERS")); err == nil {
-		return n
-	}
-	return testtag.Part(clerkRaceUsers)
+func (c *clerkRace) users() int {
+	return usersOfTest(c.t, "ROLLCALL_TEST_RACE_USERS", testtag.Part(clerkRaceUsers))
 }
 
 // write is an application whose users sign up, change, and stay or leave.
-func (c *crowd) write(users int, random *rand.Rand) {
+func (c *clerkRace) write(users int, random *rand.Rand) {
 	var present []*member
 	for users > 0 || len(present) > 0 {
 		if users > 0 && len(present) < presentUsers && (len(present) == 0 || random.IntN(3) == 0) {
@@ -168,7 +166,7 @@ func (c *crowd) write(users int, random *rand.Rand) {
 		}
 		i := random.IntN(len(present))
 		switch l := present[i]; random.IntN(6) {
-		case 0: // as he is
+		case 0: // the user stays as they are
 			present = append(present[:i], present[i+1:]...)
 		case 1:
 			present = append(present[:i], present[i+1:]...)
@@ -182,7 +180,7 @@ func (c *crowd) write(users int, random *rand.Rand) {
 	}
 }
 
-func (c *crowd) create(random *rand.Rand) *member {
+func (c *clerkRace) create(random *rand.Rand) *member {
 	l := &member{silent: random.IntN(10) == 0}
 	c.mu.Lock()
 	l.number = len(c.lives)
@@ -202,8 +200,8 @@ func (l *member) change(u *clerktest.User) {
 	u.Email, u.FirstName = fmt.Sprintf("%d.%d@x.test", l.number, l.state), fmt.Sprint("v", l.state)
 }
 
-// tell sends a webhook about a user as he is, once or twice; one of so many is lost.
-func (c *crowd) tell(kind string, l *member, lost int, random *rand.Rand) {
+// tell sends a webhook about a user as they are now, once or twice; one of so many is lost.
+func (c *clerkRace) tell(kind string, l *member, lost int, random *rand.Rand) {
 	c.mu.Lock()
 	if c.recent = append(c.recent, l); len(c.recent) > 10 {
 		c.recent = c.recent[1:]
@@ -220,27 +218,27 @@ func (c *crowd) tell(kind string, l *member, lost int, random *rand.Rand) {
 }
 
 // deliver is one of those who bring webhooks, some faster than others.
-func (c *crowd) deliver(random *rand.Rand) {
-	for h := range c.hooks {
+func (c *clerkRace) deliver(random *rand.Rand) {
+	for p := range c.hooks {
 		wait := 20 * time.Millisecond
 		if random.IntN(50) == 0 {
 			wait = 2 * mostLag
 		}
 		time.Sleep(time.Duration(random.Int64N(int64(wait))))
-		outcome, err := c.replicas[random.IntN(2)].pipeline.Submit(context.Background(), h.event)
+		outcome, err := c.replicas[random.IntN(2)].pipeline.Submit(context.Background(), p.event)
 		for tries := 0; errors.Is(err, event.ErrUnavailable) && tries < 10; tries++ {
-			outcome, err = c.replicas[random.IntN(2)].pipeline.Submit(context.Background(), h.event)
+			outcome, err = c.replicas[random.IntN(2)].pipeline.Submit(context.Background(), p.event)
 		}
 		if err != nil || outcome == event.Parked || outcome == event.UndecodableBody {
-			c.t.Errorf("webhook of %s: %s, %v", h.life.id, outcome, err)
+			c.t.Errorf("webhook of %s: %s, %v", p.life.id, outcome, err)
 			continue
 		}
-		h.life.learn(h.event)
+		p.life.learn(p.event)
 	}
 }
 
 // disturb turns the knobs of the API.
-func (c *crowd) disturb(ctx context.Context) {
+func (c *clerkRace) disturb(ctx context.Context) {
 	for random := c.random(98); ctx.Err() == nil; time.Sleep(time.Duration(random.Int64N(int64(mostLag)))) {
 		c.clerk.SetLag(leastLag + time.Duration(random.Int64N(int64(mostLag-leastLag))))
 		c.clerk.SetCursor(clerktest.Cursor(random.IntN(2)))
@@ -248,23 +246,23 @@ func (c *crowd) disturb(ctx context.Context) {
 	}
 }
 
-// age makes some users look long known whom the API has had time to learn of.
-func (c *crowd) age(ctx context.Context) {
+// age makes some users look long known that the API has had time to learn of.
+func (c *clerkRace) age(ctx context.Context) {
 	for ; ctx.Err() == nil; time.Sleep(mostLag) {
-		c.replicas[0].exec(`update rollcall.users set changed_at = changed_at - interval '1 hour' where (source, id) in (
+		c.replicas[0].Exec(`update rollcall.users set changed_at = changed_at - interval '1 hour' where (source, id) in (
 select source, id from rollcall.users where deleted_at is null and updated_at < clock_timestamp() - interval '2 seconds' and random() < 0.3 for update skip locked)`)
 	}
 }
 
 // reconcile goes on and on; some runs are interrupted, and taken up by the next.
-func (c *crowd) reconcile(ctx context.Context, o *office, random *rand.Rand) {
+func (c *clerkRace) reconcile(ctx context.Context, in *instance, random *rand.Rand) {
 	for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
 		limit := time.Minute
 		if random.IntN(4) == 0 {
 			limit = time.Duration(random.Int64N(int64(mostLag)))
 		}
 		running, cancel := context.WithTimeout(context.Background(), limit)
-		tally, err := reconcile.Run(running, o.Config)
+		tally, err := reconcile.Run(running, in.Config)
 		cancel()
 		if err != nil && !errors.Is(err, postgres.ErrRunning) && running.Err() == nil && !errors.Is(err, event.ErrUnavailable) {
 			c.t.Error("reconcile:", err)
@@ -278,7 +276,7 @@ func (c *crowd) reconcile(ctx context.Context, o *office, random *rand.Rand) {
 }
 
 // choose chooses one of those who have just changed, or any other.
-func (c *crowd) choose(random *rand.Rand) *life {
+func (c *clerkRace) choose(random *rand.Rand) *life {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	from := c.recent
@@ -291,45 +289,41 @@ func (c *crowd) choose(random *rand.Rand) *life {
 	return &from[random.IntN(len(from))].life
 }
 
-// end has a last reconciliation find what is still to be found, and looks at everybody.
-func (c *crowd) end() {
+// end has a last reconciliation find what is still to be found, and looks at every user.
+func (c *clerkRace) end() {
 	c.clerk.SetLag(0)
 	c.clerk.SetCursor(clerktest.CursorWorks)
 	c.clerk.FailEvery(0, 0)
-	o := c.replicas[0]
-	o.run() // ends what was interrupted
-	o.age()
+	in := c.replicas[0]
+	in.run() // ends what was interrupted
+	in.age()
 	lost := c.living() - int64(len(c.clerk.Users()))
-	if tally := o.run(); tally.Deleted != lost || tally.Failed != 0 || tally.Created != 0 || tally.Updated != 0 {
+	if tally := in.run(); tally.Deleted != lost || tally.Failed != 0 || tally.Created != 0 || tally.Updated != 0 {
 		c.t.Errorf("the last run: %+v, want %d deleted and nothing else", tally, lost)
 	}
 	c.compare()
-	o.want("select target || user_id from rollcall.parked")
-	o.want("select (count(*) - "+fmt.Sprint(c.sent.Load())+")::text from rollcall.events", "0")
+	in.Want("select target || user_id from rollcall.parked")
+	in.Want("select (count(*) - "+fmt.Sprint(c.sent.Load())+")::text from rollcall.events", "0")
 	c.witness.busy()
 	if testtag.Long && (lost == 0 || c.tally.Created == 0 || c.tally.Updated == 0 || c.tally.Deleted == 0) {
 		c.t.Errorf("the reconciliations had nothing to do: %+v, and %d in the end", c.tally, lost)
 	}
-	c.t.Logf("%d webhooks, %+v, and %d buried in the end", c.sent.Load(), c.tally, lost)
+	c.t.Logf("%d webhooks, %+v, and %d deleted in the end", c.sent.Load(), c.tally, lost)
 }
 
-func (c *crowd) living() (n int64) {
-	if err := c.replicas[0].sql.QueryRow(c.t.Context(), "select count(*) from rollcall.users where deleted_at is null").Scan(&n); err != nil {
-		c.t.Fatal(err)
-	}
+func (c *clerkRace) living() (n int64) {
+	must.Do(c.t, c.replicas[0].SQL.QueryRow(c.t.Context(), "select count(*) from rollcall.users where deleted_at is null").Scan(&n))
 	return n
 }
 
 // compare holds the roll and the table against the instance, user by user.
-func (c *crowd) compare() {
-	rows, _ := c.replicas[0].sql.Query(c.t.Context(), `select coalesce(u.id, p.id) as id, case when u.deleted_at is not null then 'deleted'
+func (c *clerkRace) compare() {
+	rows, _ := c.replicas[0].SQL.Query(c.t.Context(), `select coalesce(u.id, p.id) as id, case when u.deleted_at is not null then 'deleted'
   when u.id is not null then concat_ws(' ', u.version, u.email, u.full_name) else '' end || coalesce(' ' || p.email || ' ' || p.name, '')
 from rollcall.users u full join people p using (id)`)
 	got := map[string]string{}
 	var id, user string
-	if _, err := pgx.ForEachRow(rows, []any{&id, &user}, func() error { got[id] = user; return nil }); err != nil {
-		c.t.Fatal(err)
-	}
+	must.Get(pgx.ForEachRow(rows, []any{&id, &user}, func() error { got[id] = user; return nil }))(c.t)
 	want := map[string]string{}
 	for _, u := range c.clerk.Users() {
 		want[u.ID] = fmt.Sprint(u.UpdatedAt.UnixMicro(), " ", u.Email, " ", u.FirstName, " ", u.Email, " ", u.FirstName)

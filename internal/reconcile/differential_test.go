@@ -1,9 +1,7 @@
 package reconcile
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -14,7 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
-	"rollcall/internal/pgtest"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
 	"rollcall/internal/testtag"
@@ -38,24 +37,10 @@ func numbered(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012x"
 // followed is a database with a table of users that decides, a connection of its own, and chance.
 func followed(t *testing.T) (*postgres.DB, *pgx.Conn, *rand.Rand) {
 	t.Helper()
-	url := pgtest.NewWith(t, pgtest.Auth)
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	db, err := postgres.Open(postgres.Config{URL: url, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Follow(t.Context(), "supabase", "auth.users"); err != nil {
-		t.Fatal(err)
-	}
-	return db, conn, rand.New(rand.NewPCG(testtag.Seed(t), 1))
+	d := fixture.Supabase(t)
+	db := d.Start(postgres.Config{}).DB
+	must.Do(t, db.Follow(t.Context(), "supabase", "auth.users"))
+	return db, d.SQL, rand.New(rand.NewPCG(testtag.Seed(t), 1))
 }
 
 // lookAtAll brings all users with lower numbers into the roll.
@@ -66,9 +51,7 @@ func lookAtAll(t *testing.T, db *postgres.DB, users int) {
 		events[i] = event.Event{Source: "supabase", Op: event.Look, UserID: numbered(i)}
 	}
 	for page := range slices.Chunk(events, 512) {
-		if _, err := db.Apply(t.Context(), page); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(db.Apply(t.Context(), page))(t)
 	}
 }
 
@@ -98,26 +81,12 @@ func compareAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, want int) {
 // decodeAll decodes every row of the table, beside the roll's.
 func decodeAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, each func(postgres.Pair, *event.User)) {
 	t.Helper()
-	src, err := source.New(source.Config{Name: "supabase", Provider: source.Supabase})
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := fixture.Source(t, source.Supabase)
 	rows, _ := conn.Query(t.Context(), `select id::text as id, row_to_json(u)::text as user from auth.users u order by id`)
-	entries, err := pgx.CollectRows(rows, pgx.RowToStructByPos[postgres.Entry])
-	if err != nil {
-		t.Fatal(err)
-	}
+	entries := must.Get(pgx.CollectRows(rows, pgx.RowToStructByPos[postgres.Entry]))(t)
 	for page := range slices.Chunk(entries, 1000) {
-		pairs, err := db.Attendance("supabase").Note(t.Context(), page, time.Now())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, p := range pairs {
-			theirs, err := src.DecodeUser(p.Row, p.At)
-			if err != nil {
-				t.Fatal(err)
-			}
-			each(p, theirs)
+		for _, p := range must.Get(db.Attendance("supabase").Note(t.Context(), page, time.Now()))(t) {
+			each(p, must.Get(src.DecodeUser(p.Row, p.At))(t))
 		}
 	}
 }
@@ -125,20 +94,15 @@ func decodeAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, each func(postgres
 // differing are the users that SQL finds to differ, by pages of an odd size.
 func differing(t *testing.T, db *postgres.DB) map[string]postgres.Differing {
 	t.Helper()
-	table, err := db.Users(t.Context(), "supabase", "auth.users")
-	if err != nil {
-		t.Fatal(err)
-	}
+	table := must.Get(db.Users(t.Context(), "supabase", "auth.users"))(t)
 	found := map[string]postgres.Differing{}
-	err = table.CompareAll(t.Context(), 77, func(page postgres.Compared) error {
+	err := table.CompareAll(t.Context(), 77, func(page postgres.Compared) error {
 		for _, d := range page.Differing {
 			found[d.ID] = d
 		}
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return found
 }
 
@@ -162,9 +126,7 @@ func TestComparisonBySQLIsThatOfGo(t *testing.T) {
 		change := []string{"delete from auth.users where id = $1::uuid", "update auth.users set last_sign_in_at = now() where id = $1::uuid",
 			"update auth.users set updated_at = '2026-01-01', email = 'x' || id where id = $1::uuid", "update auth.users set banned_until = null where id = $1::uuid",
 			`update auth.users set raw_app_meta_data = raw_app_meta_data || '{"x":1}' where id = $1::uuid`, "delete from auth.users where $1::uuid is null"}[random.IntN(6)]
-		if _, err := conn.Exec(t.Context(), change, numbered(i)); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(conn.Exec(t.Context(), change, numbered(i)))(t)
 	}
 	found, same, differ := differing(t, db), 0, 0
 	decodeAll(t, db, conn, func(p postgres.Pair, theirs *event.User) {
@@ -234,9 +196,7 @@ values ($1, $2, $3, $4::text::jsonb, $5::text::jsonb, $6, $7::text::timestamptz,
   $10::text::timestamptz, $11::text::timestamptz, $12::text::timestamptz, $13::text::timestamptz, $14, $15::text::timestamptz)`,
 		id, pick(nil, id+"@x.test"), pick(nil, id), randomJSON(random, 0), randomJSON(random, 0), random.IntN(2) == 0,
 		moment(), moment(), moment(), moment(), moment(), moment(), deleted, random.IntN(2) == 0, moment())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 }
 
 // keys are those that name a user, and others.

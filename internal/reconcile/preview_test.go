@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/reconcile"
 )
 
@@ -21,20 +23,18 @@ func TestDryRunAdvisesAsARun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := newHouse(t)
-			h.users(1, 20)
-			h.run()
-			h.exec("delete from auth.users where id <= '" + id(test.gone) + "'")
-			h.users(101, test.come)
-			h.MaxDelete = map[string]float64{"0%": 0, "5%": 0.05}[test.wrong]
-			tally, err := reconcile.Preview(t.Context(), h.Config, func(reconcile.Finding) error { return nil })
-			h.refused(err, []string{"a run would stop here and bury nobody: " + test.want})
+			p := reconciled(t, 20)
+			p.Exec("delete from auth.users where id <= '" + fixture.ID(test.gone) + "'")
+			p.InsertUsers(101, test.come)
+			p.MaxDelete = map[string]float64{"0%": 0, "5%": 0.05}[test.wrong]
+			tally, err := reconcile.Preview(t.Context(), p.Config, func(reconcile.Finding) error { return nil })
+			must.Fail(t, err, reconcile.ErrStopped, "a run would stop here and bury nobody: "+test.want)
 			if tally.Deleted != int64(test.gone) || strings.Contains(err.Error(), "stopped") {
 				t.Errorf("got %+v, %v", tally, err)
 			}
-			_, err = reconcile.Run(t.Context(), h.Config)
-			h.refused(err, []string{"stopped, nobody was buried: " + test.want, "To see who: rollcall reconcile supabase --dry-run --max-delete "})
-			h.want("select count(*)::text from rollcall.users where deleted_at is not null", "0")
+			_, err = reconcile.Run(t.Context(), p.Config)
+			must.Fail(t, err, reconcile.ErrStopped, "stopped, nobody was buried: "+test.want, "To see who: rollcall reconcile supabase --dry-run --max-delete ")
+			p.Want("select count(*)::text from rollcall.users where deleted_at is not null", "0")
 		})
 	}
 }

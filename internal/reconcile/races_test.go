@@ -13,30 +13,32 @@ import (
 
 	"rollcall/internal/capture"
 	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
 	"rollcall/internal/testtag"
 )
 
-// raceUsers are changed and told of by everybody at once.
+// raceUsers are changed and told of from everywhere at once.
 var raceUsers = testtag.Part(2500)
 
 // Webhooks out of order and doubled, two replicas that empty the outbox, reconciliations and
-// backfills, looks just in time, all about the same users at once: in the end everybody is as
-// auth.users has him, once, and nobody is back.
+// backfills, looks just in time, all about the same users at once: in the end each user is as
+// auth.users has them, once, and no deleted user is back.
 func TestRaces(t *testing.T) {
-	h := newHouse(t)
+	p := newProject(t)
 	// The trigger of older versions, whose changes count by their data.
-	h.exec(`create constraint trigger rollcall_capture after insert or update or delete on auth.users
+	p.Exec(`create constraint trigger rollcall_capture after insert or update or delete on auth.users
 deferrable initially deferred for each row execute function rollcall.capture('supabase')`)
-	replicas := []*house{h, openHouse(t, h.sql.Config().ConnString(), "")}
+	replicas := []*project{p, supabaseProject(p.Database, "")}
 	ctx, stop := context.WithCancel(context.Background())
 	seed := testtag.Seed(t)
 	lives := map[string]*life{}
 	for n := range raceUsers {
-		lives[id(n)] = &life{id: id(n)}
+		lives[fixture.ID(n)] = &life{id: fixture.ID(n)}
 	}
-	jit := newWitness(t, "supabase")
+	jit := newSyncCheck(t, "supabase")
 	var background sync.WaitGroup
 	for _, r := range replicas {
 		jit.visit(r, reconcile.TableProvider(r.DB, r.Source, "auth.users"))
@@ -50,7 +52,7 @@ deferrable initially deferred for each row execute function rollcall.capture('su
 	}
 	for n := range 16 {
 		random := rand.New(rand.NewPCG(seed, uint64(100+n)))
-		background.Go(func() { jit.ask(ctx, random, func() *life { return lives[id(random.IntN(raceUsers))] }) })
+		background.Go(func() { jit.ask(ctx, random, func() *life { return lives[fixture.ID(random.IntN(raceUsers))] }) })
 	}
 	var hooks sync.WaitGroup
 	send := make(chan event.Event, 2000)
@@ -68,21 +70,19 @@ deferrable initially deferred for each row execute function rollcall.capture('su
 	}
 	var applications sync.WaitGroup
 	for part := range 4 {
-		applications.Go(func() { h.change(rand.New(rand.NewPCG(seed, uint64(part))), part, lives, send) })
+		applications.Go(func() { p.change(rand.New(rand.NewPCG(seed, uint64(part))), part, lives, send) })
 	}
 	applications.Wait()
 	close(send)
 	hooks.Wait()
-	h.emptied()
+	p.emptied()
 	stop()
 	background.Wait()
-	h.want(`select coalesce(a.id, p.id)::text from auth.users a full join profiles p on p.id = a.id
+	p.Want(`select coalesce(a.id, p.id)::text from auth.users a full join profiles p on p.id = a.id
 where p.id is null or a.id is null or a.deleted_at is not null or p.email is distinct from a.email or p.name is distinct from a.raw_user_meta_data->>'full_name'
 order by 1 limit 5`)
 	var living, dead int
-	if err := h.sql.QueryRow(t.Context(), "select count(*) filter (where deleted_at is null), count(*) filter (where deleted_at is not null) from rollcall.users").Scan(&living, &dead); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, p.SQL.QueryRow(t.Context(), "select count(*) filter (where deleted_at is null), count(*) filter (where deleted_at is not null) from rollcall.users").Scan(&living, &dead))
 	if living+dead > raceUsers || dead == 0 || living == 0 { // who came and went before a look was never known
 		t.Errorf("%d living and %d dead of %d", living, dead, raceUsers)
 	}
@@ -91,8 +91,8 @@ order by 1 limit 5`)
 }
 
 // repeat reconciles again and again.
-func (h *house) repeat(ctx context.Context) {
-	cfg := h.Config
+func (p *project) repeat(ctx context.Context) {
+	cfg := p.Config
 	cfg.MaxDelete = 1
 	for ctx.Err() == nil {
 		_, _ = reconcile.Run(ctx, cfg) // another may be at it
@@ -101,19 +101,19 @@ func (h *house) repeat(ctx context.Context) {
 }
 
 // refill fills the profiles from the roll again and again.
-func (h *house) refill(ctx context.Context) {
+func (p *project) refill(ctx context.Context) {
 	for ctx.Err() == nil {
-		_, _ = h.DB.Backfill(ctx, "profiles", nil) // another may be at it
+		_, _ = p.DB.Backfill(ctx, "profiles", nil) // another may be at it
 		time.Sleep(time.Millisecond)
 	}
 }
 
 // change is an application that changes the users of a part in auth.users, and a webhook
 // about each change, some of them twice.
-func (h *house) change(random *rand.Rand, part int, lives map[string]*life, send chan<- event.Event) {
-	conn, err := pgx.Connect(h.t.Context(), h.sql.Config().ConnString())
+func (p *project) change(random *rand.Rand, part int, lives map[string]*life, send chan<- event.Event) {
+	conn, err := pgx.Connect(p.T.Context(), p.SQL.Config().ConnString())
 	if err != nil {
-		h.t.Error(err)
+		p.T.Error(err)
 		return
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
@@ -130,9 +130,9 @@ func (h *house) change(random *rand.Rand, part int, lives map[string]*life, send
 			case version == 1:
 				sql = "insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values ($1, $2, $3, $4, $4)"
 			case random.IntN(4) == 0:
-				delete(versions, n) // as he is
+				delete(versions, n) // the user stays as they are
 				if random.IntN(2) == 0 {
-					lives[id(n)].leaving.Store(true)
+					lives[fixture.ID(n)].leaving.Store(true)
 					sql = "delete from auth.users where id = $1 and ($2::text, $3::jsonb, $4::timestamptz) is not null"
 				}
 			default:
@@ -143,15 +143,15 @@ func (h *house) change(random *rand.Rand, part int, lives map[string]*life, send
 			}
 			at := time.Date(2026, 1, 1, 0, 0, version, 0, time.UTC)
 			var row []byte
-			err := conn.QueryRow(h.t.Context(), sql+" returning row_to_json(users)::text", id(n), fmt.Sprintf("%d.%d@x.test", n, version),
+			err := conn.QueryRow(p.T.Context(), sql+" returning row_to_json(users)::text", fixture.ID(n), fmt.Sprintf("%d.%d@x.test", n, version),
 				fmt.Sprintf(`{"full_name": "v%d"}`, version), at).Scan(&row)
 			if err != nil {
-				h.t.Error(err)
+				p.T.Error(err)
 				return
 			}
-			user, err := h.Source.DecodeUser(row, time.Now())
+			user, err := p.Source.DecodeUser(row, time.Now())
 			if err != nil {
-				h.t.Error(err)
+				p.T.Error(err)
 				return
 			}
 			e := event.Event{Source: "supabase", ID: fmt.Sprint(n, "-", version), Op: event.Upsert, UserID: user.ID, User: user, ReceivedAt: time.Now()}
@@ -165,16 +165,12 @@ func (h *house) change(random *rand.Rand, part int, lives map[string]*life, send
 	}
 }
 
-func (h *house) emptied() {
-	h.t.Helper()
+func (p *project) emptied() {
+	p.T.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		var n int
-		if err := h.sql.QueryRow(h.t.Context(), "select count(*) from rollcall.outbox").Scan(&n); err != nil {
-			h.t.Fatal(err)
-		}
-		if n == 0 {
+		if p.Rows("select count(*)::text from rollcall.outbox")[0] == "0" {
 			return
 		}
 	}
-	h.t.Fatal("the outbox isn't emptied")
+	p.T.Fatal("the outbox isn't emptied")
 }

@@ -10,7 +10,8 @@ import (
 	"time"
 
 	"rollcall/internal/event"
-	"rollcall/internal/pgtest"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
 )
@@ -26,34 +27,20 @@ func (p paged) next(ctx context.Context) (part, error) { return p.page(ctx) }
 // steps returns a way to begin runs that only compare.
 func steps(t *testing.T) func(page func(context.Context) (part, error), submit func(context.Context, []event.Event) ([]event.Outcome, error)) *run {
 	t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	db, err := postgres.Open(postgres.Config{URL: pgtest.New(t), Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	src, err := source.New(source.Config{Name: "supabase", Provider: source.Supabase})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := fixture.Supabase(t).Start(postgres.Config{}).DB
+	src := fixture.Source(t, source.Supabase)
 	return func(page func(context.Context) (part, error), submit func(context.Context, []event.Event) ([]event.Outcome, error)) *run {
-		record, err := db.BeginReconciliation(t.Context(), "supabase", "made up")
-		if err != nil {
-			t.Fatal(err)
-		}
-		return &run{Config: Config{Source: src, DB: db, Submit: submit, Log: log}, Reconciliation: record, from: paged{page: page}}
+		record := must.Get(db.BeginReconciliation(t.Context(), "supabase", "made up"))(t)
+		return &run{Config: Config{Source: src, DB: db, Submit: submit, Log: slog.New(slog.DiscardHandler)}, Reconciliation: record, from: paged{page: page}}
 	}
 }
 
-// newcomer is a user whom the roll does not know.
+// newcomer is a user that the roll does not know.
 var newcomer = []postgres.Pair{{ID: "a", Row: []byte(`{"id":"00000000-0000-4000-8000-000000000001"}`), At: time.Unix(1, 0)}}
 
 // A run that is stopped is gone on with behind a page whose users are in the roll, however far it
 // has read.
-func TestStoppedRunPassesNobodyOver(t *testing.T) {
+func TestStoppedRunSkipsNoUser(t *testing.T) {
 	t.Parallel()
 	begin := steps(t)
 	for range 100 {
@@ -79,9 +66,7 @@ func TestStoppedRunPassesNobodyOver(t *testing.T) {
 		})
 		r.Position = "" // of the run before
 		r.Progress = func(int64, int64) { saved <- struct{}{} }
-		if err := r.compare(ctx); !errors.Is(err, context.Canceled) {
-			t.Fatal(err)
-		}
+		must.Fail(t, r.compare(ctx), context.Canceled)
 		if r.Position > "1" {
 			t.Fatalf("page 2 was not submitted, and the run would go on behind page %s", r.Position)
 		}
@@ -112,9 +97,7 @@ func TestFailedRunReadsNoFurther(t *testing.T) {
 		return nil, refused
 	})
 	defer r.Release()
-	if err := r.compare(t.Context()); !errors.Is(err, refused) {
-		t.Error(err)
-	}
+	must.Fail(t, r.compare(t.Context()), refused)
 	if reading.Load() {
 		t.Error("it still reads")
 	}

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"rollcall/internal/must"
 )
 
 // What the tests configure. No server has an issuer's name: keys are fetched from JWKSURL.
@@ -38,22 +40,22 @@ var (
 	curveKey    = sync.OnceValue(newEC)
 )
 
-func newRSA(bits int) *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, bits)
+// sure returns a value whose making does not fail.
+func sure[T any](value T, err error) T {
 	if err != nil {
 		panic(err)
 	}
-	return key
+	return value
+}
+
+func newRSA(bits int) *rsa.PrivateKey {
+	return sure(rsa.GenerateKey(rand.Reader, bits))
 }
 
 func newEC() *ecdsa.PrivateKey { return newCurve(elliptic.P256()) }
 
 func newCurve(curve elliptic.Curve) *ecdsa.PrivateKey {
-	key, err := ecdsa.GenerateKey(curve, rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	return key
+	return sure(ecdsa.GenerateKey(curve, rand.Reader))
 }
 
 // clock stands still until it is moved.
@@ -112,10 +114,7 @@ func text(status int, body string) http.HandlerFunc {
 
 func encode(t testing.TB, v any) []byte {
 	t.Helper()
-	b, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := must.Get(json.Marshal(v))(t)
 	return b
 }
 
@@ -144,11 +143,7 @@ func b64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s
 func signRSA(key *rsa.PrivateKey) func(string) []byte {
 	return func(input string) []byte {
 		sum := sha256.Sum256([]byte(input))
-		signature, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
-		if err != nil {
-			panic(err)
-		}
-		return signature
+		return sure(rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:]))
 	}
 }
 
@@ -192,10 +187,7 @@ func newWorld(t testing.TB) *world {
 
 func build(t testing.TB, configs ...Config) *Verifier {
 	t.Helper()
-	v, err := New(configs...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := must.Get(New(configs...))(t)
 	return v
 }
 

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"rollcall/internal/must"
 )
 
 // TestBelieved takes what the providers really send, and what the leeway allows.
@@ -113,9 +115,7 @@ func TestNew(t *testing.T) {
 	t.Parallel()
 	clerk := Config{Source: "a", Provider: Clerk, Issuer: clerkIssuer}
 	supabase := Config{Source: "b", Provider: Supabase, Issuer: supabaseIssuer, HS256Secret: jwtSecret}
-	if _, err := New(clerk, supabase); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(New(clerk, supabase))(t)
 	for _, c := range []struct {
 		change func(clerk, supabase *Config)
 		want   string

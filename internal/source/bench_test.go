@@ -3,6 +3,8 @@ package source
 import (
 	"fmt"
 	"testing"
+
+	"rollcall/internal/must"
 )
 
 // benchClerk is an event of 2 kB, as a real delivery without whitespace.
@@ -18,9 +20,7 @@ func BenchmarkVerify(b *testing.B) {
 	b.SetBytes(int64(len(r.Body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := s.Verify(r); err != nil {
-			b.Fatal(err)
-		}
+		must.Do(b, s.Verify(r))
 	}
 }
 

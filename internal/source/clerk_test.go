@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/rawjson"
 )
 
@@ -278,14 +279,9 @@ func TestEventIDs(t *testing.T) {
 		"msg_\xff":               hashed("msg_\xff"),
 		"msg_\xfe":               hashed("msg_\xfe"),
 	} {
-		header, err := s.SignAs(Hook, []byte(body), id, now)
-		if err != nil {
-			t.Fatal(err)
-		}
+		header := must.Get(s.SignAs(Hook, []byte(body), id, now))(t)
 		r := Request{Header: header, Body: []byte(body), ReceivedAt: now}
-		if err := s.Verify(r); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, s.Verify(r))
 		if got := s.Decode(r).ID; got != want {
 			t.Errorf("%q: got %q, want %q", id, got, want)
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/rawjson"
 )
 
@@ -111,10 +112,7 @@ func jsonValue(t testing.TB, value []byte) []byte {
 	if value = rawjson.ToUTF8(value); rawjson.Valid(value) {
 		return value
 	}
-	quoted, err := json.Marshal(string(value))
-	if err != nil {
-		t.Fatal(err)
-	}
+	quoted := must.Get(json.Marshal(string(value)))(t)
 	return quoted
 }
 
@@ -179,9 +177,7 @@ func levels(t *testing.T, value string) (deepest int) {
 		if errors.Is(err, io.EOF) {
 			return deepest
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		switch token {
 		case json.Delim('{'), json.Delim('['):
 			depth++
@@ -199,10 +195,7 @@ func TestKept(t *testing.T) {
 	names := "avatar_url first_name full_name last_name raw_user_meta_data username"
 	clerk := func(fields string) *event.User { return clerkUserOf(t, fields) }
 	row := func(fields string) *event.User {
-		u, err := supabaseSource(t).DecodeUser([]byte(`{"id":"u1"`+fields+`}`), now)
-		if err != nil {
-			t.Fatal(err)
-		}
+		u := must.Get(supabaseSource(t).DecodeUser([]byte(`{"id":"u1"`+fields+`}`), now))(t)
 		return u
 	}
 	for _, test := range []struct {

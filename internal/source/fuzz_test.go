@@ -11,10 +11,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/rawjson"
 )
 
-// FuzzDecode feeds every door. Whatever arrives, the event is one that the database
+// FuzzDecode feeds every endpoint. Whatever arrives, the event is one that the database
 // takes, and what is stored of it holds no secret and decodes to the same again.
 func FuzzDecode(f *testing.F) {
 	for _, c := range captures(f) {
@@ -80,9 +81,7 @@ func tree(t *testing.T, value []byte) any {
 	var decoded any
 	decoder := json.NewDecoder(bytes.NewReader(value))
 	decoder.UseNumber()
-	if err := decoder.Decode(&decoded); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, decoder.Decode(&decoded))
 	return decoded
 }
 
@@ -227,7 +226,7 @@ func look(value any, path []string, visit func(path []string, value any)) {
 	}
 }
 
-// checkSame holds a user as the API would give him against the same one in an event.
+// checkSame holds a user as the API returns them against the same one in an event.
 func checkSame(t testing.TB, s *Source, e event.Event, object []byte) {
 	t.Helper()
 	u, err := s.DecodeUser(object, now)

@@ -8,15 +8,14 @@ import (
 	"github.com/google/uuid"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 func TestCapturedRequests(t *testing.T) {
 	for name, c := range captures(t) {
 		t.Run(name, func(t *testing.T) {
 			s, r := c.source(t), c.request()
-			if err := s.Verify(r); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, s.Verify(r))
 			e := s.Decode(r)
 			golden(t, "supabase."+name, viewOf(e, r.Body))
 			replay(t, s, r, e)

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -35,10 +36,7 @@ func build(t testing.TB, cfg Config) *Source {
 	if cfg.Now == nil {
 		cfg.Now = func() time.Time { return now }
 	}
-	s, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must.Get(New(cfg))(t)
 	return s
 }
 
@@ -56,14 +54,11 @@ func supabaseSource(t testing.TB) *Source {
 // signed is a request that the source's provider could have sent.
 func signed(t testing.TB, s *Source, d Door, body string) Request {
 	t.Helper()
-	header, err := s.SignAs(d, []byte(body), "msg_made_up", now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	header := must.Get(s.SignAs(d, []byte(body), "msg_made_up", now))(t)
 	return Request{Door: d, Header: header, Body: []byte(body), ReceivedAt: now}
 }
 
-// decode verifies and decodes a body at the hook door.
+// decode verifies and decodes a body at the endpoint of hooks.
 func decode(t testing.TB, s *Source, body string) event.Event {
 	t.Helper()
 	return decodeAt(t, s, Hook, body)
@@ -72,9 +67,7 @@ func decode(t testing.TB, s *Source, body string) event.Event {
 func decodeAt(t testing.TB, s *Source, d Door, body string) event.Event {
 	t.Helper()
 	r := signed(t, s, d, body)
-	if err := s.Verify(r); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, s.Verify(r))
 	return s.Decode(r)
 }
 
@@ -105,9 +98,7 @@ func captures(t testing.TB) map[string]capture {
 	all := map[string]capture{}
 	for name, text := range files(t, "supabase") {
 		var c capture
-		if err := json.Unmarshal([]byte(text), &c); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, json.Unmarshal([]byte(text), &c))
 		all[name] = c
 	}
 	return all
@@ -122,10 +113,7 @@ func files(t testing.TB, folder string) map[string]string {
 	}
 	all := map[string]string{}
 	for _, path := range paths {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := must.Get(os.ReadFile(path))(t)
 		all[strings.TrimSuffix(filepath.Base(path), ".json")] = string(text)
 	}
 	return all
@@ -164,18 +152,11 @@ func golden(t *testing.T, name string, v view) {
 	encoder := json.NewEncoder(&got)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	if err := encoder.Encode(v); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, encoder.Encode(v))
 	if *update {
-		if err := os.WriteFile(path, []byte(got.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.WriteFile(path, []byte(got.String()), 0o644))
 	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := must.Get(os.ReadFile(path))(t)
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 func TestDatabaseOps(t *testing.T) {
@@ -50,10 +51,7 @@ func TestDatabaseDeletions(t *testing.T) {
 
 func TestDecodeUser(t *testing.T) {
 	s := supabaseSource(t)
-	u, err := s.DecodeUser([]byte(`{"id":"u1","email":"a@example.com","raw_user_meta_data":{"name":"A\u0000"},"banned_until":"2026-11-21T03:00:01Z"}`), now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := must.Get(s.DecodeUser([]byte(`{"id":"u1","email":"a@example.com","raw_user_meta_data":{"name":"A\u0000"},"banned_until":"2026-11-21T03:00:01Z"}`), now))(t)
 	if str(u.Email) != "a@example.com" || str(u.FullName) != "A\uFFFD" || u.RawUserMetaData != "{\"name\":\"A\uFFFD\"}" || !u.Banned {
 		t.Errorf("%+v", u)
 	}

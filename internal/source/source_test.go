@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 func TestNewRefuses(t *testing.T) {
@@ -39,12 +40,10 @@ func TestNewRefuses(t *testing.T) {
 		"Supabase instance":   {Config{Name: "auth", Provider: Supabase, InstanceID: "ins_1"}, "only Clerk"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := New(test.cfg)
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Fatalf("got %v, want an error with %q", err, test.want)
-			}
+			err := must.Err(New(test.cfg))
+			must.Fail(t, err, nil, test.want)
 			for _, secret := range append(test.cfg.SigningSecrets, test.cfg.WebhookSecrets...) {
-				if len(secret) > 7 && strings.Contains(err.Error(), secret[7:]) {
+				if len(secret) > 7 && err != nil && strings.Contains(err.Error(), secret[7:]) {
 					t.Errorf("the error holds the secret: %v", err)
 				}
 			}

@@ -18,7 +18,7 @@ type account struct {
 	uid, gid int
 }
 
-// serverAccount returns nil unless we are root, as whom PostgreSQL refuses to run.
+// serverAccount returns nil unless we are root: PostgreSQL refuses to run as root.
 func serverAccount() (*account, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil // nil is an account: our own
@@ -42,29 +42,20 @@ func lookupAccount(name string) (*account, error) {
 }
 
 // mkdir makes a directory only the account can enter.
-func (a *account) mkdir(path string) error {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return fmt.Errorf("make directory: %w", err)
-	}
-	if a == nil {
-		return nil
-	}
-	if err := os.Chown(path, a.uid, a.gid); err != nil {
-		return fmt.Errorf("give directory to user %s: %w", a.name, err)
-	}
-	return nil
-}
+func (a *account) mkdir(path string) error { return a.own(path, os.MkdirAll(path, 0o700)) }
 
 // writeFile makes a file that only the account and root read.
 func (a *account) writeFile(path, text string) error {
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return fmt.Errorf("write the server's files: %w", err)
+	return a.own(path, os.WriteFile(path, []byte(text), 0o600))
+}
+
+// own gives the account what was just made.
+func (a *account) own(path string, err error) error {
+	if err == nil && a != nil {
+		err = os.Chown(path, a.uid, a.gid)
 	}
-	if a == nil {
-		return nil
-	}
-	if err := os.Chown(path, a.uid, a.gid); err != nil {
-		return fmt.Errorf("give file to user %s: %w", a.name, err)
+	if err != nil {
+		return fmt.Errorf("make the server's files for %s: %w", a, err)
 	}
 	return nil
 }

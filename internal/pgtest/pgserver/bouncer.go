@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/url"
@@ -53,7 +52,11 @@ func StartBouncer(ctx context.Context, server string, settings map[string]string
 	}
 	file, err := b.configure(a, server, settings)
 	if err == nil {
-		err = b.launch(ctx, command(context.WithoutCancel(ctx), a, b.dir, program, "-q", file))
+		cmd := command(context.WithoutCancel(ctx), a, b.dir, program, "-q", file)
+		b.proc, err = launch(ctx, cmd, filepath.Join(b.dir, "log"), func() bool {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", b.address())
+			return err == nil && conn.Close() == nil
+		})
 	}
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
@@ -97,35 +100,6 @@ func (b *Bouncer) configure(a *account, server string, settings map[string]strin
 	return file, nil
 }
 
-// launch starts PgBouncer and waits until it takes connections.
-func (b *Bouncer) launch(ctx context.Context, cmd *exec.Cmd) error {
-	log, err := os.Create(filepath.Join(b.dir, "log"))
-	if err != nil {
-		return fmt.Errorf("open PgBouncer's log: %w", err)
-	}
-	defer func() { _ = log.Close() }()
-	cmd.Stdout, cmd.Stderr = log, log
-	if b.proc, err = spawn(cmd); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", b.address())
-		if err == nil {
-			return conn.Close()
-		}
-		select {
-		case <-b.proc.done:
-			said, _ := io.ReadAll(io.NewSectionReader(log, 0, 1<<20))
-			return fmt.Errorf("start PgBouncer: it ended: %w; it said:\n%s", b.proc.err, lastLines(string(said)))
-		case <-ctx.Done():
-			return fmt.Errorf("start PgBouncer: %w", err)
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
 func (b *Bouncer) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)) }
 
 // URL is the URL of a database of the server, by way of PgBouncer.
@@ -137,10 +111,8 @@ func (b *Bouncer) URL(direct string) string {
 
 // Close ends PgBouncer, whoever is connected, and removes its directory.
 func (b *Bouncer) Close() error {
-	if b.proc != nil && b.proc.running() {
-		if err := b.proc.end(5*time.Second, syscall.SIGTERM, syscall.SIGKILL); err != nil {
-			return err
-		}
+	if err := b.proc.end(5*time.Second, syscall.SIGTERM, syscall.SIGKILL); err != nil {
+		return err
 	}
 	return os.RemoveAll(b.dir)
 }

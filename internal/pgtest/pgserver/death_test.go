@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rollcall/internal/must"
 )
 
 // ownerEnv makes this binary start a server, print where it is, and wait to be killed.
@@ -34,18 +36,14 @@ func killedOwner(t *testing.T, tmp string) (dir string, pid int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), ownerEnv+"=1", "TMPDIR="+tmp)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	out := must.Get(cmd.StdoutPipe())(t)
+	must.Do(t, cmd.Start())
 	line, _ := bufio.NewReader(out).ReadString('\n')
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	dir, number, _ := strings.Cut(strings.TrimSpace(line), " ")
-	if pid, err = strconv.Atoi(number); err != nil {
+	pid, err := strconv.Atoi(number)
+	if err != nil {
 		t.Fatalf("owner said %q", line)
 	}
 	return dir, pid
@@ -70,9 +68,7 @@ func TestNextStartSweeps(t *testing.T) {
 	tmp := reachable(t)
 	dir, pid := killedOwner(t, tmp)
 	kept := filepath.Join(tmp, homePrefix()+"young") // one that is just being made
-	if err := os.Mkdir(kept, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Mkdir(kept, 0o700))
 	sweep(tmp)
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("directory of a killed owner: %v", err)

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"rollcall/internal/must"
 )
 
 func TestFindNamesTheRemedy(t *testing.T) {
@@ -60,9 +62,7 @@ func TestCheckPrograms(t *testing.T) {
 		dir := reachable(t)
 		for _, name := range names {
 			script := "#!/bin/sh\necho '" + version + "'\n"
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755))
 		}
 		return dir
 	}
@@ -73,11 +73,8 @@ func TestCheckPrograms(t *testing.T) {
 		{"without server", programs("x", "initdb", "pg_ctl"), "no postgres"},
 		{"old", programs("postgres (PostgreSQL) 13.9 (Debian 13.9)", "initdb", "pg_ctl", "postgres"), "older than 14"},
 	} {
-		a, err := serverAccount()
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = checkPrograms(t.Context(), a, c.dir)
+		a := must.Get(serverAccount())(t)
+		err := checkPrograms(t.Context(), a, c.dir)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: got %v, want %q", c.name, err, c.want)
 		}
@@ -88,9 +85,7 @@ func TestNewestFirst(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
 	for _, version := range []string{"9.6", "15", "17", "16"} {
-		if err := os.MkdirAll(filepath.Join(root, "pg-"+version, "bin"), 0o700); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.MkdirAll(filepath.Join(root, "pg-"+version, "bin"), 0o700))
 	}
 	got := newestFirst(filepath.Join(root, "pg-*", "bin"))
 	for i, want := range []string{"17", "16", "15", "9.6"} {
@@ -104,22 +99,12 @@ func TestNewestFirst(t *testing.T) {
 // programs, here of three scripts.
 func repository(t *testing.T) *httptest.Server {
 	t.Helper()
-	programs, err := os.ReadFile("testdata/programs.txz")
-	if err != nil {
-		t.Fatal(err)
-	}
+	programs := must.Get(os.ReadFile("testdata/programs.txz"))(t)
 	var jar bytes.Buffer
 	z := zip.NewWriter(&jar)
-	w, err := z.Create("postgres-x86_64.txz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(programs); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
+	w := must.Get(z.Create("postgres-x86_64.txz"))(t)
+	must.Get(w.Write(programs))(t)
+	must.Do(t, z.Close())
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, ".jar") {
 			http.NotFound(w, r)
@@ -133,10 +118,7 @@ func repository(t *testing.T) *httptest.Server {
 
 func TestFetch(t *testing.T) {
 	t.Parallel()
-	a, err := serverAccount()
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := must.Get(serverAccount())(t)
 	cache := filepath.Join(reachable(t), "cache")
 	for _, from := range []string{repository(t).URL, "http://127.0.0.1:1"} { // the second time it is there
 		bin, err := fetch(t.Context(), cache, from)
@@ -155,10 +137,7 @@ func TestFetch(t *testing.T) {
 func TestFetchFails(t *testing.T) {
 	t.Parallel()
 	cache := t.TempDir()
-	_, err := fetch(t.Context(), cache, "http://127.0.0.1:1")
-	if err == nil || !strings.Contains(err.Error(), "fetch PostgreSQL 17") {
-		t.Errorf("got %v, want which version couldn't be fetched", err)
-	}
+	must.Fail(t, must.Err(fetch(t.Context(), cache, "http://127.0.0.1:1")), nil, "fetch PostgreSQL 17")
 	if left, _ := filepath.Glob(filepath.Join(cache, "*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
@@ -166,24 +145,14 @@ func TestFetchFails(t *testing.T) {
 
 // The directory that the environment names is the only one, also where it has no PostgreSQL.
 func TestBinDirectoryOfTheEnvironment(t *testing.T) {
-	a, err := serverAccount()
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, err := newFinder(a).find(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := must.Get(serverAccount())(t)
+	found := must.Get(newFinder(a).find(t.Context()))(t)
 	linked := filepath.Join(reachable(t), "bin")
-	if err := os.Symlink(found, linked); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Symlink(found, linked))
 	t.Setenv(BinEnv, linked)
 	if got, err := newFinder(a).find(t.Context()); err != nil || got != linked {
 		t.Errorf("got %s, %v, want %s", got, err, linked)
 	}
 	t.Setenv(BinEnv, "/nowhere")
-	if _, err := newFinder(a).find(t.Context()); err == nil || !strings.Contains(err.Error(), "/nowhere ("+BinEnv+"): no initdb") {
-		t.Errorf("got %v, want what is wrong with the directory", err)
-	}
+	must.Fail(t, must.Err(newFinder(a).find(t.Context())), nil, "/nowhere ("+BinEnv+"): no initdb")
 }

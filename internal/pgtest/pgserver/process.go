@@ -5,6 +5,7 @@ package pgserver
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,18 +72,54 @@ func output(cmd *exec.Cmd) (string, error) {
 	return out.String(), nil
 }
 
-func (p *process) running() bool {
-	select {
-	case <-p.done:
-		return false
-	default:
-		return true
+// launch starts a server whose output is added to a log, and waits until it is ready.
+func launch(ctx context.Context, cmd *exec.Cmd, logPath string, ready func() bool) (*process, error) {
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the server's log: %w", err)
 	}
+	defer func() { _ = log.Close() }()
+	before, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, fmt.Errorf("open the server's log: %w", err)
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	p, err := spawn(cmd)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.await(ctx, ready); err != nil {
+		_ = p.end(10*time.Second, syscall.SIGQUIT, syscall.SIGKILL)
+		said, _ := io.ReadAll(io.NewSectionReader(log, before, 1<<20))
+		if strings.Contains(string(said), "Address already in use") {
+			err = errPortTaken
+		}
+		return nil, fmt.Errorf("start %s: %w; it said:\n%s", filepath.Base(cmd.Path), err, lastLines(string(said)))
+	}
+	return p, nil
+}
+
+func (p *process) await(ctx context.Context, ready func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for !ready() {
+		select {
+		case <-p.done:
+			return fmt.Errorf("it ended: %w", p.err)
+		case <-ctx.Done():
+			return fmt.Errorf("wait until it's ready: %w", ctx.Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // end sends the signals one after the other, each when the one before it has brought
-// no end within its patience. Nothing outlives a final SIGKILL.
+// no end within its patience. Nothing outlives a final SIGKILL. What never began has ended.
 func (p *process) end(patience time.Duration, signals ...syscall.Signal) error {
+	if p == nil {
+		return nil
+	}
 	for _, sig := range signals {
 		_ = p.cmd.Process.Signal(sig) // fails only when it has ended, which done tells
 		select {
@@ -91,7 +128,7 @@ func (p *process) end(patience time.Duration, signals ...syscall.Signal) error {
 		case <-time.After(patience):
 		}
 	}
-	return fmt.Errorf("stop postgres: process %d is still there after %v", p.cmd.Process.Pid, signals)
+	return fmt.Errorf("stop a server: process %d is still there after %v", p.cmd.Process.Pid, signals)
 }
 
 // lastLines returns the end of a log, for an error message.

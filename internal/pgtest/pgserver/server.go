@@ -11,7 +11,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/url"
@@ -20,18 +19,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
 
-// Options say how to run a server. The zero value is right for tests.
+// Options say how to run a server. The zero value is right for tests. The directory is a temporary
+// one, in memory if there is plenty, TMPDIR isn't set and the server isn't Durable.
 type Options struct {
-	// Dir is the server's directory. Empty means a temporary one that Close removes, in
-	// memory if there is plenty, TMPDIR isn't set and the server isn't Durable.
-	// A directory that an earlier server left is taken over with its databases. When
-	// run as root, user postgres (or nobody) must be able to enter it.
-	Dir string
 	// Settings are configuration parameters that override ours: {"work_mem": "64MB"}.
 	Settings map[string]string
 	// Durable makes a commit survive a crash of the machine (fsync), not only one of
@@ -41,22 +35,18 @@ type Options struct {
 
 // Server is a running or stopped PostgreSQL server on a free port of 127.0.0.1. Every local
 // user reaches the port, so each role needs a password; that of superuser postgres is random.
-// Its methods may be called from several goroutines.
 type Server struct {
 	bin      string
 	opt      Options
 	home     *home
 	port     int
-	password string // of postgres
-
-	mu   sync.Mutex
-	proc *process // the last one started
+	password string   // of postgres
+	proc     *process // the last one started
 }
 
-// Start finds PostgreSQL, makes a database cluster if the directory has none, and
-// returns when the server accepts connections. The context bounds the start only. The
-// caller must Close the server. The error of a machine without PostgreSQL says how to
-// get it.
+// Start finds PostgreSQL, makes a database cluster and returns when the server accepts
+// connections. The context bounds the start only. The caller must Close the server. The error
+// of a machine without PostgreSQL says how to get it.
 func Start(ctx context.Context, opt Options) (*Server, error) {
 	a, err := serverAccount()
 	if err != nil {
@@ -93,35 +83,27 @@ func (s *Server) Dir() string { return s.home.dir }
 
 // Exited returns a channel that is closed when the process started last has ended,
 // by whatever cause.
-func (s *Server) Exited() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.proc.done
-}
+func (s *Server) Exited() <-chan struct{} { return s.proc.done }
 
 // Stop ends the server as an administrator would: clients are cut off, everything is
 // written. The directory stays, for Restart. Stopping a stopped server is no error.
 func (s *Server) Stop() error {
-	return s.end(20*time.Second, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL)
+	return s.proc.end(20*time.Second, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL)
 }
 
 // Kill ends the server as a crash would: nothing is written any more, and the next
 // Restart recovers from the log of commits.
-func (s *Server) Kill() error {
-	return s.end(10*time.Second, syscall.SIGQUIT, syscall.SIGKILL)
-}
+func (s *Server) Kill() error { return s.proc.end(10*time.Second, syscall.SIGQUIT, syscall.SIGKILL) }
 
 // Restart starts the server again, on the same port; it stops one that still runs.
 func (s *Server) Restart(ctx context.Context) error {
 	if err := s.Stop(); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	return s.launch(ctx)
 }
 
-// Close stops the server, removes a temporary directory and lets go of a given one.
+// Close stops the server and removes its directory.
 func (s *Server) Close() error {
 	if err := s.Stop(); err != nil {
 		return err // removing the files under a running server would hide it
@@ -129,24 +111,13 @@ func (s *Server) Close() error {
 	return s.home.close()
 }
 
-func (s *Server) end(patience time.Duration, signals ...syscall.Signal) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.proc == nil || !s.proc.running() {
-		return nil
-	}
-	return s.proc.end(patience, signals...)
-}
-
-// errPortTaken says that somebody took the port between our choice and the start.
+// errPortTaken says that another process took the port between our choice and the start.
 var errPortTaken = errors.New("the port is taken")
 
 func (s *Server) boot(ctx context.Context) error {
 	if err := s.initialise(ctx); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var err error
 	for range 5 {
 		if s.port, err = freePort(ctx); err != nil {
@@ -159,19 +130,12 @@ func (s *Server) boot(ctx context.Context) error {
 	return err
 }
 
-// initialise makes the database cluster. It gets its name when it's whole, so that one
-// cut short is made anew.
+// initialise makes the database cluster.
 func (s *Server) initialise(ctx context.Context) error {
-	// not the one in data: an earlier version let every local user in there
-	const rules = "host all all 127.0.0.1/32 scram-sha-256\n" //nolint:dupword // all databases, all users
-	if err := s.home.account.writeFile(s.home.hbaPath(), rules); err != nil {
-		return err
-	}
-	if _, err := os.Stat(filepath.Join(s.home.data(), "PG_VERSION")); err == nil {
-		return s.readPassword(ctx)
-	}
 	s.password = rand.Text()
-	if err := s.home.account.writeFile(s.home.passwordPath(), s.password); err != nil {
+	const rules = "host all all 127.0.0.1/32 scram-sha-256\n" //nolint:dupword // all databases, all users
+	a := s.home.account
+	if err := errors.Join(a.writeFile(s.home.hbaPath(), rules), a.writeFile(s.home.passwordPath(), s.password)); err != nil {
 		return err
 	}
 	var err error
@@ -184,30 +148,11 @@ func (s *Server) initialise(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make the database cluster: %w", err)
 	}
-	if err := os.Rename(s.home.data()+".new", s.home.data()); err != nil {
-		return fmt.Errorf("make the database cluster: %w", err)
-	}
 	return nil
 }
 
-// readPassword reads the password of a cluster, or sets one where an earlier version had none.
-func (s *Server) readPassword(ctx context.Context) error {
-	kept, err := os.ReadFile(s.home.passwordPath())
-	if s.password = string(kept); err == nil && s.password != "" {
-		return nil
-	}
-	s.password = rand.Text()
-	data := s.home.data()
-	cmd := command(ctx, s.home.account, data, filepath.Join(s.bin, "postgres"), "--single", "-D", data, "postgres")
-	cmd.Stdin = strings.NewReader("ALTER ROLE postgres PASSWORD '" + s.password + "'\n")
-	if said, err := output(cmd); err != nil || strings.Contains(said, "ERROR") {
-		return fmt.Errorf("set a password in %s: %w\n%s", s.home.dir, err, lastLines(said))
-	}
-	return s.home.account.writeFile(s.home.passwordPath(), s.password)
-}
-
 func (s *Server) initdb(ctx context.Context, locale string) error {
-	data := s.home.data() + ".new"
+	data := s.home.data()
 	if err := os.RemoveAll(data); err != nil {
 		return err
 	}
@@ -226,36 +171,13 @@ func (s *Server) initdb(ctx context.Context, locale string) error {
 	return err
 }
 
-// launch starts the server and waits until it accepts connections. The caller holds mu.
-func (s *Server) launch(ctx context.Context) error {
-	log, err := os.OpenFile(s.home.logPath(), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
-	if err != nil {
-		return fmt.Errorf("open the server's log: %w", err)
-	}
-	defer func() { _ = log.Close() }()
-	before, err := log.Seek(0, io.SeekEnd)
-	if err != nil {
-		return fmt.Errorf("open the server's log: %w", err)
-	}
+// launch starts the server and waits until it accepts connections: it writes that into its pid file,
+// where pg_ctl looks, too.
+func (s *Server) launch(ctx context.Context) (err error) {
 	cmd := command(context.WithoutCancel(ctx), s.home.account, s.home.data(), s.arguments()...)
-	cmd.Stdout, cmd.Stderr = log, log
-	if s.proc, err = spawn(cmd); err != nil {
-		return err
-	}
-	if err := awaitReady(ctx, s.proc, s.home.data()); err != nil {
-		_ = s.proc.end(10*time.Second, syscall.SIGQUIT, syscall.SIGKILL)
-		return startError(err, log, before)
-	}
-	return nil
-}
-
-// startError adds the end of what the server said from the given offset of its log.
-func startError(err error, log io.ReaderAt, from int64) error {
-	said, _ := io.ReadAll(io.NewSectionReader(log, from, 1<<20))
-	if strings.Contains(string(said), "Address already in use") {
-		err = errPortTaken
-	}
-	return fmt.Errorf("start postgres: %w; it said:\n%s", err, lastLines(string(said)))
+	pidFile := filepath.Join(s.home.data(), "postmaster.pid")
+	s.proc, err = launch(ctx, cmd, s.home.logPath(), func() bool { return saysReady(pidFile, cmd.Process.Pid) })
+	return err
 }
 
 func (s *Server) arguments() []string {
@@ -271,27 +193,6 @@ func (s *Server) arguments() []string {
 		argv = append(argv, "-c", name+"="+settings[name])
 	}
 	return argv
-}
-
-// awaitReady waits for the word that the server itself writes into its pid file when
-// it accepts connections; pg_ctl does the same.
-func awaitReady(ctx context.Context, p *process, data string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if saysReady(filepath.Join(data, "postmaster.pid"), p.cmd.Process.Pid) {
-			return nil
-		}
-		select {
-		case <-p.done:
-			return fmt.Errorf("it ended: %w", p.err)
-		case <-ctx.Done():
-			return fmt.Errorf("wait until it's ready: %w", ctx.Err())
-		case <-tick.C:
-		}
-	}
 }
 
 func saysReady(pidFile string, pid int) bool {

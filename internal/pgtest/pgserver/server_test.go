@@ -7,13 +7,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
+
+	"rollcall/internal/must"
 )
 
 func TestMain(m *testing.M) {
@@ -26,23 +27,15 @@ func TestMain(m *testing.M) {
 // reachable returns a directory that the server's user can enter, unlike t.TempDir.
 func reachable(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "pgserver-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := must.Get(os.MkdirTemp("/tmp", "pgserver-"))(t)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o711); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Chmod(dir, 0o711))
 	return dir
 }
 
 func start(t *testing.T, opt Options) *Server {
 	t.Helper()
-	s, err := Start(t.Context(), opt)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must.Get(Start(t.Context(), opt))(t)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -64,10 +57,7 @@ func query(ctx context.Context, s *Server, sql string) (string, error) {
 
 func mustQuery(t *testing.T, s *Server, sql string) string {
 	t.Helper()
-	answer, err := query(t.Context(), s, sql)
-	if err != nil {
-		t.Fatal(err)
-	}
+	answer := must.Get(query(t.Context(), s, sql))(t)
 	return answer
 }
 
@@ -104,22 +94,13 @@ func TestStopKillRestart(t *testing.T) {
 func TestCommittedSurvivesKill(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Durable: true})
-	conn, err := pgx.Connect(t.Context(), s.URL("postgres"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conn.Exec(t.Context(), "CREATE TABLE kept AS SELECT 'kept'::text AS word"); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	conn := must.Get(pgx.Connect(t.Context(), s.URL("postgres")))(t)
+	must.Get(conn.Exec(t.Context(), "CREATE TABLE kept AS SELECT 'kept'::text AS word"))(t)
+	must.Do(t, s.Kill())
 	if err := conn.Ping(t.Context()); err == nil {
 		t.Error("a connection outlived the server")
 	}
-	if err := s.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, s.Restart(t.Context()))
 	if got, want := mustQuery(t, s, "SELECT word || current_setting('fsync') FROM kept"), "kepton"; got != want {
 		t.Errorf("after Kill and Restart: got %s, want %s", got, want)
 	}
@@ -129,9 +110,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{})
 	dir, pid := s.Dir(), s.proc.cmd.Process.Pid
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, s.Close())
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("%s after Close: %v", dir, err)
 	}
@@ -140,39 +119,43 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestGivenDirectory(t *testing.T) {
+func TestSweepEndsAnOrphan(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(reachable(t), "server")
-	one := start(t, Options{Dir: dir})
-	mustQuery(t, one, "SELECT 'x'")
-	if _, err := Start(t.Context(), Options{Dir: dir}); err == nil || !strings.Contains(err.Error(), "another process runs a server there") {
-		t.Errorf("second server in one directory: got %v", err)
-	}
-	if err := one.Close(); err != nil {
-		t.Fatal(err)
-	}
-	begin := time.Now()
-	two := start(t, Options{Dir: dir})
-	t.Log("start with a cluster:", time.Since(begin))
-	mustQuery(t, two, "SELECT 'x'")
-}
-
-func TestTakesOverFromAnOrphan(t *testing.T) {
-	t.Parallel()
-	dir := filepath.Join(reachable(t), "server")
-	one := start(t, Options{Dir: dir})
+	tmp := reachable(t)
+	one := startIn(t, tmp)
 	// as if its owner had been killed where the system doesn't end children with it
-	if err := one.home.lock.Close(); err != nil {
-		t.Fatal(err)
-	}
-	one.home.lock = nil
-	two := start(t, Options{Dir: dir})
+	must.Do(t, one.home.lock.Close())
+	sweep(tmp)
 	select {
 	case <-one.Exited():
 	default:
 		t.Error("the orphan still runs")
 	}
-	mustQuery(t, two, "SELECT 'x'")
+	if left, _ := filepath.Glob(filepath.Join(tmp, "*")); len(left) > 0 {
+		t.Errorf("left by the sweep: %v", left)
+	}
+}
+
+// A directory with a living owner is not swept.
+func TestSweepLeavesTheLivingAlone(t *testing.T) {
+	t.Parallel()
+	tmp := reachable(t)
+	one := startIn(t, tmp)
+	sweep(tmp)
+	mustQuery(t, one, "SELECT 'x'")
+}
+
+// startIn starts a server below a directory.
+func startIn(t *testing.T, root string) *Server {
+	t.Helper()
+	a := must.Get(serverAccount())(t)
+	bin := must.Get(newFinder(a).find(t.Context()))(t)
+	h := &home{account: a}
+	must.Do(t, h.open(t.Context(), root, bin))
+	s := &Server{bin: bin, home: h}
+	t.Cleanup(func() { must.Do(t, s.Close()) })
+	must.Do(t, s.boot(t.Context()))
+	return s
 }
 
 func TestForeignPidIsLeftAlone(t *testing.T) {
@@ -180,9 +163,7 @@ func TestForeignPidIsLeftAlone(t *testing.T) {
 	data := t.TempDir()
 	pidFile := filepath.Join(data, "postmaster.pid")
 	// our parent lives, and it's no server of this directory
-	if err := os.WriteFile(pidFile, []byte("1\n"+data+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.WriteFile(pidFile, []byte("1\n"+data+"\n"), 0o600))
 	if err := stopForeign(os.Getppid(), data); err != nil {
 		t.Error(err)
 	}
@@ -192,17 +173,11 @@ func TestForeignPidIsLeftAlone(t *testing.T) {
 	if err := stopOrphan(data); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(pidFile); !os.IsNotExist(err) {
-		t.Errorf("pid file of nobody: %v", err)
-	}
 }
 
 func TestBadSettingIsReported(t *testing.T) {
 	t.Parallel()
-	_, err := Start(t.Context(), Options{Settings: map[string]string{"max_connections": "many"}})
-	if err == nil || !strings.Contains(err.Error(), `invalid value for parameter "max_connections"`) {
-		t.Errorf("got %v, want what the server said", err)
-	}
+	must.Fail(t, must.Err(Start(t.Context(), Options{Settings: map[string]string{"max_connections": "many"}})), nil, `invalid value for parameter "max_connections"`)
 }
 
 func TestPortTakenIsRecognised(t *testing.T) {
@@ -210,10 +185,7 @@ func TestPortTakenIsRecognised(t *testing.T) {
 	one, two := start(t, Options{}), start(t, Options{})
 	port := two.port
 	two.port = one.port
-	err := two.Restart(t.Context())
-	if err == nil || !strings.Contains(err.Error(), errPortTaken.Error()) {
-		t.Errorf("got %v, want %v", err, errPortTaken)
-	}
+	must.Fail(t, two.Restart(t.Context()), nil, errPortTaken.Error())
 	two.port = port
 	if err := two.Restart(t.Context()); err != nil {
 		t.Error(err)
@@ -222,9 +194,7 @@ func TestPortTakenIsRecognised(t *testing.T) {
 
 func TestUnreachableTmpFallsBack(t *testing.T) {
 	tmp := filepath.Join(reachable(t), "closed")
-	if err := os.Mkdir(tmp, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Mkdir(tmp, 0o700))
 	t.Setenv("TMPDIR", tmp)
 	s := start(t, Options{})
 	want := tmp

@@ -14,9 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	embedded "github.com/fergusstrange/embedded-postgres"
@@ -60,6 +58,7 @@ func fetchInto(config embedded.Config, cache string) (string, error) {
 		return "", fmt.Errorf("make the cache of PostgreSQL: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(work) }()
+	_ = os.Setenv("TMPDIR", work) // embedded-postgres leaves a log among the temporary files
 	unpacked := filepath.Join(work, "home")
 	if err := unpack(config, work, unpacked); err != nil {
 		return "", err
@@ -92,8 +91,6 @@ func unpack(config embedded.Config, work, into string) error {
 	db := embedded.NewDatabase(config.Version(fetchVersion).BinariesPath(into).DataPath(data).
 		RuntimePath(filepath.Join(work, "run")).Port(0).StartTimeout(time.Second).Logger(io.Discard))
 	err := db.Start()
-	removeLogs()
-	runtime.KeepAlive(db)
 	if err == nil {
 		return errors.Join(errors.New("unpack PostgreSQL: it started from an empty directory"), db.Stop())
 	}
@@ -101,24 +98,4 @@ func unpack(config embedded.Config, work, into string) error {
 		return fmt.Errorf("fetch PostgreSQL %s: %w", fetchVersion, err)
 	}
 	return nil
-}
-
-// removeLogs removes the log that embedded-postgres leaves among the temporary files.
-// It doesn't tell the name, but holds the file open, which tells ours from the log of
-// another process.
-func removeLogs() {
-	logs, _ := filepath.Glob(filepath.Join(os.TempDir(), "embedded_postgres_log*"))
-	for _, log := range logs {
-		info, err := os.Stat(log)
-		if err != nil {
-			continue
-		}
-		named, ok := info.Sys().(*syscall.Stat_t)
-		for fd := 3; ok && fd < 1024; fd++ {
-			var open syscall.Stat_t
-			if syscall.Fstat(fd, &open) == nil && open.Dev == named.Dev && open.Ino == named.Ino {
-				_ = os.Remove(log)
-			}
-		}
-	}
 }

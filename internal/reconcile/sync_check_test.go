@@ -15,12 +15,12 @@ import (
 	"rollcall/internal/testtag"
 )
 
-// life is a user, and what Rollcall has acknowledged of him.
+// life is a user, and what Rollcall has acknowledged of them.
 type life struct {
 	id      string
-	leaving atomic.Bool  // he is being deleted at his provider
+	leaving atomic.Bool  // the user is being deleted at the provider
 	version atomic.Int64 // the highest that was acknowledged
-	deleted atomic.Bool  // his deletion was acknowledged
+	deleted atomic.Bool  // the deletion was acknowledged
 }
 
 // acknowledge notes a version, if it is the highest.
@@ -38,9 +38,9 @@ func (l *life) learn(e event.Event) {
 	l.acknowledge(e.User.Version)
 }
 
-// witness asks for users just in time, on every replica, and holds the answers against what
-// had been acknowledged when he asked.
-type witness struct {
+// syncCheck asks for users just in time, on every replica, and holds the answers against what
+// had been acknowledged when it asked.
+type syncCheck struct {
 	t       *testing.T
 	source  string
 	syncers []*reconcile.Syncer
@@ -49,14 +49,14 @@ type witness struct {
 	said map[string]int // answers and looks, by kind
 }
 
-func newWitness(t *testing.T, source string) *witness {
-	return &witness{t: t, source: source, said: map[string]int{}}
+func newSyncCheck(t *testing.T, source string) *syncCheck {
+	return &syncCheck{t: t, source: source, said: map[string]int{}}
 }
 
 // visit adds a replica: with a Syncer that looks every time, and one that believes a young roll.
-func (w *witness) visit(h *house, p reconcile.Provider) {
+func (w *syncCheck) visit(r *project, p reconcile.Provider) {
 	cfg := reconcile.SyncConfig{
-		Providers: map[string]reconcile.Provider{w.source: p}, DB: h.DB, Submit: h.pipeline.Submit,
+		Providers: map[string]reconcile.Provider{w.source: p}, DB: r.DB, Submit: r.pipeline.Submit,
 		Observe: func(_, result string) { w.count("look " + result) },
 	}
 	var minutes atomic.Int64
@@ -66,14 +66,14 @@ func (w *witness) visit(h *house, p reconcile.Provider) {
 	w.syncers = append(w.syncers, reconcile.NewSyncer(cfg))
 }
 
-func (w *witness) count(kind string) {
+func (w *syncCheck) count(kind string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.said[kind]++
 }
 
-// ask asks for users, as long as ctx lasts; choose may choose nobody.
-func (w *witness) ask(ctx context.Context, random *rand.Rand, choose func() *life) {
+// ask asks for users, as long as ctx lasts; choose may choose no user.
+func (w *syncCheck) ask(ctx context.Context, random *rand.Rand, choose func() *life) {
 	for ; ctx.Err() == nil; time.Sleep(time.Duration(random.Int64N(int64(2 * time.Millisecond)))) {
 		l := choose()
 		if l == nil {
@@ -89,18 +89,18 @@ func (w *witness) ask(ctx context.Context, random *rand.Rand, choose func() *lif
 	}
 }
 
-func (w *witness) living(l *life, m postgres.Member, version int64, deleted bool) {
+func (w *syncCheck) living(l *life, m postgres.Member, version int64, deleted bool) {
 	w.count("living")
 	switch {
 	case deleted:
-		w.t.Errorf("%s is said to live after his deletion was acknowledged", l.id)
+		w.t.Errorf("%s is said to live after the deletion was acknowledged", l.id)
 	case m.Version < version:
 		w.t.Errorf("%s has version %d after %d was acknowledged", l.id, m.Version, version)
 	}
 	l.acknowledge(m.Version)
 }
 
-func (w *witness) absent(l *life, err error, version int64) {
+func (w *syncCheck) absent(l *life, err error, version int64) {
 	var limit *reconcile.LimitError
 	switch {
 	case errors.Is(err, reconcile.ErrDeleted):
@@ -124,11 +124,11 @@ func (w *witness) absent(l *life, err error, version int64) {
 }
 
 // busy fails unless there was something of everything to be witnessed.
-func (w *witness) busy() {
+func (w *syncCheck) busy() {
 	w.t.Helper()
 	for _, kind := range []string{"living", "deleted", "gone", "look found", "look gone"} {
 		if testtag.Long && w.said[kind] == 0 { // a few users may miss a kind
-			w.t.Errorf("nobody has heard %q", kind)
+			w.t.Errorf("no answer was %q", kind)
 		}
 	}
 	w.t.Logf("just in time: %v", w.said)

@@ -1,0 +1,46 @@
+// Package must ends a test at an error that it does not expect, and checks those that it does.
+//
+//	db := must.Get(postgres.Open(cfg))(t)
+//	must.Do(t, db.Follow(t.Context(), "supabase", "auth.users"))
+//	must.Fail(t, must.Err(db.Users(t.Context(), "supabase", "auth.users")), postgres.ErrUnseen, "grant select")
+package must
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// Do ends the test if there is an error.
+func Do(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Get passes a value on, unless it comes with an error.
+func Get[T any](value T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		Do(t, err)
+		return value
+	}
+}
+
+// Err is the error that comes with a value.
+func Err[T any](_ T, err error) error { return err }
+
+// Fail wants an error that wraps another one, any if that is nil, and says some words.
+func Fail(t testing.TB, err, is error, words ...string) {
+	t.Helper()
+	if err == nil || is != nil && !errors.Is(err, is) {
+		t.Errorf("the error is %v, want %v %q", err, is, words)
+		return
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			t.Errorf("%q is not in %q", w, err)
+		}
+	}
+}
