@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
 
@@ -85,10 +86,7 @@ func TestAcknowledgeEveryOutcome(t *testing.T) {
 // declaredOutcomes are the constants of type Outcome in package event.
 func declaredOutcomes(t *testing.T) []event.Outcome {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), "../internal/event/event.go", nil, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	file := must.Get(parser.ParseFile(token.NewFileSet(), "../internal/event/event.go", nil, 0))(t)
 	var all []event.Outcome
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, ok := n.(*ast.ValueSpec)
@@ -101,10 +99,7 @@ func declaredOutcomes(t *testing.T) []event.Outcome {
 				if !ok {
 					t.Fatal("an outcome that is no literal")
 				}
-				word, err := strconv.Unquote(literal.Value)
-				if err != nil {
-					t.Fatal(err)
-				}
+				word := must.Get(strconv.Unquote(literal.Value))(t)
 				all = append(all, event.Outcome(word))
 			}
 		}
@@ -116,20 +111,14 @@ func declaredOutcomes(t *testing.T) []event.Outcome {
 // A handler that panics answers 500; neither the answer nor the log has the words of the panic.
 func TestPanicInAHandler(t *testing.T) {
 	t.Parallel()
-	src, err := source.New(source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{"whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := must.Get(source.New(source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{"whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="}}))(t)
 	var log bytes.Buffer
 	s := New(Config{
 		Sources: []*source.Source{src}, Log: slog.New(slog.NewJSONHandler(&log, nil)),
 		Submit: func(context.Context, event.Event) (event.Outcome, error) { panic("bob@example.com") },
 	})
 	body := `{"object":"event","type":"user.created","data":{"id":"u"}}`
-	header, err := src.Sign(source.Hook, []byte(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	header := must.Get(src.Sign(source.Hook, []byte(body)))(t)
 	server := httptest.NewServer(s.Public())
 	defer server.Close()
 	response := deliver(t, server, header, body)

@@ -9,16 +9,14 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
 
 // What all bodies take together is bounded, until their requests are answered.
 func TestBodiesTogether(t *testing.T) {
 	t.Parallel()
-	src, err := source.New(source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{"whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := must.Get(source.New(source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{"whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="}}))(t)
 	arrived, answer := make(chan struct{}), make(chan struct{})
 	s := New(Config{
 		Sources: []*source.Source{src}, Limits: Limits{Bodies: 1500}, Log: slog.New(slog.DiscardHandler),

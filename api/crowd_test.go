@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"rollcall/internal/must"
 )
 
 // One connection too many is told to come again, in the words of any other answer, and
@@ -16,24 +18,16 @@ func TestBound(t *testing.T) {
 	t.Parallel()
 	s := New(Config{Limits: Limits{Connections: 2}, Log: slog.New(slog.DiscardHandler)})
 	server := &http.Server{Handler: s.Public(), ReadHeaderTimeout: time.Second}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := must.Get((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
 	go func() { _ = server.Serve(s.Bound(server, l)) }()
 	t.Cleanup(func() { _ = server.Close() })
 	ask := func() *http.Response {
 		client := &http.Client{Transport: &http.Transport{}} // its connection idles afterwards
 		t.Cleanup(client.CloseIdleConnections)
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.Addr().String()+"/healthz", strings.NewReader(strings.Repeat("x", 3000)))
-		if err != nil {
-			t.Fatal(err)
-		}
+		request := must.Get(http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.Addr().String()+"/healthz", strings.NewReader(strings.Repeat("x", 3000))))(t)
 		request.Method = http.MethodGet
 		response, err := client.Do(request)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		return response
 	}
 	for n, want := range []int{200, 200, 503, 200} {

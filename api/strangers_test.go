@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
 )
@@ -27,16 +28,12 @@ func strangersServer(t *testing.T, log *slog.Logger, cfg Config) (*Server, *sour
 	src, err := source.New(source.Config{
 		Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{"whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	other, err := source.New(source.Config{
 		Name: "supabase", Provider: source.Supabase, SigningSecrets: []string{"v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ=="},
 		WebhookHeader: "X-Webhook-Secret", WebhookSecrets: []string{"test-secret-of-the-database-door"},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	cfg.Sources, cfg.Log = []*source.Source{src, other}, log
 	cfg.Submit = func(context.Context, event.Event) (event.Outcome, error) { return event.Applied, nil }
 	return New(cfg), src
@@ -52,10 +49,7 @@ func TestStrangersBodiesLeaveRoom(t *testing.T) {
 			server := httptest.NewServer(s.Public())
 			t.Cleanup(server.Close)
 			body := `{"object":"event","type":"user.created","data":{"id":"u","first_name":"` + strings.Repeat("x", 2500) + `"}}`
-			header, err := src.Sign(source.Hook, []byte(body))
-			if err != nil {
-				t.Fatal(err)
-			}
+			header := must.Get(src.Sign(source.Hook, []byte(body)))(t)
 			for range 60 {
 				hold(t, server.Listener.Addr().String(), header, size)
 			}
@@ -75,35 +69,23 @@ func TestStrangersBodiesLeaveRoom(t *testing.T) {
 func deliver(t *testing.T, server *httptest.Server, header http.Header, body string) *http.Response {
 	t.Helper()
 	url := server.URL + "/webhooks/clerk"
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := must.Get(http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body)))(t)
 	r.Header = header
 	response, err := server.Client().Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return response
 }
 
 // hold sends the beginning of a body with the header of another one, and no more.
 func hold(t *testing.T, address string, header http.Header, size int) {
 	t.Helper()
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must.Get(net.Dial("tcp", address))(t)
 	t.Cleanup(func() { _ = conn.Close() })
 	var request bytes.Buffer
 	request.WriteString("POST /webhooks/clerk HTTP/1.1\r\nHost: rollcall\r\nContent-Length: " + strconv.Itoa(size+1) + "\r\n")
-	if err := header.Write(&request); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, header.Write(&request))
 	request.WriteString("\r\n" + strings.Repeat("x", size))
-	if _, err := conn.Write(request.Bytes()); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Write(request.Bytes()))(t)
 }
 
 // lockedBuffer is written by a timer, too.
@@ -147,10 +129,7 @@ func TestFloodLeavesFewLines(t *testing.T) {
 			ask("/nowhere", http.Header{})
 			ask("/healthz", http.Header{})
 		}
-		good, err := src.Sign(source.Hook, []byte("{}"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		good := must.Get(src.Sign(source.Hook, []byte("{}")))(t)
 		for range 50 {
 			ask("/webhooks/clerk", good)
 		}
@@ -194,18 +173,12 @@ func (deadlines) SetReadDeadline(time.Time) error { return nil }
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	db, err := postgres.Open(postgres.Config{URL: "postgres://127.0.0.1:1/away", Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := must.Get(postgres.Open(postgres.Config{URL: "postgres://127.0.0.1:1/away", Log: slog.New(slog.DiscardHandler)}))(t)
 	t.Cleanup(db.Close)
 	s, src := strangersServer(t, slog.New(slog.NewTextHandler(&log, nil)), Config{
 		DB: db, Ready: func(context.Context) error { return nil }, Sync: Sync{Sources: []string{"clerk"}}, AdminToken: "a long token",
 	})
-	header, err := src.Sign(source.Hook, []byte("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	header := must.Get(src.Sign(source.Hook, []byte("{}")))(t)
 	bearer := func(value string) http.Header { return http.Header{"Authorization": {value}} }
 	tests := []struct {
 		handler      http.Handler

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
@@ -19,9 +20,7 @@ func (in *instance) announce(conn *pgx.Conn, name, user string) {
 	if status, outcome, _ := in.send(signed(in.t, source.Supabase, source.Hook, body)); status != 204 || outcome != "announced" {
 		in.t.Fatalf("announced: %d %s", status, outcome)
 	}
-	if _, err := conn.Exec(in.t.Context(), "update rollcall.events set received_at = now() - interval '3 s' where id = $1", name); err != nil {
-		in.t.Fatal(err)
-	}
+	must.Get(conn.Exec(in.t.Context(), "update rollcall.events set received_at = now() - interval '3 s' where id = $1", name))(in.t)
 }
 
 // Somebody who was announced and whom no other door brings is found in auth.users.
@@ -32,9 +31,7 @@ func TestServeConfirmsAnnouncedUsers(t *testing.T) {
 	in.log.await(t, "ready", 1)
 	conn := connect(t, url)
 	user := "5a3f1e00-0000-4000-8000-000000000b01"
-	if _, err := conn.Exec(t.Context(), "insert into auth.users (id, email, created_at, updated_at) values ($1, 'ben@example.com', now(), now())", user); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), "insert into auth.users (id, email, created_at, updated_at) values ($1, 'ben@example.com', now(), now())", user))(t)
 	in.announce(conn, "m1", user)
 	if line := in.log.await(t, "looked for announced users", 1); line["applied"] != 1.0 || line["source"] != "supabase" {
 		t.Errorf("the log says %v", line)

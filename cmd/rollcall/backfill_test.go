@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
 
@@ -28,9 +29,7 @@ func TestBackfillInterrupted(t *testing.T) {
 		"insert into rollcall.users (source, id, version) select 'clerk', 'u' || n, 1 from generate_series(1, 5000) n",
 		"begin", "update rollcall.users set version = 2 where id = 'u2'", // it holds a page up
 	} {
-		if _, err := holder.Exec(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(holder.Exec(t.Context(), statement))(t)
 	}
 	ctx, interrupt := context.WithTimeout(t.Context(), 20*time.Second)
 	defer interrupt()

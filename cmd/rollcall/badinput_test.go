@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
 
@@ -34,10 +35,7 @@ func readStored(t testing.TB, conn *pgx.Conn) stored {
 	t.Helper()
 	read := func(sql string) []string {
 		rows, _ := conn.Query(t.Context(), sql)
-		list, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil {
-			t.Fatal(err)
-		}
+		list := must.Get(pgx.CollectRows(rows, pgx.RowTo[string]))(t)
 		return list
 	}
 	return stored{
@@ -80,9 +78,7 @@ func TestBadInput(t *testing.T) {
 			if !slices.Equal(got.events, row.stored.events) || !slices.Equal(got.users, row.stored.users) || !slices.Equal(got.targets, row.stored.targets) {
 				t.Errorf("stored %+v\nwant   %+v", got, row.stored)
 			}
-			if _, err := conn.Exec(t.Context(), "truncate rollcall.events, rollcall.users, rollcall.parked, profiles"); err != nil {
-				t.Fatal(err)
-			}
+			must.Get(conn.Exec(t.Context(), "truncate rollcall.events, rollcall.users, rollcall.parked, profiles"))(t)
 		})
 	}
 	for _, secret := range []string{clerkSecret, supabaseSecret, databaseSecret, adminToken, "hunter2", "ann@example.com", "MadeUpName"} {
@@ -108,10 +104,7 @@ func signedAt(offset time.Duration) func(t *testing.T) *http.Request {
 	return func(t *testing.T) *http.Request {
 		body := clerkUser("user.created", "user_a", ann)
 		r := signed(t, source.Clerk, source.Hook, body)
-		header, err := newSource(t, source.Clerk).SignAs(source.Hook, []byte(body), "msg_1", time.Now().Add(offset))
-		if err != nil {
-			t.Fatal(err)
-		}
+		header := must.Get(newSource(t, source.Clerk).SignAs(source.Hook, []byte(body), "msg_1", time.Now().Add(offset)))(t)
 		r.Header = header
 		return r
 	}
@@ -246,10 +239,7 @@ func TestBadConnections(t *testing.T) {
 	in, conn := startShop(t)
 	body := clerkUser("user.created", "user_a", ann)
 	head := func(length int) string {
-		header, err := newSource(t, source.Clerk).Sign(source.Hook, []byte(body))
-		if err != nil {
-			t.Fatal(err)
-		}
+		header := must.Get(newSource(t, source.Clerk).Sign(source.Hook, []byte(body)))(t)
 		header.Set("Content-Length", strconv.Itoa(length))
 		var text strings.Builder
 		_ = header.Write(&text) // a strings.Builder takes everything
@@ -267,13 +257,8 @@ func TestBadConnections(t *testing.T) {
 		{"announced larger than the limit", head(2 << 20), false, http.StatusRequestEntityTooLarge, `"outcome":"too_large"`},
 	}
 	for _, tt := range tests {
-		c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(in.public, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(c, tt.sent); err != nil {
-			t.Fatal(err)
-		}
+		c := must.Get((&net.Dialer{}).DialContext(t.Context(), "tcp", strings.TrimPrefix(in.public, "http://")))(t)
+		must.Get(io.WriteString(c, tt.sent))(t)
 		if tcp, ok := c.(*net.TCPConn); ok && tt.close {
 			_ = tcp.CloseWrite()
 		}

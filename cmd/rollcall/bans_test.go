@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
@@ -26,9 +27,7 @@ targets:
 		t.Fatalf("got %s", outcome)
 	}
 	is := func() (banned bool) {
-		if err := conn.QueryRow(t.Context(), "select banned from profiles").Scan(&banned); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, conn.QueryRow(t.Context(), "select banned from profiles").Scan(&banned))
 		return banned
 	}
 	if !is() {

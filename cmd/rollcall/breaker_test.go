@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 	"rollcall/internal/testtag"
@@ -65,9 +66,7 @@ do $$ begin execute format('grant create on database %%I to %[1]s', current_data
 
 func script(t *testing.T, conn *pgx.Conn, sql string) {
 	t.Helper()
-	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.PgConn().Exec(t.Context(), sql).ReadAll())(t)
 }
 
 // A sick table takes its target out of service within a second and a half; from then on

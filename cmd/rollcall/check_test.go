@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
 
@@ -16,9 +17,7 @@ func TestCheckSetsTheMetrics(t *testing.T) {
 	for _, id := range []string{"user_a", "user_b", "user_c"} {
 		in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", id)))
 	}
-	if _, err := conn.Exec(t.Context(), "delete from profiles where id = 'user_a'; update profiles set email = 'x' where id = 'user_b'; insert into profiles values ('s', '', '', '')"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), "delete from profiles where id = 'user_a'; update profiles set email = 'x' where id = 'user_b'; insert into profiles values ('s', '', '', '')"))(t)
 	file := configFile(t, twoSources+shopTargets)
 	check := world{[]string{"check", "-c", file}, env(conn.Config().ConnString()), strings.NewReader(""), io.Discard, io.Discard}
 	if code := run(t.Context(), check); code != exitProblems {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
 
@@ -42,9 +43,7 @@ func TestCommandsLeakNoPassword(t *testing.T) {
 		case 0:
 			yaml = strings.Replace(yaml, "${DATABASE_URL}", text, 1)
 		case 1:
-			if err := os.WriteFile(secretFile, []byte(text+"\n"), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, os.WriteFile(secretFile, []byte(text+"\n"), 0o600))
 			inner := env("")
 			getenv = func(name string) string {
 				if name == "DATABASE_URL_FILE" {

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"rollcall/internal/must"
 )
 
 // The demo knows no outcome beforehand; this test does.
@@ -56,9 +58,7 @@ func startDemo(t *testing.T, binary, dir string) (*exec.Cmd, *journal) {
 	cmd := exec.Command(binary, "demo")
 	cmd.Env = append(cmd.Environ(), "TMPDIR="+dir)
 	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(out.String(), "Take part"); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -78,15 +78,9 @@ func serverPid(t *testing.T, dir string) int {
 	if len(files) == 0 {
 		return 0
 	}
-	text, err := os.ReadFile(files[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := must.Get(os.ReadFile(files[0]))(t)
 	line, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(line)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pid := must.Get(strconv.Atoi(line))(t)
 	return pid
 }
 
@@ -111,9 +105,7 @@ func TestDemoLeavesNothingBehind(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		cmd, out := startDemo(t, binary, dir)
 		pid := serverPid(t, dir)
-		if err := cmd.Process.Signal(signal); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, cmd.Process.Signal(signal))
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("after %v: %v\n%s", signal, err, out)
 		}
@@ -121,18 +113,14 @@ func TestDemoLeavesNothingBehind(t *testing.T) {
 	}
 	killed, _ := startDemo(t, binary, dir)
 	first := serverPid(t, dir)
-	if err := killed.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, killed.Process.Kill())
 	_ = killed.Wait() // killed, as asked
 	next, out := startDemo(t, binary, dir)
 	if second := serverPid(t, dir); second == first {
 		t.Errorf("the server of the killed demo still runs:\n%s", out)
 	}
 	second := serverPid(t, dir)
-	if err := next.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, next.Process.Signal(syscall.SIGTERM))
 	if err := next.Wait(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -165,9 +153,7 @@ func TestDemoInvites(t *testing.T) {
 			t.Fatalf("no traffic:\n%s", out)
 		}
 	}
-	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, cmd.Process.Signal(syscall.SIGTERM))
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}

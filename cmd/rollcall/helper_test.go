@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
@@ -135,9 +136,7 @@ func trueBy(t testing.TB, conn *pgx.Conn, deadline time.Time, sql string) bool {
 	t.Helper()
 	for {
 		var is bool
-		if err := conn.QueryRow(t.Context(), sql, pgx.QueryExecModeSimpleProtocol).Scan(&is); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, conn.QueryRow(t.Context(), sql, pgx.QueryExecModeSimpleProtocol).Scan(&is))
 		if is || time.Now().After(deadline) {
 			return is
 		}
@@ -180,10 +179,7 @@ func startShop(t testing.TB) (*instance, *pgx.Conn) {
 
 func connect(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must.Get(pgx.Connect(t.Context(), url))(t)
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
 }
@@ -196,28 +192,19 @@ func newSource(t testing.TB, provider string) *source.Source {
 		cfg.SigningSecrets = []string{supabaseSecret}
 		cfg.WebhookHeader, cfg.WebhookSecrets = "X-Webhook-Secret", []string{databaseSecret}
 	}
-	src, err := source.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	src := must.Get(source.New(cfg))(t)
 	return src
 }
 
 // signed is a request as the provider would send it now.
 func signed(t testing.TB, provider string, door source.Door, body string) *http.Request {
 	t.Helper()
-	header, err := newSource(t, provider).Sign(door, []byte(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	header := must.Get(newSource(t, provider).Sign(door, []byte(body)))(t)
 	path := "/webhooks/" + provider
 	if door == source.Database {
 		path += "/database"
 	}
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := must.Get(http.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(body)))(t)
 	r.Header = header
 	return r
 }
@@ -225,55 +212,34 @@ func signed(t testing.TB, provider string, door source.Door, body string) *http.
 // send sends a request to the public listener and returns status, outcome and body.
 func (in *instance) send(r *http.Request) (int, string, string) {
 	in.t.Helper()
-	base, err := http.NewRequestWithContext(r.Context(), http.MethodGet, in.public, http.NoBody)
-	if err != nil {
-		in.t.Fatal(err)
-	}
+	base := must.Get(http.NewRequestWithContext(r.Context(), http.MethodGet, in.public, http.NoBody))(in.t)
 	r.URL.Scheme, r.URL.Host = base.URL.Scheme, base.URL.Host
 	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		in.t.Fatal(err)
-	}
+	must.Do(in.t, err)
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		in.t.Fatal(err)
-	}
+	body := must.Get(io.ReadAll(response.Body))(in.t)
 	return response.StatusCode, response.Header.Get("Rollcall-Outcome"), string(body)
 }
 
 // get asks a URL and returns status and body.
 func get(t testing.TB, url, token string) (int, string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := must.Get(http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody))(t)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := must.Get(io.ReadAll(response.Body))(t)
 	return response.StatusCode, string(body)
 }
 
 // openDir is a temporary directory that PostgreSQL's own user can enter, too.
 func openDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "rollcall-demo-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := must.Get(os.MkdirTemp("/tmp", "rollcall-demo-test-"))(t)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.Chmod(dir, 0o755))
 	return dir
 }

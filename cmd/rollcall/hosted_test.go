@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
 
@@ -108,10 +109,7 @@ func wantSoon(t *testing.T, conn *pgx.Conn, query string, want ...string) {
 	var got []string
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		rows, _ := conn.Query(context.Background(), query)
-		var err error
-		if got, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
-			t.Fatal(err)
-		}
+		got = must.Get(pgx.CollectRows(rows, pgx.RowTo[string]))(t)
 		if slices.Equal(got, want) {
 			return
 		}

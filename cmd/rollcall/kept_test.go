@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
@@ -63,9 +64,7 @@ func (k *kept) run(args ...string) string {
 
 func (k *kept) exec(sql string, args ...any) {
 	k.t.Helper()
-	if _, err := k.conn.Exec(k.t.Context(), sql, args...); err != nil {
-		k.t.Fatal(err)
-	}
+	must.Get(k.conn.Exec(k.t.Context(), sql, args...))(k.t)
 }
 
 // want waits until the target has one row so, "" for none, and says what the roll keeps.
@@ -75,9 +74,7 @@ func (k *kept) want(row string, columns int) {
 		coalesce((select max(cardinality(kept)) from rollcall.users), 0)`
 	want, got := fmt.Sprintf("%s|%d", row, columns), ""
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if err := k.conn.QueryRow(k.t.Context(), query).Scan(&got); err != nil {
-			k.t.Fatal(err)
-		}
+		must.Do(k.t, k.conn.QueryRow(k.t.Context(), query).Scan(&got))
 		if got == want {
 			return
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/testtag"
 )
@@ -81,9 +82,7 @@ func (l *large) command(args ...string) string {
 
 func (l *large) exec(sql string, args ...any) {
 	l.t.Helper()
-	if _, err := l.conn.Exec(l.t.Context(), sql, args...); err != nil {
-		l.t.Fatal(err)
-	}
+	must.Get(l.conn.Exec(l.t.Context(), sql, args...))(l.t)
 }
 
 // signUp inserts n users with an expression of g for their metadata.
@@ -101,9 +100,7 @@ func (l *large) inStep(what string) {
 	began, wrong := time.Now(), -1
 	for time.Since(began) < 2*time.Minute && wrong != 0 {
 		err := l.conn.QueryRow(l.t.Context(), `select count(*) from auth.users a full join profiles p on p.id = a.id where p.email is distinct from a.email`).Scan(&wrong)
-		if err != nil {
-			l.t.Fatal(err)
-		}
+		must.Do(l.t, err)
 		time.Sleep(20 * time.Millisecond)
 	}
 	if wrong != 0 {
@@ -140,9 +137,7 @@ func TestLargeUsers(t *testing.T) {
 	l.signUp(1, "'{}'::jsonb")
 	l.inStep("captured")
 	var kept int
-	if err := l.conn.QueryRow(ctx, "select count(*) from rollcall.users where 'raw_user_meta_data' = any(kept)").Scan(&kept); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, l.conn.QueryRow(ctx, "select count(*) from rollcall.users where 'raw_user_meta_data' = any(kept)").Scan(&kept))
 	if want := testtag.Part(10) + 3; kept != want {
 		t.Errorf("%d users keep their metadata, want %d", kept, want)
 	}

@@ -5,15 +5,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"rollcall/internal/must"
 )
 
 // What serves tests, and what downloads a PostgreSQL for them, is not part of the program.
 func TestProgramLinksNothingOfTests(t *testing.T) {
 	t.Parallel()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-buildvcs=false", "-deps", ".").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := must.Get(exec.CommandContext(t.Context(), "go", "list", "-buildvcs=false", "-deps", ".").Output())(t)
 	linked := strings.Fields(string(out))
 	if !slices.Contains(linked, "rollcall/internal/pgtest/pgserver") {
 		t.Fatalf("the list of %d packages lacks one that is linked", len(linked))

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
@@ -40,16 +41,11 @@ func TestLoad(t *testing.T) {
 		if l := r.Latency; l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.Max || l.Max > r.ElapsedSeconds || r.DurationSeconds != 1 {
 			t.Errorf("latency %+v in %v s", l, r.ElapsedSeconds)
 		}
-		rows, err := conn.Query(t.Context(), "select outcome, count(*) from rollcall.events where source = $1 and user_id like $2 group by outcome", provider, r.IDs)
-		if err != nil {
-			t.Fatal(err)
-		}
+		rows := must.Get(conn.Query(t.Context(), "select outcome, count(*) from rollcall.events where source = $1 and user_id like $2 group by outcome", provider, r.IDs))(t)
 		for rows.Next() {
 			var outcome string
 			var n int64
-			if err := rows.Scan(&outcome, &n); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, rows.Scan(&outcome, &n))
 			if r.Outcomes[outcome] != n {
 				t.Errorf("%s: %d are %s in rollcall.events, and %d were answered so", provider, n, outcome, r.Outcomes[outcome])
 			}

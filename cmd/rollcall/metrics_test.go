@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"rollcall/internal/must"
 )
 
 // The page for operators lists the metrics that a serve has, all of them and no others.
@@ -15,10 +17,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	l := openLobby(t)
 	_, exposed := get(t, l.admin+"/metrics", "")
-	page, err := os.ReadFile("../../docs/running.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	page := must.Get(os.ReadFile("../../docs/running.md"))(t)
 	_, table, _ := strings.Cut(string(page), "\n## Metrics\n")
 	table, _, _ = strings.Cut(table, "\n## ")
 	if diff := cmp.Diff(names(`(?m)^# TYPE (rollcall_\w+)`, exposed), names("(?m)^\\| `(rollcall_\\w+)", table)); diff != "" {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/source"
@@ -46,14 +47,8 @@ func (h heard) String() string { return fmt.Sprint(h.status, " ", h.outcome, " "
 // ask sends a webhook to a base URL as its provider would.
 func ask(t testing.TB, base string, r *http.Request) heard {
 	t.Helper()
-	body, err := r.GetBody()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := http.NewRequestWithContext(r.Context(), r.Method, base+r.URL.Path, body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := must.Get(r.GetBody())(t)
+	again := must.Get(http.NewRequestWithContext(r.Context(), r.Method, base+r.URL.Path, body))(t)
 	again.Header = r.Header
 	response, err := http.DefaultClient.Do(again)
 	if err != nil {
@@ -93,9 +88,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 			in.log.await(t, "ready", 1)
 			expect(t, in, signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_before")), heard{204, "applied", false})
 
-			if err := o.away(t, server); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, o.away(t, server))
 			lost := signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))
 			expect(t, in, lost, heard{503, "unavailable", true})
 			expect(t, in, announced(t, "supabase", "m1"), heard{204, "admitted", false})
@@ -104,9 +97,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 				t.Errorf("readyz while the database is away: %d", status)
 			}
 
-			if err := o.back(t, server); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, o.back(t, server))
 			awaitReady(t, in.public, soonReady())
 			expect(t, in, lost, heard{204, "applied", false})
 			expect(t, in, lost, heard{204, "duplicate", false})
@@ -126,9 +117,7 @@ func expect(t testing.TB, in *instance, r *http.Request, want heard) {
 
 func execute(t testing.TB, url, sql string) {
 	t.Helper()
-	if _, err := connect(t, url).Exec(t.Context(), sql); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(connect(t, url).Exec(t.Context(), sql))(t)
 }
 
 // soonReady is how long serve may take to notice that its database is back.
@@ -162,15 +151,11 @@ func TestReadyAgain(t *testing.T) {
 	execute(t, server.URL("postgres"), shopTables)
 	in := startServe(t, twoSources+shopTargets, env(server.URL("postgres")))
 	in.log.await(t, "ready", 1)
-	if err := server.Stop(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, server.Stop())
 	if status, _ := get(t, in.public+"/readyz", ""); status != http.StatusServiceUnavailable {
 		t.Errorf("readyz without a database: %d", status)
 	}
-	if err := server.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, server.Restart(t.Context()))
 	in.log.await(t, "ready again", 1)
 }
 

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 	"rollcall/internal/testtag"
@@ -31,16 +32,11 @@ const (
 func rawRequest(t testing.TB, src *source.Source, n int) (request []byte, body int) {
 	t.Helper()
 	text := clerkUser("user.created", fmt.Sprint("crowd_", n), ann, `"unsafe_metadata":{"bio":"`+strings.Repeat("x", 1600)+`"}`)
-	header, err := src.Sign(source.Hook, []byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	header := must.Get(src.Sign(source.Hook, []byte(text)))(t)
 	header.Set("Content-Length", strconv.Itoa(len(text)))
 	var b bytes.Buffer
 	b.WriteString("POST /webhooks/clerk HTTP/1.1\r\nHost: rollcall\r\nUser-Agent: Svix-Webhooks/1.24\r\n")
-	if err := header.Write(&b); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, header.Write(&b))
 	b.WriteString("\r\n")
 	return append(b.Bytes(), text...), b.Len()
 }
@@ -100,17 +96,11 @@ func each(callers []caller, do func(*caller)) {
 func resident(t testing.TB, pid int) (now, most int) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
-		text, err := exec.CommandContext(t.Context(), "ps", "-o", "rss=", "-p", strconv.Itoa(pid)).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := must.Get(exec.CommandContext(t.Context(), "ps", "-o", "rss=", "-p", strconv.Itoa(pid)).Output())(t)
 		now, _ = strconv.Atoi(strings.TrimSpace(string(text)))
 		return now << 10, now << 10
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := must.Get(os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)))(t)
 	for line := range strings.Lines(string(text)) {
 		_, _ = fmt.Sscanf(line, "VmRSS: %d kB", &now)
 		_, _ = fmt.Sscanf(line, "VmHWM: %d kB", &most)
@@ -122,16 +112,12 @@ func resident(t testing.TB, pid int) (now, most int) {
 func manyFiles(t testing.TB) {
 	t.Helper()
 	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
 	if limit.Max < crowd+500 {
 		t.Fatalf("a process may have %d open files here, and %d connections need more; raise the hard limit (ulimit -Hn)", limit.Max, crowd)
 	}
 	limit.Cur = limit.Max
-	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
 }
 
 // Ten thousand are in the middle of their requests at once: each gets an answer, either that
@@ -200,9 +186,7 @@ func TestQueueIsFull(t *testing.T) {
 	in := startServe(t, yaml+shopTargets, env(database))
 	in.log.await(t, "ready", 1)
 	conn := connect(t, database)
-	if _, err := conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"))(t)
 	answers := make(chan heard, requests)
 	for n := range requests {
 		request := signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_", n), ann))
@@ -228,9 +212,7 @@ func TestQueueIsFull(t *testing.T) {
 	if took := time.Since(began); testtag.Timing && took > 2*time.Second {
 		t.Errorf("the answers took %s", took)
 	}
-	if _, err := conn.Exec(t.Context(), "rollback"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), "rollback"))(t)
 	for range waiting {
 		if got := <-answers; got != (heard{204, "applied", false}) && got != (heard{503, "unavailable", true}) {
 			t.Errorf("a waiter got %v", got)
@@ -246,9 +228,7 @@ func TestQueueIsFull(t *testing.T) {
 func TestSenderLeaves(t *testing.T) {
 	t.Parallel()
 	in, conn := startShop(t)
-	if _, err := conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"))(t)
 	const others = 10
 	answers := make(chan heard, others)
 	src := newSource(t, source.Clerk)
@@ -258,15 +238,11 @@ func TestSenderLeaves(t *testing.T) {
 		var leaver caller
 		leaver.request, _ = rawRequest(t, src, n)
 		leaver.body = len(leaver.request) // half of nothing is left out
-		if err := leaver.half(strings.TrimPrefix(in.public, "http://")); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, leaver.half(strings.TrimPrefix(in.public, "http://")))
 		time.AfterFunc(100*time.Millisecond, func() { _ = leaver.conn.Close() })
 	}
 	time.Sleep(300 * time.Millisecond)
-	if _, err := conn.Exec(t.Context(), "rollback"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), "rollback"))(t)
 	for range others {
 		if got := <-answers; got.outcome != "applied" {
 			t.Errorf("one who stayed got %v", got)
@@ -290,15 +266,10 @@ func TestLongHeaders(t *testing.T) {
 	t.Parallel()
 	in := startServe(t, twoSources, env("postgres://127.0.0.1:1/nowhere"))
 	for length, want := range map[int]int{20 << 10: http.StatusOK, 64 << 10: http.StatusRequestHeaderFieldsTooLarge} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, in.public+"/healthz", http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := must.Get(http.NewRequestWithContext(t.Context(), http.MethodGet, in.public+"/healthz", http.NoBody))(t)
 		r.Header.Set("Authorization", "Bearer "+strings.Repeat("a", length))
 		response, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		_ = response.Body.Close()
 		if response.StatusCode != want {
 			t.Errorf("%d bytes: %s, want %d", length, response.Status, want)

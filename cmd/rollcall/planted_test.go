@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/clerktest"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
@@ -125,10 +126,7 @@ func namesCalled(t *testing.T) string {
 	}
 	names := map[string]bool{}
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := must.Get(os.ReadFile(file))(t)
 		for _, m := range regexp.MustCompile(`([a-z_0-9]+)\(`).FindAllSubmatch(text, -1) {
 			names["'"+string(m[1])+"'"] = true
 		}
@@ -146,13 +144,9 @@ func TestPlantedFunctions(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewWith(t, pgtest.Auth, plantedTables)
 	conn := connect(t, url)
-	if _, err := conn.Exec(t.Context(), "set search_path = pg_catalog"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), "set search_path = pg_catalog"))(t)
 	var role string
-	if err := conn.QueryRow(t.Context(), "select 'planter_' || current_database()").Scan(&role); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, conn.QueryRow(t.Context(), "select 'planter_' || current_database()").Scan(&role))
 	run1 := func(sql string) {
 		t.Helper()
 		if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {

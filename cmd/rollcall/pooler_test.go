@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
@@ -44,9 +45,7 @@ func TestSessionPooler(t *testing.T) {
 		"insert into auth.users (id, email, updated_at) values ('5b6f0a0e-0000-4000-8000-000000000001', 'c@example.com', now())",
 		"alter table profiles drop constraint nobody", // from now on a job can settle him
 	} {
-		if _, err := conn.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(conn.Exec(t.Context(), sql))(t)
 	}
 	want := map[string]string{"user_a": "", "user_b": "parked@example.com", "5b6f0a0e-0000-4000-8000-000000000001": "c@example.com"}
 	got := map[string]string{}

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"rollcall/internal/must"
 )
 
 // process is the built binary, running as a service of its own.
@@ -74,10 +76,7 @@ func (p *process) end(s syscall.Signal) error {
 func startProcess(t testing.TB, binary, file string, getenv func(string) string) *process {
 	t.Helper()
 	log := &journal{}
-	p, err := launch(binary, file, getenv, log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := must.Get(launch(binary, file, getenv, log))(t)
 	p.log = log
 	t.Cleanup(func() {
 		p.stop(t)
@@ -122,10 +121,7 @@ var built = sync.OnceValues(func() (string, error) {
 // build returns the binary as users have it, built once for all tests.
 func build(t testing.TB) string {
 	t.Helper()
-	binary, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
+	binary := must.Get(built())(t)
 	return binary
 }
 
@@ -133,9 +129,7 @@ func build(t testing.TB) string {
 func configFile(t testing.TB, yaml string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "rollcall.yaml")
-	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.WriteFile(file, []byte(yaml), 0o600))
 	return file
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/testtag"
 )
@@ -167,9 +168,7 @@ func (a *authServer) round(round int, seed uint64, replicas []*process, reconcil
 	var writing sync.WaitGroup
 	_, err := connect(a.t, a.url).Exec(a.t.Context(), `insert into auth.users (id, email, updated_at)
 		select ('00000000-0000-4000-' || lpad($1::text, 4, '0') || '-' || lpad(n::text, 12, '0'))::uuid, n || '@x.test', now() from generate_series(0, $2::int - 1, 2) n`, fmt.Sprint(round), usersOfRound)
-	if err != nil {
-		a.t.Fatal(err)
-	}
+	must.Do(a.t, err)
 	for w := range writers {
 		random := rand.New(rand.NewPCG(seed, uint64(round*writers+w)))
 		conn := connect(a.t, a.url)
@@ -214,9 +213,7 @@ func TestAnySignalsEndInTheTable(t *testing.T) {
 		t.Errorf("%v: %s", args, out.String())
 	}
 	run1("capture", "install")
-	if _, err := connect(t, url).Exec(t.Context(), slowRoll); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(connect(t, url).Exec(t.Context(), slowRoll))(t)
 	replicas = append(replicas, startProcess(t, binary, file, env(url)))
 	replicas[1].log.await(t, "ready", 1)
 	a := &authServer{t: t, url: url, post: newPostman(t, replicas[0].public, replicas[1].public), gate: make(chan struct{}, 48)}
@@ -241,9 +238,7 @@ func quiet(t *testing.T, conn *pgx.Conn) {
 	const busy = "select (select count(*) from rollcall.outbox) + (select count(*) from rollcall.parked)"
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		var left int
-		if err := conn.QueryRow(t.Context(), busy).Scan(&left); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, conn.QueryRow(t.Context(), busy).Scan(&left))
 		if left == 0 {
 			return
 		}
@@ -273,9 +268,7 @@ func holdsAgainstTheTable(t *testing.T, conn *pgx.Conn) {
 		}
 	}
 	var users, living int
-	if err := conn.QueryRow(t.Context(), "select count(*), count(*) filter (where deleted_at is null) from rollcall.users").Scan(&users, &living); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, conn.QueryRow(t.Context(), "select count(*), count(*) filter (where deleted_at is null) from rollcall.users").Scan(&users, &living))
 	t.Logf("%d users in the roll, %d of them living", users, living)
 	if living == 0 || living == users {
 		t.Error("the histories have no deletions, or nothing else")

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/api"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 	"rollcall/internal/testtag"
@@ -340,9 +341,7 @@ func newest(t testing.TB, conn *pgx.Conn, model map[string]state) []message {
 		again = append(again, message{source, user, model[source+" "+user]})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	return again
 }
 
@@ -352,9 +351,7 @@ func pairs(t *testing.T, conn *pgx.Conn, sql string) map[string]string {
 	rows, _ := conn.Query(t.Context(), sql)
 	found := map[string]string{}
 	var key, value string
-	if _, err := pgx.ForEachRow(rows, []any{&key, &value}, func() error { found[key] = value; return nil }); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(pgx.ForEachRow(rows, []any{&key, &value}, func() error { found[key] = value; return nil }))(t)
 	return found
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
 
@@ -45,9 +46,7 @@ create trigger fill before insert on rollcall.events for each row execute functi
 			if status, _ := get(t, in.public+"/readyz", ""); status != http.StatusOK {
 				t.Fatalf("readyz at first: %d", status)
 			}
-			if _, err := conn.Exec(t.Context(), f.fault); err != nil {
-				t.Fatal(err)
-			}
+			must.Get(conn.Exec(t.Context(), f.fault))(t)
 			expect(t, in, signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_b")), heard{503, "unavailable", true})
 			for until := time.Now().Add(3 * time.Second); time.Now().Before(until); time.Sleep(200 * time.Millisecond) {
 				if status, _ := get(t, in.public+"/readyz", ""); status != http.StatusServiceUnavailable {
@@ -57,9 +56,7 @@ create trigger fill before insert on rollcall.events for each row execute functi
 			if said := fmt.Sprint(in.log.await(t, "not ready", 1)["error"]); !strings.Contains(said, f.says) {
 				t.Errorf("the log says %q, want %q in it", said, f.says)
 			}
-			if _, err := conn.Exec(t.Context(), f.repair); err != nil {
-				t.Fatal(err)
-			}
+			must.Get(conn.Exec(t.Context(), f.repair))(t)
 			awaitReady(t, in.public, 5*time.Second)
 			in.log.await(t, "ready again", 1)
 			expect(t, in, signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_b")), heard{204, "applied", false})
@@ -76,9 +73,7 @@ create trigger fill before insert on rollcall.events for each row execute functi
 func TestReadyWhileIdle(t *testing.T) {
 	t.Parallel()
 	in, conn := startShop(t)
-	if _, err := conn.Exec(t.Context(), "alter table rollcall.users rename column email to mail"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), "alter table rollcall.users rename column email to mail"))(t)
 	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		if status, _ := get(t, in.public+"/readyz", ""); status == http.StatusServiceUnavailable {
 			break
@@ -98,20 +93,14 @@ func TestReadyBesideABadTarget(t *testing.T) {
 create trigger fill before insert on public.profiles for each row execute function fill()`,
 		"alter table public.profiles rename to elsewhere",
 	} {
-		if _, err := conn.Exec(t.Context(), fault); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(conn.Exec(t.Context(), fault))(t)
 		in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a")))
 		if status, body := get(t, in.public+"/readyz", ""); status != http.StatusOK {
 			t.Errorf("readyz beside a bad target: %d %s", status, body)
 		}
 	}
-	if _, err := conn.Exec(t.Context(), "alter table public.elsewhere rename to profiles; drop trigger fill on public.profiles"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conn.Exec(t.Context(), "begin; lock table public.profiles"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), "alter table public.elsewhere rename to profiles; drop trigger fill on public.profiles"))(t)
+	must.Get(conn.Exec(t.Context(), "begin; lock table public.profiles"))(t)
 	var waiting sync.WaitGroup
 	waiting.Go(func() { in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_b"))) })
 	defer waiting.Wait()

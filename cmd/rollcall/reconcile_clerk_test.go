@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"rollcall/internal/clerktest"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
 
@@ -26,9 +27,7 @@ sources:
 	in.log.await(t, "ready", 1)
 	conn := connect(t, url)
 	// The schedule is too slow for a test, so it is made due by hand.
-	if _, err := conn.Exec(t.Context(), `insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"reconcile clerk"}', 1)`); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), `insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"reconcile clerk"}', 1)`))(t)
 	if line := in.log.await(t, "reconciled", 1); line["created"] != 20.0 {
 		t.Errorf("the log says %v", line)
 	}

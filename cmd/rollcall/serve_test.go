@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/source"
@@ -101,12 +102,8 @@ func TestServeWaitsForTheDatabase(t *testing.T) {
 	server := pgtest.StartServer(t, pgserver.Options{})
 	url := server.URL("postgres")
 	conn := connect(t, url)
-	if _, err := conn.Exec(t.Context(), shopTables); err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Stop(); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), shopTables))(t)
+	must.Do(t, server.Stop())
 	start := time.Now()
 	in := startServe(t, twoSources+shopTargets, env(url))
 	if took := time.Since(start); testtag.Timing && took > time.Second {
@@ -127,9 +124,7 @@ func TestServeWaitsForTheDatabase(t *testing.T) {
 		}
 	})
 	time.Sleep(300 * time.Millisecond)
-	if err := server.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, server.Restart(t.Context()))
 	waiting.Wait()
 	in.log.await(t, "ready", 1)
 	if lines := in.log.lines("waiting for the database"); len(lines) == 0 || len(lines) > 5 {
@@ -141,9 +136,7 @@ func TestServeWaitsForTheDatabase(t *testing.T) {
 func TestShutdownAnswersEveryWaiter(t *testing.T) {
 	t.Parallel()
 	in, conn := startShop(t)
-	if _, err := conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"))(t)
 	answers := make(chan string, 40)
 	for n := range cap(answers) {
 		go func() {
@@ -155,9 +148,7 @@ func TestShutdownAnswersEveryWaiter(t *testing.T) {
 	stopped := make(chan int, 1)
 	go func() { stopped <- in.stop() }()
 	time.Sleep(100 * time.Millisecond)
-	if _, err := conn.Exec(t.Context(), "rollback"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(conn.Exec(t.Context(), "rollback"))(t)
 	for range cap(answers) {
 		if got := <-answers; got != "applied" {
 			t.Errorf("a waiter got %q", got)
@@ -200,9 +191,7 @@ func TestTargetComesBack(t *testing.T) {
 	url := pgtest.New(t)
 	in := startServe(t, twoSources+shopTargets, env(url))
 	in.log.await(t, "a target is out of service; its users are parked", 1)
-	if _, err := connect(t, url).Exec(t.Context(), shopTables); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(connect(t, url).Exec(t.Context(), shopTables))(t)
 	in.log.await(t, "a target is in service again; it catches up", 1)
 	if status, outcome, _ := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))); status != 204 || outcome != "applied" {
 		t.Errorf("got %d %s", status, outcome)

@@ -16,6 +16,7 @@ import (
 
 	svix "github.com/svix/svix-webhooks/go"
 
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 	"rollcall/internal/testevent"
 )
@@ -95,10 +96,7 @@ func TestSignedCurlInEveryShell(t *testing.T) {
 	for _, shell := range shells(t) {
 		for name, body := range bodies {
 			for _, door := range []source.Door{source.Hook, source.Database} {
-				p, err := testevent.Seal(src, door, []byte(body))
-				if err != nil {
-					t.Fatal(err)
-				}
+				p := must.Get(testevent.Seal(src, door, []byte(body)))(t)
 				text := p.Curl(base)
 				checkLines(t, name, text)
 				if out := paste(t, shell, text); !strings.HasPrefix(out, "HTTP/1.1 200") {
@@ -122,10 +120,7 @@ func TestSignedCurlIsNoCommandElsewhere(t *testing.T) {
 	t.Parallel()
 	src := newSource(t, source.Supabase)
 	for _, body := range []string{`{"name":"\'; touch x #"}`, `\`, `'\'; touch x #`, "a\n'b'\n; touch x", "!!", "!'\\'!", strings.Repeat(`\'!`, 20_000)} {
-		p, err := testevent.Seal(src, source.Hook, []byte(body))
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := must.Get(testevent.Seal(src, source.Hook, []byte(body)))(t)
 		text := p.Curl("http://x.test")
 		alike := regexp.MustCompile(`'\\''|\\[0-7]{3}|\\\n`).ReplaceAllString(text, "")
 		if strings.ContainsAny(alike, `\!`) {
@@ -166,10 +161,7 @@ func TestSvixVerifiesWhatSignPrints(t *testing.T) {
 	shells(t)
 	base, received := receiver(t)
 	file := configFile(t, twoSources)
-	verifier, err := svix.NewWebhook(clerkSecret)
-	if err != nil {
-		t.Fatal(err)
-	}
+	verifier := must.Get(svix.NewWebhook(clerkSecret))(t)
 	for _, name := range testevent.Names(source.Clerk) {
 		var stdout, stderr bytes.Buffer
 		args := []string{"sign", "clerk", name, "-c", file, "--url", base, "--set", "data.first_name=D'Arcy $é\\"}
@@ -218,18 +210,13 @@ func TestSenderShowsTheAnswer(t *testing.T) {
 		fmt.Fprintf(w, `{"error":{"message":"%s\u001b[31m"}}`, r.URL.Path)
 	}))
 	t.Cleanup(server.Close)
-	p, err := testevent.Seal(newSource(t, source.Clerk), source.Hook, []byte("{}"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := must.Get(testevent.Seal(newSource(t, source.Clerk), source.Hook, []byte("{}")))(t)
 	a, err := testevent.NewSender(server.URL).Post(t.Context(), p)
 	if err != nil || a.Status != http.StatusTemporaryRedirect || a.Accepted() {
 		t.Fatalf("got %+v, %v", a, err)
 	}
 	var line strings.Builder
-	if err := (sent{Request: p, Answer: a}).report(&line, "text"); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, (sent{Request: p, Answer: a}).report(&line, "text"))
 	if got := line.String(); !strings.HasPrefix(got, "307  - ") || !strings.HasSuffix(got, "  /webhooks/clerk\\u001b[31m\n") {
 		t.Errorf("got %q", got)
 	}
@@ -240,10 +227,7 @@ func TestRequestTwice(t *testing.T) {
 	t.Parallel()
 	in, _ := startShop(t)
 	src := newSource(t, source.Clerk)
-	p, err := testevent.Seal(src, source.Hook, []byte(clerkUser("user.created", "user_a", ann)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := must.Get(testevent.Seal(src, source.Hook, []byte(clerkUser("user.created", "user_a", ann))))(t)
 	for _, want := range []string{"applied", "duplicate"} {
 		if a, err := testevent.NewSender(in.public).Post(t.Context(), p); err != nil || a.Outcome != want {
 			t.Errorf("got %s, %v, want %s", a.Outcome, err, want)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/testtag"
@@ -260,9 +261,7 @@ func (s *soak) awaitStep(conn *pgx.Conn) int {
 	began := time.Now()
 	for {
 		parked, gauges := 0, 0.0
-		if err := conn.QueryRow(s.t.Context(), "select count(*) from rollcall.parked").Scan(&parked); err != nil {
-			s.t.Fatal(err)
-		}
+		must.Do(s.t, conn.QueryRow(s.t.Context(), "select count(*) from rollcall.parked").Scan(&parked))
 		for i := range s.replicas {
 			for name, value := range scrape(s.t, s.replicas[i].now.Load().admin) {
 				if strings.HasPrefix(name, "rollcall_target_breaker_open{") || strings.HasPrefix(name, "rollcall_parked_users{") {

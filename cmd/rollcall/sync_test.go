@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/clerktest"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 	"rollcall/internal/testtag"
@@ -45,13 +46,8 @@ var lobbyKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.Gene
 func openLobby(t *testing.T) *lobby {
 	t.Helper()
 	l := &lobby{clerk: clerktest.New(t)}
-	key, err := lobbyKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if l.sign, err = jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: "ins_1"}}, nil); err != nil {
-		t.Fatal(err)
-	}
+	key := must.Get(lobbyKey())(t)
+	l.sign = must.Get(jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: jose.JSONWebKey{Key: key, KeyID: "ins_1"}}, nil))(t)
 	l.keys = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "ins_1", Use: "sig", Algorithm: "RS256"}}})
 	}))
@@ -75,26 +71,18 @@ func (l *lobby) clerkToken(user string, change func(map[string]any)) string {
 	if change != nil {
 		change(claims)
 	}
-	token, err := jwt.Signed(l.sign).Claims(claims).Serialize()
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	token := must.Get(jwt.Signed(l.sign).Claims(claims).Serialize())(l.t)
 	return token
 }
 
 func (l *lobby) supabaseToken(user string) string {
 	l.t.Helper()
-	sign, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(jwtSecret)}, nil)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	sign := must.Get(jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(jwtSecret)}, nil))(l.t)
 	token, err := jwt.Signed(sign).Claims(map[string]any{
 		"iss": "https://made-up.supabase.co/auth/v1", "aud": "authenticated", "sub": user, "role": "authenticated",
 		"exp": time.Now().Add(time.Hour).Unix(),
 	}).Serialize()
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	must.Do(l.t, err)
 	return token
 }
 
@@ -116,10 +104,7 @@ func (a answered) String() string {
 // call sends a request of a method to /v1/sync.
 func (l *lobby) call(method, token string, header map[string]string) answered {
 	l.t.Helper()
-	r, err := http.NewRequestWithContext(l.t.Context(), method, l.public+"/v1/sync", http.NoBody)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	r := must.Get(http.NewRequestWithContext(l.t.Context(), method, l.public+"/v1/sync", http.NoBody))(l.t)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -127,14 +112,9 @@ func (l *lobby) call(method, token string, header map[string]string) answered {
 		r.Header.Set(name, value)
 	}
 	response, err := http.DefaultClient.Do(r)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	must.Do(l.t, err)
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	body := must.Get(io.ReadAll(response.Body))(l.t)
 	a := answered{status: response.StatusCode, header: response.Header}
 	if len(body) > 0 {
 		if err := json.Unmarshal(body, &a); err != nil {
@@ -203,9 +183,7 @@ func TestSyncAnswers(t *testing.T) {
 	l.clerk.Put(clerktest.User{ID: "user_a", Email: "a@example.com"})
 	exec := func(sql string, args ...any) {
 		t.Helper()
-		if _, err := l.sql.Exec(t.Context(), sql, args...); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(l.sql.Exec(t.Context(), sql, args...))(t)
 	}
 	exec("insert into auth.users (id, email, created_at, updated_at) values ($1, 's@example.com', now(), now())", supaUser)
 	l.wants(l.supabaseToken(supaUser), "200 "+supaUser+" map[profiles:applied]")
@@ -413,10 +391,7 @@ func TestSyncClosed(t *testing.T) {
 	t.Parallel()
 	in, _ := startShop(t)
 	for _, method := range []string{http.MethodPost, http.MethodOptions} {
-		r, err := http.NewRequestWithContext(t.Context(), method, "/v1/sync", http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := must.Get(http.NewRequestWithContext(t.Context(), method, "/v1/sync", http.NoBody))(t)
 		if status, _, body := in.send(r); status != http.StatusNotFound {
 			t.Errorf("%s: %d %s", method, status, body)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
 
@@ -17,9 +18,7 @@ func tableHook(id, user string) string {
 
 func (l *lobby) exec(sql string, args ...any) {
 	l.t.Helper()
-	if _, err := l.sql.Exec(l.t.Context(), sql, args...); err != nil {
-		l.t.Fatal(err)
-	}
+	must.Get(l.sql.Exec(l.t.Context(), sql, args...))(l.t)
 }
 
 // arrives waits until a profile has an e-mail address.
@@ -27,9 +26,7 @@ func (l *lobby) arrives(email string) {
 	l.t.Helper()
 	var got string
 	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if err := l.sql.QueryRow(l.t.Context(), "select coalesce((select email from profiles), '')").Scan(&got); err != nil {
-			l.t.Fatal(err)
-		}
+		must.Do(l.t, l.sql.QueryRow(l.t.Context(), "select coalesce((select email from profiles), '')").Scan(&got))
 		if got == email {
 			return
 		}

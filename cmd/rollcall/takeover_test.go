@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
 
@@ -103,9 +104,7 @@ create trigger slow before insert on profiles for each row execute function slow
 	first := rollcallCommand(binary, file, database, "backfill", "profiles")
 	var said strings.Builder
 	first.Stdout, first.Stderr = &said, &said
-	if err := first.Start(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, first.Start())
 	within(t, "the walk has begun", 30*time.Second, func() bool { return count(t, conn, "select count(*) from profiles") > 0 })
 	_ = first.Process.Signal(syscall.SIGSTOP)
 	began := time.Now()
@@ -146,9 +145,7 @@ func mustRun(t *testing.T, cmd *exec.Cmd) {
 
 func count(t *testing.T, conn *pgx.Conn, sql string) (n int) {
 	t.Helper()
-	if err := conn.QueryRow(t.Context(), sql).Scan(&n); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, conn.QueryRow(t.Context(), sql).Scan(&n))
 	return n
 }
 
@@ -184,14 +181,8 @@ type path struct {
 // startPath returns a path, and the database's URL through it.
 func startPath(t *testing.T, database string) (*path, string) {
 	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := must.Get(url.Parse(database))(t)
+	listener := must.Get((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
 	t.Cleanup(func() { _ = listener.Close() })
 	way := &path{server: u.Host}
 	go func() {

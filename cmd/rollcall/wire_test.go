@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"rollcall/internal/must"
 )
 
 // fault is what becomes of a batch's commit on its way.
@@ -41,14 +43,9 @@ type wire struct {
 // startWire returns the wire and the database's URL through it.
 func startWire(t testing.TB, database string) (*wire, string) {
 	t.Helper()
-	u, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := must.Get(url.Parse(database))(t)
 	w := &wire{server: u.Host, held: make(chan struct{}, 100), over: make(chan struct{})}
-	if w.listener, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
+	w.listener = must.Get((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
 	t.Cleanup(func() { w.mend(); _ = w.listener.Close() })
 	go w.accept()
 	u.Host = w.listener.Addr().String()

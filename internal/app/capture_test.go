@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
 )
@@ -21,14 +22,9 @@ func TestCaptureWatch(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewWith(t, pgtest.Auth)
 	s := readOn(t, capturedSources, url)
-	db, err := postgres.Open(postgres.Config{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := must.Get(postgres.Open(postgres.Config{URL: url}))(t)
 	t.Cleanup(db.Close)
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(db.Migrate(t.Context()))(t)
 	log := &journal{}
 	watch := (&service{db: db, setup: s, log: s.Logger(log)}).newCaptureWatch()
 	install := postgres.Capture{Source: "captured", Table: "auth.users"}
@@ -45,9 +41,7 @@ func TestCaptureWatch(t *testing.T) {
 		{func() error { execute(t, url, "alter table auth.users disable trigger rollcall_capture"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
 		{func() error { execute(t, url, "drop table auth.users cascade"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
 	} {
-		if err := step.do(); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, step.do())
 		watch.look(t.Context())
 		var said []string
 		for _, line := range log.lines("") {

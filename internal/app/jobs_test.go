@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
 	"rollcall/internal/testtag"
@@ -26,24 +27,12 @@ func serveJobs(t *testing.T, database string, jobs ...postgres.Job) (log *journa
 	t.Helper()
 	log = &journal{}
 	s := readOn(t, jobsConfig, database)
-	db, err := s.Open(s.Logger(log))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := must.Get(s.Open(s.Logger(log)))(t)
 	t.Cleanup(db.Close)
-	sv, err := newService(Options{Setup: s, Log: s.Logger(log)}, db)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sv := must.Get(newService(Options{Setup: s, Log: s.Logger(log)}, db))(t)
 	sv.jobs = jobs
-	public, err := listen(t.Context(), s.Config, "listen", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	admin, err := listen(t.Context(), s.Config, "admin_listen", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	public := must.Get(listen(t.Context(), s.Config, "listen", "127.0.0.1:0"))(t)
+	admin := must.Get(listen(t.Context(), s.Config, "admin_listen", "127.0.0.1:0"))(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- sv.run(ctx, public, admin) }()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
 
@@ -14,10 +15,7 @@ var now = time.Date(2026, 11, 21, 3, 0, 0, 123456000, time.UTC)
 func build(t *testing.T, cfg source.Config) *source.Source {
 	t.Helper()
 	cfg.Now = func() time.Time { return now }
-	s, err := source.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must.Get(source.New(cfg))(t)
 	return s
 }
 
@@ -50,14 +48,9 @@ func samplesOf(s *source.Source) []Sample {
 // decodeAt signs, verifies and decodes a body.
 func decodeAt(t *testing.T, s *source.Source, d source.Door, body string) event.Event {
 	t.Helper()
-	request, err := Seal(s, d, []byte(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	request := must.Get(Seal(s, d, []byte(body)))(t)
 	r := source.Request{Door: d, Header: request.Header, Body: request.Body, ReceivedAt: now}
-	if err := s.Verify(r); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, s.Verify(r))
 	return s.Decode(r)
 }
 
