@@ -7,11 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"rollcall/internal/event"
 	"slices"
 	"strings"
 	"testing"
 	"text/template"
+
+	"rollcall/internal/event"
 
 	"rollcall/internal/must"
 

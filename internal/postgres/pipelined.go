@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+
 	"rollcall/internal/postgres/sqlstate"
 
 	"github.com/jackc/pgx/v5"
@@ -45,11 +46,12 @@ func (s *separation) resume(ctx context.Context, err error) (*result, error) {
 	}
 	s.hold()
 	pieces := s.work.pieces(s.targets)[at.step.piece:]
-	switch sqlstate.ClassOf(at.cause) {
+	switch class := sqlstate.ClassOf(at.cause); class {
 	case sqlstate.Row:
 		pieces[0].mode = failedTogether
 	case sqlstate.Lock:
 		pieces[0].mode = asking
+	default:
 	}
 	return s.finish(ctx, pieces)
 }

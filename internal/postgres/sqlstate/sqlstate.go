@@ -52,16 +52,16 @@ const StalePlan = "RevalidateCachedQuery"
 type Class int
 
 const (
-	// Retry: a deadlock, a serialization failure, a lost connection, a server that goes away.
+	// Retry means a deadlock, a serialization failure, a lost connection, a server that goes away.
 	// The whole batch runs again.
 	Retry Class = iota + 1
-	// Server: the database takes no writes at all; trying again at once gains nothing.
+	// Server means that the database takes no writes at all; trying again at once gains nothing.
 	Server
-	// Row: this row does not fit the table; one user is parked.
+	// Row means that this row does not fit the table; one user is parked.
 	Row
-	// Lock: another session held a lock for too long; which one has to be asked.
+	// Lock means that another session held a lock for too long; which one has to be asked.
 	Lock
-	// Target: the table as a whole refuses (gone, renamed, no privilege).
+	// Target means that the table as a whole refuses (gone, renamed, no privilege).
 	Target
 )
 
