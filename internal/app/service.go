@@ -15,6 +15,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/target"
 )
 
@@ -201,7 +202,7 @@ func (sv *service) prepare(ctx context.Context) error {
 			}
 			return nil
 		}
-		if errors.Is(err, postgres.ErrTooOld) || errors.Is(err, postgres.ErrPooler) {
+		if errors.Is(err, postgres.ErrTooOld) || errors.Is(err, connection.ErrPooler) {
 			return err
 		}
 		if ctx.Err() == nil && err.Error() != said {

@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/source"
 )
 
@@ -80,7 +81,7 @@ func (d *drain) watch(ctx context.Context) error {
 		return err
 	}
 	outbox, err := d.DB.HoldOutbox(ctx)
-	if errors.Is(err, postgres.ErrRunning) {
+	if errors.Is(err, connection.ErrRunning) {
 		return d.lookAtHolder(ctx, err)
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 )
 
@@ -63,9 +64,9 @@ const (
 // askingTimeouts leave parked users, which no sender waits for, their time once they have their locks.
 func (db *DB) askingTimeouts(w *work) []any {
 	if w.purpose == retryParked {
-		return []any{milliseconds(askingLock), milliseconds(db.config.StatementTimeout)}
+		return []any{connection.Milliseconds(askingLock), connection.Milliseconds(db.pool.StatementTimeout)}
 	}
-	return []any{milliseconds(askingLock), milliseconds(askingStatement)}
+	return []any{connection.Milliseconds(askingLock), connection.Milliseconds(askingStatement)}
 }
 
 // settleApart runs a piece for users and returns those it refuses.

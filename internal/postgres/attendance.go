@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 	"rollcall/sql"
@@ -18,18 +19,11 @@ import (
 type Attendance struct {
 	db       *DB
 	source   string
-	on       querier
+	on       connection.Querier
 	own      *pgx.Conn // of a dry run
 	table    string
 	attend   string
 	unlisted string
-}
-
-// querier is the pool, or a connection by itself.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
 }
 
 // Entry is a user as a list shows him.
@@ -48,7 +42,7 @@ func (db *DB) Attendance(source string) *Attendance {
 func (db *DB) DryAttendance(ctx context.Context, source string) (*Attendance, error) {
 	pooled, err := db.pool.Acquire(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look at the roll: %w", db.explainConnect(err))
+		return nil, fmt.Errorf("look at the roll: %w", db.pool.Explain(err))
 	}
 	const table = "pg_temp.rollcall_listed"
 	_, err = pooled.Exec(ctx, "create temporary table rollcall_listed (like rollcall.listed including all)")
@@ -68,10 +62,10 @@ func (db *DB) explainTemporary(err error) error {
 		to := db.pool.Config().ConnConfig
 		return fmt.Errorf("make a temporary table for a dry run: %w; grant temporary on database %s to %s", err, target.Quote(to.Database), target.Quote(to.User))
 	}
-	return fmt.Errorf("make a temporary table for a dry run: %w", db.explainConnect(err))
+	return fmt.Errorf("make a temporary table for a dry run: %w", db.pool.Explain(err))
 }
 
-func (db *DB) attendance(source string, on querier, table string) *Attendance {
+func (db *DB) attendance(source string, on connection.Querier, table string) *Attendance {
 	return &Attendance{
 		db: db, source: source, on: on, table: table,
 		attend:   fmt.Sprintf(sql.Attend, table, strings.Join(columnsOfNew, ", ")),
@@ -84,7 +78,7 @@ func (a *Attendance) Close() {
 	if a.own == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), connection.LeaveTimeout)
 	defer cancel()
 	_ = a.own.Close(ctx) // and with it goes the table
 }
@@ -92,7 +86,7 @@ func (a *Attendance) Close() {
 // Now is the moment by the database's clock.
 func (a *Attendance) Now(ctx context.Context) (now time.Time, err error) {
 	if err := a.on.QueryRow(ctx, "select pg_catalog.clock_timestamp()").Scan(&now); err != nil {
-		return now, fmt.Errorf("ask the database for the time: %w", a.db.explainConnect(err))
+		return now, fmt.Errorf("ask the database for the time: %w", a.db.pool.Explain(err))
 	}
 	return now, nil
 }
@@ -107,7 +101,7 @@ func (a *Attendance) Note(ctx context.Context, page []Entry, at time.Time) ([]Pa
 	rows, _ := a.on.Query(ctx, a.attend, a.source, ids, at)
 	pairs, err := pgx.CollectRows(rows, scanPair)
 	if err != nil {
-		return nil, fmt.Errorf("compare listed users of %s: %w", a.source, a.db.explainConnect(err))
+		return nil, fmt.Errorf("compare listed users of %s: %w", a.source, a.db.pool.Explain(err))
 	}
 	for i := range pairs {
 		pairs[i].Row = page[i].User
@@ -117,13 +111,13 @@ func (a *Attendance) Note(ctx context.Context, page []Entry, at time.Time) ([]Pa
 
 // Count returns how many users have been noted, and how many living ones the roll has.
 func (a *Attendance) Count(ctx context.Context) (noted, roll int64, err error) {
-	err = a.db.scanOn(ctx, a.on, func(tx pgx.Tx) error {
+	err = a.db.pool.ScanOn(ctx, a.on, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, "select (select pg_catalog.count(*) from "+a.table+` where source = $1),
   (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)`, a.source).
 			Scan(&noted, &roll)
 	})
 	if err != nil {
-		return 0, 0, fmt.Errorf("count users of %s: %w", a.source, a.db.explainConnect(err))
+		return 0, 0, fmt.Errorf("count users of %s: %w", a.source, a.db.pool.Explain(err))
 	}
 	return noted, roll, nil
 }
@@ -131,7 +125,7 @@ func (a *Attendance) Count(ctx context.Context) (noted, roll int64, err error) {
 // CountUnlisted returns how many living users of the roll have not been noted, of those of whom
 // nothing has been learned since a moment.
 func (a *Attendance) CountUnlisted(ctx context.Context, since time.Time) (n int64, err error) {
-	err = a.db.scanOn(ctx, a.on, func(tx pgx.Tx) error {
+	err = a.db.pool.ScanOn(ctx, a.on, func(tx pgx.Tx) error {
 		count := "select pg_catalog.count(*) from (\n" + a.unlisted + "\n) unlisted"
 		return tx.QueryRow(ctx, count, a.source, "", nil, since).Scan(&n)
 	})
@@ -143,7 +137,7 @@ func (a *Attendance) CountUnlisted(ctx context.Context, since time.Time) (n int6
 
 // Unlisted returns the next n of them after an id.
 func (a *Attendance) Unlisted(ctx context.Context, after string, n int, since time.Time) (pairs []Pair, err error) {
-	err = a.db.scanOn(ctx, a.on, func(tx pgx.Tx) error {
+	err = a.db.pool.ScanOn(ctx, a.on, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, a.unlisted, a.source, after, n, since)
 		pairs, err = pgx.CollectRows(rows, scanPair)
 		return err
@@ -168,7 +162,7 @@ const (
 // Sample returns n living users of the roll, any ones, of whom nothing has been learned since a
 // moment: fewer, or nobody, where there are few.
 func (a *Attendance) Sample(ctx context.Context, n int, since time.Time) (ids []string, err error) {
-	err = a.db.scanOn(ctx, a.on, func(tx pgx.Tx) error {
+	err = a.db.pool.ScanOn(ctx, a.on, func(tx pgx.Tx) error {
 		var share float64
 		if err := tx.QueryRow(ctx, sampleShare).Scan(&share); err != nil {
 			return err
@@ -184,7 +178,7 @@ func (a *Attendance) Sample(ctx context.Context, n int, since time.Time) (ids []
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("choose users of %s: %w", a.source, a.db.explainConnect(err))
+		return nil, fmt.Errorf("choose users of %s: %w", a.source, a.db.pool.Explain(err))
 	}
 	return ids, nil
 }

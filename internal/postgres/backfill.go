@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/target"
 	"rollcall/sql"
 )
@@ -31,10 +32,10 @@ type Backfilled struct {
 func (db *DB) Backfill(ctx context.Context, target string, progress func(done, total int64)) (Backfilled, error) {
 	f, err := db.newBackfill(ctx, target, progress)
 	if err != nil {
-		return Backfilled{}, fmt.Errorf("backfill %s: %w", target, db.explainConnect(err))
+		return Backfilled{}, fmt.Errorf("backfill %s: %w", target, db.pool.Explain(err))
 	}
 	defer f.release()
-	if err := f.lock.during(ctx, f.run); err != nil {
+	if err := f.lock.During(ctx, f.run); err != nil {
 		return f.done, fmt.Errorf("backfill %s: %w", target, err)
 	}
 	return f.done, nil
@@ -100,7 +101,7 @@ type backfill struct {
 	db       *DB
 	target   *compiled
 	sources  []string // of its users, in key order
-	lock     *advisoryLock
+	lock     *connection.Lock
 	conn     *pgx.Conn // with settings of its own
 	progress func(done, total int64)
 	total    int64
@@ -122,11 +123,11 @@ func (db *DB) newBackfill(ctx context.Context, target string, progress func(done
 	}
 	f := &backfill{db: db, target: t, sources: t.Sources(), progress: progress, page: firstPage}
 	var err error
-	if f.lock, err = db.tryLock(ctx, "backfill "+target); err != nil {
+	if f.lock, err = db.pool.TryLock(ctx, "backfill "+target); err != nil {
 		return nil, err
 	}
 	if f.conn, err = db.connectForBackfill(ctx); err != nil {
-		f.lock.release()
+		f.lock.Release()
 		return nil, err
 	}
 	return f, nil
@@ -151,12 +152,12 @@ func (db *DB) connectForBackfill(ctx context.Context) (*pgx.Conn, error) {
 // release lets others begin.
 func (f *backfill) release() {
 	closeConn(f.conn)
-	f.lock.release()
+	f.lock.Release()
 }
 
 // closeConn ends a session that no pool owns.
 func closeConn(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), connection.LeaveTimeout)
 	defer cancel()
 	_ = conn.Close(ctx)
 }
@@ -180,7 +181,7 @@ func (f *backfill) begin(ctx context.Context) error {
 		return err
 	}
 	// An interrupted backfill goes on only if neither the configuration nor the table has changed.
-	config := f.db.fingerprint ^ hash32(f.target.state.hash)
+	config := f.db.fingerprint ^ connection.Hash32(f.target.state.hash)
 	if _, err := f.conn.Exec(ctx, sql.BackfillBegin, f.target.Name, config, f.target.oid, empty); err != nil {
 		return err
 	}

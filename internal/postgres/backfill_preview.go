@@ -22,7 +22,7 @@ func (db *DB) PreviewBackfill(ctx context.Context, target string) (Preview, erro
 	if err := t.fillable(); err != nil {
 		return p, fmt.Errorf("preview of backfill %s: %w", target, err)
 	}
-	err := db.scan(ctx, func(tx pgx.Tx) error {
+	err := db.pool.Scan(ctx, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, t.compiler.Preview()).Scan(&p.Visit, &p.Insert, &p.Change, &p.Remove)
 	})
 	if err != nil {

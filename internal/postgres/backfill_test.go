@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
@@ -207,7 +208,7 @@ func TestBackfillOnce(t *testing.T) {
 	}); err != nil {
 		t.Error(err)
 	}
-	if !errors.Is(second, ErrRunning) || !strings.Contains(second.Error(), "backfill profiles: another process is at it (backend ") {
+	if !errors.Is(second, connection.ErrRunning) || !strings.Contains(second.Error(), "backfill profiles: another process is at it (backend ") {
 		t.Error(second)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 	"rollcall/sql"
@@ -60,7 +61,7 @@ func (db *DB) Probe(ctx context.Context) error {
 			continue
 		}
 		if err := db.probe(ctx, t); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("probe target %s: %w", t.Name, db.explainConnect(err)))
+			failed = errors.Join(failed, fmt.Errorf("probe target %s: %w", t.Name, db.pool.Explain(err)))
 		}
 	}
 	return failed
@@ -145,7 +146,7 @@ func (db *DB) try(ctx context.Context, conn *pgx.Conn, t *compiled) error {
 func (db *DB) rehearse(ctx context.Context, conn *pgx.Conn, t *compiled, users []userKey) error {
 	defer leave(conn)
 	sources, ids := keyArrays(users)
-	steps := begin([]any{milliseconds(askingLock), milliseconds(askingStatement)})
+	steps := begin([]any{connection.Milliseconds(askingLock), connection.Milliseconds(askingStatement)})
 	if t.lockable {
 		steps = append(steps, step{kind: locking, sql: t.lockTable() + " nowait"})
 	}

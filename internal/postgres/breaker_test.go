@@ -64,7 +64,7 @@ func TestBreaker(t *testing.T) {
 			} else if len(out) != 1 || !strings.HasPrefix(out[0], "second: ") || !strings.Contains(out[0], sickness.says) {
 				t.Errorf("out of service: %q, want second: …%s", out, sickness.says)
 			}
-			if testtag.Timing && took > b.config.StatementTimeout+time.Second {
+			if testtag.Timing && took > b.pool.StatementTimeout+time.Second {
 				t.Errorf("the first batch took %s", took)
 			}
 			start = time.Now()
@@ -115,7 +115,7 @@ func TestBreakerOfALockedTable(t *testing.T) {
 	execOn(t, holder, "begin; lock table q in access exclusive mode")
 	start := time.Now()
 	b.apply(all(event.Parked, 1), updated("a", 1, "a@x"))
-	if took := time.Since(start); testtag.Timing && took > b.config.LockTimeout+700*time.Millisecond {
+	if took := time.Since(start); testtag.Timing && took > b.pool.LockTimeout+700*time.Millisecond {
 		t.Errorf("the first batch took %s", took)
 	}
 	if out := b.outages(); len(out) != 1 || !strings.Contains(out[0], "another session holds the table") {

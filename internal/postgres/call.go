@@ -76,7 +76,7 @@ func (db *DB) Call(ctx context.Context, who string, o CensusOptions) ([]Called, 
 
 func (db *DB) inRoll(ctx context.Context, who string) ([]Called, error) {
 	var users []Called
-	err := db.scan(ctx, func(tx pgx.Tx) error {
+	err := db.pool.Scan(ctx, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, `select source, id, coalesce(email, ''), version, deleted_at is not null, kept
 			from rollcall.users where id = $1 or pg_catalog.lower(email) = pg_catalog.lower($1)
 			order by source, id`, pgx.QueryExecModeExec, who)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 	"rollcall/sql"
@@ -57,7 +58,7 @@ func (db *DB) CaptureState(ctx context.Context, c Capture) (CaptureState, error)
 	}
 	var oldest *time.Time
 	if err := db.pool.QueryRow(ctx, fmt.Sprintf(sql.OutboxState, bothOutboxes(ids)), c.Source).Scan(&s.Waiting, &oldest); err != nil {
-		return s, fmt.Errorf("look at the outbox: %w", db.explainConnect(err))
+		return s, fmt.Errorf("look at the outbox: %w", db.pool.Explain(err))
 	}
 	if oldest != nil {
 		s.Oldest = *oldest
@@ -126,13 +127,13 @@ func (db *DB) alterUsers(ctx context.Context, c Capture, statement string) error
 		err := db.alter(ctx, statement)
 		switch {
 		case sqlstate.Of(err) == sqlstate.LockNotAvailable && try < tries:
-			if err := breathe(ctx, alterPause); err != nil {
+			if err := connection.Pause(ctx, alterPause); err != nil {
 				return fmt.Errorf("change the trigger on %s: %w", c.Table, err)
 			}
 		case sqlstate.Of(err) == sqlstate.LockNotAvailable:
 			return fmt.Errorf("%s is held by another transaction all the time; try again when it is over (select * from pg_stat_activity)", c.Table)
 		case err != nil:
-			return fmt.Errorf("change the trigger on %s: %w", c.Table, db.explainConnect(err))
+			return fmt.Errorf("change the trigger on %s: %w", c.Table, db.pool.Explain(err))
 		default:
 			return nil
 		}
@@ -142,7 +143,7 @@ func (db *DB) alterUsers(ctx context.Context, c Capture, statement string) error
 func (db *DB) alter(ctx context.Context, statement string) error {
 	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
 		const setWait = "select pg_catalog.set_config('lock_timeout', $1, true)"
-		if _, err := tx.Exec(ctx, setWait, milliseconds(alterWait)); err != nil {
+		if _, err := tx.Exec(ctx, setWait, connection.Milliseconds(alterWait)); err != nil {
 			return err
 		}
 		_, err := tx.Conn().PgConn().Exec(ctx, statement).ReadAll()
@@ -165,7 +166,7 @@ type Change struct {
 // work: what two read is applied once.
 type Outbox struct {
 	db   *DB
-	lock *advisoryLock
+	lock *connection.Lock
 	page int // changes of the next page at most, once one could not be read
 }
 
@@ -187,7 +188,7 @@ func (db *DB) HoldOutbox(ctx context.Context) (*Outbox, error) {
 	if _, err := db.lookForIDs(ctx); err != nil {
 		return nil, err
 	}
-	lock, err := db.tryLock(ctx, "outbox")
+	lock, err := db.pool.TryLock(ctx, "outbox")
 	if err != nil {
 		return nil, err
 	}
@@ -197,11 +198,11 @@ func (db *DB) HoldOutbox(ctx context.Context) (*Outbox, error) {
 // During runs do with a context that ends with ctx, or when another replica may have the right
 // because this one's session was lost; the error then says so.
 func (o *Outbox) During(ctx context.Context, do func(context.Context) error) error {
-	return o.lock.during(ctx, do)
+	return o.lock.During(ctx, do)
 }
 
 // Release gives the right back.
-func (o *Outbox) Release() { o.lock.release() }
+func (o *Outbox) Release() { o.lock.Release() }
 
 // OutboxAge is how long the oldest change has waited; zero when none does.
 func (db *DB) OutboxAge(ctx context.Context) (time.Duration, error) {

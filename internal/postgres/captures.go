@@ -38,7 +38,7 @@ func (db *DB) Captures(ctx context.Context, list []Capture) ([]Captured, error) 
 	rows, _ := db.pool.Query(ctx, statement, sources, schemas, names)
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Captured])
 	if err != nil {
-		return nil, fmt.Errorf("look at the captures: %w", db.explainConnect(err))
+		return nil, fmt.Errorf("look at the captures: %w", db.pool.Explain(err))
 	}
 	return found, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/target"
 	"rollcall/sql"
 )
@@ -24,7 +25,7 @@ type catalogState struct {
 }
 
 // readCatalog reads what the catalog says about the tables of targets, by target, in one query.
-func readCatalog(ctx context.Context, on querier, targets ...target.Target) (map[string]catalogState, error) {
+func readCatalog(ctx context.Context, on connection.Querier, targets ...target.Target) (map[string]catalogState, error) {
 	var names, schemas, tables []string
 	parts := map[string]map[string]string{}
 	for i := range targets {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
@@ -84,7 +85,7 @@ var errOthersTurn = errors.New("another replica is catching up")
 // and so with a process that is killed, and costs no connection.
 func turn(t *compiled) step {
 	return step{
-		kind: takingTurn, sql: "select pg_catalog.pg_try_advisory_xact_lock($1, $2)", args: []any{lockSpace, hash32("catch up " + t.Name)},
+		kind: takingTurn, sql: "select pg_catalog.pg_try_advisory_xact_lock($1, $2)", args: []any{connection.LockSpace, connection.Hash32("catch up " + t.Name)},
 		read: func(rows pgx.Rows, _ *result) error {
 			ours, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
 			if err == nil && !ours {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/testtag"
 )
 
@@ -45,7 +46,7 @@ func TestCatchUpTakesTurns(t *testing.T) {
 	b.apply(all(event.Parked, 1), updated("a", 1, "x"))
 	b.exec("delete from p where id = 'stranger'")
 	b.exec("update rollcall.parked set retry_at = now()")
-	b.exec(fmt.Sprintf("begin; select pg_advisory_xact_lock(%d, %d)", lockSpace, hash32("catch up profiles")))
+	b.exec(fmt.Sprintf("begin; select pg_advisory_xact_lock(%d, %d)", connection.LockSpace, connection.Hash32("catch up profiles")))
 	if n, err := b.CatchUp(t.Context(), "profiles"); n != 0 || err != nil {
 		t.Errorf("%d users tried, error %v, while another replica is at it", n, err)
 	}

@@ -139,7 +139,7 @@ func (db *DB) Census(ctx context.Context, o CensusOptions) (*Census, error) {
 		CheckedAt: time.Now().UTC().Truncate(time.Microsecond),
 	}
 	if err := db.storeCensus(ctx, census); err != nil {
-		return nil, fmt.Errorf("store what was checked: %w", db.explainConnect(err))
+		return nil, fmt.Errorf("store what was checked: %w", db.pool.Explain(err))
 	}
 	return census, nil
 }
@@ -290,7 +290,7 @@ func (c *counting) page(ctx context.Context, users []userKey) error {
 }
 
 func (db *DB) rollSize(ctx context.Context) (n int64, err error) {
-	err = db.scan(ctx, func(tx pgx.Tx) error {
+	err = db.pool.Scan(ctx, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, "select pg_catalog.count(*) from rollcall.users").Scan(&n)
 	})
 	return n, err

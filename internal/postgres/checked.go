@@ -23,7 +23,7 @@ func (db *DB) storeCensus(ctx context.Context, c *Census) error {
 		}
 	}
 	return db.within(ctx, func(conn *pgx.Conn) error {
-		return run(ctx, conn, slices.Concat(begin(db.timeouts()), []step{
+		return run(ctx, conn, slices.Concat(begin(db.pool.Timeouts()), []step{
 			{kind: writing, sql: "lock table rollcall.checks in share row exclusive mode"},
 			{kind: writing, sql: "delete from rollcall.checks"},
 			{kind: writing, sql: sql.Checked, args: []any{target, source, state, users, c.CheckedAt}},

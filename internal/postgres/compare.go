@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 	"rollcall/sql"
@@ -169,10 +170,10 @@ func (u *Users) Compare(ctx context.Context, after string, n int) (Compared, err
 			u.page = min(2*u.page, n)
 			return page, nil
 		case sqlstate.Of(err) != sqlstate.QueryCanceled || ctx.Err() != nil:
-			return page, fmt.Errorf("compare users after %q: %w", after, u.db.explainConnect(err))
+			return page, fmt.Errorf("compare users after %q: %w", after, u.db.pool.Explain(err))
 		case u.page == 1:
 			return page, fmt.Errorf("compare the user after %q: it takes more than %s, which is limits.statement_timeout or half of limits.wait; raise both, or lower limits.metadata: %w",
-				after, u.db.config.StatementTimeout, err)
+				after, u.db.pool.StatementTimeout, err)
 		}
 		u.page = max(1, u.page/8)
 	}
@@ -198,7 +199,7 @@ func (u *Users) CompareAll(ctx context.Context, n int, each func(Compared) error
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("compare users: %w", u.db.explainConnect(err))
+		return fmt.Errorf("compare users: %w", u.db.pool.Explain(err))
 	}
 	return nil
 }
@@ -208,7 +209,7 @@ func (u *Users) CompareAll(ctx context.Context, n int, each func(Compared) error
 func (u *Users) atLength(ctx context.Context, do func(pgx.Tx) error) error {
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	return pgx.BeginTxFunc(ctx, u.db.pool, options, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sql.Settings, milliseconds(u.db.config.LockTimeout), "0"); err != nil {
+		if _, err := tx.Exec(ctx, sql.Settings, connection.Milliseconds(u.db.pool.LockTimeout), "0"); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true)"); err != nil {

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -17,11 +16,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
@@ -218,44 +214,5 @@ func TestNoServer(t *testing.T) {
 			_, err = db.Check(t.Context())
 			wantSentence(t, err, c.want)
 		})
-	}
-}
-
-// Names that nobody knows, and hosts that this machine has no way to.
-func TestNoWay(t *testing.T) {
-	t.Parallel()
-	unknown := &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}
-	away := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ENETUNREACH)}
-	refused := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
-	const pooler = "IPv6 only.*session pooler.*port 5432.*app.<ref>"
-	for _, c := range []struct {
-		host         string
-		lookUp, dial error
-		want         string
-		not          string
-	}{
-		{"db.test", unknown, nil, `the name db.test is not known \(no such host\); correct the host in database`, "IPv6"},
-		{"one.test,two.test", nil, refused, `no PostgreSQL answers at one.test:5432 or two.test:5432 \(connect: connection refused\)`, "IPv6"},
-		{"db.abcdefghijklmnop.supabase.co", unknown, nil, pooler, "%"},
-		{"db.abcdefghijklmnop.supabase.co", nil, away, pooler, "%"},
-		{"db.test", nil, away, `no PostgreSQL answers at db.test:5432 \(connect: network is unreachable\)`, "IPv6"},
-	} {
-		cfg, _, err := poolConfig("postgres://app:hunter2secret@" + c.host + "/shop")
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.ConnConfig.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"2001:db8::1"}, c.lookUp }
-		cfg.ConnConfig.DialFunc = func(context.Context, string, string) (net.Conn, error) { return nil, c.dial }
-		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(pool.Close)
-		db := &DB{pool: pool, log: slog.New(slog.DiscardHandler)}
-		_, err = db.Check(t.Context())
-		wantSentence(t, err, c.want)
-		if err != nil && strings.Contains(err.Error(), c.not) {
-			t.Errorf("%s: %v", c.host, err)
-		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/target"
 	"rollcall/sql"
 )
@@ -39,15 +39,12 @@ type Config struct {
 
 // DB is the roll, the parked users and the targets in one database.
 type DB struct {
-	pool   *pgxpool.Pool
-	jobs   *pgxpool.Pool // River's: its SQL is not ours to qualify
+	pool   *connection.Pool
 	config Config
 	log    *slog.Logger
 	// fingerprint tells this set of targets from another one.
 	fingerprint int32
 	replica     string     // names this one in rollcall.replicas
-	pooler      sync.Mutex // one connection at a time looks for a pooler
-	sessions    bool       // there is none, or one that leaves sessions alone
 	changing    sync.Mutex // of targets, tables and heeded
 	targets     atomic.Pointer[[]*compiled]
 	looking     sync.Mutex          // one look at the catalog at a time
@@ -59,113 +56,39 @@ type DB struct {
 	ids         atomic.Bool                             // there is an outbox of ids
 }
 
-const (
-	defaultConnections = 6
-	// jobsConnections are those of River, which asks for one at a time and seldom for two.
-	jobsConnections  = 2
-	connectTimeout   = 3 * time.Second
-	minServerVersion = 140000
-)
+const minServerVersion = 140000
 
-// Open prepares the pool. It does not connect, so a database that is not up yet is no
+// Open prepares the pools. It does not connect, so a database that is not up yet is no
 // error; a URL that can't be parsed is.
 func Open(cfg Config) (*DB, error) {
-	pool, found, err := poolConfig(cfg.URL)
-	if err != nil {
-		return nil, err
-	}
-	if cfg.LockTimeout == 0 {
-		cfg.LockTimeout = 800 * time.Millisecond
-	}
-	if cfg.StatementTimeout == 0 {
-		cfg.StatementTimeout = 4 * time.Second
-	}
 	if cfg.Metadata == 0 {
 		cfg.Metadata = 1 << 20
 	}
 	if cfg.Attempts == 0 {
 		cfg.Attempts = 20
 	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
 	db := &DB{
 		config: cfg, log: cfg.Log, fingerprint: target.Fingerprint(cfg.Targets), replica: rand.Text(),
 		lateWriters: lateWriters,
 	}
-	if db.log == nil {
-		db.log = slog.Default()
-	}
-	found.say(db.log)
 	db.targets.Store(&[]*compiled{})
-	jobs := pool.Copy()
-	jobs.MaxConns, jobs.MinConns, jobs.MinIdleConns = min(jobsConnections, pool.MaxConns), 0, 0
-	pool.AfterConnect = db.prepare(pathOfExpressions)
-	jobs.AfterConnect = db.prepare(pathOfJobs)
-	if db.pool, err = pgxpool.NewWithConfig(context.Background(), pool); err != nil {
-		return nil, fmt.Errorf("open the database pool: %w", err)
-	}
-	if db.jobs, err = pgxpool.NewWithConfig(context.Background(), jobs); err != nil {
-		db.pool.Close()
-		return nil, fmt.Errorf("open the pool of the jobs: %w", err)
+	var err error
+	db.pool, err = connection.Open(connection.Config{
+		URL: cfg.URL, LockTimeout: cfg.LockTimeout, StatementTimeout: cfg.StatementTimeout, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
 	}
 	return db, nil
 }
 
-// The search paths. The configuration's expressions may call what is in public; River must not:
-// where others may create functions there, a better match than PostgreSQL's own would run as
-// Rollcall's role.
-const (
-	pathOfExpressions = "pg_catalog, public"
-	pathOfJobs        = "pg_catalog"
-)
-
-// prepare makes each new connection ready, with a search path.
-func (db *DB) prepare(path string) func(context.Context, *pgx.Conn) error {
-	return func(ctx context.Context, conn *pgx.Conn) error {
-		if err := db.refusePooler(ctx, conn); err != nil {
-			return err
-		}
-		return prepareSession(ctx, conn, db.config, path)
-	}
-}
-
 // Close closes every connection, after those in use are returned.
 func (db *DB) Close() {
-	db.jobs.Close()
 	db.pool.Close()
 }
-
-// prepareSession gives every connection the same surroundings, whatever the role's and the
-// database's defaults are. Sequential scans are off because a generic plan that was made
-// while the tables were empty would keep them for ever; their penalty in the planner's
-// estimates would then start the JIT compiler, so that is off, too. The timeouts are those
-// of every transaction once more: preparing a statement waits for a locked table, outside
-// of any transaction. Rollcall's own transactions say what they are; those of River rely on
-// the session's defaults.
-func prepareSession(ctx context.Context, conn *pgx.Conn, cfg Config, path string) error {
-	_, err := conn.Exec(ctx, `select
-  pg_catalog.set_config('TimeZone', 'UTC', false),
-  pg_catalog.set_config('search_path', $3, false),
-  pg_catalog.set_config('client_encoding', 'UTF8', false),
-  pg_catalog.set_config('standard_conforming_strings', 'on', false),
-  pg_catalog.set_config('enable_seqscan', 'off', false),
-  pg_catalog.set_config('jit', 'off', false),
-  pg_catalog.set_config('default_transaction_isolation', 'read committed', false),
-  pg_catalog.set_config('default_transaction_read_only', 'off', false),
-  pg_catalog.set_config('lock_timeout', $1, false),
-  pg_catalog.set_config('statement_timeout', $2, false)`,
-		milliseconds(cfg.LockTimeout), milliseconds(cfg.StatementTimeout), path)
-	if err != nil {
-		return fmt.Errorf("set up the session: %w", err)
-	}
-	return nil
-}
-
-// timeouts are the parameters of settings.sql.
-func (db *DB) timeouts() []any {
-	return []any{milliseconds(db.config.LockTimeout), milliseconds(db.config.StatementTimeout)}
-}
-
-// milliseconds never says 0, which PostgreSQL takes for no limit.
-func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", max(1, d.Milliseconds())) }
 
 // Check compiles every target against the catalog and puts the result into service. The
 // findings are about single targets, which stay out of service; an error means that the
@@ -173,7 +96,7 @@ func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", max(1, d.
 func (db *DB) Check(ctx context.Context) ([]target.Finding, error) {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("check the targets: %w", db.explainConnect(err))
+		return nil, fmt.Errorf("check the targets: %w", db.pool.Explain(err))
 	}
 	defer conn.Release()
 	return db.check(ctx, conn.Conn())
@@ -183,13 +106,13 @@ func (db *DB) Check(ctx context.Context) ([]target.Finding, error) {
 func (db *DB) Preview(ctx context.Context) ([]target.Finding, error) {
 	tx, err := db.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
 	if err != nil {
-		return nil, fmt.Errorf("check the targets: %w", db.explainConnect(err))
+		return nil, fmt.Errorf("check the targets: %w", db.pool.Explain(err))
 	}
 	defer func() { _ = tx.Rollback(ctx) }() // nothing is to stay
 	if _, err := migrateIn(ctx, tx); err != nil {
 		return nil, db.explainMigration(err)
 	}
-	if _, err := tx.Exec(ctx, sql.Settings, db.timeouts()...); err != nil { // migrations wait without limit
+	if _, err := tx.Exec(ctx, sql.Settings, db.pool.Timeouts()...); err != nil { // migrations wait without limit
 		return nil, fmt.Errorf("check the targets: %w", err)
 	}
 	return db.check(ctx, tx.Conn())

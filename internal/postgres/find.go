@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/sql"
 )
@@ -87,13 +88,13 @@ func (db *DB) look(ctx context.Context, s step) error {
 		opening := step{kind: beginning, sql: "begin isolation level read committed read only"}
 		return run(ctx, conn, []step{opening, settings(db.censusTimeouts()), s, end()}, &result{})
 	})
-	return db.explainConnect(err)
+	return db.pool.Explain(err)
 }
 
 // refusals returns the users for whom a piece fails; what it does is undone.
 func (db *DB) refusals(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
 	var refused []refusal
-	err := readOnly(ctx, db.pool, func(tx pgx.Tx) error {
+	err := connection.ReadOnly(ctx, db.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, sql.Settings, db.censusTimeouts()...); err != nil {
 			return err
 		}
@@ -106,31 +107,6 @@ func (db *DB) refusals(ctx context.Context, p piece, users []userKey) ([]refusal
 	return refused, err
 }
 
-// scan gives a transaction that reads whole tables. Its statements are planned anew, and
-// never go through one table for every row of another: old statistics may say that a source
-// has no users.
-func (db *DB) scan(ctx context.Context, do func(pgx.Tx) error) error {
-	return db.scanOn(ctx, db.pool, do)
-}
-
-func (db *DB) scanOn(ctx context.Context, on querier, do func(pgx.Tx) error) error {
-	return readOnly(ctx, on, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sql.Settings, milliseconds(db.config.LockTimeout), "0"); err != nil {
-			return err
-		}
-		const forScans = `select pg_catalog.set_config('enable_seqscan', 'on', true),
-  pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('plan_cache_mode', 'auto', true)`
-		if _, err := tx.Exec(ctx, forScans); err != nil {
-			return err
-		}
-		return do(tx)
-	})
-}
-
-func readOnly(ctx context.Context, on querier, do func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, on, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, do)
-}
-
 func (db *DB) censusTimeouts() []any {
-	return []any{milliseconds(db.config.LockTimeout), milliseconds(censusTimeout)}
+	return []any{connection.Milliseconds(db.pool.LockTimeout), connection.Milliseconds(censusTimeout)}
 }

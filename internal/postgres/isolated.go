@@ -82,7 +82,7 @@ type separation struct {
 
 // begin opens the transaction up to the first piece of a target.
 func (s *separation) begin(ctx context.Context) error {
-	if err := run(ctx, s.conn, s.db.opening(s.work, s.db.timeouts()), &s.done); err != nil {
+	if err := run(ctx, s.conn, s.db.opening(s.work, s.db.pool.Timeouts()), &s.done); err != nil {
 		return err
 	}
 	steps := append(s.work.table(s.mode), s.work.open...)
@@ -103,7 +103,7 @@ func (s *separation) finish(ctx context.Context, pieces []piece) (*result, error
 			return nil, err
 		}
 		if p.target.triggers {
-			if err := run(ctx, s.conn, restore(s.db.timeouts()), &s.done); err != nil {
+			if err := run(ctx, s.conn, restore(s.db.pool.Timeouts()), &s.done); err != nil {
 				return nil, err
 			}
 		}
@@ -242,7 +242,7 @@ func (s *separation) trySavepoint(ctx context.Context, p piece, users []userKey)
 	if err := s.exec(ctx, "release savepoint apart"); err != nil || !p.mode.has(asking) {
 		return refused, err
 	}
-	_, err = s.conn.Exec(ctx, sql.Settings, s.db.timeouts()...) // those of asking are for the piece only
+	_, err = s.conn.Exec(ctx, sql.Settings, s.db.pool.Timeouts()...) // those of asking are for the piece only
 	return refused, err
 }
 

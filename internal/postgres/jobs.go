@@ -15,6 +15,7 @@ import (
 	"github.com/robfig/cron/v3"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 )
 
@@ -86,7 +87,7 @@ func (db *DB) StartJobs(ctx context.Context, jobs []Job) (*Jobs, error) {
 		client, err = db.startJobs(ctx, list, jobsPoll)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("start the jobs: %w", db.explainConnect(err))
+		return nil, fmt.Errorf("start the jobs: %w", db.pool.Explain(err))
 	}
 	return &Jobs{client}, nil
 }
@@ -172,7 +173,7 @@ func (db *DB) jobsClient(jobs []scheduledJob, poll time.Duration) (*river.Client
 		return nil, err
 	}
 	atOnce := min(max(int(db.pool.Config().MaxConns)-keptConnections, 1), maxJobs)
-	return river.NewClient(riverpgxv5.New(db.jobs), &river.Config{
+	return river.NewClient(riverpgxv5.New(db.pool.Jobs), &river.Config{
 		ID: db.replica, Schema: jobsSchema, Workers: workers, PeriodicJobs: periodic,
 		Queues:   map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
 		PollOnly: true, FetchPollInterval: poll, RescueStuckJobsAfter: jobsRescue,
@@ -239,7 +240,7 @@ func (w *jobWorker) Work(ctx context.Context, run *river.Job[jobArgs]) error {
 	case errors.Is(ctx.Err(), context.Canceled):
 		log.Info("a job was cut off by the shutdown and runs again after it")
 		return context.Cause(ctx) // by this River knows
-	case errors.Is(err, ErrRunning) && run.Attempt > 1 && time.Since(run.CreatedAt) < busyTime:
+	case errors.Is(err, connection.ErrRunning) && run.Attempt > 1 && time.Since(run.CreatedAt) < busyTime:
 		return river.JobSnooze(busyPause)
 	case errors.As(err, &panicked):
 		log.Error("a job panicked", "error", sqlstate.Text(err), "stack", panicked.Stack)

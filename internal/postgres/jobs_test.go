@@ -16,6 +16,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/testtag"
 )
 
@@ -345,7 +346,7 @@ func TestJobsLeaveConnections(t *testing.T) {
 	for n := range 6 {
 		r.due(fmt.Sprint("job ", n))
 	}
-	await(t, "runs", func() bool { return running.Load() >= defaultConnections-keptConnections })
+	await(t, "runs", func() bool { return running.Load() >= connection.DefaultConnections-keptConnections })
 	held, most := 0, int32(0)
 	for range 200 {
 		acquired := r.db.pool.Stat().AcquiredConns()
@@ -360,8 +361,8 @@ func TestJobsLeaveConnections(t *testing.T) {
 		t.Errorf("of 200 looks %d saw a connection in use", held)
 	}
 	b.wantRows("select count(*) from pg_stat_activity where datname = current_database() and application_name = 'rollcall' and query ilike 'listen%'", "0")
-	if n := running.Load(); n != defaultConnections-keptConnections {
-		t.Errorf("%d jobs run at once, want %d", n, defaultConnections-keptConnections)
+	if n := running.Load(); n != connection.DefaultConnections-keptConnections {
+		t.Errorf("%d jobs run at once, want %d", n, connection.DefaultConnections-keptConnections)
 	}
 }
 

@@ -41,7 +41,7 @@ func (db *DB) Member(ctx context.Context, source, id string) (Member, error) {
 	var parked []string
 	err := db.pool.QueryRow(ctx, member, source, id).Scan(&m.At, &m.Known, &m.Deleted, &m.Version, &age, &user, &parked)
 	if err != nil {
-		return Member{}, fmt.Errorf("look for a user in the roll: %w", db.explainConnect(err))
+		return Member{}, fmt.Errorf("look for a user in the roll: %w", db.pool.Explain(err))
 	}
 	m.Age = orZero(age)
 	if !m.Known || m.Deleted {
@@ -71,7 +71,7 @@ func (u *Users) One(ctx context.Context, id string) (row []byte, err error) {
 	}
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("look for a user of %s: %w", u.source, u.db.explainConnect(err))
+		return nil, fmt.Errorf("look for a user of %s: %w", u.source, u.db.pool.Explain(err))
 	case large:
 		return nil, fmt.Errorf("look for a user of %s: the metadata takes more than %d bytes; raise limits.metadata", u.source, u.db.config.Metadata)
 	}

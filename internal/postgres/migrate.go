@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 	"rollcall/sql"
@@ -70,12 +71,12 @@ func migrateIn(ctx context.Context, tx pgx.Tx) ([]string, error) {
 // this binary, or newer.
 func (db *DB) Migrated(ctx context.Context) error {
 	var version int
-	err := readOnly(ctx, db.pool, func(tx pgx.Tx) (err error) {
+	err := connection.ReadOnly(ctx, db.pool, func(tx pgx.Tx) (err error) {
 		version, _, err = schemaVersion(ctx, tx)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("look for the schema rollcall: %w", db.explainConnect(err))
+		return fmt.Errorf("look for the schema rollcall: %w", db.pool.Explain(err))
 	}
 	switch {
 	case version == 0:
@@ -146,5 +147,5 @@ func (db *DB) explainMigration(err error) error {
 		return fmt.Errorf("migrate the schema rollcall: %w; run `rollcall migrate` once as a role that may create schemas, or: grant create on database %s to %s",
 			err, target.Quote(to.Database), target.Quote(to.User))
 	}
-	return fmt.Errorf("migrate the schema rollcall: %w", db.explainConnect(err))
+	return fmt.Errorf("migrate the schema rollcall: %w", db.pool.Explain(err))
 }

@@ -132,7 +132,7 @@ func (db *DB) trySettling(ctx context.Context, t *compiled, users []userKey) (*t
 	done := &trial{states: map[userKey]State{}, before: map[userKey]rowState{}, after: map[userKey]rowState{}}
 	err := db.within(ctx, func(conn *pgx.Conn) error {
 		w := settleWork(t, users)
-		steps := slices.Concat(begin(db.timeouts()), w.table(asking), w.open, []step{t.differences(users, done.before)})
+		steps := slices.Concat(begin(db.pool.Timeouts()), w.table(asking), w.open, []step{t.differences(users, done.before)})
 		if err := run(ctx, conn, steps, &result{}); err != nil {
 			return err
 		}
@@ -145,7 +145,7 @@ func (db *DB) trySettling(ctx context.Context, t *compiled, users []userKey) (*t
 			left = without(left, refused)
 		}
 		sources, ids := keyArrays(left)
-		steps = append(restore(db.timeouts()), // what a trigger has set must not change what is read
+		steps = append(restore(db.pool.Timeouts()), // what a trigger has set must not change what is read
 			step{kind: reading, sql: t.Census, args: []any{sources, ids, true}, read: func(rows pgx.Rows, _ *result) error {
 				return readStates(rows, done.states)
 			}},
@@ -156,5 +156,5 @@ func (db *DB) trySettling(ctx context.Context, t *compiled, users []userKey) (*t
 			}})
 		return run(ctx, conn, steps, &result{})
 	})
-	return done, db.explainConnect(err)
+	return done, db.pool.Explain(err)
 }

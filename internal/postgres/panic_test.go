@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/connection"
 )
 
 // A panic in the midst of a transaction leaves no lock and no broken connection behind.
@@ -16,7 +17,7 @@ func TestPanicInATransaction(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
 	b.apply(applied, updated("user_a", 1, ""))
-	for range 2 * defaultConnections {
+	for range 2 * connection.DefaultConnections {
 		err := event.Safely(func() error {
 			w := b.rollWork(newBatch(users, []event.Event{updated("user_a", 2, "")}))
 			w.open[0].read = func(rows pgx.Rows, _ *result) error { rows.Next(); panic("a fault") }

@@ -126,7 +126,7 @@ func (db *DB) readerOfUsers(ctx context.Context, source, name string, t *table) 
 	var there bool
 	var empty []string
 	if err := db.pool.QueryRow(ctx, sql.Reader, t.oid, names, columnsOfUsers).Scan(&there, &empty); err != nil {
-		return nil, fmt.Errorf("look for the reader of %s: %w", name, db.explainConnect(err))
+		return nil, fmt.Errorf("look for the reader of %s: %w", name, db.pool.Explain(err))
 	}
 	if !there {
 		return nil, nil
@@ -151,7 +151,7 @@ func (u *Users) probe(ctx context.Context) error {
 	case slices.Contains(unreadable, sqlstate.Of(err)):
 		return unseen{fmt.Errorf("%w: the reader of %s fails: %w", ErrHidden, u.name, err)}
 	case err != nil && sqlstate.Of(err) != sqlstate.LockNotAvailable && sqlstate.Of(err) != sqlstate.QueryCanceled:
-		return fmt.Errorf("ask the reader of %s: %w", u.name, u.db.explainConnect(err))
+		return fmt.Errorf("ask the reader of %s: %w", u.name, u.db.pool.Explain(err))
 	}
 	return nil
 }
@@ -186,7 +186,7 @@ func (db *DB) lookForIDs(ctx context.Context) (bool, error) {
 	}
 	var there bool
 	if err := db.pool.QueryRow(ctx, sql.OutboxOfIDs, schemas, names).Scan(&there); err != nil {
-		return false, fmt.Errorf("look for the outbox of ids: %w", db.explainConnect(err))
+		return false, fmt.Errorf("look for the outbox of ids: %w", db.pool.Explain(err))
 	}
 	db.ids.Store(there)
 	return there, nil

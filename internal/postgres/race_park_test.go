@@ -24,7 +24,7 @@ func TestRaceApplicationHoldsARow(t *testing.T) {
 	execOn(t, app, "begin; update p set role = 'admin' where id = 'a'")
 	start := time.Now()
 	b.apply([]event.Outcome{event.Parked, event.Applied}, updated("a", 2, "a2"), updated("b", 2, "b2"))
-	if took := time.Since(start); testtag.Timing && took > 2*b.config.LockTimeout {
+	if took := time.Since(start); testtag.Timing && took > 2*b.pool.LockTimeout {
 		t.Errorf("one held row cost %s, more than one lock_timeout and the work", took)
 	}
 	b.wantRows("select id, email from p order by 1", "a|a1", "b|b2")
@@ -41,12 +41,12 @@ func TestRaceLockedTable(t *testing.T) {
 	other := profiles()
 	other.Name, other.Table = "other", "public.q"
 	b := newBench(t, profilesTable+"create table q (like p including all)", profiles(), other)
-	b.config.LockTimeout = time.Second
+	b.pool.LockTimeout = time.Second
 	app := connect(t, b.url)
 	execOn(t, app, "begin; lock table p in access exclusive mode")
 	start := time.Now()
 	b.apply(all(event.Parked, 2), updated("a", 1, "a1"), updated("b", 1, "b1"))
-	if took := time.Since(start); testtag.Timing && took > b.config.LockTimeout { // the session's own, shorter one is waited for once
+	if took := time.Since(start); testtag.Timing && took > b.pool.LockTimeout { // the session's own, shorter one is waited for once
 		t.Errorf("a locked table cost %s: it was waited for again", took)
 	}
 	execOn(t, app, "rollback")
@@ -62,7 +62,7 @@ func TestRaceTheRollIsBusy(t *testing.T) {
 	other := connect(t, b.url)
 	execOn(t, other, "begin; select from rollcall.users for update")
 	release := func() {
-		time.Sleep(2 * b.config.LockTimeout) // both ways of the first try are through
+		time.Sleep(2 * b.pool.LockTimeout) // both ways of the first try are through
 		execOn(t, other, "commit")
 	}
 	err := beside(func() error { _, err := b.Apply(t.Context(), []event.Event{updated("a", 2, "two")}); return err }, release)
@@ -82,7 +82,7 @@ func TestStatementTimeout(t *testing.T) {
 	b := newBench(t, profilesTable+`create table q (like p including all);
 		create function sleep() returns trigger language plpgsql as $$ begin perform pg_sleep(30); return new; end $$;
 		create trigger sleep before insert on q for each row execute function sleep()`, profiles(), slow)
-	b.config.StatementTimeout = time.Second
+	b.pool.StatementTimeout = time.Second
 	b.apply(all(event.Parked, 2), updated("a", 1, "a"), updated("b", 1, "b"))
 	b.wantRows("select id from p order by 1", "a", "b")
 	b.wantRows("select target, user_id, sqlstate from rollcall.parked order by 2", "slow|a|57014", "slow|b|57014")

@@ -24,7 +24,7 @@ type paused struct {
 func (b *bench) begin(w *work) *paused {
 	b.t.Helper()
 	conn := connect(b.t, b.url)
-	if err := prepareSession(b.t.Context(), conn, b.config, pathOfExpressions); err != nil {
+	if err := b.pool.Config().AfterConnect(b.t.Context(), conn); err != nil {
 		b.t.Fatal(err)
 	}
 	p := &paused{b: b, conn: conn, steps: b.steps(w, *b.targets.Load())}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 )
 
@@ -103,7 +104,7 @@ func (db *DB) tryCommit(ctx context.Context, size int) error {
 		ID: id, Type: "probe", Op: event.Upsert, UserID: id, ReceivedAt: now, Body: body, // no source has an empty name
 		User: &event.User{Row: event.Row{ID: id}, RawUserMetaData: "{}", RawAppMetaData: "{}"},
 	}})
-	steps := slices.Concat(begin([]any{milliseconds(probeLock), milliseconds(probeStatement)}), []step{{kind: marking, sql: "savepoint probe"}}, db.rollWork(b).open,
+	steps := slices.Concat(begin([]any{connection.Milliseconds(probeLock), connection.Milliseconds(probeStatement)}), []step{{kind: marking, sql: "savepoint probe"}}, db.rollWork(b).open,
 		[]step{{kind: marking, sql: "rollback to savepoint probe"}, end()})
 	return run(ctx, conn.Conn(), steps, &result{})
 }
@@ -111,9 +112,9 @@ func (db *DB) tryCommit(ctx context.Context, size int) error {
 // explainProbe says in words why a probe has failed.
 func (db *DB) explainProbe(err error) error {
 	if errors.As(err, new(*pgconn.ConnectError)) {
-		return db.explainConnect(err)
+		return db.pool.Explain(err)
 	}
-	if explained := db.explainStandby(err); explained != err { //nolint:errorlint // the same one comes back
+	if explained := db.pool.ExplainStandby(err); explained != err { //nolint:errorlint // the same one comes back
 		return explained
 	}
 	return explainRefusal(err)

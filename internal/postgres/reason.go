@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 	"rollcall/sql"
@@ -100,7 +101,7 @@ type placeNames struct {
 }
 
 func (r *reasons) ask(ctx context.Context, refused []refusal) error {
-	if _, err := r.conn.Exec(ctx, setTimeouts, milliseconds(askingLock), milliseconds(explainStatement)); err != nil {
+	if _, err := r.conn.Exec(ctx, setTimeouts, connection.Milliseconds(askingLock), connection.Milliseconds(explainStatement)); err != nil {
 		return err
 	}
 	if err := r.names(ctx, refused); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 )
 
@@ -39,7 +40,7 @@ type Reconciliation struct {
 	Started time.Time
 
 	db     *DB
-	lock   *advisoryLock
+	lock   *connection.Lock
 	source string
 	id     int64
 }
@@ -51,14 +52,14 @@ const resumeWithin = "6 hours"
 // BeginReconciliation takes up the source's last run if that was interrupted a short while
 // ago, and begins a new one otherwise. It fails with ErrRunning beside another.
 func (db *DB) BeginReconciliation(ctx context.Context, source, listed string) (*Reconciliation, error) {
-	lock, err := db.tryLock(ctx, "reconcile "+source)
+	lock, err := db.pool.TryLock(ctx, "reconcile "+source)
 	if err != nil {
 		return nil, fmt.Errorf("reconcile %s: %w", source, err)
 	}
 	r := &Reconciliation{db: db, lock: lock, source: source}
 	if err := r.begin(ctx, listed); err != nil {
-		lock.release()
-		return nil, fmt.Errorf("begin to reconcile %s: %w", source, db.explainConnect(err))
+		lock.Release()
+		return nil, fmt.Errorf("begin to reconcile %s: %w", source, db.pool.Explain(err))
 	}
 	return r, nil
 }
@@ -83,18 +84,7 @@ where id = (select pg_catalog.max(id) from rollcall.reconciliations where source
 
 // forgetListed empties the source's Attendance, which may be long.
 func (r *Reconciliation) forgetListed(ctx context.Context) error {
-	return r.db.unbounded(ctx, "delete from rollcall.listed where source = $1", r.source)
-}
-
-// unbounded runs a statement without a time limit.
-func (db *DB) unbounded(ctx context.Context, statement string, args ...any) error {
-	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "set local statement_timeout = 0"); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, statement, args...)
-		return err
-	})
+	return r.db.pool.Unbounded(ctx, "delete from rollcall.listed where source = $1", r.source)
 }
 
 // Save records how far the run has come.
@@ -113,11 +103,11 @@ func (r *Reconciliation) End(ctx context.Context, cause error) error {
 // During runs do with a context that ends with ctx, or when another run may begin because this
 // one's session was lost; the error then says so.
 func (r *Reconciliation) During(ctx context.Context, do func(context.Context) error) error {
-	return r.lock.during(ctx, do)
+	return r.lock.During(ctx, do)
 }
 
 // Release lets others begin. A run that was not ended is taken up by the next.
-func (r *Reconciliation) Release() { r.lock.release() }
+func (r *Reconciliation) Release() { r.lock.Release() }
 
 func (r *Reconciliation) save(ctx context.Context, ended bool, cause error) error {
 	var why *string
@@ -127,7 +117,7 @@ func (r *Reconciliation) save(ctx context.Context, ended bool, cause error) erro
 	}
 	// What was done is recorded also by a run that is being stopped. One that another replica has
 	// ended stays as it ended, whatever a replica that was stopped for a while still records.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connection.LeaveTimeout)
 	defer cancel()
 	_, err := r.db.pool.Exec(ctx, `update rollcall.reconciliations
 set position = nullif($2, ''), created = $3, updated = $4, touched = $5, deleted = $6, unchanged = $7, failed = $8,

@@ -26,8 +26,8 @@ const (
 func (db *DB) NoteReplica(ctx context.Context) (others int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
 	defer cancel()
-	if err := db.jobs.QueryRow(ctx, sql.NoteReplica, db.replica, db.fingerprint, ReplicaAge).Scan(&others); err != nil {
-		return 0, fmt.Errorf("note this replica: %w", db.explainConnect(err))
+	if err := db.pool.Jobs.QueryRow(ctx, sql.NoteReplica, db.replica, db.fingerprint, ReplicaAge).Scan(&others); err != nil {
+		return 0, fmt.Errorf("note this replica: %w", db.pool.Explain(err))
 	}
 	return others, nil
 }
@@ -37,7 +37,7 @@ func (db *DB) NoteReplica(ctx context.Context) (others int, err error) {
 func (db *DB) TakeOverJobs(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
 	defer cancel()
-	rows, _ := db.jobs.Query(ctx, sql.TakeOverJobs, jobArgs{}.Kind(), ReplicaAge, takeovers)
+	rows, _ := db.pool.Jobs.Query(ctx, sql.TakeOverJobs, jobArgs{}.Kind(), ReplicaAge, takeovers)
 	var job string
 	var anew bool
 	_, err := pgx.ForEachRow(rows, []any{&job, &anew}, func() error {
@@ -49,7 +49,7 @@ func (db *DB) TakeOverJobs(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("take jobs over: %w", db.explainConnect(err))
+		return fmt.Errorf("take jobs over: %w", db.pool.Explain(err))
 	}
 	return nil
 }

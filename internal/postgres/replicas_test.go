@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"rollcall/internal/postgres/connection"
 )
 
 // silent makes a replica one that has not noted itself for a while.
@@ -114,7 +116,7 @@ func TestJobWaitsForTheLockOfAReplicaThatIsGone(t *testing.T) {
 	var runs atomic.Int64
 	r := startReplica(t, b.url, never("locked", func(context.Context) error {
 		if runs.Add(1) == 1 {
-			return fmt.Errorf("reconcile: %w", ErrRunning)
+			return fmt.Errorf("reconcile: %w", connection.ErrRunning)
 		}
 		return nil
 	}))

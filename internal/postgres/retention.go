@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/connection"
 	"rollcall/sql"
 )
 
@@ -90,15 +91,15 @@ func (db *DB) forgetListings(ctx context.Context) error {
 
 // forgetListing looks again under the run's own lock: one may be at it, or have begun meanwhile.
 func (db *DB) forgetListing(ctx context.Context, source string) error {
-	lock, err := db.tryLock(ctx, "reconcile "+source)
-	if errors.Is(err, ErrRunning) {
+	lock, err := db.pool.TryLock(ctx, "reconcile "+source)
+	if errors.Is(err, connection.ErrRunning) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer lock.release()
-	return db.unbounded(ctx, "delete from rollcall.listed "+abandoned+" and source = $2", resumeWithin, source)
+	defer lock.Release()
+	return db.pool.Unbounded(ctx, "delete from rollcall.listed "+abandoned+" and source = $2", resumeWithin, source)
 }
 
 // abandoned are those of rollcall.listed whose run can't be taken up; $1 is resumeWithin.
@@ -117,7 +118,7 @@ func (db *DB) forget(ctx context.Context, statement string, kind int, age time.D
 		if all += n; n < forgetBatch {
 			return all, nil
 		}
-		if err := breathe(ctx, forgetPause); err != nil {
+		if err := connection.Pause(ctx, forgetPause); err != nil {
 			return all, err
 		}
 	}
@@ -132,17 +133,8 @@ func (db *DB) endUnanswered(ctx context.Context) (all int64, err error) {
 		if all += done.RowsAffected(); done.RowsAffected() < forgetBatch {
 			return all, nil
 		}
-		if err := breathe(ctx, forgetPause); err != nil {
+		if err := connection.Pause(ctx, forgetPause); err != nil {
 			return all, err
 		}
-	}
-}
-
-func breathe(ctx context.Context, pause time.Duration) error {
-	select {
-	case <-time.After(pause):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -199,11 +199,11 @@ func TestForgetAbandonedListings(t *testing.T) {
 		b.exec(fmt.Sprintf("insert into rollcall.reconciliations (source, listed, started_at) values ('%[1]s', 'x', now() - interval '%[2]s'); insert into rollcall.listed values ('%[1]s', '1'), ('%[1]s', '2')", source, began))
 	}
 	b.exec("update rollcall.reconciliations set finished_at = now() where source = 'ended'; insert into rollcall.listed values ('unknown', '1')")
-	running, err := b.tryLock(t.Context(), "reconcile running")
+	running, err := b.pool.TryLock(t.Context(), "reconcile running")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer running.release()
+	defer running.Release()
 	b.forgets(Forgotten{})
 	b.wantRows("select distinct source from rollcall.listed order by 1", "interrupted", "running")
 }

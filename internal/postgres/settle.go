@@ -35,7 +35,7 @@ func (db *DB) settleSpan(ctx context.Context, t *compiled, s span) error {
 // spanSteps is the whole transaction, in the order of locks as everywhere.
 func (db *DB) spanSteps(t *compiled, s span) []step {
 	users := []any{s.source, s.after, s.to}
-	steps := append(begin(db.timeouts()), step{kind: restoring, sql: "set local synchronous_commit = off"})
+	steps := append(begin(db.pool.Timeouts()), step{kind: restoring, sql: "set local synchronous_commit = off"})
 	if t.lockable {
 		steps = append(steps, step{kind: locking, sql: t.lockTable()})
 	}

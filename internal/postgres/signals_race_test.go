@@ -65,7 +65,7 @@ func TestRaceLookReadsAfterItsLock(t *testing.T) {
 	b := followed(t)
 	w := b.lookWork(lookAt(1))
 	conn := connect(t, b.url)
-	if err := prepareSession(t.Context(), conn, b.config, pathOfExpressions); err != nil {
+	if err := b.pool.Config().AfterConnect(t.Context(), conn); err != nil {
 		t.Fatal(err)
 	}
 	p := &paused{b: b, conn: conn, steps: b.steps(w, *b.targets.Load())}
@@ -218,8 +218,8 @@ func TestRaceMigrationBehindALook(t *testing.T) {
 	began := time.Now()
 	execOn(t, migration, "begin; lock table auth.users in access exclusive mode; rollback")
 	took := time.Since(began)
-	t.Logf("the migration waited for %s, with a lock_timeout of %s", took, b.config.LockTimeout)
-	if took > b.config.LockTimeout+2*time.Second {
+	t.Logf("the migration waited for %s, with a lock_timeout of %s", took, b.pool.LockTimeout)
+	if took > b.pool.LockTimeout+2*time.Second {
 		t.Errorf("the migration waited for %s", took)
 	}
 	if err := <-looked; err != nil {

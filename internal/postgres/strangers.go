@@ -91,7 +91,7 @@ func (db *DB) scanStrangers(ctx context.Context, shared []*compiled, at int, odd
 		args = append(args, sources, ids)
 	}
 	var n int64
-	err := db.scan(ctx, func(tx pgx.Tx) error {
+	err := db.pool.Scan(ctx, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, target.Strangers(compilers, at), args...).Scan(&n)
 	})
 	return n, err

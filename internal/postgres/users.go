@@ -71,7 +71,7 @@ func (unseen) Is(target error) bool { return target == ErrUnseen }
 func (db *DB) usersTable(ctx context.Context, name string) (*table, error) {
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look for %s: %w", name, db.explainConnect(err))
+		return nil, fmt.Errorf("look for %s: %w", name, db.pool.Explain(err))
 	}
 	defer conn.Release()
 	t, err := readTable(ctx, conn.Conn(), name)
@@ -192,20 +192,20 @@ func (u *Users) Visible(ctx context.Context) error {
 
 // Count returns how many users the table has and how many living ones the roll.
 func (u *Users) Count(ctx context.Context) (table, roll int64, err error) {
-	err = u.db.scan(ctx, func(tx pgx.Tx) error {
+	err = u.db.pool.Scan(ctx, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, "select "+u.rows.count+`,
   (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)`, u.source).
 			Scan(&table, &roll)
 	})
 	if err != nil {
-		return 0, 0, fmt.Errorf("count users: %w", u.db.explainConnect(err))
+		return 0, 0, fmt.Errorf("count users: %w", u.db.pool.Explain(err))
 	}
 	return table, roll, nil
 }
 
 // CountAbsent returns how many living users of the roll the table has no more.
 func (u *Users) CountAbsent(ctx context.Context) (n int64, err error) {
-	err = u.db.scan(ctx, func(tx pgx.Tx) error {
+	err = u.db.pool.Scan(ctx, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, u.countAbsent, u.source).Scan(&n)
 	})
 	if err != nil {

@@ -22,7 +22,7 @@ func (db *DB) Surroundings(ctx context.Context) ([]string, error) {
 	var super bool
 	var creators []string
 	if err := db.pool.QueryRow(ctx, sql.Surroundings, "public").Scan(&super, &creators); err != nil {
-		return nil, fmt.Errorf("look at the role and the schema public: %w", db.explainConnect(err))
+		return nil, fmt.Errorf("look at the role and the schema public: %w", db.pool.Explain(err))
 	}
 	var warnings []string
 	if super {

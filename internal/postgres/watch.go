@@ -117,11 +117,11 @@ func (db *DB) Look(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	if err := db.remember(asking); err != nil {
-		return fmt.Errorf("read the last looks: %w", db.explainConnect(err))
+		return fmt.Errorf("read the last looks: %w", db.pool.Explain(err))
 	}
 	states, err := readCatalog(asking, db.pool, db.config.Targets...)
 	if err != nil {
-		return db.explainConnect(err)
+		return db.pool.Explain(err)
 	}
 	ctx, cancelFollowing := context.WithTimeout(ctx, followTimeout)
 	defer cancelFollowing()
@@ -231,7 +231,7 @@ func (db *DB) noteLook(ctx context.Context, w *watched, target string) error {
 // reads all their keys first: while it settles, it needs no second connection of a small pool.
 func (db *DB) sweep(ctx context.Context, t *compiled, since string) (int, error) {
 	var users []userKey
-	err := db.scan(ctx, func(tx pgx.Tx) error {
+	err := db.pool.Scan(ctx, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, sql.Touched, t.Sources(), since)
 		var err error
 		users, err = collectKeys(rows)

@@ -59,7 +59,7 @@ func (db *DB) timeoutsOf(w *work) []any {
 	if w.purpose == retryParked {
 		return db.askingTimeouts(w)
 	}
-	return db.timeouts()
+	return db.pool.Timeouts()
 }
 
 // among picks the targets to settle.

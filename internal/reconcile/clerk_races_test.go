@@ -19,6 +19,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/must"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
 	"rollcall/internal/testtag"
@@ -264,7 +265,7 @@ func (c *clerkRace) reconcile(ctx context.Context, in *instance, random *rand.Ra
 		running, cancel := context.WithTimeout(context.Background(), limit)
 		tally, err := reconcile.Run(running, in.Config)
 		cancel()
-		if err != nil && !errors.Is(err, postgres.ErrRunning) && running.Err() == nil && !errors.Is(err, event.ErrUnavailable) {
+		if err != nil && !errors.Is(err, connection.ErrRunning) && running.Err() == nil && !errors.Is(err, event.ErrUnavailable) {
 			c.t.Error("reconcile:", err)
 		}
 		c.mu.Lock()

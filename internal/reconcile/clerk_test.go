@@ -18,6 +18,7 @@ import (
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/reconcile"
 )
 
@@ -412,6 +413,6 @@ func TestClerkOneAtATime(t *testing.T) {
 	r := must.Get(in.DB.BeginReconciliation(t.Context(), "clerk", in.URL))(t)
 	defer r.Release()
 	in.Exec("insert into rollcall.listed values ('clerk', 'somebody')")
-	in.fails(postgres.ErrRunning)
+	in.fails(connection.ErrRunning)
 	in.Want("select id from rollcall.listed", "somebody")
 }

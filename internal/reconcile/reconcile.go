@@ -57,7 +57,7 @@ type run struct {
 	dry   bool  // nothing is written
 }
 
-// Run compares and mends, and says what it did. It fails with postgres.ErrRunning beside
+// Run compares and mends, and says what it did. It fails with connection.ErrRunning beside
 // another run of the source, with ErrStopped when a guard has stopped it, with
 // postgres.ErrHidden when the users can't all be seen, with clerk.ErrRefused when the key of
 // the API is, and with event.ErrUnavailable when the API could not be asked for too long. When

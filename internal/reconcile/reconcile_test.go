@@ -19,6 +19,7 @@ import (
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
 	"rollcall/internal/target"
@@ -258,7 +259,7 @@ func TestOneAtATime(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	r := must.Get(p.DB.BeginReconciliation(t.Context(), "supabase", "auth.users"))(t)
-	must.Fail(t, must.Err(reconcile.Run(t.Context(), p.Config)), postgres.ErrRunning)
+	must.Fail(t, must.Err(reconcile.Run(t.Context(), p.Config)), connection.ErrRunning)
 	r.Release()
 	p.run()
 }

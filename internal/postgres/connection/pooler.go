@@ -1,4 +1,4 @@
-package postgres
+package connection
 
 import (
 	"context"
@@ -25,10 +25,10 @@ const poolerPatience = connectTimeout
 // refusePooler returns an ErrPooler when a fresh connection is one to a transaction pooler.
 // It runs before anything is set on the connection, for behind a pooler that would be set
 // for the next client.
-func (db *DB) refusePooler(ctx context.Context, conn *pgx.Conn) error {
-	db.pooler.Lock()
-	defer db.pooler.Unlock()
-	if db.sessions {
+func (p *Pool) refusePooler(ctx context.Context, conn *pgx.Conn) error {
+	p.checking.Lock()
+	defer p.checking.Unlock()
+	if p.sessions {
 		return nil
 	}
 	asking, cancel := context.WithTimeout(ctx, poolerPatience)
@@ -38,7 +38,7 @@ func (db *DB) refusePooler(ctx context.Context, conn *pgx.Conn) error {
 	if errors.Is(asking.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
 		return &connectError{fmt.Sprintf("the pooler at %s gives no second session (%s); it must have %d for each replica, "+
 			"or two more than pool_max_conns says in database",
-			at, innermost(err), db.pool.Config().MaxConns+jobsConnections), err}
+			at, innermost(err), p.Config().MaxConns+jobsConnections), err}
 	}
 	if err != nil {
 		return fmt.Errorf("look for a pooler: %w", err)
@@ -48,7 +48,7 @@ func (db *DB) refusePooler(ctx context.Context, conn *pgx.Conn) error {
 			"put the direct connection, or a pooler in session mode, into database (on Supabase the session pooler, port 5432 instead of 6543; with PgBouncer pool_mode = session)",
 			ErrPooler, at)
 	}
-	db.sessions = true
+	p.sessions = true
 	return nil
 }
 

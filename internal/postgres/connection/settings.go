@@ -1,4 +1,4 @@
-package postgres
+package connection
 
 import (
 	"errors"
@@ -16,10 +16,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// connection is a connection string taken apart. The driver gets it put together again, so
+// connectionString is a connection string, parsed. The driver gets it put together again, so
 // that there is one reading. The driver's own reading is generous: of a password with a raw @
 // or / it makes a host, which ends up in the log and in DNS.
-type connection struct {
+type connectionString struct {
 	settings map[string]string
 	ignored  []string // names of other programs' parameters
 	remedies []string // what to do instead, where ignoring makes a difference
@@ -85,8 +85,8 @@ var foreign = map[string]string{
 // harmless are the values of foreign parameters that need no remedy.
 var harmless = map[string]string{"schema": "public", "sslaccept": "accept_invalid_certs"}
 
-func readConnection(text string) (*connection, error) {
-	c := &connection{settings: map[string]string{}}
+func readConnection(text string) (*connectionString, error) {
+	c := &connectionString{settings: map[string]string{}}
 	text = strings.TrimLeft(text, " \t\r\n")
 	err := errMarks
 	if rest, isURL := cutScheme(text); isURL {
@@ -108,7 +108,7 @@ func cutScheme(text string) (rest string, isURL bool) {
 }
 
 // readURL reads what follows the scheme: [user[:password]@]host[:port],…[/name][?name=value&…].
-func (c *connection) readURL(rest string) error {
+func (c *connectionString) readURL(rest string) error {
 	end := strings.IndexAny(rest+"/", "/?#")
 	authority, tail := rest[:end], rest[end:]
 	userinfo, hosts, isUser := strings.Cut(authority, "@")
@@ -149,7 +149,7 @@ func decode(text string) (string, bool) {
 }
 
 // readHosts reads the list of hosts and ports between @ and /.
-func (c *connection) readHosts(list string) error {
+func (c *connectionString) readHosts(list string) error {
 	var hosts, ports []string
 	for part := range strings.SplitSeq(list, ",") {
 		host, port, _ := strings.Cut(part, ":")
@@ -178,7 +178,7 @@ func (c *connection) readHosts(list string) error {
 	return nil
 }
 
-func (c *connection) readQuery(query string) error {
+func (c *connectionString) readQuery(query string) error {
 	for pair := range strings.SplitSeq(query, "&") {
 		if pair == "" {
 			continue
@@ -209,7 +209,7 @@ var (
 )
 
 // readPairs reads name=value name='value' …
-func (c *connection) readPairs(text string) error {
+func (c *connectionString) readPairs(text string) error {
 	for text != "" {
 		name := pairName.FindStringSubmatch(text)
 		if name == nil {
@@ -229,7 +229,7 @@ func (c *connection) readPairs(text string) error {
 }
 
 // set takes one parameter; space is how its form writes one.
-func (c *connection) set(key, value, space string) error {
+func (c *connectionString) set(key, value, space string) error {
 	lower := strings.ToLower(key) // the server's settings come in any case, such as TimeZone
 	_, isForeign := foreign[key]
 	switch {
@@ -271,7 +271,7 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
-func (c *connection) checkAddresses() error {
+func (c *connectionString) checkAddresses() error {
 	for host := range strings.SplitSeq(c.settings["host"], ",") {
 		if host != "" && host[0] != '/' && !hostName.MatchString(host) && !isAddress(host) {
 			return errHost
@@ -286,7 +286,7 @@ func (c *connection) checkAddresses() error {
 }
 
 // text puts the settings together for the driver, but for one.
-func (c *connection) text(without string) string {
+func (c *connectionString) text(without string) string {
 	var pairs []string
 	for _, key := range slices.Sorted(maps.Keys(c.settings)) {
 		if key != without {
@@ -307,9 +307,9 @@ var hints = map[string]string{
 	"sslrootcert": "it names a file with certificates in PEM form, or is the word system",
 }
 
-// blame finds the parameter that the driver refuses: without it there is no error. The
+// refusal finds the parameter that the driver refuses: without it there is no error. The
 // driver's own error may hold any part of the string.
-func (c *connection) blame() error {
+func (c *connectionString) refusal() error {
 	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(c.settings)), func(key string) bool { return key == "host" })
 	for _, key := range append(keys, "host") { // without a host it is a socket's, and TLS is off
 		if _, err := pgxpool.ParseConfig(c.text(key)); err == nil {
@@ -324,8 +324,8 @@ func (c *connection) blame() error {
 		"holds what can't be used; correct them")
 }
 
-// say tells once which parameters make no difference.
-func (c *connection) say(log *slog.Logger) {
+// warnOfIgnored names once the parameters that make no difference.
+func (c *connectionString) warnOfIgnored(log *slog.Logger) {
 	if len(c.ignored) == 0 {
 		return
 	}
@@ -338,17 +338,17 @@ func (c *connection) say(log *slog.Logger) {
 }
 
 // poolConfig reads a connection string. Nothing is looked up or connected to.
-func poolConfig(text string) (*pgxpool.Config, *connection, error) {
+func poolConfig(text string) (*pgxpool.Config, *connectionString, error) {
 	c, err := readConnection(text)
 	if err != nil {
 		return nil, nil, err
 	}
 	cfg, err := pgxpool.ParseConfig(c.text(""))
 	if err != nil {
-		return nil, nil, c.blame()
+		return nil, nil, c.refusal()
 	}
 	if c.settings["pool_max_conns"] == "" {
-		cfg.MaxConns = defaultConnections
+		cfg.MaxConns = DefaultConnections
 	}
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = connectTimeout

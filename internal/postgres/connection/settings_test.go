@@ -1,4 +1,4 @@
-package postgres
+package connection
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"rollcall/internal/pgtest"
 )
 
 // connected is what a connection string comes to.
@@ -184,7 +186,7 @@ func lookUps(ctx context.Context, text string, log *slog.Logger) ([]string, erro
 	if err != nil {
 		return nil, err
 	}
-	found.say(log)
+	found.warnOfIgnored(log)
 	looked := []string{}
 	cfg.ConnConfig.LookupFunc = func(_ context.Context, host string) ([]string, error) {
 		looked = append(looked, host)
@@ -195,8 +197,7 @@ func lookUps(ctx context.Context, text string, log *slog.Logger) ([]string, erro
 		return looked, err
 	}
 	defer pool.Close()
-	db := &DB{pool: pool, log: log}
-	_, err = db.Check(ctx)
+	err = reach(ctx, &Pool{Pool: pool})
 	to := cfg.ConnConfig
 	looked = append(looked, to.Host, to.User, to.Database)
 	for name, value := range to.RuntimeParams {
@@ -221,7 +222,7 @@ func TestIgnoredParameters(t *testing.T) {
 				t.Fatal(err)
 			}
 			var log bytes.Buffer
-			found.say(slog.New(slog.NewTextHandler(&log, nil)))
+			found.warnOfIgnored(slog.New(slog.NewTextHandler(&log, nil)))
 			if lines := strings.Count(log.String(), "\n"); !strings.Contains(log.String(), want) || lines != min(1, len(want)) {
 				t.Errorf("%s: want one line with %q, got\n%s", text, want, log.String())
 			}
@@ -237,17 +238,16 @@ func TestIgnoredParameters(t *testing.T) {
 // The longest way to the server: what the string says is what the server sees.
 func TestConnectionSettingsArrive(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
-	db, err := Open(Config{URL: b.url + "&application_name=it's&options=-c%20work_mem=5MB&pool_max_conns=3&schema=x&pgbouncer=true", Log: slog.New(slog.DiscardHandler)})
+	p, err := Open(Config{URL: pgtest.New(t) + "&application_name=it's&options=-c%20work_mem=5MB&pool_max_conns=3&schema=x&pgbouncer=true", Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
+	defer p.Close()
 	var name, memory string
-	if err := db.pool.QueryRow(t.Context(), "select current_setting('application_name'), current_setting('work_mem')").Scan(&name, &memory); err != nil {
+	if err := p.QueryRow(t.Context(), "select current_setting('application_name'), current_setting('work_mem')").Scan(&name, &memory); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]any{"it's", "5MB", int32(3)}, []any{name, memory, db.pool.Config().MaxConns}); diff != "" {
+	if diff := cmp.Diff([]any{"it's", "5MB", int32(3)}, []any{name, memory, p.Config().MaxConns}); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -1,4 +1,4 @@
-package postgres
+package connection
 
 import (
 	"context"
@@ -29,25 +29,23 @@ func (e *connectError) Error() string { return e.sentence }
 
 func (e *connectError) Unwrap() error { return e.cause }
 
-// explainConnect says in words what keeps a connection from being made.
-func (db *DB) explainConnect(err error) error {
+// Explain says in words what keeps a connection from being made.
+func (p *Pool) Explain(err error) error {
 	var failed *pgconn.ConnectError
 	var explained *connectError
 	switch {
 	case errors.As(err, &explained) || errors.Is(err, context.Canceled):
 		return err
 	case !errors.As(err, &failed):
-		return db.explainStandby(err)
+		return p.ExplainStandby(err)
 	}
-	to := db.pool.Config().ConnConfig
+	to := p.Config().ConnConfig
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
 		return &connectError{refused(answer, to), err}
 	}
 	return &connectError{noWay(failed, to), err}
 }
-
-func (db *DB) address() string { return addressOf(db.pool.Config().ConnConfig) }
 
 // addressOf names the servers that are tried, each once.
 func addressOf(to *pgx.ConnConfig) string {
@@ -184,17 +182,17 @@ func innermost(err error) error {
 	}
 }
 
-// explainStandby says in words that a server refuses what would write because it is a standby.
-func (db *DB) explainStandby(err error) error {
+// ExplainStandby says in words that a server refuses what would write because it is a standby.
+func (p *Pool) ExplainStandby(err error) error {
 	if state := sqlstate.Of(err); state != sqlstate.ReadOnlyTransaction && state != sqlstate.NotSupported {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), LeaveTimeout)
 	defer cancel()
 	var standby bool
-	if db.pool.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby) != nil || !standby {
+	if p.QueryRow(ctx, "select pg_catalog.pg_is_in_recovery()").Scan(&standby) != nil || !standby {
 		return err
 	}
 	return fmt.Errorf("the server at %s is a standby, which takes no writes; let database name its primary: %w",
-		db.address(), err)
+		addressOf(p.Config().ConnConfig), err)
 }

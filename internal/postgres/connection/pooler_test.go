@@ -1,6 +1,6 @@
 //go:build pgbouncer
 
-package postgres
+package connection
 
 import (
 	"context"
@@ -39,10 +39,9 @@ func TestPooler(t *testing.T) {
 				t.Parallel()
 				url := pgtest.Pooled(t, pgtest.New(t), tt.settings)
 				if busy {
-					crowd(t, url)
+					occupy(t, url)
 				}
-				db := openAt(t, url)
-				_, err := db.Check(t.Context())
+				err := reach(t.Context(), open(t, url))
 				if errors.Is(err, ErrPooler) != tt.refused || err != nil && !tt.refused {
 					t.Errorf("got %v; refused should be %t", err, tt.refused)
 				}
@@ -54,18 +53,8 @@ func TestPooler(t *testing.T) {
 	}
 }
 
-func openAt(t *testing.T, url string) *DB {
-	t.Helper()
-	db, err := Open(Config{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(db.Close)
-	return db
-}
-
-// crowd keeps a few other clients of a pooler busy until the test ends.
-func crowd(t *testing.T, url string) {
+// occupy keeps a few other clients of a pooler busy until the test ends.
+func occupy(t *testing.T, url string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var working sync.WaitGroup
@@ -88,7 +77,7 @@ func crowd(t *testing.T, url string) {
 func TestPoolerIsLeftAsItWas(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Pooled(t, pgtest.New(t), map[string]string{"pool_mode": "transaction", "default_pool_size": "1"})
-	if _, err := openAt(t, url).Check(t.Context()); !errors.Is(err, ErrPooler) {
+	if err := reach(t.Context(), open(t, url)); !errors.Is(err, ErrPooler) {
 		t.Fatalf("got %v", err)
 	}
 	conn, err := pgx.Connect(t.Context(), url)
@@ -110,7 +99,7 @@ func TestPoolerIsLeftAsItWas(t *testing.T) {
 func TestPoolerWithTooFewSessions(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Pooled(t, pgtest.New(t), map[string]string{"pool_mode": "session", "default_pool_size": "1"})
-	_, err := openAt(t, url).Check(t.Context())
+	err := reach(t.Context(), open(t, url))
 	if err == nil || errors.Is(err, ErrPooler) || !strings.Contains(err.Error(), "no second session") {
 		t.Errorf("got %v", err)
 	}
@@ -124,7 +113,7 @@ func TestPoolerRefuses(t *testing.T) {
 		"&options=-c%20work_mem=5MB": "refuses a setting of database \\(unsupported startup parameter: options\\); remove it",
 		"&dbname=nowhere":            "refuses the connection of user .* to database nowhere \\(.*\\); look at its log",
 	} {
-		_, err := openAt(t, url+query).Check(t.Context())
+		err := reach(t.Context(), open(t, url+query))
 		wantSentence(t, err, want)
 	}
 }

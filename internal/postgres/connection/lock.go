@@ -1,4 +1,4 @@
-package postgres
+package connection
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 	"rollcall/internal/event"
 )
 
-// lockSpace keeps our advisory locks apart from an application's: "roll" as four bytes.
-const lockSpace = 0x726f6c6c
+// LockSpace keeps our advisory locks apart from an application's: "roll" as four bytes.
+const LockSpace = 0x726f6c6c
 
 const (
 	// lockPing is the pause between two signs of life of a lock's holder.
@@ -28,10 +28,10 @@ const (
 	lockPatience = 10 * time.Second
 )
 
-// advisoryLock is held by a session of its own, beside the pool: a lock may be held for hours,
+// Lock is held by a session of its own, beside the pool: a lock may be held for hours,
 // and live traffic needs the pool. The session does nothing but ping, so that it is silent only
 // if its process is. The lock ends with the session: a process that is killed leaves none behind.
-type advisoryLock struct {
+type Lock struct {
 	conn *pgx.Conn // the pinging goroutine's
 	key  int32
 	lost context.Context //nolint:containedctx // it is the state of the lock
@@ -44,20 +44,20 @@ var ErrRunning = errors.New("another process is at it")
 
 var errLockLost = fmt.Errorf("%w: the lock is lost; the database has ended the session that held it, or does not answer it", event.ErrUnavailable)
 
-// hash32 is a number for a text: another for another text, in all likelihood.
-func hash32(text string) int32 {
+// Hash32 is a number for a text: another for another text, in all likelihood.
+func Hash32(text string) int32 {
 	sum := fnv.New32a()
 	_, _ = sum.Write([]byte(text))
 	return int32(sum.Sum32()) //nolint:gosec // its bits are all that counts
 }
 
-// tryLock takes a named lock; its error wraps ErrRunning when another process holds it.
-func (db *DB) tryLock(ctx context.Context, name string) (*advisoryLock, error) {
-	pooled, err := db.pool.Acquire(ctx)
+// TryLock takes a named lock; its error wraps ErrRunning when another process holds it.
+func (p *Pool) TryLock(ctx context.Context, name string) (*Lock, error) {
+	pooled, err := p.Acquire(ctx)
 	if err != nil {
-		return nil, db.explainConnect(err)
+		return nil, p.Explain(err)
 	}
-	l := &advisoryLock{conn: pooled.Conn(), key: hash32(name), done: make(chan struct{})}
+	l := &Lock{conn: pooled.Conn(), key: Hash32(name), done: make(chan struct{})}
 	if err := l.take(ctx); err != nil {
 		pooled.Release()
 		return nil, err
@@ -71,21 +71,21 @@ func (db *DB) tryLock(ctx context.Context, name string) (*advisoryLock, error) {
 	return l, nil
 }
 
-func (l *advisoryLock) take(ctx context.Context) error {
+func (l *Lock) take(ctx context.Context) error {
 	var taken bool
-	err := l.conn.QueryRow(ctx, "select pg_catalog.pg_try_advisory_lock($1, $2)", lockSpace, l.key).Scan(&taken)
+	err := l.conn.QueryRow(ctx, "select pg_catalog.pg_try_advisory_lock($1, $2)", LockSpace, l.key).Scan(&taken)
 	if err != nil {
 		return err
 	}
 	if !taken {
 		return fmt.Errorf("%w (%s)", ErrRunning, l.holder(ctx))
 	}
-	_, err = l.conn.Exec(ctx, "select pg_catalog.set_config('idle_session_timeout', $1, false)", milliseconds(lockIdle))
+	_, err = l.conn.Exec(ctx, "select pg_catalog.set_config('idle_session_timeout', $1, false)", Milliseconds(lockIdle))
 	return err
 }
 
 // ping gives signs of life until the lock is released, or lost: then it ends the lock's context.
-func (l *advisoryLock) ping(ctx context.Context, lose context.CancelCauseFunc) {
+func (l *Lock) ping(ctx context.Context, lose context.CancelCauseFunc) {
 	defer close(l.done)
 	ticker := time.NewTicker(lockPing)
 	defer ticker.Stop()
@@ -105,9 +105,9 @@ func (l *advisoryLock) ping(ctx context.Context, lose context.CancelCauseFunc) {
 	}
 }
 
-// during runs do with a context that ends with ctx, or when the lock is lost; the error then says
+// During runs do with a context that ends with ctx, or when the lock is lost; the error then says
 // so.
-func (l *advisoryLock) during(ctx context.Context, do func(context.Context) error) error {
+func (l *Lock) During(ctx context.Context, do func(context.Context) error) error {
 	held, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stop := context.AfterFunc(l.lost, cancel)
@@ -120,22 +120,22 @@ func (l *advisoryLock) during(ctx context.Context, do func(context.Context) erro
 }
 
 // holder says who holds the lock.
-func (l *advisoryLock) holder(ctx context.Context) string {
+func (l *Lock) holder(ctx context.Context) string {
 	who := "it has just ended"
 	_ = l.conn.QueryRow(ctx, `select pg_catalog.format('backend %s%s, connected since %s', pid, ' from ' || pg_catalog.host(client_addr), pg_catalog.to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))
 from pg_locks l join pg_stat_activity using (pid)
 where l.locktype = 'advisory' and l.objsubid = 2 and l.granted and l.classid = $1 and l.objid::bigint = $2::bigint & 4294967295
-  and l.database = (select oid from pg_database where datname = current_database())`, lockSpace, l.key).Scan(&who)
+  and l.database = (select oid from pg_database where datname = current_database())`, LockSpace, l.key).Scan(&who)
 	return who
 }
 
-// release gives the lock back and closes the session.
-func (l *advisoryLock) release() {
+// Release gives the lock back and closes the session.
+func (l *Lock) Release() {
 	l.stop()
 	<-l.done
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), LeaveTimeout)
 	defer cancel()
 	// The server notices the end of a session a moment later than this.
-	_, _ = l.conn.Exec(ctx, "select pg_catalog.pg_advisory_unlock($1, $2)", lockSpace, l.key)
+	_, _ = l.conn.Exec(ctx, "select pg_catalog.pg_advisory_unlock($1, $2)", LockSpace, l.key)
 	_ = l.conn.Close(ctx)
 }

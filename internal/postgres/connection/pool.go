@@ -1,0 +1,191 @@
+// Package connection opens the pools of connections to the database and says in words why they can't be
+// used. It hides how a connection string is read, how poolers are found out, what each session is set
+// to, and how a session of its own holds a lock:
+//
+//	pool, err := connection.Open(connection.Config{URL: url, Log: log})
+//	…
+//	if _, err := pool.Exec(ctx, statement); err != nil {
+//		return pool.Explain(err)
+//	}
+package connection
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"rollcall/sql"
+)
+
+// Config describes the database and the bounds of a transaction.
+type Config struct {
+	// URL is a postgres:// URL or a keyword/value string; pool_max_conns in it bounds the
+	// pool, which is DefaultConnections otherwise.
+	URL string
+	// LockTimeout and StatementTimeout bound every transaction; 800 ms and 4 s when zero.
+	LockTimeout, StatementTimeout time.Duration
+	// Log takes a warning about parameters that are ignored.
+	Log *slog.Logger
+}
+
+// Pool holds connections to the database, all set up alike.
+type Pool struct {
+	*pgxpool.Pool
+	// Jobs is a pool for River, whose SQL names no schemas: it has a search path of its own.
+	Jobs *pgxpool.Pool
+	// LockTimeout and StatementTimeout are those of Config, or their defaults.
+	LockTimeout, StatementTimeout time.Duration
+
+	checking sync.Mutex // one connection at a time looks for a pooler
+	sessions bool       // there is none, or one that leaves sessions alone
+}
+
+const (
+	// DefaultConnections is the size of a pool unless the URL has one.
+	DefaultConnections = 6
+	// jobsConnections are those of River, which asks for one at a time and seldom for two.
+	jobsConnections = 2
+	connectTimeout  = 3 * time.Second
+	// LeaveTimeout bounds the end of a failed transaction, and of a session.
+	LeaveTimeout = time.Second
+)
+
+// Open prepares the pools. It does not connect, so a database that is not up yet is no
+// error; a URL that can't be parsed is.
+func Open(cfg Config) (*Pool, error) {
+	config, found, err := poolConfig(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pool{LockTimeout: cfg.LockTimeout, StatementTimeout: cfg.StatementTimeout}
+	if p.LockTimeout == 0 {
+		p.LockTimeout = 800 * time.Millisecond
+	}
+	if p.StatementTimeout == 0 {
+		p.StatementTimeout = 4 * time.Second
+	}
+	found.warnOfIgnored(cfg.Log)
+	jobs := config.Copy()
+	jobs.MaxConns, jobs.MinConns, jobs.MinIdleConns = min(jobsConnections, config.MaxConns), 0, 0
+	config.AfterConnect = p.prepare(pathOfExpressions)
+	jobs.AfterConnect = p.prepare(pathOfJobs)
+	if p.Pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
+		return nil, fmt.Errorf("open the database pool: %w", err)
+	}
+	if p.Jobs, err = pgxpool.NewWithConfig(context.Background(), jobs); err != nil {
+		p.Pool.Close()
+		return nil, fmt.Errorf("open the pool of the jobs: %w", err)
+	}
+	return p, nil
+}
+
+// The search paths. The configuration's expressions may call what is in public; River must not:
+// where others may create functions there, a better match than PostgreSQL's own would run as
+// Rollcall's role.
+const (
+	pathOfExpressions = "pg_catalog, public"
+	pathOfJobs        = "pg_catalog"
+)
+
+// Close closes every connection, after those in use are returned.
+func (p *Pool) Close() {
+	p.Jobs.Close()
+	p.Pool.Close()
+}
+
+// prepare gives each new connection the same settings and a search path, whatever the role's and the
+// database's defaults are. Sequential scans are off because a generic plan that was made
+// while the tables were empty would keep them for ever; their penalty in the planner's
+// estimates would then start the JIT compiler, so that is off, too. The timeouts are those
+// of every transaction once more: preparing a statement waits for a locked table, outside
+// of any transaction. Rollcall's own transactions say what they are; those of River rely on
+// the session's defaults.
+func (p *Pool) prepare(path string) func(context.Context, *pgx.Conn) error {
+	return func(ctx context.Context, conn *pgx.Conn) error {
+		if err := p.refusePooler(ctx, conn); err != nil {
+			return err
+		}
+		if _, err := conn.Exec(ctx, setUp, append(p.Timeouts(), path)...); err != nil {
+			return fmt.Errorf("set up the session: %w", err)
+		}
+		return nil
+	}
+}
+
+const setUp = `select
+  pg_catalog.set_config('TimeZone', 'UTC', false),
+  pg_catalog.set_config('search_path', $3, false),
+  pg_catalog.set_config('client_encoding', 'UTF8', false),
+  pg_catalog.set_config('standard_conforming_strings', 'on', false),
+  pg_catalog.set_config('enable_seqscan', 'off', false),
+  pg_catalog.set_config('jit', 'off', false),
+  pg_catalog.set_config('default_transaction_isolation', 'read committed', false),
+  pg_catalog.set_config('default_transaction_read_only', 'off', false),
+  pg_catalog.set_config('lock_timeout', $1, false),
+  pg_catalog.set_config('statement_timeout', $2, false)`
+
+// Timeouts are the parameters of settings.sql.
+func (p *Pool) Timeouts() []any {
+	return []any{Milliseconds(p.LockTimeout), Milliseconds(p.StatementTimeout)}
+}
+
+// Milliseconds is a duration as PostgreSQL reads it. It is never 0, which means no limit.
+func Milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", max(1, d.Milliseconds())) }
+
+// Querier is a pool, or a connection by itself.
+type Querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
+}
+
+// ReadOnly runs do in a read only transaction.
+func ReadOnly(ctx context.Context, on Querier, do func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, on, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadOnly}, do)
+}
+
+// Scan runs do in a transaction that reads whole tables. Its statements are planned anew, and
+// never go through one table for every row of another: old statistics may say that a source
+// has no users.
+func (p *Pool) Scan(ctx context.Context, do func(pgx.Tx) error) error { return p.ScanOn(ctx, p, do) }
+
+// ScanOn is Scan on a connection of its own.
+func (p *Pool) ScanOn(ctx context.Context, on Querier, do func(pgx.Tx) error) error {
+	return ReadOnly(ctx, on, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sql.Settings, Milliseconds(p.LockTimeout), "0"); err != nil {
+			return err
+		}
+		const forScans = `select pg_catalog.set_config('enable_seqscan', 'on', true),
+  pg_catalog.set_config('enable_nestloop', 'off', true), pg_catalog.set_config('plan_cache_mode', 'auto', true)`
+		if _, err := tx.Exec(ctx, forScans); err != nil {
+			return err
+		}
+		return do(tx)
+	})
+}
+
+// Unbounded runs a statement without a time limit.
+func (p *Pool) Unbounded(ctx context.Context, statement string, args ...any) error {
+	return pgx.BeginFunc(ctx, p, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "set local statement_timeout = 0"); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, statement, args...)
+		return err
+	})
+}
+
+// Pause waits, unless the context ends before.
+func Pause(ctx context.Context, pause time.Duration) error {
+	select {
+	case <-time.After(pause):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
