@@ -62,8 +62,6 @@ var (
 	Checked         = read("queries/checked.sql")
 	BansOver        = read("queries/bans_over.sql")
 	EndBans         = read("queries/end_bans.sql")
-	NoteReplica     = read("queries/note_replica.sql")
-	TakeOverJobs    = read("queries/take_over_jobs.sql")
 	Catalog         = read("queries/catalog.sql")
 	LookNote        = read("queries/look_note.sql")
 	Touched         = read("queries/touched.sql")

@@ -8,6 +8,7 @@ import (
 
 	"rollcall/internal/config"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/reconcile"
 )
 
@@ -44,13 +45,13 @@ func (b *blind) sees(source string, at time.Time) bool {
 func confirm(source string) string { return "confirm " + source }
 
 // confirmations are the jobs that look for announced users; only Supabase announces.
-func (sv *service) confirmations() []postgres.Job {
-	var list []postgres.Job
+func (sv *service) confirmations() []jobs.Job {
+	var list []jobs.Job
 	for _, src := range sv.setup.Config.Sources {
 		if src.Provider != config.Supabase {
 			continue
 		}
-		list = append(list, postgres.Job{
+		list = append(list, jobs.Job{
 			Name: confirm(src.Name), Timeout: confirmTimeout,
 			Run: func(ctx context.Context) error { return sv.confirm(ctx, src) },
 		})

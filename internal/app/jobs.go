@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/reconcile"
 )
 
@@ -36,8 +37,8 @@ const (
 const reconcileTimeout = 6 * time.Hour
 
 // scheduled lists what runs by the clock.
-func (sv *service) scheduled() []postgres.Job {
-	list := []postgres.Job{{
+func (sv *service) scheduled() []jobs.Job {
+	list := []jobs.Job{{
 		Name: "check", Schedule: checkSchedule, Timeout: checkTimeout,
 		Run: func(ctx context.Context) error {
 			census, err := sv.db.Census(ctx, postgres.CensusOptions{})
@@ -53,7 +54,7 @@ func (sv *service) scheduled() []postgres.Job {
 	}}
 	list = append(list, sv.confirmations()...)
 	for _, t := range sv.setup.Targets {
-		list = append(list, postgres.Job{
+		list = append(list, jobs.Job{
 			Name: catchUp(t.Name), Timeout: catchUpTimeout,
 			Run: func(ctx context.Context) error {
 				_, err := sv.db.CatchUp(ctx, t.Name)
@@ -65,7 +66,7 @@ func (sv *service) scheduled() []postgres.Job {
 		if src.Reconcile == nil || src.Reconcile.Schedule == "" {
 			continue
 		}
-		list = append(list, postgres.Job{
+		list = append(list, jobs.Job{
 			Name: "reconcile " + src.Name, Schedule: src.Reconcile.Schedule, Timeout: reconcileTimeout,
 			Run: func(ctx context.Context) error { return sv.reconcile(ctx, src.Name) },
 		})
@@ -117,9 +118,9 @@ func (sv *service) reconcile(ctx context.Context, name string) error {
 func (sv *service) startJobs(ctx context.Context) {
 	said := ""
 	for {
-		jobs, err := sv.db.StartJobs(ctx, sv.jobs)
+		running, err := sv.replica.Start(ctx, sv.jobs)
 		if err == nil {
-			sv.running.Store(jobs)
+			sv.running.Store(running)
 			return
 		}
 		if ctx.Err() == nil && err.Error() != said {

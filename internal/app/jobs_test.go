@@ -10,7 +10,7 @@ import (
 
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/testtag"
 )
 
@@ -23,7 +23,7 @@ sources:
 `
 
 // serveJobs is a serve on free ports whose jobs are given; stop ends it.
-func serveJobs(t *testing.T, database string, jobs ...postgres.Job) (log *journal, stop func()) {
+func serveJobs(t *testing.T, database string, jobs ...jobs.Job) (log *journal, stop func()) {
 	t.Helper()
 	log = &journal{}
 	s := readOn(t, jobsConfig, database)
@@ -52,7 +52,7 @@ func TestServeRunsJobs(t *testing.T) {
 	url := pgtest.New(t)
 	var cutOff atomic.Bool
 	begun := make(chan struct{})
-	log, stop := serveJobs(t, url, postgres.Job{Name: "hanging", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(ctx context.Context) error {
+	log, stop := serveJobs(t, url, jobs.Job{Name: "hanging", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(ctx context.Context) error {
 		close(begun)
 		<-ctx.Done()
 		cutOff.Store(true)
@@ -85,7 +85,7 @@ func TestServeWhoseJobsCannotStart(t *testing.T) {
 	stop()
 	execute(t, url, "alter table rollcall.river_queue rename to away")
 	ran := make(chan struct{}, 1)
-	log, _ := serveJobs(t, url, postgres.Job{Name: "waiting", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(context.Context) error {
+	log, _ := serveJobs(t, url, jobs.Job{Name: "waiting", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(context.Context) error {
 		ran <- struct{}{}
 		return nil
 	}})

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/jobs"
 )
 
 // noteReplica is the pause between two notes that this replica lives.
@@ -17,7 +17,7 @@ func (sv *service) watchReplicas(ctx context.Context) {
 	differ := false
 	var pulse pulse
 	every(ctx, noteReplica, func() {
-		others, err := sv.db.NoteReplica(ctx)
+		others, err := sv.replica.Note(ctx)
 		switch {
 		case err != nil: // the database is away, which readiness says
 		case others > 0 && !differ:
@@ -28,7 +28,7 @@ func (sv *service) watchReplicas(ctx context.Context) {
 			sv.log.Info("all replicas have the same targets again")
 			differ = false
 		}
-		if pulse.beat(time.Now(), err) >= postgres.ReplicaAge {
+		if pulse.beat(time.Now(), err) >= jobs.ReplicaAge {
 			sv.takeOverJobs(ctx)
 		}
 	})
@@ -40,7 +40,7 @@ type pulse struct{ since, last time.Time }
 // beat adds a note and returns for how long there was no gap. After an outage of the database the
 // others have not noted themselves either, and must have had the time for it.
 func (p *pulse) beat(now time.Time, failed error) time.Duration {
-	if failed != nil || now.Sub(p.last) > postgres.ReplicaAge/2 {
+	if failed != nil || now.Sub(p.last) > jobs.ReplicaAge/2 {
 		p.since = now
 	}
 	p.last = now
@@ -48,7 +48,7 @@ func (p *pulse) beat(now time.Time, failed error) time.Duration {
 }
 
 func (sv *service) takeOverJobs(ctx context.Context) {
-	if err := sv.db.TakeOverJobs(ctx); err != nil && ctx.Err() == nil {
+	if err := sv.replica.TakeOver(ctx); err != nil && ctx.Err() == nil {
 		sv.log.Warn("the jobs of other replicas can't be looked at", "error", err)
 	}
 }

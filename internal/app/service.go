@@ -16,6 +16,7 @@ import (
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/target"
 )
 
@@ -49,8 +50,9 @@ type service struct {
 	setup      *Setup
 	apis       map[string]*clerk.API // by source
 	wait       time.Duration         // limits.wait
-	jobs       []postgres.Job        // what runs by the clock
-	running    atomic.Pointer[postgres.Jobs]
+	jobs       []jobs.Job            // what runs by the clock
+	replica    *jobs.Replica
+	running    atomic.Pointer[jobs.Running]
 	blind      *blind      // sources whose announced users can't be looked up
 	said       *said       // what the log has said
 	followedAt time.Time   // when the tables of users were last looked at

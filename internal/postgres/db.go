@@ -4,7 +4,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -44,7 +43,6 @@ type DB struct {
 	log    *slog.Logger
 	// fingerprint tells this set of targets from another one.
 	fingerprint int32
-	replica     string     // names this one in rollcall.replicas
 	changing    sync.Mutex // of targets, tables and heeded
 	targets     atomic.Pointer[[]*compiled]
 	looking     sync.Mutex          // one look at the catalog at a time
@@ -71,7 +69,7 @@ func Open(cfg Config) (*DB, error) {
 		cfg.Log = slog.Default()
 	}
 	db := &DB{
-		config: cfg, log: cfg.Log, fingerprint: target.Fingerprint(cfg.Targets), replica: rand.Text(),
+		config: cfg, log: cfg.Log, fingerprint: target.Fingerprint(cfg.Targets),
 		lateWriters: lateWriters,
 	}
 	db.targets.Store(&[]*compiled{})
@@ -89,6 +87,12 @@ func Open(cfg Config) (*DB, error) {
 func (db *DB) Close() {
 	db.pool.Close()
 }
+
+// Pool holds the connections, for what needs no target.
+func (db *DB) Pool() *connection.Pool { return db.pool }
+
+// Fingerprint tells this set of targets from another one.
+func (db *DB) Fingerprint() int32 { return db.fingerprint }
 
 // Check compiles every target against the catalog and puts the result into service. The
 // findings are about single targets, which stay out of service; an error means that the

@@ -1,11 +1,12 @@
 package postgres
 
 import (
-	"context"
+	"bytes"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ type bench struct {
 	*DB
 	t   testing.TB
 	url string
-	sql *pgx.Conn
+	sql *pgtest.Conn
 }
 
 // newBench runs the schema of the applications, migrates, and puts the targets into
@@ -44,7 +45,7 @@ func newBench(t testing.TB, schema string, targets ...target.Target) *bench {
 func emptyBench(t testing.TB, schema string, targets ...target.Target) *bench {
 	t.Helper()
 	url := pgtest.New(t)
-	b := &bench{t: t, url: url, sql: connect(t, url)}
+	b := &bench{t: t, url: url, sql: pgtest.Connect(t, url)}
 	b.exec(schema)
 	db, err := Open(Config{URL: url, Targets: targets, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -58,19 +59,11 @@ func emptyBench(t testing.TB, schema string, targets ...target.Target) *bench {
 	return b
 }
 
-func connect(t testing.TB, url string) *pgx.Conn {
-	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
-}
+func connect(t testing.TB, url string) *pgx.Conn { return pgtest.Connect(t, url).Conn }
 
 func (b *bench) exec(sql string) {
 	b.t.Helper()
-	execOn(b.t, b.sql, sql)
+	b.sql.Run(sql)
 }
 
 func execOn(t testing.TB, conn *pgx.Conn, sql string) {
@@ -80,35 +73,14 @@ func execOn(t testing.TB, conn *pgx.Conn, sql string) {
 	}
 }
 
-// rows runs a query and returns its rows, columns joined by a bar, null as ∅.
 func (b *bench) rows(sql string) []string {
 	b.t.Helper()
-	results, err := b.sql.PgConn().Exec(b.t.Context(), sql).ReadAll()
-	if err != nil {
-		b.t.Fatalf("%s: %v", sql, err)
-	}
-	list := []string{}
-	for _, row := range results[len(results)-1].Rows {
-		cells := make([]string, len(row))
-		for i, cell := range row {
-			cells[i] = string(cell)
-			if cell == nil {
-				cells[i] = "∅"
-			}
-		}
-		list = append(list, strings.Join(cells, "|"))
-	}
-	return list
+	return b.sql.Rows(sql)
 }
 
 func (b *bench) wantRows(sql string, want ...string) {
 	b.t.Helper()
-	if want == nil {
-		want = []string{}
-	}
-	if diff := cmp.Diff(want, b.rows(sql)); diff != "" {
-		b.t.Errorf("%s (-want +got):\n%s", sql, diff)
-	}
+	b.sql.WantRows(sql, want...)
 }
 
 // apply applies a batch and compares the outcomes.
@@ -186,3 +158,21 @@ func profiles() target.Target {
 }
 
 const profilesTable = `create table p (id text primary key, email text unique, name text, role text);`
+
+// lockedBuffer takes a log that is written and read at once.
+type lockedBuffer struct {
+	sync.Mutex
+	bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.Lock()
+	defer b.Unlock()
+	return b.Buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.Lock()
+	defer b.Unlock()
+	return b.Buffer.String()
+}

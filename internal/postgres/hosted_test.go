@@ -31,7 +31,7 @@ func hostedProject(t *testing.T) *project {
 	t.Helper()
 	h := pgtest.NewHosted(t)
 	p := &project{hosted: h, owner: connect(t, h.As("owner"))}
-	p.bench = &bench{t: t, url: h.URL, sql: connect(t, h.URL)}
+	p.bench = &bench{t: t, url: h.URL, sql: pgtest.Connect(t, h.URL)}
 	p.asOwner(fmt.Sprintf(`create role %[1]s login; grant connect, create on database %[2]s to %[1]s;
 create table public.p (id uuid primary key, email text, name text, role text);
 grant usage on schema public to %[1]s; grant select, insert, update, delete on public.p to %[1]s`, h.Role("rollcall"), p.database()))

@@ -101,7 +101,7 @@ func TestStatementsForAnotherRoll(t *testing.T) {
 		Name: "crew", At: "test.yaml:1:1", Table: "public.crew", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id", "title: new.name", "gone: false"),
 		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: assign("gone: true")},
 	}
-	tab, err := readTable(t.Context(), b.sql, crew.Table)
+	tab, err := readTable(t.Context(), b.sql.Conn, crew.Table)
 	if err != nil {
 		t.Fatal(err)
 	}

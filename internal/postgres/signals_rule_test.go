@@ -300,7 +300,7 @@ func TestSignalsKeepTheTable(t *testing.T) {
 func followedBySomeone(t *testing.T) (*bench, string) {
 	t.Helper()
 	url := pgtest.New(t)
-	b := &bench{t: t, url: url, sql: connect(t, url)}
+	b := &bench{t: t, url: url, sql: pgtest.Connect(t, url)}
 	b.exec(usersTable)
 	role := "role_" + strings.ToLower(rand.Text())
 	b.exec(fmt.Sprintf(`create role %[1]s login; grant usage on schema auth to %[1]s; grant select on auth.users to %[1]s;

@@ -1,9 +1,8 @@
-package postgres
+package jobs
 
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,18 +12,18 @@ import (
 )
 
 // silent makes a replica one that has not noted itself for a while.
-func (b *bench) silent(replica string, since time.Duration) {
+func (b *migrated) silent(replica string, since time.Duration) {
 	b.t.Helper()
-	b.exec(fmt.Sprintf(`insert into rollcall.replicas (id, config, seen_at) values ('%s', 0, now() - interval '%d ms')
+	b.Run(fmt.Sprintf(`insert into rollcall.replicas (id, config, seen_at) values ('%s', 0, now() - interval '%d ms')
 on conflict (id) do update set seen_at = excluded.seen_at`, replica, since.Milliseconds()))
 }
 
 // takeOver has a replica note itself and take over what others have left.
 func (r *replica) takeOver() {
 	r.t.Helper()
-	_, err := r.db.NoteReplica(r.t.Context())
+	_, err := r.Note(r.t.Context())
 	if err == nil {
-		err = r.db.TakeOverJobs(r.t.Context())
+		err = r.TakeOver(r.t.Context())
 	}
 	if err != nil {
 		r.t.Fatal(err)
@@ -35,7 +34,7 @@ func (r *replica) takeOver() {
 // end of its run changes nothing: the run at the other one stays the only one of its name.
 func TestJobOfASilentReplica(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	var runs atomic.Int64
 	releases := []chan struct{}{make(chan struct{}), make(chan struct{})}
 	job := never("slow", func(context.Context) error { <-releases[runs.Add(1)-1]; return nil })
@@ -44,28 +43,28 @@ func TestJobOfASilentReplica(t *testing.T) {
 	await(t, "the first run", func() bool { return runs.Load() == 1 })
 	second := startReplica(t, b.url, job)
 	second.takeOver()
-	b.wantRows("select state, attempt from rollcall.river_job", "running|1")
-	b.silent(first.db.replica, ReplicaAge+time.Second)
+	b.WantRows("select state, attempt from rollcall.river_job", "running|1")
+	b.silent(first.id, ReplicaAge+time.Second)
 	second.takeOver()
 	second.takeOver()
 	await(t, "the second run", func() bool { return runs.Load() == 2 })
 	const running = "select attempt, attempted_by[1] from rollcall.river_job where state = 'running'"
-	b.wantRows(running, "2|"+first.ID())
+	b.WantRows(running, "2|"+first.ID())
 	if log := second.log.String(); strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "job=slow") {
 		t.Errorf("the log says:\n%s", log)
 	}
 
 	close(releases[0])
 	time.Sleep(time.Second) // River notes the ends of runs in batches
-	b.wantRows(running, "2|"+first.ID())
+	b.WantRows(running, "2|"+first.ID())
 	if first.due("slow") || second.due("slow") {
 		t.Error("another run became due although one is under way")
 	}
 	close(releases[1])
 	await(t, "its end", func() bool {
-		return b.rows("select count(*) from rollcall.river_job where state = 'completed'")[0] == "1"
+		return b.Rows("select count(*) from rollcall.river_job where state = 'completed'")[0] == "1"
 	})
-	b.wantRows("select state, attempt, errors[1]->>'error' from rollcall.river_job order by id",
+	b.WantRows("select state, attempt, errors[1]->>'error' from rollcall.river_job order by id",
 		"discarded|1|the replica that ran it is gone", "completed|2|∅")
 	if !second.due("slow") {
 		t.Error("the next run was refused")
@@ -76,34 +75,30 @@ func TestJobOfASilentReplica(t *testing.T) {
 // their runs are theirs. So are runs of another kind.
 func TestJobsThatAreLeftAlone(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	r := startReplica(t, b.url)
 	b.silent("living", ReplicaAge-5*time.Second)
 	b.silent("gone", ReplicaAge+time.Second)
-	b.exec(`insert into rollcall.river_job (kind, args, state, attempt, max_attempts, attempted_at, attempted_by) values
+	b.Run(`insert into rollcall.river_job (kind, args, state, attempt, max_attempts, attempted_at, attempted_by) values
   ('rollcall_job', '{"name": "a"}', 'running', 1, 1, now(), '{gone, old}'), ('rollcall_job', '{"name": "b"}', 'running', 1, 1, now(), '{gone, living}'),
   ('other', '{"name": "c"}', 'running', 1, 1, now(), '{gone}'), ('rollcall_job', '{"name": "d"}', 'running', 1, 1, now(), null)`)
 	r.takeOver()
-	b.wantRows("select state, count(*) from rollcall.river_job group by 1", "running|4")
+	b.WantRows("select state, count(*) from rollcall.river_job group by 1", "running|4")
 }
 
 // A run that ends the process of every replica that takes it up does not go on for ever.
 func TestJobThatKillsReplicas(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	log := &lockedBuffer{}
-	db, err := Open(Config{URL: b.url, Log: slog.New(slog.NewTextHandler(log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	r := newReplica(t, b.url, log)
 	b.silent("gone", ReplicaAge+time.Second)
-	b.exec(fmt.Sprintf(`insert into rollcall.river_job (kind, args, state, attempt, max_attempts, attempted_at, attempted_by)
+	b.Run(fmt.Sprintf(`insert into rollcall.river_job (kind, args, state, attempt, max_attempts, attempted_at, attempted_by)
   select 'rollcall_job', jsonb_build_object('name', 'job ' || n), 'running', n, 1, now(), '{gone}' from generate_series(%d, %d) n`, takeovers-1, takeovers))
-	if err := db.TakeOverJobs(t.Context()); err != nil {
+	if err := r.TakeOver(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.wantRows("select args->>'name', attempt from rollcall.river_job where state = 'available'", fmt.Sprintf("job %d|%[1]d", takeovers-1))
+	b.WantRows("select args->>'name', attempt from rollcall.river_job where state = 'available'", fmt.Sprintf("job %d|%[1]d", takeovers-1))
 	if said := log.String(); strings.Count(said, "level=ERROR") != 1 || !strings.Contains(said, fmt.Sprintf(`job="job %d" replicas`, takeovers)) {
 		t.Errorf("the log says:\n%s", said)
 	}
@@ -112,7 +107,7 @@ func TestJobThatKillsReplicas(t *testing.T) {
 // The lock of a replica that is gone may be taken for some seconds more: what was taken over waits.
 func TestJobWaitsForTheLockOfAReplicaThatIsGone(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	var runs atomic.Int64
 	r := startReplica(t, b.url, never("locked", func(context.Context) error {
 		if runs.Add(1) == 1 {
@@ -121,11 +116,11 @@ func TestJobWaitsForTheLockOfAReplicaThatIsGone(t *testing.T) {
 		return nil
 	}))
 	b.silent("gone", ReplicaAge+time.Second)
-	b.exec(`insert into rollcall.river_job (kind, args, state, attempt, max_attempts, attempted_at, attempted_by)
+	b.Run(`insert into rollcall.river_job (kind, args, state, attempt, max_attempts, attempted_at, attempted_by)
   values ('rollcall_job', '{"name": "locked"}', 'running', 1, 1, now(), '{gone}')`)
 	r.takeOver()
 	await(t, "the end", func() bool {
-		return b.rows("select count(*) from rollcall.river_job where state = 'completed'")[0] == "1"
+		return b.Rows("select count(*) from rollcall.river_job where state = 'completed'")[0] == "1"
 	})
 	if log := r.log.String(); runs.Load() != 2 || strings.Contains(log, "level=ERROR") {
 		t.Errorf("%d runs; the log says:\n%s", runs.Load(), log)

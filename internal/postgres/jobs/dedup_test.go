@@ -1,4 +1,4 @@
-package postgres
+package jobs
 
 import (
 	"bytes"
@@ -25,7 +25,7 @@ import (
 // heard is what comes of River's lines, each with its moment, at a level of the log.
 func heard(level slog.Level, lines ...slog.Record) string {
 	var out bytes.Buffer
-	h := newQuiet(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+	h := newDedup(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
 		}
@@ -47,7 +47,7 @@ func riverSays(after time.Duration, level slog.Level, message string, attrs ...a
 
 // River's routine and its leadership are for debugging. That the tables of the jobs can't be used is
 // said once it lasts, and what only River knows of a job is said once a minute.
-func TestQuiet(t *testing.T) {
+func TestDedup(t *testing.T) {
 	t.Parallel()
 	fetch := func(after time.Duration) slog.Record {
 		return riverSays(after, slog.LevelError, "Producer: Error fetching jobs", "err", "away", "queue", "default")
@@ -78,10 +78,10 @@ func TestQuiet(t *testing.T) {
 }
 
 // A logger with further attributes keeps in mind what another one has said.
-func TestQuietWithAttributes(t *testing.T) {
+func TestDedupWithAttributes(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	log := slog.New(newQuiet(slog.NewTextHandler(&out, nil)))
+	log := slog.New(newDedup(slog.NewTextHandler(&out, nil)))
 	log.Error("X: new")
 	log.With("try", 2).Error("X: new")
 	log.WithGroup("job").Error("X: new")
@@ -90,7 +90,7 @@ func TestQuietWithAttributes(t *testing.T) {
 	}
 }
 
-// Each warning of the pinned version of River stands in sayings, and nothing else does.
+// Each warning of the pinned version of River stands in wordsFor, and nothing else does.
 func TestEveryWarningOfRiverIsDecided(t *testing.T) {
 	t.Parallel()
 	found := map[string]bool{}
@@ -105,11 +105,11 @@ func TestEveryWarningOfRiverIsDecided(t *testing.T) {
 		t.Errorf("only %d warnings found", len(found))
 	}
 	for message := range found {
-		if _, decided := sayings[message]; !decided {
-			t.Errorf("River may say %q: decide in sayings who needs that", message)
+		if _, decided := wordsFor[message]; !decided {
+			t.Errorf("River may say %q: decide in wordsFor who needs that", message)
 		}
 	}
-	for message := range sayings {
+	for message := range wordsFor {
 		if !found[message] {
 			t.Errorf("River does not say %q any more", message)
 		}
@@ -174,14 +174,7 @@ func TestJobsThroughARestart(t *testing.T) {
 	t.Parallel()
 	server := pgtest.StartServer(t, pgserver.Options{})
 	url := server.URL("postgres")
-	db, err := Open(Config{URL: url, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	migrate(t, url)
 	job := never("tick", func(context.Context) error { return nil })
 	first, second := startReplica(t, url, job), startReplica(t, url, job)
 	time.Sleep(time.Second)
@@ -193,8 +186,8 @@ func TestJobsThroughARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Second)
-	_ = stopJobs(t.Context(), first.Client)
-	_ = stopJobs(t.Context(), second.Client)
+	_ = stop(t.Context(), first.Client)
+	_ = stop(t.Context(), second.Client)
 	if said := first.log.String() + second.log.String(); said != "" {
 		t.Errorf("said:\n%s", said)
 	}

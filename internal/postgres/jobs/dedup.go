@@ -1,4 +1,4 @@
-package postgres
+package jobs
 
 import (
 	"context"
@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// quiet passes on those of River's warnings that concern the jobs, in our words, each sentence once a
-// minute. The rest is for debugging: jobWorker logs how a job fails, and serve an outage of the
+// dedupHandler passes on those of River's warnings that concern the jobs, in our words, each message
+// once a minute. The rest is for debugging: jobWorker logs how a job fails, and serve an outage of the
 // database.
-type quiet struct {
+type dedupHandler struct {
 	slog.Handler
-	said *sentences
+	logged *messages
 }
 
-type sentences struct {
+type messages struct {
 	sync.Mutex
 	at           map[string]time.Time
-	since, until time.Time // of the trouble under way
+	since, until time.Time // of the trouble that goes on
 }
 
 const (
-	quietTime = time.Minute
+	dedupTime = time.Minute
 	// troubleTime is how long the tables of the jobs may be away: a restart and the election of
 	// a leader take less.
 	troubleTime = 30 * time.Second
@@ -32,7 +32,7 @@ const (
 	troublePause = 2 * time.Minute
 )
 
-// What becomes of a sentence of River's. Other values of sayings are our words for it.
+// What becomes of a message of River's. Other values of wordsFor are our words for it.
 const (
 	internal = "" // for debugging
 	trouble  = "jobs wait: their tables in the schema rollcall can't be used"
@@ -41,9 +41,9 @@ const (
 	lost     = "the end of a job can't be written down; its next time waits until its timeout is over"
 )
 
-// sayings has every warning and error that the pinned version of River can log, without the
+// wordsFor has every warning and error that the pinned version of River can log, without the
 // name of River's part.
-var sayings = map[string]string{
+var wordsFor = map[string]string{
 	"Error fetching jobs": trouble, "Error attempting to elect": trouble, "Error scheduling jobs": trouble,
 	"Error rescuing jobs": trouble, "Error cleaning jobs": trouble, "Error starting queue maintainer": trouble,
 	"Error completing batch": trouble, "Completer error (will retry after sleep)": trouble,
@@ -92,7 +92,7 @@ var sayings = map[string]string{
 	"Error on draining notification wait": internal,
 	"Error from notification wait":        internal,
 	"Error cleaning SQLite notifications": internal,
-	// Bookkeeping that no job of ours depends on, or that is done again.
+	// Bookkeeping that none of our jobs depends on, or that is done again.
 	"Error initializing producer state": internal, "Error setting fetched queue metadata with pilot": internal,
 	"Error updating queue metadata with pilot":             internal,
 	"Queue row not found when polling for setting changes": internal,
@@ -117,8 +117,8 @@ var sayings = map[string]string{
 	"job kind should match regex; this will be an error in future versions": internal,
 }
 
-func newQuiet(h slog.Handler) *quiet {
-	return &quiet{h, &sentences{at: map[string]time.Time{}}}
+func newDedup(handler slog.Handler) *dedupHandler {
+	return &dedupHandler{handler, &messages{at: map[string]time.Time{}}}
 }
 
 // bare is a message without the name of River's part.
@@ -130,29 +130,31 @@ func bare(message string) string {
 }
 
 // Enabled leaves out what is no warning.
-func (q *quiet) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+func (h *dedupHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn
+}
 
 // Handle passes a line on in our words, or for debugging.
-func (q *quiet) Handle(ctx context.Context, r slog.Record) error {
-	words, known := sayings[bare(r.Message)]
+func (h *dedupHandler) Handle(ctx context.Context, r slog.Record) error {
+	words, known := wordsFor[bare(r.Message)]
 	switch {
 	case !known:
 		words = r.Message
-	case words == trouble && !q.said.lasts(r.Time):
+	case words == trouble && !h.logged.lasts(r.Time):
 		words = internal
 	}
 	if words == internal {
 		r.Level = slog.LevelDebug
 	} else {
-		if q.said.repeated(words, r.Time) {
+		if h.logged.repeated(words, r.Time) {
 			return nil
 		}
 		r = inOurWords(r, words)
 	}
-	if !q.Handler.Enabled(ctx, r.Level) {
+	if !h.Handler.Enabled(ctx, r.Level) {
 		return nil
 	}
-	return q.Handler.Handle(ctx, r)
+	return h.Handler.Handle(ctx, r)
 }
 
 // inOurWords keeps what a line is about; of a trouble, which is about all jobs, the error.
@@ -171,33 +173,33 @@ func inOurWords(r slog.Record, words string) slog.Record {
 }
 
 // lasts notes a trouble and reports whether it has gone on for longer than a restart.
-func (s *sentences) lasts(at time.Time) bool {
-	s.Lock()
-	defer s.Unlock()
-	if at.Sub(s.until) > troublePause {
-		s.since = at
+func (m *messages) lasts(at time.Time) bool {
+	m.Lock()
+	defer m.Unlock()
+	if at.Sub(m.until) > troublePause {
+		m.since = at
 	}
-	s.until = at
-	return at.Sub(s.since) >= troubleTime
+	m.until = at
+	return at.Sub(m.since) >= troubleTime
 }
 
-// repeated reports whether this was said a moment ago, and notes it.
-func (s *sentences) repeated(words string, at time.Time) bool {
-	s.Lock()
-	defer s.Unlock()
-	if at.Sub(s.at[words]) < quietTime {
+// repeated reports whether this was logged within dedupTime, and notes it.
+func (m *messages) repeated(words string, at time.Time) bool {
+	m.Lock()
+	defer m.Unlock()
+	if at.Sub(m.at[words]) < dedupTime {
 		return true
 	}
-	s.at[words] = at
+	m.at[words] = at
 	return false
 }
 
-// WithAttrs keeps in mind what was said.
-func (q *quiet) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &quiet{q.Handler.WithAttrs(attrs), q.said}
+// WithAttrs shares what was logged.
+func (h *dedupHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &dedupHandler{h.Handler.WithAttrs(attrs), h.logged}
 }
 
-// WithGroup keeps in mind what was said.
-func (q *quiet) WithGroup(name string) slog.Handler {
-	return &quiet{q.Handler.WithGroup(name), q.said}
+// WithGroup shares what was logged.
+func (h *dedupHandler) WithGroup(name string) slog.Handler {
+	return &dedupHandler{h.Handler.WithGroup(name), h.logged}
 }

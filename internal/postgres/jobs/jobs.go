@@ -1,4 +1,11 @@
-package postgres
+// Package jobs runs what the clock or a replica asks for, once among all replicas. It hides River: the
+// rows of river_job, its leadership, its log, and the runs of replicas that are gone.
+//
+//	replica := jobs.NewReplica(pool, targets, log)
+//	running, err := replica.Start(ctx, []jobs.Job{{Name: "forget", Schedule: "30 3 * * *", Timeout: time.Hour, Run: forget}})
+//	…
+//	err = running.Stop(ctx)
+package jobs
 
 import (
 	"context"
@@ -20,17 +27,17 @@ import (
 )
 
 // Job is something that runs by the clock, on one replica at a time (for what runs when it is
-// wanted, see Jobs.Enqueue): while a run of this name is due or under way, no other one begins.
+// wanted, see Running.Enqueue): while a run of this name is due or under way, no other one begins.
 // A run that fails or panics is logged with its name and is not tried again before its next
 // time. One that a shutdown cuts off runs again at another replica, or at this one after its
-// start; so does one whose replica is gone (see TakeOverJobs), and should the first one go on
+// start; so does one whose replica is gone (see Replica.TakeOver), and should the first one go on
 // after all, both run at once for a moment. A time that passes while no replica leads, for up to
 // 15 seconds after the leading one has died, is left out.
 type Job struct {
 	// Name tells jobs apart; every replica calls a job the same.
 	Name string
 	// Schedule is a cron expression of five fields, in UTC; empty for a job that runs when
-	// Jobs.Enqueue wants it.
+	// Running.Enqueue wants it.
 	Schedule string
 	// Timeout bounds a run, which must end when its context does.
 	Timeout time.Duration
@@ -39,37 +46,37 @@ type Job struct {
 }
 
 const (
-	jobsSchema = "rollcall"
-	// jobsPoll is how often a replica looks for runs that another one has put down.
-	jobsPoll = time.Second
-	// jobsRescue is how long a run whose end could not be written down counts as under way at
-	// least; see jobMargin for the rest.
-	jobsRescue = 2 * time.Minute
+	schema = "rollcall"
+	// pollPause is the pause between two looks for runs that other replicas have put down.
+	pollPause = time.Second
+	// rescueAfter is how long a run whose end could not be written down counts as under way at
+	// least; see margin for the rest.
+	rescueAfter = 2 * time.Minute
 	// busyPause and busyTime: what a replica that is gone has locked is free some seconds after its
 	// runs are taken over.
 	busyPause = 2 * time.Second
 	busyTime  = time.Minute
-	// jobMargin is what a run may take to end after its timeout, before others give it up.
-	jobMargin = 10 * time.Second
-	// jobsCancel is how long runs that were told to end are waited for.
-	jobsCancel = time.Second
+	// margin is what a run may take to end after its timeout, before others give it up.
+	margin = 10 * time.Second
+	// cancelTime is how long runs that were told to end are waited for.
+	cancelTime = time.Second
 	// unknownPause and unknownAge: while a new version of Rollcall takes over, an old replica
-	// leaves the new one's jobs lying.
+	// puts the new one's jobs off.
 	unknownPause = 5 * time.Second
 	unknownAge   = time.Minute
-	// maxJobs is how many run at once on a replica with a large pool. A run may hold a
+	// maxAtOnce is how many run at once on a replica with a large pool. A run may hold a
 	// connection for long: keptConnections of the pool stay for the two committers and for short
 	// questions. River has a pool of its own.
-	maxJobs         = 4
+	maxAtOnce       = 4
 	keptConnections = 3
 )
 
-// Jobs are running.
-type Jobs struct{ client *river.Client[pgx.Tx] }
+// Running are jobs that run at their times.
+type Running struct{ client *river.Client[pgx.Tx] }
 
-// StartJobs runs the jobs at their times until Stop is called. Its context bounds the start
+// Start runs the jobs at their times until Running.Stop is called. Its context bounds the start
 // only.
-func (db *DB) StartJobs(ctx context.Context, jobs []Job) (*Jobs, error) {
+func (r *Replica) Start(ctx context.Context, jobs []Job) (*Running, error) {
 	list := make([]scheduledJob, len(jobs))
 	for i, job := range jobs {
 		list[i].Job = job
@@ -81,19 +88,19 @@ func (db *DB) StartJobs(ctx context.Context, jobs []Job) (*Jobs, error) {
 			return nil, fmt.Errorf("job %s: %w", job.Name, err)
 		}
 	}
-	_, err := db.NoteReplica(ctx) // before a run begins that others may have to take over
+	_, err := r.Note(ctx) // before a run begins that others may have to take over
 	var client *river.Client[pgx.Tx]
 	if err == nil {
-		client, err = db.startJobs(ctx, list, jobsPoll)
+		client, err = r.start(ctx, list, pollPause)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("start the jobs: %w", db.pool.Explain(err))
+		return nil, fmt.Errorf("start the jobs: %w", r.pool.Explain(err))
 	}
-	return &Jobs{client}, nil
+	return &Running{client}, nil
 }
 
 // Enqueue has a job run as soon as a replica has time, unless a run is due or under way.
-func (j *Jobs) Enqueue(ctx context.Context, name string) error {
+func (j *Running) Enqueue(ctx context.Context, name string) error {
 	if _, err := j.client.Insert(ctx, jobArgs{Name: name}, nil); err != nil {
 		return fmt.Errorf("put job %s down: %w", name, err)
 	}
@@ -102,7 +109,7 @@ func (j *Jobs) Enqueue(ctx context.Context, name string) error {
 
 // Stop waits for what is running until its context ends, then has it end, and returns a
 // second later at the latest; its error says that something still runs.
-func (j *Jobs) Stop(ctx context.Context) error { return stopJobs(ctx, j.client) }
+func (j *Running) Stop(ctx context.Context) error { return stop(ctx, j.client) }
 
 // scheduledJob is a job whose schedule has been read.
 type scheduledJob struct {
@@ -129,8 +136,8 @@ func parseSchedule(expression string) (river.PeriodicSchedule, error) {
 	return cronSchedule{s}, nil
 }
 
-func (db *DB) startJobs(ctx context.Context, jobs []scheduledJob, poll time.Duration) (*river.Client[pgx.Tx], error) {
-	client, err := db.jobsClient(jobs, poll)
+func (r *Replica) start(ctx context.Context, jobs []scheduledJob, poll time.Duration) (*river.Client[pgx.Tx], error) {
+	client, err := r.client(jobs, poll)
 	if err != nil {
 		return nil, err
 	}
@@ -148,13 +155,13 @@ func (db *DB) startJobs(ctx context.Context, jobs []scheduledJob, poll time.Dura
 	return client, nil
 }
 
-// jobsClient makes a client of River that borrows connections for a moment each and keeps
+// client makes a client of River that borrows connections for a moment each and keeps
 // none. PollOnly is for that: without it River opens one more, beside the pool, to listen
 // on, and a pooler before PostgreSQL that hands out transactions breaks it. It costs up to
-// jobsPoll until a replica sees what another has put down, and up to six seconds without a
+// pollPause until a replica sees what another has put down, and up to six seconds without a
 // leader after a shutdown; a schedule counts in minutes.
-func (db *DB) jobsClient(jobs []scheduledJob, poll time.Duration) (*river.Client[pgx.Tx], error) {
-	w := &jobWorker{jobs: map[string]Job{}, log: db.log}
+func (r *Replica) client(jobs []scheduledJob, poll time.Duration) (*river.Client[pgx.Tx], error) {
+	w := &jobWorker{jobs: map[string]Job{}, log: r.log}
 	var periodic []*river.PeriodicJob
 	for _, job := range jobs {
 		if _, twice := w.jobs[job.Name]; twice || job.Timeout <= 0 {
@@ -172,22 +179,22 @@ func (db *DB) jobsClient(jobs []scheduledJob, poll time.Duration) (*river.Client
 	if err := river.AddWorkerSafely(workers, w); err != nil {
 		return nil, err
 	}
-	atOnce := min(max(int(db.pool.Config().MaxConns)-keptConnections, 1), maxJobs)
-	return river.NewClient(riverpgxv5.New(db.pool.Jobs), &river.Config{
-		ID: db.replica, Schema: jobsSchema, Workers: workers, PeriodicJobs: periodic,
+	atOnce := min(max(int(r.pool.Config().MaxConns)-keptConnections, 1), maxAtOnce)
+	return river.NewClient(riverpgxv5.New(r.pool.Jobs), &river.Config{
+		ID: r.id, Schema: schema, Workers: workers, PeriodicJobs: periodic,
 		Queues:   map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
-		PollOnly: true, FetchPollInterval: poll, RescueStuckJobsAfter: jobsRescue,
+		PollOnly: true, FetchPollInterval: poll, RescueStuckJobsAfter: rescueAfter,
 		// Nothing to rebuild: a few dozen rows, and only their owner might.
 		ReindexerIndexNames: []string{},
-		Logger:              slog.New(newQuiet(db.log.Handler())),
+		Logger:              slog.New(newDedup(r.log.Handler())),
 	})
 }
 
-func stopJobs(ctx context.Context, client *river.Client[pgx.Tx]) error {
+func stop(ctx context.Context, client *river.Client[pgx.Tx]) error {
 	if client.Stop(ctx) == nil {
 		return nil
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobsCancel)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTime)
 	defer cancel()
 	if err := client.StopAndCancel(last); err != nil {
 		return fmt.Errorf("a job goes on although it was told to end: %w", err)
@@ -220,7 +227,7 @@ type jobWorker struct {
 
 // Timeout is when the others give a run up; the job's own context ends before.
 func (w *jobWorker) Timeout(run *river.Job[jobArgs]) time.Duration {
-	return w.jobs[run.Args.Name].Timeout + jobMargin
+	return w.jobs[run.Args.Name].Timeout + margin
 }
 
 // Work runs a job and logs how it ended.

@@ -1,11 +1,11 @@
-package postgres
+package jobs
 
 import (
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +16,7 @@ import (
 	"github.com/riverqueue/river"
 
 	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/testtag"
 )
@@ -26,8 +27,8 @@ const soon = 30 * time.Second
 // replica is one of several that run the same jobs on one database.
 type replica struct {
 	*river.Client[pgx.Tx]
+	*Replica
 	t   testing.TB
-	db  *DB
 	log *lockedBuffer
 }
 
@@ -53,19 +54,15 @@ func (b *lockedBuffer) String() string {
 // already.
 func startReplica(t testing.TB, url string, jobs ...scheduledJob) *replica {
 	t.Helper()
-	r := &replica{t: t, log: &lockedBuffer{}}
+	log := &lockedBuffer{}
+	r := &replica{Replica: newReplica(t, url, log), t: t, log: log}
 	var err error
-	r.db, err = Open(Config{URL: url, Log: slog.New(slog.NewTextHandler(r.log, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.db.Close)
-	r.Client, err = r.db.startJobs(t.Context(), jobs, 100*time.Millisecond)
+	r.Client, err = r.start(t.Context(), jobs, 100*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := stopJobs(ended(), r.Client); err != nil {
+		if err := stop(ended(), r.Client); err != nil {
 			t.Error(err)
 		}
 	})
@@ -121,20 +118,20 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-// A schedule that a DB is given reaches River: two names that are the same, an unreadable
+// A schedule that a replica is given reaches River: two names that are the same, an unreadable
 // schedule and a run without a bound don't.
-func TestStartJobsRefuses(t *testing.T) {
+func TestStartRefuses(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	r := newReplica(t, newMigrated(t).url, io.Discard)
 	fine := Job{Name: "fine", Schedule: "0 3 * * *", Timeout: time.Minute}
 	noSchedule, noTimeout := fine, fine
 	noSchedule.Schedule, noTimeout.Timeout = "@daily", 0
 	for _, jobs := range [][]Job{{fine, fine}, {noSchedule}, {noTimeout}} {
-		if _, err := b.StartJobs(t.Context(), jobs); err == nil || !strings.Contains(err.Error(), "job fine") {
+		if _, err := r.Start(t.Context(), jobs); err == nil || !strings.Contains(err.Error(), "job fine") {
 			t.Errorf("got error %v", err)
 		}
 	}
-	jobs, err := b.StartJobs(t.Context(), []Job{fine})
+	jobs, err := r.Start(t.Context(), []Job{fine})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +151,7 @@ func (everySecond) Next(now time.Time) time.Time {
 // when the one that leads goes, the other goes on.
 func TestScheduledJobRunsOnOneReplica(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	var runs atomic.Int64
 	job := scheduledJob{Job{Name: "tick", Timeout: time.Minute, Run: func(context.Context) error {
 		runs.Add(1)
@@ -162,30 +159,30 @@ func TestScheduledJobRunsOnOneReplica(t *testing.T) {
 	}}, everySecond{}}
 	first, second := startReplica(t, b.url, job), startReplica(t, b.url, job)
 	await(t, "three runs", func() bool { return runs.Load() >= 3 })
-	leader := b.rows("select leader_id from rollcall.river_leader")
+	leader := b.Rows("select leader_id from rollcall.river_leader")
 	if len(leader) != 1 {
 		t.Fatalf("leaders: %q", leader)
 	}
 	leading := map[string]*replica{first.ID(): first, second.ID(): second}[leader[0]]
-	if err := stopJobs(t.Context(), leading.Client); err != nil {
+	if err := stop(t.Context(), leading.Client); err != nil {
 		t.Fatal(err)
 	}
 	before := runs.Load()
 	await(t, "three more runs", func() bool { return runs.Load() >= before+3 })
 	for _, r := range []*replica{first, second} {
-		if err := stopJobs(t.Context(), r.Client); err != nil {
+		if err := stop(t.Context(), r.Client); err != nil {
 			t.Error(err)
 		}
 	}
-	b.wantRows("select scheduled_at from rollcall.river_job group by 1 having count(*) > 1")
-	b.wantRows("select count(*) from rollcall.river_job where attempt = 1", fmt.Sprint(runs.Load()))
+	b.WantRows("select scheduled_at from rollcall.river_job group by 1 having count(*) > 1")
+	b.WantRows("select count(*) from rollcall.river_job where attempt = 1", fmt.Sprint(runs.Load()))
 }
 
 // A run that is still going keeps the next one of its name from beginning, on every
 // replica, and no other job.
 func TestJobIsUnderWayOnce(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	var running, most, other atomic.Int64
 	release := make(chan struct{})
 	slow := never("slow", func(context.Context) error {
@@ -207,13 +204,13 @@ func TestJobIsUnderWayOnce(t *testing.T) {
 	await(t, "another job", func() bool { return other.Load() == 1 })
 	close(release)
 	await(t, "its end", func() bool {
-		return running.Load() == 0 && b.rows("select count(*) from rollcall.river_job where state = 'running'")[0] == "0"
+		return running.Load() == 0 && b.Rows("select count(*) from rollcall.river_job where state = 'running'")[0] == "0"
 	})
 	if !two.due("slow") {
 		t.Error("the next run was refused")
 	}
 	await(t, "the second run", func() bool {
-		return b.rows("select count(*) from rollcall.river_job where state = 'completed' and args->>'name' = 'slow'")[0] == "2"
+		return b.Rows("select count(*) from rollcall.river_job where state = 'completed' and args->>'name' = 'slow'")[0] == "2"
 	})
 	if most.Load() != 1 {
 		t.Errorf("%d runs at once", most.Load())
@@ -224,7 +221,7 @@ func TestJobIsUnderWayOnce(t *testing.T) {
 // user, are not tried again, and stop nobody.
 func TestJobFails(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	var failed, panicked, fine atomic.Int64
 	r := startReplica(t, b.url,
 		never("failing", func(context.Context) error { failed.Add(1); return errors.New("no place for ann@example.com") }),
@@ -234,12 +231,12 @@ func TestJobFails(t *testing.T) {
 		r.due(name)
 	}
 	await(t, "the end of all", func() bool {
-		return b.rows("select count(*) from rollcall.river_job where finalized_at is not null")[0] == "3"
+		return b.Rows("select count(*) from rollcall.river_job where finalized_at is not null")[0] == "3"
 	})
 	if failed.Load() != 1 || panicked.Load() != 1 || fine.Load() != 1 {
 		t.Errorf("runs: %d failed, %d panicked, %d were fine", failed.Load(), panicked.Load(), fine.Load())
 	}
-	b.wantRows("select args->>'name', state, attempt from rollcall.river_job order by 1", "failing|discarded|1", "fine|completed|1", "panicking|discarded|1")
+	b.WantRows("select args->>'name', state, attempt from rollcall.river_job order by 1", "failing|discarded|1", "fine|completed|1", "panicking|discarded|1")
 	for _, want := range []string{`level=ERROR msg="a job failed" job=failing`, `error="no place for …@…"`, `level=ERROR msg="a job panicked" job=panicking`, "jobs_test.go"} {
 		if n := strings.Count(r.log.String(), want); n == 0 {
 			t.Errorf("the log lacks %q:\n%s", want, r.log)
@@ -248,7 +245,7 @@ func TestJobFails(t *testing.T) {
 	if n := strings.Count(r.log.String(), "level=ERROR"); n != 2 {
 		t.Errorf("%d errors in the log, want one for each:\n%s", n, r.log)
 	}
-	kept := fmt.Sprint(b.rows("select errors from rollcall.river_job"))
+	kept := fmt.Sprint(b.Rows("select errors from rollcall.river_job"))
 	if strings.Contains(kept+r.log.String(), "@example.com") {
 		t.Errorf("an address got out: %s\n%s", kept, r.log)
 	}
@@ -257,7 +254,7 @@ func TestJobFails(t *testing.T) {
 // A run is ended by its own timeout, and that is a failure.
 func TestJobTimesOut(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	hanging := never("hanging", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
 	hanging.Timeout = 50 * time.Millisecond
 	r := startReplica(t, b.url, hanging)
@@ -271,7 +268,7 @@ func TestJobTimesOut(t *testing.T) {
 // up. A run that does not listen is left behind.
 func TestStopJobs(t *testing.T) {
 	testtag.Parallel(t)
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	var begun, cancelled atomic.Int64
 	hanging := never("hanging", func(ctx context.Context) error {
 		begun.Add(1)
@@ -285,13 +282,13 @@ func TestStopJobs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	if err := stopJobs(ctx, r.Client); err != nil {
+	if err := stop(ctx, r.Client); err != nil {
 		t.Error(err)
 	}
 	if took := time.Since(start); cancelled.Load() != 1 || took < 300*time.Millisecond || testtag.Timing && took > 5*time.Second {
 		t.Errorf("%d runs were cancelled after %s; want one, after 300 ms", cancelled.Load(), took)
 	}
-	b.wantRows("select state, attempt from rollcall.river_job", "available|0")
+	b.WantRows("select state, attempt from rollcall.river_job", "available|0")
 	if log := r.log.String(); strings.Contains(log, "level=ERROR") || !strings.Contains(log, "a job was cut off") {
 		t.Errorf("the log says:\n%s", log)
 	}
@@ -302,15 +299,15 @@ func TestStopJobs(t *testing.T) {
 
 func TestStopJobsThatDoNotListen(t *testing.T) {
 	testtag.Parallel(t)
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	var begun atomic.Bool
 	release := make(chan struct{})
 	r := startReplica(t, b.url, never("deaf", func(context.Context) error { begun.Store(true); <-release; return nil }))
 	r.due("deaf")
 	await(t, "the run", begun.Load)
 	start := time.Now()
-	err := stopJobs(ended(), r.Client)
-	if took := time.Since(start); err == nil || testtag.Timing && took > jobsCancel+2*time.Second {
+	err := stop(ended(), r.Client)
+	if took := time.Since(start); err == nil || testtag.Timing && took > cancelTime+2*time.Second {
 		t.Errorf("error %v after %s", err, took)
 	}
 	close(release)
@@ -320,13 +317,13 @@ func TestStopJobsThatDoNotListen(t *testing.T) {
 // old one is dropped.
 func TestUnknownJob(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	r := startReplica(t, b.url, never("known", func(context.Context) error { return nil }))
 	r.due("new")
 	await(t, "putting it off", func() bool {
-		return b.rows("select count(*) from rollcall.river_job where args->>'name' = 'new' and scheduled_at > now() + interval '1 second' and attempt = 0")[0] == "1"
+		return b.Rows("select count(*) from rollcall.river_job where args->>'name' = 'new' and scheduled_at > now() + interval '1 second' and attempt = 0")[0] == "1"
 	})
-	b.exec("update rollcall.river_job set created_at = now() - interval '2 minutes', scheduled_at = now(), state = 'available'")
+	b.Run("update rollcall.river_job set created_at = now() - interval '2 minutes', scheduled_at = now(), state = 'available'")
 	await(t, "dropping it", func() bool { return strings.Contains(r.log.String(), "dropped\" job=new") })
 }
 
@@ -334,7 +331,7 @@ func TestUnknownJob(t *testing.T) {
 // no more than are left over.
 func TestJobsLeaveConnections(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	var running atomic.Int64
 	release := make(chan struct{})
 	defer close(release)
@@ -349,7 +346,7 @@ func TestJobsLeaveConnections(t *testing.T) {
 	await(t, "runs", func() bool { return running.Load() >= connection.DefaultConnections-keptConnections })
 	held, most := 0, int32(0)
 	for range 200 {
-		acquired := r.db.pool.Stat().AcquiredConns()
+		acquired := r.pool.Stat().AcquiredConns()
 		most = max(most, acquired)
 		if acquired > 0 {
 			held++
@@ -360,7 +357,7 @@ func TestJobsLeaveConnections(t *testing.T) {
 	if held > 100 {
 		t.Errorf("of 200 looks %d saw a connection in use", held)
 	}
-	b.wantRows("select count(*) from pg_stat_activity where datname = current_database() and application_name = 'rollcall' and query ilike 'listen%'", "0")
+	b.WantRows("select count(*) from pg_stat_activity where datname = current_database() and application_name = 'rollcall' and query ilike 'listen%'", "0")
 	if n := running.Load(); n != connection.DefaultConnections-keptConnections {
 		t.Errorf("%d jobs run at once, want %d", n, connection.DefaultConnections-keptConnections)
 	}
@@ -370,15 +367,15 @@ func TestJobsLeaveConnections(t *testing.T) {
 // database whose defaults are odd, after the words of the grant in the error.
 func TestJobsOfARestrictedRole(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
-	role := b.rows("select 'worker_' || current_database()")[0]
-	b.exec(fmt.Sprintf(`create role %[1]q login; alter role %[1]q set default_transaction_read_only = on;
+	b := newMigrated(t)
+	role := b.Rows("select 'worker_' || current_database()")[0]
+	b.Run(fmt.Sprintf(`create role %[1]q login; alter role %[1]q set default_transaction_read_only = on;
 		alter role %[1]q set default_transaction_isolation = 'serializable'`, role))
 	t.Cleanup(func() {
-		_, _ = b.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
+		_, _ = b.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
 	})
 	asRole := pgtest.As(t, b.url, role)
-	restricted, err := Open(Config{URL: asRole})
+	restricted, err := postgres.Open(postgres.Config{URL: asRole})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -388,12 +385,12 @@ func TestJobsOfARestrictedRole(t *testing.T) {
 		t.Fatalf("got error %v", err)
 	}
 	_, grants, _ := strings.Cut(err.Error(), "as its owner run: ")
-	b.exec(grants)
+	b.Run(grants)
 	if ran, err := restricted.Migrate(t.Context()); err != nil || len(ran) > 0 {
 		t.Fatalf("migrate: ran %q, error %v", ran, err)
 	}
 	var isolation string // of several replicas' transactions serializable would make one fail now and then
-	if err := restricted.pool.QueryRow(t.Context(), "show transaction_isolation").Scan(&isolation); err != nil || isolation != "read committed" {
+	if err := restricted.Pool().QueryRow(t.Context(), "show transaction_isolation").Scan(&isolation); err != nil || isolation != "read committed" {
 		t.Errorf("isolation %q, error %v", isolation, err)
 	}
 	var runs atomic.Int64
@@ -406,18 +403,13 @@ func TestJobsOfARestrictedRole(t *testing.T) {
 
 // Without the database a start fails, and leaves nothing behind; when its context ends, it
 // does so at once.
-func TestStartJobsWithoutDatabase(t *testing.T) {
+func TestStartWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	job := Job{Name: "any", Schedule: "* * * * *", Timeout: time.Minute, Run: func(context.Context) error { return nil }}
-	db, err := Open(Config{URL: "postgres://nobody@127.0.0.1:1/none", Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if _, err := db.StartJobs(t.Context(), []Job{job}); err == nil || !strings.Contains(err.Error(), "no PostgreSQL answers at 127.0.0.1:1") {
+	if _, err := newReplica(t, "postgres://nobody@127.0.0.1:1/none", io.Discard).Start(t.Context(), []Job{job}); err == nil || !strings.Contains(err.Error(), "no PostgreSQL answers at 127.0.0.1:1") {
 		t.Errorf("got error %v", err)
 	}
-	if _, err := emptyBench(t, "").StartJobs(ended(), []Job{job}); !errors.Is(err, context.Canceled) {
+	if _, err := newReplica(t, newMigrated(t).url, io.Discard).Start(ended(), []Job{job}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a start without time: %v", err)
 	}
 }

@@ -1,12 +1,10 @@
-package postgres
+package jobs
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
@@ -41,21 +39,21 @@ order by 1, 2, 3, 4`
 // newer River that needs more fails here.
 func TestRiverTables(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := newMigrated(t)
 	theirs := pgtest.NewWith(t, "create schema rollcall")
 	pool, err := pgxpool.New(t.Context(), theirs)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: jobsSchema})
+	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: schema})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := migrator.Migrate(t.Context(), rivermigrate.DirectionUp, nil); err != nil {
 		t.Fatal(err)
 	}
-	want, got := tablesOf(t, connect(t, theirs)), tablesOf(t, b.sql)
+	want, got := tablesOf(pgtest.Connect(t, theirs)), tablesOf(b.Conn)
 	if len(want) < 50 {
 		t.Errorf("River's own tables have only %d properties: %q", len(want), want)
 	}
@@ -64,19 +62,8 @@ func TestRiverTables(t *testing.T) {
 	}
 }
 
-func tablesOf(t *testing.T, conn *pgx.Conn) []string {
-	t.Helper()
-	rows, err := conn.Query(t.Context(), riverTables)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
-		values, err := row.Values()
-		return fmt.Sprint(values), err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+func tablesOf(conn *pgtest.Conn) []string {
+	list := conn.Rows(riverTables)
 	slices.Sort(list)
 	return list
 }

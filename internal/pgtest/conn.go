@@ -1,0 +1,70 @@
+//go:build unix
+
+package pgtest
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+)
+
+// Conn is a connection by which a test looks at its database and changes it. What fails ends the
+// test.
+type Conn struct {
+	*pgx.Conn
+	t testing.TB
+}
+
+// Connect opens one, which ends with the test.
+func Connect(t testing.TB, database string) *Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return &Conn{conn, t}
+}
+
+// Run runs any number of statements.
+func (c *Conn) Run(sql string) {
+	c.t.Helper()
+	if _, err := c.PgConn().Exec(c.t.Context(), sql).ReadAll(); err != nil {
+		c.t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// Rows runs a query and returns its rows, columns joined by a bar, null as ∅.
+func (c *Conn) Rows(sql string) []string {
+	c.t.Helper()
+	results, err := c.PgConn().Exec(c.t.Context(), sql).ReadAll()
+	if err != nil {
+		c.t.Fatalf("%s: %v", sql, err)
+	}
+	list := []string{}
+	for _, row := range results[len(results)-1].Rows {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = string(cell)
+			if cell == nil {
+				cells[i] = "∅"
+			}
+		}
+		list = append(list, strings.Join(cells, "|"))
+	}
+	return list
+}
+
+// WantRows compares the rows of a query.
+func (c *Conn) WantRows(sql string, want ...string) {
+	c.t.Helper()
+	if want == nil {
+		want = []string{}
+	}
+	if diff := cmp.Diff(want, c.Rows(sql)); diff != "" {
+		c.t.Errorf("%s (-want +got):\n%s", sql, diff)
+	}
+}
