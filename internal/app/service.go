@@ -66,7 +66,7 @@ type service struct {
 func newService(o Options, db *postgres.DB) (*service, error) {
 	s, log := o.Setup, o.Log
 	sv := &service{
-		options: o, apis: s.APIs(log), log: log, db: db, setup: s, wait: s.Config.Limits.Wait, blind: newBlind(),
+		options: o, apis: s.APIs(log), log: log, db: db, replica: jobs.NewReplica(db.Pool(), db.Fingerprint(), log), setup: s, wait: s.Config.Limits.Wait, blind: newBlind(),
 		said: newSaid(),
 	}
 	sv.jobs = sv.scheduled()
