@@ -15,7 +15,7 @@ type reply struct {
 	retry   bool   // a Retry-After header, without which Supabase does not try again
 }
 
-// replies maps each outcome to its answer. It is the same at every door: Clerk counts any
+// replies maps each outcome to its answer. It is the same at every endpoint: Clerk counts any
 // 2xx as delivered and stops calling an endpoint after five days of anything else, and
 // Supabase lets a sign-up fail on anything else; so only what a repetition can mend is
 // refused. A 200 with a body is the hook's own affair (event.Event.Reply).

@@ -30,14 +30,14 @@ type metrics struct {
 func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 	m := &metrics{
 		webhooks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rollcall_webhooks_total", Help: "Requests at the doors of the sources, by outcome.",
+			Name: "rollcall_webhooks_total", Help: "Requests at the endpoints of the sources, by outcome.",
 		}, []string{"source", "type", "outcome"}),
 		webhookSeconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "rollcall_webhook_seconds", Help: "Time from the request to its answer.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15), // 0.5 ms to 8 s: past limits.wait
 		}, []string{"source"}),
 		lastVerified: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "rollcall_last_verified_event_timestamp_seconds", Help: "When a source last sent a request that verified, in Unix time; 0 for never. Only of sources with a door that is open.",
+			Name: "rollcall_last_verified_event_timestamp_seconds", Help: "When a source last sent a request that verified, in Unix time; 0 for never. Only of sources with an endpoint that is open.",
 		}, []string{"source"}),
 		captured: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "rollcall_captured_total", Help: "Users whose changes were taken from the outbox of a capture, by outcome.",
@@ -102,7 +102,7 @@ func (m *metrics) synced(d *syncing, took time.Duration) {
 	}
 }
 
-// reached lists the outcomes that events of an operation can have at a door that verified
+// reached lists the outcomes that events of an operation can have at an endpoint that verified
 // them.
 var reached = map[event.Op][]event.Outcome{
 	event.Upsert:   {event.Applied, event.Duplicate, event.Stale, event.Parked, event.Ignored, event.UndecodableBody, event.Unavailable},
@@ -114,14 +114,14 @@ var reached = map[event.Op][]event.Outcome{
 // reach makes every label set that a source can reach exist at 0, so that a rate over a
 // first occurrence is seen.
 func (m *metrics) reach(src *source.Source, refuses bool) {
-	for door := range doors {
-		if !src.Open(door) {
+	for endpoint := range endpoints {
+		if !src.Open(endpoint) {
 			continue
 		}
 		m.lastVerified.WithLabelValues(src.Name())
-		for _, t := range src.Types(door) {
+		for _, t := range src.Types(endpoint) {
 			for _, o := range reached[t.Op] {
-				never := o == event.Duplicate && door == source.Database || o == event.Admitted && refuses
+				never := o == event.Duplicate && endpoint == source.Database || o == event.Admitted && refuses
 				if !never {
 					m.webhooks.WithLabelValues(src.Name(), t.Name, string(o))
 				}

@@ -1,4 +1,4 @@
-// Package api is HTTP in and out: the doors of the sources, health, metrics and the
+// Package api is HTTP in and out: the endpoints of the sources, health, metrics and the
 // admin listener.
 package api
 
@@ -119,8 +119,8 @@ func (s *Server) ObserveLook(source, result string) {
 // Public is the handler of the public listener: webhooks, just-in-time sync and health.
 func (s *Server) Public() http.Handler {
 	r := s.router()
-	for door, path := range doors {
-		r.Post(path, s.webhook(door))
+	for endpoint, path := range endpoints {
+		r.Post(path, s.webhook(endpoint))
 	}
 	if len(s.config.Sync.Sources) > 0 {
 		r.Post(SyncPath, s.sync)

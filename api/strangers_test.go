@@ -31,7 +31,7 @@ func strangersServer(t *testing.T, log *slog.Logger, cfg Config) (*Server, *sour
 	must.Do(t, err)
 	other, err := source.New(source.Config{
 		Name: "supabase", Provider: source.Supabase, SigningSecrets: []string{"v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ=="},
-		WebhookHeader: "X-Webhook-Secret", WebhookSecrets: []string{"test-secret-of-the-database-door"},
+		WebhookHeader: "X-Webhook-Secret", WebhookSecrets: []string{"test-secret-of-the-database-endpoint"},
 	})
 	must.Do(t, err)
 	cfg.Sources, cfg.Log = []*source.Source{src, other}, log
@@ -188,7 +188,7 @@ func TestPaths(t *testing.T) {
 	}{
 		{s.Public(), "POST", "/webhooks/clerk/", header, 204},
 		{s.Public(), "POST", "/webhooks/supabase/", http.Header{}, 401},
-		{s.Public(), "POST", "/webhooks/supabase/database/", http.Header{"X-Webhook-Secret": {"test-secret-of-the-database-door"}}, 204},
+		{s.Public(), "POST", "/webhooks/supabase/database/", http.Header{"X-Webhook-Secret": {"test-secret-of-the-database-endpoint"}}, 204},
 		{s.Public(), "GET", "/webhooks/clerk/", http.Header{}, 405},
 		{s.Public(), "GET", "/v1/sync/", http.Header{}, 405},
 		{s.Public(), "GET", "/healthz/", http.Header{}, 200},

@@ -16,43 +16,43 @@ import (
 	"rollcall/internal/source"
 )
 
-// doors are the paths of the sources' doors.
-var doors = map[source.Door]string{
+// endpoints are the paths of the sources' endpoints.
+var endpoints = map[source.Endpoint]string{
 	source.Hook:     "/webhooks/{source}",
 	source.Database: "/webhooks/{source}/database",
 }
 
-// Path is where a source's door is, below the base URL of the public listener.
-func Path(name string, d source.Door) string {
-	return strings.Replace(doors[d], "{source}", name, 1)
+// Path is where a source's endpoint is, below the base URL of the public listener.
+func Path(name string, d source.Endpoint) string {
+	return strings.Replace(endpoints[d], "{source}", name, 1)
 }
 
 // delivery is one webhook on its way through: what the log line and the metrics tell.
 type delivery struct {
-	source  *source.Source
-	door    source.Door
-	arrived time.Time
-	bytes   int
-	event   event.Event
-	outcome event.Outcome
-	why     *atomic.Pointer[string] // why it is this outcome, once that is known
-	slow    bool                    // the body did not come in time
-	known   bool                    // the signature or the secret holds
-	err     error                   // why the outcome is no success, for the operator
+	source   *source.Source
+	endpoint source.Endpoint
+	arrived  time.Time
+	bytes    int
+	event    event.Event
+	outcome  event.Outcome
+	why      *atomic.Pointer[string] // why it is this outcome, once that is known
+	slow     bool                    // the body did not come in time
+	known    bool                    // the signature or the secret holds
+	err      error                   // why the outcome is no success, for the operator
 }
 
-// webhook is the door of a source: it answers after the commit.
-func (s *Server) webhook(door source.Door) http.HandlerFunc {
+// webhook is the endpoint of a source: it answers after the commit.
+func (s *Server) webhook(endpoint source.Endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		src := s.sources[chi.URLParam(r, "source")]
-		if src == nil || !src.Open(door) {
-			writeError(w, http.StatusNotFound, "not_found", "no such source, or this door of it is closed")
+		if src == nil || !src.Open(endpoint) {
+			writeError(w, http.StatusNotFound, "not_found", "no such source, or this endpoint of it is closed")
 			s.logRefused(r, http.StatusNotFound, "reason",
 				"no such source, or this endpoint of it has no secret; both are in the configuration")
 			return
 		}
 		started := time.Now()
-		d := &delivery{source: src, door: door, arrived: started}
+		d := &delivery{source: src, endpoint: endpoint, arrived: started}
 		s.receive(w, r, d)
 		status := acknowledge(w, d)
 		took := time.Since(started)
@@ -65,7 +65,7 @@ func (s *Server) webhook(door source.Door) http.HandlerFunc {
 func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
 	body := &metered{server: s}
 	defer body.release()
-	request := source.Request{Door: d.door, Header: r.Header, ReceivedAt: d.arrived}
+	request := source.Request{Endpoint: d.endpoint, Header: r.Header, ReceivedAt: d.arrived}
 	if err := d.source.VerifyHeader(request); err != nil {
 		d.refuse(event.Unverified, err) // a stranger's body takes no memory
 		return

@@ -249,11 +249,11 @@ func (c *container) webhooks(t *testing.T, other *container, app *fixture.Databa
 }
 
 // send signs a body as Clerk's, at the endpoint of database webhooks as Supabase's, and wants it applied.
-func (c *container) send(t *testing.T, door source.Door, body string) {
+func (c *container) send(t *testing.T, endpoint source.Endpoint, body string) {
 	t.Helper()
 	cfg := source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{secrets["CLERK_WEBHOOK_SIGNING_SECRET"]}}
 	url := c.public + "/webhooks/clerk"
-	if door == source.Database {
+	if endpoint == source.Database {
 		cfg = source.Config{
 			Name: "supabase", Provider: source.Supabase,
 			WebhookHeader: "X-Webhook-Secret", WebhookSecrets: []string{secrets["SUPABASE_DB_WEBHOOK_SECRET"]},
@@ -261,7 +261,7 @@ func (c *container) send(t *testing.T, door source.Door, body string) {
 		url = c.public + "/webhooks/supabase/database"
 	}
 	src := must.Get(source.New(cfg))(t)
-	header := must.Get(src.Sign(door, []byte(body)))(t)
+	header := must.Get(src.Sign(endpoint, []byte(body)))(t)
 	request := must.Get(http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body)))(t)
 	request.Header = header
 	response, err := http.DefaultClient.Do(request)

@@ -162,20 +162,20 @@ func (x *example) step(file string) string {
 		x.Exec(text)
 		return strings.TrimSpace(text)
 	}
-	door, path := source.Hook, "/webhooks/"+parts[1]
+	endpoint, path := source.Hook, "/webhooks/"+parts[1]
 	if parts[2] == "database" {
-		door, path = source.Database, path+"/database"
+		endpoint, path = source.Database, path+"/database"
 	}
-	return fmt.Sprintf("POST %s: %s", path, x.post(parts[1], door, path, text))
+	return fmt.Sprintf("POST %s: %s", path, x.post(parts[1], endpoint, path, text))
 }
 
 // post signs a body as the provider does, sends it and returns status and outcome.
-func (x *example) post(name string, door source.Door, path, body string) string {
+func (x *example) post(name string, endpoint source.Endpoint, path, body string) string {
 	i := slices.IndexFunc(x.sources, func(s *source.Source) bool { return s.Name() == name })
 	if i < 0 {
 		x.T.Fatalf("no source %s", name)
 	}
-	header := must.Get(x.sources[i].Sign(door, []byte(body)))(x.T)
+	header := must.Get(x.sources[i].Sign(endpoint, []byte(body)))(x.T)
 	r := must.Get(http.NewRequestWithContext(x.T.Context(), http.MethodPost, x.public.URL+path, strings.NewReader(body)))(x.T)
 	r.Header = header
 	answer, err := x.public.Client().Do(r)

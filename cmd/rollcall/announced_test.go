@@ -23,7 +23,7 @@ func (in *instance) announce(conn *pgx.Conn, name, user string) {
 	must.Get(conn.Exec(in.t.Context(), "update rollcall.events set received_at = now() - interval '3 s' where id = $1", name))(in.t)
 }
 
-// Somebody who was announced and whom no other door brings is found in auth.users.
+// Somebody who was announced and whom no other endpoint brings is found in auth.users.
 func TestServeConfirmsAnnouncedUsers(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewWith(t, pgtest.Auth, shopTables)
@@ -43,17 +43,17 @@ func TestServeConfirmsAnnouncedUsers(t *testing.T) {
 	}
 }
 
-// Without auth.users an announcement stays recorded, and the log says once which door must
+// Without auth.users an announcement stays recorded, and the log says once which endpoint must
 // bring the user.
 func TestServeWithoutUsersToSee(t *testing.T) {
 	t.Parallel()
 	in, conn := startShop(t)
 	in.announce(conn, "m1", "s_1")
-	const message = "announced users can't be looked up; another door must bring them"
+	const message = "announced users can't be looked up; another endpoint must bring them"
 	line := in.log.await(t, message, 1)
-	door, _ := line["door"].(string)
+	endpoint, _ := line["door"].(string)
 	reason, _ := line["error"].(string)
-	if line["source"] != "supabase" || !strings.Contains(door, "/webhooks/supabase/database") || !strings.Contains(reason, "no table auth.users") {
+	if line["source"] != "supabase" || !strings.Contains(endpoint, "/webhooks/supabase/database") || !strings.Contains(reason, "no table auth.users") {
 		t.Errorf("the log says %v", line)
 	}
 	in.announce(conn, "m2", "s_2")

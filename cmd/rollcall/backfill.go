@@ -17,7 +17,7 @@ import (
 	"rollcall/internal/target"
 )
 
-func newBackfill(w world) *cobra.Command {
+func newBackfill(w environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backfill TARGET",
 		Short: "Fills a new or emptied target from the roll; goes on where an interrupted run stopped",
@@ -54,7 +54,7 @@ type backfillJob struct {
 }
 
 // open opens the database of the configuration, where the target must be in service.
-func (job *backfillJob) open(cmd *cobra.Command, w world) error {
+func (job *backfillJob) open(cmd *cobra.Command, w environment) error {
 	s, err := load(cmd, w)
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func (job *backfillJob) check(ctx context.Context) error {
 }
 
 // preview prints what a backfill would do.
-func (job *backfillJob) preview(ctx context.Context, w world) error {
+func (job *backfillJob) preview(ctx context.Context, w environment) error {
 	p, err := job.db.PreviewBackfill(ctx, job.target)
 	if err != nil {
 		return err
@@ -111,7 +111,7 @@ func (job *backfillJob) preview(ctx context.Context, w world) error {
 	})
 }
 
-func (job *backfillJob) run(ctx context.Context, w world) error {
+func (job *backfillJob) run(ctx context.Context, w environment) error {
 	show, finish := bar(w, "filling "+job.target)
 	before := int64(-1) // visited by an interrupted run, which says nothing about the rate of this one
 	start := time.Now()
@@ -132,7 +132,7 @@ func (job *backfillJob) run(ctx context.Context, w world) error {
 }
 
 // show prints what a backfill has done.
-func (job *backfillJob) show(w world, done postgres.Backfilled, took time.Duration) error {
+func (job *backfillJob) show(w environment, done postgres.Backfilled, took time.Duration) error {
 	result := struct {
 		Target  string  `json:"target"`
 		Visited int64   `json:"visited"`

@@ -18,7 +18,7 @@ func TestBackfillInterrupted(t *testing.T) {
 	file := configFile(t, twoSources+shopTargets)
 	command := func(ctx context.Context, args ...string) (int, string) {
 		var said journal
-		code := run(ctx, world{append(args, "-c", file), env(url), strings.NewReader(""), &said, &said})
+		code := run(ctx, environment{append(args, "-c", file), env(url), strings.NewReader(""), &said, &said})
 		return code, said.String()
 	}
 	if code, said := command(t.Context(), "migrate"); code != 0 {

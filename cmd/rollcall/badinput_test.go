@@ -155,8 +155,8 @@ func unverifiedRows() []badInput {
 }
 
 // verified is a request that is signed as it should be.
-func verified(provider string, door source.Door, body string) func(t *testing.T) *http.Request {
-	return func(t *testing.T) *http.Request { return signed(t, provider, door, body) }
+func verified(provider string, endpoint source.Endpoint, body string) func(t *testing.T) *http.Request {
+	return func(t *testing.T) *http.Request { return signed(t, provider, endpoint, body) }
 }
 
 func bodyRows() []badInput {
@@ -168,7 +168,7 @@ func bodyRows() []badInput {
 		undecodable("not JSON", "hello", "other|-|undecodable|body"),
 		undecodable("empty body", "", "other|-|undecodable|body"),
 		undecodable("an array", `[1]`, "other|-|undecodable|body"),
-		undecodable("JSON of another shape", `{"hello":"world"}`, "other|-|undecodable|body"),
+		undecodable("JSON of another shape", `{"hello":"environment"}`, "other|-|undecodable|body"),
 		undecodable("data is a string", `{"type":"user.created","data":"user_a"}`, "user.created|-|undecodable|body"),
 		undecodable("id is a number", `{"type":"user.created","data":{"id":7}}`, "user.created|-|undecodable|body"),
 		undecodable("missing id", clerkUser("user.deleted", ""), "user.deleted|-|undecodable|body"),
@@ -227,7 +227,7 @@ func routeRows() []badInput {
 	}
 	return []badInput{
 		{"unknown source", at(http.MethodPost, "/webhooks/nobody"), http.StatusNotFound, "", "no such source", stored{}},
-		{"a door without a secret", at(http.MethodPost, "/webhooks/clerk/database"), http.StatusNotFound, "", "no such source", stored{}},
+		{"an endpoint without a secret", at(http.MethodPost, "/webhooks/clerk/database"), http.StatusNotFound, "", "no such source", stored{}},
 		{"unknown method", at("BREW", "/webhooks/clerk"), http.StatusMethodNotAllowed, "", `"status":405`, stored{}},
 		{"wrong method", at(http.MethodPut, "/webhooks/clerk"), http.StatusMethodNotAllowed, "", `"status":405,"allowed":"POST"`, stored{}},
 	}
@@ -253,7 +253,7 @@ func TestBadConnections(t *testing.T) {
 	}{
 		{"truncated", head(len(body)+10) + body, true, http.StatusBadRequest, `"outcome":"malformed","status":400`},
 		{"slow", head(len(body)+10) + body, false, http.StatusRequestTimeout, `"outcome":"malformed","status":408`},
-		{"slow, at a door that is not there", strings.Replace(head(len(body)+10), "/clerk ", "/nobody ", 1), false, http.StatusNotFound, `"status":404`},
+		{"slow, at an endpoint that is not there", strings.Replace(head(len(body)+10), "/clerk ", "/nobody ", 1), false, http.StatusNotFound, `"status":404`},
 		{"announced larger than the limit", head(2 << 20), false, http.StatusRequestEntityTooLarge, `"outcome":"too_large"`},
 	}
 	for _, tt := range tests {

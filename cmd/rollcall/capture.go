@@ -13,7 +13,7 @@ import (
 	"rollcall/internal/postgres"
 )
 
-func newCapture(w world) *cobra.Command {
+func newCapture(w environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "capture",
 		Short: "Notes every change of Supabase's users in the database itself, by one trigger",
@@ -51,7 +51,7 @@ func newCapture(w world) *cobra.Command {
 
 // captureCommand is one of capture's commands; do is about the source that is named, or the
 // only one there is.
-func captureCommand(w world, name, short string, do func(context.Context, *postgres.DB, postgres.Capture) error) *cobra.Command {
+func captureCommand(w environment, name, short string, do func(context.Context, *postgres.DB, postgres.Capture) error) *cobra.Command {
 	return &cobra.Command{
 		Use:   name + " [SOURCE]",
 		Short: short,
@@ -110,7 +110,7 @@ func noCapture(s *app.Setup, name string) error {
 // lateAfter is how long a change may wait before something is wrong.
 const lateAfter = 10 * time.Second
 
-func captureStatus(ctx context.Context, w world, db *postgres.DB, c postgres.Capture) error {
+func captureStatus(ctx context.Context, w environment, db *postgres.DB, c postgres.Capture) error {
 	state, err := db.CaptureState(ctx, c)
 	if err != nil {
 		return err

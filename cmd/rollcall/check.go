@@ -44,7 +44,7 @@ type checkOptions struct {
 	output *output
 }
 
-func newCheck(w world) *cobra.Command {
+func newCheck(w environment) *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
 		Use:   "check",
@@ -84,7 +84,7 @@ func newCheck(w world) *cobra.Command {
 }
 
 // checkAll counts everybody.
-func checkAll(ctx context.Context, w world, db *postgres.DB, o checkOptions) error {
+func checkAll(ctx context.Context, w environment, db *postgres.DB, o checkOptions) error {
 	show, finish := bar(w, "checking")
 	census, err := db.Census(ctx, postgres.CensusOptions{Repair: o.repair, Progress: show})
 	finish()
@@ -197,7 +197,7 @@ func overruledLine(o *postgres.Overruled) string {
 }
 
 // checkUser holds one user against every target.
-func checkUser(ctx context.Context, w world, db *postgres.DB, o checkOptions) error {
+func checkUser(ctx context.Context, w environment, db *postgres.DB, o checkOptions) error {
 	users, err := db.Call(ctx, o.user, postgres.CensusOptions{Repair: o.repair})
 	if errors.Is(err, postgres.ErrNotInRoll) {
 		return fmt.Errorf("%w; run rollcall reconcile SOURCE, or wait for his webhook", err)

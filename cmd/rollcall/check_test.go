@@ -19,7 +19,7 @@ func TestCheckSetsTheMetrics(t *testing.T) {
 	}
 	must.Get(conn.Exec(t.Context(), "delete from profiles where id = 'user_a'; update profiles set email = 'x' where id = 'user_b'; insert into profiles values ('s', '', '', '')"))(t)
 	file := configFile(t, twoSources+shopTargets)
-	check := world{[]string{"check", "-c", file}, env(conn.Config().ConnString()), strings.NewReader(""), io.Discard, io.Discard}
+	check := environment{[]string{"check", "-c", file}, env(conn.Config().ConnString()), strings.NewReader(""), io.Discard, io.Discard}
 	if code := run(t.Context(), check); code != exitProblems {
 		t.Errorf("check ended with %d, want %d", code, exitProblems)
 	}

@@ -20,7 +20,7 @@ func commandLine(t *testing.T, getenv func(string) string, args ...string) strin
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	var said journal
-	run(ctx, world{args, getenv, strings.NewReader(""), &said, &said})
+	run(ctx, environment{args, getenv, strings.NewReader(""), &said, &said})
 	return said.String()
 }
 

@@ -7,13 +7,13 @@ import (
 )
 
 const demoHelp = `Starts a private PostgreSQL with the tables of three applications and a serve beside it, and
-sends signed requests through its door, as Supabase and Clerk would. Shows each request with
+sends signed requests through its endpoint, as Supabase and Clerk would. Shows each request with
 its outcome, and the tables as they change. Then it stays, with slow traffic, until Ctrl-C.
 
 Nothing is installed and nothing stays behind. PostgreSQL is the one of this machine. Where there
 is none, a checkout of Rollcall downloads one, with Go.`
 
-func newDemo(w world) *cobra.Command {
+func newDemo(w environment) *cobra.Command {
 	var once bool
 	cmd := &cobra.Command{
 		Use:   "demo",

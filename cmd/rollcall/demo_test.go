@@ -22,7 +22,7 @@ func TestDemoOnce(t *testing.T) {
 	var out bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	w := world{args: []string{"demo", "--once"}, getenv: func(string) string { return "" }, stdin: strings.NewReader(""), stdout: &out, stderr: io.Discard}
+	w := environment{args: []string{"demo", "--once"}, getenv: func(string) string { return "" }, stdin: strings.NewReader(""), stdout: &out, stderr: io.Discard}
 	if code := run(ctx, w); code != exitFine {
 		t.Fatalf("exit code %d\n%s", code, out.String())
 	}

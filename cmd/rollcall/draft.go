@@ -45,7 +45,7 @@ type draft struct {
 }
 
 // newDraft finds what SOURCE and EVENT or FILE mean.
-func newDraft(cmd *cobra.Command, w world, f draftFlags) (*draft, error) {
+func newDraft(cmd *cobra.Command, w environment, f draftFlags) (*draft, error) {
 	var changes []testevent.Change
 	for _, word := range f.set {
 		c, err := testevent.ParseChange(word)
@@ -69,8 +69,8 @@ func newDraft(cmd *cobra.Command, w world, f draftFlags) (*draft, error) {
 	if d.Draft, err = readDraft(src, cmd.Flags().Arg(1), w.stdin, changes); err != nil {
 		return nil, err
 	}
-	if !src.Open(d.Door) {
-		return nil, closed(s, src, d.Door)
+	if !src.Open(d.Endpoint) {
+		return nil, closed(s, src, d.Endpoint)
 	}
 	d.base, err = baseURL(f.url, s.Config.Listen)
 	return d, err
@@ -93,13 +93,13 @@ func readDraft(src *source.Source, name string, stdin io.Reader, changes []teste
 }
 
 // closed says which secret an endpoint misses.
-func closed(s *app.Setup, src *source.Source, door source.Door) error {
+func closed(s *app.Setup, src *source.Source, endpoint source.Endpoint) error {
 	missing, example := "signing_secrets", `["${`+strings.ToUpper(src.Provider())+`_SECRET}"]`
-	if door == source.Database {
+	if endpoint == source.Database {
 		missing, example = "database_webhook", `{secrets: ["${DATABASE_WEBHOOK_SECRET}"]}`
 	}
-	return fmt.Errorf("%s: the %s door of source %s is closed, for it has no secret; give it one, such as\n    %s: %s",
-		s.Config.At("sources."+src.Name()), door, src.Name(), missing, example)
+	return fmt.Errorf("%s: the %s endpoint of source %s is closed, for it has no secret; give it one, such as\n    %s: %s",
+		s.Config.At("sources."+src.Name()), endpoint, src.Name(), missing, example)
 }
 
 func readFile(name string, stdin io.Reader) ([]byte, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newHealth(w world) *cobra.Command {
+func newHealth(w environment) *cobra.Command {
 	var ready bool
 	cmd := &cobra.Command{
 		Use:   "health",

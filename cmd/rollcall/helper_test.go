@@ -37,11 +37,11 @@ func (t tests) Run() int {
 const (
 	clerkSecret    = "whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="
 	supabaseSecret = "v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ=="
-	databaseSecret = "test-secret-of-the-database-door"
+	databaseSecret = "test-secret-of-the-database-endpoint"
 	adminToken     = "test-token-of-the-admin-api"
 )
 
-// twoSources is a configuration with every door open. Its variables are in env.
+// twoSources is a configuration with every endpoint open. Its variables are in env.
 const twoSources = `
 database: ${DATABASE_URL}
 listen: 127.0.0.1:0
@@ -160,7 +160,7 @@ func startServe(t testing.TB, yaml string, getenv func(string) string) *instance
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, world{[]string{"serve", "-c", file}, getenv, strings.NewReader(""), io.Discard, log})
+		ended <- run(ctx, environment{[]string{"serve", "-c", file}, getenv, strings.NewReader(""), io.Discard, log})
 	}()
 	stop := sync.OnceValue(func() int { cancel(); return <-ended })
 	t.Cleanup(func() { stop() })
@@ -197,11 +197,11 @@ func newSource(t testing.TB, provider string) *source.Source {
 }
 
 // signed is a request as the provider would send it now.
-func signed(t testing.TB, provider string, door source.Door, body string) *http.Request {
+func signed(t testing.TB, provider string, endpoint source.Endpoint, body string) *http.Request {
 	t.Helper()
-	header := must.Get(newSource(t, provider).Sign(door, []byte(body)))(t)
+	header := must.Get(newSource(t, provider).Sign(endpoint, []byte(body)))(t)
 	path := "/webhooks/" + provider
-	if door == source.Database {
+	if endpoint == source.Database {
 		path += "/database"
 	}
 	r := must.Get(http.NewRequestWithContext(t.Context(), http.MethodPost, path, strings.NewReader(body)))(t)

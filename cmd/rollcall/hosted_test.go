@@ -54,7 +54,7 @@ grant usage on schema public to %[1]s; grant select, insert, update, delete on p
 	command := func(want int, args ...string) string {
 		t.Helper()
 		var out, log strings.Builder
-		code := run(t.Context(), world{append(args, "-c", configFile(t, yaml)), env(url), strings.NewReader(""), &out, &log})
+		code := run(t.Context(), environment{append(args, "-c", configFile(t, yaml)), env(url), strings.NewReader(""), &out, &log})
 		if code != want {
 			t.Errorf("%s: exit code %d, want %d; %s%s", args, code, want, out.String(), log.String())
 		}

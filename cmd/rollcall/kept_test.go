@@ -58,7 +58,7 @@ func startKept(t testing.TB, table string) *kept {
 func (k *kept) run(args ...string) string {
 	k.t.Helper()
 	var out, errs strings.Builder
-	code := run(k.t.Context(), world{append(args, "-c", configFile(k.t, k.yaml)), env(k.url), strings.NewReader(""), &out, &errs})
+	code := run(k.t.Context(), environment{append(args, "-c", configFile(k.t, k.yaml)), env(k.url), strings.NewReader(""), &out, &errs})
 	return fmt.Sprintf("%s%sexit %d", out.String(), errs.String(), code)
 }
 
@@ -82,9 +82,9 @@ func (k *kept) want(row string, columns int) {
 	k.t.Errorf("got %s, want %s", got, want)
 }
 
-func (k *kept) deliver(provider string, door source.Door, body string) {
+func (k *kept) deliver(provider string, endpoint source.Endpoint, body string) {
 	k.t.Helper()
-	if status, outcome, answer := k.send(signed(k.t, provider, door, body)); status != 204 || outcome != "applied" {
+	if status, outcome, answer := k.send(signed(k.t, provider, endpoint, body)); status != 204 || outcome != "applied" {
 		k.t.Errorf("%.90s: %d %s %s", body, status, outcome, answer)
 	}
 }
@@ -132,7 +132,7 @@ func TestKeptThroughClerk(t *testing.T) {
 	k.want("", 0)
 }
 
-// The same through Supabase's doors, where the table of users is elsewhere.
+// The same through Supabase's endpoints, where the table of users is elsewhere.
 func TestKeptThroughSupabase(t *testing.T) {
 	t.Parallel()
 	for name, metadata := range hostile {

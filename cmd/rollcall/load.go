@@ -36,7 +36,7 @@ latency counts from the write. Latency is of accepted (2xx) requests.
 --mix is how often a user is created, updated or deleted, by weight. Updates and deletes
 are about users of this run; where there is none yet, one is created. With --users N, at
 most N live at once: whoever would be created beyond is another who is updated. Supabase's
-hooks tell of new users only; the others take the database door.
+hooks tell of new users only; the others take the database endpoint.
 
 After the duration answers are waited for, 5 seconds at most. Ctrl-C ends it early, and the
 result is printed all the same. Exits 0 when all was accepted.
@@ -71,7 +71,7 @@ type loadOptions struct {
 	output      *output
 }
 
-func newLoad(w world) *cobra.Command {
+func newLoad(w environment) *cobra.Command {
 	o := loadOptions{mix: generator.DefaultMix}
 	cmd := &cobra.Command{
 		Use:     "load SOURCE",
@@ -134,7 +134,7 @@ type loadTarget struct {
 	base   string
 }
 
-func runLoad(ctx context.Context, w world, o loadOptions, to loadTarget) error {
+func runLoad(ctx context.Context, w environment, o loadOptions, to loadTarget) error {
 	receiver, err := generator.Resolve(ctx, to.base)
 	if err != nil {
 		return err
@@ -169,9 +169,9 @@ func runLoad(ctx context.Context, w world, o loadOptions, to loadTarget) error {
 }
 
 // closed says which secret is missing, as send does, and what goes without it.
-func (o loadOptions) closed(to loadTarget, door *generator.ClosedError) error {
-	err := closed(to.setup, to.source, door.Door)
-	if door.Kind == generator.Created {
+func (o loadOptions) closed(to loadTarget, endpoint *generator.ClosedError) error {
+	err := closed(to.setup, to.source, endpoint.Endpoint)
+	if endpoint.Kind == generator.Created {
 		return err
 	}
 	return fmt.Errorf("%w\nSupabase's hooks tell of new users only; for those alone write --mix created=100", err)

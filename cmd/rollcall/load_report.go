@@ -152,7 +152,7 @@ type loadView struct {
 	since time.Duration
 }
 
-func newLoadView(w world) *loadView {
+func newLoadView(w environment) *loadView {
 	if !isTerminal(w.stderr) {
 		return &loadView{}
 	}

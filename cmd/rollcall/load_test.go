@@ -21,7 +21,7 @@ func runLoadCommand(ctx context.Context, t testing.TB, in *instance, args ...str
 	file := configFile(t, twoSources+shopTargets)
 	var out, problems bytes.Buffer
 	args = append([]string{"load", "-c", file, "--url", in.public}, args...)
-	code = run(ctx, world{args, env("postgres:///nowhere"), strings.NewReader(""), &out, &problems})
+	code = run(ctx, environment{args, env("postgres:///nowhere"), strings.NewReader(""), &out, &problems})
 	return code, out.String(), problems.String()
 }
 
@@ -151,7 +151,7 @@ func TestLoadMistakes(t *testing.T) {
 	} {
 		var problems bytes.Buffer
 		args := append([]string{"load", "-c", configFile(t, twoSources)}, strings.Fields(tt.args)...)
-		code := run(t.Context(), world{args, env("postgres:///nowhere"), strings.NewReader(""), io.Discard, &problems})
+		code := run(t.Context(), environment{args, env("postgres:///nowhere"), strings.NewReader(""), io.Discard, &problems})
 		if code != tt.code || !strings.Contains(problems.String(), tt.says) {
 			t.Errorf("load %s: exit code %d, %s", tt.args, code, problems.String())
 		}
@@ -161,8 +161,8 @@ func TestLoadMistakes(t *testing.T) {
 	}
 }
 
-// The doors that a mix needs must be open.
-func TestLoadClosedDoor(t *testing.T) {
+// The endpoints that a mix needs must be open.
+func TestLoadClosedEndpoint(t *testing.T) {
 	t.Parallel()
 	yaml, _, _ := strings.Cut(twoSources, "    database_webhook")
 	in := startServe(t, yaml, env(pgtest.New(t)))
@@ -170,10 +170,10 @@ func TestLoadClosedDoor(t *testing.T) {
 	for mix, want := range map[string]int{"created=2,updated=1": exitProblems, "created=100": exitFine} {
 		var out, problems bytes.Buffer
 		args := []string{"load", "supabase", "-c", configFile(t, yaml), "--url", in.public, "--duration", "200ms", "--connections", "2", "--mix", mix}
-		if code := run(t.Context(), world{args, env("postgres:///nowhere"), strings.NewReader(""), &out, &problems}); code != want {
+		if code := run(t.Context(), environment{args, env("postgres:///nowhere"), strings.NewReader(""), &out, &problems}); code != want {
 			t.Errorf("%s: exit code %d\n%s%s", mix, code, out.String(), problems.String())
 		}
-		for _, says := range []string{"rollcall.yaml:11:3: the database door of source supabase is closed", `database_webhook: {secrets: ["${DATABASE_WEBHOOK_SECRET}"]}`, "write --mix created=100"} {
+		for _, says := range []string{"rollcall.yaml:11:3: the database endpoint of source supabase is closed", `database_webhook: {secrets: ["${DATABASE_WEBHOOK_SECRET}"]}`, "write --mix created=100"} {
 			if want == exitProblems && !strings.Contains(problems.String(), says) {
 				t.Errorf("it doesn't say %s:\n%s", says, problems.String())
 			}

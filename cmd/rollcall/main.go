@@ -28,13 +28,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop) // a second signal ends at once
-	code := run(ctx, world{os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr})
+	code := run(ctx, environment{os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)
 }
 
-// world is all that a command sees of the machine.
-type world struct {
+// environment is all that a command sees of the machine.
+type environment struct {
 	args   []string
 	getenv func(string) string
 	stdin  io.Reader

@@ -94,7 +94,7 @@ var cuts = map[string]struct{ error, hang fault }{
 var senders = []struct {
 	name     string
 	provider string
-	door     source.Door
+	endpoint source.Endpoint
 	body     string
 	deliver  func(*cell) []heard
 }{
@@ -117,7 +117,7 @@ func TestFailureMatrix(t *testing.T) {
 					defer func() { <-places }()
 					t.Run(m.name+"/"+manner+"/"+s.name, func(t *testing.T) {
 						c := &cell{t: t, binary: binary, file: file, moment: m.name, manner: manner}
-						c.request = func() *http.Request { return signed(t, s.provider, s.door, s.body) }
+						c.request = func() *http.Request { return signed(t, s.provider, s.endpoint, s.body) }
 						c.start()
 						c.inject()
 						c.judge(s.deliver(c), want, m.current)

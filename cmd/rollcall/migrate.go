@@ -14,7 +14,7 @@ import (
 	"rollcall/sql"
 )
 
-func newMigrate(w world) *cobra.Command {
+func newMigrate(w environment) *cobra.Command {
 	var printOnly bool
 	cmd := &cobra.Command{
 		Use:   "migrate",
@@ -40,7 +40,7 @@ func newMigrate(w world) *cobra.Command {
 	return cmd
 }
 
-func migrate(ctx context.Context, w world, db *postgres.DB) error {
+func migrate(ctx context.Context, w environment, db *postgres.DB) error {
 	ran, err := db.Migrate(ctx)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func migrate(ctx context.Context, w world, db *postgres.DB) error {
 
 // printSQL shows the migrations and what runs at every batch. The statements depend on the
 // types in the catalog, so the database is asked; nothing stays changed there.
-func printSQL(ctx context.Context, w world, s *app.Setup, db *postgres.DB) error {
+func printSQL(ctx context.Context, w environment, s *app.Setup, db *postgres.DB) error {
 	for _, m := range sql.Migrations() {
 		if _, err := fmt.Fprintf(w.stdout, "-- migration %s\n%s\n", m.Name, m.SQL); err != nil {
 			return err

@@ -183,7 +183,7 @@ func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
 	command := func(args ...string) {
 		t.Helper()
 		var stdout, stderr strings.Builder
-		w := world{append(args, "-c", configFile(t, yaml)), env(url), strings.NewReader(""), &stdout, &stderr}
+		w := environment{append(args, "-c", configFile(t, yaml)), env(url), strings.NewReader(""), &stdout, &stderr}
 		if code := run(t.Context(), w); code != exitFine || strings.Contains(stdout.String()+stderr.String(), "planted in public") {
 			t.Fatalf("%v: exit code %d, %s%s", args, code, stdout.String(), stderr.String())
 		}

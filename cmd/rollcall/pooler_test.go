@@ -21,7 +21,7 @@ func rollcall(t testing.TB, yaml string, getenv func(string) string, args ...str
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // serve ends only when it refuses to run
 	defer cancel()
 	var out, failed strings.Builder
-	code := run(ctx, world{append(args, "-c", file), getenv, strings.NewReader(""), &out, &failed})
+	code := run(ctx, environment{append(args, "-c", file), getenv, strings.NewReader(""), &out, &failed})
 	return code, out.String() + failed.String()
 }
 

@@ -16,7 +16,7 @@ type progress struct {
 }
 
 // newProgress is about a total of users; what says what becomes of them ("filling profiles").
-func newProgress(w world, total int64, what string) *progress {
+func newProgress(w environment, total int64, what string) *progress {
 	if !isTerminal(w.stderr) {
 		return nil
 	}
@@ -34,7 +34,7 @@ func isTerminal(to io.Writer) bool {
 }
 
 // bar is a bar whose total is known when it first shows something.
-func bar(w world, what string) (show func(done, total int64), finish func()) {
+func bar(w environment, what string) (show func(done, total int64), finish func()) {
 	var p *progress
 	show = func(done, total int64) {
 		if p == nil {

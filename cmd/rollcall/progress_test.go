@@ -35,7 +35,7 @@ func TestProgress(t *testing.T) {
 // Who writes no terminal gets no bar, and every method bears that.
 func TestProgressWithoutATerminal(t *testing.T) {
 	t.Parallel()
-	p := newProgress(world{stderr: &bytes.Buffer{}}, 10, "filling")
+	p := newProgress(environment{stderr: &bytes.Buffer{}}, 10, "filling")
 	p.Set(1)
 	p.Finish()
 	if p != nil {

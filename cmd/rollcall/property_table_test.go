@@ -206,7 +206,7 @@ func TestAnySignalsEndInTheTable(t *testing.T) {
 	run1 := func(args ...string) {
 		var out strings.Builder
 		for range 5 { // what is unavailable is tried again, as the schedule does
-			if run(t.Context(), world{append(args, "-c", file), env(url), strings.NewReader(""), &out, &out}) == exitFine {
+			if run(t.Context(), environment{append(args, "-c", file), env(url), strings.NewReader(""), &out, &out}) == exitFine {
 				return
 			}
 		}

@@ -160,8 +160,8 @@ func newPostman(t testing.TB, bases ...string) *postman {
 	}
 }
 
-// body is a message in the provider's words, the door it comes through, and its id.
-func (m message) body() (string, source.Door, string) {
+// body is a message in the provider's words, the endpoint it comes through, and its id.
+func (m message) body() (string, source.Endpoint, string) {
 	id := fmt.Sprintf("%s-%d", m.user, m.state.version)
 	switch {
 	case m.source != "supabase" && m.state.dead:
@@ -211,12 +211,12 @@ type reply struct {
 
 // post sends a message once, under an id in its headers; an empty one is made up.
 func (p *postman) post(ctx context.Context, m message, base, id string) (reply, error) {
-	body, door, _ := m.body()
-	header, err := p.sources[m.source].SignAs(door, []byte(body), id, time.Now())
+	body, endpoint, _ := m.body()
+	header, err := p.sources[m.source].SignAs(endpoint, []byte(body), id, time.Now())
 	if err != nil {
 		return reply{}, err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+api.Path(m.source, door), strings.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base+api.Path(m.source, endpoint), strings.NewReader(body))
 	if err != nil {
 		return reply{}, err
 	}

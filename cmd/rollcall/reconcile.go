@@ -25,14 +25,14 @@ type reconcileOptions struct {
 	output    *output
 }
 
-func newReconcile(w world) *cobra.Command {
+func newReconcile(w environment) *cobra.Command {
 	var o reconcileOptions
 	cmd := &cobra.Command{
 		Use:   "reconcile SOURCE",
 		Short: "Compares the roll with all users of a provider, and mends it",
 		Long: `Reads all users of the source (Supabase's from their table in this database, Clerk's from its
 API), brings into the roll, and so into every target, who is missing there or differs, and
-buries who is gone, after asking about each once more. It stops and buries nobody when more
+deletes users who are gone, after asking about each once more. It stops and deletes nobody when more
 would vanish than max_delete allows.
 
 A run that was interrupted goes on where it was, if it is taken up within six hours.`,
@@ -63,7 +63,7 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 	cmd.Flags().IntVar(&o.limit, "limit", 200, "with --dry-run: of how many users to print what differs; all are counted")
 	cmd.Flags().BoolVar(&o.touched, "touched", false,
 		"with --dry-run: print also users that differ only in version, updated_at or last_sign_in_at")
-	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of the users that this run may bury, such as 20% (default: max_delete of the source)")
+	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of the users that this run may delete, such as 20% (default: max_delete of the source)")
 	o.output = addOutput(cmd)
 	return cmd
 }
@@ -84,7 +84,7 @@ type reconciliation struct {
 	options reconcileOptions
 }
 
-func runReconciliation(ctx context.Context, w world, s *app.Setup, r reconciliation) error {
+func runReconciliation(ctx context.Context, w environment, s *app.Setup, r reconciliation) error {
 	cfg := r.cfg
 	worker, err := s.StartWorker(ctx, cfg.Log, w.complain)
 	if err != nil {
@@ -104,7 +104,7 @@ func runReconciliation(ctx context.Context, w world, s *app.Setup, r reconciliat
 }
 
 // print writes a result, and is an error where a user could not be followed.
-func (r reconciled) print(w world, out *output, cause error) error {
+func (r reconciled) print(w environment, out *output, cause error) error {
 	if cause != nil {
 		r.Error = cause.Error()
 		if *out == "text" && r.Reconciled == (postgres.Reconciled{}) {
@@ -126,7 +126,7 @@ func (r reconciled) print(w world, out *output, cause error) error {
 	return err
 }
 
-func previewReconciliation(ctx context.Context, w world, s *app.Setup, r reconciliation) error {
+func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r reconciliation) error {
 	cfg, o := r.cfg, r.options
 	db, err := s.Open(cfg.Log)
 	if err != nil {
@@ -168,7 +168,7 @@ func previewReconciliation(ctx context.Context, w world, s *app.Setup, r reconci
 	return errors.Join(err, result.print(w, o.output, err))
 }
 
-func printFinding(w world, found reconcile.Finding) error {
+func printFinding(w environment, found reconcile.Finding) error {
 	reason := ""
 	if found.Reason != "" {
 		reason = ": " + found.Reason

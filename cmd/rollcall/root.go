@@ -24,7 +24,7 @@ const (
 type errUsage struct{ error }
 
 // run executes a command line and returns its exit code.
-func run(ctx context.Context, w world) int {
+func run(ctx context.Context, w environment) int {
 	root := newRoot(w)
 	err := root.ExecuteContext(ctx)
 	var usage errUsage
@@ -42,11 +42,11 @@ func run(ctx context.Context, w world) int {
 }
 
 // complain writes to stderr; what may hold a provider's text is spelled out.
-func (w world) complain(format string, values ...any) {
+func (w environment) complain(format string, values ...any) {
 	fmt.Fprintf(event.PrintableTo(w.stderr), "rollcall: "+format+"\n", values...)
 }
 
-func newRoot(w world) *cobra.Command {
+func newRoot(w environment) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "rollcall",
 		Short:         "Keeps every application's own user table in step with its auth provider",
@@ -96,7 +96,7 @@ func sourceArg(least int) cobra.PositionalArgs {
 }
 
 // load reads the configuration; its error lists everything that is wrong with it.
-func load(cmd *cobra.Command, w world) (*app.Setup, error) {
+func load(cmd *cobra.Command, w environment) (*app.Setup, error) {
 	file, err := cmd.Flags().GetString("config")
 	if err != nil {
 		return nil, err

@@ -64,7 +64,7 @@ type sendOptions struct {
 	output string
 }
 
-func newSend(w world) *cobra.Command {
+func newSend(w environment) *cobra.Command {
 	var o sendOptions
 	cmd := &cobra.Command{
 		Use:     "send SOURCE EVENT|FILE",
@@ -93,7 +93,7 @@ func newSend(w world) *cobra.Command {
 }
 
 // sendAll sends one after the other, so that their order is theirs.
-func sendAll(ctx context.Context, w world, d *draft, o sendOptions) error {
+func sendAll(ctx context.Context, w environment, d *draft, o sendOptions) error {
 	one, err := d.AboutOne()
 	if err != nil {
 		return err
@@ -166,7 +166,7 @@ func (s sent) report(to io.Writer, output string) error {
 
 // whyParked looks in the database of the configuration for the reasons why targets refuse a user; none
 // where it can't be asked.
-func whyParked(ctx context.Context, w world, d *draft, user string) map[string]string {
+func whyParked(ctx context.Context, w environment, d *draft, user string) map[string]string {
 	db, err := d.setup.Open(d.setup.Logger(w.stderr))
 	if err != nil {
 		return nil
@@ -217,7 +217,7 @@ func (s sent) reportJSON(to io.Writer) error {
 // eventID is the id under which the receiver records the event; at the endpoint of database webhooks it
 // makes one up itself.
 func (s sent) eventID(e event.Event) string {
-	if s.Door == source.Database {
+	if s.Endpoint == source.Database {
 		return ""
 	}
 	return e.ID

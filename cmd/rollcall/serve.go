@@ -6,7 +6,7 @@ import (
 	"rollcall/internal/app"
 )
 
-func newServe(w world) *cobra.Command {
+func newServe(w environment) *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Receives webhooks and keeps the targets in step",

@@ -213,7 +213,7 @@ func TestTargetMadeAnew(t *testing.T) {
 		if got, want := fmt.Sprint(line["target"], line["users"], line["command"]), fmt.Sprint("profiles", n+2, "rollcall backfill profiles"); got != want {
 			t.Errorf("the log says %s, want %s", got, want)
 		}
-		filling := world{[]string{"backfill", "profiles", "-c", configFile(t, twoSources+shopTargets)}, env(conn.Config().ConnString()), strings.NewReader(""), io.Discard, io.Discard}
+		filling := environment{[]string{"backfill", "profiles", "-c", configFile(t, twoSources+shopTargets)}, env(conn.Config().ConnString()), strings.NewReader(""), io.Discard, io.Discard}
 		if code := run(t.Context(), filling); code != exitFine {
 			t.Fatalf("the backfill ended with %d", code)
 		}

@@ -21,7 +21,7 @@ it to yourself.`
 const signExample = `  rollcall sign clerk user.created
   rollcall sign supabase after-user-created --set user.email=zoe@example.com | sh`
 
-func newSign(w world) *cobra.Command {
+func newSign(w environment) *cobra.Command {
 	var flags draftFlags
 	cmd := &cobra.Command{
 		Use:     "sign SOURCE EVENT|FILE",
@@ -41,7 +41,7 @@ func newSign(w world) *cobra.Command {
 	return cmd
 }
 
-func sign(w world, d *draft) error {
+func sign(w environment, d *draft) error {
 	body, err := d.Body(1, false)
 	if err != nil {
 		return err

@@ -95,8 +95,8 @@ func TestSignedCurlInEveryShell(t *testing.T) {
 	src := newSource(t, source.Supabase)
 	for _, shell := range shells(t) {
 		for name, body := range bodies {
-			for _, door := range []source.Door{source.Hook, source.Database} {
-				p := must.Get(testevent.Seal(src, door, []byte(body)))(t)
+			for _, endpoint := range []source.Endpoint{source.Hook, source.Database} {
+				p := must.Get(testevent.Seal(src, endpoint, []byte(body)))(t)
 				text := p.Curl(base)
 				checkLines(t, name, text)
 				if out := paste(t, shell, text); !strings.HasPrefix(out, "HTTP/1.1 200") {
@@ -106,7 +106,7 @@ func TestSignedCurlInEveryShell(t *testing.T) {
 				if !bytes.Equal(got.body, p.Body) {
 					t.Errorf("%s, %s: got %d bytes %.80q, want %d %.80q", shell, name, len(got.body), got.body, len(body), body)
 				}
-				if err := src.Verify(source.Request{Door: door, Header: got.header, Body: got.body}); err != nil {
+				if err := src.Verify(source.Request{Endpoint: endpoint, Header: got.header, Body: got.body}); err != nil {
 					t.Errorf("%s, %s: %v", shell, name, err)
 				}
 			}
@@ -165,7 +165,7 @@ func TestSvixVerifiesWhatSignPrints(t *testing.T) {
 	for _, name := range testevent.Names(source.Clerk) {
 		var stdout, stderr bytes.Buffer
 		args := []string{"sign", "clerk", name, "-c", file, "--url", base, "--set", "data.first_name=D'Arcy $é\\"}
-		if code := run(t.Context(), world{args, env("postgres://127.0.0.1/unused"), nil, &stdout, &stderr}); code != exitFine {
+		if code := run(t.Context(), environment{args, env("postgres://127.0.0.1/unused"), nil, &stdout, &stderr}); code != exitFine {
 			t.Fatalf("%s: exit code %d, %s", name, code, &stderr)
 		}
 		paste(t, "sh", stdout.String())

@@ -71,15 +71,15 @@ func (s state) form() string {
 	return s.email + " " + s.name
 }
 
-// buried reports whether a delete was acknowledged: it is final.
-func (a *account) buried() bool {
+// ended reports whether a delete was acknowledged: it is final.
+func (a *account) ended() bool {
 	return slices.ContainsFunc(a.acknowledged, func(s state) bool { return s.dead })
 }
 
 // possible reports whether a user may be in the roll in a form: as the newest that was
 // acknowledged says, or as anything newer that was said and never acknowledged. "" is absent.
 func (a *account) possible(form string) bool {
-	if a.buried() {
+	if a.ended() {
 		return form == "dead"
 	}
 	newest := int64(0)
@@ -155,11 +155,11 @@ func (p *providers) database(m message) {
 }
 
 func (p *providers) send(m message) {
-	_, door, _ := m.body()
+	_, endpoint, _ := m.body()
 	switch {
 	case m.source == "clerk":
 		p.svix(m)
-	case door == source.Database:
+	case endpoint == source.Database:
 		p.database(m)
 	default:
 		p.supabase(m)

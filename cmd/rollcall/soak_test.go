@@ -292,7 +292,7 @@ func judge(t *testing.T, conn *pgx.Conn, book *ledger) (lost, resurrected []stri
 		targets[target] = pairs(t, conn, "select source || ' ' || id, concat(email, ' ', name) from "+target+where)
 	}
 	for key, a := range book.accounts {
-		if form := roll[key]; a.buried() && form != "dead" && form != "" {
+		if form := roll[key]; a.ended() && form != "dead" && form != "" {
 			resurrected = append(resurrected, "roll: "+key)
 		} else if !a.possible(form) {
 			lost = append(lost, fmt.Sprintf("roll: %s is %q, acknowledged %v", key, form, a.acknowledged))
@@ -302,7 +302,7 @@ func judge(t *testing.T, conn *pgx.Conn, book *ledger) (lost, resurrected []stri
 			alive = ""
 		}
 		for target, rows := range targets {
-			if a.buried() && rows[key] != "" {
+			if a.ended() && rows[key] != "" {
 				resurrected = append(resurrected, target+": "+key)
 			} else if rows[key] != alive {
 				lost = append(lost, fmt.Sprintf("%s: %s is %q, the roll says %q", target, key, rows[key], alive))

@@ -28,7 +28,7 @@ func buildVersion() string {
 	return info.Main.Version
 }
 
-func newVersion(w world) *cobra.Command {
+func newVersion(w environment) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Prints the version",

@@ -30,7 +30,7 @@ func TestServeWarns(t *testing.T) {
 		t.Errorf("the log says %v", state)
 	}
 	var stdout, stderr strings.Builder
-	w := world{[]string{"migrate", "--print", "-c", configFile(t, yaml)}, env(url), strings.NewReader(""), &stdout, &stderr}
+	w := environment{[]string{"migrate", "--print", "-c", configFile(t, yaml)}, env(url), strings.NewReader(""), &stdout, &stderr}
 	if code := run(t.Context(), w); code != exitFine || !strings.HasPrefix(stderr.String(), "rollcall: warning: ") || !strings.Contains(stderr.String(), "target profiles: the foreign key") {
 		t.Errorf("exit code %d, %s", code, stderr.String())
 	}

@@ -8,7 +8,7 @@ import (
 	"rollcall/internal/pgtest"
 )
 
-// capturedSource is fed by its capture alone, openSource by its door, too.
+// capturedSource is fed by its capture alone, openSource by its endpoint, too.
 const capturedSource = `
 database: ${DATABASE_URL}
 listen: 127.0.0.1:0
@@ -22,7 +22,7 @@ const openSource = `  open: {provider: supabase, signing_secrets: ["${SUPABASE_S
 
 const captureNever = "nothing tells of the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret"
 
-// The metrics show the trigger and, of sources that have no open door, no last event: an alert
+// The metrics show the trigger and, of sources that have no open endpoint, no last event: an alert
 // on its age would never end.
 func TestCaptureMetrics(t *testing.T) {
 	t.Parallel()
@@ -31,7 +31,7 @@ func TestCaptureMetrics(t *testing.T) {
 	in.log.await(t, captureNever, 1)
 	change := func(command string) {
 		t.Helper()
-		w := world{[]string{"capture", command, "captured", "-c", configFile(t, capturedSource)}, env(url), strings.NewReader(""), &strings.Builder{}, &journal{}}
+		w := environment{[]string{"capture", command, "captured", "-c", configFile(t, capturedSource)}, env(url), strings.NewReader(""), &strings.Builder{}, &journal{}}
 		if code := run(t.Context(), w); code != exitFine {
 			t.Fatalf("capture %s: exit code %d, %s", command, code, w.stderr)
 		}
@@ -52,7 +52,7 @@ func TestCaptureMetrics(t *testing.T) {
 			}
 		}
 		if strings.Contains(body, `rollcall_last_verified_event_timestamp_seconds{source="captured"}`) {
-			t.Error("there is a last event of a source without a door")
+			t.Error("there is a last event of a source without an endpoint")
 		}
 	}
 }

@@ -15,27 +15,27 @@ import (
 // confirmTimeout bounds one go at the announced users of a source; the next one goes on.
 const confirmTimeout = time.Minute
 
-// blindPause is how long a table of users that can't be seen is left alone. It is said once
+// backoffPause is how long a table of users that can't be seen is left alone. It is said once
 // in that time, however many are announced.
-const blindPause = time.Minute
+const backoffPause = time.Minute
 
-// blind remembers of which sources the users can't be seen, as far as this replica has found
+// backoff remembers of which sources the users can't be seen, as far as this replica has found
 // out.
-type blind struct {
+type backoff struct {
 	mu    sync.Mutex
 	until map[string]time.Time
 }
 
-func newBlind() *blind { return &blind{until: map[string]time.Time{}} }
+func newBackoff() *backoff { return &backoff{until: map[string]time.Time{}} }
 
-func (b *blind) set(source string, until time.Time) {
+func (b *backoff) set(source string, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.until[source] = until
 }
 
 // sees reports whether it is worth a look at a moment.
-func (b *blind) sees(source string, at time.Time) bool {
+func (b *backoff) sees(source string, at time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return !at.Before(b.until[source])
@@ -64,7 +64,7 @@ func (sv *service) confirmations() []jobs.Job {
 func (sv *service) dueConfirmations(ctx context.Context) ([]string, error) {
 	var sources []string
 	for _, src := range sv.setup.Config.Sources {
-		if src.Provider == config.Supabase && sv.blind.sees(src.Name, time.Now()) {
+		if src.Provider == config.Supabase && sv.backoff.sees(src.Name, time.Now()) {
 			sources = append(sources, src.Name)
 		}
 	}
@@ -81,7 +81,7 @@ func (sv *service) dueConfirmations(ctx context.Context) ([]string, error) {
 // confirm looks for the announced users of a source who are due. That they can't be seen is no
 // failure: another endpoint brings them, which the log names.
 func (sv *service) confirm(ctx context.Context, src config.Source) error {
-	if !sv.blind.sees(src.Name, time.Now()) { // another replica does not know yet
+	if !sv.backoff.sees(src.Name, time.Now()) { // another replica does not know yet
 		return nil
 	}
 	var done reconcile.Confirmed
@@ -90,9 +90,9 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 		done, err = reconcile.Confirm(ctx, cfg)
 	}
 	if errors.Is(err, postgres.ErrUnseen) {
-		sv.blind.set(src.Name, time.Now().Add(blindPause))
-		sv.log.Warn("announced users can't be looked up; another door must bring them",
-			"source", src.Name, "door", sv.doorOf(ctx, src), "error", err)
+		sv.backoff.set(src.Name, time.Now().Add(backoffPause))
+		sv.log.Warn("announced users can't be looked up; another endpoint must bring them",
+			"source", src.Name, "door", sv.endpointOf(ctx, src), "error", err)
 		return nil
 	}
 	if done != (reconcile.Confirmed{}) {
@@ -102,9 +102,9 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 	return err
 }
 
-// doorOf says what must bring a source's users when they can't be looked up. A capture sees
+// endpointOf says what must bring a source's users when they can't be looked up. A capture sees
 // also what Rollcall's own role may not read.
-func (sv *service) doorOf(ctx context.Context, src config.Source) string {
+func (sv *service) endpointOf(ctx context.Context, src config.Source) string {
 	c := postgres.Capture{Source: src.Name, Table: usersTable(src)}
 	if state, err := sv.db.CaptureState(ctx, c); err == nil && state.Installed && state.For == src.Name {
 		return "the capture of " + c.Table

@@ -52,7 +52,7 @@ func TestSigningSecrets(t *testing.T) {
 
 func TestHeaderSecrets(t *testing.T) {
 	t.Parallel()
-	const file = "database: a=b\nsources:\n  s:\n    provider: supabase\n    database_webhook: {secrets: [short, ' a secret of the door', a secret of the door]}\n"
+	const file = "database: a=b\nsources:\n  s:\n    provider: supabase\n    database_webhook: {secrets: [short, ' a secret of the endpoint', a secret of the endpoint]}\n"
 	_, problems := assemble(t, "r.yaml", file, getenv)
 	want := "r.yaml:5:34: sources.s.database_webhook.secrets: the value is shorter than 16 characters; use a long random one\n" +
 		"r.yaml:5:41: sources.s.database_webhook.secrets: the value starts or ends with white space, which no header carries; remove it"

@@ -53,7 +53,7 @@ type service struct {
 	jobs       []jobs.Job            // what runs by the clock
 	replica    *jobs.Replica
 	running    atomic.Pointer[jobs.Running]
-	blind      *blind      // sources whose announced users can't be looked up
+	backoff    *backoff    // sources whose announced users can't be looked up
 	said       *said       // what the log has said
 	followedAt time.Time   // when the tables of users were last looked at
 	prepared   atomic.Bool // the schema is migrated and the targets are checked
@@ -66,7 +66,7 @@ type service struct {
 func newService(o Options, db *postgres.DB) (*service, error) {
 	s, log := o.Setup, o.Log
 	sv := &service{
-		options: o, apis: s.APIs(log), log: log, db: db, replica: jobs.NewReplica(db.Pool(), db.Fingerprint(), log), setup: s, wait: s.Config.Limits.Wait, blind: newBlind(),
+		options: o, apis: s.APIs(log), log: log, db: db, replica: jobs.NewReplica(db.Pool(), db.Fingerprint(), log), setup: s, wait: s.Config.Limits.Wait, backoff: newBackoff(),
 		said: newSaid(),
 	}
 	sv.jobs = sv.scheduled()

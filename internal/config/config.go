@@ -99,15 +99,15 @@ const (
 // NoTable in users_table says that no table decides about the users of a source.
 const NoTable = "none"
 
-// Source is one space of user ids, fed through one or more doors.
+// Source is one space of user ids, fed through one or more endpoints.
 type Source struct {
 	// Name matches [a-z][a-z0-9_-]{0,62}.
 	Name string
 	// Provider is Clerk or Supabase.
 	Provider string `yaml:"provider,required" as:"clerk|supabase" doc:"sender of the events, clerk or supabase"`
 	// SigningSecrets are whole, with their prefix (whsec_…, v1,whsec_…); all are tried.
-	// Empty closes the door of the webhooks.
-	SigningSecrets []Secret `yaml:"signing_secrets" as:"signing" doc:"secrets of the webhooks (whsec_…) or auth hooks (v1,whsec_…), several while one is being rotated; a value with | is several; without them the door is closed"`
+	// Empty closes the endpoint of the webhooks.
+	SigningSecrets []Secret `yaml:"signing_secrets" as:"signing" doc:"secrets of the webhooks (whsec_…) or auth hooks (v1,whsec_…), several while one is being rotated; a value with | is several; without them the endpoint is closed"`
 	// InstanceID is ins_…; empty means that events of every instance are taken.
 	InstanceID string `yaml:"instance_id" only:"clerk" doc:"events of another instance are ignored and counted as such"`
 	// API is nil when the file gives none.
@@ -121,8 +121,8 @@ type Source struct {
 	// UsersTable is schema.table; empty means auth.users where the database has it. NoTable: the
 	// events say what is so.
 	UsersTable string `yaml:"users_table" as:"table" only:"supabase" doc:"table of the provider's users in this database, which decides what is so; auth.users when this database has it; none: the events decide, by their version"`
-	// DatabaseWebhook is nil when the file gives none: that door is closed.
-	DatabaseWebhook *DatabaseWebhook `yaml:"database_webhook" only:"supabase" doc:"the door POST /webhooks/{source}/database"`
+	// DatabaseWebhook is nil when the file gives none: that endpoint is closed.
+	DatabaseWebhook *DatabaseWebhook `yaml:"database_webhook" only:"supabase" doc:"the endpoint POST /webhooks/{source}/database"`
 	// Pos is where the name stands.
 	Pos Pos
 }
@@ -156,7 +156,7 @@ type Reconcile struct {
 	MaxDelete float64 `yaml:"max_delete" as:"percent" default:"5%" doc:"share of the users that one run may delete; above it the run deletes none"`
 }
 
-// DatabaseWebhook is the door of Supabase Database Webhooks, which carry no
+// DatabaseWebhook is the endpoint of Supabase Database Webhooks, which carry no
 // signature: a static header is all their proof.
 type DatabaseWebhook struct {
 	// Header is the name of an HTTP header, default X-Webhook-Secret.

@@ -217,7 +217,7 @@ func (d *demo) sign(r *request) (testevent.Request, error) {
 	if !r.forged {
 		body = changed
 	}
-	signed, err := testevent.Seal(src, sample.Door, body)
+	signed, err := testevent.Seal(src, sample.Endpoint, body)
 	signed.Body = changed
 	return signed, err
 }

@@ -49,7 +49,7 @@ func (r *run) sleepUntil(due time.Time) bool {
 		}
 	}
 	if wait := time.Until(due); wait > 0 {
-		nap(wait)
+		preciseSleep(wait)
 	}
 	return true
 }

@@ -62,7 +62,7 @@ func newSealer(cfg Config) (*sealer, error) {
 		template, err := templateOf(cfg.Source, k)
 		switch {
 		case err == nil:
-			s.events[k] = &envelope{cfg.Source, template, head(cfg, template.Door)}
+			s.events[k] = &envelope{cfg.Source, template, head(cfg, template.Endpoint)}
 		case cfg.Mix[k] > 0 || k == Created:
 			return nil, err
 		default: // where there are enough users, whoever is created once more is updated
@@ -72,18 +72,18 @@ func newSealer(cfg Config) (*sealer, error) {
 	return s, nil
 }
 
-// ClosedError means that events of a kind have to come through a door without a secret.
+// ClosedError means that events of a kind have to come through an endpoint without a secret.
 type ClosedError struct {
-	Source *source.Source
-	Door   source.Door
-	Kind   Kind
+	Source   *source.Source
+	Endpoint source.Endpoint
+	Kind     Kind
 }
 
 func (e *ClosedError) Error() string {
-	return fmt.Sprintf("the %s door of source %s is closed, for it has no secret; nobody can be %s through it", e.Door, e.Source.Name(), e.Kind)
+	return fmt.Sprintf("the %s endpoint of source %s is closed, for it has no secret; nobody can be %s through it", e.Endpoint, e.Source.Name(), e.Kind)
 }
 
-// templateOf finds the event of a kind that comes through an open door.
+// templateOf finds the event of a kind that comes through an open endpoint.
 func templateOf(src *source.Source, k Kind) (testevent.Template, error) {
 	if src.Provider() == source.Clerk {
 		return openTemplate(src, "user."+k.String())
@@ -94,7 +94,7 @@ func templateOf(src *source.Source, k Kind) (testevent.Template, error) {
 	case k == Created:
 		return openTemplate(src, "database.insert")
 	case !src.Open(source.Database):
-		return testevent.Template{}, &ClosedError{Source: src, Door: source.Database, Kind: k}
+		return testevent.Template{}, &ClosedError{Source: src, Endpoint: source.Database, Kind: k}
 	case k == Updated:
 		return openTemplate(src, "database.update")
 	}
@@ -106,14 +106,14 @@ func openTemplate(src *source.Source, name string) (testevent.Template, error) {
 	if !ok {
 		return testevent.Template{}, fmt.Errorf("source %s has no built-in event %s", src.Name(), name)
 	}
-	if !src.Open(template.Door) {
-		return testevent.Template{}, &ClosedError{Source: src, Door: template.Door, Kind: Created}
+	if !src.Open(template.Endpoint) {
+		return testevent.Template{}, &ClosedError{Source: src, Endpoint: template.Endpoint, Kind: Created}
 	}
 	return template, nil
 }
 
-func head(cfg Config, door source.Door) string {
-	return fmt.Sprintf("POST %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: rollcall-load\r\n", cfg.To.url.EscapedPath(), api.Path(cfg.Source.Name(), door), cfg.To.url.Host)
+func head(cfg Config, endpoint source.Endpoint) string {
+	return fmt.Sprintf("POST %s%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: rollcall-load\r\n", cfg.To.url.EscapedPath(), api.Path(cfg.Source.Name(), endpoint), cfg.To.url.Host)
 }
 
 // next makes and signs a request.
@@ -132,7 +132,7 @@ func (s *sealer) next(now time.Time) (*request, error) {
 
 // seal signs a body and writes the request down.
 func (e *envelope) seal(body []byte) ([]byte, error) {
-	header, err := e.source.Sign(e.template.Door, body)
+	header, err := e.source.Sign(e.template.Endpoint, body)
 	if err != nil {
 		return nil, err
 	}

@@ -53,7 +53,7 @@ func received(t testing.TB, q *request) (path string, r source.Request) {
 	}
 	r = source.Request{Header: got.Header, Body: body, ReceivedAt: time.Now()}
 	if strings.HasSuffix(got.URL.Path, "/database") {
-		r.Door = source.Database
+		r.Endpoint = source.Database
 	}
 	return got.URL.Path, r
 }
@@ -97,19 +97,19 @@ func TestSealedRequests(t *testing.T) {
 	}
 }
 
-func TestClosedDoors(t *testing.T) {
+func TestClosedEndpoints(t *testing.T) {
 	t.Parallel()
 	hooks := newSource(t, source.Config{Provider: source.Supabase, SigningSecrets: []string{supabaseSecret}})
 	to := receiver(t, "http://127.0.0.1:8080")
 	var closed *ClosedError
-	if _, err := newSealer(Config{To: to, Source: hooks, Mix: DefaultMix, Connections: 1}); !errors.As(err, &closed) || closed.Door != source.Database || closed.Kind != Updated {
+	if _, err := newSealer(Config{To: to, Source: hooks, Mix: DefaultMix, Connections: 1}); !errors.As(err, &closed) || closed.Endpoint != source.Database || closed.Kind != Updated {
 		t.Errorf("updates without their endpoint: %v", err)
 	}
 	s := must.Get(newSealer(Config{To: to, Source: hooks, Mix: Mix{100, 0, 0}, Users: 1, Connections: 1}))(t)
 	for range 3 { // the second time, the user is there already
 		q := must.Get(s.next(time.Now()))(t)
-		if _, r := received(t, q); hooks.Verify(r) != nil || r.Door != source.Hook {
-			t.Errorf("%s by the %s endpoint", q.kind, r.Door)
+		if _, r := received(t, q); hooks.Verify(r) != nil || r.Endpoint != source.Hook {
+			t.Errorf("%s by the %s endpoint", q.kind, r.Endpoint)
 		}
 	}
 	if _, err := newSealer(Config{To: to, Source: newSource(t, source.Config{Provider: source.Clerk}), Mix: DefaultMix}); err == nil {

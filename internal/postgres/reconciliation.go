@@ -133,7 +133,7 @@ where id = $1 and finished_at is null`, r.id, r.Position, r.Created, r.Updated, 
 type LastReconciliation struct {
 	Source  string
 	Users   Reconciled
-	Stopped bool      // a guard has ended it before anybody was buried
+	Stopped bool      // a guard has ended it before a user was deleted
 	Success time.Time // when the last success ended; 1970 for never
 }
 

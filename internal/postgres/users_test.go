@@ -65,7 +65,7 @@ func TestCountAbsent(t *testing.T) {
 		('app', '00000000-0000-4000-8000-00000000000e', null),  -- gone
 		('app', '{00000000-0000-4000-8000-00000000000d}', null),-- no uuid as the table writes it
 		('app', 'user_1', null),                                -- no uuid
-		('app', '00000000-0000-4000-8000-00000000000f', now()), -- buried
+		('app', '00000000-0000-4000-8000-00000000000f', now()), -- deleted
 		('other', 'user_2', null::timestamptz)) v (source, id, at)`)
 	absent, err := u.Absent(t.Context(), "", 100)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 
 // advice says why the roll can't follow a user, and what to do.
 func (r *run) advice(verdict Verdict, p postgres.Pair) string {
-	if verdict == Buried {
+	if verdict == Final {
 		return "the roll has this user as deleted, and a deletion is final; " +
 			"create the user again at the provider, with a new id"
 	}

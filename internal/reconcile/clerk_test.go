@@ -98,7 +98,7 @@ func TestClerkHalfTheList(t *testing.T) {
 	in.clerk.Hide(func(id string) bool { return hidden[id] })
 	in.clerk.Update(ids[0], func(u *clerktest.User) { u.Email = "hidden@x.test" })
 	in.clerk.Update(ids[100], func(u *clerktest.User) { u.Email = "shown@x.test" })
-	tally := in.fails(reconcile.ErrStopped, "nobody was buried", "ended after 60 of the 120 users")
+	tally := in.fails(reconcile.ErrStopped, "nobody was deleted", "ended after 60 of the 120 users")
 	if want := (postgres.Reconciled{Updated: 1, Unchanged: 59}); tally != want {
 		t.Errorf("got %+v, want %+v", tally, want)
 	}
@@ -180,7 +180,7 @@ func TestClerkWrongAddress(t *testing.T) {
 		return err
 	}
 	in.clerk.FailEvery(1, http.StatusNotFound)
-	in.wantError(sync(), event.ErrUnavailable, "not buried", "is this the right address?")
+	in.wantError(sync(), event.ErrUnavailable, "not deleted", "is this the right address?")
 	if tally, err := reconcile.Run(t.Context(), in.Config); err == nil {
 		t.Errorf("a run ended well: %+v", tally)
 	}

@@ -27,8 +27,8 @@ const (
 	Touch
 	// Vanished: the roll has a living user whom the provider has no more.
 	Vanished
-	// Buried: the provider has a user whose deletion the roll knows; a deletion is final.
-	Buried
+	// Final: the provider has a user whose deletion the roll knows; a deletion is final.
+	Final
 	// Newer: they differ, and the roll has the higher version.
 	Newer
 	// Forgotten: both know no living user.
@@ -46,7 +46,7 @@ func judge(theirs, ours *event.User) Verdict {
 	case ours == nil:
 		return Create
 	case !here:
-		return Buried
+		return Final
 	}
 	differ := differences(theirs, ours)
 	switch {

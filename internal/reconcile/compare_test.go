@@ -35,13 +35,13 @@ func TestJudge(t *testing.T) {
 		want         Verdict
 	}{
 		"nobody":                    {nil, nil, Forgotten},
-		"buried on both sides":      {dead, dead, Forgotten},
+		"deleted on both sides":     {dead, dead, Forgotten},
 		"deleted, never known":      {dead, nil, Forgotten},
 		"deleted long ago":          {nil, dead, Forgotten},
 		"unknown":                   {living(5, "a"), nil, Create},
 		"gone":                      {nil, living(5, "a"), Vanished},
 		"softly deleted":            {dead, living(5, "a"), Vanished},
-		"back from the dead":        {living(6, "a"), dead, Buried},
+		"back from the dead":        {living(6, "a"), dead, Final},
 		"the same":                  {living(5, "a"), living(5, "a"), Same},
 		"the same JSON":             {living(5, "a"), respelled, Same},
 		"a newer version":           {living(6, "b"), living(5, "a"), Update},

@@ -136,7 +136,7 @@ func TestComparisonBySQLIsThatOfGo(t *testing.T) {
 			return
 		}
 		verdict := judge(theirs, p.Roll)
-		if verdict == Buried || verdict == Newer {
+		if verdict == Final || verdict == Newer {
 			verdict = Update // the table is right
 		}
 		want := map[Verdict]string{Create: "created", Update: "updated", Touch: "touched", Vanished: "deleted"}[verdict]

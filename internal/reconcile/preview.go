@@ -91,7 +91,7 @@ func (r *run) preview(p postgres.Pair) Finding {
 	case Vanished:
 		r.Deleted++
 		f.Action, f.Reason = "deleted", r.gone()
-	case Buried, Newer:
+	case Final, Newer:
 		r.Failed++
 		f.Action, f.Reason = "failed", r.advice(verdict, p)
 	case Same:

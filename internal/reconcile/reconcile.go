@@ -27,7 +27,7 @@ type Config struct {
 	// API lists and confirms Clerk's users; URL is its address, for people. Nil for Supabase.
 	API *clerk.API
 	URL string
-	// MaxDelete is the share of the roll's living users that one run may bury, from 0 to 1.
+	// MaxDelete is the share of the roll's living users that one run may delete, from 0 to 1.
 	MaxDelete float64
 	DB        *postgres.DB
 	// Submit brings events into the roll (pipeline.SubmitAll). Preview needs none.
@@ -37,7 +37,7 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// ErrStopped marks a run that a guard has ended: before anybody was buried, unless the users
+// ErrStopped marks a run that a guard has ended: before anybody was deleted, unless the users
 // were vanishing at that very moment. A dry run has it when a run would.
 var ErrStopped = errors.New("stopped")
 
@@ -95,7 +95,7 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.compare(ctx); err != nil {
 		return err
 	}
-	return r.bury(ctx)
+	return r.deleteGone(ctx)
 }
 
 // compare walks through the list: while a page is being read, the one before it is judged, and of
@@ -180,10 +180,10 @@ func (r *run) sift(page part) findings {
 			f.verdicts = append(f.verdicts, verdict)
 		case verdict == Same:
 			f.others.Unchanged++
-		case verdict == Buried || verdict == Newer:
+		case verdict == Final || verdict == Newer:
 			f.others.Failed++
 			r.Log.Warn("the roll can't follow a user", "source", r.Source.Name(), "user", p.ID, "reason", r.advice(verdict, p))
-		default: // bury sees to those who are gone
+		default: // deleteGone sees to those who are gone
 		}
 	}
 	return f
@@ -219,7 +219,7 @@ func (r *run) judge(p postgres.Pair) (theirs *event.User, verdict Verdict, err e
 		}
 	}
 	verdict = judge(theirs, p.Roll)
-	if (verdict == Buried || verdict == Newer) && !p.Known.Before(p.At) {
+	if (verdict == Final || verdict == Newer) && !p.Known.Before(p.At) {
 		verdict = Same
 	}
 	return theirs, verdict, nil
@@ -259,8 +259,8 @@ func finding(u *event.User, at time.Time, kind string) event.Event {
 	return e
 }
 
-// bury makes tombstones of those whom the provider has no more, if they are not too many.
-func (r *run) bury(ctx context.Context) error {
+// deleteGone makes tombstones of those whom the provider has no more, if they are not too many.
+func (r *run) deleteGone(ctx context.Context) error {
 	gone, err := r.from.countAbsent(ctx)
 	if err != nil || gone == 0 {
 		return err
@@ -271,7 +271,7 @@ func (r *run) bury(ctx context.Context) error {
 	if err := r.guards(gone); err != nil {
 		return err
 	}
-	for after, buried := "", int64(0); ; {
+	for after, deleted := "", int64(0); ; {
 		absent, err := r.from.absent(ctx, after)
 		if err != nil || len(absent) == 0 {
 			return err
@@ -281,13 +281,13 @@ func (r *run) bury(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if buried += int64(len(sure)); buried > gone {
-			if err := r.guards(buried); err != nil {
+		if deleted += int64(len(sure)); deleted > gone {
+			if err := r.guards(deleted); err != nil {
 				return err // they are vanishing right now
 			}
 		}
 		r.Unchanged += int64(len(absent) - len(sure) - len(there)) // they are back
-		if err := r.burySome(ctx, sure); err != nil {
+		if err := r.deleteSome(ctx, sure); err != nil {
 			return err
 		}
 		if len(there) == 0 {
@@ -329,13 +329,13 @@ func (r *run) guards(gone int64) error {
 func (r *run) halt() string {
 	switch {
 	case r.dry:
-		return "a run would stop here and bury nobody"
+		return "a run would stop here and delete nobody"
 	case r.Deleted == 1:
-		return "stopped, 1 was buried before"
+		return "stopped, 1 was deleted before"
 	case r.Deleted > 0:
-		return fmt.Sprintf("stopped, %d were buried before", r.Deleted)
+		return fmt.Sprintf("stopped, %d were deleted before", r.Deleted)
 	}
-	return "stopped, nobody was buried"
+	return "stopped, nobody was deleted"
 }
 
 // who names the command that lists those who are gone, unless this is it and has.
@@ -353,7 +353,7 @@ func users(n int64) string {
 	return fmt.Sprintf("%d users", n)
 }
 
-func (r *run) burySome(ctx context.Context, pairs []postgres.Pair) error {
+func (r *run) deleteSome(ctx context.Context, pairs []postgres.Pair) error {
 	events := make([]event.Event, len(pairs))
 	for i, p := range pairs {
 		if p.Roll != nil {
@@ -365,7 +365,7 @@ func (r *run) burySome(ctx context.Context, pairs []postgres.Pair) error {
 	}
 	outcomes, err := r.Submit(ctx, events)
 	if err != nil {
-		return fmt.Errorf("bury users: %w", err)
+		return fmt.Errorf("delete users: %w", err)
 	}
 	for _, o := range outcomes {
 		if o == event.Stale {

@@ -274,7 +274,7 @@ func (s *Syncer) look(ctx context.Context, f flight, m postgres.Member) (event.E
 	}
 	if !m.Known {
 		s.config.Observe(f.source, "gone")
-		return event.Event{}, ErrGone // nothing is there to be buried
+		return event.Event{}, ErrGone // nothing is there to be deleted
 	}
 	if err := s.recognize(looking, f, m); err != nil {
 		s.config.Observe(f.source, "failed")
@@ -288,7 +288,7 @@ func (s *Syncer) look(ctx context.Context, f flight, m postgres.Member) (event.E
 	return finding(gone.Tombstone(m.At.UTC()), seen, "synced"), nil
 }
 
-// recognize makes sure, before a user is buried, that the provider is the one whom the roll
+// recognize makes sure, before a user is deleted, that the provider is the one whom the roll
 // follows: with the key of another instance, everybody who signs in would seem to be gone. Who
 // has shown a user is; otherwise one of some others of the roll must be known there. When he was
 // the only one, it must at least answer as such a provider does.
@@ -316,7 +316,7 @@ func (s *Syncer) recognize(ctx context.Context, f flight, m postgres.Member) err
 	if known || err != nil {
 		return err
 	}
-	return fmt.Errorf("he is gone there, but none of %d others whom the roll has is known either, so he was not buried; is this the key of the right instance, or the right users_table? If they are all gone, run rollcall reconcile", len(ids))
+	return fmt.Errorf("he is gone there, but none of %d others whom the roll has is known either, so he was not deleted; is this the key of the right instance, or the right users_table? If they are all gone, run rollcall reconcile", len(ids))
 }
 
 // answers makes sure that it is such a provider at all who says that the only user is gone.
@@ -325,7 +325,7 @@ func (p Provider) answers(ctx context.Context) error {
 		return nil
 	}
 	if err := p.Answers(ctx); err != nil {
-		return fmt.Errorf("he is gone there, and nobody else is in the roll whom it could know, so he was not buried; is this the right address? %w", err)
+		return fmt.Errorf("he is gone there, and nobody else is in the roll whom it could know, so he was not deleted; is this the right address? %w", err)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func readClerkEnvelope(object []byte) clerkEnvelope {
 func (m *message) clerk() event.Event {
 	e := readClerkEnvelope(m.object)
 	e.sent = firstTime(e.sent, m.event.ReceivedAt)
-	m.event.Type = m.source.known(m.door, e.kind)
+	m.event.Type = m.source.known(m.endpoint, e.kind)
 	switch {
 	case m.object == nil:
 		return m.undecodable(reasonNoObject)

@@ -19,11 +19,11 @@ import (
 // clientBody is a provider's body about a user who is banned, has a new e-mail address or is
 // deleted. The client writes what stands for %s: any JSON value.
 type clientBody struct {
-	name string
-	door Door
-	of   func(testing.TB) *Source
-	body string
-	gone bool
+	name     string
+	endpoint Endpoint
+	of       func(testing.TB) *Source
+	body     string
+	gone     bool
 	// meta: the client's value is the user's metadata.
 	meta bool
 }
@@ -39,9 +39,9 @@ const (
 // clientBodies are all bodies that bring a user, with each part that a client writes.
 func clientBodies() []clientBody {
 	var list []clientBody
-	add := func(name string, door Door, of func(testing.TB) *Source, body string) {
+	add := func(name string, endpoint Endpoint, of func(testing.TB) *Source, body string) {
 		list = append(list, clientBody{
-			name: name, door: door, of: of, body: body, meta: strings.Contains(body, `_metadata":%s`) || strings.Contains(body, `raw_user_meta_data":%s`),
+			name: name, endpoint: endpoint, of: of, body: body, meta: strings.Contains(body, `_metadata":%s`) || strings.Contains(body, `raw_user_meta_data":%s`),
 			gone: strings.Contains(body, "deleted_at") || strings.Contains(body, "DELETE"),
 		})
 	}
@@ -121,7 +121,7 @@ func (c *clientBody) check(t *testing.T, value string) {
 	s := c.of(t)
 	body := []byte(strings.Replace(c.body, "%s", value, 1))
 	// Each delivery is of its own, so that what is stored can be compared with what came.
-	r := Request{Door: c.door, Header: http.Header{}, Body: bytes.Clone(body), ReceivedAt: now}
+	r := Request{Endpoint: c.endpoint, Header: http.Header{}, Body: bytes.Clone(body), ReceivedAt: now}
 	e := s.Decode(r)
 	name := fmt.Sprintf("%s with %.60s", c.name, value)
 	want := event.Upsert

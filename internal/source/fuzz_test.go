@@ -30,14 +30,14 @@ func FuzzDecode(f *testing.F) {
 	f.Add(uint8(0), "\xff", []byte(clerkEvent(`,"unsafe_metadata":{"\u0000":[1e999999,"\ud800"]},"private\u005fmetadata":{"a":1}`)))
 	clerk, supabase := clerkSource(f), supabaseSource(f)
 	f.Fuzz(func(t *testing.T, way uint8, id string, body []byte) {
-		s, door := clerk, Hook
+		s, endpoint := clerk, Hook
 		if way%3 > 0 {
 			s = supabase
 		}
 		if way%3 == 2 {
-			door = Database
+			endpoint = Database
 		}
-		r := Request{Door: door, Body: bytes.Clone(body), ReceivedAt: now}
+		r := Request{Endpoint: endpoint, Body: bytes.Clone(body), ReceivedAt: now}
 		r.Header = map[string][]string{"Svix-Id": {id}}
 		e := s.Decode(r)
 		checkEvent(t, e)

@@ -60,8 +60,8 @@ func replay(t testing.TB, s *Source, r Request, e event.Event) {
 	if e.Body == nil {
 		return
 	}
-	again := s.Decode(Request{Door: r.Door, Header: r.Header, Body: e.Body, ReceivedAt: e.ReceivedAt})
-	if r.Door == Database {
+	again := s.Decode(Request{Endpoint: r.Endpoint, Header: r.Header, Body: e.Body, ReceivedAt: e.ReceivedAt})
+	if r.Endpoint == Database {
 		again.ID = e.ID
 	}
 	if diff := cmp.Diff(e, again); diff != "" {

@@ -52,10 +52,10 @@ func supabaseSource(t testing.TB) *Source {
 }
 
 // signed is a request that the source's provider could have sent.
-func signed(t testing.TB, s *Source, d Door, body string) Request {
+func signed(t testing.TB, s *Source, d Endpoint, body string) Request {
 	t.Helper()
 	header := must.Get(s.SignAs(d, []byte(body), "msg_made_up", now))(t)
-	return Request{Door: d, Header: header, Body: []byte(body), ReceivedAt: now}
+	return Request{Endpoint: d, Header: header, Body: []byte(body), ReceivedAt: now}
 }
 
 // decode verifies and decodes a body at the endpoint of hooks.
@@ -64,7 +64,7 @@ func decode(t testing.TB, s *Source, body string) event.Event {
 	return decodeAt(t, s, Hook, body)
 }
 
-func decodeAt(t testing.TB, s *Source, d Door, body string) event.Event {
+func decodeAt(t testing.TB, s *Source, d Endpoint, body string) event.Event {
 	t.Helper()
 	r := signed(t, s, d, body)
 	must.Do(t, s.Verify(r))

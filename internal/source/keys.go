@@ -13,7 +13,7 @@ import (
 // the library itself would take a single byte.
 const minKeyBytes = 24
 
-// minHeaderSecret is in characters: the header of the database door is compared whole.
+// minHeaderSecret is in characters: the header of the database endpoint is compared whole.
 const minHeaderSecret = 16
 
 // prefixes of the providers' signing secrets; what follows is base64.
@@ -92,7 +92,7 @@ func prefixed(provider, secret string) (key []byte, complaint string) {
 	return key, ""
 }
 
-// checkHeaderSecrets checks the secrets of the database door.
+// checkHeaderSecrets checks the secrets of the database endpoint.
 func checkHeaderSecrets(secrets []string) error {
 	for i, secret := range secrets {
 		if complaint := HeaderComplaint(secret); complaint != "" {
@@ -102,7 +102,7 @@ func checkHeaderSecrets(secrets []string) error {
 	return nil
 }
 
-// HeaderComplaint says what is wrong with a secret of the database door, as SecretComplaint
+// HeaderComplaint says what is wrong with a secret of the database endpoint, as SecretComplaint
 // does.
 func HeaderComplaint(secret string) string {
 	switch {

@@ -29,8 +29,8 @@ const (
 
 // message is a request on its way to becoming an event.
 type message struct {
-	source *Source
-	door   Door
+	source   *Source
+	endpoint Endpoint
 	// body is the received one made valid UTF-8; object is the JSON object in it, nil
 	// when there is none.
 	body   []byte
@@ -43,10 +43,10 @@ type message struct {
 }
 
 func (s *Source) receive(r Request) *message {
-	m := &message{source: s, door: r.Door, body: rawjson.ToUTF8(r.Body), compression: compression(r)}
+	m := &message{source: s, endpoint: r.Endpoint, body: rawjson.ToUTF8(r.Body), compression: compression(r)}
 	m.object = rawjson.Object(m.body)
 	m.event = event.Event{Source: s.name, Type: Other, ReceivedAt: s.at(r.ReceivedAt)}
-	if r.Door == Database {
+	if r.Endpoint == Database {
 		// Database webhooks have no id. Must can't panic: crypto/rand never fails.
 		m.event.ID = uuid.Must(uuid.NewV7()).String()
 	} else {

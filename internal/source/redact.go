@@ -70,7 +70,7 @@ func (m *message) kept() []byte {
 	switch {
 	case m.private:
 		return nil
-	case m.door == Database:
+	case m.endpoint == Database:
 		return databaseRedaction.apply(m.body)
 	case m.source.provider == Clerk && !obviouslyClean(m.body):
 		return clerkRedaction.apply(m.body)
@@ -84,7 +84,7 @@ func (m *message) salvage() []byte {
 	switch {
 	case m.object != nil, rawjson.Valid(m.body):
 		return salvageRedaction.apply(m.body)
-	case m.door == Database, mentions(m.body, privateMetadata), isSecretWord(m.body):
+	case m.endpoint == Database, mentions(m.body, privateMetadata), isSecretWord(m.body):
 		return nil
 	}
 	return m.body

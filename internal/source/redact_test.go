@@ -68,7 +68,7 @@ func TestUndecodableBodyToStore(t *testing.T) {
 	deep := strings.Repeat("[", 300) + `{"private_metadata":"HIDE ME"}` + strings.Repeat("]", 300)
 	for name, test := range map[string]struct {
 		s        *Source
-		d        Door
+		d        Endpoint
 		in, want string
 	}{
 		"JSON":             {clerk, Hook, `{"data":{"public_metadata":{"private_metadata":{"a":"HIDE ME"}},"b":1}}`, `{"data":{"public_metadata":{},"b":1}}`},

@@ -11,17 +11,17 @@ import (
 )
 
 // Sign signs a body the way the source's provider does, with a fresh id and the
-// present time, and returns the headers to send. At the database door it sets the
+// present time, and returns the headers to send. At the database endpoint it sets the
 // secret header.
-func (s *Source) Sign(d Door, body []byte) (http.Header, error) {
+func (s *Source) Sign(d Endpoint, body []byte) (http.Header, error) {
 	return s.SignAs(d, body, "", time.Time{})
 }
 
 // SignAs is Sign with an id and a time of the caller's choice: a provider's retry
 // repeats an id, and an old request has an old time. Empty values are made up.
-func (s *Source) SignAs(d Door, body []byte, id string, at time.Time) (http.Header, error) {
+func (s *Source) SignAs(d Endpoint, body []byte, id string, at time.Time) (http.Header, error) {
 	if !s.Open(d) {
-		return nil, fmt.Errorf("sign for source %s: the %s door has no secret", s.name, d)
+		return nil, fmt.Errorf("sign for source %s: the %s endpoint has no secret", s.name, d)
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
 	if d == Database {

@@ -28,19 +28,19 @@ const (
 // sender can't invent metric labels.
 const Other = "other"
 
-// Door is one of the ways in which a source's events arrive; each has its own proof.
-type Door int
+// Endpoint is one of the ways in which a source's events arrive; each has its own proof.
+type Endpoint int
 
-// The doors. Every provider has Hook; only Supabase has Database.
+// The endpoints. Every provider has Hook; only Supabase has Database.
 const (
 	// Hook takes signed requests: Clerk's webhooks, Supabase's auth hooks.
-	Hook Door = iota
+	Hook Endpoint = iota
 	// Database takes Supabase's database webhooks, which carry a fixed secret header.
 	Database
 )
 
-// String names the door for logs.
-func (d Door) String() string {
+// String names the endpoint for logs.
+func (d Endpoint) String() string {
 	if d == Database {
 		return "database"
 	}
@@ -53,12 +53,12 @@ type Config struct {
 	Name string
 	// Provider is Clerk or Supabase.
 	Provider string
-	// SigningSecrets opens the Hook door: whsec_<base64> for Clerk, v1,whsec_<base64>
+	// SigningSecrets opens the Hook endpoint: whsec_<base64> for Clerk, v1,whsec_<base64>
 	// for Supabase. Several are valid at once while one is being rotated.
 	SigningSecrets []string
 	// InstanceID is Clerk's ins_…; when set, events of other instances are ignored.
 	InstanceID string
-	// WebhookHeader and WebhookSecrets open the Database door of a Supabase source.
+	// WebhookHeader and WebhookSecrets open the Database endpoint of a Supabase source.
 	WebhookHeader  string
 	WebhookSecrets []string
 	// Now is the clock for signing, and for requests that carry no ReceivedAt;
@@ -78,10 +78,10 @@ type Source struct {
 	now        func() time.Time
 }
 
-// Request is what arrived at a door.
+// Request is what arrived at an endpoint.
 type Request struct {
-	Door   Door
-	Header http.Header
+	Endpoint Endpoint
+	Header   http.Header
 	// Body must not change afterwards: the decoded event may share its memory.
 	Body []byte
 	// ReceivedAt decides on a signature's age, on bans, and dates deletions that carry
@@ -136,15 +136,15 @@ func (s *Source) Provider() string { return s.provider }
 // InstanceID is the instance of Clerk whose events are taken, "" for all.
 func (s *Source) InstanceID() string { return s.instanceID }
 
-// Open reports whether a door has a secret; one without stays closed.
-func (s *Source) Open(d Door) bool {
+// Open reports whether an endpoint has a secret; one without stays closed.
+func (s *Source) Open(d Endpoint) bool {
 	if d == Database {
 		return len(s.secrets) > 0
 	}
 	return d == Hook && len(s.keys) > 0
 }
 
-// Type is an event type that a door knows.
+// Type is an event type that an endpoint knows.
 type Type struct {
 	Name string
 	// Op is what an event of this type asks for when it can be read.
@@ -183,11 +183,11 @@ var (
 	)
 )
 
-// Types returns the event types known at a door, for metric labels, and Other for all
+// Types returns the event types known at an endpoint, for metric labels, and Other for all
 // the rest.
-func (s *Source) Types(d Door) []Type { return slices.Clone(s.types(d)) }
+func (s *Source) Types(d Endpoint) []Type { return slices.Clone(s.types(d)) }
 
-func (s *Source) types(d Door) []Type {
+func (s *Source) types(d Endpoint) []Type {
 	switch {
 	case s.provider == Clerk && d == Hook:
 		return clerkTypes
@@ -200,7 +200,7 @@ func (s *Source) types(d Door) []Type {
 }
 
 // known maps a sent type to itself when it is in the list, else to Other.
-func (s *Source) known(d Door, name []byte) string {
+func (s *Source) known(d Endpoint, name []byte) string {
 	for _, t := range s.types(d) {
 		if t.Name == string(name) {
 			return t.Name
@@ -230,7 +230,7 @@ func (s *Source) at(received time.Time) time.Time {
 func (s *Source) Decode(r Request) event.Event {
 	m := s.receive(r)
 	switch {
-	case r.Door == Database:
+	case r.Endpoint == Database:
 		return m.database()
 	case s.provider == Clerk:
 		return m.clerk()

@@ -51,16 +51,16 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-func TestDoors(t *testing.T) {
+func TestEndpoints(t *testing.T) {
 	bare := build(t, Config{Name: "capture", Provider: Supabase})
 	for _, test := range []struct {
 		s    *Source
-		d    Door
+		d    Endpoint
 		want bool
 	}{
 		{clerkSource(t), Hook, true}, {clerkSource(t), Database, false},
 		{supabaseSource(t), Hook, true}, {supabaseSource(t), Database, true},
-		{bare, Hook, false}, {bare, Database, false}, {supabaseSource(t), Door(7), false},
+		{bare, Hook, false}, {bare, Database, false}, {supabaseSource(t), Endpoint(7), false},
 	} {
 		if got := test.s.Open(test.d); got != test.want {
 			t.Errorf("%s, %s: open is %v", test.s.Name(), test.d, got)
@@ -76,7 +76,7 @@ func TestTypes(t *testing.T) {
 		t.Errorf("got %v, want %v among them", got, want)
 	}
 	if got := clerkSource(t).Types(Database); got != nil {
-		t.Errorf("Clerk has no database door, got %v", got)
+		t.Errorf("Clerk has no database endpoint, got %v", got)
 	}
 	want := []Type{{"database.insert", event.Upsert}, {"database.update", event.Upsert}, {"database.delete", event.Delete}, {Other, event.Ignore}}
 	if got := supabaseSource(t).Types(Database); !slices.Equal(got, want) {

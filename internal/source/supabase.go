@@ -92,7 +92,7 @@ func (m *message) supabase() event.Event {
 	if h.name == "" {
 		h.name = hookByShape(m.object)
 	}
-	m.event.Type = m.source.known(m.door, []byte(h.name))
+	m.event.Type = m.source.known(m.endpoint, []byte(h.name))
 	if h.id != "" {
 		m.event.ID = h.id
 	}

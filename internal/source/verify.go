@@ -18,7 +18,7 @@ import (
 const tolerance = 5 * time.Minute
 
 // Verify checks that a request comes from the provider: its signature, or the secret
-// header of the database door, against every configured secret. The error wraps
+// header of the database endpoint, against every configured secret. The error wraps
 // event.ErrUnverified and says why, without a secret or a signature.
 func (s *Source) Verify(r Request) error {
 	if reason := s.refusal(r); reason != "" {
@@ -30,7 +30,7 @@ func (s *Source) Verify(r Request) error {
 // refusal is the reason to refuse a request, empty when there is none.
 func (s *Source) refusal(r Request) string {
 	mark, reason := s.headRefusal(r)
-	if reason == "" && r.Door == Hook && !s.signed(mark, r.Body) {
+	if reason == "" && r.Endpoint == Hook && !s.signed(mark, r.Body) {
 		reason = "the signature matches none of the configured secrets" + compression(r)
 	}
 	return reason
@@ -47,9 +47,9 @@ func (s *Source) VerifyHeader(r Request) error {
 
 func (s *Source) headRefusal(r Request) (stamp, string) {
 	switch {
-	case !s.Open(r.Door):
-		return stamp{}, "the " + r.Door.String() + " door has no secret and is closed"
-	case r.Door == Database:
+	case !s.Open(r.Endpoint):
+		return stamp{}, "the " + r.Endpoint.String() + " endpoint has no secret and is closed"
+	case r.Endpoint == Database:
 		return stamp{}, s.headerRefusal(r.Header)
 	}
 	mark, reason := stampOf(r.Header, s.family())

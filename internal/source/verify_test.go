@@ -191,7 +191,7 @@ func TestHeaderFamilies(t *testing.T) {
 	}
 }
 
-func TestDatabaseDoor(t *testing.T) {
+func TestDatabaseEndpoint(t *testing.T) {
 	named := func(header string, secrets ...string) *Source {
 		return build(t, Config{Name: "supabase", Provider: Supabase, WebhookHeader: header, WebhookSecrets: secrets})
 	}
@@ -217,11 +217,11 @@ func TestDatabaseDoor(t *testing.T) {
 		"bearer sent":        {bare, http.Header{"Authorization": {"Bearer made-up-number-one"}}, ""},
 		"bearer in any case": {bare, http.Header{"Authorization": {"bearer made-up-number-one"}}, ""},
 		"bearer and nothing": {auth, http.Header{"Authorization": {"Bearer "}}, "none of the configured"},
-		"closed":             {clerkSource(t), http.Header{"Authorization": {"x"}}, "database door has no secret"},
-		"closed for nobody":  {named("X-Webhook-Secret"), http.Header{"X-Webhook-Secret": {""}}, "database door has no secret"},
+		"closed":             {clerkSource(t), http.Header{"Authorization": {"x"}}, "database endpoint has no secret"},
+		"closed for nobody":  {named("X-Webhook-Secret"), http.Header{"X-Webhook-Secret": {""}}, "database endpoint has no secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := Request{Door: Database, Header: test.header, Body: []byte(`{}`), ReceivedAt: now}
+			r := Request{Endpoint: Database, Header: test.header, Body: []byte(`{}`), ReceivedAt: now}
 			if test.reason != "" {
 				refuse(t, test.s, r, test.reason)
 			} else if err := test.s.Verify(r); err != nil {

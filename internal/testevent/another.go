@@ -14,8 +14,8 @@ import (
 // the user it speaks of already. What a table may hold once only differs: id, e-mail
 // address, phone number and username, wherever they stand in the body. The n-th user of
 // two bodies about one user is one user as well.
-func another(src *source.Source, d source.Door, body []byte, n int) []byte {
-	e := src.Decode(source.Request{Door: d, Body: body})
+func another(src *source.Source, d source.Endpoint, body []byte, n int) []byte {
+	e := src.Decode(source.Request{Endpoint: d, Body: body})
 	if n <= 1 || e.UserID == "" {
 		return body
 	}
@@ -36,7 +36,7 @@ func another(src *source.Source, d source.Door, body []byte, n int) []byte {
 
 // renewed gives a body that holds its own message id, as Supabase's hooks do, a new one;
 // every other body is returned as it is.
-func renewed(src *source.Source, d source.Door, body []byte) []byte {
+func renewed(src *source.Source, d source.Endpoint, body []byte) []byte {
 	id := rawjson.Member(rawjson.Member(rawjson.Object(body), "metadata"), "uuid")
 	if src.Provider() != source.Supabase || d != source.Hook || rawjson.Text(id) == "" {
 		return body

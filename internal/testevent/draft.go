@@ -41,22 +41,22 @@ func Apply(body []byte, changes []Change) ([]byte, error) {
 
 // Draft is what bodies are made from, about one user or many.
 type Draft struct {
-	Source  *source.Source
-	Door    source.Door
-	sample  *Sample // nil for a text
-	text    []byte
-	changes []Change
+	Source   *source.Source
+	Endpoint source.Endpoint
+	sample   *Sample // nil for a text
+	text     []byte
+	changes  []Change
 }
 
 // NewDraft makes a draft of a built-in event.
 func NewDraft(src *source.Source, sample Sample, changes []Change) *Draft {
-	return &Draft{Source: src, Door: sample.Door, sample: &sample, changes: changes}
+	return &Draft{Source: src, Endpoint: sample.Endpoint, sample: &sample, changes: changes}
 }
 
 // DraftOf makes a draft of a text: a body, or a capture {"headers":{…},"body":"…"} that holds one.
 func DraftOf(src *source.Source, text []byte, changes []Change) (*Draft, error) {
 	body, err := bodyOf(text)
-	return &Draft{Source: src, Door: doorFor(src, body), text: body, changes: changes}, err
+	return &Draft{Source: src, Endpoint: endpointFor(src, body), text: body, changes: changes}, err
 }
 
 // bodyOf takes the body out of a capture; every other text is a body itself.
@@ -83,9 +83,9 @@ func (d *Draft) Body(user int, again bool) ([]byte, error) {
 	if d.sample != nil {
 		body = d.sample.Body(time.Now())
 	} else if again || len(d.changes) > 0 {
-		body = renewed(d.Source, d.Door, body)
+		body = renewed(d.Source, d.Endpoint, body)
 	}
-	return Apply(another(d.Source, d.Door, body, user), d.changes)
+	return Apply(another(d.Source, d.Endpoint, body, user), d.changes)
 }
 
 // AboutOne reports whether the changes give every body the same user id. Then the bodies are about one
@@ -97,10 +97,10 @@ func (d *Draft) AboutOne() (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		ids[i] = d.Source.Decode(source.Request{Door: d.Door, Body: body}).UserID
+		ids[i] = d.Source.Decode(source.Request{Endpoint: d.Endpoint, Body: body}).UserID
 	}
 	return ids[0] == ids[1], nil
 }
 
 // Seal signs a body of the draft.
-func (d *Draft) Seal(body []byte) (Request, error) { return Seal(d.Source, d.Door, body) }
+func (d *Draft) Seal(body []byte) (Request, error) { return Seal(d.Source, d.Endpoint, body) }

@@ -46,10 +46,10 @@ func samplesOf(s *source.Source) []Sample {
 }
 
 // decodeAt signs, verifies and decodes a body.
-func decodeAt(t *testing.T, s *source.Source, d source.Door, body string) event.Event {
+func decodeAt(t *testing.T, s *source.Source, d source.Endpoint, body string) event.Event {
 	t.Helper()
 	request := must.Get(Seal(s, d, []byte(body)))(t)
-	r := source.Request{Door: d, Header: request.Header, Body: request.Body, ReceivedAt: now}
+	r := source.Request{Endpoint: d, Header: request.Header, Body: request.Body, ReceivedAt: now}
 	must.Do(t, s.Verify(r))
 	return s.Decode(r)
 }

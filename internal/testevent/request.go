@@ -21,27 +21,27 @@ import (
 // Request is a signed request. It may be sent any number of times: a provider's retry is
 // the same request, a forgery is one with another header or body.
 type Request struct {
-	Source *source.Source
-	Door   source.Door
-	Header http.Header
-	Body   []byte
+	Source   *source.Source
+	Endpoint source.Endpoint
+	Header   http.Header
+	Body     []byte
 }
 
 // Seal signs a body as the source's provider would at this moment.
-func Seal(src *source.Source, door source.Door, body []byte) (Request, error) {
-	header, err := src.Sign(door, body)
+func Seal(src *source.Source, endpoint source.Endpoint, body []byte) (Request, error) {
+	header, err := src.Sign(endpoint, body)
 	if err != nil {
 		return Request{}, err
 	}
-	return Request{src, door, header, body}, nil
+	return Request{src, endpoint, header, body}, nil
 }
 
 // url is where the request goes at a receiver.
-func (r Request) url(base string) string { return base + api.Path(r.Source.Name(), r.Door) }
+func (r Request) url(base string) string { return base + api.Path(r.Source.Name(), r.Endpoint) }
 
 // Event is what the receiver will read in the request.
 func (r Request) Event() event.Event {
-	return r.Source.Decode(source.Request{Door: r.Door, Header: r.Header, Body: r.Body})
+	return r.Source.Decode(source.Request{Endpoint: r.Endpoint, Header: r.Header, Body: r.Body})
 }
 
 // Answer is what a receiver says to a request.

@@ -3,7 +3,7 @@
 // which command another machine does:
 //
 //	sample, _ := testevent.Find(src, "user.created")
-//	request, err := testevent.Seal(src, sample.Door, sample.Body(time.Now()))
+//	request, err := testevent.Seal(src, sample.Endpoint, sample.Body(time.Now()))
 //	answer, err := testevent.NewSender("http://127.0.0.1:8080").Post(ctx, request)
 //
 // The signature itself is made by package source, which keeps the secrets.
@@ -44,8 +44,8 @@ func Names(provider string) []string { return slices.Clone(sampleNames[provider]
 // Sample is a built-in event of a source: what its provider would send about a made-up
 // user, to be signed and sent to its endpoint.
 type Sample struct {
-	Name string
-	Door source.Door
+	Name     string
+	Endpoint source.Endpoint
 	// body is compact JSON with a word such as "$now" wherever a delivery differs from
 	// the next.
 	body     string
@@ -61,7 +61,7 @@ func Find(src *source.Source, name string) (Sample, bool) {
 	file := path.Join("samples", src.Provider(), name+".json")
 	sample := Sample{Name: name, body: readSample(file), instance: src.InstanceID()}
 	if strings.HasPrefix(name, "database.") {
-		sample.Door = source.Database
+		sample.Endpoint = source.Database
 	}
 	if sample.instance == "" {
 		sample.instance = "ins_2RollcallSample000000000000000"
@@ -105,9 +105,9 @@ func (x Sample) Body(now time.Time) []byte {
 // rowLayout is how PostgreSQL writes a timestamptz into JSON.
 const rowLayout = "2006-01-02T15:04:05.999999-07:00"
 
-// doorFor tells the endpoint at which a body belongs: only a database webhook names a table
+// endpointFor tells the endpoint at which a body belongs: only a database webhook names a table
 // and has no metadata.
-func doorFor(src *source.Source, body []byte) source.Door {
+func endpointFor(src *source.Source, body []byte) source.Endpoint {
 	object := rawjson.Object(rawjson.ToUTF8(body))
 	if src.Provider() == source.Supabase &&
 		rawjson.Member(object, "metadata") == nil && rawjson.Member(object, "table") != nil {

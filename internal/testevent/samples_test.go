@@ -14,15 +14,15 @@ import (
 	"rollcall/internal/source"
 )
 
-// Every sample passes its door, and decodes to what its type promises.
+// Every sample passes its endpoint, and decodes to what its type promises.
 func TestSamplesDecode(t *testing.T) {
 	for _, s := range []*source.Source{clerkSource(t), supabaseSource(t)} {
 		samples := samplesOf(s)
 		for i, x := range samples {
 			t.Run(s.Provider()+"/"+x.Name, func(t *testing.T) {
-				e := decodeAt(t, s, x.Door, string(x.Body(now)))
-				i := slices.IndexFunc(s.Types(x.Door), func(known source.Type) bool { return known.Name == x.Name })
-				if i < 0 || e.Type != x.Name || e.Op != s.Types(x.Door)[i].Op {
+				e := decodeAt(t, s, x.Endpoint, string(x.Body(now)))
+				i := slices.IndexFunc(s.Types(x.Endpoint), func(known source.Type) bool { return known.Name == x.Name })
+				if i < 0 || e.Type != x.Name || e.Op != s.Types(x.Endpoint)[i].Op {
 					t.Fatalf("got %s %s, reason %q", e.Type, opNames[e.Op], e.Reason)
 				}
 				if e.Op != event.Ignore && e.UserID != decodeSample(t, s, samples[0], now).UserID {
@@ -45,7 +45,7 @@ func TestSamplesDecode(t *testing.T) {
 // decodeSample decodes a sample made at a moment, as if it arrived right then.
 func decodeSample(t *testing.T, s *source.Source, x Sample, at time.Time) event.Event {
 	t.Helper()
-	return s.Decode(source.Request{Door: x.Door, Body: x.Body(at), ReceivedAt: at})
+	return s.Decode(source.Request{Endpoint: x.Endpoint, Body: x.Body(at), ReceivedAt: at})
 }
 
 func TestSampleFields(t *testing.T) {
@@ -111,7 +111,7 @@ func TestUserOfTheAPI(t *testing.T) {
 	s, compared := clerkSource(t), 0
 	for _, x := range samplesOf(s) {
 		body := x.Body(now)
-		e := decodeAt(t, s, x.Door, string(body))
+		e := decodeAt(t, s, x.Endpoint, string(body))
 		if e.Op != event.Upsert {
 			continue
 		}
@@ -130,15 +130,15 @@ func TestUserOfTheAPI(t *testing.T) {
 	}
 }
 
-func TestDoorFor(t *testing.T) {
+func TestEndpointFor(t *testing.T) {
 	for _, s := range []*source.Source{clerkSource(t), supabaseSource(t)} {
 		for _, x := range samplesOf(s) {
-			if got := doorFor(s, x.Body(now)); got != x.Door {
-				t.Errorf("%s belongs to the %s door, got %s", x.Name, x.Door, got)
+			if got := endpointFor(s, x.Body(now)); got != x.Endpoint {
+				t.Errorf("%s belongs to the %s endpoint, got %s", x.Name, x.Endpoint, got)
 			}
 		}
-		if got := doorFor(s, []byte("no JSON")); got != source.Hook {
-			t.Errorf("what can't be read belongs to the hook door, got %s", got)
+		if got := endpointFor(s, []byte("no JSON")); got != source.Hook {
+			t.Errorf("what can't be read belongs to the hook endpoint, got %s", got)
 		}
 	}
 }
@@ -150,7 +150,7 @@ func TestAnother(t *testing.T) {
 		ids := map[string]bool{}
 		for _, x := range samplesOf(s) {
 			for n := range 13 {
-				r := source.Request{Door: x.Door, Body: another(s, x.Door, x.Body(now), n), ReceivedAt: now}
+				r := source.Request{Endpoint: x.Endpoint, Body: another(s, x.Endpoint, x.Body(now), n), ReceivedAt: now}
 				e := s.Decode(r)
 				if e.Op == event.Undecodable {
 					t.Fatalf("%s %d: %s", x.Name, n, e.Reason)
@@ -169,7 +169,7 @@ func TestAnother(t *testing.T) {
 func TestAnotherUser(t *testing.T) {
 	s := clerkSource(t)
 	x, _ := Find(s, "user.created")
-	u := s.Decode(source.Request{Body: another(s, x.Door, x.Body(now), 12)}).User
+	u := s.Decode(source.Request{Body: another(s, x.Endpoint, x.Body(now), 12)}).User
 	got := []string{u.ID, str(u.Email), str(u.Phone), str(u.Username), str(u.FirstName)}
 	want := []string{"user_2RollcallSampleAda0000000000_12", "ada+12@example.com", "+15555550111", "ada.example_12", "Ada"}
 	if !slices.Equal(got, want) {
@@ -181,7 +181,7 @@ func TestAnotherUser(t *testing.T) {
 	}
 	supabase := supabaseSource(t)
 	y, _ := Find(supabase, "database.insert")
-	e := supabase.Decode(source.Request{Door: y.Door, Body: another(supabase, y.Door, y.Body(now), 2)})
+	e := supabase.Decode(source.Request{Endpoint: y.Endpoint, Body: another(supabase, y.Endpoint, y.Body(now), 2)})
 	if _, err := uuid.Parse(e.UserID); err != nil || str(e.User.Email) != "ben+2@example.com" || !strings.Contains(e.User.RawUserMetaData, e.UserID) {
 		t.Errorf("got %s %s %s", e.UserID, str(e.User.Email), e.User.RawUserMetaData)
 	}

@@ -19,8 +19,8 @@ type Person struct {
 // Template is a built-in event cut into pieces, so that it's filled with one of many users
 // at the cost of a copy. It is safe for concurrent use.
 type Template struct {
-	// Door is where the event belongs.
-	Door source.Door
+	// Endpoint is where the event belongs.
+	Endpoint source.Endpoint
 	// pieces alternate between text and the one-letter name of what stands behind it.
 	pieces []string
 }
@@ -67,12 +67,12 @@ func NewTemplate(src *source.Source, name string) (Template, bool) {
 			words = append(words, `"`+text+`"`, `"`+mark(slot)+`"`)
 		}
 	}
-	return Template{sample.Door, strings.Split(strings.NewReplacer(words...).Replace(sample.body), slotMark)}, true
+	return Template{sample.Endpoint, strings.Split(strings.NewReplacer(words...).Replace(sample.body), slotMark)}, true
 }
 
 // personIn is the user of a sample, by slot.
 func personIn(src *source.Source, x Sample) map[string]string {
-	e := src.Decode(source.Request{Door: x.Door, Body: x.Body(time.Now())})
+	e := src.Decode(source.Request{Endpoint: x.Endpoint, Body: x.Body(time.Now())})
 	person := map[string]string{slotID: e.UserID}
 	u := e.User
 	if u == nil {

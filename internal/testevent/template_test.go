@@ -19,16 +19,16 @@ func TestTemplates(t *testing.T) {
 		provider := s.Provider()
 		for _, sample := range samplesOf(s) {
 			tmpl, ok := NewTemplate(s, sample.Name)
-			if !ok || tmpl.Door != sample.Door {
-				t.Fatalf("%s %s: found %v, door %v", provider, sample.Name, ok, tmpl.Door)
+			if !ok || tmpl.Endpoint != sample.Endpoint {
+				t.Fatalf("%s %s: found %v, endpoint %v", provider, sample.Name, ok, tmpl.Endpoint)
 			}
 			body := tmpl.Append([]byte("before"), p, now)
 			body, ok = bytes.CutPrefix(body, []byte("before"))
 			if !ok || bytes.ContainsAny(body, "\x00$") {
 				t.Errorf("%s %s: %s", provider, sample.Name, body)
 			}
-			got := s.Decode(source.Request{Door: tmpl.Door, Body: body, ReceivedAt: now})
-			want := s.Decode(source.Request{Door: tmpl.Door, Body: sample.Body(now), ReceivedAt: now})
+			got := s.Decode(source.Request{Endpoint: tmpl.Endpoint, Body: body, ReceivedAt: now})
+			want := s.Decode(source.Request{Endpoint: tmpl.Endpoint, Body: sample.Body(now), ReceivedAt: now})
 			if got.Type != want.Type || got.Op != want.Op || got.UserID != p.ID && want.UserID != "" {
 				t.Errorf("%s %s: got %v %v %s", provider, sample.Name, got.Type, got.Op, got.UserID)
 			}

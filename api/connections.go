@@ -11,9 +11,9 @@ import (
 	"rollcall/internal/event"
 )
 
-// crowd bounds the connections of a server. Those beyond are told to come again, at a tenth
+// connectionLimit bounds the connections of a server. Those beyond are told to come again, at a tenth
 // of the memory; nobody waits unseen, and nobody's connection is reset.
-type crowd struct {
+type connectionLimit struct {
 	net.Listener
 	api    *Server
 	server *http.Server
@@ -24,12 +24,12 @@ type crowd struct {
 // Bound returns a listener for a server that serves Config.Connections of its connections at
 // once and turns those beyond away.
 func (s *Server) Bound(server *http.Server, l net.Listener) net.Listener {
-	c := &crowd{Listener: l, api: s, server: server}
+	c := &connectionLimit{Listener: l, api: s, server: server}
 	server.ConnState = c.changed
 	return c
 }
 
-func (c *crowd) changed(_ net.Conn, state http.ConnState) {
+func (c *connectionLimit) changed(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		c.open.Add(1)
@@ -43,7 +43,7 @@ func (c *crowd) changed(_ net.Conn, state http.ConnState) {
 }
 
 // Accept returns the next connection that is served.
-func (c *crowd) Accept() (net.Conn, error) {
+func (c *connectionLimit) Accept() (net.Conn, error) {
 	for {
 		conn, err := c.Listener.Accept()
 		if err != nil || c.open.Load() < c.api.config.Limits.Connections {

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// nap sleeps to within some 60 µs; time.Sleep may be a millisecond late, which would count
+// preciseSleep sleeps to within some 60 µs; time.Sleep may be a millisecond late, which would count
 // as latency. A signal ends it early, which does no harm.
-func nap(d time.Duration) {
+func preciseSleep(d time.Duration) {
 	wait := syscall.NsecToTimespec(d.Nanoseconds())
 	_ = syscall.Nanosleep(&wait, nil)
 }
