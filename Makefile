@@ -17,7 +17,7 @@ test-long:
 	go test -tags long ./...
 
 test-pgbouncer:
-	go test -tags pgbouncer -run Pooler ./cmd/rollcall ./internal/postgres
+	go test -tags pgbouncer -run Pooler ./cmd/rollcall ./internal/postgres/connection
 
 # two replicas are killed and the database fails for a while; the line that counts is printed
 soak:

@@ -34,7 +34,7 @@ func (c *captureCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	list, err := c.config.DB.Captures(ctx, c.config.Captures)
+	list, err := c.config.DB.Outbox().Captures(ctx, c.config.Captures)
 	if err != nil {
 		c.config.Log.Warn("how the captures are doing is not known", "error", err)
 		return

@@ -5,7 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 )
 
 // reconcileCollector tells how the last reconciliation of each source ended, whoever ran it.
@@ -36,12 +36,12 @@ func (c *reconcileCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c *reconcileCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	list, err := c.config.DB.LastReconciliations(ctx)
+	list, err := c.config.DB.Directory().LastRuns(ctx)
 	if err != nil {
 		c.config.Log.Warn("the last reconciliations are not known", "error", err)
 		return
 	}
-	bySource := map[string]postgres.LastReconciliation{}
+	bySource := map[string]directory.LastRun{}
 	for _, l := range list {
 		bySource[l.Source] = l
 	}

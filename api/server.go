@@ -22,6 +22,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/source"
 )
 
@@ -42,7 +43,7 @@ type Config struct {
 	// of Captures, those that the sources may have.
 	DB       *postgres.DB
 	Targets  []string
-	Captures []postgres.Capture
+	Captures []outbox.Capture
 	// Limits bound what requests take.
 	Limits Limits
 	// AdminToken opens /admin/v1; empty closes it.

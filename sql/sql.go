@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-//go:embed migrations/*.sql queries/*.sql capture/*.sql listing/*.sql
+//go:embed migrations/*.sql queries/*.sql capture/*.sql
 var files embed.FS
 
 // Migration is one step of the schema rollcall. Its version is its place in the
@@ -44,16 +44,12 @@ var (
 	Park            = read("queries/park.sql")
 	ParkAll         = read("queries/park_all.sql")
 	Clear           = read("queries/clear.sql")
-	Table           = read("queries/table.sql")
 	UsersReferences = read("queries/users_references.sql")
 	Closed          = read("queries/closed.sql")
 	Grants          = read("queries/grants.sql")
 	Defaults        = read("queries/defaults.sql")
 	OwnTable        = read("queries/own_table.sql")
-	Columns         = read("queries/columns.sql")
-	Indexes         = read("queries/indexes.sql")
 	NearTables      = read("queries/near_tables.sql")
-	References      = read("queries/references.sql")
 	Due             = read("queries/due.sql") // a format of a condition on p, which is a row of rollcall.parked
 	MakeDue         = read("queries/make_due.sql")
 	DueTargets      = read("queries/due_targets.sql")
@@ -66,24 +62,12 @@ var (
 	LookNote        = read("queries/look_note.sql")
 	Touched         = read("queries/touched.sql")
 
-	AnnouncedSources = read("queries/announced_sources.sql")
-	Announced        = read("queries/announced.sql")
-	Answer           = read("queries/answer.sql")
-	Unanswered       = read("queries/unanswered.sql")
-	ForgetBodies     = read("queries/forget_bodies.sql")
-	ForgetEvents     = read("queries/forget_events.sql")
-	ForgetErased     = read("queries/forget_erased.sql")
+	Unanswered   = read("queries/unanswered.sql")
+	ForgetBodies = read("queries/forget_bodies.sql")
+	ForgetEvents = read("queries/forget_events.sql")
+	ForgetErased = read("queries/forget_erased.sql")
 
 	Surroundings = read("queries/surroundings.sql")
-	OpenPolicy   = read("queries/open_policy.sql")
-	CaptureState = read("queries/capture_state.sql")
-	Captures     = read("queries/captures.sql")
-	OutboxState  = read("queries/outbox_state.sql")
-	OutboxWanted = read("queries/outbox_wanted.sql")
-	OutboxNext   = read("queries/outbox_next.sql")
-	OutboxOfIDs  = read("queries/outbox_of_ids.sql")
-	OutboxAge    = read("queries/outbox_age.sql")
-	Reader       = read("queries/reader.sql")
 
 	SpanLock  = read("queries/span_lock.sql")
 	SpanClear = read("queries/span_clear.sql")
@@ -98,18 +82,6 @@ var (
 	ReasonPlaces   = read("queries/reason_places.sql")
 	BackfillNone   = read("queries/backfill_none.sql")
 	BackfillForget = read("queries/backfill_forget.sql")
-)
-
-// Formats of the statements that read a table of users, or what a list has shown, beside the
-// roll.
-var (
-	Absent      = read("listing/absent.sql")
-	AbsentOf    = read("listing/absent_of.sql")
-	CountAbsent = read("listing/count_absent.sql")
-	Sought      = read("listing/sought.sql")
-	Attend      = read("listing/attend.sql")
-	Unlisted    = read("listing/unlisted.sql")
-	One         = read("listing/one.sql")
 )
 
 // Statements for people to run as well: formats of a table, quoted, and more.

@@ -11,6 +11,7 @@ import (
 	"rollcall/internal/app"
 	"rollcall/internal/config"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/outbox"
 )
 
 func newCapture(w environment) *cobra.Command {
@@ -23,35 +24,50 @@ func newCapture(w environment) *cobra.Command {
 		},
 	}
 	var printOnly bool
-	install := captureCommand(w, "install", "Creates the trigger on the users' table, and what lets Rollcall read it; also after an upgrade", func(ctx context.Context, db *postgres.DB, c postgres.Capture) error {
-		if printOnly {
-			_, err := fmt.Fprint(w.stdout, db.ByHand(c))
-			return err
-		}
-		if err := db.InstallCapture(ctx, c); err != nil {
+	doInstall := onMigrated(func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
+		if err := db.Outbox().Install(ctx, c); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(w.stdout, "changes of %s are captured for source %s; a running rollcall serve applies them within 5 s from now, and then at once\n", c.Table, c.Source)
 		return err
 	})
+	install := captureCommand(w, "install", "Creates the trigger on the users' table, and what lets Rollcall read it; also after an upgrade", func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
+		if printOnly {
+			_, err := fmt.Fprint(w.stdout, db.Outbox().ByHand(c))
+			return err
+		}
+		return doInstall(ctx, db, c)
+	})
 	install.Flags().BoolVar(&printOnly, "print", false, "print the SQL for a role that may run it, on Supabase in the SQL editor, and change nothing")
 	cmd.AddCommand(install,
-		captureCommand(w, "status", "Says whether the trigger is there and what waits; exit 1 if not all is well", func(ctx context.Context, db *postgres.DB, c postgres.Capture) error {
+		captureCommand(w, "status", "Says whether the trigger is there and what waits; exit 1 if not all is well", onMigrated(func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
 			return captureStatus(ctx, w, db, c)
-		}),
-		captureCommand(w, "remove", "Drops the trigger; what it has noted is still applied", func(ctx context.Context, db *postgres.DB, c postgres.Capture) error {
-			if err := db.RemoveCapture(ctx, c); err != nil {
+		})),
+		captureCommand(w, "remove", "Drops the trigger; what it has noted is still applied", onMigrated(func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
+			if err := db.Outbox().Remove(ctx, c); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(w.stdout, "changes of %s are no longer captured\n", c.Table)
 			return err
-		}))
+		})))
 	return cmd
+}
+
+type captureAction func(context.Context, *postgres.DB, outbox.Capture) error
+
+// onMigrated runs do where the schema rollcall is as new as this binary.
+func onMigrated(do captureAction) captureAction {
+	return func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
+		if err := db.Migrated(ctx); err != nil {
+			return err
+		}
+		return do(ctx, db, c)
+	}
 }
 
 // captureCommand is one of capture's commands; do is about the source that is named, or the
 // only one there is.
-func captureCommand(w environment, name, short string, do func(context.Context, *postgres.DB, postgres.Capture) error) *cobra.Command {
+func captureCommand(w environment, name, short string, do func(context.Context, *postgres.DB, outbox.Capture) error) *cobra.Command {
 	return &cobra.Command{
 		Use:   name + " [SOURCE]",
 		Short: short,
@@ -76,7 +92,7 @@ func captureCommand(w environment, name, short string, do func(context.Context, 
 }
 
 // pickCapture picks the source to capture.
-func pickCapture(s *app.Setup, args []string) (postgres.Capture, error) {
+func pickCapture(s *app.Setup, args []string) (outbox.Capture, error) {
 	all := s.Captures()
 	if len(args) > 0 {
 		for _, c := range all {
@@ -84,15 +100,15 @@ func pickCapture(s *app.Setup, args []string) (postgres.Capture, error) {
 				return c, nil
 			}
 		}
-		return postgres.Capture{}, noCapture(s, args[0])
+		return outbox.Capture{}, noCapture(s, args[0])
 	}
 	switch len(all) {
 	case 0:
-		return postgres.Capture{}, errUsage{errors.New("no source of the configuration is Supabase's; only its users can be captured")}
+		return outbox.Capture{}, errUsage{errors.New("no source of the configuration is Supabase's; only its users can be captured")}
 	case 1:
 		return all[0], nil
 	}
-	return postgres.Capture{}, errUsage{fmt.Errorf("which source? %s and %s are Supabase's: name one", all[0].Source, all[1].Source)}
+	return outbox.Capture{}, errUsage{fmt.Errorf("which source? %s and %s are Supabase's: name one", all[0].Source, all[1].Source)}
 }
 
 // noCapture says why a source can't be captured.
@@ -110,8 +126,8 @@ func noCapture(s *app.Setup, name string) error {
 // lateAfter is how long a change may wait before something is wrong.
 const lateAfter = 10 * time.Second
 
-func captureStatus(ctx context.Context, w environment, db *postgres.DB, c postgres.Capture) error {
-	state, err := db.CaptureState(ctx, c)
+func captureStatus(ctx context.Context, w environment, db *postgres.DB, c outbox.Capture) error {
+	state, err := db.Outbox().State(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -129,7 +145,7 @@ func captureStatus(ctx context.Context, w environment, db *postgres.DB, c postgr
 	if state.Waiting > 0 {
 		waits = fmt.Sprintf("%d changes wait, the oldest for %s", state.Waiting, time.Since(state.Oldest).Round(time.Second))
 	}
-	_, unread := db.Users(ctx, c.Source, c.Table)
+	_, unread := db.Directory().Users(ctx, c.Source, c.Table)
 	rows := "can be read"
 	if unread != nil {
 		rows = "can't be read"

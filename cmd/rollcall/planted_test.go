@@ -117,7 +117,7 @@ reset role;`
 func namesCalled(t *testing.T) string {
 	t.Helper()
 	var files []string
-	for _, pattern := range []string{"../../sql/*/*.sql", "../../internal/postgres/*.go", "../../internal/target/*.go"} {
+	for _, pattern := range []string{"../../sql/*/*.sql", "../../internal/postgres/*.go", "../../internal/postgres/*/*.go", "../../internal/postgres/*/*.sql", "../../internal/target/*.go"} {
 		more, err := filepath.Glob(pattern)
 		if err != nil || len(more) == 0 {
 			t.Fatalf("no file %s, %v", pattern, err)

@@ -12,7 +12,7 @@ import (
 	"rollcall/internal/app"
 	"rollcall/internal/config"
 	"rollcall/internal/event"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/reconcile"
 )
 
@@ -71,7 +71,7 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 // reconciled is the result of a run for programs.
 type reconciled struct {
 	Source string `json:"source"`
-	postgres.Reconciled
+	directory.Reconciled
 	Seconds  float64             `json:"seconds"`
 	DryRun   bool                `json:"dry_run,omitempty"`
 	Error    string              `json:"error,omitempty"`
@@ -107,7 +107,7 @@ func runReconciliation(ctx context.Context, w environment, s *app.Setup, r recon
 func (r reconciled) print(w environment, out *output, cause error) error {
 	if cause != nil {
 		r.Error = cause.Error()
-		if *out == "text" && r.Reconciled == (postgres.Reconciled{}) {
+		if *out == "text" && r.Reconciled == (directory.Reconciled{}) {
 			return nil // nothing was compared
 		}
 	}
@@ -161,7 +161,7 @@ func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r r
 		if left > 0 {
 			fmt.Fprintf(w.stdout, "… and %d users more (--limit)\n", left)
 		}
-		if err == nil || result.Reconciled != (postgres.Reconciled{}) {
+		if err == nil || result.Reconciled != (directory.Reconciled{}) {
 			fmt.Fprintln(w.stdout, "a dry run: nothing was written")
 		}
 	}

@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"rollcall/internal/config"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/jobs"
+	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/reconcile"
 )
 
@@ -71,7 +72,7 @@ func (sv *service) dueConfirmations(ctx context.Context) ([]string, error) {
 	if len(sources) == 0 {
 		return nil, nil
 	}
-	due, err := sv.db.AnnouncedSources(ctx, sources, reconcile.FirstLook)
+	due, err := sv.db.Directory().AnnouncedSources(ctx, sources, reconcile.FirstLook)
 	for i, name := range due {
 		due[i] = confirm(name)
 	}
@@ -89,7 +90,7 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 	if err == nil {
 		done, err = reconcile.Confirm(ctx, cfg)
 	}
-	if errors.Is(err, postgres.ErrUnseen) {
+	if errors.Is(err, directory.ErrUnseen) {
 		sv.backoff.set(src.Name, time.Now().Add(backoffPause))
 		sv.log.Warn("announced users can't be looked up; another endpoint must bring them",
 			"source", src.Name, "door", sv.endpointOf(ctx, src), "error", err)
@@ -105,8 +106,8 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 // endpointOf says what must bring a source's users when they can't be looked up. A capture sees
 // also what Rollcall's own role may not read.
 func (sv *service) endpointOf(ctx context.Context, src config.Source) string {
-	c := postgres.Capture{Source: src.Name, Table: usersTable(src)}
-	if state, err := sv.db.CaptureState(ctx, c); err == nil && state.Installed && state.For == src.Name {
+	c := outbox.Capture{Source: src.Name, Table: usersTable(src)}
+	if state, err := sv.db.Outbox().State(ctx, c); err == nil && state.Installed && state.For == src.Name {
 		return "the capture of " + c.Table
 	}
 	if src.DatabaseWebhook != nil {

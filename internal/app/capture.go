@@ -8,6 +8,7 @@ import (
 
 	"rollcall/internal/capture"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/source"
 )
 
@@ -29,7 +30,7 @@ const lookAtCaptures = time.Minute
 type captureWatch struct {
 	db       *postgres.DB
 	log      *slog.Logger
-	captures []postgres.Capture
+	captures []outbox.Capture
 	open     map[string]bool // sources with an endpoint that has a secret
 	there    map[string]bool // at the last look; no entry before the first
 	gone     map[string]bool // the log has said so
@@ -57,7 +58,7 @@ func (c *captureWatch) run(ctx context.Context) {
 
 // look logs which captures went or came back since the last look.
 func (c *captureWatch) look(ctx context.Context) {
-	list, err := c.db.Captures(ctx, c.captures)
+	list, err := c.db.Outbox().Captures(ctx, c.captures)
 	if err != nil {
 		if ctx.Err() == nil && !c.failing {
 			c.failing = true
@@ -71,7 +72,7 @@ func (c *captureWatch) look(ctx context.Context) {
 	}
 }
 
-func (c *captureWatch) say(now postgres.Captured) {
+func (c *captureWatch) say(now outbox.Captured) {
 	before, known := c.there[now.Source]
 	c.there[now.Source] = now.Installed
 	install := "rollcall capture install " + now.Source

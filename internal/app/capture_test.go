@@ -8,6 +8,7 @@ import (
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/outbox"
 )
 
 const (
@@ -27,17 +28,17 @@ func TestCaptureWatch(t *testing.T) {
 	must.Get(db.Migrate(t.Context()))(t)
 	log := &journal{}
 	watch := (&service{db: db, setup: s, log: s.Logger(log)}).newCaptureWatch()
-	install := postgres.Capture{Source: "captured", Table: "auth.users"}
+	install := outbox.Capture{Source: "captured", Table: "auth.users"}
 	for i, step := range []struct {
 		do   func() error
 		said []string // so far
 	}{
 		{func() error { return nil }, []string{captureNever}},
 		{func() error { return nil }, []string{captureNever}},
-		{func() error { return db.InstallCapture(t.Context(), install) }, []string{captureNever}},
-		{func() error { return db.RemoveCapture(t.Context(), install) }, []string{captureNever, captureGone}},
+		{func() error { return db.Outbox().Install(t.Context(), install) }, []string{captureNever}},
+		{func() error { return db.Outbox().Remove(t.Context(), install) }, []string{captureNever, captureGone}},
 		{func() error { return nil }, []string{captureNever, captureGone}},
-		{func() error { return db.InstallCapture(t.Context(), install) }, []string{captureNever, captureGone, captureBack}},
+		{func() error { return db.Outbox().Install(t.Context(), install) }, []string{captureNever, captureGone, captureBack}},
 		{func() error { execute(t, url, "alter table auth.users disable trigger rollcall_capture"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
 		{func() error { execute(t, url, "drop table auth.users cascade"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
 	} {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/outbox"
 )
 
 // followPause is the pause between two looks at whether a table of users can be read: one that could
@@ -53,7 +54,7 @@ func (sv *service) needsTable(ctx context.Context, name string) (needs []string)
 	if src.Session != nil {
 		needs = append(needs, "session")
 	}
-	captures, err := sv.db.Captures(ctx, []postgres.Capture{{Source: name, Table: usersTable(src)}})
+	captures, err := sv.db.Outbox().Captures(ctx, []outbox.Capture{{Source: name, Table: usersTable(src)}})
 	if err == nil && captures[0].Installed {
 		needs = append(needs, "capture")
 	}

@@ -13,6 +13,8 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
+	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/session"
 	"rollcall/internal/source"
@@ -127,7 +129,7 @@ func (s *Setup) Reconciliation(name string, apis map[string]*clerk.API) (reconci
 	}
 	switch {
 	case c.UsersTable == config.NoTable:
-		return cfg, fmt.Errorf("%s: %w: users_table of source %s is none; name a table to compare with", c.Pos, postgres.ErrUnseen, name)
+		return cfg, fmt.Errorf("%s: %w: users_table of source %s is none; name a table to compare with", c.Pos, directory.ErrUnseen, name)
 	case c.Provider == config.Supabase:
 		cfg.Table = usersTable(c)
 	case c.API == nil:
@@ -145,11 +147,11 @@ func (s *Setup) configured(name string) config.Source {
 }
 
 // Captures are those that the configuration's sources may have.
-func (s *Setup) Captures() []postgres.Capture {
-	var all []postgres.Capture
+func (s *Setup) Captures() []outbox.Capture {
+	var all []outbox.Capture
 	for _, src := range s.Config.Sources {
 		if src.Provider == config.Supabase && src.UsersTable != config.NoTable {
-			all = append(all, postgres.Capture{Source: src.Name, Table: usersTable(src)})
+			all = append(all, outbox.Capture{Source: src.Name, Table: usersTable(src)})
 		}
 	}
 	return all

@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/source"
 )
 
@@ -76,25 +78,25 @@ func Run(ctx context.Context, cfg Config) {
 
 // watch empties the outbox until nothing wants it to, or another replica has the right to.
 func (d *drain) watch(ctx context.Context) error {
-	wanted, err := d.DB.OutboxWanted(ctx)
+	wanted, err := d.DB.Outbox().Wanted(ctx)
 	if err != nil || !wanted {
 		return err
 	}
-	outbox, err := d.DB.HoldOutbox(ctx)
+	holder, err := d.DB.Outbox().Hold(ctx)
 	if errors.Is(err, connection.ErrRunning) {
 		return d.lookAtHolder(ctx, err)
 	}
 	if err != nil {
 		return err
 	}
-	defer outbox.Release()
+	defer holder.Release()
 	d.Log.Info("a capture is watched", "sources", d.names)
-	return outbox.During(ctx, func(ctx context.Context) error { return d.empty(ctx, outbox) })
+	return holder.During(ctx, func(ctx context.Context) error { return d.empty(ctx, holder) })
 }
 
 // lookAtHolder logs once that another replica holds the outbox and does not empty it.
 func (d *drain) lookAtHolder(ctx context.Context, holder error) error {
-	age, err := d.DB.OutboxAge(ctx)
+	age, err := d.DB.Outbox().Age(ctx)
 	if err != nil {
 		return err
 	}
@@ -109,7 +111,7 @@ func (d *drain) lookAtHolder(ctx context.Context, holder error) error {
 
 // empty applies page after page and reads the next one meanwhile; no two pages are applied at
 // once, so that of one user's changes the earlier is applied first.
-func (d *drain) empty(ctx context.Context, outbox *postgres.Outbox) error {
+func (d *drain) empty(ctx context.Context, holder *outbox.Holder) error {
 	looked := time.Now()
 	var page []event.Event
 	for ctx.Err() == nil {
@@ -118,8 +120,8 @@ func (d *drain) empty(ctx context.Context, outbox *postgres.Outbox) error {
 		var took time.Duration // by the reading alone
 		go func() {
 			began := time.Now()
-			var changes []postgres.Change
-			changes, unread = outbox.Next(ctx, postgres.OutboxPage{Sources: d.names, Except: captured(page), Changes: pageChanges, Bytes: pageBytes})
+			var changes []outbox.Change
+			changes, unread = holder.Next(ctx, outbox.Page{Sources: d.names, Tables: d.tables(), Except: captured(page), Changes: pageChanges, Bytes: pageBytes})
 			took = time.Since(began)
 			ahead <- d.events(changes) // a change whose decoding panics is one that can't be read
 		}()
@@ -134,7 +136,7 @@ func (d *drain) empty(ctx context.Context, outbox *postgres.Outbox) error {
 		}
 		pause := max(pollPause, 4*took) // beside a long transaction, deleted rows are read again and again
 		if time.Since(looked) > lookPause {
-			if wanted, err := d.DB.OutboxWanted(ctx); err != nil || !wanted {
+			if wanted, err := d.DB.Outbox().Wanted(ctx); err != nil || !wanted {
 				return err
 			}
 			looked = time.Now()
@@ -142,6 +144,11 @@ func (d *drain) empty(ctx context.Context, outbox *postgres.Outbox) error {
 		sleep(ctx, pause)
 	}
 	return ctx.Err()
+}
+
+// tables are the sources whose table decides.
+func (d *drain) tables() []string {
+	return slices.DeleteFunc(slices.Clone(d.names), func(name string) bool { return !d.DB.Follows(name) })
 }
 
 // captured are the rows of the outbox that events were made of.
@@ -166,7 +173,7 @@ func (d *drain) apply(ctx context.Context, events []event.Event) error {
 
 // events makes one event of each user's changes: his last commit is what counts, unless he
 // was deleted.
-func (d *drain) events(changes []postgres.Change) []event.Event {
+func (d *drain) events(changes []outbox.Change) []event.Event {
 	type key struct{ source, user string }
 	at := map[key]int{}
 	var events []event.Event
@@ -198,7 +205,7 @@ func (d *drain) events(changes []postgres.Change) []event.Event {
 
 // event is a change as the pipeline takes it. One that can't be read is dropped there,
 // with its row of the outbox; reconciliation counts its user as failed.
-func (d *drain) event(c postgres.Change) event.Event {
+func (d *drain) event(c outbox.Change) event.Event {
 	e := event.Event{
 		Source: c.Source, Type: "captured", Op: event.Upsert, UserID: c.UserID, ReceivedAt: c.At.UTC(), Captured: []int64{c.ID},
 	}

@@ -18,6 +18,7 @@ import (
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
 	"rollcall/internal/target"
@@ -26,7 +27,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-var users = postgres.Capture{Source: "supabase", Table: "auth.users"}
+var users = outbox.Capture{Source: "supabase", Table: "auth.users"}
 
 // project is a database with a captured auth.users, and a replica that keeps its profiles in step.
 type project struct {
@@ -46,7 +47,7 @@ type replica struct {
 func newProject(t testing.TB) *project {
 	t.Helper()
 	p := withoutCapture(t)
-	must.Do(t, p.DB.InstallCapture(t.Context(), users))
+	must.Do(t, p.DB.Outbox().Install(t.Context(), users))
 	p.follow()
 	p.outbox = "rollcall_provider.outbox"
 	return p
@@ -225,20 +226,20 @@ func TestTwoReadersApplyOnce(t *testing.T) {
 	other := p.newReplica()
 	must.Get(other.DB.Check(t.Context()))(t)
 	p.Exec("insert into auth.users (id, email, updated_at) values ($1, 'old', '2026-01-01')", fixture.ID(1))
-	read := func() []postgres.Change {
+	read := func() []outbox.Change {
 		t.Helper()
-		o, err := p.DB.HoldOutbox(t.Context())
+		o, err := p.DB.Outbox().Hold(t.Context())
 		if err != nil || o == nil {
 			t.Fatal(o, err)
 		}
 		defer o.Release()
-		changes, err := o.Next(t.Context(), postgres.OutboxPage{Sources: []string{"supabase"}, Changes: 10, Bytes: 1 << 20})
+		changes, err := o.Next(t.Context(), outbox.Page{Sources: []string{"supabase"}, Changes: 10, Bytes: 1 << 20})
 		if err != nil || len(changes) != 1 {
 			t.Fatal(changes, err)
 		}
 		return changes
 	}
-	submit := func(r *replica, c postgres.Change) event.Outcome {
+	submit := func(r *replica, c outbox.Change) event.Outcome {
 		t.Helper()
 		user := must.Get(r.source.DecodeUser(c.Data, c.At))(t)
 		o := must.Get(r.Pipeline.Submit(t.Context(), event.Event{Source: "supabase", Op: event.Upsert, UserID: user.ID, User: user, Captured: []int64{c.ID}}))(t)

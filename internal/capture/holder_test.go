@@ -18,7 +18,7 @@ import (
 func TestSaysOnceThatTheHolderIsSlow(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	outbox, err := p.DB.HoldOutbox(t.Context()) // and leaves it as it is
+	outbox, err := p.DB.Outbox().Hold(t.Context()) // and leaves it as it is
 	must.Do(t, err)
 	defer outbox.Release()
 	p.Exec("insert into rollcall.outbox (source, user_id, gone, data, at) values ('supabase', $1, false, '{}', clock_timestamp() - interval '20 seconds')", fixture.ID(1))

@@ -10,7 +10,7 @@ import (
 
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/testtag"
 )
 
@@ -76,19 +76,19 @@ func TestPartitionedTable(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	p.Exec("create table people (like auth.users) partition by list (is_anonymous)")
-	must.Fail(t, p.DB.InstallCapture(t.Context(), postgres.Capture{Source: "supabase", Table: "public.people"}), nil, "is partitioned")
+	must.Fail(t, p.DB.Outbox().Install(t.Context(), outbox.Capture{Source: "supabase", Table: "public.people"}), nil, "is partitioned")
 }
 
 // Writers of the table wait only briefly while the trigger is being installed.
 func TestInstallBlocksWritersBriefly(t *testing.T) {
 	testtag.Parallel(t)
 	p := newProject(t)
-	must.Do(t, p.DB.RemoveCapture(t.Context(), users))
+	must.Do(t, p.DB.Outbox().Remove(t.Context(), users))
 	other := must.Get(pgx.Connect(t.Context(), p.Address))(t)
 	defer func() { _ = other.Close(context.Background()) }()
 	must.Get(other.PgConn().Exec(t.Context(), "begin; insert into auth.users (id) values ('"+fixture.ID(1)+"')").ReadAll())(t)
 	installed := make(chan error, 1)
-	go func() { installed <- p.DB.InstallCapture(context.Background(), users) }()
+	go func() { installed <- p.DB.Outbox().Install(context.Background(), users) }()
 	for n := 2; n < 12; n++ {
 		start := time.Now()
 		p.Exec("insert into auth.users (id) values ($1)", fixture.ID(n))

@@ -7,7 +7,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/outbox"
 )
 
 // Of a table source, what two replicas read is looked at twice, and the table decides both times.
@@ -16,8 +16,8 @@ func TestTwoReadersOfATable(t *testing.T) {
 	p := oldProject(t)
 	p.follow()
 	p.Exec("insert into auth.users (id, email, updated_at) values ($1, 'old', '2026-01-01')", fixture.ID(1))
-	o := must.Get(p.DB.HoldOutbox(t.Context()))(t)
-	stale, err := o.Next(t.Context(), postgres.OutboxPage{Sources: []string{"supabase"}, Changes: 10, Bytes: 1 << 20})
+	o := must.Get(p.DB.Outbox().Hold(t.Context()))(t)
+	stale, err := o.Next(t.Context(), outbox.Page{Sources: []string{"supabase"}, Tables: []string{"supabase"}, Changes: 10, Bytes: 1 << 20})
 	if err != nil || len(stale) != 1 || stale[0].Data != nil {
 		t.Fatal(stale, err)
 	}

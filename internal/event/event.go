@@ -104,6 +104,11 @@ type User struct {
 // Keeps reports whether columns of the roll keep their last known value. Nil keeps none.
 func (u *User) Keeps() bool { return u != nil && len(u.Kept) > 0 }
 
+// BanOver reports whether the user is banned until a moment that is over.
+func (u *User) BanOver(now time.Time) bool {
+	return u.Banned && u.BannedUntil != nil && !u.BannedUntil.After(now)
+}
+
 // Tombstone is what is left of a user who was last known so and is gone.
 func (u *User) Tombstone(at time.Time) *User {
 	return &User{Row: Row{Source: u.Source, ID: u.ID, Version: u.Version, DeletedAt: &at}}

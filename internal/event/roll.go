@@ -159,3 +159,35 @@ func (r *Roll) Field(name string) *Field {
 	}
 	return nil
 }
+
+// Scan gives the destinations of a record's columns: Columns, without the key. Once they are
+// scanned, done carries over what may be null in a column but not in the record.
+func (r *Roll) Scan(record Record) (dest []any, done func()) {
+	var copies []func()
+	for i := range r.Fields {
+		switch at := r.Fields[i].At(record).(type) {
+		case *bool:
+			dest, copies = nullable(dest, copies, at)
+		case *string:
+			dest, copies = nullable(dest, copies, at)
+		default:
+			dest = append(dest, at)
+		}
+	}
+	return append(dest, &record.Head().DeletedAt), func() {
+		for _, c := range copies {
+			c()
+		}
+	}
+}
+
+// nullable adds a destination that takes null, of a tombstone or a row made by hand, as the zero
+// value.
+func nullable[T any](dest []any, copies []func(), to *T) ([]any, []func()) {
+	var value *T
+	return append(dest, &value), append(copies, func() {
+		if *to = *new(T); value != nil {
+			*to = *value
+		}
+	})
+}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
+
+	"rollcall/sql"
 )
 
 // Conn is a connection by which a test looks at its database and changes it. What fails ends the
@@ -29,20 +31,30 @@ func Connect(t testing.TB, database string) *Conn {
 	return &Conn{conn, t}
 }
 
+// NewMigrated returns the URL of a fresh database with the schema rollcall; sqls are run before.
+func NewMigrated(t testing.TB, sqls ...string) string {
+	t.Helper()
+	sqls = append(sqls, "create schema rollcall")
+	for _, m := range sql.Migrations() {
+		sqls = append(sqls, m.SQL)
+	}
+	return NewWith(t, sqls...)
+}
+
 // Run runs any number of statements.
-func (c *Conn) Run(sql string) {
+func (c *Conn) Run(statements string) {
 	c.t.Helper()
-	if _, err := c.PgConn().Exec(c.t.Context(), sql).ReadAll(); err != nil {
-		c.t.Fatalf("%s: %v", sql, err)
+	if _, err := c.PgConn().Exec(c.t.Context(), statements).ReadAll(); err != nil {
+		c.t.Fatalf("%s: %v", statements, err)
 	}
 }
 
 // Rows runs a query and returns its rows, columns joined by a bar, null as ∅.
-func (c *Conn) Rows(sql string) []string {
+func (c *Conn) Rows(query string) []string {
 	c.t.Helper()
-	results, err := c.PgConn().Exec(c.t.Context(), sql).ReadAll()
+	results, err := c.PgConn().Exec(c.t.Context(), query).ReadAll()
 	if err != nil {
-		c.t.Fatalf("%s: %v", sql, err)
+		c.t.Fatalf("%s: %v", query, err)
 	}
 	list := []string{}
 	for _, row := range results[len(results)-1].Rows {
@@ -59,12 +71,12 @@ func (c *Conn) Rows(sql string) []string {
 }
 
 // WantRows compares the rows of a query.
-func (c *Conn) WantRows(sql string, want ...string) {
+func (c *Conn) WantRows(query string, want ...string) {
 	c.t.Helper()
 	if want == nil {
 		want = []string{}
 	}
-	if diff := cmp.Diff(want, c.Rows(sql)); diff != "" {
-		c.t.Errorf("%s (-want +got):\n%s", sql, diff)
+	if diff := cmp.Diff(want, c.Rows(query)); diff != "" {
+		c.t.Errorf("%s (-want +got):\n%s", query, diff)
 	}
 }

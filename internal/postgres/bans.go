@@ -54,16 +54,11 @@ func endBansWork(users []userKey) *work {
 // may be applied much later, by a replay for instance.
 func withoutPastBans(events []event.Event, now time.Time) []event.Event {
 	for i := range events {
-		if u := events[i].User; u != nil && banOver(u, now) {
+		if u := events[i].User; u != nil && u.BanOver(now) {
 			free := *u
 			free.Banned = false
 			events[i].User = &free
 		}
 	}
 	return events
-}
-
-// banOver reports whether a user is banned until a moment that is over.
-func banOver(u *event.User, now time.Time) bool {
-	return u.Banned && u.BannedUntil != nil && !u.BannedUntil.After(now)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 	"rollcall/sql"
@@ -22,8 +23,8 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *target.Target) (*compil
 	if found := t.Lint(RollOfUsers); len(found) > 0 {
 		return broken(t, found), found, nil
 	}
-	tab, err := readTable(ctx, conn, t.Table)
-	if errors.Is(err, errNoTable) {
+	tab, err := catalog.Read(ctx, conn, t.Table)
+	if errors.Is(err, catalog.ErrNoTable) {
 		what, err := noTable(ctx, conn, t)
 		found := []target.Finding{{Target: t.Name, At: t.At, What: what}}
 		return broken(t, found), found, err
@@ -55,7 +56,7 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *target.Target) (*compil
 func (a *attempt) compiled() *compiled {
 	return &compiled{
 		Target: a.target, Statements: a.compiler.Compile(), compiler: a.compiler,
-		oid: a.table.oid, parents: a.table.parents, lockable: a.table.lockable, triggers: a.table.triggers,
+		oid: a.table.OID, parents: a.table.Parents, lockable: a.table.Lockable, triggers: a.table.Triggers,
 	}
 }
 
@@ -115,7 +116,7 @@ type attempt struct {
 	ctx      context.Context //nolint:containedctx // one check, from its begin to its end
 	conn     *pgx.Conn
 	target   *target.Target
-	table    *table
+	table    *catalog.Table
 	compiler *target.Compiler
 	found    []target.Finding // faults
 	warned   []target.Finding

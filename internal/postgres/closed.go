@@ -7,16 +7,17 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
 // lintClosed says why a target may not have its table by what the catalog knows of it: it may
 // be a partition, a parent, a child or a view of a table that no target may write.
-func lintClosed(ctx context.Context, conn *pgx.Conn, t *target.Target, tab *table) (string, error) {
+func lintClosed(ctx context.Context, conn *pgx.Conn, t *target.Target, tab *catalog.Table) (string, error) {
 	schemas, names := t.TablesOfUsers()
 	var closed string
-	err := conn.QueryRow(ctx, sql.Closed, tab.oid, target.ClosedSchemas, schemas, names).Scan(&closed)
+	err := conn.QueryRow(ctx, sql.Closed, tab.OID, target.ClosedSchemas, schemas, names).Scan(&closed)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return "", nil

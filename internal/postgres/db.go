@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/directory"
+	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/target"
 	"rollcall/sql"
 )
@@ -38,20 +40,20 @@ type Config struct {
 
 // DB is the roll, the parked users and the targets in one database.
 type DB struct {
-	pool   *connection.Pool
-	config Config
-	log    *slog.Logger
+	pool      *connection.Pool
+	directory *directory.Directory
+	outbox    *outbox.Outbox
+	config    Config
+	log       *slog.Logger
 	// fingerprint tells this set of targets from another one.
 	fingerprint int32
-	changing    sync.Mutex // of targets, tables and heeded
+	changing    sync.Mutex // of targets and tables
 	targets     atomic.Pointer[[]*compiled]
 	looking     sync.Mutex          // one look at the catalog at a time
 	watched     map[string]*watched // by target; nil before the first look
 	lateWriters time.Duration
 	commits     commits                                 // what they say about the database
 	tables      atomic.Pointer[map[string]*tableSource] // by source
-	heeded      []string                                // tables of users that may have a capture
-	ids         atomic.Bool                             // there is an outbox of ids
 }
 
 const minServerVersion = 140000
@@ -80,6 +82,8 @@ func Open(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	db.directory = &directory.Directory{Pool: db.pool, Metadata: cfg.Metadata}
+	db.outbox = outbox.New(db.pool, db.directory)
 	return db, nil
 }
 
@@ -90,6 +94,12 @@ func (db *DB) Close() {
 
 // Pool holds the connections, for what needs no target.
 func (db *DB) Pool() *connection.Pool { return db.pool }
+
+// Directory reads the providers' users.
+func (db *DB) Directory() *directory.Directory { return db.directory }
+
+// Outbox has what triggers on the tables of users have noted.
+func (db *DB) Outbox() *outbox.Outbox { return db.outbox }
 
 // Fingerprint tells this set of targets from another one.
 func (db *DB) Fingerprint() int32 { return db.fingerprint }

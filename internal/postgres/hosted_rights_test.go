@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 )
@@ -97,11 +98,11 @@ func TestHostedProjectMigrations(t *testing.T) {
 			t.Errorf("after %s: %d changes were captured", migration, n)
 		}
 		p.wantRows("select email, first_name, is_anonymous from rollcall.users", fmt.Sprintf("1@X.test|n%d|f", i))
-		u, err := p.Users(t.Context(), "app", "auth.users")
+		u, err := p.Directory().Users(t.Context(), "app", "auth.users")
 		if err != nil {
 			t.Fatalf("after %s: %v", migration, err)
 		}
-		seen, err := u.Seek(t.Context(), []Sought{{ID: userID(1)}, {Email: "1@x.test"}})
+		seen, err := u.Seek(t.Context(), []directory.Sought{{ID: userID(1)}, {Email: "1@x.test"}})
 		if n, err2 := u.CountAbsent(t.Context()); err != nil || err2 != nil || n != 0 || seen[0].ID == nil || seen[1].ID == nil {
 			t.Errorf("after %s: seen %v, %d absent, %v, %v", migration, seen, n, err, err2)
 		}
@@ -139,7 +140,7 @@ func TestHostedProjectLosesTheReader(t *testing.T) {
 			if err != nil || outcomes[0] != event.Unavailable || p.Follows("app") {
 				t.Fatalf("%v, %v, follows: %t", outcomes, err, p.Follows("app"))
 			}
-			if err := p.Follow(t.Context(), "app", "auth.users"); !errors.Is(err, ErrUnseen) {
+			if err := p.Follow(t.Context(), "app", "auth.users"); !errors.Is(err, directory.ErrUnseen) {
 				t.Errorf("follow says %v", err)
 			}
 			if n := p.drain(p.DB); n != 0 {
@@ -168,7 +169,7 @@ func TestHostedProjectUpgrade(t *testing.T) {
 deferrable initially deferred for each row execute function rollcall.capture('app')`)
 	}
 	old()
-	state, err := p.CaptureState(t.Context(), ofUsers)
+	state, err := p.Outbox().State(t.Context(), ofUsers)
 	if err != nil || !state.Installed || !state.Old {
 		t.Errorf("the capture is %+v, %v", state, err)
 	}
@@ -176,7 +177,7 @@ deferrable initially deferred for each row execute function rollcall.capture('ap
 	p.wantRows("select count(*) from rollcall.outbox", "1")
 	p.pasteFails(sqlstate.InsufficientPrivilege) // the owner of the project may not drop the trigger in this database
 	p.wantRows("select count(*) from pg_namespace where nspname = 'rollcall_provider'", "0")
-	if err := p.RemoveCapture(t.Context(), ofUsers); err != nil { // Rollcall's role may, by its function
+	if err := p.Outbox().Remove(t.Context(), ofUsers); err != nil { // Rollcall's role may, by its function
 		t.Error(err)
 	}
 	p.wantRows("select count(*) from pg_trigger where tgname = 'rollcall_capture'", "0")
@@ -188,16 +189,17 @@ deferrable initially deferred for each row execute function rollcall.capture('ap
 	p.exec("update auth.users set email = 'now@x.test' where id = '" + userID(1) + "'")
 	p.wantRows("select count(*) from rollcall.outbox", "1")
 	p.wantRows("select count(*) from rollcall_provider.outbox", "2")
-	if state, err = p.CaptureState(t.Context(), ofUsers); err != nil || state.Old || !state.Installed || state.Waiting != 3 {
+	if state, err = p.Outbox().State(t.Context(), ofUsers); err != nil || state.Old || !state.Installed || state.Waiting != 3 {
 		t.Errorf("the capture is %+v, %v", state, err)
 	}
 	p.wantRows("select count(*) from pg_trigger where tgrelid = 'auth.users'::regclass and tgname = 'rollcall_capture'", "1")
 	// an old replica takes its own outbox by the rule of bodies, and sees no other
-	o, err := p.rollcall().HoldOutbox(t.Context())
+	db := p.rollcall()
+	o, err := db.Outbox().Hold(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	changes, err := o.Next(t.Context(), OutboxPage{Sources: []string{"app"}, Changes: 100, Bytes: 1 << 20})
+	changes, err := o.Next(t.Context(), pageOf(db))
 	o.Release()
 	if err != nil || len(changes) != 1 || changes[0].Data == nil {
 		t.Errorf("without the table %v wait, %v", changes, err)
@@ -207,7 +209,7 @@ deferrable initially deferred for each row execute function rollcall.capture('ap
 	p.wantRows("select count(*) from rollcall.outbox union all select count(*) from rollcall_provider.outbox", "0", "0")
 	p.wantRows("select email from p order by id", "now@x.test", "2@X.test")
 	// the way back: the old version's command drops what it finds and installs its own
-	err = p.RemoveCapture(t.Context(), ofUsers)
+	err = p.Outbox().Remove(t.Context(), ofUsers)
 	const remedy = "drop function rollcall_provider.capture() cascade"
 	if sqlstate.Of(err) != sqlstate.InsufficientPrivilege || !strings.Contains(err.Error(), remedy) {
 		t.Errorf("remove says %v", err)
@@ -242,7 +244,7 @@ func TestHostedProjectWithAnOlderReader(t *testing.T) {
 	p.drain(p.DB)
 	const row = "select email is not null, is_sso_user, invited_at is not null from rollcall.users"
 	p.wantRows(row, "t|f|f")
-	users, err := p.Users(t.Context(), "app", "auth.users")
+	users, err := p.Directory().Users(t.Context(), "app", "auth.users")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +265,7 @@ func TestHostedProjectWithAnOlderReader(t *testing.T) {
 // pasteFails runs the script, which fails with a state and leaves nothing open.
 func (p *project) pasteFails(want string) {
 	p.t.Helper()
-	_, err := p.owner.PgConn().Exec(p.t.Context(), p.ByHand(ofUsers)).ReadAll()
+	_, err := p.owner.PgConn().Exec(p.t.Context(), p.Outbox().ByHand(ofUsers)).ReadAll()
 	if sqlstate.Of(err) != want {
 		p.t.Errorf("the script ends with %v, want %s", err, want)
 	}
@@ -278,12 +280,12 @@ func TestHostedProjectBelievesNoStranger(t *testing.T) {
 	stranger := p.hosted.Role("stranger")
 	p.exec(fmt.Sprintf("grant create on database %s to %s", p.database(), stranger))
 	other := connect(t, p.hosted.As("stranger"))
-	script := strings.ReplaceAll(p.script(ofUsers), target.QuoteTable("auth.users"), "rollcall_provider.users")
+	script := strings.ReplaceAll(p.Outbox().ByHand(ofUsers), target.QuoteTable("auth.users"), "rollcall_provider.users")
 	script = strings.Replace(script, "create table if not exists", "create table rollcall_provider.users (like public.nothing); create table if not exists", 1)
 	p.exec("create table public.nothing (id uuid, email text, raw_user_meta_data jsonb, raw_app_meta_data jsonb, created_at timestamptz); grant select on public.nothing to " + stranger)
-	execOn(t, other, "begin; "+script+"; commit")
+	execOn(t, other, script)
 	execOn(t, other, fmt.Sprintf("insert into rollcall_provider.outbox (source, user_id, gone) values ('app', '%s', false)", userID(1)))
-	if err := p.Follow(t.Context(), "app", "auth.users"); !errors.Is(err, ErrUnseen) {
+	if err := p.Follow(t.Context(), "app", "auth.users"); !errors.Is(err, directory.ErrUnseen) {
 		t.Errorf("follow says %v", err)
 	}
 	if n := p.drain(p.DB); n != 0 {

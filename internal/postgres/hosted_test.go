@@ -15,6 +15,8 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres/directory"
+	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/target"
 )
 
@@ -65,12 +67,12 @@ func (p *project) asOwner(sql string) {
 	execOn(p.t, p.owner, sql)
 }
 
-var ofUsers = Capture{Source: "app", Table: "auth.users"}
+var ofUsers = outbox.Capture{Source: "app", Table: "auth.users"}
 
 // paste runs the script in the SQL editor.
 func (p *project) paste() {
 	p.t.Helper()
-	p.asOwner(p.ByHand(ofUsers))
+	p.asOwner(p.Outbox().ByHand(ofUsers))
 }
 
 func (p *project) follow() {
@@ -83,14 +85,14 @@ func (p *project) follow() {
 // drain applies what has been captured, and returns how many changes there were.
 func (p *project) drain(db *DB) int {
 	p.t.Helper()
-	o, err := db.HoldOutbox(p.t.Context())
+	o, err := db.Outbox().Hold(p.t.Context())
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer o.Release()
 	n := 0
 	for {
-		changes, err := o.Next(p.t.Context(), OutboxPage{Sources: []string{"app"}, Changes: 100, Bytes: 1 << 20})
+		changes, err := o.Next(p.t.Context(), pageOf(db))
 		if err != nil {
 			p.t.Fatal(err)
 		}
@@ -136,11 +138,11 @@ func TestHostedProjectGrantsNoSchema(t *testing.T) {
 	if want := `WARNING: no privileges were granted for "auth"`; !slices.Equal(said, []string{want}) {
 		t.Errorf("the server says %q", said)
 	}
-	_, err = p.Users(t.Context(), "app", "auth.users")
-	if !errors.Is(err, ErrUnseen) || !strings.Contains(err.Error(), "rollcall capture install --print app") || strings.Contains(err.Error(), "grant usage on schema") {
+	_, err = p.Directory().Users(t.Context(), "app", "auth.users")
+	if !errors.Is(err, directory.ErrUnseen) || !strings.Contains(err.Error(), "rollcall capture install --print app") || strings.Contains(err.Error(), "grant usage on schema") {
 		t.Errorf("got %v", err)
 	}
-	if err := p.InstallCapture(t.Context(), ofUsers); err == nil || !strings.Contains(err.Error(), "rollcall capture install --print app") {
+	if err := p.Outbox().Install(t.Context(), ofUsers); err == nil || !strings.Contains(err.Error(), "rollcall capture install --print app") {
 		t.Errorf("capture install says %v", err)
 	}
 	p.wantRows("select count(*) from pg_namespace where nspname = 'rollcall_provider'", "0") // all or nothing
@@ -158,17 +160,17 @@ func TestHostedProject(t *testing.T) {
 	p.exec("update auth.users set raw_user_meta_data = '{\"first_name\": \"one\"}', updated_at = updated_at - interval '5 ms' where id = '" + userID(1) + "'")
 	p.wantRows("select user_id, gone from rollcall_provider.outbox order by id", userID(2)+"|f", userID(1)+"|f")
 	p.wantRows("select count(*) from rollcall.outbox", "0") // what an old replica reads
-	state, err := p.CaptureState(t.Context(), ofUsers)
+	state, err := p.Outbox().State(t.Context(), ofUsers)
 	if err != nil || !state.Installed || state.Old || state.For != "app" || state.Waiting != 2 || state.Oldest.IsZero() {
 		t.Errorf("the capture is %+v, %v", state, err)
 	}
-	if list, err := p.Captures(t.Context(), []Capture{ofUsers}); err != nil || len(list) != 1 || !list[0].Installed || list[0].Oldest <= 0 {
+	if list, err := p.Outbox().Captures(t.Context(), []outbox.Capture{ofUsers}); err != nil || len(list) != 1 || !list[0].Installed || list[0].Oldest <= 0 {
 		t.Errorf("the captures are %+v, %v", list, err)
 	}
-	if wanted, err := p.OutboxWanted(t.Context()); err != nil || !wanted {
+	if wanted, err := p.Outbox().Wanted(t.Context()); err != nil || !wanted {
 		t.Errorf("the outbox is wanted: %t, %v", wanted, err)
 	}
-	if age, err := p.OutboxAge(t.Context()); err != nil || age <= 0 {
+	if age, err := p.Outbox().Age(t.Context()); err != nil || age <= 0 {
 		t.Errorf("the outbox is %s old, %v", age, err)
 	}
 	if n := p.drain(p.DB); n != 2 {
@@ -181,7 +183,7 @@ func TestHostedProject(t *testing.T) {
 	p.wantRows("select user_id, gone from rollcall_provider.outbox order by id", userID(1)+"|t", userID(2)+"|t", userID(3)+"|f")
 	p.drain(p.DB)
 	p.wantRows("select id from p", userID(3))
-	if err := p.InstallCapture(t.Context(), ofUsers); err != nil { // another role has done it
+	if err := p.Outbox().Install(t.Context(), ofUsers); err != nil { // another role has done it
 		t.Error(err)
 	}
 }
@@ -197,7 +199,7 @@ func TestHostedProjectReads(t *testing.T) {
 	p.exec("update auth.users set deleted_at = now() where id = '" + userID(5) + "'")
 	p.exec(`insert into rollcall.users (source, id, version, deleted_at) select 'app', '00000000-0000-0000-0000-00000000000' || n, 1, null::timestamptz from generate_series(3, 8) n;
 insert into rollcall.users (source, id, version) values ('app', 'user_1', 1)`)
-	u, err := p.Users(t.Context(), "app", "auth.users")
+	u, err := p.Directory().Users(t.Context(), "app", "auth.users")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,13 +226,13 @@ insert into rollcall.users (source, id, version) values ('app', 'user_1', 1)`)
 	if err = errors.Join(err, err2); err != nil || ids(first) != "1 2 3" || ids(second) != "4 5 6 7 8 1" || first.End || !second.End {
 		t.Errorf("the pages are %s and %s, %v", ids(first), ids(second), err)
 	}
-	var all Compared
-	err = u.CompareAll(t.Context(), 100, func(page Compared) error { all = page; return nil })
+	var all directory.Compared
+	err = u.CompareAll(t.Context(), 100, func(page directory.Compared) error { all = page; return nil })
 	if err != nil || len(all.Differing) != 9 || !strings.Contains(fmt.Sprint(all.Differing[0]), "1@X.test") {
 		t.Errorf("all are %+v, %v", all, err)
 	}
 	since := time.Now().Add(-time.Hour)
-	seen, err := u.Seek(t.Context(), []Sought{{ID: userID(1)}, {Email: "2@x.TEST", Since: since}, {Phone: "+3", Since: since}, {ID: userID(9), Email: "no@x.test", Since: since}, {Email: "2@x.test", Since: time.Now().Add(time.Hour)}})
+	seen, err := u.Seek(t.Context(), []directory.Sought{{ID: userID(1)}, {Email: "2@x.TEST", Since: since}, {Phone: "+3", Since: since}, {ID: userID(9), Email: "no@x.test", Since: since}, {Email: "2@x.test", Since: time.Now().Add(time.Hour)}})
 	if err != nil || len(seen) != 5 {
 		t.Fatalf("sought: %v, %v", seen, err)
 	}
@@ -254,14 +256,14 @@ func TestHostedProjectWithTwoTables(t *testing.T) {
 	p := hostedProject(t)
 	p.asOwner(`create table public."People" (id uuid primary key, email text); insert into public."People" values ('` + userID(7) + `', '7@x.test')`)
 	p.paste()
-	p.asOwner(p.ByHand(Capture{Source: "other", Table: "public.People"}))
+	p.asOwner(p.Outbox().ByHand(outbox.Capture{Source: "other", Table: "public.People"}))
 	p.signUp(1, "one")
 	for table, want := range map[string]string{"auth.users": userID(1), "public.People": userID(7)} {
-		u, err := p.Users(t.Context(), "app", table)
+		u, err := p.Directory().Users(t.Context(), "app", table)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if page, err := u.Compare(t.Context(), "", 10); err != nil || !u.reader || len(page.Differing) != 1 || page.Differing[0].ID != want {
+		if page, err := u.Compare(t.Context(), "", 10); err != nil || !u.Reader || len(page.Differing) != 1 || page.Differing[0].ID != want {
 			t.Errorf("%s: %+v, %v", table, page, err)
 		}
 	}
@@ -269,10 +271,19 @@ func TestHostedProjectWithTwoTables(t *testing.T) {
 	p.wantRows("select source, user_id from rollcall_provider.outbox order by id", "app|"+userID(1), "other|"+userID(7))
 }
 
-func ids(page Compared) string {
+func ids(page directory.Compared) string {
 	var list []string
 	for _, d := range page.Differing {
 		list = append(list, d.ID[len(d.ID)-1:])
 	}
 	return strings.Join(list, " ")
+}
+
+// pageOf is a page of the source's changes.
+func pageOf(db *DB) outbox.Page {
+	page := outbox.Page{Sources: []string{"app"}, Changes: 100, Bytes: 1 << 20}
+	if db.Follows("app") {
+		page.Tables = page.Sources
+	}
+	return page
 }

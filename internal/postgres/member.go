@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"rollcall/internal/event"
 	"rollcall/sql"
 )
@@ -61,19 +59,10 @@ func (db *DB) Member(ctx context.Context, source, id string) (Member, error) {
 	return m, nil
 }
 
-// One returns a user's columns as a JSON object, nil when the table does not have them. An id
-// that is not written as PostgreSQL writes a uuid is nobody's. A user whose metadata takes more than
-// limits.metadata is an error.
-func (u *Users) One(ctx context.Context, id string) (row []byte, err error) {
-	var large bool
-	if key, bad := uuid.Parse(id); bad == nil && key.String() == id {
-		err = u.db.pool.QueryRow(ctx, u.one, key, u.db.config.Metadata).Scan(&row, &large)
+// orZero is the value of a column that is null for a tombstone, and in a row made by hand.
+func orZero[T any](value *T) (zero T) {
+	if value == nil {
+		return zero
 	}
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("look for a user of %s: %w", u.source, u.db.pool.Explain(err))
-	case large:
-		return nil, fmt.Errorf("look for a user of %s: the metadata takes more than %d bytes; raise limits.metadata", u.source, u.db.config.Metadata)
-	}
-	return row, nil
+	return *value
 }

@@ -68,7 +68,7 @@ func TestStandby(t *testing.T) {
 	db := open()
 	_, migrated := db.Migrate(t.Context())
 	_, counted := db.Census(t.Context(), CensusOptions{Repair: true})
-	_, began := db.BeginReconciliation(t.Context(), "app", "")
+	_, began := db.Directory().BeginRun(t.Context(), "app", "")
 	for name, err := range map[string]error{"migrate": migrated, "check": counted, "reconcile": began} {
 		if err == nil || !strings.Contains(err.Error(), "is a standby, which takes no writes; let database name its primary") {
 			t.Errorf("%s: %v", name, err)

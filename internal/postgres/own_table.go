@@ -48,7 +48,7 @@ func (a *attempt) reads(statement string) (bool, error) {
 		return false, nil
 	}
 	var own bool
-	err = a.conn.QueryRow(a.ctx, sql.OwnTable, a.table.oid, schemas, names).Scan(&own)
+	err = a.conn.QueryRow(a.ctx, sql.OwnTable, a.table.OID, schemas, names).Scan(&own)
 	return own, err
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/outbox"
 )
 
 // A panic in the midst of a transaction leaves no lock and no broken connection behind.
@@ -47,7 +48,7 @@ func TestCaptureHonoursItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 350*time.Millisecond) // within the first pause, from 100 to 600 ms
 	defer cancel()
 	began := time.Now()
-	if err := b.InstallCapture(ctx, Capture{Source: "supabase", Table: "auth.users"}); !errors.Is(err, context.DeadlineExceeded) {
+	if err := b.Outbox().Install(ctx, outbox.Capture{Source: "supabase", Table: "auth.users"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	if took := time.Since(began); took > 550*time.Millisecond {

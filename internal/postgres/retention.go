@@ -2,11 +2,8 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/postgres/connection"
 	"rollcall/sql"
@@ -70,42 +67,8 @@ func (db *DB) Forget(ctx context.Context, keep Retention) (Forgotten, error) {
 			return f, fmt.Errorf("forget events and their bodies: %w", err)
 		}
 	}
-	return f, db.forgetListings(ctx)
+	return f, db.directory.ForgetListings(ctx)
 }
-
-// forgetListings empties the attendance of runs that nobody can take up any more. A source's
-// next run would; one that was removed has none.
-func (db *DB) forgetListings(ctx context.Context) error {
-	rows, _ := db.pool.Query(ctx, "select distinct source from rollcall.listed "+abandoned, resumeWithin)
-	sources, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	for _, source := range sources {
-		if err == nil {
-			err = db.forgetListing(ctx, source)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("forget whom lists have shown: %w", err)
-	}
-	return nil
-}
-
-// forgetListing looks again under the run's own lock: one may be at it, or have begun meanwhile.
-func (db *DB) forgetListing(ctx context.Context, source string) error {
-	lock, err := db.pool.TryLock(ctx, "reconcile "+source)
-	if errors.Is(err, connection.ErrRunning) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer lock.Release()
-	return db.pool.Unbounded(ctx, "delete from rollcall.listed "+abandoned+" and source = $2", resumeWithin, source)
-}
-
-// abandoned are those of rollcall.listed whose run can't be taken up; $1 is resumeWithin.
-const abandoned = `where not exists (
-  select from rollcall.reconciliations r
-  where r.source = listed.source and r.finished_at is null and r.started_at > pg_catalog.now() - $1::interval)`
 
 // forget runs a statement until it finds fewer rows than it might. Each goes on where the last
 // one ended, and does not walk over what that has left in the index.

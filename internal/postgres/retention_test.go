@@ -99,8 +99,6 @@ func TestForgetGoesByTheIndexes(t *testing.T) {
 		"events":     {sql.ForgetEvents, "1, now(), interval '1 day', 1000", "Index Scan using events_kept", "Tid Scan on events"},
 		"bodies":     {sql.ForgetBodies, "1, now(), interval '1 day', 1000", "Index Scan using events_kept", "Tid Scan on events"},
 		"unanswered": {sql.Unanswered, "interval '1 day', 1000", "Index Scan using events_announced", "Tid Scan on events"},
-		"announced":  {sql.Announced, "'app', interval '2 s', 500", "Index Scan using events_announced", ""},
-		"due":        {sql.AnnouncedSources, "'{app}', interval '2 s'", "Index Scan using events_announced", ""},
 	} {
 		b.exec("prepare " + name + " as " + test.statement)
 		plan := strings.Join(b.rows("explain (costs off) execute "+name+" ("+test.arguments+")"), "\n")

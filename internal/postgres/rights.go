@@ -54,7 +54,7 @@ func (a *attempt) defaults() {
 	for _, s := range slices.Concat(t.Set, t.OnInsert) {
 		assigned = append(assigned, s.Column)
 	}
-	rows, _ := a.conn.Query(a.ctx, sql.Defaults, a.table.oid, assigned)
+	rows, _ := a.conn.Query(a.ctx, sql.Defaults, a.table.OID, assigned)
 	type left struct{ Column, Default, Grant string }
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[left])
 	if err != nil {
@@ -83,7 +83,7 @@ func (a *attempt) grants(e *pgconn.PgError) string {
 		return unknown
 	}
 	needed := strings.Join(a.target.Rights(), ", ")
-	rows, _ := a.conn.Query(a.ctx, sql.Grants, found[1], strings.Trim(found[2], `"`), a.table.oid, needed)
+	rows, _ := a.conn.Query(a.ctx, sql.Grants, found[1], strings.Trim(found[2], `"`), a.table.OID, needed)
 	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	switch {
 	case err != nil || len(list) == 0:

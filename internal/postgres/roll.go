@@ -127,30 +127,3 @@ func writeRoll(r *event.Roll) string {
 	return fmt.Sprintf(rollStatement, r.Table, strings.Join(params, ", "), strings.Join(columns, ", "),
 		fmt.Sprintf("$%d", captured), fmt.Sprintf("$%d", config), strings.Join(values, ", "), strings.Join(set, ",\n    "))
 }
-
-// scan gives the destinations of a record's columns: Columns, without the key. Once they are
-// scanned, done carries over what may be null in a column but not in the record.
-func (r *roll) scan(record event.Record) (dest []any, done func()) {
-	var copies []func()
-	for i := range r.Fields {
-		switch at := r.Fields[i].At(record).(type) {
-		case *bool:
-			dest, copies = nullable(dest, copies, at)
-		case *string:
-			dest, copies = nullable(dest, copies, at)
-		default:
-			dest = append(dest, at)
-		}
-	}
-	return append(dest, &record.Head().DeletedAt), func() {
-		for _, c := range copies {
-			c()
-		}
-	}
-}
-
-// nullable adds a destination that takes null as the zero value.
-func nullable[T any](dest []any, copies []func(), to *T) ([]any, []func()) {
-	var value *T
-	return append(dest, &value), append(copies, func() { *to = orZero(value) })
-}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/target"
 )
 
@@ -78,7 +79,7 @@ func TestAnotherRoll(t *testing.T) {
 	b.wantRows(row, "4|∅|∅|∅|∅|t|∅")
 
 	var read team
-	dest, done := teams.scan(&read)
+	dest, done := teams.Scan(&read)
 	b.exec("update rollcall.teams set name = 'Six', deleted_at = null")
 	if err := b.sql.QueryRow(t.Context(), "select name, open, settings, founded, deleted_at from rollcall.teams").Scan(dest...); err != nil {
 		t.Fatal(err)
@@ -101,7 +102,7 @@ func TestStatementsForAnotherRoll(t *testing.T) {
 		Name: "crew", At: "test.yaml:1:1", Table: "public.crew", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id", "title: new.name", "gone: false"),
 		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: assign("gone: true")},
 	}
-	tab, err := readTable(t.Context(), b.sql.Conn, crew.Table)
+	tab, err := catalog.Read(t.Context(), b.sql.Conn, crew.Table)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
-	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/postgres/directory"
+	"rollcall/internal/postgres/outbox"
 	"rollcall/sql"
 )
 
@@ -64,8 +65,8 @@ func (db *DB) refuseSignals(ctx context.Context, events []event.Event, list []in
 		if _, err := db.applyBodies(ctx, []event.Event{e}); err != nil {
 			return err
 		}
-		if hasIDs(e.Captured) {
-			if err := db.forgetCaptured(ctx, e.Captured); err != nil {
+		if outbox.HasIDs(e.Captured) {
+			if err := db.outbox.Forget(ctx, e.Captured); err != nil {
 				return err
 			}
 		}
@@ -149,7 +150,7 @@ func (l *look) read(ctx context.Context, list []int, deleted bool) error {
 		s := newSignals(l, list, deleted)
 		done, err := l.db.commit(ctx, s.work(l))
 		switch {
-		case slices.Contains(unreadable, sqlstate.Of(err)):
+		case directory.Unreadable(err):
 			l.db.unfollow(l.source, err)
 			l.source = nil
 			continue
@@ -225,7 +226,7 @@ func (l *look) knowsAnother(ctx context.Context, doubtful []int) (bool, error) {
 	for _, at := range doubtful {
 		absent[l.events[at].UserID] = true
 	}
-	ids, err := l.db.Attendance(l.source.name).Sample(ctx, askedOthers+len(absent), time.Now().Add(time.Hour))
+	ids, err := l.db.directory.Listing(l.source.name).Sample(ctx, askedOthers+len(absent), time.Now().Add(time.Hour))
 	if err != nil {
 		return false, err
 	}
@@ -233,7 +234,7 @@ func (l *look) knowsAnother(ctx context.Context, doubtful []int) (bool, error) {
 	if ids = ids[:min(len(ids), askedOthers)]; len(ids) == 0 {
 		return len(absent) == 1, nil
 	}
-	users, err := l.db.Users(ctx, l.source.name, l.source.table)
+	users, err := l.db.directory.Users(ctx, l.source.name, l.source.table)
 	if err != nil {
 		return false, err
 	}
@@ -281,7 +282,7 @@ func (s *signals) work(l *look) *work {
 		w.open = append(w.open, step{kind: writing, sql: noteEvents, args: append([]any{source}, s.batch.eventArrays()[1:]...), read: readFresh(source)})
 	}
 	text := l.source.read
-	if hasIDs(s.captured) {
+	if outbox.HasIDs(s.captured) {
 		text = l.source.readIDs
 	}
 	read := step{kind: writing, sql: text, args: []any{source, s.users, s.deleted, s.captured, events, users, int64(signalBytes), l.db.fingerprint, l.db.config.Metadata}, read: readLooks}

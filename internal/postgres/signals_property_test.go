@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
@@ -45,7 +46,7 @@ func newLooksOfUsers(t *testing.T) *looksOfUsers {
 		}
 		l.replicas[i] = db
 	}
-	if err := b.InstallCapture(t.Context(), Capture{Source: "app", Table: "auth.users"}); err != nil {
+	if err := b.Outbox().Install(t.Context(), outbox.Capture{Source: "app", Table: "auth.users"}); err != nil {
 		t.Fatal(err)
 	}
 	// The slow replica takes its time between the snapshot of a statement and its write.

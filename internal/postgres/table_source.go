@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"slices"
 	"strings"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/sqlstate"
 )
 
@@ -30,25 +30,25 @@ type tableSource struct {
 const signalBytes = 16 << 20
 
 // Follow makes a source a table source from now on. Its error says why the table can't be read;
-// it wraps ErrUnseen where that is the table's affair, and ends a table source. After other errors
+// it wraps directory.ErrUnseen where that is the table's affair, and ends a table source. After other errors
 // the source stays what it was.
 func (db *DB) Follow(ctx context.Context, source, table string) error {
-	db.heed(table)
-	u, err := db.Users(ctx, source, table)
-	if t := db.followed(source); t != nil && errors.Is(err, ErrUnseen) {
+	db.outbox.Heed(table)
+	u, err := db.directory.Users(ctx, source, table)
+	if t := db.followed(source); t != nil && errors.Is(err, directory.ErrUnseen) {
 		db.unfollow(t, err)
 	}
 	if err != nil {
 		return err
 	}
-	if len(u.empty) > 0 && !db.Follows(source) {
+	if len(u.Empty) > 0 && !db.Follows(source) {
 		db.log.Warn("columns of the table of users can't be read, and stay empty; run rollcall capture install again, or grant select on them",
-			"source", source, "table", table, "columns", strings.Join(u.empty, " "))
+			"source", source, "table", table, "columns", strings.Join(u.Empty, " "))
 	}
 	db.changeFollowed(func(all map[string]*tableSource) {
 		all[source] = &tableSource{
-			name: source, table: table, strict: u.strict,
-			read: readUsersFrom(u.rows.ofIDs, ""), readIDs: readUsersFrom(u.rows.ofIDs, notedIDs),
+			name: source, table: table, strict: u.Strict,
+			read: readUsersFrom(u.RowsOfIDs(), ""), readIDs: readUsersFrom(u.RowsOfIDs(), notedIDs),
 		}
 	})
 	return nil
@@ -56,15 +56,6 @@ func (db *DB) Follow(ctx context.Context, source, table string) error {
 
 // Follows reports whether a source is a table source.
 func (db *DB) Follows(source string) bool { return db.followed(source) != nil }
-
-// following are the names of the table sources.
-func (db *DB) following() []string {
-	names := []string{}
-	if all := db.tables.Load(); all != nil {
-		names = slices.AppendSeq(names, maps.Keys(*all))
-	}
-	return names
-}
 
 // Signal reports whether an event is a signal to look at its user in the table of its source.
 func (db *DB) Signal(e *event.Event) bool {
@@ -100,10 +91,6 @@ func (db *DB) changeFollowed(change func(map[string]*tableSource)) {
 	change(all)
 	db.tables.Store(&all)
 }
-
-// unreadable are the states that say that a table, or what reads it, is gone or closed to us. A
-// timeout, or a full server, does not.
-var unreadable = []string{sqlstate.InsufficientPrivilege, "42P01", "3F000", "42883"}
 
 // unfollow ends a table source: what is said about its users counts by its version again, until
 // Follow succeeds.

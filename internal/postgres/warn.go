@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/target"
 	"rollcall/sql"
 )
@@ -65,9 +66,9 @@ func (a *attempt) lintText(p target.Probe) error {
 }
 
 // lintUsersReferences warns of foreign keys to the tables of the providers' users.
-func lintUsersReferences(ctx context.Context, conn *pgx.Conn, t *target.Target, tab *table) ([]target.Finding, error) {
+func lintUsersReferences(ctx context.Context, conn *pgx.Conn, t *target.Target, tab *catalog.Table) ([]target.Finding, error) {
 	schemas, names := t.TablesOfUsers()
-	rows, _ := conn.Query(ctx, sql.UsersReferences, tab.oid, schemas, names)
+	rows, _ := conn.Query(ctx, sql.UsersReferences, tab.OID, schemas, names)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[target.Reference])
 	if err != nil {
 		return nil, fmt.Errorf("read the foreign keys of %s from the catalog: %w", t.Table, err)

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"time"
 
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/target"
 )
 
 // advice says why the roll can't follow a user, and what to do.
-func (r *run) advice(verdict Verdict, p postgres.Pair) string {
+func (r *run) advice(verdict Verdict, p directory.Pair) string {
 	if verdict == Final {
 		return "the roll has this user as deleted, and a deletion is final; " +
 			"create the user again at the provider, with a new id"

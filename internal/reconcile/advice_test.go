@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"rollcall/internal/clerktest"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/reconcile"
 )
 
@@ -60,12 +60,12 @@ func TestAdviceAtClerk(t *testing.T) {
 		t.Fatalf("got %q, want %q", advice, want)
 	}
 	in.clerk.Update(ids[0], func(u *clerktest.User) { u.FirstName, u.UpdatedAt = "Grace", time.Now() })
-	in.wantRun(postgres.Reconciled{Updated: 1})
+	in.wantRun(directory.Reconciled{Updated: 1})
 	in.inStep()
 
 	in.Exec("update rollcall.users set version = 4102444800123456, email = 'other@x.test', changed_at = changed_at - interval '1 hour'")
 	in.follow(in.advice(ids[0]))
-	in.wantRun(postgres.Reconciled{Created: 1})
+	in.wantRun(directory.Reconciled{Created: 1})
 	in.inStep()
-	in.wantRun(postgres.Reconciled{Unchanged: 1})
+	in.wantRun(directory.Reconciled{Unchanged: 1})
 }

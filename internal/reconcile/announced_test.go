@@ -11,7 +11,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
 	"rollcall/internal/testtag"
@@ -135,14 +135,14 @@ func TestAnnouncedAndHidden(t *testing.T) {
 	p.signUp(1, "1@x.test", "")
 	unseen := func(when string, is error) {
 		t.Helper()
-		if _, err := reconcile.Confirm(t.Context(), reader.Config); !errors.Is(err, postgres.ErrUnseen) || is != nil && !errors.Is(err, is) {
+		if _, err := reconcile.Confirm(t.Context(), reader.Config); !errors.Is(err, directory.ErrUnseen) || is != nil && !errors.Is(err, is) {
 			t.Errorf("%s: %v", when, err)
 		}
 		p.Want(ends, "a announced")
 	}
 	unseen("without a right", nil)
 	p.Exec(fmt.Sprintf("grant usage on schema auth to %[1]s; grant select on auth.users to %[1]s", role))
-	unseen("behind row security", postgres.ErrHidden)
+	unseen("behind row security", directory.ErrHidden)
 	p.Exec("alter table auth.users rename to away")
 	unseen("without the table", nil)
 	p.Exec("alter table auth.away rename to users; alter role " + role + " bypassrls")
@@ -154,9 +154,9 @@ func TestSeekReadsTheID(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	p.signUp(1, "1@x.test", "")
-	users := must.Get(p.DB.Users(t.Context(), "supabase", "auth.users"))(t)
-	for _, s := range []postgres.Sought{{ID: fixture.ID(1)}, {Email: "1@X.test"}} {
-		seen, err := users.Seek(t.Context(), []postgres.Sought{{ID: fixture.ID(2)}, s})
+	users := must.Get(p.DB.Directory().Users(t.Context(), "supabase", "auth.users"))(t)
+	for _, s := range []directory.Sought{{ID: fixture.ID(1)}, {Email: "1@X.test"}} {
+		seen, err := users.Seek(t.Context(), []directory.Sought{{ID: fixture.ID(2)}, s})
 		if err != nil || len(seen) != 2 || seen[0].ID != nil || seen[1].ID == nil || *seen[1].ID != fixture.ID(1) {
 			t.Fatalf("got %+v, %v", seen, err)
 		}
@@ -174,12 +174,12 @@ func TestRightsToColumns(t *testing.T) {
 	p.signUp(1, "1@x.test", "")
 	p.Exec(`grant select (id, email, phone, raw_user_meta_data, raw_app_meta_data, is_anonymous, email_confirmed_at, banned_until, created_at, updated_at, last_sign_in_at)
 on auth.users to ` + role)
-	_, err := reader.DB.Users(t.Context(), "supabase", "auth.users")
-	if want := `grant select ("is_sso_user", "phone_confirmed_at", "invited_at", "deleted_at") on "auth"."users" to "` + role + `"`; !errors.Is(err, postgres.ErrUnseen) || !strings.Contains(err.Error(), want) {
+	_, err := reader.DB.Directory().Users(t.Context(), "supabase", "auth.users")
+	if want := `grant select ("is_sso_user", "phone_confirmed_at", "invited_at", "deleted_at") on "auth"."users" to "` + role + `"`; !errors.Is(err, directory.ErrUnseen) || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 	p.Exec("grant select (phone_confirmed_at, deleted_at) on auth.users to " + role)
-	users := must.Get(reader.DB.Users(t.Context(), "supabase", "auth.users"))(t)
+	users := must.Get(reader.DB.Directory().Users(t.Context(), "supabase", "auth.users"))(t)
 	must.Do(t, reader.DB.Follow(t.Context(), "supabase", "auth.users")) // it lacks columns that older versions do not read
 	p.Exec("update auth.users set is_sso_user = true")
 	if row := must.Get(users.One(t.Context(), fixture.ID(1)))(t); !strings.Contains(string(row), "1@x.test") || strings.Contains(string(row), "is_sso_user") {
@@ -188,11 +188,11 @@ on auth.users to ` + role)
 	if page := must.Get(users.Compare(t.Context(), "", 10))(t); len(page.Differing) != 1 {
 		t.Errorf("compared %+v", page)
 	}
-	seen, err := users.Seek(t.Context(), []postgres.Sought{{ID: fixture.ID(2), Email: "1@X.test"}})
+	seen, err := users.Seek(t.Context(), []directory.Sought{{ID: fixture.ID(2), Email: "1@X.test"}})
 	if err != nil || len(seen) != 1 || seen[0].ID == nil || *seen[0].ID != fixture.ID(1) {
 		t.Errorf("sought by e-mail: %+v, %v", seen, err)
 	}
-	reader.wantRun(postgres.Reconciled{Created: 1})
+	reader.wantRun(directory.Reconciled{Created: 1})
 }
 
 // One whose address is as long as a body may be does not keep the others from being found.

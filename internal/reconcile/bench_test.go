@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"rollcall/internal/fixture"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/source"
 )
 
@@ -32,7 +32,7 @@ func BenchmarkFirstRun(b *testing.B) {
 	var first, rows time.Duration
 	for b.Loop() {
 		p.empty()
-		first += timed(func() { p.wantRun(postgres.Reconciled{Created: int64(n)}) })
+		first += timed(func() { p.wantRun(directory.Reconciled{Created: int64(n)}) })
 		p.empty()
 		rows += timed(func() {
 			p.Exec(byHand)

@@ -18,8 +18,8 @@ import (
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
 	"rollcall/internal/must"
-	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
 	"rollcall/internal/testtag"
@@ -48,7 +48,7 @@ type clerkRace struct {
 	mu     sync.Mutex
 	lives  []*member
 	recent []*member // the last to change
-	tally  postgres.Reconciled
+	tally  directory.Reconciled
 }
 
 // member is a user of the race.
@@ -137,7 +137,7 @@ func TestClerkAheadThenBehind(t *testing.T) {
 			in.MaxDelete = 1
 			in.clerk.Delete(ids[0]) // one user to delete there is
 			born := in.clerk.Put(clerktest.User{Email: "born@x.test"}).ID
-			in.wantRun(postgres.Reconciled{Created: 1, Deleted: 1, Unchanged: 1})
+			in.wantRun(directory.Reconciled{Created: 1, Deleted: 1, Unchanged: 1})
 			in.clerk.SetLag(30 * time.Second)
 			if err := look(in, born); err != nil {
 				t.Error(err)

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 )
 
 // What ten thousand users take, or as many as ROLLCALL_TEST_CLERK_USERS says: brought in, and
@@ -23,10 +23,10 @@ func TestClerkSpeed(t *testing.T) {
 		peak = max(peak, m.HeapAlloc)
 	}
 	start := time.Now()
-	in.wantRun(postgres.Reconciled{Created: int64(n)})
+	in.wantRun(directory.Reconciled{Created: int64(n)})
 	t.Logf("%d users brought in: %s", n, time.Since(start))
 	start = time.Now()
-	in.wantRun(postgres.Reconciled{Unchanged: int64(n)})
+	in.wantRun(directory.Reconciled{Unchanged: int64(n)})
 	t.Logf("%d users compared in %s, %d MiB of heap beside the %d MiB of the instance", n, time.Since(start), (max(peak, users)-users)>>20, users>>20)
 	if peak > users+128<<20 {
 		t.Errorf("the heap grew from %d to %d MiB", users>>20, peak>>20)

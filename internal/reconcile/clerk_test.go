@@ -19,6 +19,7 @@ import (
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/reconcile"
 )
 
@@ -29,19 +30,19 @@ func TestClerk(t *testing.T) {
 	in, ids := filled(t, 1100)
 	in.inStep()
 	in.Want("select count(*)::text from rollcall.listed", "0")
-	in.wantRun(postgres.Reconciled{Unchanged: 1100})
+	in.wantRun(directory.Reconciled{Unchanged: 1100})
 	if asked := in.asked(); len(asked) > 5 {
 		t.Errorf("%d users were asked for singly", len(asked))
 	}
 	in.clerk.Update(ids[0], func(u *clerktest.User) { u.Email = "new@x.test" })
 	in.clerk.Delete(ids[700])
 	in.put(1)
-	in.wantRun(postgres.Reconciled{Created: 1, Updated: 1, Deleted: 1, Unchanged: 1098})
+	in.wantRun(directory.Reconciled{Created: 1, Updated: 1, Deleted: 1, Unchanged: 1098})
 	in.inStep()
 	in.Want("select listed || ' ' || coalesce(error, 'success') from rollcall.reconciliations where finished_at is not null group by 1", clerktest.Address+" success")
 	in.Want("select id from rollcall.users where deleted_at is not null and changed_at < now() - interval '1 minute'", ids[700])
 	in.Want("select count(*)::text from rollcall.events", "0")
-	in.wantRun(postgres.Reconciled{Unchanged: 1100})
+	in.wantRun(directory.Reconciled{Unchanged: 1100})
 }
 
 // Whatever the API does between two pages, every user is found and no other is deleted.
@@ -99,13 +100,13 @@ func TestClerkHalfTheList(t *testing.T) {
 	in.clerk.Update(ids[0], func(u *clerktest.User) { u.Email = "hidden@x.test" })
 	in.clerk.Update(ids[100], func(u *clerktest.User) { u.Email = "shown@x.test" })
 	tally := in.fails(reconcile.ErrStopped, "nobody was deleted", "ended after 60 of the 120 users")
-	if want := (postgres.Reconciled{Updated: 1, Unchanged: 59}); tally != want {
+	if want := (directory.Reconciled{Updated: 1, Unchanged: 59}); tally != want {
 		t.Errorf("got %+v, want %+v", tally, want)
 	}
 	_, err := reconcile.Preview(t.Context(), in.Config, func(reconcile.Finding) error { return nil })
 	in.wantError(err, reconcile.ErrStopped, "ended after 60 of the 120 users")
 	in.MaxDelete = 1
-	in.wantRun(postgres.Reconciled{Updated: 1, Unchanged: 119}) // each of the others was asked for
+	in.wantRun(directory.Reconciled{Updated: 1, Unchanged: 119}) // each of the others was asked for
 	in.inStep()
 	in.Want("select count(*)::text from rollcall.users where deleted_at is not null", "0")
 }
@@ -144,7 +145,7 @@ func TestClerkKeyWithdrawn(t *testing.T) {
 	in.Want("select count(*)::text from rollcall.reconciliations where finished_at is null and created = 500", "1")
 	in.clerk.BeforePage(nil)
 	in.clerk.SetKey(key)
-	in.wantRun(postgres.Reconciled{Created: 700})
+	in.wantRun(directory.Reconciled{Created: 700})
 	in.Want("select count(*)::text from rollcall.reconciliations", "1")
 }
 
@@ -163,7 +164,7 @@ func TestClerkWrongInstance(t *testing.T) {
 		t.Errorf("before %s\nafter  %s", before, after)
 	}
 	in.MaxDelete = 1 // said explicitly
-	in.wantRun(postgres.Reconciled{Created: 40, Deleted: 30})
+	in.wantRun(directory.Reconciled{Created: 40, Deleted: 30})
 	in.inStep()
 }
 
@@ -201,7 +202,7 @@ func TestClerkRightInstance(t *testing.T) {
 	in.fails(reconcile.ErrStopped, "20 of the 25 users", "gone from "+clerktest.Address, "is this the key of the right instance?", "--max-delete 80%")
 	in.Want("select count(*)::text from people", "25")
 	in.MaxDelete = 0.8
-	in.wantRun(postgres.Reconciled{Deleted: 20, Unchanged: 5})
+	in.wantRun(directory.Reconciled{Deleted: 20, Unchanged: 5})
 }
 
 // An instance without users deletes no user.
@@ -214,7 +215,7 @@ func TestClerkEmpty(t *testing.T) {
 	in.fails(reconcile.ErrStopped, "reads empty", "the right instance")
 	in.Want("select count(*)::text from people", "10")
 	in.MaxDelete = 1
-	in.wantRun(postgres.Reconciled{Deleted: 10})
+	in.wantRun(directory.Reconciled{Deleted: 10})
 }
 
 // A run that was interrupted goes on behind its last page, and remembers the users that the pages
@@ -227,7 +228,7 @@ func TestClerkResume(t *testing.T) {
 	}
 	in.clerk.ForgetRequests()
 	in.clerk.Delete(ids[1]) // was shown: the next run's affair
-	in.wantRun(postgres.Reconciled{Unchanged: 1200})
+	in.wantRun(directory.Reconciled{Unchanged: 1200})
 	if asked := in.asked(); len(asked) > 5 {
 		t.Errorf("%d users were asked for singly", len(asked))
 	}
@@ -238,7 +239,7 @@ func TestClerkResume(t *testing.T) {
 	}
 	in.Want("select count(*)::text from rollcall.reconciliations", "2")
 	in.Want("select count(*)::text from rollcall.listed", "0")
-	in.wantRun(postgres.Reconciled{Deleted: 1, Unchanged: 1199})
+	in.wantRun(directory.Reconciled{Deleted: 1, Unchanged: 1199})
 }
 
 // The users that an abandoned run has listed say nothing about today.
@@ -248,7 +249,7 @@ func TestClerkBeginsAnew(t *testing.T) {
 	in.interrupted(0)
 	in.Exec("update rollcall.reconciliations set started_at = started_at - interval '7 hours'")
 	in.clerk.Delete(ids[1])
-	in.wantRun(postgres.Reconciled{Deleted: 1, Unchanged: 599})
+	in.wantRun(directory.Reconciled{Deleted: 1, Unchanged: 599})
 }
 
 // What webhooks tell while the list is on its way is newer than the list.
@@ -266,12 +267,12 @@ func TestClerkMeanwhile(t *testing.T) {
 		in.clerk.Delete(ids[1])
 		in.hook("user.deleted", ids[1])
 	})
-	in.wantRun(postgres.Reconciled{Deleted: 1, Unchanged: 39})
+	in.wantRun(directory.Reconciled{Deleted: 1, Unchanged: 39})
 	in.inStep()
 	if in.asked()[born.ID] {
 		t.Error("who came meanwhile was asked for")
 	}
-	in.wantRun(postgres.Reconciled{Unchanged: 39})
+	in.wantRun(directory.Reconciled{Unchanged: 39})
 }
 
 // A user that the roll learns of again after the API has said they are gone is not deleted.
@@ -290,7 +291,7 @@ func TestClerkBackMeanwhile(t *testing.T) {
 		return submit(ctx, events)
 	}
 	tally, err := reconcile.Run(t.Context(), cfg)
-	if want := (postgres.Reconciled{Unchanged: 40}); err != nil || tally != want {
+	if want := (directory.Reconciled{Unchanged: 40}); err != nil || tally != want {
 		t.Errorf("got %+v, %v; want %+v", tally, err, want)
 	}
 	in.Want("select count(*)::text from people where id = '"+ids[0]+"'", "1")
@@ -312,7 +313,7 @@ func TestClerkLag(t *testing.T) {
 	in.hook("user.deleted", ids[0])
 	in.clerk.Update(ids[1], func(u *clerktest.User) { u.Email = "edited@x.test" })
 	in.hook("user.updated", ids[1])
-	in.wantRun(postgres.Reconciled{Unchanged: 40})
+	in.wantRun(directory.Reconciled{Unchanged: 40})
 	in.inStep()
 	for _, id := range born {
 		if in.asked()[id] {
@@ -330,7 +331,7 @@ func TestClerkAllNew(t *testing.T) {
 	for i := range 3 {
 		in.hook("user.created", in.clerk.Put(clerktest.User{Email: fmt.Sprint("born", i, "@x.test")}).ID)
 	}
-	in.wantRun(postgres.Reconciled{Created: 1})
+	in.wantRun(directory.Reconciled{Created: 1})
 	in.inStep()
 }
 
@@ -353,7 +354,7 @@ func TestClerkPreview(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if want := (postgres.Reconciled{Created: 1, Updated: 1, Deleted: 1, Unchanged: 598}); tally != want {
+	if want := (directory.Reconciled{Created: 1, Updated: 1, Deleted: 1, Unchanged: 598}); tally != want {
 		t.Errorf("got %+v, want %+v", tally, want)
 	}
 	if after := in.content(); after != before {
@@ -385,7 +386,7 @@ func TestClerkPreviewGuards(t *testing.T) {
 	in.wantError(err, reconcile.ErrStopped, "6 of the 100 users")
 	in.fails(reconcile.ErrStopped, "6 of the 100 users")
 	in.MaxDelete = 0.06
-	in.wantRun(postgres.Reconciled{Deleted: 6, Unchanged: 94})
+	in.wantRun(directory.Reconciled{Deleted: 6, Unchanged: 94})
 }
 
 // A user without an id is counted, a user with metadata that can't be used is brought in without
@@ -400,17 +401,17 @@ func TestClerkUnreadable(t *testing.T) {
 	}
 	in.clerk.Update(ids[0], func(u *clerktest.User) { u.Unsafe = deep })
 	in.connect(in.clerk, &http.Client{Transport: without{in.clerk.Client().Transport, ids[1]}})
-	in.wantRun(postgres.Reconciled{Created: 29, Failed: 1})
+	in.wantRun(directory.Reconciled{Created: 29, Failed: 1})
 	in.Want("select count(*)::text from people", "29")
 	in.Want("select id || ' ' || array_to_string(kept, ' ') from rollcall.users where kept is not null", ids[0]+" raw_user_meta_data")
-	in.wantRun(postgres.Reconciled{Unchanged: 29, Failed: 1})
+	in.wantRun(directory.Reconciled{Unchanged: 29, Failed: 1})
 }
 
 // Another run of the source is not disturbed.
 func TestClerkOneAtATime(t *testing.T) {
 	t.Parallel()
 	in, _ := filled(t, 5)
-	r := must.Get(in.DB.BeginReconciliation(t.Context(), "clerk", in.URL))(t)
+	r := must.Get(in.DB.Directory().BeginRun(t.Context(), "clerk", in.URL))(t)
 	defer r.Release()
 	in.Exec("insert into rollcall.listed values ('clerk', 'somebody')")
 	in.fails(connection.ErrRunning)

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 )
 
 // Verdict is what a comparison says about one user.
@@ -76,7 +76,7 @@ type Difference struct {
 }
 
 // masked are the differences that the database has found, with personal data masked.
-func masked(found []postgres.Difference) []Difference {
+func masked(found []directory.Difference) []Difference {
 	var list []Difference
 	for _, d := range found {
 		if f := event.Users.Field(d.Column); f != nil && f.Masked && f.Type != event.JSON { // of JSON it is the size

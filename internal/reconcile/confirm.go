@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"rollcall/internal/event"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/source"
 )
 
@@ -55,7 +55,7 @@ func answer(received, at time.Time, found event.Outcome) (o event.Outcome, next 
 }
 
 // Confirm looks up the announced users who are due, brings those into the roll who are there,
-// and ends the announcements of those who never came. It fails with postgres.ErrUnseen when
+// and ends the announcements of those who never came. It fails with directory.ErrUnseen when
 // the users can't all be seen; then it ends nothing.
 func Confirm(ctx context.Context, cfg Config) (Confirmed, error) {
 	var c Confirmed
@@ -64,12 +64,12 @@ func Confirm(ctx context.Context, cfg Config) (Confirmed, error) {
 		return c, err
 	}
 	for {
-		list, err := cfg.DB.Announced(ctx, cfg.Source.Name(), FirstLook, announcedPage)
+		list, err := cfg.DB.Directory().Announced(ctx, cfg.Source.Name(), FirstLook, announcedPage)
 		if err != nil || len(list) == 0 {
 			return c, err
 		}
 		answers, err := cfg.confirm(ctx, users, list)
-		if err = errors.Join(err, cfg.DB.Answer(ctx, cfg.Source.Name(), answers)); err != nil {
+		if err = errors.Join(err, cfg.DB.Directory().Answer(ctx, cfg.Source.Name(), answers)); err != nil {
 			return c, err
 		}
 		c.count(answers)
@@ -78,8 +78,8 @@ func Confirm(ctx context.Context, cfg Config) (Confirmed, error) {
 
 // confirm looks for those who were announced. With an error, what could be found out is
 // answered all the same.
-func (cfg Config) confirm(ctx context.Context, users *postgres.Users, list []postgres.Announcement) ([]postgres.Answer, error) {
-	sought := make([]postgres.Sought, len(list))
+func (cfg Config) confirm(ctx context.Context, users *directory.Users, list []directory.Announcement) ([]directory.Answer, error) {
+	sought := make([]directory.Sought, len(list))
 	for i, a := range list {
 		sought[i].Email, sought[i].Phone = source.Contact(a.Body)
 		sought[i].Since = a.Received.Add(-announcedSlack)
@@ -92,7 +92,7 @@ func (cfg Config) confirm(ctx context.Context, users *postgres.Users, list []pos
 		return nil, err
 	}
 	found, err := cfg.bring(ctx, seen)
-	answers := make([]postgres.Answer, len(list))
+	answers := make([]directory.Answer, len(list))
 	for i, a := range list {
 		answers[i].ID = a.ID
 		answers[i].Outcome, answers[i].Next = answer(a.Received, seen[i].At, found[i])
@@ -101,7 +101,7 @@ func (cfg Config) confirm(ctx context.Context, users *postgres.Users, list []pos
 }
 
 // bring has the users read who were seen and returns the outcome of each, "" for those who were not.
-func (cfg Config) bring(ctx context.Context, seen []postgres.Seen) ([]event.Outcome, error) {
+func (cfg Config) bring(ctx context.Context, seen []directory.Seen) ([]event.Outcome, error) {
 	found := make([]event.Outcome, len(seen))
 	var events []event.Event
 	var of []int
@@ -118,7 +118,7 @@ func (cfg Config) bring(ctx context.Context, seen []postgres.Seen) ([]event.Outc
 	return found, err
 }
 
-func (c *Confirmed) count(answers []postgres.Answer) {
+func (c *Confirmed) count(answers []directory.Answer) {
 	for _, a := range answers {
 		switch a.Outcome {
 		case event.Applied:

@@ -15,6 +15,7 @@ import (
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/source"
 	"rollcall/internal/testtag"
 )
@@ -60,7 +61,7 @@ func lookAtAll(t *testing.T, db *postgres.DB, users int) {
 func compareAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, want int) {
 	t.Helper()
 	seen := 0
-	decodeAll(t, db, conn, func(p postgres.Pair, theirs *event.User) {
+	decodeAll(t, db, conn, func(p directory.Pair, theirs *event.User) {
 		seen++
 		switch {
 		case theirs.Dead() && (p.Roll == nil || p.Roll.Dead()): // a deleted user that the roll has never known is left out
@@ -79,24 +80,24 @@ func compareAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, want int) {
 }
 
 // decodeAll decodes every row of the table, beside the roll's.
-func decodeAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, each func(postgres.Pair, *event.User)) {
+func decodeAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, each func(directory.Pair, *event.User)) {
 	t.Helper()
 	src := fixture.Source(t, source.Supabase)
 	rows, _ := conn.Query(t.Context(), `select id::text as id, row_to_json(u)::text as user from auth.users u order by id`)
-	entries := must.Get(pgx.CollectRows(rows, pgx.RowToStructByPos[postgres.Entry]))(t)
+	entries := must.Get(pgx.CollectRows(rows, pgx.RowToStructByPos[directory.Entry]))(t)
 	for page := range slices.Chunk(entries, 1000) {
-		for _, p := range must.Get(db.Attendance("supabase").Note(t.Context(), page, time.Now()))(t) {
+		for _, p := range must.Get(db.Directory().Listing("supabase").Note(t.Context(), page, time.Now()))(t) {
 			each(p, must.Get(src.DecodeUser(p.Row, p.At))(t))
 		}
 	}
 }
 
 // differing are the users that SQL finds to differ, by pages of an odd size.
-func differing(t *testing.T, db *postgres.DB) map[string]postgres.Differing {
+func differing(t *testing.T, db *postgres.DB) map[string]directory.Differing {
 	t.Helper()
-	table := must.Get(db.Users(t.Context(), "supabase", "auth.users"))(t)
-	found := map[string]postgres.Differing{}
-	err := table.CompareAll(t.Context(), 77, func(page postgres.Compared) error {
+	table := must.Get(db.Directory().Users(t.Context(), "supabase", "auth.users"))(t)
+	found := map[string]directory.Differing{}
+	err := table.CompareAll(t.Context(), 77, func(page directory.Compared) error {
 		for _, d := range page.Differing {
 			found[d.ID] = d
 		}
@@ -129,7 +130,7 @@ func TestComparisonBySQLIsThatOfGo(t *testing.T) {
 		must.Get(conn.Exec(t.Context(), change, numbered(i)))(t)
 	}
 	found, same, differ := differing(t, db), 0, 0
-	decodeAll(t, db, conn, func(p postgres.Pair, theirs *event.User) {
+	decodeAll(t, db, conn, func(p directory.Pair, theirs *event.User) {
 		got := found[p.ID]
 		delete(found, p.ID)
 		if len(theirs.Kept) > 0 {

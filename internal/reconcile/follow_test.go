@@ -7,7 +7,7 @@ import (
 
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/reconcile"
 )
 
@@ -17,18 +17,18 @@ func TestRunFollowsTheTable(t *testing.T) {
 	t.Parallel()
 	p := reconciled(t, 40)
 	p.Exec("delete from auth.users where id = '" + fixture.ID(1) + "'")
-	p.wantRun(postgres.Reconciled{Deleted: 1, Unchanged: 39})
+	p.wantRun(directory.Reconciled{Deleted: 1, Unchanged: 39})
 	p.InsertUsers(1, 1)
 	p.Exec("update auth.users set updated_at = '2020-01-01' where id = '" + fixture.ID(2) + "'")
 	p.Exec("update auth.users set updated_at = null, email = 'never@x.test' where id = '" + fixture.ID(4) + "'")
 	p.Exec("update rollcall.users set version = 4102444800123456, email = 'future@x.test' where id = '" + fixture.ID(5) + "'")
 	p.Exec(`update auth.users set raw_user_meta_data = '{"a": ` + strings.Repeat("[", 250) + strings.Repeat("]", 250) + `}' where id = '` + fixture.ID(3) + "'")
-	want := postgres.Reconciled{Updated: 4, Touched: 1, Unchanged: 35}
+	want := directory.Reconciled{Updated: 4, Touched: 1, Unchanged: 35}
 	if got, err := reconcile.Preview(t.Context(), p.Config, func(reconcile.Finding) error { return nil }); got != want || err != nil {
 		t.Errorf("a dry run: %+v, %v", got, err)
 	}
 	p.wantRun(want)
-	p.wantRun(postgres.Reconciled{Unchanged: 40})
+	p.wantRun(directory.Reconciled{Unchanged: 40})
 	p.Want("select count(*)::text from profiles", "40")
 	p.Want(inStep, "0")
 }
@@ -44,10 +44,10 @@ func TestRunKeepsWhatIsTooLarge(t *testing.T) {
 	if want := "{" + fixture.ID(1) + " updated  [{email 1…@x….test n…@x….test} {kept null a… f… f… l… r… u…}]}"; said != strings.ReplaceAll(want, "a… f… f… l… r… u…", "avatar_url first_name full_name last_name raw_user_meta_data username") {
 		t.Errorf("a dry run says %s", said)
 	}
-	p.wantRun(postgres.Reconciled{Updated: 1, Unchanged: 2})
+	p.wantRun(directory.Reconciled{Updated: 1, Unchanged: 2})
 	p.Want("select email || ' ' || full_name || ' ' || cardinality(kept) from rollcall.users where kept is not null", "new@x.test user 1 6")
-	p.wantRun(postgres.Reconciled{Unchanged: 3})
+	p.wantRun(directory.Reconciled{Unchanged: 3})
 	p.Exec("update auth.users set raw_user_meta_data = '{}' where id = '" + fixture.ID(1) + "'")
-	p.wantRun(postgres.Reconciled{Updated: 1, Unchanged: 2})
+	p.wantRun(directory.Reconciled{Updated: 1, Unchanged: 2})
 	p.Want("select count(*)::text from rollcall.users where kept is not null", "0")
 }

@@ -17,7 +17,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
 )
@@ -65,7 +65,7 @@ func filled(t testing.TB, n int) (*instance, []string) {
 	t.Helper()
 	in := newInstance(t)
 	ids := in.put(n)
-	in.wantRun(postgres.Reconciled{Created: int64(n)})
+	in.wantRun(directory.Reconciled{Created: int64(n)})
 	in.age()
 	in.clerk.ForgetRequests()
 	return in, ids
@@ -128,7 +128,7 @@ from (select c.oid::regclass::text as name from pg_class c join pg_namespace n o
 	return all
 }
 
-func (in *instance) fails(is error, words ...string) postgres.Reconciled {
+func (in *instance) fails(is error, words ...string) directory.Reconciled {
 	in.T.Helper()
 	tally, err := reconcile.Run(in.T.Context(), in.Config)
 	in.wantError(err, is, words...)

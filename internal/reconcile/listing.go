@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"rollcall/internal/clerk"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 )
 
 const (
@@ -23,17 +23,17 @@ const (
 // where the roll is compared with it at the end.
 type listing struct {
 	Config
-	seen    *postgres.Attendance
+	seen    *directory.Listing
 	at      clerk.Position // where the list goes on, or begins
 	list    *clerk.Listing // nil before the first page
 	started time.Time
 }
 
-func (cfg Config) listing(ctx context.Context, dry bool) (directory, error) {
+func (cfg Config) listing(ctx context.Context, dry bool) (userList, error) {
 	if !dry {
-		return &listing{Config: cfg, seen: cfg.DB.Attendance(cfg.Source.Name())}, nil
+		return &listing{Config: cfg, seen: cfg.DB.Directory().Listing(cfg.Source.Name())}, nil
 	}
-	seen, err := cfg.DB.DryAttendance(ctx, cfg.Source.Name())
+	seen, err := cfg.DB.Directory().DryListing(ctx, cfg.Source.Name())
 	if err != nil {
 		return nil, err
 	}
@@ -96,15 +96,15 @@ func (l *listing) asked(ctx context.Context) (time.Time, error) {
 	return now.Add(-apiLag), err
 }
 
-func (l *listing) note(ctx context.Context, users []clerk.Listed, asked time.Time) ([]postgres.Pair, error) {
-	var page []postgres.Entry
-	var unreadable []postgres.Pair
+func (l *listing) note(ctx context.Context, users []clerk.Listed, asked time.Time) ([]directory.Pair, error) {
+	var page []directory.Entry
+	var unreadable []directory.Pair
 	for _, u := range users {
 		if u.ID == "" {
-			unreadable = append(unreadable, postgres.Pair{Row: u.User, At: asked})
+			unreadable = append(unreadable, directory.Pair{Row: u.User, At: asked})
 			continue
 		}
-		page = append(page, postgres.Entry{ID: u.ID, User: u.User})
+		page = append(page, directory.Entry{ID: u.ID, User: u.User})
 	}
 	pairs, err := l.seen.Note(ctx, page, asked)
 	return append(pairs, unreadable...), err
@@ -153,11 +153,11 @@ func (l *listing) countAbsent(ctx context.Context) (int64, error) {
 	return l.seen.CountUnlisted(ctx, l.started.Add(-absentLag))
 }
 
-func (l *listing) absent(ctx context.Context, after string) ([]postgres.Pair, error) {
+func (l *listing) absent(ctx context.Context, after string) ([]directory.Pair, error) {
 	return l.seen.Unlisted(ctx, after, absentPage, l.started.Add(-absentLag))
 }
 
-func (l *listing) confirm(ctx context.Context, absent []postgres.Pair) (gone, there []postgres.Pair, err error) {
+func (l *listing) confirm(ctx context.Context, absent []directory.Pair) (gone, there []directory.Pair, err error) {
 	asked, err := l.asked(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -200,7 +200,7 @@ func (l *listing) preview(ctx context.Context, guard func(int64) error, each fun
 		err = guard(gone)
 	}
 	for after := ""; err == nil && gone > 0; {
-		var absent []postgres.Pair
+		var absent []directory.Pair
 		if absent, err = l.absent(ctx, after); err != nil || len(absent) == 0 {
 			return err
 		}
@@ -210,7 +210,7 @@ func (l *listing) preview(ctx context.Context, guard func(int64) error, each fun
 	return err
 }
 
-func (l *listing) previewAbsent(ctx context.Context, absent []postgres.Pair, each func(part) error) error {
+func (l *listing) previewAbsent(ctx context.Context, absent []directory.Pair, each func(part) error) error {
 	gone, there, err := l.confirm(ctx, absent)
 	if err != nil {
 		return err

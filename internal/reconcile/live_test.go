@@ -6,7 +6,7 @@ import (
 
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/reconcile"
 )
 
@@ -17,7 +17,7 @@ func TestFirstRunWhileAUserIsDeleted(t *testing.T) {
 	p.InsertUsers(1, 3000)
 	once := sync.OnceFunc(func() { p.Exec("delete from auth.users where id = '" + fixture.ID(1) + "'") })
 	p.Progress = func(int64, int64) { once() }
-	p.wantRun(postgres.Reconciled{Created: 3000, Deleted: 1})
+	p.wantRun(directory.Reconciled{Created: 3000, Deleted: 1})
 }
 
 // Row security that is switched on during a run hides users; it deletes none of them.
@@ -31,7 +31,7 @@ func TestRowSecurityDuringARun(t *testing.T) {
 	reader.Progress = func(int64, int64) {
 		p.Exec("alter table auth.users enable row level security; drop policy if exists most on auth.users; create policy most on auth.users for select using (id <> '" + fixture.ID(7) + "')")
 	}
-	must.Fail(t, must.Err(reconcile.Run(t.Context(), reader.Config)), postgres.ErrHidden)
+	must.Fail(t, must.Err(reconcile.Run(t.Context(), reader.Config)), directory.ErrHidden)
 	p.Want("select count(*)::text from profiles", "50")
 }
 
@@ -41,8 +41,8 @@ func TestDeletedInTheYearOne(t *testing.T) {
 	p := newProject(t)
 	p.InsertUsers(1, 20)
 	p.Exec("update auth.users set deleted_at = '0001-01-01T00:00:00Z' where id = '" + fixture.ID(1) + "'")
-	p.wantRun(postgres.Reconciled{Created: 20})
-	p.wantRun(postgres.Reconciled{Unchanged: 20})
+	p.wantRun(directory.Reconciled{Created: 20})
+	p.wantRun(directory.Reconciled{Unchanged: 20})
 }
 
 // A run that was interrupted says nothing about another table.

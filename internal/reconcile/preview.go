@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"rollcall/internal/event"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 )
 
 // Finding is what a run would do about one user.
@@ -17,13 +17,13 @@ type Finding struct {
 
 // Preview says what Run would do, and writes nothing. Each is handed every user who is not in
 // step. The error is the guard's that would stop the run.
-func Preview(ctx context.Context, cfg Config, each func(Finding) error) (postgres.Reconciled, error) {
-	from, err := cfg.directory(ctx, true)
+func Preview(ctx context.Context, cfg Config, each func(Finding) error) (directory.Reconciled, error) {
+	from, err := cfg.userList(ctx, true)
 	if err != nil {
-		return postgres.Reconciled{}, err
+		return directory.Reconciled{}, err
 	}
 	defer from.close()
-	r := &run{Config: cfg, Reconciliation: &postgres.Reconciliation{}, from: from, dry: true}
+	r := &run{Config: cfg, Run: &directory.Run{}, from: from, dry: true}
 	if r.total, r.known, err = from.count(ctx); err == nil {
 		err = r.guards(0)
 	}
@@ -50,13 +50,13 @@ func (r *run) previewPage(page part, each func(Finding) error) error {
 	for _, d := range page.compared.Differing {
 		f := Finding{User: d.ID, Action: d.Verdict, Differences: masked(d.Columns)}
 		switch d.Verdict {
-		case postgres.Created:
+		case directory.Created:
 			r.Created++
-		case postgres.Updated:
+		case directory.Updated:
 			r.Updated++
-		case postgres.Touched:
+		case directory.Touched:
 			r.Touched++
-		case postgres.Deleted:
+		case directory.Deleted:
 			r.Deleted++
 			f.Reason = r.gone()
 		}
@@ -70,7 +70,7 @@ func (r *run) previewPage(page part, each func(Finding) error) error {
 func (r *run) gone() string { return "no longer in " + r.from.name() }
 
 // preview counts a user and says what would become of them; no action when they are in step.
-func (r *run) preview(p postgres.Pair) Finding {
+func (r *run) preview(p directory.Pair) Finding {
 	f := Finding{User: p.ID}
 	theirs, verdict, err := r.judge(p)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"rollcall/internal/clerk"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/source"
 )
 
@@ -50,8 +51,8 @@ func (stopped) Is(target error) bool { return target == ErrStopped }
 // run is a reconciliation under way.
 type run struct {
 	Config
-	*postgres.Reconciliation
-	from  directory
+	*directory.Run
+	from  userList
 	total int64 // users of the provider
 	known int64 // living users of the roll
 	dry   bool  // nothing is written
@@ -59,22 +60,22 @@ type run struct {
 
 // Run compares and mends, and says what it did. It fails with connection.ErrRunning beside
 // another run of the source, with ErrStopped when a guard has stopped it, with
-// postgres.ErrHidden when the users can't all be seen, with clerk.ErrRefused when the key of
+// directory.ErrHidden when the users can't all be seen, with clerk.ErrRefused when the key of
 // the API is, and with event.ErrUnavailable when the API could not be asked for too long. When
 // it was interrupted, by the context, by the database or by the API, the next Run goes on where
 // it was.
-func Run(ctx context.Context, cfg Config) (postgres.Reconciled, error) {
-	from, err := cfg.directory(ctx, false)
+func Run(ctx context.Context, cfg Config) (directory.Reconciled, error) {
+	from, err := cfg.userList(ctx, false)
 	if err != nil {
-		return postgres.Reconciled{}, err
+		return directory.Reconciled{}, err
 	}
 	defer from.close()
 	r := &run{Config: cfg, from: from}
 	if r.total, r.known, err = from.count(ctx); err != nil {
-		return postgres.Reconciled{}, err
+		return directory.Reconciled{}, err
 	}
-	if r.Reconciliation, err = cfg.DB.BeginReconciliation(ctx, cfg.Source.Name(), from.name()); err != nil {
-		return postgres.Reconciled{}, err
+	if r.Run, err = cfg.DB.Directory().BeginRun(ctx, cfg.Source.Name(), from.name()); err != nil {
+		return directory.Reconciled{}, err
 	}
 	defer r.Release()
 	from.begin(r.Position, r.Started)
@@ -151,10 +152,10 @@ func (r *run) compared() int64 { return r.Created + r.Updated + r.Touched + r.Un
 
 // findings are what a page has shown.
 type findings struct {
-	events   []event.Event       // about the users who differ
-	verdicts []Verdict           // of each
-	others   postgres.Reconciled // about whom nothing is to be done
-	position string              // behind the page
+	events   []event.Event        // about the users who differ
+	verdicts []Verdict            // of each
+	others   directory.Reconciled // about whom nothing is to be done
+	position string               // behind the page
 }
 
 // sift judges the users of a page. It leaves the run as it is, so that it may go on beside mend.
@@ -212,7 +213,7 @@ func (r *run) mend(ctx context.Context, f findings) error {
 
 // judge compares one user. What the roll has learned since the moment of the list is no reason
 // to complain of it.
-func (r *run) judge(p postgres.Pair) (theirs *event.User, verdict Verdict, err error) {
+func (r *run) judge(p directory.Pair) (theirs *event.User, verdict Verdict, err error) {
 	if p.Row != nil {
 		if theirs, err = r.Source.DecodeUser(p.Row, p.At); err != nil {
 			return nil, 0, err
@@ -226,7 +227,7 @@ func (r *run) judge(p postgres.Pair) (theirs *event.User, verdict Verdict, err e
 }
 
 // count adds what became of a user who differed.
-func count(tally *postgres.Reconciled, o event.Outcome, verdict Verdict) {
+func count(tally *directory.Reconciled, o event.Outcome, verdict Verdict) {
 	switch {
 	case o == event.UndecodableBody:
 		tally.Failed++
@@ -243,7 +244,7 @@ func count(tally *postgres.Reconciled, o event.Outcome, verdict Verdict) {
 
 // verdicts are those of the database about users who are in the table. Bury sees to those who are
 // gone.
-var verdicts = map[string]Verdict{postgres.Created: Create, postgres.Updated: Update, postgres.Touched: Touch}
+var verdicts = map[string]Verdict{directory.Created: Create, directory.Updated: Update, directory.Touched: Touch}
 
 // look is a signal to read a user's row in the table.
 func (cfg Config) look(id string, at time.Time, kind string) event.Event {
@@ -353,7 +354,7 @@ func users(n int64) string {
 	return fmt.Sprintf("%d users", n)
 }
 
-func (r *run) deleteSome(ctx context.Context, pairs []postgres.Pair) error {
+func (r *run) deleteSome(ctx context.Context, pairs []directory.Pair) error {
 	events := make([]event.Event, len(pairs))
 	for i, p := range pairs {
 		if p.Roll != nil {

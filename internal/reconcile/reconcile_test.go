@@ -20,6 +20,7 @@ import (
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
 	"rollcall/internal/target"
@@ -45,7 +46,7 @@ func reconciled(t testing.TB, n int) *project {
 	t.Helper()
 	p := newProject(t)
 	p.InsertUsers(1, n)
-	p.wantRun(postgres.Reconciled{Created: int64(n)})
+	p.wantRun(directory.Reconciled{Created: int64(n)})
 	return p
 }
 
@@ -70,13 +71,13 @@ func startProject(db *fixture.Database, role string, targets ...target.Target) *
 	}
 }
 
-func (p *project) run() postgres.Reconciled {
+func (p *project) run() directory.Reconciled {
 	p.T.Helper()
 	tally := must.Get(reconcile.Run(p.T.Context(), p.Config))(p.T)
 	return tally
 }
 
-func (p *project) wantRun(want postgres.Reconciled) {
+func (p *project) wantRun(want directory.Reconciled) {
 	p.T.Helper()
 	if got := p.run(); got != want {
 		p.T.Errorf("got %+v\nwant %+v", got, want)
@@ -85,7 +86,7 @@ func (p *project) wantRun(want postgres.Reconciled) {
 
 // interrupted begins a run that is cancelled when more than so many users are done, and returns what
 // it says then.
-func (p *project) interrupted(after int64) (postgres.Reconciled, string) {
+func (p *project) interrupted(after int64) (directory.Reconciled, string) {
 	p.T.Helper()
 	ctx, cancel := context.WithCancel(p.T.Context())
 	defer cancel()
@@ -108,18 +109,18 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	p.InsertUsers(1, 50)
-	p.wantRun(postgres.Reconciled{Created: 50})
-	p.wantRun(postgres.Reconciled{Unchanged: 50})
+	p.wantRun(directory.Reconciled{Created: 50})
+	p.wantRun(directory.Reconciled{Unchanged: 50})
 	p.Exec("update auth.users set email = 'new@x.test', updated_at = now() where id = '" + fixture.ID(1) + "'")
 	p.Exec("update auth.users set email = 'edited@x.test' where id = '" + fixture.ID(2) + "'") // by SQL, the version stays
 	p.Exec("delete from auth.users where id = '" + fixture.ID(3) + "'")
 	p.Exec("update auth.users set email = 'hash', raw_user_meta_data = '{}', deleted_at = now(), updated_at = now() where id = '" + fixture.ID(4) + "'")
 	p.Exec("update auth.users set last_sign_in_at = now(), updated_at = now() where id = '" + fixture.ID(5) + "'")
 	p.InsertUsers(51, 1)
-	p.wantRun(postgres.Reconciled{Created: 1, Updated: 2, Touched: 1, Deleted: 2, Unchanged: 45})
+	p.wantRun(directory.Reconciled{Created: 1, Updated: 2, Touched: 1, Deleted: 2, Unchanged: 45})
 	p.Want(inStep, "0")
 	p.Want("select count(*)::text from profiles where role = 'customer'", "49")
-	p.wantRun(postgres.Reconciled{Unchanged: 49})
+	p.wantRun(directory.Reconciled{Unchanged: 49})
 	p.Want("select distinct coalesce(error, 'success') from rollcall.reconciliations where finished_at is not null", "success")
 	p.Want("select count(*)::text from rollcall.events", "0")
 }
@@ -146,7 +147,7 @@ func TestPreview(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if want := (postgres.Reconciled{Created: 1, Updated: 1, Touched: 1, Deleted: 1, Unchanged: 27}); tally != want {
+	if want := (directory.Reconciled{Created: 1, Updated: 1, Touched: 1, Deleted: 1, Unchanged: 27}); tally != want {
 		t.Errorf("got %+v, want %+v", tally, want)
 	}
 	p.Want("select count(*)::text from rollcall.users u left join before b using (source, id) where b.written is distinct from u.xmin::text", "0")
@@ -192,7 +193,7 @@ func TestGuardsAtTheLimit(t *testing.T) {
 	t.Parallel()
 	p := reconciled(t, 100)
 	p.Exec("delete from auth.users where id <= '" + fixture.ID(5) + "'")
-	p.wantRun(postgres.Reconciled{Deleted: 5, Unchanged: 95})
+	p.wantRun(directory.Reconciled{Deleted: 5, Unchanged: 95})
 }
 
 // A role that may only read auth.users sees no user there, without an error, unless row
@@ -203,13 +204,13 @@ func TestRowSecurity(t *testing.T) {
 	p.Exec("grant usage on schema auth to " + role + "; grant select on auth.users to " + role)
 	reader := supabaseProject(p.Database, role)
 	p.InsertUsers(1, 20)
-	must.Fail(t, must.Err(reconcile.Run(t.Context(), reader.Config)), postgres.ErrHidden, `alter role "`+role+`" bypassrls`)
+	must.Fail(t, must.Err(reconcile.Run(t.Context(), reader.Config)), directory.ErrHidden, `alter role "`+role+`" bypassrls`)
 	p.Exec("create policy restricts on auth.users for select to " + role + " using (email like '1%')")
-	must.Fail(t, must.Err(reconcile.Run(t.Context(), reader.Config)), postgres.ErrHidden)
+	must.Fail(t, must.Err(reconcile.Run(t.Context(), reader.Config)), directory.ErrHidden)
 	p.Exec("drop policy restricts on auth.users; create policy shows on auth.users for select to " + role + " using (true)")
-	reader.wantRun(postgres.Reconciled{Created: 20})
+	reader.wantRun(directory.Reconciled{Created: 20})
 	p.Exec("drop policy shows on auth.users; alter role " + role + " bypassrls")
-	reader.wantRun(postgres.Reconciled{Unchanged: 20})
+	reader.wantRun(directory.Reconciled{Unchanged: 20})
 	p.Exec("revoke select on auth.users from " + role)
 	must.Fail(t, must.Err(reconcile.Run(t.Context(), reader.Config)), nil, "rollcall capture install --print")
 }
@@ -221,7 +222,7 @@ func TestResume(t *testing.T) {
 	p.InsertUsers(1, 20_000)
 	before, _ := p.interrupted(3000)
 	p.Want("select count(*)::text from rollcall.reconciliations where finished_at is null and created = 4096", "1")
-	if last, err := p.DB.LastReconciliations(t.Context()); err != nil || len(last) > 0 {
+	if last, err := p.DB.Directory().LastRuns(t.Context()); err != nil || len(last) > 0 {
 		t.Errorf("got %v, %v: an interrupted run is no result", last, err)
 	}
 	p.Exec("delete from auth.users where id = '" + fixture.ID(1) + "'") // compared before, deleted after
@@ -236,7 +237,7 @@ func TestResume(t *testing.T) {
 	if err != nil || first <= before.Created {
 		t.Errorf("the second run began with %d users compared, the first had %d: %v", first, before.Created, err)
 	}
-	if want := (postgres.Reconciled{Created: 20_000, Deleted: 1}); tally != want {
+	if want := (directory.Reconciled{Created: 20_000, Deleted: 1}); tally != want {
 		t.Errorf("got %+v, want %+v", tally, want)
 	}
 	p.Want("select count(*)::text from rollcall.reconciliations", "1")
@@ -251,14 +252,14 @@ func TestResumeBehindAnIdThatIsNoUUID(t *testing.T) {
 	p.Exec("insert into rollcall.users (source, id, version) values ('supabase', 'user_z', 1)")
 	p.MaxDelete = 1
 	p.interrupted(0)
-	p.wantRun(postgres.Reconciled{Created: 5, Deleted: 1})
+	p.wantRun(directory.Reconciled{Created: 5, Deleted: 1})
 }
 
 // Two runs of a source at once would only do the same work twice.
 func TestOneAtATime(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	r := must.Get(p.DB.BeginReconciliation(t.Context(), "supabase", "auth.users"))(t)
+	r := must.Get(p.DB.Directory().BeginRun(t.Context(), "supabase", "auth.users"))(t)
 	must.Fail(t, must.Err(reconcile.Run(t.Context(), p.Config)), connection.ErrRunning)
 	r.Release()
 	p.run()
@@ -289,7 +290,7 @@ func TestAsksOnceMore(t *testing.T) {
 	t.Parallel()
 	p := reconciled(t, 20)
 	p.Exec("delete from auth.users where id <= '" + fixture.ID(2) + "'")
-	users := must.Get(p.DB.Users(t.Context(), "supabase", "auth.users"))(t)
+	users := must.Get(p.DB.Directory().Users(t.Context(), "supabase", "auth.users"))(t)
 	absent, err := users.Absent(t.Context(), "", 10)
 	if err != nil || len(absent) != 2 {
 		t.Fatal(absent, err)
@@ -329,7 +330,7 @@ func TestSpeed(t *testing.T) {
 	compared := time.Hour
 	for range 5 { // the best try counts: other packages' tests run beside
 		start = time.Now()
-		p.wantRun(postgres.Reconciled{Unchanged: int64(n)})
+		p.wantRun(directory.Reconciled{Unchanged: int64(n)})
 		if compared = min(compared, time.Since(start)); compared/time.Duration(n)*1_000_000 < time.Minute {
 			break
 		}
@@ -339,7 +340,7 @@ func TestSpeed(t *testing.T) {
 	}
 	p.InsertUsers(n+1, n/10)
 	start = time.Now()
-	p.wantRun(postgres.Reconciled{Unchanged: int64(n), Created: int64(n / 10)})
+	p.wantRun(directory.Reconciled{Unchanged: int64(n), Created: int64(n / 10)})
 	mended := time.Since(start)
 	t.Logf("%d users compared in %s (%.0f/s), %d MiB of heap; with %d missing in %s", n, compared, float64(n)/compared.Seconds(), peak>>20, n/10, mended)
 	if perMillion := compared / time.Duration(n) * 1_000_000; testtag.Timing && perMillion > time.Minute {

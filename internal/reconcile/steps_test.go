@@ -13,12 +13,13 @@ import (
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/source"
 )
 
-// paged is a directory of which only the pages are read.
+// paged is a userList of which only the pages are read.
 type paged struct {
-	directory
+	userList
 	page func(ctx context.Context) (part, error)
 }
 
@@ -30,13 +31,13 @@ func steps(t *testing.T) func(page func(context.Context) (part, error), submit f
 	db := fixture.Supabase(t).Start(postgres.Config{}).DB
 	src := fixture.Source(t, source.Supabase)
 	return func(page func(context.Context) (part, error), submit func(context.Context, []event.Event) ([]event.Outcome, error)) *run {
-		record := must.Get(db.BeginReconciliation(t.Context(), "supabase", "made up"))(t)
-		return &run{Config: Config{Source: src, DB: db, Submit: submit, Log: slog.New(slog.DiscardHandler)}, Reconciliation: record, from: paged{page: page}}
+		record := must.Get(db.Directory().BeginRun(t.Context(), "supabase", "made up"))(t)
+		return &run{Config: Config{Source: src, DB: db, Submit: submit, Log: slog.New(slog.DiscardHandler)}, Run: record, from: paged{page: page}}
 	}
 }
 
 // newcomer is a user that the roll does not know.
-var newcomer = []postgres.Pair{{ID: "a", Row: []byte(`{"id":"00000000-0000-4000-8000-000000000001"}`), At: time.Unix(1, 0)}}
+var newcomer = []directory.Pair{{ID: "a", Row: []byte(`{"id":"00000000-0000-4000-8000-000000000001"}`), At: time.Unix(1, 0)}}
 
 // A run that is stopped is gone on with behind a page whose users are in the roll, however far it
 // has read.

@@ -48,7 +48,7 @@ type Provider struct {
 // TableProvider looks users up in a table of this database.
 func TableProvider(db *postgres.DB, src *source.Source, table string) Provider {
 	return Provider{Source: src, Look: func(ctx context.Context, id string) ([]byte, error) {
-		users, err := db.Users(ctx, src.Name(), table)
+		users, err := db.Directory().Users(ctx, src.Name(), table)
 		if err != nil {
 			return nil, err
 		}
@@ -297,7 +297,7 @@ func (s *Syncer) recognize(ctx context.Context, f flight, m postgres.Member) err
 		return nil
 	}
 	p := s.config.Providers[f.source]
-	ids, err := s.config.DB.Attendance(f.source).Sample(ctx, sampledAtOnce+1, m.At.Add(-p.Lag))
+	ids, err := s.config.DB.Directory().Listing(f.source).Sample(ctx, sampledAtOnce+1, m.At.Add(-p.Lag))
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 )
 
 // tablePage is how many users of a table are compared at once: enough for full batches, little
@@ -17,7 +17,7 @@ const tablePage = 4096
 // table is a Supabase project's table of users, in the same database as the roll: both sides of
 // a page are of one moment.
 type table struct {
-	users *postgres.Users
+	users *directory.Users
 	named string
 	after string
 }
@@ -43,12 +43,12 @@ func (t *table) next(ctx context.Context) (part, error) {
 
 func (t *table) countAbsent(ctx context.Context) (int64, error) { return t.users.CountAbsent(ctx) }
 
-func (t *table) absent(ctx context.Context, after string) ([]postgres.Pair, error) {
+func (t *table) absent(ctx context.Context, after string) ([]directory.Pair, error) {
 	return t.users.Absent(ctx, after, tablePage)
 }
 
 // confirm leaves out who is there again: the next run compares him.
-func (t *table) confirm(ctx context.Context, absent []postgres.Pair) (gone, there []postgres.Pair, err error) {
+func (t *table) confirm(ctx context.Context, absent []directory.Pair) (gone, there []directory.Pair, err error) {
 	var ids []string
 	for _, p := range absent {
 		if uuid.Validate(p.ID) == nil { // otherwise the table can't have him
@@ -72,5 +72,5 @@ func (t *table) confirm(ctx context.Context, absent []postgres.Pair) (gone, ther
 
 // preview is one read-only transaction, which asks nobody twice.
 func (t *table) preview(ctx context.Context, _ func(int64) error, each func(part) error) error {
-	return t.users.CompareAll(ctx, tablePage, func(page postgres.Compared) error { return each(part{compared: page}) })
+	return t.users.CompareAll(ctx, tablePage, func(page directory.Compared) error { return each(part{compared: page}) })
 }

@@ -1,4 +1,4 @@
-package postgres
+package directory
 
 import (
 	"regexp"
@@ -10,23 +10,23 @@ import (
 // empty table: not all that is left. Of the table it reads nothing that was before.
 func TestCompareGoesByTheKey(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, profilesTable+"; create table people (id uuid primary key, email text)", profiles())
+	b := newBench(t, "create table people (id uuid primary key, email text)")
 	u, err := b.Users(t.Context(), "app", "public.people")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.exec("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
-	b.exec("prepare compare as " + u.compare)
-	plan := strings.Join(b.rows("explain (costs off) execute compare ('app', '00000000-0000-4000-8000-000000000000', 100, 1000000, 1000000)"), "\n")
+	b.Run("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
+	b.Run("prepare compare as " + u.compare)
+	plan := strings.Join(b.Rows("explain (costs off) execute compare ('app', '00000000-0000-4000-8000-000000000000', 100, 1000000, 1000000)"), "\n")
 	if !regexp.MustCompile(`Index Cond: \(\(source = \$1\) AND \(id > .*\) AND \(id <= .*\)\)`).MatchString(plan) {
 		t.Error(plan)
 	}
 	if !regexp.MustCompile(`Index Cond: \(id >= COALESCE`).MatchString(plan) {
 		t.Errorf("a page begins at the beginning of the table:\n%s", plan)
 	}
-	b.exec(`insert into people values ('00000000-0000-0000-0000-000000000000')`) // the first of all, and an id like any other
-	b.exec(`insert into people select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x' from generate_series(1, 40, 2) g`)
-	b.exec(`insert into rollcall.users (source, id, version) select 'app', '00000000-0000-4000-8000-' || lpad(g::text, 12, '0'), 1 from generate_series(2, 60) g`)
+	b.Run(`insert into people values ('00000000-0000-0000-0000-000000000000')`) // the first of all, and an id like any other
+	b.Run(`insert into people select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x' from generate_series(1, 40, 2) g`)
+	b.Run(`insert into rollcall.users (source, id, version) select 'app', '00000000-0000-4000-8000-' || lpad(g::text, 12, '0'), 1 from generate_series(2, 60) g`)
 	seen := map[string]int{}
 	for after, end := "", false; !end; {
 		page, err := u.Compare(t.Context(), after, 7)
@@ -51,14 +51,14 @@ func TestCompareGoesByTheKey(t *testing.T) {
 // The count of those who are gone is that of the list of them, whatever their ids look like.
 func TestCountAbsent(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, profilesTable+"; create table people (id uuid primary key, email text, deleted_at timestamptz)", profiles())
+	b := newBench(t, "create table people (id uuid primary key, email text, deleted_at timestamptz)")
 	u, err := b.Users(t.Context(), "app", "public.people")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.exec(`insert into people select ('00000000-0000-4000-8000-00000000000' || c)::uuid, c || '@x', at from (values
+	b.Run(`insert into people select ('00000000-0000-4000-8000-00000000000' || c)::uuid, c || '@x', at from (values
 		('a', null), ('b', '0001-01-01'), ('c', '2026-01-01'), ('d', null::timestamptz)) v (c, at)`)
-	b.exec(`insert into rollcall.users (source, id, version, deleted_at) select source, id, 1, at from (values
+	b.Run(`insert into rollcall.users (source, id, version, deleted_at) select source, id, 1, at from (values
 		('app', '00000000-0000-4000-8000-00000000000a', null),  -- there
 		('app', '00000000-0000-4000-8000-00000000000B', null),  -- there, by another spelling
 		('app', '00000000-0000-4000-8000-00000000000c', null),  -- softly deleted

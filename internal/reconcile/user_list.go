@@ -4,12 +4,12 @@ import (
 	"context"
 	"time"
 
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/directory"
 )
 
-// directory is where a provider's users are looked up: the table in this database, or the
+// userList is where a provider's users are looked up: the table in this database, or the
 // provider's API. It is used by one at a time, but for next, which may run beside the others.
-type directory interface {
+type userList interface {
 	// name says what is listed, for people and for the record of the run.
 	name() string
 	// doubt asks whether it is the right one.
@@ -24,10 +24,10 @@ type directory interface {
 	// ended.
 	countAbsent(ctx context.Context) (int64, error)
 	// absent returns the next of them after an id, nobody at the end.
-	absent(ctx context.Context, after string) ([]postgres.Pair, error)
+	absent(ctx context.Context, after string) ([]directory.Pair, error)
 	// confirm asks about each of them once more: who is gone, as of when, and who is there
 	// after all and may be compared.
-	confirm(ctx context.Context, absent []postgres.Pair) (gone, there []postgres.Pair, err error)
+	confirm(ctx context.Context, absent []directory.Pair) (gone, there []directory.Pair, err error)
 	// preview hands on pages with everybody, in the list or in the roll, and writes nothing. Guard
 	// says whether so many may be gone.
 	preview(ctx context.Context, guard func(gone int64) error, each func(part) error) error
@@ -36,14 +36,14 @@ type directory interface {
 
 // part is a page of a list, beside the roll.
 type part struct {
-	pairs    []postgres.Pair   // to be judged
-	compared postgres.Compared // judged by the database
-	position string            // behind it
-	end      bool              // no other follows
+	pairs    []directory.Pair   // to be judged
+	compared directory.Compared // judged by the database
+	position string             // behind it
+	end      bool               // no other follows
 }
 
-// directory opens the one of a configuration. A dry one writes nothing.
-func (cfg Config) directory(ctx context.Context, dry bool) (directory, error) {
+// userList opens the one of a configuration. A dry one writes nothing.
+func (cfg Config) userList(ctx context.Context, dry bool) (userList, error) {
 	if cfg.API != nil {
 		return cfg.listing(ctx, dry)
 	}
@@ -55,9 +55,9 @@ func (cfg Config) directory(ctx context.Context, dry bool) (directory, error) {
 }
 
 // users is the source's table of users. It decides what is so from now on, if it did not before.
-func (cfg Config) users(ctx context.Context) (*postgres.Users, error) {
+func (cfg Config) users(ctx context.Context) (*directory.Users, error) {
 	if err := cfg.DB.Follow(ctx, cfg.Source.Name(), cfg.Table); err != nil {
 		return nil, err
 	}
-	return cfg.DB.Users(ctx, cfg.Source.Name(), cfg.Table)
+	return cfg.DB.Directory().Users(ctx, cfg.Source.Name(), cfg.Table)
 }

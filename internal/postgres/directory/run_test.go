@@ -1,13 +1,13 @@
-package postgres
+package directory
 
 import "testing"
 
 // What a replica that was stopped for a while still records does not change a run that another
 // replica has ended.
-func TestReconciliationStaysEnded(t *testing.T) {
+func TestRunStaysEnded(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
-	first, err := b.BeginReconciliation(t.Context(), "app", "a list")
+	b := newBench(t, "")
+	first, err := b.BeginRun(t.Context(), "app", "a list")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -16,7 +16,7 @@ func TestReconciliationStaysEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.Release() // as PostgreSQL does when it is silent
-	second, err := b.BeginReconciliation(t.Context(), "app", "a list")
+	second, err := b.BeginRun(t.Context(), "app", "a list")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,5 +32,5 @@ func TestReconciliationStaysEnded(t *testing.T) {
 	if err := first.Save(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.wantRows("select created, position, finished_at is not null from rollcall.reconciliations", "3|3|t")
+	b.WantRows("select created, position, finished_at is not null from rollcall.reconciliations", "3|3|t")
 }

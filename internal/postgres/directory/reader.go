@@ -1,25 +1,27 @@
-package postgres
+package directory
 
 import (
 	"context"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
-	"rollcall/sql"
 )
+
+//go:embed reader.sql
+var readerSQL string
 
 // The rows of a provider's users come from its table itself, or from the functions of the reader,
 // which its owner has made in the schema rollcall_provider for a role that may not read the table.
 
 // rowSource is where the rows of a table of users come from: a row has id (uuid) and those of
-// columnsOfUsers that there are.
+// Columns that there are.
 type rowSource struct {
 	ofIDs  string // of the users $2 (ids), for readUsers: see rowsOfIDs
 	one    string // of the user $1
@@ -96,130 +98,56 @@ func readerOf(table string) string {
 	return "users_" + hex.EncodeToString(sum[:6])
 }
 
-// script is the SQL that installs a capture and a reader for the role that Rollcall works as.
-func (db *DB) script(c Capture) string {
-	missing, typed, _, declared := columnsTyped()
-	var noted []string
-	for _, column := range columnsOfUsers {
-		if column != "updated_at" && column != "last_sign_in_at" {
-			noted = append(noted, target.Literal(column))
-		}
-	}
-	role := db.pool.Config().ConnConfig.User
-	return fmt.Sprintf(sql.CaptureInstall, target.QuoteTable(c.Table), target.Literal(c.Source), target.Quote(role), target.Literal(role), readerOf(c.Table),
-		missing, typed+", "+sizesRead, strings.Join(noted, ", "), c.Table, c.Source, declared+", user_size integer, app_size integer",
-		target.Literal(target.QuoteTable(c.Table)))
-}
-
-// ByHand is the script as a role runs it that may put triggers on the table.
-func (db *DB) ByHand(c Capture) string {
-	return "begin;\nset local lock_timeout = '1s'; -- where another transaction holds the table: run it again\n" + db.script(c) + "commit;\n"
-}
-
 // readerOfUsers is the reader of a source's table of users (t), nil where there is none that we may
 // run. Its error says why the reader can't read.
-func (db *DB) readerOfUsers(ctx context.Context, source, name string, t *table) (*Users, error) {
+func (d *Directory) readerOfUsers(ctx context.Context, source, name string, t *catalog.Table) (*Users, error) {
 	names := make([]string, len(readerFunctions))
 	for i, end := range readerFunctions {
 		names[i] = readerOf(name) + end
 	}
 	var there bool
 	var empty []string
-	if err := db.pool.QueryRow(ctx, sql.Reader, t.oid, names, columnsOfUsers).Scan(&there, &empty); err != nil {
-		return nil, fmt.Errorf("look for the reader of %s: %w", name, db.pool.Explain(err))
+	if err := d.Pool.QueryRow(ctx, readerSQL, t.OID, names, Columns).Scan(&there, &empty); err != nil {
+		return nil, fmt.Errorf("look for the reader of %s: %w", name, d.Pool.Explain(err))
 	}
 	if !there {
 		return nil, nil
 	}
-	u := &Users{db: db, source: source, name: name, rows: rowsOfReader(name), reader: true, empty: empty, living: livingOf}
+	u := &Users{directory: d, source: source, name: name, rows: rowsOfReader(name), Reader: true, Empty: empty, living: livingOf}
 	if err := u.probe(ctx); err != nil {
 		return nil, err
 	}
 	u.compare, u.detailed = compareUsers(u.rows.after, "null::text[]"), compareUsers(u.rows.after, differingColumns())
-	u.absent = fmt.Sprintf(sql.AbsentOf, u.rows.living)
-	u.countAbsent = fmt.Sprintf(sql.CountAbsent, u.rows.living, "true")
-	u.sought = fmt.Sprintf(sql.Sought, u.rows.sought, "true", u.rows.known)
-	u.one = fmt.Sprintf(sql.One, u.rows.one, target.QuoteAll(columnsOfUsers), sizeOfMetadata(columnsOfUsers))
+	u.absent = fmt.Sprintf(absentOfSQL, u.rows.living)
+	u.countAbsent = fmt.Sprintf(countAbsentSQL, u.rows.living, "true")
+	u.sought = fmt.Sprintf(soughtSQL, u.rows.sought, "true", u.rows.known)
+	u.one = fmt.Sprintf(oneSQL, u.rows.one, target.QuoteAll(Columns), sizeOfMetadata(Columns))
 	return u, nil
 }
 
 // probe asks the reader about no user: it fails where its owner may not read the table, or not all
 // of its rows. A table that is locked is no reason to do without.
 func (u *Users) probe(ctx context.Context) error {
-	_, err := u.db.pool.Exec(ctx, "select from "+u.rows.some, []string{})
+	_, err := u.directory.Pool.Exec(ctx, "select from "+u.rows.some, []string{})
 	switch {
-	case slices.Contains(unreadable, sqlstate.Of(err)):
+	case Unreadable(err):
 		return unseen{fmt.Errorf("%w: the reader of %s fails: %w", ErrHidden, u.name, err)}
 	case err != nil && sqlstate.Of(err) != sqlstate.LockNotAvailable && sqlstate.Of(err) != sqlstate.QueryCanceled:
-		return fmt.Errorf("ask the reader of %s: %w", u.name, u.db.pool.Explain(err))
+		return fmt.Errorf("ask the reader of %s: %w", u.name, u.directory.Pool.Explain(err))
 	}
 	return nil
 }
 
-// idsFrom is where the ids of the outbox of rollcall_provider begin; those of rollcall.outbox never
-// come so far, so that an id says by itself whose it is.
-const idsFrom = int64(1) << 62
-
-// hasIDs reports whether some of the rows of the outboxes are of the outbox of ids.
-func hasIDs(captured []int64) bool {
-	return slices.ContainsFunc(captured, func(id int64) bool { return id >= idsFrom })
+// ReaderParts are the parts of the script that makes a table's reader.
+type ReaderParts struct {
+	Name     string // with which the names of its functions begin
+	Missing  string // the columns as typed nulls
+	Read     string // the columns and the sizes of the metadata, as they are selected
+	Declared string // the same as the columns of a function's result
 }
 
-// heed remembers a table of users whose provider may have an outbox of ids.
-func (db *DB) heed(table string) {
-	db.changing.Lock()
-	defer db.changing.Unlock()
-	if !slices.Contains(db.heeded, table) {
-		db.heeded = append(slices.Clone(db.heeded), table)
-	}
-}
-
-// lookForIDs reports whether there is an outbox of ids that we may empty, and remembers it.
-func (db *DB) lookForIDs(ctx context.Context) (bool, error) {
-	db.changing.Lock()
-	tables := db.heeded
-	db.changing.Unlock()
-	schemas, names := []string{}, []string{}
-	for _, t := range tables {
-		schema, name := target.SplitTable(t)
-		schemas, names = append(schemas, schema), append(names, name)
-	}
-	var there bool
-	if err := db.pool.QueryRow(ctx, sql.OutboxOfIDs, schemas, names).Scan(&there); err != nil {
-		return false, fmt.Errorf("look for the outbox of ids: %w", db.pool.Explain(err))
-	}
-	db.ids.Store(there)
-	return there, nil
-}
-
-// bothOutboxes reads the moments and the sources of both outboxes, or of the only one.
-func bothOutboxes(ids bool) string {
-	if !ids {
-		return "rollcall.outbox"
-	}
-	return "(select source, at from rollcall.outbox union all select source, at from rollcall_provider.outbox)"
-}
-
-// alsoOfIDs is a part of a statement that is there when there is an outbox of ids.
-func alsoOfIDs(ids bool, part string) string {
-	if !ids {
-		return ""
-	}
-	return " " + part
-}
-
-// forgetCaptured deletes rows of the outboxes.
-func (db *DB) forgetCaptured(ctx context.Context, captured []int64) error {
-	tables := []string{"rollcall.outbox"}
-	if hasIDs(captured) {
-		tables = append(tables, "rollcall_provider.outbox")
-	}
-	return pgx.BeginFunc(ctx, db.pool, func(tx pgx.Tx) error {
-		for _, t := range tables {
-			if _, err := tx.Exec(ctx, "delete from "+t+" where id = any($1)", captured); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+// PartsOfReader returns those of a table.
+func PartsOfReader(name string) ReaderParts {
+	missing, typed, _, declared := columnsTyped()
+	return ReaderParts{readerOf(name), missing, typed + ", " + sizesRead, declared + ", user_size integer, app_size integer"}
 }

@@ -1,4 +1,4 @@
-package postgres
+package outbox
 
 import (
 	"testing"
@@ -12,7 +12,7 @@ import (
 // oldest row alone.
 func TestCaptures(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, pgtest.Auth+profilesTable+`; create table "Users" (like auth.users including all)`, profiles())
+	b := newBench(t, pgtest.Auth+`; create table "Users" (like auth.users including all)`)
 	list := []Capture{{"mine", "auth.users"}, {"other", "auth.users"}, {"odd", "public.Users"}, {"nowhere", "auth.nobody"}}
 	want := func(want ...Captured) {
 		t.Helper()
@@ -28,14 +28,14 @@ func TestCaptures(t *testing.T) {
 	}
 	want(Captured{Source: "mine"}, Captured{Source: "other"}, Captured{Source: "odd"}, Captured{Source: "nowhere"})
 	for _, c := range []Capture{list[0], list[2]} {
-		if err := b.InstallCapture(t.Context(), c); err != nil {
+		if err := b.Install(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b.exec(`insert into rollcall.outbox (source, user_id, gone, data, at) values
+	b.Run(`insert into rollcall.outbox (source, user_id, gone, data, at) values
 		('other', 'a', false, '{}', now() - interval '1 hour'), ('other', 'b', false, '{}', now()), ('odd', 'c', false, '{}', now() + interval '1 hour')`)
-	b.exec("alter table auth.users disable trigger rollcall_capture")
+	b.Run("alter table auth.users disable trigger rollcall_capture")
 	want(Captured{Source: "mine"}, Captured{Source: "other", Oldest: 3600}, Captured{Source: "odd", Installed: true}, Captured{Source: "nowhere"})
-	b.exec("alter table auth.users enable always trigger rollcall_capture")
+	b.Run("alter table auth.users enable always trigger rollcall_capture")
 	want(Captured{Source: "mine", Installed: true}, Captured{Source: "other", Oldest: 3600}, Captured{Source: "odd", Installed: true}, Captured{Source: "nowhere"})
 }

@@ -1,7 +1,8 @@
-package postgres
+package directory
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"strings"
 	"time"
@@ -9,7 +10,16 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
-	"rollcall/sql"
+	"rollcall/internal/postgres/catalog"
+)
+
+var (
+	//go:embed announced.sql
+	announcedSQL string
+	//go:embed announced_sources.sql
+	announcedSourcesSQL string
+	//go:embed answer.sql
+	answerSQL string
 )
 
 // Announcement is an event that announced a user of whom nothing is known since.
@@ -22,8 +32,8 @@ type Announcement struct {
 
 // AnnouncedSources returns the sources, of those given, of which an announcement is due to be
 // looked up: at the moment recorded with Answer, or when first has passed since it came.
-func (db *DB) AnnouncedSources(ctx context.Context, sources []string, first time.Duration) ([]string, error) {
-	rows, _ := db.pool.Query(ctx, sql.AnnouncedSources, sources, first)
+func (d *Directory) AnnouncedSources(ctx context.Context, sources []string, first time.Duration) ([]string, error) {
+	rows, _ := d.Pool.Query(ctx, announcedSourcesSQL, sources, first)
 	due, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return nil, fmt.Errorf("look for announced users who are due: %w", err)
@@ -32,8 +42,8 @@ func (db *DB) AnnouncedSources(ctx context.Context, sources []string, first time
 }
 
 // Announced returns the announcements of a source that are due, n at most; first is as above.
-func (db *DB) Announced(ctx context.Context, source string, first time.Duration, n int) ([]Announcement, error) {
-	rows, _ := db.pool.Query(ctx, sql.Announced, source, first, n)
+func (d *Directory) Announced(ctx context.Context, source string, first time.Duration, n int) ([]Announcement, error) {
+	rows, _ := d.Pool.Query(ctx, announcedSQL, source, first, n)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Announcement])
 	if err != nil {
 		return nil, fmt.Errorf("read the announced users of %s who are due: %w", source, err)
@@ -51,7 +61,7 @@ type Answer struct {
 
 // Answer records what has become of a source's announcements. One that was answered before
 // stays as it is.
-func (db *DB) Answer(ctx context.Context, source string, answers []Answer) error {
+func (d *Directory) Answer(ctx context.Context, source string, answers []Answer) error {
 	ids, outcomes, next := make([]string, len(answers)), make([]string, len(answers)), make([]*time.Time, len(answers))
 	for i, a := range answers {
 		ids[i], outcomes[i] = a.ID, string(a.Outcome)
@@ -59,18 +69,18 @@ func (db *DB) Answer(ctx context.Context, source string, answers []Answer) error
 			next[i] = &a.Next
 		}
 	}
-	if _, err := db.pool.Exec(ctx, sql.Answer, source, ids, outcomes, next); err != nil {
+	if _, err := d.Pool.Exec(ctx, answerSQL, source, ids, outcomes, next); err != nil {
 		return fmt.Errorf("record what has become of announced users of %s: %w", source, err)
 	}
 	return nil
 }
 
-// Sought is what is known of somebody who may be in the table of users; "" is unknown.
+// Sought is what is known of a user who may be in the table of users; "" is unknown.
 type Sought struct {
 	ID    string // a uuid
 	Email string
 	Phone string
-	// Since is when he was created at the earliest, if his id is another.
+	// Since is when they were created at the earliest, if their id is another.
 	Since time.Time
 }
 
@@ -88,7 +98,7 @@ func (u *Users) Seek(ctx context.Context, sought []Sought) ([]Seen, error) {
 	for i, s := range sought {
 		ids[i], emails[i], phones[i], since[i] = known(s.ID), known(s.Email), known(s.Phone), s.Since
 	}
-	rows, _ := u.db.pool.Query(ctx, u.sought, ids, emails, phones, since)
+	rows, _ := u.directory.Pool.Query(ctx, u.sought, ids, emails, phones, since)
 	seen, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Seen])
 	if err != nil {
 		return nil, fmt.Errorf("look for announced users of %s: %w", u.source, err)
@@ -106,7 +116,7 @@ func known(text string) *string {
 // knownBy is the condition of sought.sql under which a row is the user who is sought under
 // another id. Every row of Supabase has the instance 0; saying so lets the index of
 // auth.users that begins with it be used, the only one for e-mails in any case.
-func knownBy(t *table) string {
+func knownBy(t *catalog.Table) string {
 	var ways []string
 	if t.Column("email") != nil {
 		mail := "pg_catalog.lower(t.email::text) = s.email"

@@ -1,4 +1,4 @@
-package postgres
+package directory
 
 import (
 	"regexp"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"rollcall/internal/pgtest"
 	"rollcall/internal/testtag"
 )
 
@@ -28,11 +29,11 @@ func compareAll(t *testing.T, u *Users, n int) (seen map[string]int, pages int) 
 // A page ends where its bytes do, and the next one goes on there.
 func TestComparedPageEndsByBytes(t *testing.T) {
 	t.Parallel()
-	b := followed(t)
-	b.exec(`insert into auth.users (id, raw_user_meta_data)
+	b := newBench(t, pgtest.Auth)
+	b.Run(`insert into auth.users (id, raw_user_meta_data)
 select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, jsonb_build_object('a', (select string_agg(md5(g || ' ' || n), '') from generate_series(1, 6000) n))
 from generate_series(1, 40) g`)
-	b.exec(`insert into rollcall.users (source, id, version) values ('app', '00000000-0000-4000-8000-000000000020x', 1), ('app', 'zz', 1)`)
+	b.Run(`insert into rollcall.users (source, id, version) values ('app', '00000000-0000-4000-8000-000000000020x', 1), ('app', 'zz', 1)`)
 	u, err := b.Users(t.Context(), "app", "auth.users")
 	if err != nil {
 		t.Fatal(err)
@@ -51,8 +52,8 @@ from generate_series(1, 40) g`)
 // A page that takes too long is read again with fewer users; of one user, the error names the limits.
 func TestComparedPageTakesTooLong(t *testing.T) {
 	t.Parallel()
-	b := followed(t)
-	b.exec(`insert into auth.users (id) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid from generate_series(1, 20) g`)
+	b := newBench(t, pgtest.Auth)
+	b.Run(`insert into auth.users (id) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid from generate_series(1, 20) g`)
 	u, err := b.Users(t.Context(), "app", "auth.users")
 	if err != nil {
 		t.Fatal(err)
@@ -74,20 +75,20 @@ func TestComparedPageTakesTooLong(t *testing.T) {
 // The plan of a page is by the keys also where the statistics are those of empty tables.
 func TestCompareWithStaleStatistics(t *testing.T) {
 	t.Parallel()
-	b := followed(t)
+	b := newBench(t, pgtest.Auth)
 	u, err := b.Users(t.Context(), "app", "auth.users")
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.exec("alter table auth.users set (autovacuum_enabled = off); alter table rollcall.users set (autovacuum_enabled = off); analyze auth.users; analyze rollcall.users")
-	b.exec("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
-	b.exec("prepare compare as " + u.compare)
+	b.Run("alter table auth.users set (autovacuum_enabled = off); alter table rollcall.users set (autovacuum_enabled = off); analyze auth.users; analyze rollcall.users")
+	b.Run("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
+	b.Run("prepare compare as " + u.compare)
 	const after = "('app', '00000000-0000-4000-8000-000000010000', 100, 16000000, 1000000)"
-	b.exec("execute compare " + after) // planned while both are empty
+	b.Run("execute compare " + after) // planned while both are empty
 	n := testtag.Part(400_000)
-	b.exec(`insert into auth.users (id) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid from generate_series(1, ` + strconv.Itoa(n) + `) g`)
-	b.exec(`insert into rollcall.users (source, id, version) select 'app', id::text, 1 from auth.users`)
-	plan := strings.Join(b.rows("explain (analyze, costs off, timing off, summary off) execute compare "+after), "\n")
+	b.Run(`insert into auth.users (id) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid from generate_series(1, ` + strconv.Itoa(n) + `) g`)
+	b.Run(`insert into rollcall.users (source, id, version) select 'app', id::text, 1 from auth.users`)
+	plan := strings.Join(b.Rows("explain (analyze, costs off, timing off, summary off) execute compare "+after), "\n")
 	for _, m := range regexp.MustCompile(`Index Scan .*rows=(\d+)`).FindAllStringSubmatch(plan, -1) {
 		if len(m[1]) > 3 {
 			t.Errorf("a page of 100 users reads %s rows:\n%s", m[1], plan)

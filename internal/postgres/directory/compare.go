@@ -1,4 +1,4 @@
-package postgres
+package directory
 
 import (
 	"context"
@@ -91,7 +91,7 @@ func compareUsers(rows, differences string) string {
 			ours, theirs = append(ours, rollValue(f)), append(theirs, tableValue(f))
 		}
 	}
-	return fmt.Sprintf(comparedUsers, stateOfRows(rows, "$4::bigint", "$5::integer"), strings.Join(ours, ", "), strings.Join(theirs, ", "), differences)
+	return fmt.Sprintf(comparedUsers, StateOfRows(rows, "$4::bigint", "$5::integer"), strings.Join(ours, ", "), strings.Join(theirs, ", "), differences)
 }
 
 // rollValue is a field as the roll has it now: a ban may be over.
@@ -163,17 +163,17 @@ func (u *Users) Compare(ctx context.Context, after string, n int) (Compared, err
 		u.page = n
 	}
 	for {
-		rows, _ := u.db.pool.Query(ctx, u.compare, u.pageAfter(after)...)
+		rows, _ := u.directory.Pool.Query(ctx, u.compare, u.pageAfter(after)...)
 		page, err := readCompared(rows)
 		switch {
 		case err == nil:
 			u.page = min(2*u.page, n)
 			return page, nil
 		case sqlstate.Of(err) != sqlstate.QueryCanceled || ctx.Err() != nil:
-			return page, fmt.Errorf("compare users after %q: %w", after, u.db.pool.Explain(err))
+			return page, fmt.Errorf("compare users after %q: %w", after, u.directory.Pool.Explain(err))
 		case u.page == 1:
 			return page, fmt.Errorf("compare the user after %q: it takes more than %s, which is limits.statement_timeout or half of limits.wait; raise both, or lower limits.metadata: %w",
-				after, u.db.pool.StatementTimeout, err)
+				after, u.directory.Pool.StatementTimeout, err)
 		}
 		u.page = max(1, u.page/8)
 	}
@@ -199,7 +199,7 @@ func (u *Users) CompareAll(ctx context.Context, n int, each func(Compared) error
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("compare users: %w", u.db.pool.Explain(err))
+		return fmt.Errorf("compare users: %w", u.directory.Pool.Explain(err))
 	}
 	return nil
 }
@@ -208,8 +208,8 @@ func (u *Users) CompareAll(ctx context.Context, n int, each func(Compared) error
 // may be shown to a person meanwhile.
 func (u *Users) atLength(ctx context.Context, do func(pgx.Tx) error) error {
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
-	return pgx.BeginTxFunc(ctx, u.db.pool, options, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sql.Settings, connection.Milliseconds(u.db.pool.LockTimeout), "0"); err != nil {
+	return pgx.BeginTxFunc(ctx, u.directory.Pool, options, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, sql.Settings, connection.Milliseconds(u.directory.Pool.LockTimeout), "0"); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true)"); err != nil {
@@ -225,7 +225,7 @@ func (u *Users) pageAfter(after string) []any {
 	if after != "" {
 		from = &after
 	}
-	return []any{u.source, from, u.page, int64(comparedBytes), u.db.config.Metadata}
+	return []any{u.source, from, u.page, int64(comparedBytes), u.directory.Metadata}
 }
 
 func readCompared(rows pgx.Rows) (Compared, error) {

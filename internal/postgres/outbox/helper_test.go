@@ -1,0 +1,29 @@
+package outbox
+
+import (
+	"log/slog"
+	"testing"
+
+	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/directory"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// bench is a fresh database with the schema rollcall and a connection to look.
+type bench struct {
+	*Outbox
+	*pgtest.Conn
+}
+
+func newBench(t testing.TB, schema string) *bench {
+	t.Helper()
+	url := pgtest.NewMigrated(t, schema)
+	pool, err := connection.Open(connection.Config{URL: url, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return &bench{New(pool, &directory.Directory{Pool: pool, Metadata: 1 << 20}), pgtest.Connect(t, url)}
+}
