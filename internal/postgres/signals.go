@@ -285,7 +285,7 @@ func (s *signals) work(l *look) *work {
 	if outbox.HasIDs(s.captured) {
 		text = l.source.readIDs
 	}
-	read := step{kind: writing, sql: text, args: []any{source, s.users, s.deleted, s.captured, events, users, int64(signalBytes), l.db.fingerprint, l.db.config.Metadata}, read: readLooks}
+	read := step{kind: writing, sql: text, args: []any{source, s.users, s.deleted, s.captured, events, users, int64(signalBytes), l.db.fingerprint, l.db.directory.Metadata}, read: readLooks}
 	w.open = append(w.open, step{kind: writing, sql: lockUsers, args: []any{source, s.users}})
 	if l.source.strict {
 		w.open = append(w.open, step{kind: writing, sql: "set local row_security = off"}, read, step{kind: writing, sql: "set local row_security = on"})

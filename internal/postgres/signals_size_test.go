@@ -14,7 +14,7 @@ import (
 func TestSignalsOfLargeUsers(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.config.Metadata = 2 << 20
+	b.directory.Metadata = 2 << 20
 	const large = 64
 	b.exec("alter table auth.users alter raw_user_meta_data set storage external")
 	b.exec(fmt.Sprintf(`insert into auth.users (id, email, raw_user_meta_data)
@@ -45,7 +45,7 @@ func TestSignalsThatRunOutOfTime(t *testing.T) {
 		create trigger slow before insert on rollcall.users for each row when (new.version is not null) execute function slow()`)
 	b.exec("alter table auth.users alter raw_user_meta_data set storage external")
 	b.exec("update auth.users set raw_user_meta_data = jsonb_build_object('a', repeat('x', 2 << 20))")
-	b.config.Metadata = 4 << 20
+	b.directory.Metadata = 4 << 20
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	outcomes, err := b.Apply(ctx, []event.Event{hook(1, "one"), hook(2, "two"), hook(3, "three")})

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Names that nobody knows, and hosts that this machine has no way to.
+// Names that are not known, and hosts that this machine has no way to.
 func TestNoWay(t *testing.T) {
 	t.Parallel()
 	unknown := &net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}

@@ -119,7 +119,7 @@ func (l *Lock) During(ctx context.Context, do func(context.Context) error) error
 	return err
 }
 
-// holder says who holds the lock.
+// holder names the session that holds the lock.
 func (l *Lock) holder(ctx context.Context) string {
 	who := "it has just ended"
 	_ = l.conn.QueryRow(ctx, `select pg_catalog.format('backend %s%s, connected since %s', pid, ' from ' || pg_catalog.host(client_addr), pg_catalog.to_char(backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'))

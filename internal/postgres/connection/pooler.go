@@ -85,7 +85,7 @@ func sharesServers(ctx context.Context, first *pgx.Conn) (bool, error) {
 	return false, nil
 }
 
-// serverProcess asks who answers, in a transaction of its own and without preparing anything.
+// serverProcess asks for the process that answers, in a transaction of its own and without preparing anything.
 func serverProcess(ctx context.Context, conn *pgx.Conn) (uint32, error) {
 	results, err := conn.PgConn().Exec(ctx, "select pg_catalog.pg_backend_pid()").ReadAll()
 	if err != nil {

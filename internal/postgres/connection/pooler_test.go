@@ -15,7 +15,7 @@ import (
 )
 
 // A pooler that takes sessions apart is found out, however many servers it has, in
-// whatever order it hands them out, and whoever else uses it.
+// whatever order it hands them out, and whatever else uses it.
 func TestPooler(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

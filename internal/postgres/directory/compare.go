@@ -23,7 +23,7 @@ import (
 // conditions of the roll's key, or each page reads all that is left of the roll.
 //
 // Neither side's metadata ever becomes a text: its numbers may be small as they are stored and
-// take a gigabyte as digits. A placeholder of the roll is nobody.
+// take a gigabyte as digits. A placeholder of the roll is no user.
 //
 // It returns whether the table has ended, the last id of the page, the moment, how many users are
 // the same, and each of the others: id, verdict, and what differs (%[4]s).

@@ -131,8 +131,8 @@ func (l *Listing) Count(ctx context.Context) (noted, roll int64, err error) {
 	return noted, roll, nil
 }
 
-// CountUnlisted returns how many living users of the roll have not been noted, of those of whom
-// nothing has been learned since a moment.
+// CountUnlisted returns how many living users of the roll have not been noted. Those of which the
+// roll has learned since a moment do not count.
 func (l *Listing) CountUnlisted(ctx context.Context, since time.Time) (n int64, err error) {
 	err = l.directory.Pool.ScanOn(ctx, l.on, func(tx pgx.Tx) error {
 		count := "select pg_catalog.count(*) from (\n" + l.unlisted + "\n) unlisted"
@@ -164,12 +164,12 @@ const (
   coalesce((select pg_catalog.sum(pg_catalog.pg_relation_size(relid))
       from pg_catalog.pg_partition_tree('rollcall.users')),
     pg_catalog.pg_relation_size('rollcall.users')))::float8)`
-	// wellKnown are a source's living users of whom nothing has been learned since a moment.
+	// wellKnown are a source's living users whose state is known from before a moment.
 	wellKnown = "select id from rollcall.users %s where source = $1 and deleted_at is null and changed_at < $2"
 )
 
-// Sample returns n living users of the roll, any ones, of whom nothing has been learned since a
-// moment: fewer, or nobody, where there are few.
+// Sample returns n living users of the roll, chosen at random, whose state is known from before a
+// moment: fewer, or none, where there are few.
 func (l *Listing) Sample(ctx context.Context, n int, since time.Time) (ids []string, err error) {
 	err = l.directory.Pool.ScanOn(ctx, l.on, func(tx pgx.Tx) error {
 		var share float64

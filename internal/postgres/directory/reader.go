@@ -29,7 +29,7 @@ type rowSource struct {
 	sought string // of the user s.id
 	known  string // of users with s.email or s.phone since s.since
 	after  string // a page after the id $2, for stateOfRows: see rowsAfterID
-	living string // of those who live
+	living string // of the living users
 	count  string // how many there are
 }
 

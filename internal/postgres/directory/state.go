@@ -85,7 +85,7 @@ const shapedUsers = `page as (
 )`
 
 // longNumbers reports whether a document has eight numbers or more of over a hundred digits. jsonb
-// keeps 1e131071 in a few bytes, but whoever reads it as text gets all its digits: 90 kB become more
+// keeps 1e131071 in a few bytes, but as a text it has all its digits: 90 kB become more
 // than a gigabyte, which PostgreSQL refuses to make. A document with fewer takes a megabyte more at
 // most. Less than 100 bytes hold no eight. It does not look deeper than the stack allows.
 const longNumbers = `case when pg_catalog.pg_column_size(%[1]s) > 100 then (select pg_catalog.count(*) >= 8 from (

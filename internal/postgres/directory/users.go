@@ -97,7 +97,7 @@ func (d *Directory) Users(ctx context.Context, source, name string) (*Users, err
 	return u, err
 }
 
-// Remedy says what lets Rollcall's role read a table of users, also where nobody may grant the
+// Remedy says what lets Rollcall's role read a table of users, also where no role may grant the
 // schema, as on Supabase.
 func Remedy(source string) string {
 	return fmt.Sprintf("run: rollcall capture install --print %s, and run what it prints as a role that may read the table and put triggers on it, on Supabase in the SQL editor", source)
@@ -133,7 +133,7 @@ func (d *Directory) directUsers(ctx context.Context, source, name string, t *cat
 	return u, nil
 }
 
-// livingOf is the condition of a user who lives: the year 1 is Supabase Auth's "never".
+// livingOf is the condition of a living user: the year 1 is Supabase Auth's "never".
 const livingOf = "(deleted_at is null or deleted_at < '0002-01-01')"
 
 // sizeOfMetadata is how many bytes the metadata takes, of the columns that a table has. What takes
@@ -149,7 +149,7 @@ func sizeOfMetadata(columns []string) string {
 	return strings.Join(sizes, " + ")
 }
 
-// seesAll makes sure that no row security hides users: a role to whom it does reads no row
+// seesAll makes sure that no row security hides users: a role from which it hides them reads no row
 // and gets no error.
 func (d *Directory) seesAll(ctx context.Context, t *catalog.Table, source, name string) error {
 	if !t.RowSecurityHides {
@@ -223,7 +223,7 @@ func (u *Users) Absent(ctx context.Context, after string, n int) (absent []Pair,
 }
 
 // One returns a user's columns as a JSON object, nil when the table does not have them. An id
-// that is not written as PostgreSQL writes a uuid is nobody's. A user whose metadata takes more than
+// that is not written as PostgreSQL writes a uuid is no user's. A user whose metadata takes more than
 // limits.metadata is an error.
 func (u *Users) One(ctx context.Context, id string) (row []byte, err error) {
 	var large bool

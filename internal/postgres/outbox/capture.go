@@ -76,7 +76,7 @@ func (o *Outbox) State(ctx context.Context, c Capture) (State, error) {
 }
 
 // Install runs the script of ByHand: it creates the trigger and the reader, or replaces those
-// of an older version. It waits for those who write the table no longer than they would notice.
+// of an older version. It waits for the table's lock only briefly: other writers wait behind it.
 func (o *Outbox) Install(ctx context.Context, c Capture) error {
 	s, err := o.State(ctx, c)
 	if err != nil {
@@ -121,15 +121,15 @@ func (o *Outbox) Remove(ctx context.Context, c Capture) error {
 	return nil
 }
 
-// alterWait is how long a change of the trigger may wait for the table, and so hold up who
-// comes after it; alterPause is what they get between two tries.
+// alterWait is how long a change of the trigger may wait for the table's lock, and so hold up the
+// transactions behind it; alterPause is what they get between two tries.
 const (
 	alterWait  = 100 * time.Millisecond
 	alterPause = 500 * time.Millisecond
 )
 
-// alterTable tries a few times: a statement that waits for a table's lock holds up all who
-// come after it.
+// alterTable tries a few times: a statement that waits for a table's lock holds up all
+// transactions behind it.
 func (o *Outbox) alterTable(ctx context.Context, c Capture, statement string) error {
 	const tries = 10
 	for try := 1; ; try++ {
@@ -191,7 +191,7 @@ type Captured struct {
 }
 
 // Captures looks at several captures in one statement that is cheap however much waits, for
-// those who look often. One without its table is not installed.
+// frequent looks. One without its table is not installed.
 func (o *Outbox) Captures(ctx context.Context, list []Capture) ([]Captured, error) {
 	var sources, schemas, names []string
 	for _, c := range list {

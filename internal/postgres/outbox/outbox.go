@@ -134,12 +134,12 @@ const outboxOfIDs = `union all (
   order by id limit $2)`
 
 // Next returns the oldest changes, in the order of their ids. They stay in the outbox until
-// the roll is written (event.Event.Captured). Of one user they are in the order of his
+// the roll is written (event.Event.Captured). Of one user they are in the order of the
 // commits; of several, a lower id may become visible after a higher one, so nothing is
 // remembered between two calls. The outbox of ids is read for table sources only.
 //
 // Numbers of a few bytes may take a gigabyte as digits: a page whose text can't be made, or not in
-// time, is read again with fewer changes, and the one that is to blame without metadata.
+// time, is read again with fewer changes, and the one that fails by itself without metadata.
 func (h *Holder) Next(ctx context.Context, page Page) ([]Change, error) {
 	if h.page == 0 || h.page > page.Changes {
 		h.page = page.Changes
