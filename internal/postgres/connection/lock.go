@@ -42,7 +42,8 @@ type Lock struct {
 // ErrRunning means that another process holds the lock.
 var ErrRunning = errors.New("another process is at it")
 
-var errLockLost = fmt.Errorf("%w: the lock is lost; the database has ended the session that held it, or does not answer it", event.ErrUnavailable)
+var errLockLost = fmt.Errorf("%w: the lock is lost; the database has ended the session that held it, or does "+
+	"not answer it", event.ErrUnavailable)
 
 // Hash32 is a number for a text: another for another text, in all likelihood.
 func Hash32(text string) int32 {

@@ -44,8 +44,10 @@ func (p *Pool) refusePooler(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("look for a pooler: %w", err)
 	}
 	if shared {
-		return fmt.Errorf("%w: what answers at %s gives every transaction another connection to PostgreSQL, and Rollcall needs sessions of its own; "+
-			"put the direct connection, or a pooler in session mode, into database (on Supabase the session pooler, port 5432 instead of 6543; with PgBouncer pool_mode = session)",
+		return fmt.Errorf("%w: what answers at %s gives every transaction another connection to PostgreSQL, and "+
+			"Rollcall needs sessions of its own; "+
+			"put the direct connection, or a pooler in session mode, into database (on Supabase the session pooler, port "+
+			"5432 instead of 6543; with PgBouncer pool_mode = session)",
 			ErrPooler, at)
 	}
 	p.sessions = true

@@ -91,7 +91,8 @@ func compareUsers(rows, differences string) string {
 			ours, theirs = append(ours, rollValue(f)), append(theirs, tableValue(f))
 		}
 	}
-	return fmt.Sprintf(comparedUsers, StateOfRows(rows, "$4::bigint", "$5::integer"), strings.Join(ours, ", "), strings.Join(theirs, ", "), differences)
+	return fmt.Sprintf(comparedUsers, StateOfRows(rows, "$4::bigint", "$5::integer"), strings.Join(ours, ", "),
+		strings.Join(theirs, ", "), differences)
 }
 
 // rollValue is a field as the roll has it now: a ban may be over.
@@ -110,17 +111,20 @@ func tableValue(f *event.Field) string {
 	if !f.Keeps {
 		return "s." + f.Name
 	}
-	return fmt.Sprintf("case when s.kept is not null and %[2]s = any(pg_catalog.string_to_array(s.kept, ' ')) then u.%[1]s else s.%[1]s end",
+	return fmt.Sprintf("case when s.kept is not null and %[2]s = any(pg_catalog.string_to_array(s.kept, ' ')) then "+
+		"u.%[1]s else s.%[1]s end",
 		f.Name, target.Literal(f.Name))
 }
 
 // differingColumns is an array of the columns that differ: name, the roll's value, the table's.
 func differingColumns() string {
-	const moment = "'epoch'::timestamptz + least(greatest(%s.version, -62135596800000000), 253402300799000000)::float8 * '1 microsecond'::interval"
+	const moment = "'epoch'::timestamptz + least(greatest(%s.version, -62135596800000000), " +
+		"253402300799000000)::float8 * '1 microsecond'::interval"
 	rows := []string{fmt.Sprintf("(0, 'version', u.version is distinct from s.version, %s, %s)",
 		shownValue("timestamptz", fmt.Sprintf(moment, "u")), shownValue("timestamptz", fmt.Sprintf(moment, "s")))}
 	add := func(name, kind, ours, theirs string) {
-		rows = append(rows, fmt.Sprintf("(%d, %s, %s is distinct from %s, %s, %s)", len(rows), target.Literal(name), ours, theirs, shownValue(kind, ours), shownValue(kind, theirs)))
+		rows = append(rows, fmt.Sprintf("(%d, %s, %s is distinct from %s, %s, %s)", len(rows), target.Literal(name), ours,
+			theirs, shownValue(kind, ours), shownValue(kind, theirs)))
 	}
 	for i := range event.Users.Fields {
 		f := &event.Users.Fields[i]
@@ -172,7 +176,8 @@ func (u *Users) Compare(ctx context.Context, after string, n int) (Compared, err
 		case sqlstate.Of(err) != sqlstate.QueryCanceled || ctx.Err() != nil:
 			return page, fmt.Errorf("compare users after %q: %w", after, u.directory.Pool.Explain(err))
 		case u.page == 1:
-			return page, fmt.Errorf("compare the user after %q: it takes more than %s, which is limits.statement_timeout or half of limits.wait; raise both, or lower limits.metadata: %w",
+			return page, fmt.Errorf("compare the user after %q: it takes more than %s, which is limits.statement_timeout "+
+				"or half of limits.wait; raise both, or lower limits.metadata: %w",
 				after, u.directory.Pool.StatementTimeout, err)
 		}
 		u.page = max(1, u.page/8)
@@ -232,7 +237,8 @@ func readCompared(rows pgx.Rows) (Compared, error) {
 	var page Compared
 	var d Differing
 	var flat []string
-	_, err := pgx.ForEachRow(rows, []any{&page.End, &page.Last, &page.At, &page.Same, &d.ID, &d.Verdict, &flat}, func() error {
+	into := []any{&page.End, &page.Last, &page.At, &page.Same, &d.ID, &d.Verdict, &flat}
+	_, err := pgx.ForEachRow(rows, into, func() error {
 		if d.Verdict == "" {
 			return nil // a page without differences has one row all the same
 		}

@@ -39,7 +39,8 @@ func (d *Directory) Table(ctx context.Context, name string) (*catalog.Table, err
 	t, err := catalog.Read(ctx, conn.Conn(), name)
 	switch {
 	case errors.Is(err, catalog.ErrNoTable):
-		return nil, unseen{fmt.Errorf("this database has no table %s; Rollcall must be in the database of the provider's own tables: correct database, or users_table of the source", name)}
+		return nil, unseen{fmt.Errorf("this database has no table %s; Rollcall must be in the database of the "+
+			"provider's own tables: correct database, or users_table of the source", name)}
 	case err != nil:
 		return nil, err
 	case !t.IsTable():

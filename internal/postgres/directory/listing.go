@@ -69,7 +69,8 @@ func (d *Directory) DryListing(ctx context.Context, source string) (*Listing, er
 func (d *Directory) explainTemporary(err error) error {
 	if sqlstate.Of(err) == sqlstate.InsufficientPrivilege {
 		to := d.Pool.Config().ConnConfig
-		return fmt.Errorf("make a temporary table for a dry run: %w; grant temporary on database %s to %s", err, target.Quote(to.Database), target.Quote(to.User))
+		return fmt.Errorf("make a temporary table for a dry run: %w; grant temporary on database %s to %s", err,
+			target.Quote(to.Database), target.Quote(to.User))
 	}
 	return fmt.Errorf("make a temporary table for a dry run: %w", d.Pool.Explain(err))
 }

@@ -49,7 +49,8 @@ func columnsTyped(closed ...string) (missing, typed, named, declared string) {
 			lists[i] = append(lists[i], text)
 		}
 	}
-	return strings.Join(lists[0], ", "), strings.Join(lists[1], ", "), strings.Join(lists[2], ", "), strings.Join(lists[3], ", ")
+	return strings.Join(lists[0], ", "), strings.Join(lists[1], ", "), strings.Join(lists[2], ", "),
+		strings.Join(lists[3], ", ")
 }
 
 // rowsOfTable reads the table itself, without the closed columns.
@@ -113,7 +114,8 @@ func (d *Directory) readerOfUsers(ctx context.Context, source, name string, t *c
 	if !there {
 		return nil, nil
 	}
-	u := &Users{directory: d, source: source, name: name, rows: rowsOfReader(name), Reader: true, Empty: empty, living: livingOf}
+	u := &Users{directory: d, source: source, name: name, rows: rowsOfReader(name), Reader: true, Empty: empty,
+		living: livingOf}
 	if err := u.probe(ctx); err != nil {
 		return nil, err
 	}
@@ -149,5 +151,6 @@ type ReaderParts struct {
 // PartsOfReader returns those of a table.
 func PartsOfReader(name string) ReaderParts {
 	missing, typed, _, declared := columnsTyped()
-	return ReaderParts{readerOf(name), missing, typed + ", " + sizesRead, declared + ", user_size integer, app_size integer"}
+	return ReaderParts{readerOf(name), missing, typed + ", " + sizesRead, declared +
+		", user_size integer, app_size integer"}
 }

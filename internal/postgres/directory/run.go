@@ -78,7 +78,8 @@ where id = (select pg_catalog.max(id) from rollcall.reconciliations where source
 	if err := r.forgetListed(ctx); err != nil {
 		return err
 	}
-	return r.directory.Pool.QueryRow(ctx, "insert into rollcall.reconciliations (source, listed) values ($1, $2) returning id, started_at", r.source, listed).
+	return r.directory.Pool.QueryRow(ctx, "insert into rollcall.reconciliations (source, listed) values ($1, $2) "+
+		"returning id, started_at", r.source, listed).
 		Scan(&r.id, &r.Started)
 }
 

@@ -94,9 +94,11 @@ const longNumbers = `case when pg_catalog.pg_column_size(%[1]s) > 100 then (sele
 
 // columnsRead are the columns of a provider's table of users, with their types, beside its key.
 var columnsRead = [][2]string{
-	{"email", "text"}, {"phone", "text"}, {"raw_user_meta_data", "jsonb"}, {"raw_app_meta_data", "jsonb"}, {"is_anonymous", "boolean"}, {"is_sso_user", "boolean"},
-	{"email_confirmed_at", "timestamptz"}, {"phone_confirmed_at", "timestamptz"}, {"banned_until", "timestamptz"}, {"invited_at", "timestamptz"},
-	{"created_at", "timestamptz"}, {"updated_at", "timestamptz"}, {"last_sign_in_at", "timestamptz"}, {"deleted_at", "timestamptz"},
+	{"email", "text"}, {"phone", "text"}, {"raw_user_meta_data", "jsonb"}, {"raw_app_meta_data", "jsonb"},
+	{"is_anonymous", "boolean"}, {"is_sso_user", "boolean"},
+	{"email_confirmed_at", "timestamptz"}, {"phone_confirmed_at", "timestamptz"}, {"banned_until", "timestamptz"},
+	{"invited_at", "timestamptz"}, {"created_at", "timestamptz"}, {"updated_at", "timestamptz"},
+	{"last_sign_in_at", "timestamptz"}, {"deleted_at", "timestamptz"},
 }
 
 // Columns are the columns of auth.users that are ever read.
@@ -178,13 +180,15 @@ func StateOfRows(rows, bytes, metadata string) string {
 		names = append(names, nameRead(keys[0], keys[1:]))
 	}
 	return fmt.Sprintf(shapedUsers, rows, strings.Join(times, ",\n    "), strings.Join(names, ",\n    "), bytes, metadata,
-		fmt.Sprintf(longNumbers, "v.user_meta"), fmt.Sprintf(longNumbers, "v.app_meta"), strings.Join(values, ",\n    "), target.Literal(keptOfMetadata))
+		fmt.Sprintf(longNumbers, "v.user_meta"), fmt.Sprintf(longNumbers, "v.app_meta"), strings.Join(values, ",\n    "),
+		target.Literal(keptOfMetadata))
 }
 
 // timeRead holds a time within the years 2 to 9999, as package source does: what lies before is
 // Supabase Auth's way to say never.
 func timeRead(column string) string {
-	return fmt.Sprintf("case when p.%[1]s >= '0002-01-01Z' then least(p.%[1]s, '9999-12-31 23:59:59Z') end as %[1]s", column)
+	return fmt.Sprintf("case when p.%[1]s >= '0002-01-01Z' then least(p.%[1]s, '9999-12-31 23:59:59Z') end as %[1]s",
+		column)
 }
 
 // nameRead is the first of some keys of the metadata that is a text, and not an empty one.

@@ -100,7 +100,8 @@ func (d *Directory) Users(ctx context.Context, source, name string) (*Users, err
 // Remedy says what lets Rollcall's role read a table of users, also where no role may grant the
 // schema, as on Supabase.
 func Remedy(source string) string {
-	return fmt.Sprintf("run: rollcall capture install --print %s, and run what it prints as a role that may read the table and put triggers on it, on Supabase in the SQL editor", source)
+	return fmt.Sprintf("run: rollcall capture install --print %s, and run what it prints as a role that may read "+
+		"the table and put triggers on it, on Supabase in the SQL editor", source)
 }
 
 // directUsers reads the table itself.
@@ -109,7 +110,8 @@ func (d *Directory) directUsers(ctx context.Context, source, name string, t *cat
 		return nil, unseen{fmt.Errorf("role %s may not read %s; %s", target.Quote(t.Role), name, Remedy(source))}
 	}
 	if c := t.Column("id"); c == nil || c.Type != "uuid" {
-		return nil, unseen{fmt.Errorf("%s has no column id of type uuid; name a table with the columns of auth.users in users_table", name)}
+		return nil, unseen{fmt.Errorf("%s has no column id of type uuid; name a table with the columns of auth.users "+
+			"in users_table", name)}
 	}
 	if err := d.seesAll(ctx, t, source, name); err != nil {
 		return nil, err
@@ -117,10 +119,15 @@ func (d *Directory) directUsers(ctx context.Context, source, name string, t *cat
 	columns := slices.DeleteFunc(slices.Clone(Columns), func(c string) bool { return t.Column(c) == nil })
 	closed := slices.DeleteFunc(slices.Clone(columns), func(c string) bool { return t.Column(c).Readable })
 	if slices.ContainsFunc(closed, func(c string) bool { return !slices.Contains(columnsAdded, c) }) {
-		return nil, unseen{fmt.Errorf("role %[1]s may not read all columns of %[2]s that Rollcall needs; as its owner run: grant select (%[3]s) on %[4]s to %[1]s; or %[5]s",
+		return nil, unseen{fmt.Errorf("role %[1]s may not read all columns of %[2]s that Rollcall needs; as its owner "+
+			"run: grant select (%[3]s) on %[4]s to %[1]s; or %[5]s",
 			target.Quote(t.Role), name, target.QuoteAll(closed), target.QuoteTable(name), Remedy(source))}
 	}
-	u := &Users{directory: d, source: source, name: name, Empty: closed, rows: rowsOfTable(target.QuoteTable(name), closed), table: target.QuoteTable(name), living: "true", Strict: !t.RowSecurityHides}
+	quoted := target.QuoteTable(name)
+	u := &Users{
+		directory: d, source: source, name: name, table: quoted, rows: rowsOfTable(quoted, closed),
+		Empty: closed, Strict: !t.RowSecurityHides, living: "true",
+	}
 	if t.Column("deleted_at") != nil {
 		u.living = livingOf
 	}
@@ -142,7 +149,8 @@ func sizeOfMetadata(columns []string) string {
 	sizes := []string{"0"}
 	for _, c := range columns {
 		if strings.HasPrefix(c, "raw_") {
-			sizes = append(sizes, fmt.Sprintf("coalesce(case when pg_catalog.pg_column_size(%[1]s) > $2::bigint then pg_catalog.pg_column_size(%[1]s) "+
+			sizes = append(sizes, fmt.Sprintf("coalesce(case when pg_catalog.pg_column_size(%[1]s) > $2::bigint then "+
+				"pg_catalog.pg_column_size(%[1]s) "+
 				"else pg_catalog.pg_column_size(%[1]s #> '{}'::text[]) end, 0)", c))
 		}
 	}
@@ -167,7 +175,8 @@ func (d *Directory) seesAll(ctx context.Context, t *catalog.Table, source, name 
 		show = fmt.Sprintf("as an administrator run: alter role %[1]s bypassrls, or as the owner of the table: "+
 			"create policy rollcall on %[2]s for select to %[1]s using (true)", target.Quote(t.Role), target.QuoteTable(name))
 	}
-	return unseen{fmt.Errorf("%w: %s, so it would read no user and no error; %s", ErrHidden, t.HiddenFrom(name), show+"; or "+Remedy(source))}
+	return unseen{fmt.Errorf("%w: %s, so it would read no user and no error; %s", ErrHidden, t.HiddenFrom(name),
+		show+"; or "+Remedy(source))}
 }
 
 // Visible fails with ErrHidden when row security hides users by now.
@@ -234,7 +243,8 @@ func (u *Users) One(ctx context.Context, id string) (row []byte, err error) {
 	case err != nil:
 		return nil, fmt.Errorf("look for a user of %s: %w", u.source, u.directory.Pool.Explain(err))
 	case large:
-		return nil, fmt.Errorf("look for a user of %s: the metadata takes more than %d bytes; raise limits.metadata", u.source, u.directory.Metadata)
+		return nil, fmt.Errorf("look for a user of %s: the metadata takes more than %d bytes; raise limits.metadata",
+			u.source, u.directory.Metadata)
 	}
 	return row, nil
 }

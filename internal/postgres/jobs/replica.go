@@ -68,7 +68,8 @@ func (r *Replica) TakeOver(ctx context.Context) error {
 		if anew {
 			r.log.Warn("a replica is gone in the middle of a job, which runs again", "job", job)
 		} else {
-			r.log.Error("a job is given up until its next time: every replica that ran it is gone", "job", job, "replicas", takeovers)
+			r.log.Error("a job is given up until its next time: every replica that ran it is gone", "job", job, "replicas",
+				takeovers)
 		}
 		return nil
 	})

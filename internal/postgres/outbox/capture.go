@@ -66,7 +66,8 @@ func (o *Outbox) State(ctx context.Context, c Capture) (State, error) {
 		return s, err
 	}
 	var oldest *time.Time
-	if err := o.pool.QueryRow(ctx, fmt.Sprintf(outboxStateSQL, bothOutboxes(ids)), c.Source).Scan(&s.Waiting, &oldest); err != nil {
+	statement := fmt.Sprintf(outboxStateSQL, bothOutboxes(ids))
+	if err := o.pool.QueryRow(ctx, statement, c.Source).Scan(&s.Waiting, &oldest); err != nil {
 		return s, fmt.Errorf("look at the outbox: %w", o.pool.Explain(err))
 	}
 	if oldest != nil {
@@ -83,14 +84,16 @@ func (o *Outbox) Install(ctx context.Context, c Capture) error {
 		return err
 	}
 	if s.For != "" && (s.For != c.Source || !s.Installed) {
-		return fmt.Errorf("%s has a trigger for source %s, or one that is disabled; remove that first: rollcall capture remove %s", c.Table, s.For, c.Source)
+		return fmt.Errorf("%s has a trigger for source %s, or one that is disabled; remove that first: rollcall "+
+			"capture remove %s", c.Table, s.For, c.Source)
 	}
 	t, err := o.directory.Table(ctx, c.Table)
 	if err != nil {
 		return err
 	}
 	if t.Kind == "p" {
-		return fmt.Errorf("%s is partitioned: a user who changes partition is deleted and inserted for a trigger; use database webhooks or reconciliation", c.Table)
+		return fmt.Errorf("%s is partitioned: a user who changes partition is deleted and inserted for a trigger; use "+
+			"database webhooks or reconciliation", c.Table)
 	}
 	err = o.alterTable(ctx, c, o.script(c))
 	if sqlstate.Of(err) != sqlstate.InsufficientPrivilege {
@@ -108,15 +111,17 @@ func (o *Outbox) Remove(ctx context.Context, c Capture) error {
 	if err != nil {
 		return err
 	}
-	err = o.alterTable(ctx, c, fmt.Sprintf(sql.CaptureRemove, target.QuoteTable(c.Table)))
+	remove := fmt.Sprintf(sql.CaptureRemove, target.QuoteTable(c.Table))
+	err = o.alterTable(ctx, c, remove)
 	if sqlstate.Of(err) != sqlstate.InsufficientPrivilege {
 		return err
 	}
 	if !s.Old {
-		return fmt.Errorf("%w; the role that has run the script of capture install may (on Supabase in the SQL editor): drop function rollcall_provider.capture() cascade", err)
+		return fmt.Errorf("%w; the role that has run the script of capture install may (on Supabase in the SQL "+
+			"editor): drop function rollcall_provider.capture() cascade", err)
 	}
 	if old := o.alterTable(ctx, c, sql.CaptureRemoveOld); old != nil {
-		return fmt.Errorf("%w; the owner of %s may: %s", old, c.Table, fmt.Sprintf(sql.CaptureRemove, target.QuoteTable(c.Table)))
+		return fmt.Errorf("%w; the owner of %s may: %s", old, c.Table, remove)
 	}
 	return nil
 }
@@ -140,7 +145,8 @@ func (o *Outbox) alterTable(ctx context.Context, c Capture, statement string) er
 				return fmt.Errorf("change the trigger on %s: %w", c.Table, err)
 			}
 		case sqlstate.Of(err) == sqlstate.LockNotAvailable:
-			return fmt.Errorf("%s is held by another transaction all the time; try again when it is over (select * from pg_stat_activity)", c.Table)
+			return fmt.Errorf("%s is held by another transaction all the time; try again when it is over (select * from "+
+				"pg_stat_activity)", c.Table)
 		case err != nil:
 			return fmt.Errorf("change the trigger on %s: %w", c.Table, o.pool.Explain(err))
 		default:
@@ -170,7 +176,8 @@ func (o *Outbox) script(c Capture) string {
 		}
 	}
 	role := o.pool.Config().ConnConfig.User
-	return fmt.Sprintf(sql.CaptureInstall, target.QuoteTable(c.Table), target.Literal(c.Source), target.Quote(role), target.Literal(role), reader.Name,
+	return fmt.Sprintf(sql.CaptureInstall, target.QuoteTable(c.Table), target.Literal(c.Source), target.Quote(role),
+		target.Literal(role), reader.Name,
 		reader.Missing, reader.Read, strings.Join(noted, ", "), c.Table, c.Source, reader.Declared,
 		target.Literal(target.QuoteTable(c.Table)))
 }
@@ -203,7 +210,8 @@ func (o *Outbox) Captures(ctx context.Context, list []Capture) ([]Captured, erro
 	if err != nil {
 		return nil, err
 	}
-	statement := fmt.Sprintf(capturesSQL, alsoOfIDs(ids, "union all (select greatest(0, extract(epoch from pg_catalog.clock_timestamp() - o.at)) "+
+	statement := fmt.Sprintf(capturesSQL, alsoOfIDs(ids, "union all (select "+
+		"greatest(0, extract(epoch from pg_catalog.clock_timestamp() - o.at)) "+
 		"from rollcall_provider.outbox o where o.source = w.source order by o.id limit 1)"))
 	rows, _ := o.pool.Query(ctx, statement, sources, schemas, names)
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Captured])

@@ -57,10 +57,12 @@ type Change struct {
 	ID     int64
 	Source string
 	UserID string
-	Gone   bool   // the user's row was deleted
-	Data   []byte // its columns as a JSON object; for one that is gone, those before; nil of a table source, and in the outbox of ids
-	Large  bool   // the metadata is not read: it is too large, or no text can be made of it
-	At     time.Time
+	Gone   bool // the user's row was deleted
+	// Data are the row's columns as a JSON object; for one that is gone, those before. It is nil of a
+	// table source, and in the outbox of ids.
+	Data  []byte
+	Large bool // the metadata is not read: it is too large, or no text can be made of it
+	At    time.Time
 }
 
 // Wanted reports whether somewhere a capture is installed, or rows wait.
@@ -108,7 +110,8 @@ func (h *Holder) Release() { h.lock.Release() }
 // Age is how long the oldest change has waited; zero when none does.
 func (o *Outbox) Age(ctx context.Context) (time.Duration, error) {
 	var seconds float64
-	statement := fmt.Sprintf(outboxAgeSQL, alsoOfIDs(o.ids.Load(), "union all (select greatest(0, extract(epoch from pg_catalog.clock_timestamp() - at)) "+
+	statement := fmt.Sprintf(outboxAgeSQL, alsoOfIDs(o.ids.Load(), "union all (select "+
+		"greatest(0, extract(epoch from pg_catalog.clock_timestamp() - at)) "+
 		"from rollcall_provider.outbox order by id limit 1)"))
 	err := o.pool.QueryRow(ctx, statement).Scan(&seconds)
 	if err != nil {
@@ -144,9 +147,10 @@ func (h *Holder) Next(ctx context.Context, page Page) ([]Change, error) {
 	if h.page == 0 || h.page > page.Changes {
 		h.page = page.Changes
 	}
+	tables := append([]string{}, page.Tables...) // of a null array, no source would have data
 	statement := fmt.Sprintf(outboxNextSQL, alsoOfIDs(h.outbox.ids.Load(), outboxOfIDs))
 	for data := 2 * h.outbox.directory.Metadata; ; h.page = max(1, h.page/8) {
-		rows, _ := h.outbox.pool.Query(ctx, statement, page.Sources, h.page, page.Bytes, page.Except, append([]string{}, page.Tables...), data)
+		rows, _ := h.outbox.pool.Query(ctx, statement, page.Sources, h.page, page.Bytes, page.Except, tables, data)
 		changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Change])
 		switch state := sqlstate.Of(err); {
 		case err == nil:
