@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/target"
 	"rollcall/internal/testtag"
@@ -23,10 +24,7 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // backfill fills a target, and fails the test where that fails.
 func (b *bench) backfill(target string) Backfilled {
 	b.t.Helper()
-	done, err := b.Backfill(b.t.Context(), target, nil)
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	done := must.Get(b.Backfill(b.t.Context(), target, nil))(b.t)
 	return done
 }
 
@@ -40,10 +38,7 @@ func (b *bench) wantBackfill(want Backfilled) {
 // replica is another process on the same database, with other targets.
 func (b *bench) replica(targets ...target.Target) *DB {
 	b.t.Helper()
-	db, err := Open(Config{URL: b.url, Targets: targets, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	db := must.Get(Open(Config{URL: b.url, Targets: targets, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)}))(b.t)
 	b.t.Cleanup(db.Close)
 	if found, err := db.Check(b.t.Context()); err != nil || len(found) > 0 {
 		b.t.Fatal(err, found)
@@ -53,9 +48,7 @@ func (b *bench) replica(targets ...target.Target) *DB {
 
 func mustApply(t testing.TB, db *DB, events ...event.Event) {
 	t.Helper()
-	if _, err := db.Apply(t.Context(), events); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(db.Apply(t.Context(), events))(t)
 }
 
 // An empty table has everybody afterwards, in as many visits; an emptied one once more.
@@ -217,9 +210,7 @@ func TestBackfillOnce(t *testing.T) {
 func TestBackfillRefuses(t *testing.T) {
 	t.Parallel()
 	b := emptyBench(t, "", profiles())
-	if _, err := b.Check(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(b.Check(t.Context()))(t)
 	for target, want := range map[string]string{"others": "there is no such target", "profiles": "out of service: table public.p does not exist"} {
 		if _, err := b.Backfill(t.Context(), target, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("backfill %s: %v, want %q", target, err, want)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 	"rollcall/sql"
 )
@@ -78,9 +79,7 @@ func TestEndBansAfterANewerEvent(t *testing.T) {
 		t.Fatalf("%v, error %v", users, err)
 	}
 	b.apply(applied, banned("u_a", 2, &later))
-	if _, err := b.commit(t.Context(), endBansWork(users)); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(b.commit(t.Context(), endBansWork(users)))(t)
 	b.wantRows("select banned from rollcall.users", "t")
 }
 

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 // BenchmarkApply commits batches of new users on one connection. The server for tests does
@@ -21,9 +22,7 @@ func BenchmarkApply(b *testing.B) {
 					next++
 					batch[i] = updated(fmt.Sprint("u", next), 1, fmt.Sprint(next, "@example.com"))
 				}
-				if _, err := db.Apply(b.Context(), batch); err != nil {
-					b.Fatal(err)
-				}
+				must.Get(db.Apply(b.Context(), batch))(b)
 			}
 			b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "events/s")
 		})

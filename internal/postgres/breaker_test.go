@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
@@ -74,9 +75,7 @@ func TestBreaker(t *testing.T) {
 			}
 			b.wantRows("select id from p order by 1", "a", "b", "before", "c")
 			b.wantRows("select user_id from rollcall.parked where target = 'second' order by 1", "a", "b", "c")
-			if err := b.Probe(t.Context()); err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, b.Probe(t.Context()))
 			if now := b.outages(); len(now) != len(out) {
 				t.Errorf("after a probe of a sick table: %q", now)
 			}
@@ -92,9 +91,7 @@ func TestBreaker(t *testing.T) {
 func (b *bench) recover(t *testing.T) {
 	t.Helper()
 	wasOut := len(b.outages()) > 0
-	if err := b.Probe(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, b.Probe(t.Context()))
 	if out := b.outages(); len(out) > 0 {
 		t.Errorf("after the cure: %q", out)
 	}
@@ -102,9 +99,7 @@ func (b *bench) recover(t *testing.T) {
 		b.wantRows("select user_id from rollcall.parked where retry_at > now() and not given_up")
 	}
 	b.exec("update rollcall.parked set retry_at = now() where not given_up")
-	if _, err := b.CatchUp(t.Context(), "second"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(b.CatchUp(t.Context(), "second"))(t)
 }
 
 // Somebody holds the table: the first batch waits for it once, and nobody after it.
@@ -131,9 +126,7 @@ func TestBreakerOfALockedTable(t *testing.T) {
 	if testtag.Timing && took[10] > 50*time.Millisecond {
 		t.Errorf("half of the batches beside a locked table take %s and more", took[10])
 	}
-	if err := b.Probe(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, b.Probe(t.Context()))
 	if len(b.outages()) != 1 {
 		t.Error("a locked table was put back into service")
 	}
@@ -157,10 +150,7 @@ func TestOneHeldRowOpensNothing(t *testing.T) {
 			b.apply(all(event.Applied, 2), updated("a", 1, "a@x"), updated("b", 1, "b@x"))
 			holder := connect(t, b.url)
 			execOn(t, holder, "begin; "+hold)
-			outcomes, err := b.Apply(t.Context(), []event.Event{updated("a", 2, "a2@x"), updated("b", 2, "b2@x"), updated("c", 2, "c@x")})
-			if err != nil {
-				t.Fatal(err)
-			}
+			outcomes := must.Get(b.Apply(t.Context(), []event.Event{updated("a", 2, "a2@x"), updated("b", 2, "b2@x"), updated("c", 2, "c@x")}))(t)
 			held := 0
 			for _, o := range outcomes {
 				if o == event.Parked {
@@ -187,9 +177,7 @@ func TestProbeOfABrokenTarget(t *testing.T) {
 	}
 	b.apply(all(event.Parked, 1), updated("a", 1, "a@x"))
 	b.exec("create table q (id text primary key, email text unique)")
-	if err := b.Probe(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, b.Probe(t.Context()))
 	if out := b.outages(); len(out) != 1 || !strings.Contains(out[0], "has no column") {
 		t.Errorf("got %q, want what is wrong now", out)
 	}

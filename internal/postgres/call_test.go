@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 )
 
@@ -53,10 +54,7 @@ func TestCall(t *testing.T) {
 			{Target: "profiles", State: Present}, {Target: "second", State: Present}, {Target: "third", State: Present}, out}}}},
 	}
 	for _, tt := range tests { // in this order: the last ones repair
-		got, err := b.Call(t.Context(), tt.who, CensusOptions{Repair: tt.repair})
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := must.Get(b.Call(t.Context(), tt.who, CensusOptions{Repair: tt.repair}))(t)
 		if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(ParkedUser{}, "Since", "RetryAt")); diff != "" {
 			t.Errorf("%s, repair %v (-want +got):\n%s", tt.who, tt.repair, diff)
 		}
@@ -74,10 +72,7 @@ func TestCallRepairsParentsAndChildren(t *testing.T) {
 	b := newBench(t, profilesTable+"create table k (id text primary key references p)", kids, profiles())
 	b.seed(updated("a", 1, "a"), gone("a", 2))
 	b.exec("insert into p (id) values ('a'); insert into k values ('a')")
-	got, err := b.Call(t.Context(), "a", CensusOptions{Repair: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	got := must.Get(b.Call(t.Context(), "a", CensusOptions{Repair: true}))(t)
 	if diff := cmp.Diff([]Standing{{Target: "kids"}, {Target: "profiles"}}, got[0].Standings); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

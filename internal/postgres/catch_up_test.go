@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/testtag"
 )
@@ -14,10 +15,7 @@ import (
 func (b *bench) catchUp(target string) int {
 	b.t.Helper()
 	b.exec("update rollcall.parked set retry_at = now() where not given_up")
-	n, err := b.CatchUp(b.t.Context(), target)
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	n := must.Get(b.CatchUp(b.t.Context(), target))(b.t)
 	return n
 }
 
@@ -82,9 +80,7 @@ func TestCatchUpGivesUp(t *testing.T) {
 	for n := 1; ; n++ {
 		var pause float64
 		var givenUp bool
-		if err := b.sql.QueryRow(t.Context(), "select round(extract(epoch from retry_at - now())), given_up from rollcall.parked").Scan(&pause, &givenUp); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, b.sql.QueryRow(t.Context(), "select round(extract(epoch from retry_at - now())), given_up from rollcall.parked").Scan(&pause, &givenUp))
 		if givenUp {
 			break
 		}

@@ -12,6 +12,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
@@ -59,9 +60,7 @@ func (b *bench) wantCensus(repair bool, want ...string) {
 func (b *bench) seed(events ...event.Event) {
 	b.t.Helper()
 	for _, e := range events {
-		if _, err := b.Apply(b.t.Context(), []event.Event{e}); err != nil {
-			b.t.Fatal(err)
-		}
+		must.Get(b.Apply(b.t.Context(), []event.Event{e}))(b.t)
 	}
 }
 
@@ -264,10 +263,7 @@ func TestChecked(t *testing.T) {
 	b := newBench(t, profilesTable, two)
 	check := func(want map[State]int64, ran bool) {
 		t.Helper()
-		got, err := b.Checked(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		got := must.Get(b.Checked(t.Context()))(t)
 		if diff := gocmp.Diff(want, got["profiles"].Users); diff != "" || got["profiles"].At.IsZero() == ran {
 			t.Errorf("checked at %s (-want +got):\n%s", got["profiles"].At, diff)
 		}
@@ -337,19 +333,14 @@ func TestCensusOfRandomDamage(t *testing.T) {
 	want[Extra] += strangers
 	b.exec(strings.Join(damage, ";"))
 
-	counted, err := b.Census(t.Context(), CensusOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	counted := must.Get(b.Census(t.Context(), CensusOptions{}))(t)
 	if diff := gocmp.Diff([]Tally{{Target: "profiles", Source: "app", Users: want, Strangers: strangers}}, counted.Tallies); diff != "" {
 		t.Errorf("counted (-want +got):\n%s", diff)
 	}
 	after := noUsers()
 	after[Present], after[Extra] = users*4/5, strangers
 	healed := []Tally{{Target: "profiles", Source: "app", Users: after, Strangers: strangers, Repaired: counted.Tallies[0].OutOfStep() - strangers}}
-	if counted, err = b.Census(t.Context(), CensusOptions{Repair: true}); err != nil {
-		t.Fatal(err)
-	}
+	counted = must.Get(b.Census(t.Context(), CensusOptions{Repair: true}))(t)
 	if diff := gocmp.Diff(healed, counted.Tallies); diff != "" {
 		t.Errorf("repaired (-want +got):\n%s", diff)
 	}

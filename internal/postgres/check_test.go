@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/target"
 )
@@ -116,10 +117,7 @@ func TestCheckFindings(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			b := emptyBench(t, tables, tt.target)
-			found, err := b.Check(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
+			found := must.Get(b.Check(t.Context()))(t)
 			var got []string
 			for _, f := range found {
 				got = append(got, f.What)
@@ -143,10 +141,7 @@ func TestCheckAccess(t *testing.T) {
 	t.Cleanup(func() {
 		_, _ = b.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
 	})
-	db, err := Open(Config{URL: pgtest.As(t, b.url, role), Targets: []target.Target{profiles(), hidden}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := must.Get(Open(Config{URL: pgtest.As(t, b.url, role), Targets: []target.Target{profiles(), hidden}}))(t)
 	defer db.Close()
 	found, err := db.Check(t.Context())
 	if err != nil || len(found) != 2 {

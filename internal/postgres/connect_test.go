@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 )
@@ -42,9 +43,7 @@ func TestRefusedConnections(t *testing.T) {
 	if err == nil {
 		err = os.Chmod(sockets, 0o777)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(sockets) })
 	server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"unix_socket_directories": sockets}})
 	admin := connect(t, server.URL("postgres"))
@@ -91,15 +90,9 @@ func TestRefusedConnections(t *testing.T) {
 
 func openTo(t *testing.T, c refusedConnection, base string) *DB {
 	t.Helper()
-	to, err := url.Parse(base)
-	if err != nil {
-		t.Fatal(err)
-	}
+	to := must.Get(url.Parse(base))(t)
 	to.User, to.Path, to.RawQuery = url.UserPassword(c.user, c.password), "/"+c.database, "sslmode=disable&"+c.query
-	db, err := Open(Config{URL: to.String(), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := must.Get(Open(Config{URL: to.String(), Log: slog.New(slog.DiscardHandler)}))(t)
 	t.Cleanup(db.Close)
 	return db
 }
@@ -131,23 +124,14 @@ func wantSentence(t *testing.T, err error, want string) {
 // serveTLS gives the server a certificate for other.test, and returns its file.
 func serveTLS(t *testing.T, server *pgserver.Server) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := must.Get(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "other.test"}, DNSNames: []string{"other.test"},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
 	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	certificate := must.Get(x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))(t)
+	private := must.Get(x509.MarshalECPrivateKey(key))(t)
 	public := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
 	admin := connect(t, server.URL("postgres"))
 	for name, text := range map[string][]byte{"server.crt": public, "server.key": pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private})} {
@@ -157,9 +141,7 @@ func serveTLS(t *testing.T, server *pgserver.Server) string {
 	execOn(t, admin, "alter system set ssl = on")
 	execOn(t, admin, "select pg_reload_conf()")
 	own := filepath.Join(t.TempDir(), "authority.crt")
-	if err := os.WriteFile(own, public, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, os.WriteFile(own, public, 0o600))
 	return own
 }
 
@@ -170,12 +152,8 @@ func TestServerNotReady(t *testing.T) {
 	admin := connect(t, server.URL("postgres"))
 	execOn(t, admin, "alter system set hot_standby = off")
 	execOn(t, admin, "copy (select '') to '"+filepath.Join(server.Dir(), "data", "standby.signal")+"'")
-	if err := server.Stop(); err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, server.Stop())
+	must.Do(t, server.Restart(t.Context()))
 	wantRefusal(t, server.URL(""), refusedConnection{"postgres", "", "postgres", "", `takes no connections yet \(.*\); wait until it is up, or look at its log`})
 }
 
@@ -196,10 +174,7 @@ func TestNoServer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
+			l := must.Get((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
 			defer l.Close()
 			go func() {
 				for {
@@ -211,7 +186,7 @@ func TestNoServer(t *testing.T) {
 				}
 			}()
 			db := openTo(t, refusedConnection{"app", "hunter2secret", "shop", c.query, ""}, "postgres://"+l.Addr().String())
-			_, err = db.Check(t.Context())
+			_, err := db.Check(t.Context())
 			wantSentence(t, err, c.want)
 		})
 	}

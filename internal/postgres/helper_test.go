@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/target"
 )
@@ -47,15 +48,10 @@ func emptyBench(t testing.TB, schema string, targets ...target.Target) *bench {
 	url := pgtest.New(t)
 	b := &bench{t: t, url: url, sql: pgtest.Connect(t, url)}
 	b.exec(schema)
-	db, err := Open(Config{URL: url, Targets: targets, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := must.Get(Open(Config{URL: url, Targets: targets, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)}))(t)
 	t.Cleanup(db.Close)
 	b.DB = db
-	if _, err := b.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(b.Migrate(t.Context()))(t)
 	return b
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
@@ -61,9 +62,7 @@ alter default privileges for role %[1]s grant all on functions to %[2]s; alter d
 		}
 	}
 	var columns string
-	if err := mine.QueryRow(t.Context(), "select string_agg(key, ' ' order by key) from rollcall_provider.users_after(null, null) u, to_jsonb(u) j, jsonb_each(j)").Scan(&columns); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, mine.QueryRow(t.Context(), "select string_agg(key, ' ' order by key) from rollcall_provider.users_after(null, null) u, to_jsonb(u) j, jsonb_each(j)").Scan(&columns))
 	const want = "app_size banned_until created_at deleted_at email email_confirmed_at id invited_at is_anonymous is_sso_user last_sign_in_at phone phone_confirmed_at raw_app_meta_data raw_user_meta_data updated_at user_size"
 	if columns != want {
 		t.Errorf("the reader shows %s", columns)
@@ -195,10 +194,7 @@ deferrable initially deferred for each row execute function rollcall.capture('ap
 	p.wantRows("select count(*) from pg_trigger where tgrelid = 'auth.users'::regclass and tgname = 'rollcall_capture'", "1")
 	// an old replica takes its own outbox by the rule of bodies, and sees no other
 	db := p.rollcall()
-	o, err := db.Outbox().Hold(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := must.Get(db.Outbox().Hold(t.Context()))(t)
 	changes, err := o.Next(t.Context(), pageOf(db))
 	o.Release()
 	if err != nil || len(changes) != 1 || changes[0].Data == nil {
@@ -231,9 +227,7 @@ func TestHostedProjectWithAnOlderReader(t *testing.T) {
 	for _, f := range []string{"users_of_ids(uuid[])", "users_after(uuid, bigint)", "users_known_by(text, text, timestamptz)"} {
 		name, _, _ := strings.Cut(f, "(")
 		var body string
-		if err := p.owner.QueryRow(t.Context(), "select pg_get_functiondef('rollcall_provider."+f+"'::regprocedure)").Scan(&body); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, p.owner.QueryRow(t.Context(), "select pg_get_functiondef('rollcall_provider."+f+"'::regprocedure)").Scan(&body))
 		older := regexp.MustCompile(`, (null::\w+ as )?(is_sso_user|invited_at)\b( boolean| timestamp with time zone|::\w+)?`).ReplaceAllString(body, "")
 		p.asOwner("drop function rollcall_provider." + f + "; " + older + "; revoke all on function rollcall_provider." + name + " from public; grant execute on function rollcall_provider." + name + " to " + p.hosted.Role("rollcall"))
 	}
@@ -244,10 +238,7 @@ func TestHostedProjectWithAnOlderReader(t *testing.T) {
 	p.drain(p.DB)
 	const row = "select email is not null, is_sso_user, invited_at is not null from rollcall.users"
 	p.wantRows(row, "t|f|f")
-	users, err := p.Directory().Users(t.Context(), "app", "auth.users")
-	if err != nil {
-		t.Fatal(err)
-	}
+	users := must.Get(p.Directory().Users(t.Context(), "app", "auth.users"))(t)
 	if row, err := users.One(t.Context(), userID(1)); err != nil || !strings.Contains(string(row), `"is_sso_user":null`) {
 		t.Errorf("read %s, %v", row, err)
 	}

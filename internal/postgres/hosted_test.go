@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/outbox"
@@ -39,9 +40,7 @@ create table public.p (id uuid primary key, email text, name text, role text);
 grant usage on schema public to %[1]s; grant select, insert, update, delete on public.p to %[1]s`, h.Role("rollcall"), p.database()))
 	p.exec(fmt.Sprintf("grant %s to %s", h.Role("rollcall"), h.Role("owner"))) // before PostgreSQL 16 for the tests' roles only
 	p.DB = p.rollcall()
-	if _, err := p.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(p.Migrate(t.Context()))(t)
 	found, err := p.Check(t.Context())
 	if err != nil || len(target.Faults(found)) > 0 {
 		t.Fatalf("check: %v, findings %v", err, found)
@@ -54,10 +53,7 @@ func (p *project) database() string { return p.sql.Config().Database }
 // rollcall opens a DB as Rollcall's role.
 func (p *project) rollcall() *DB {
 	p.t.Helper()
-	db, err := Open(Config{URL: p.hosted.As("rollcall"), Targets: []target.Target{members()}, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	db := must.Get(Open(Config{URL: p.hosted.As("rollcall"), Targets: []target.Target{members()}, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)}))(p.t)
 	p.t.Cleanup(db.Close)
 	return db
 }
@@ -77,25 +73,17 @@ func (p *project) paste() {
 
 func (p *project) follow() {
 	p.t.Helper()
-	if err := p.Follow(p.t.Context(), "app", "auth.users"); err != nil {
-		p.t.Fatal(err)
-	}
+	must.Do(p.t, p.Follow(p.t.Context(), "app", "auth.users"))
 }
 
 // drain applies what has been captured, and returns how many changes there were.
 func (p *project) drain(db *DB) int {
 	p.t.Helper()
-	o, err := db.Outbox().Hold(p.t.Context())
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	o := must.Get(db.Outbox().Hold(p.t.Context()))(p.t)
 	defer o.Release()
 	n := 0
 	for {
-		changes, err := o.Next(p.t.Context(), pageOf(db))
-		if err != nil {
-			p.t.Fatal(err)
-		}
+		changes := must.Get(o.Next(p.t.Context(), pageOf(db)))(p.t)
 		if len(changes) == 0 {
 			return n
 		}
@@ -107,9 +95,7 @@ func (p *project) drain(db *DB) int {
 			}
 			events = append(events, e)
 		}
-		if _, err := db.Apply(p.t.Context(), events); err != nil {
-			p.t.Fatal(err)
-		}
+		must.Get(db.Apply(p.t.Context(), events))(p.t)
 		if n += len(changes); n > 1000 {
 			p.t.Fatal("the outbox is not emptied")
 		}
@@ -129,16 +115,13 @@ func TestHostedProjectGrantsNoSchema(t *testing.T) {
 	config := p.owner.Config().Copy()
 	var said []string
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { said = append(said, n.Severity+": "+n.Message) }
-	owner, err := pgx.ConnectConfig(t.Context(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	owner := must.Get(pgx.ConnectConfig(t.Context(), config))(t)
 	defer func() { _ = owner.Close(context.Background()) }()
 	execOn(t, owner, "grant usage on schema auth to "+p.hosted.Role("rollcall"))
 	if want := `WARNING: no privileges were granted for "auth"`; !slices.Equal(said, []string{want}) {
 		t.Errorf("the server says %q", said)
 	}
-	_, err = p.Directory().Users(t.Context(), "app", "auth.users")
+	_, err := p.Directory().Users(t.Context(), "app", "auth.users")
 	if !errors.Is(err, directory.ErrUnseen) || !strings.Contains(err.Error(), "rollcall capture install --print app") || strings.Contains(err.Error(), "grant usage on schema") {
 		t.Errorf("got %v", err)
 	}
@@ -199,10 +182,7 @@ func TestHostedProjectReads(t *testing.T) {
 	p.exec("update auth.users set deleted_at = now() where id = '" + userID(5) + "'")
 	p.exec(`insert into rollcall.users (source, id, version, deleted_at) select 'app', '00000000-0000-0000-0000-00000000000' || n, 1, null::timestamptz from generate_series(3, 8) n;
 insert into rollcall.users (source, id, version) values ('app', 'user_1', 1)`)
-	u, err := p.Directory().Users(t.Context(), "app", "auth.users")
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := must.Get(p.Directory().Users(t.Context(), "app", "auth.users"))(t)
 	if err := u.Visible(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -259,10 +239,7 @@ func TestHostedProjectWithTwoTables(t *testing.T) {
 	p.asOwner(p.Outbox().ByHand(outbox.Capture{Source: "other", Table: "public.People"}))
 	p.signUp(1, "one")
 	for table, want := range map[string]string{"auth.users": userID(1), "public.People": userID(7)} {
-		u, err := p.Directory().Users(t.Context(), "app", table)
-		if err != nil {
-			t.Fatal(err)
-		}
+		u := must.Get(p.Directory().Users(t.Context(), "app", table))(t)
 		if page, err := u.Compare(t.Context(), "", 10); err != nil || !u.Reader || len(page.Differing) != 1 || page.Differing[0].ID != want {
 			t.Errorf("%s: %+v, %v", table, page, err)
 		}

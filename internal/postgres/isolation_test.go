@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 // What a few users cost whom one of three targets refuses, against a healthy batch of 256:
@@ -33,9 +34,7 @@ func TestIsolationCost(t *testing.T) {
 		start := time.Now()
 		outcomes, err := b.Apply(t.Context(), events)
 		took := time.Since(start)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		if parked := len(slices.DeleteFunc(outcomes, func(o event.Outcome) bool { return o != event.Parked })); parked != poison {
 			t.Fatalf("%d are parked, want %d", parked, poison)
 		}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/target"
@@ -49,22 +50,13 @@ func TestStandby(t *testing.T) {
 	t.Parallel()
 	server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"wal_level": "replica"}})
 	open := func() *DB {
-		db, err := Open(Config{URL: server.URL("postgres"), Targets: []target.Target{profiles()}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := must.Get(Open(Config{URL: server.URL("postgres"), Targets: []target.Target{profiles()}}))(t)
 		t.Cleanup(db.Close)
 		return db
 	}
-	if _, err := open().Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(server.Dir(), "data", "standby.signal"), nil, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(open().Migrate(t.Context()))(t)
+	must.Do(t, os.WriteFile(filepath.Join(server.Dir(), "data", "standby.signal"), nil, 0o666))
+	must.Do(t, server.Restart(t.Context()))
 	db := open()
 	_, migrated := db.Migrate(t.Context())
 	_, counted := db.Census(t.Context(), CensusOptions{Repair: true})

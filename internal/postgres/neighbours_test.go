@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 // A child's short trouble does not hold a deletion up for ever: the parent's row can't go
@@ -37,9 +38,7 @@ create trigger slow before insert on q for each row execute function slow()`, pr
 	for n := range 200 {
 		events = append(events, updated(strings.Repeat("u", n)+"0", 2, ""))
 	}
-	if _, err := b.Apply(t.Context(), events); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(b.Apply(t.Context(), events))(t)
 	b.wantRows("select target, count(*) from rollcall.parked group by 1", "profiles|1")
 	if out := b.outages(); len(out) > 0 {
 		t.Errorf("out of service: %q", out)

@@ -7,6 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 // What the application's own triggers decide is told apart from what a repair mends.
@@ -56,19 +57,14 @@ func TestCensusTellsWhatTriggersDecide(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, functions+tt.triggers, profiles())
-			if _, err := b.Apply(t.Context(), tt.events); err != nil {
-				t.Fatal(err)
-			}
+			must.Get(b.Apply(t.Context(), tt.events))(t)
 			b.exec(tt.spoil)
 			before := b.rows("select xmin, * from p order by id")
 			b.wantOverruled(tt.want, CensusOptions{})
 			b.wantRows("select xmin, * from p order by id", before...) // counting leaves all as it is
 			b.wantOverruled(tt.repaired, CensusOptions{Repair: true})
 			b.wantOverruled(tt.repaired, CensusOptions{})
-			users, err := b.Call(t.Context(), "a", CensusOptions{})
-			if err != nil {
-				t.Fatal(err)
-			}
+			users := must.Get(b.Call(t.Context(), "a", CensusOptions{}))(t)
 			if s := users[0].Standings[0]; !s.InStep() || len(tt.repaired) > 1 && len(s.Triggers) == 0 {
 				t.Errorf("one user: %+v", s)
 			}
@@ -78,10 +74,7 @@ func TestCensusTellsWhatTriggersDecide(t *testing.T) {
 
 func (b *bench) wantOverruled(want []string, o CensusOptions) {
 	b.t.Helper()
-	census, err := b.Census(b.t.Context(), o)
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	census := must.Get(b.Census(b.t.Context(), o))(b.t)
 	line := ""
 	for _, s := range States {
 		line += fmt.Sprintf(" %s=%d", s, census.Tallies[0].Users[s])

@@ -4,19 +4,15 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 // begun is a backfill that has begun and goes step by step.
 func (b *bench) begun() *backfill {
 	b.t.Helper()
-	f, err := b.newBackfill(b.t.Context(), "profiles", nil)
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	f := must.Get(b.newBackfill(b.t.Context(), "profiles", nil))(b.t)
 	b.t.Cleanup(f.release)
-	if err := f.begin(b.t.Context()); err != nil {
-		b.t.Fatal(err)
-	}
+	must.Do(b.t, f.begin(b.t.Context()))
 	return f
 }
 
@@ -29,9 +25,7 @@ func TestRaceBackfillBesideAnOpenTransaction(t *testing.T) {
 	b.apply(applied, updated("a", 1, "one"))
 	open := old.begin(old.rollWork(newBatch(users, []event.Event{updated("new", 1, "newcomer")})))
 	f := b.begun()
-	if err := f.walk(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, f.walk(t.Context()))
 	users, seen, err := f.moved(t.Context())
 	if err != nil || len(users) > 0 {
 		t.Fatalf("moved %v, %v", users, err)
@@ -39,9 +33,7 @@ func TestRaceBackfillBesideAnOpenTransaction(t *testing.T) {
 	f.seen = seen // it looked, and saw nothing yet
 	b.wantRows("select id from p", "a")
 	open.commit()
-	if err := f.followMoved(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, f.followMoved(t.Context()))
 	b.wantRows("select id, email from p order by 1", "a|one", "new|newcomer")
 	if f.done.Moved != 1 {
 		t.Errorf("%d moved, want 1: the second look must not find him again", f.done.Moved)
@@ -57,18 +49,12 @@ func TestRaceBackfillBesideAnOldFinding(t *testing.T) {
 	b.apply(applied, updated("a", 1, "one"))
 	b.exec("update rollcall.users set changed_at = now() - interval '2 hours'")
 	f := b.begun()
-	if err := f.walk(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, f.walk(t.Context()))
 	found := finding(updated("a", 2, "two"))
-	if err := b.sql.QueryRow(t.Context(), "select now() - interval '1 hour'").Scan(&found.SeenAt); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, b.sql.QueryRow(t.Context(), "select now() - interval '1 hour'").Scan(&found.SeenAt))
 	mustApply(t, old, found)
 	b.wantRows("select email from rollcall.users", "two")
-	if err := f.followMoved(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, f.followMoved(t.Context()))
 	b.wantRows("select id, email from p", "a|two")
 }
 
@@ -80,9 +66,7 @@ func TestRaceBackfillBesideADelete(t *testing.T) {
 	mustApply(t, old.DB, updated("a", 1, "one"), updated("b", 1, "two"))
 	dead := old.begin(old.rollWork(newBatch(users, []event.Event{gone("a", 2)})))
 	f := b.begun()
-	if err := beside(func() error { return b.settleSpan(t.Context(), f.target, span{"app", "", "z"}) }, dead.commit); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, beside(func() error { return b.settleSpan(t.Context(), f.target, span{"app", "", "z"}) }, dead.commit))
 	b.wantRows("select id from p", "b")
 }
 

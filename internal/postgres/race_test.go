@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 )
 
@@ -24,9 +25,7 @@ type paused struct {
 func (b *bench) begin(w *work) *paused {
 	b.t.Helper()
 	conn := connect(b.t, b.url)
-	if err := b.pool.Config().AfterConnect(b.t.Context(), conn); err != nil {
-		b.t.Fatal(err)
-	}
+	must.Do(b.t, b.pool.Config().AfterConnect(b.t.Context(), conn))
 	p := &paused{b: b, conn: conn, steps: b.steps(w, *b.targets.Load())}
 	p.run(len(p.steps) - 1)
 	return p
@@ -34,9 +33,7 @@ func (b *bench) begin(w *work) *paused {
 
 func (p *paused) run(n int) {
 	p.b.t.Helper()
-	if err := run(p.b.t.Context(), p.conn, p.steps[:n], &p.done); err != nil {
-		p.b.t.Fatal(err)
-	}
+	must.Do(p.b.t, run(p.b.t.Context(), p.conn, p.steps[:n], &p.done))
 	p.steps = p.steps[n:]
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 )
 
@@ -127,10 +128,7 @@ func TestReasonOfRemovalsAndChecks(t *testing.T) {
 	b.wantRows("select error from rollcall.parked", want)
 
 	b.exec(`update rollcall.users set raw_user_meta_data = '{"age":"old"}' where id = 'b'`)
-	census, err := b.Census(t.Context(), CensusOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	census := must.Get(b.Census(t.Context(), CensusOptions{}))(t)
 	if diff := cmp.Diff([]Refused{{"reasons", "app", "b", `column "age": invalid input syntax for type integer: "…" (22P02)`}}, census.Refused); diff != "" {
 		t.Error(diff)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 // What finding old events by an index costs the new ones, in turns with a schema without it.
@@ -26,9 +27,7 @@ func TestForgetCostsBatchesLittle(t *testing.T) {
 				batch[i] = e
 			}
 			start := time.Now()
-			if _, err := b.Apply(t.Context(), batch[:]); err != nil {
-				t.Fatal(err)
-			}
+			must.Get(b.Apply(t.Context(), batch[:]))(t)
 			took[b] = append(took[b], time.Since(start))
 		}
 	}

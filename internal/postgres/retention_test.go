@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/testtag"
 	"rollcall/sql"
 )
@@ -111,10 +112,7 @@ func TestForgetGoesByTheIndexes(t *testing.T) {
 // A place within a table is one within each of its partitions: only what is due may go.
 func TestForgetOfPartitions(t *testing.T) {
 	t.Parallel()
-	partitions, err := os.ReadFile("../../bench/partitions.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
+	partitions := must.Get(os.ReadFile("../../bench/partitions.sql"))(t)
 	b := newBench(t, profilesTable, profiles())
 	b.exec(string(partitions))
 	for n := range 60 {
@@ -171,14 +169,9 @@ func TestForgetEndsEarly(t *testing.T) {
 	// The batch that was cut off may be under way still, and is committed without being counted.
 	var left int
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		again, err := b.Forget(t.Context(), keepWeek)
-		if err != nil {
-			t.Fatal(err)
-		}
+		again := must.Get(b.Forget(t.Context(), keepWeek))(t)
 		got.Events += again.Events
-		if err := b.sql.QueryRow(t.Context(), "select count(*) from rollcall.events").Scan(&left); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, b.sql.QueryRow(t.Context(), "select count(*) from rollcall.events").Scan(&left))
 		if left == 0 || time.Now().After(deadline) {
 			break
 		}
@@ -197,10 +190,7 @@ func TestForgetAbandonedListings(t *testing.T) {
 		b.exec(fmt.Sprintf("insert into rollcall.reconciliations (source, listed, started_at) values ('%[1]s', 'x', now() - interval '%[2]s'); insert into rollcall.listed values ('%[1]s', '1'), ('%[1]s', '2')", source, began))
 	}
 	b.exec("update rollcall.reconciliations set finished_at = now() where source = 'ended'; insert into rollcall.listed values ('unknown', '1')")
-	running, err := b.pool.TryLock(t.Context(), "reconcile running")
-	if err != nil {
-		t.Fatal(err)
-	}
+	running := must.Get(b.pool.TryLock(t.Context(), "reconcile running"))(t)
 	defer running.Release()
 	b.forgets(Forgotten{})
 	b.wantRows("select distinct source from rollcall.listed order by 1", "interrupted", "running")

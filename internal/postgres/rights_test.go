@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/target"
 )
@@ -22,10 +23,7 @@ func (b *bench) asRole(granted string, targets ...target.Target) (*DB, string) {
 	b.t.Cleanup(func() {
 		_, _ = b.sql.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
 	})
-	db, err := Open(Config{URL: pgtest.As(b.t, b.url, role), Targets: targets, Log: b.log})
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	db := must.Get(Open(Config{URL: pgtest.As(b.t, b.url, role), Targets: targets, Log: b.log}))(b.t)
 	b.t.Cleanup(db.Close)
 	return db, role
 }

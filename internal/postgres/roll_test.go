@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/target"
 )
@@ -61,10 +62,7 @@ func TestAnotherRoll(t *testing.T) {
 		e := event.Event{Source: "app", ID: fmt.Sprint("e", len(said)), Type: "other", Op: event.Upsert, ReceivedAt: time.Now()}
 		said[e.ID] = record
 		batch := newBatch(teams, []event.Event{e, e})
-		done, err := b.commit(t.Context(), b.rollWork(batch))
-		if err != nil {
-			t.Fatal(err)
-		}
+		done := must.Get(b.commit(t.Context(), b.rollWork(batch)))(t)
 		if got := batch.outcomes(done); got[0] != want || got[1] != event.Duplicate {
 			t.Errorf("outcomes %s, want %s and duplicate", got, want)
 		}
@@ -81,9 +79,7 @@ func TestAnotherRoll(t *testing.T) {
 	var read team
 	dest, done := teams.Scan(&read)
 	b.exec("update rollcall.teams set name = 'Six', deleted_at = null")
-	if err := b.sql.QueryRow(t.Context(), "select name, open, settings, founded, deleted_at from rollcall.teams").Scan(dest...); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, b.sql.QueryRow(t.Context(), "select name, open, settings, founded, deleted_at from rollcall.teams").Scan(dest...))
 	if done(); read.Name == nil || *read.Name != "Six" || read.Open || read.Settings != "" || read.Founded != nil {
 		t.Errorf("read %+v", read)
 	}
@@ -102,10 +98,7 @@ func TestStatementsForAnotherRoll(t *testing.T) {
 		Name: "crew", At: "test.yaml:1:1", Table: "public.crew", From: fromApp, Key: []string{"id"}, Set: assign("id: new.id", "title: new.name", "gone: false"),
 		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: assign("gone: true")},
 	}
-	tab, err := catalog.Read(t.Context(), b.sql.Conn, crew.Table)
-	if err != nil {
-		t.Fatal(err)
-	}
+	tab := must.Get(catalog.Read(t.Context(), b.sql.Conn, crew.Table))(t)
 	if found := append(crew.Lint(roll), crew.Check(roll, &tab.Table)...); len(found) > 0 {
 		t.Fatalf("findings %v", found)
 	}

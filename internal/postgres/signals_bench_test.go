@@ -5,15 +5,14 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 // BenchmarkSignals looks at 512 users at a time, new ones and such as have not changed.
 func BenchmarkSignals(b *testing.B) {
 	const size = 512
 	bench := newBench(b, usersTable, members())
-	if err := bench.Follow(b.Context(), "app", "auth.users"); err != nil {
-		b.Fatal(err)
-	}
+	must.Do(b, bench.Follow(b.Context(), "app", "auth.users"))
 	bench.exec(`insert into auth.users (id, email, raw_user_meta_data) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x.test', '{"full_name": "Ada Lovelace"}'
 		from generate_series(0, 102399) g`)
 	batch := func(n int) []event.Event {
@@ -25,9 +24,7 @@ func BenchmarkSignals(b *testing.B) {
 	}
 	n := 0
 	for b.Loop() {
-		if _, err := bench.Apply(b.Context(), batch(n)); err != nil {
-			b.Fatal(err)
-		}
+		must.Get(bench.Apply(b.Context(), batch(n)))(b)
 		n++
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*size), "µs/user")

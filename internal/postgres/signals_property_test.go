@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/target"
 	"rollcall/internal/testtag"
@@ -33,22 +34,13 @@ func newLooksOfUsers(t *testing.T) *looksOfUsers {
 	l := &looksOfUsers{bench: b, busy: make(chan struct{}, 6)}
 	for i := range l.replicas {
 		timeout := []time.Duration{2 * time.Second, 2 * time.Second, 2345 * time.Millisecond}[i]
-		db, err := Open(Config{URL: b.url, Targets: []target.Target{members()}, LockTimeout: timeout, Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := must.Get(Open(Config{URL: b.url, Targets: []target.Target{members()}, LockTimeout: timeout, Log: slog.New(slog.DiscardHandler)}))(t)
 		t.Cleanup(db.Close)
-		if _, err := db.Check(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := db.Follow(t.Context(), "app", "auth.users"); err != nil {
-			t.Fatal(err)
-		}
+		must.Get(db.Check(t.Context()))(t)
+		must.Do(t, db.Follow(t.Context(), "app", "auth.users"))
 		l.replicas[i] = db
 	}
-	if err := b.Outbox().Install(t.Context(), outbox.Capture{Source: "app", Table: "auth.users"}); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, b.Outbox().Install(t.Context(), outbox.Capture{Source: "app", Table: "auth.users"}))
 	// The slow replica takes its time between the snapshot of a statement and its write.
 	b.exec(`create function slow() returns trigger language plpgsql as $$ begin
 			if current_setting('lock_timeout') = '2345ms' and random() < 0.5 then perform pg_sleep(random() * 0.15);

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 )
 
@@ -65,9 +66,7 @@ func TestRaceLookReadsAfterItsLock(t *testing.T) {
 	b := followed(t)
 	w := b.lookWork(lookAt(1))
 	conn := connect(t, b.url)
-	if err := b.pool.Config().AfterConnect(t.Context(), conn); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, b.pool.Config().AfterConnect(t.Context(), conn))
 	p := &paused{b: b, conn: conn, steps: b.steps(w, *b.targets.Load())}
 	p.run(3) // begin, settings, locks
 	b.insertUsers(1)
@@ -105,9 +104,7 @@ func TestRaceLookThatDies(t *testing.T) {
 	b := followed(t)
 	b.insertUsers(1)
 	p := b.beginLook(lookAt(1), hook(2, "two"))
-	if err := p.conn.PgConn().Conn().Close(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, p.conn.PgConn().Conn().Close())
 	for deadline := time.Now().Add(5 * time.Second); len(b.rows("select from pg_stat_activity where datname = current_database() and state = 'idle in transaction'")) > 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("the session does not end")
@@ -168,9 +165,7 @@ func TestRaceLockedTableOfUsers(t *testing.T) {
 	tgt := members()
 	tgt.From = append(tgt.From, target.Origin{Source: "other", SampleID: userID(9)})
 	b := newBench(t, usersTable, tgt)
-	if err := b.Follow(t.Context(), "app", "auth.users"); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, b.Follow(t.Context(), "app", "auth.users"))
 	b.insertUsers(1)
 	migration := connect(t, b.url)
 	execOn(t, migration, "begin; lock table auth.users in access exclusive mode")

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/target"
 )
@@ -78,10 +79,7 @@ func TestSignalsDeferredByBytes(t *testing.T) {
 	}
 	l := &look{db: b.DB, source: b.followed("app"), events: events, outcomes: make([]event.Outcome, 4), fresh: map[eventKey]bool{}, answered: map[eventKey]bool{}}
 	s := newSignals(l, []int{0, 1, 2, 3}, false)
-	done, err := b.commit(t.Context(), s.work(l))
-	if err != nil {
-		t.Fatal(err)
-	}
+	done := must.Get(b.commit(t.Context(), s.work(l)))(t)
 	unread := s.conclude(l, done)
 	if len(unread) == 0 || len(unread) == 4 {
 		t.Fatalf("%d users of 4 are deferred", len(unread))
@@ -92,9 +90,7 @@ func TestSignalsDeferredByBytes(t *testing.T) {
 	}
 	b.wantRows("select count(*) from rollcall.outbox", fmt.Sprint(len(unread)))
 	b.wantRows("select count(*) from rollcall.events where outcome <> 'applied'", "0")
-	if err := l.read(t.Context(), unread, false); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, l.read(t.Context(), unread, false))
 	for i, o := range l.outcomes {
 		if o != event.Applied {
 			t.Errorf("event %d: %s", i, o)
@@ -312,21 +308,14 @@ func followedBySomeone(t *testing.T) (*bench, string) {
 			_ = conn.Close(context.Background())
 		}
 	})
-	db, err := Open(Config{URL: pgtest.As(t, url, role), Targets: []target.Target{members()}, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := must.Get(Open(Config{URL: pgtest.As(t, url, role), Targets: []target.Target{members()}, LockTimeout: 300 * time.Millisecond, Log: slog.New(slog.DiscardHandler)}))(t)
 	t.Cleanup(db.Close)
 	b.DB = db
-	if _, err := b.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(b.Migrate(t.Context()))(t)
 	if found, err := b.Check(t.Context()); err != nil || len(target.Faults(found)) > 0 {
 		t.Fatal(err, found)
 	}
-	if err := b.Follow(t.Context(), "app", "auth.users"); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, b.Follow(t.Context(), "app", "auth.users"))
 	return b, role
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 // Large users are read a few at a time, whatever their size looks like when it is compressed; what
@@ -48,15 +49,12 @@ func TestSignalsThatRunOutOfTime(t *testing.T) {
 	b.directory.Metadata = 4 << 20
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	outcomes, err := b.Apply(ctx, []event.Event{hook(1, "one"), hook(2, "two"), hook(3, "three")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	outcomes := must.Get(b.Apply(ctx, []event.Event{hook(1, "one"), hook(2, "two"), hook(3, "three")}))(t)
 	if outcomes[0] != event.Applied || outcomes[2] != event.Unavailable {
 		t.Errorf("outcomes %s", outcomes)
 	}
 	b.exec("drop trigger slow on rollcall.users")
-	outcomes, err = b.Apply(t.Context(), []event.Event{hook(1, "one"), hook(3, "three")})
+	outcomes, err := b.Apply(t.Context(), []event.Event{hook(1, "one"), hook(3, "three")})
 	if err != nil || outcomes[0] != event.Duplicate || outcomes[1] != event.Applied {
 		t.Errorf("outcomes %s, %v", outcomes, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 )
 
@@ -24,9 +25,7 @@ func members() target.Target {
 func followed(t *testing.T) *bench {
 	t.Helper()
 	b := newBench(t, usersTable, members())
-	if err := b.Follow(t.Context(), "app", "auth.users"); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, b.Follow(t.Context(), "app", "auth.users"))
 	return b
 }
 
@@ -34,10 +33,7 @@ func userID(n int) string { return "00000000-0000-0000-0000-00000000000" + strin
 
 func (b *bench) signal(want event.Outcome, events ...event.Event) {
 	b.t.Helper()
-	outcomes, err := b.Apply(b.t.Context(), events)
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	outcomes := must.Get(b.Apply(b.t.Context(), events))(b.t)
 	for i, o := range outcomes {
 		if o != want {
 			b.t.Errorf("event %d: %s, want %s", i, o, want)

@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 )
 
@@ -32,17 +33,11 @@ func TestUnfilled(t *testing.T) {
 	want(next, Unfilled{"later", 12})
 	b.wantRows("select target, visited, finished_at is not null from rollcall.backfills order by 1", "foreign|0|t", "profiles|0|t")
 	b.exec("alter table p drop column name")
-	if _, err := next.Check(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(next.Check(t.Context()))(t)
 	want(next)
 	b.exec("alter table p add column name text")
-	if _, err := next.Check(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := next.Backfill(t.Context(), "later", nil); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(next.Check(t.Context()))(t)
+	must.Get(next.Backfill(t.Context(), "later", nil))(t)
 	want(next)
 }
 
@@ -68,9 +63,7 @@ func TestUnfilledAfterADrop(t *testing.T) {
 
 	b.exec("create table made (like q including all); drop table q")
 	b.apply(all(event.Parked, 1), updated("d", 1, "d@x"))
-	if err := b.Probe(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, b.Probe(t.Context()))
 	b.exec("alter table made rename to q")
 	b.recover(t)
 	b.wantRows("select id from q", "d")

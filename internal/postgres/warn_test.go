@@ -6,16 +6,14 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 )
 
 // check returns what a check says of the bench's only target; the target stays in service.
 func (b *bench) warnings() []string {
 	b.t.Helper()
-	found, err := b.Check(b.t.Context())
-	if err != nil {
-		b.t.Fatal(err)
-	}
+	found := must.Get(b.Check(b.t.Context()))(b.t)
 	var said []string
 	for _, f := range found {
 		if f.Severity != target.Warning {
@@ -147,10 +145,7 @@ func TestTrueAdvice(t *testing.T) {
 		create table parts (id text, email text, name text, role text, region text, year int) partition by list (region);
 		create table odd (id text, email text, name text, role text) partition by list (lower(id))`, other, odd)
 	said := func(db *DB) (all []string) {
-		found, err := db.Check(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		found := must.Get(db.Check(t.Context()))(t)
 		for _, f := range found {
 			all = append(all, f.What)
 		}
@@ -169,10 +164,7 @@ func TestTrueAdvice(t *testing.T) {
 	b.exec("create unique index on parts (id, region); create table part partition of parts default")
 	whole := other
 	whole.Key, whole.Set = []string{"id", "region"}, append(assign("region: 'eu'"), other.Set...)
-	follow, err := Open(Config{URL: b.url, Targets: []target.Target{whole}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	follow := must.Get(Open(Config{URL: b.url, Targets: []target.Target{whole}}))(t)
 	defer follow.Close()
 	if found := said(follow); len(found) > 0 {
 		t.Errorf("the advice, followed: %q", found)

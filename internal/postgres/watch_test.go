@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 )
 
@@ -89,9 +90,7 @@ func TestLookSettlesAgain(t *testing.T) {
 // look1 is a look that must go well.
 func (b *bench) look1() {
 	b.t.Helper()
-	if err := b.Look(b.t.Context()); err != nil {
-		b.t.Fatal(err)
-	}
+	must.Do(b.t, b.Look(b.t.Context()))
 }
 
 // misfits are changes after which the target no longer fits, with a part of the finding, and what
@@ -143,9 +142,7 @@ func TestLookMakesParkedDue(t *testing.T) {
 	b.look1()
 	b.exec("alter domain short drop constraint short_check")
 	b.look1()
-	if _, err := b.CatchUp(t.Context(), "typed"); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(b.CatchUp(t.Context(), "typed"))(t)
 	b.wantRows("select id, v from t", "early|proud")
 }
 
@@ -175,9 +172,7 @@ func TestLookSettlesAgainWhoWasOnlyLocked(t *testing.T) {
 	b.look1()
 	b.exec(toTimestamp)
 	b.apply(all(event.Duplicate, 1), arrived("duplicate"))
-	if _, err := b.Apply(t.Context(), []event.Event{{Source: "app", UserID: "only settled", Op: event.Settle}}); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(b.Apply(t.Context(), []event.Event{{Source: "app", UserID: "only settled", Op: event.Settle}}))(t)
 	b.exec("insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) values ('typed', 'app', 'parked', now(), '22000', 'x')")
 	if n, err := b.CatchUp(t.Context(), "typed"); err != nil || n != 1 {
 		t.Fatal(n, err)
@@ -215,16 +210,12 @@ func TestLookOfTwoReplicas(t *testing.T) {
 	t.Parallel()
 	b := born(t)
 	other := b.replica(typed("new.created_at"))
-	if err := other.Look(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, other.Look(t.Context()))
 	b.exec(toTimestamp)
 	b.look1()
 	mustApply(t, other, arrived("late"))
 	b.wantMoments("late cut")
-	if err := other.Look(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, other.Look(t.Context()))
 	b.wantMoments("late")
 }
 
@@ -256,9 +247,7 @@ func TestLookAfterAKill(t *testing.T) {
 	b.Close()
 	b.wantMoments("between cut")
 	next := b.replica(typed("new.created_at"))
-	if err := next.Look(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, next.Look(t.Context()))
 	b.wantMoments("between")
 }
 
@@ -336,9 +325,7 @@ func TestBackfillBesideAChange(t *testing.T) {
 					}
 				}
 			})
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			b.wantRows("set timezone = 'UTC'; select v, count(*) from t group by v", c.want+"|2500")
 			if done.Visited != 2500 || done.Parked != 0 || !slices.Contains(totals[slices.IndexFunc(totals, func(n int64) bool { return n > 0 }):], 0) {
 				t.Errorf("%+v, visited %v: want 2500, anew", done, totals)

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"rollcall/internal/must"
 )
 
 // Names that are not known, and hosts that this machine has no way to.
@@ -31,15 +33,10 @@ func TestNoWay(t *testing.T) {
 		{"db.test", nil, away, `no PostgreSQL answers at db.test:5432 \(connect: network is unreachable\)`, "IPv6"},
 	} {
 		cfg, _, err := poolConfig("postgres://app:hunter2secret@" + c.host + "/shop")
-		if err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, err)
 		cfg.ConnConfig.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"2001:db8::1"}, c.lookUp }
 		cfg.ConnConfig.DialFunc = func(context.Context, string, string) (net.Conn, error) { return nil, c.dial }
-		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
+		pool := must.Get(pgxpool.NewWithConfig(t.Context(), cfg))(t)
 		t.Cleanup(pool.Close)
 		err = reach(t.Context(), &Pool{Pool: pool})
 		wantSentence(t, err, c.want)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
 
@@ -14,10 +15,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 func open(t *testing.T, url string) *Pool {
 	t.Helper()
-	p, err := Open(Config{URL: url, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := must.Get(Open(Config{URL: url, Log: slog.New(slog.DiscardHandler)}))(t)
 	t.Cleanup(p.Close)
 	return p
 }

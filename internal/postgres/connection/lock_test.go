@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
 
@@ -15,19 +16,14 @@ func TestLockLost(t *testing.T) {
 	t.Parallel()
 	url := pgtest.New(t)
 	p := open(t, url)
-	lock, err := p.TryLock(t.Context(), "work")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lock := must.Get(p.TryLock(t.Context(), "work"))(t)
 	t.Cleanup(lock.Release)
 	if _, err := open(t, url).TryLock(t.Context(), "work"); !errors.Is(err, ErrRunning) {
 		t.Fatalf("a second holder gets %v, want %v", err, ErrRunning)
 	}
-	_, err = p.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 1919904876
+	_, err := p.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 1919904876
 		and database = (select oid from pg_database where datname = current_database())`)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	err = lock.During(t.Context(), func(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
@@ -39,10 +35,7 @@ func TestLockLost(t *testing.T) {
 	if !errors.Is(err, errLockLost) || !errors.Is(err, event.ErrUnavailable) {
 		t.Errorf("the work ends with %v, want %v", err, errLockLost)
 	}
-	next, err := open(t, url).TryLock(t.Context(), "work")
-	if err != nil {
-		t.Fatal(err)
-	}
+	next := must.Get(open(t, url).TryLock(t.Context(), "work"))(t)
 	next.Release()
 }
 
@@ -50,10 +43,7 @@ func TestLockLost(t *testing.T) {
 func TestLockReleased(t *testing.T) {
 	t.Parallel()
 	p := open(t, pgtest.New(t))
-	lock, err := p.TryLock(t.Context(), "work")
-	if err != nil {
-		t.Fatal(err)
-	}
+	lock := must.Get(p.TryLock(t.Context(), "work"))(t)
 	failed := errors.New("the work failed")
 	if err := lock.During(t.Context(), func(context.Context) error { return failed }); !errors.Is(err, failed) {
 		t.Errorf("the work ends with %v, want %v", err, failed)
@@ -64,9 +54,6 @@ func TestLockReleased(t *testing.T) {
 		t.Errorf("the work ends with %v, want %v", err, context.Canceled)
 	}
 	lock.Release()
-	again, err := p.TryLock(t.Context(), "work")
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := must.Get(p.TryLock(t.Context(), "work"))(t)
 	again.Release()
 }

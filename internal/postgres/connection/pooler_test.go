@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
 
@@ -60,10 +61,7 @@ func occupy(t *testing.T, url string) {
 	var working sync.WaitGroup
 	t.Cleanup(func() { cancel(); working.Wait() })
 	for range 5 {
-		conn, err := pgx.Connect(ctx, url)
-		if err != nil {
-			t.Fatal(err)
-		}
+		conn := must.Get(pgx.Connect(ctx, url))(t)
 		working.Go(func() {
 			defer func() { _ = conn.Close(context.Background()) }()
 			for ctx.Err() == nil {
@@ -80,15 +78,9 @@ func TestPoolerIsLeftAsItWas(t *testing.T) {
 	if err := reach(t.Context(), open(t, url)); !errors.Is(err, ErrPooler) {
 		t.Fatalf("got %v", err)
 	}
-	conn, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := must.Get(pgx.Connect(t.Context(), url))(t)
 	defer func() { _ = conn.Close(context.Background()) }()
-	results, err := conn.PgConn().Exec(t.Context(), "select current_setting('enable_seqscan'), current_setting('TimeZone'), count(*) from pg_prepared_statements").ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
+	results := must.Get(conn.PgConn().Exec(t.Context(), "select current_setting('enable_seqscan'), current_setting('TimeZone'), count(*) from pg_prepared_statements").ReadAll())(t)
 	row := results[0].Rows[0]
 	if string(row[0]) != "on" || string(row[1]) != "Pacific/Chatham" || string(row[2]) != "0" {
 		t.Errorf("the server was left with %s", row)

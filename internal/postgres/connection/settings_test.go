@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
 
@@ -112,9 +113,7 @@ func TestConnectionFiles(t *testing.T) {
 	for file, text := range map[string]string{
 		passwords: "db.test:5432:shop:app:hunter 2@/\n", services: "[shop]\nhost=db.test\ndbname=shop\nuser=app\npassword=pw\n",
 	} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, os.WriteFile(file, []byte(text), 0o600))
 	}
 	for text, want := range map[string]connected{
 		"postgres://app@db.test/shop?passfile=" + passwords: {"db.test", "5432", "app", "hunter 2@/", "shop"},
@@ -218,9 +217,7 @@ func TestIgnoredParameters(t *testing.T) {
 	} {
 		for _, text := range []string{"postgres://app:pw@db.test/shop?" + query, "host=db.test " + strings.ReplaceAll(query, "&", " ")} {
 			cfg, found, err := poolConfig(text)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must.Do(t, err)
 			var log bytes.Buffer
 			found.warnOfIgnored(slog.New(slog.NewTextHandler(&log, nil)))
 			if lines := strings.Count(log.String(), "\n"); !strings.Contains(log.String(), want) || lines != min(1, len(want)) {
@@ -238,15 +235,10 @@ func TestIgnoredParameters(t *testing.T) {
 // The longest way to the server: what the string says is what the server sees.
 func TestConnectionSettingsArrive(t *testing.T) {
 	t.Parallel()
-	p, err := Open(Config{URL: pgtest.New(t) + "&application_name=it's&options=-c%20work_mem=5MB&pool_max_conns=3&schema=x&pgbouncer=true", Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := must.Get(Open(Config{URL: pgtest.New(t) + "&application_name=it's&options=-c%20work_mem=5MB&pool_max_conns=3&schema=x&pgbouncer=true", Log: slog.New(slog.DiscardHandler)}))(t)
 	defer p.Close()
 	var name, memory string
-	if err := p.QueryRow(t.Context(), "select current_setting('application_name'), current_setting('work_mem')").Scan(&name, &memory); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, p.QueryRow(t.Context(), "select current_setting('application_name'), current_setting('work_mem')").Scan(&name, &memory))
 	if diff := cmp.Diff([]any{"it's", "5MB", int32(3)}, []any{name, memory, p.Config().MaxConns}); diff != "" {
 		t.Error(diff)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/testtag"
 )
@@ -15,10 +16,7 @@ func compareAll(t *testing.T, u *Users, n int) (seen map[string]int, pages int) 
 	t.Helper()
 	seen = map[string]int{}
 	for page := (Compared{}); !page.End; pages++ {
-		var err error
-		if page, err = u.Compare(t.Context(), page.Last, n); err != nil {
-			t.Fatal(err)
-		}
+		page = must.Get(u.Compare(t.Context(), page.Last, n))(t)
 		for _, d := range page.Differing {
 			seen[d.ID]++
 		}
@@ -34,10 +32,7 @@ func TestComparedPageEndsByBytes(t *testing.T) {
 select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, jsonb_build_object('a', (select string_agg(md5(g || ' ' || n), '') from generate_series(1, 6000) n))
 from generate_series(1, 40) g`)
 	b.Run(`insert into rollcall.users (source, id, version) values ('app', '00000000-0000-4000-8000-000000000020x', 1), ('app', 'zz', 1)`)
-	u, err := b.Users(t.Context(), "app", "auth.users")
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := must.Get(b.Users(t.Context(), "app", "auth.users"))(t)
 	seen, pages := compareAll(t, u, 4096)
 	if pages < 3 || len(seen) != 42 {
 		t.Errorf("%d users on %d pages, want 42 on 3 or more", len(seen), pages)
@@ -54,10 +49,7 @@ func TestComparedPageTakesTooLong(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, pgtest.Auth)
 	b.Run(`insert into auth.users (id) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid from generate_series(1, 20) g`)
-	u, err := b.Users(t.Context(), "app", "auth.users")
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := must.Get(b.Users(t.Context(), "app", "auth.users"))(t)
 	quick := u.compare
 	slowly := func(seconds string) {
 		u.compare = strings.Replace(quick, "from state s\n", "from (select s.* from state s cross join lateral (select pg_sleep("+seconds+") where s.id is not null offset 0) slow) s\n", 1)
@@ -76,10 +68,7 @@ func TestComparedPageTakesTooLong(t *testing.T) {
 func TestCompareWithStaleStatistics(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, pgtest.Auth)
-	u, err := b.Users(t.Context(), "app", "auth.users")
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := must.Get(b.Users(t.Context(), "app", "auth.users"))(t)
 	b.Run("alter table auth.users set (autovacuum_enabled = off); alter table rollcall.users set (autovacuum_enabled = off); analyze auth.users; analyze rollcall.users")
 	b.Run("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
 	b.Run("prepare compare as " + u.compare)

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres/connection"
 )
@@ -19,10 +20,7 @@ type bench struct {
 func newBench(t testing.TB, schema string) *bench {
 	t.Helper()
 	url := pgtest.NewMigrated(t, schema)
-	pool, err := connection.Open(connection.Config{URL: url, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool := must.Get(connection.Open(connection.Config{URL: url, Log: slog.New(slog.DiscardHandler)}))(t)
 	t.Cleanup(pool.Close)
 	return &bench{&Directory{Pool: pool, Metadata: 1 << 20}, pgtest.Connect(t, url)}
 }

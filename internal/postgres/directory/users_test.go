@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"rollcall/internal/must"
 )
 
 // A page of a comparison reads its own part of the roll, by the key, with the plans of an
@@ -11,10 +13,7 @@ import (
 func TestCompareGoesByTheKey(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "create table people (id uuid primary key, email text)")
-	u, err := b.Users(t.Context(), "app", "public.people")
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := must.Get(b.Users(t.Context(), "app", "public.people"))(t)
 	b.Run("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
 	b.Run("prepare compare as " + u.compare)
 	plan := strings.Join(b.Rows("explain (costs off) execute compare ('app', '00000000-0000-4000-8000-000000000000', 100, 1000000, 1000000)"), "\n")
@@ -29,10 +28,7 @@ func TestCompareGoesByTheKey(t *testing.T) {
 	b.Run(`insert into rollcall.users (source, id, version) select 'app', '00000000-0000-4000-8000-' || lpad(g::text, 12, '0'), 1 from generate_series(2, 60) g`)
 	seen := map[string]int{}
 	for after, end := "", false; !end; {
-		page, err := u.Compare(t.Context(), after, 7)
-		if err != nil {
-			t.Fatal(err)
-		}
+		page := must.Get(u.Compare(t.Context(), after, 7))(t)
 		for _, d := range page.Differing {
 			seen[d.ID]++
 		}
@@ -52,10 +48,7 @@ func TestCompareGoesByTheKey(t *testing.T) {
 func TestCountAbsent(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "create table people (id uuid primary key, email text, deleted_at timestamptz)")
-	u, err := b.Users(t.Context(), "app", "public.people")
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := must.Get(b.Users(t.Context(), "app", "public.people"))(t)
 	b.Run(`insert into people select ('00000000-0000-4000-8000-00000000000' || c)::uuid, c || '@x', at from (values
 		('a', null), ('b', '0001-01-01'), ('c', '2026-01-01'), ('d', null::timestamptz)) v (c, at)`)
 	b.Run(`insert into rollcall.users (source, id, version, deleted_at) select source, id, 1, at from (values
@@ -67,10 +60,7 @@ func TestCountAbsent(t *testing.T) {
 		('app', 'user_1', null),                                -- no uuid
 		('app', '00000000-0000-4000-8000-00000000000f', now()), -- deleted
 		('other', 'user_2', null::timestamptz)) v (source, id, at)`)
-	absent, err := u.Absent(t.Context(), "", 100)
-	if err != nil {
-		t.Fatal(err)
-	}
+	absent := must.Get(u.Absent(t.Context(), "", 100))(t)
 	n, err := u.CountAbsent(t.Context())
 	if err != nil || n != 4 || len(absent) != 4 {
 		t.Errorf("%d are counted and %d listed, want 4; %v", n, len(absent), err)

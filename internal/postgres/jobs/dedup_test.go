@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 )
@@ -138,9 +139,7 @@ func warnings(t *testing.T, dir string, into map[string]bool) {
 		})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 }
 
 // warning is the message of a call such as x.Logger.ErrorContext(ctx, x.Name+": message").
@@ -178,13 +177,9 @@ func TestJobsThroughARestart(t *testing.T) {
 	job := never("tick", func(context.Context) error { return nil })
 	first, second := startReplica(t, url, job), startReplica(t, url, job)
 	time.Sleep(time.Second)
-	if err := server.Stop(); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, server.Stop())
 	time.Sleep(4 * time.Second)
-	if err := server.Restart(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, server.Restart(t.Context()))
 	time.Sleep(time.Second)
 	_ = stop(t.Context(), first.Client)
 	_ = stop(t.Context(), second.Client)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
@@ -28,24 +29,16 @@ func newMigrated(t testing.TB) *migrated {
 
 func migrate(t testing.TB, url string) {
 	t.Helper()
-	db, err := postgres.Open(postgres.Config{URL: url, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := must.Get(postgres.Open(postgres.Config{URL: url, Log: slog.New(slog.DiscardHandler)}))(t)
 	defer db.Close()
-	if _, err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Get(db.Migrate(t.Context()))(t)
 }
 
 // newReplica opens the database anew.
 func newReplica(t testing.TB, url string, log io.Writer) *Replica {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(log, nil))
-	pool, err := connection.Open(connection.Config{URL: url, Log: logger})
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool := must.Get(connection.Open(connection.Config{URL: url, Log: logger}))(t)
 	t.Cleanup(pool.Close)
 	return NewReplica(pool, 0, logger)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
@@ -58,9 +59,7 @@ func startReplica(t testing.TB, url string, jobs ...scheduledJob) *replica {
 	r := &replica{Replica: newReplica(t, url, log), t: t, log: log}
 	var err error
 	r.Client, err = r.start(t.Context(), jobs, 100*time.Millisecond)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, err)
 	t.Cleanup(func() {
 		if err := stop(ended(), r.Client); err != nil {
 			t.Error(err)
@@ -72,10 +71,7 @@ func startReplica(t testing.TB, url string, jobs ...scheduledJob) *replica {
 // due makes a run of a job due now, and reports whether none was under way.
 func (r *replica) due(name string) bool {
 	r.t.Helper()
-	result, err := r.Insert(r.t.Context(), jobArgs{Name: name}, nil)
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	result := must.Get(r.Insert(r.t.Context(), jobArgs{Name: name}, nil))(r.t)
 	return !result.UniqueSkippedAsDuplicate
 }
 
@@ -102,10 +98,7 @@ func await(t testing.TB, what string, so func() bool) {
 // In UTC, whatever the zone of the machine; and only what the configuration takes.
 func TestSchedule(t *testing.T) {
 	t.Parallel()
-	s, err := parseSchedule("30 3 * * *")
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := must.Get(parseSchedule("30 3 * * *"))(t)
 	far := time.FixedZone("far", 9*60*60)
 	got := s.Next(time.Date(2026, 3, 1, 4, 0, 0, 0, far)) // 19:00 of the day before
 	if want := time.Date(2026, 3, 1, 3, 30, 0, 0, time.UTC); !got.Equal(want) {
@@ -131,10 +124,7 @@ func TestStartRefuses(t *testing.T) {
 			t.Errorf("got error %v", err)
 		}
 	}
-	jobs, err := r.Start(t.Context(), []Job{fine})
-	if err != nil {
-		t.Fatal(err)
-	}
+	jobs := must.Get(r.Start(t.Context(), []Job{fine}))(t)
 	if err := jobs.Stop(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -164,9 +154,7 @@ func TestScheduledJobRunsOnOneReplica(t *testing.T) {
 		t.Fatalf("leaders: %q", leader)
 	}
 	leading := map[string]*replica{first.ID(): first, second.ID(): second}[leader[0]]
-	if err := stop(t.Context(), leading.Client); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, stop(t.Context(), leading.Client))
 	before := runs.Load()
 	await(t, "three more runs", func() bool { return runs.Load() >= before+3 })
 	for _, r := range []*replica{first, second} {
@@ -375,12 +363,9 @@ func TestJobsOfARestrictedRole(t *testing.T) {
 		_, _ = b.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
 	})
 	asRole := pgtest.As(t, b.url, role)
-	restricted, err := postgres.Open(postgres.Config{URL: asRole})
-	if err != nil {
-		t.Fatal(err)
-	}
+	restricted := must.Get(postgres.Open(postgres.Config{URL: asRole}))(t)
 	defer restricted.Close()
-	_, err = restricted.Migrate(t.Context())
+	_, err := restricted.Migrate(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "as its owner run: ") {
 		t.Fatalf("got error %v", err)
 	}

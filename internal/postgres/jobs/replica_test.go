@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/must"
 	"rollcall/internal/postgres/connection"
 )
 
@@ -25,9 +26,7 @@ func (r *replica) takeOver() {
 	if err == nil {
 		err = r.TakeOver(r.t.Context())
 	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	must.Do(r.t, err)
 }
 
 // A run of a replica that is silent goes on at another one. When the first goes on after all, the
@@ -95,9 +94,7 @@ func TestJobThatKillsReplicas(t *testing.T) {
 	b.silent("gone", ReplicaAge+time.Second)
 	b.Run(fmt.Sprintf(`insert into rollcall.river_job (kind, args, state, attempt, max_attempts, attempted_at, attempted_by)
   select 'rollcall_job', jsonb_build_object('name', 'job ' || n), 'running', n, 1, now(), '{gone}' from generate_series(%d, %d) n`, takeovers-1, takeovers))
-	if err := r.TakeOver(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, r.TakeOver(t.Context()))
 	b.WantRows("select args->>'name', attempt from rollcall.river_job where state = 'available'", fmt.Sprintf("job %d|%[1]d", takeovers-1))
 	if said := log.String(); strings.Count(said, "level=ERROR") != 1 || !strings.Contains(said, fmt.Sprintf(`job="job %d" replicas`, takeovers)) {
 		t.Errorf("the log says:\n%s", said)

@@ -9,6 +9,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
 
@@ -41,18 +42,10 @@ func TestRiverTables(t *testing.T) {
 	t.Parallel()
 	b := newMigrated(t)
 	theirs := pgtest.NewWith(t, "create schema rollcall")
-	pool, err := pgxpool.New(t.Context(), theirs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool := must.Get(pgxpool.New(t.Context(), theirs))(t)
 	defer pool.Close()
-	migrator, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: schema})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := migrator.Migrate(t.Context(), rivermigrate.DirectionUp, nil); err != nil {
-		t.Fatal(err)
-	}
+	migrator := must.Get(rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: schema}))(t)
+	must.Get(migrator.Migrate(t.Context(), rivermigrate.DirectionUp, nil))(t)
 	want, got := tablesOf(pgtest.Connect(t, theirs)), tablesOf(b.Conn)
 	if len(want) < 50 {
 		t.Errorf("River's own tables have only %d properties: %q", len(want), want)

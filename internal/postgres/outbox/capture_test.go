@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
 
@@ -28,9 +29,7 @@ func TestCaptures(t *testing.T) {
 	}
 	want(Captured{Source: "mine"}, Captured{Source: "other"}, Captured{Source: "odd"}, Captured{Source: "nowhere"})
 	for _, c := range []Capture{list[0], list[2]} {
-		if err := b.Install(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		must.Do(t, b.Install(t.Context(), c))
 	}
 	b.Run(`insert into rollcall.outbox (source, user_id, gone, data, at) values
 		('other', 'a', false, '{}', now() - interval '1 hour'), ('other', 'b', false, '{}', now()), ('odd', 'c', false, '{}', now() + interval '1 hour')`)
