@@ -37,7 +37,7 @@ func (db *DB) find(ctx context.Context, t *compiled, users []userKey) (*found, e
 	if err == nil || sqlstate.Of(err) == "" {
 		return f, err
 	}
-	refused, err := db.refusals(ctx, piece{target: t, statement: t.Census}, users)
+	refused, err := db.refusals(ctx, piece{target: t, statement: t.Census}, users, censusRefused)
 	if err != nil {
 		return nil, sorted(err)
 	}
@@ -91,18 +91,19 @@ func (db *DB) look(ctx context.Context, s step) error {
 	return db.pool.Explain(err)
 }
 
-// refusals returns the users for whom a piece fails; what it does is undone.
-func (db *DB) refusals(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
+// refusals returns the users for whom a piece fails, the first of them with the reason; what it does is
+// undone.
+func (db *DB) refusals(ctx context.Context, p piece, users []userKey, explained int) ([]refusal, error) {
 	var refused []refusal
 	err := connection.ReadOnly(ctx, db.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, sql.Settings, db.censusTimeouts()...); err != nil {
 			return err
 		}
 		var err error
-		if refused, err = settleApart(ctx, tx.Conn(), p, users); err != nil || p.statement != p.target.Census {
+		if refused, err = settleApart(ctx, tx.Conn(), p, users); err != nil {
 			return err
 		}
-		return findReasons(ctx, tx.Conn(), p.target, refused[:min(len(refused), censusRefused)])
+		return findReasons(ctx, tx.Conn(), p.target, refused[:min(len(refused), explained)])
 	})
 	return refused, err
 }

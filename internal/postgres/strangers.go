@@ -103,7 +103,7 @@ func (db *DB) withoutKey(ctx context.Context, t *compiled) ([]userKey, error) {
 	keys := piece{target: t, statement: t.compiler.Keys()}
 	for _, o := range t.From {
 		err := db.walk(ctx, o.Source, func(users []userKey) error {
-			refused, err := db.refusals(ctx, keys, users)
+			refused, err := db.refusals(ctx, keys, users, 0)
 			for _, r := range refused {
 				odd = append(odd, r.user)
 			}
