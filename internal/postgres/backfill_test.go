@@ -28,6 +28,24 @@ func (b *bench) backfill(target string) Backfilled {
 	return done
 }
 
+// A deferred trigger that hangs for one user holds no page of others: it runs before the commit, which
+// knows no timeout.
+func TestBackfillBesideADeferredTrigger(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, profilesTable+`create function hang() returns trigger language plpgsql as $$ begin
+		if new.email = 'u7@x.test' then perform pg_sleep(60); end if; return new; end $$;
+		create constraint trigger hang after insert on p deferrable initially deferred for each row execute function hang()`, profiles())
+	b.fillRoll(20)
+	b.exec("update rollcall.users set email = 'u7@x.test' where id = (select min(id) from rollcall.users)")
+	start := time.Now()
+	if done := b.backfill("profiles"); done.Visited != 20 || done.Parked == 0 {
+		t.Errorf("backfill: %+v", done)
+	}
+	if took := time.Since(start); took > 50*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
 func (b *bench) wantBackfill(want Backfilled) {
 	b.t.Helper()
 	if got := b.backfill("profiles"); got != want {

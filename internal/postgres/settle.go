@@ -46,7 +46,7 @@ func (db *DB) spanSteps(t *compiled, s span) []step {
 	return append(steps,
 		step{kind: settling, sql: t.UpsertSpan, args: users},
 		step{kind: parking, sql: sql.SpanClear, args: append(users, t.Name)},
-		end())
+		constraints(), end())
 }
 
 // lockTable waits for an exclusive lock on the table, and does not hold up who reads or writes it.
