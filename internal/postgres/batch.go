@@ -133,7 +133,7 @@ func (b *batch) array(f *event.Field) any {
 		return gather(b, func(r event.Record) *time.Time { return *pointer[**time.Time](f, r) })
 	case event.JSON:
 		return gather(b, func(r event.Record) *string {
-			if text := pointer[*string](f, r); *text != "" {
+			if text := pointer[*string](f, r); *text != "" && !r.Head().Dead() {
 				return text
 			}
 			return nil

@@ -155,5 +155,5 @@ func (db *DB) rehearse(ctx context.Context, conn *pgx.Conn, t *compiled, users [
 			steps = append(steps, step{kind: settling, sql: s, args: []any{sources, ids, true}})
 		}
 	}
-	return run(ctx, conn, append(steps, constraints(), step{kind: ending, sql: "rollback"}), &result{})
+	return run(ctx, conn, append(steps, constraints(), step{kind: undoing, sql: "rollback"}), &result{})
 }

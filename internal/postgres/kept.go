@@ -15,12 +15,24 @@ import (
 // WithoutMetadata is the event of a living user that keeps whatever a client may have written,
 // because of a reason.
 func WithoutMetadata(e event.Event, because string) event.Event {
-	u := *e.User
-	u.RawUserMetaData, u.RawAppMetaData = "{}", "{}"
-	u.Username, u.FirstName, u.LastName, u.FullName, u.AvatarURL = nil, nil, nil, nil, nil
-	u.Kept = []string{
-		"avatar_url", "first_name", "full_name", "last_name", "raw_app_meta_data", "raw_user_meta_data", "username",
+	u, empty := *e.User, event.Users.Empty()
+	u.Kept = nil
+	for i := range event.Users.Fields {
+		f := &event.Users.Fields[i]
+		switch at := f.At(&u).(type) {
+		case **string:
+			if !f.Keeps {
+				continue
+			}
+			*at = nil
+		case *string:
+			*at = *pointer[*string](f, empty)
+		default:
+			continue
+		}
+		u.Kept = append(u.Kept, f.Name)
 	}
+	slices.Sort(u.Kept)
 	u.KeptBecause = because
 	e.User = &u
 	return e

@@ -61,7 +61,7 @@ func (c *counting) overrule(ctx context.Context, t *compiled, now *found) error 
 	for some := range slices.Chunk(users, censusRepair) {
 		tried, err := c.db.trySettling(ctx, t, some)
 		if err != nil {
-			if sqlstate.Of(err) == "" {
+			if sqlstate.Of(err) == "" && !failedFor(err, rollBusy) {
 				return err
 			}
 			c.db.log.Debug("what triggers decide is not known", "target", t.Name, "error", sqlstate.Text(err))

@@ -37,7 +37,8 @@ const (
 	reading    stepKind = "read"
 	parking    stepKind = "note who is parked"
 	checking   stepKind = "check deferred constraints"
-	ending     stepKind = "end"
+	undoing    stepKind = "undo"
+	ending     stepKind = "commit"
 )
 
 // reason says why a transaction has failed, which decides what is done about it.
@@ -138,7 +139,7 @@ func restore(timeouts []any) []step {
 // after Rollcall has gone.
 func constraints() step { return step{kind: checking, sql: "set constraints all immediate"} }
 
-// end ends a transaction.
+// end commits.
 func end() step { return step{kind: ending, sql: "commit"} }
 
 // run sends all steps at once and reads their results in turn. Its error is a *failure, unless the
@@ -161,7 +162,7 @@ func run(ctx context.Context, conn *pgx.Conn, steps []step, done *result) error 
 func readReply(replies pgx.BatchResults, s *step, done *result) error {
 	if s.read == nil {
 		tag, err := replies.Exec()
-		if err == nil && s.kind == ending && tag.String() != "COMMIT" && tag.String() != "ROLLBACK" {
+		if err == nil && s.kind == ending && tag.String() != "COMMIT" {
 			return errors.New("the server answered commit with " + tag.String())
 		}
 		return err

@@ -99,7 +99,7 @@ func (o *Outbox) Install(ctx context.Context, c Capture) error {
 	if sqlstate.Of(err) != sqlstate.InsufficientPrivilege {
 		return err
 	}
-	if u, _ := o.directory.Users(ctx, c.Source, c.Table); u != nil && u.Reader && s.Installed && !s.Old {
+	if u, _ := o.directory.Users(ctx, c.Source, c.Table); u != nil && u.Reader && len(u.Empty) == 0 && s.Installed && !s.Old {
 		return nil // another role has run the script
 	}
 	return fmt.Errorf("%w; %s", err, directory.Remedy(c.Source))
