@@ -166,13 +166,18 @@ func (a *authServer) sync(base, id string) {
 func (a *authServer) round(round int, seed uint64, replicas []*process, reconcile func()) {
 	const writers, transactions = 10, 40
 	var writing sync.WaitGroup
-	_, err := connect(a.t, a.url).Exec(a.t.Context(), `insert into auth.users (id, email, updated_at)
+	open := func() *pgx.Conn { return must.Get(pgx.Connect(a.t.Context(), a.url))(a.t) }
+	shut := func(conn *pgx.Conn) { _ = conn.Close(context.Background()) } // a hundred rounds would be too many for the server
+	first := open()
+	defer shut(first)
+	_, err := first.Exec(a.t.Context(), `insert into auth.users (id, email, updated_at)
 		select ('00000000-0000-4000-' || lpad($1::text, 4, '0') || '-' || lpad(n::text, 12, '0'))::uuid, n || '@x.test', now() from generate_series(0, $2::int - 1, 2) n`, fmt.Sprint(round), usersOfRound)
 	must.Do(a.t, err)
 	for w := range writers {
 		random := rand.New(rand.NewPCG(seed, uint64(round*writers+w)))
-		conn := connect(a.t, a.url)
+		conn := open()
 		writing.Go(func() {
+			defer shut(conn)
 			for range transactions {
 				if err := a.transaction(a.t.Context(), conn, random, round); err != nil && !strings.Contains(err.Error(), "40P01") {
 					a.t.Error(err)

@@ -26,6 +26,9 @@ func WithoutMetadata(e event.Event, because string) event.Event {
 			}
 			*at = nil
 		case *string:
+			if *at == "" {
+				continue
+			}
 			*at = *pointer[*string](f, empty)
 		default:
 			continue

@@ -87,8 +87,8 @@ func TestKeptWhatTheRollRefuses(t *testing.T) {
 	}
 	b.apply(applied, described("a", 1, "one"))
 	b.apply(all(event.Applied, 3), updated("b", 1, ""), refused("a", 2, "two"), refused("c", 1, "c"))
-	b.wantRows(keptRow, `a|2|two@example.com|t|one|one|one|one|one|{"is": "one"}|{"app": "one"}|9`,
-		"b|1|∅|f|∅|∅|∅|∅|∅|{}|{}|∅", "c|1|c@example.com|t|∅|∅|∅|∅|∅|{}|{}|9")
+	b.wantRows(keptRow, `a|2|two@example.com|t|one|one|one|one|one|{"is": "one"}|{"app": "one"}|7`,
+		"b|1|∅|f|∅|∅|∅|∅|∅|{}|{}|∅", "c|1|c@example.com|t|∅|∅|∅|∅|∅|{}|{}|7")
 	b.apply([]event.Outcome{event.UndecodableBody}, refused("a", 3, "\x00"))
 	b.wantRows("select version from rollcall.users where id = 'a'", "2")
 }
