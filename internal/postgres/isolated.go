@@ -108,10 +108,11 @@ func (s *separation) finish(ctx context.Context, pieces []piece) (*result, error
 			}
 		}
 	}
-	// At the commit a deferred constraint would not show whose row it refuses. Even a passing reason
-	// may be that of a row's trigger, for instance when it asks a server that is away.
-	if err := run(ctx, s.conn, []step{constraints()}, &s.done); err != nil {
-		return nil, &failure{constraints(), constraintRefuses, err}
+	// At the commit a deferred constraint would not show whose row it refuses.
+	check := constraints()
+	check.kind = checkingAlone
+	if err := run(ctx, s.conn, []step{check}, &s.done); err != nil {
+		return nil, err
 	}
 	if err := s.explain(ctx); err != nil {
 		return nil, err

@@ -15,14 +15,15 @@ func (db *DB) pipelined(ctx context.Context, w *work, last bool) (done *result, 
 	err = db.within(ctx, func(conn *pgx.Conn) error {
 		targets := w.among(*db.targets.Load())
 		done = &result{}
-		steps, opened := db.steps(w, targets), 0
+		steps := db.steps(w, targets)
 		if w.purpose == retryParked { // what follows must not be sent if it is another replica's turn
-			opened = len(db.opening(w, db.timeoutsOf(w)))
+			opened := len(db.opening(w, db.timeoutsOf(w)))
+			if err := run(ctx, conn, steps[:opened], done); err != nil {
+				return err
+			}
+			steps = steps[opened:]
 		}
-		err := run(ctx, conn, steps[:opened], done)
-		if err == nil {
-			err = run(ctx, conn, steps[opened:], done)
-		}
+		err := run(ctx, conn, steps, done)
 		if failedFor(err, targetRefuses) && !conn.IsClosed() {
 			s := &separation{db: db, conn: conn, work: w, targets: targets, last: last, done: *done}
 			done, err = s.resume(ctx, err)

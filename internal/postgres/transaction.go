@@ -37,8 +37,10 @@ const (
 	reading    stepKind = "read"
 	parking    stepKind = "note who is parked"
 	checking   stepKind = "check deferred constraints"
-	undoing    stepKind = "undo"
-	ending     stepKind = "commit"
+	// checkingAlone is that of targets that ran one by one.
+	checkingAlone stepKind = "check deferred constraints of single targets"
+	undoing       stepKind = "undo"
+	ending        stepKind = "commit"
 )
 
 // reason says why a transaction has failed, which decides what is done about it.
@@ -71,6 +73,8 @@ func reasonOf(s *step, err error) reason {
 	switch {
 	case errors.Is(err, errOthersTurn):
 		return othersTurn
+	case s.kind == checkingAlone: // even a passing state may be a trigger's, which asks a server that is away
+		return constraintRefuses
 	case class == sqlstate.Retry:
 		return transient
 	case s.kind == writing && class == sqlstate.Row:
