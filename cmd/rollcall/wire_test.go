@@ -33,6 +33,7 @@ type wire struct {
 	listener net.Listener
 	held     chan struct{} // gets one for each message that is held back
 	over     chan struct{} // closed when the wire is mended: what is held ends
+	trips    atomic.Int64  // how often the server was ready for the next query
 
 	mu    sync.Mutex
 	fault fault
@@ -193,6 +194,9 @@ func (l *link) toClient() {
 		kind, body, err := readMessage(l.server)
 		if err != nil {
 			return
+		}
+		if kind == 'Z' { // ready for the next query
+			l.trips.Add(1)
 		}
 		if kind == 'C' && string(body) == "COMMIT\x00" {
 			f := fault(l.lost.Load())
