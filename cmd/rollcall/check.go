@@ -18,14 +18,14 @@ import (
 	"rollcall/internal/postgres"
 )
 
-const checkHelp = `Calls the roll: holds every user of every source against every target that follows him, and
+const checkHelp = `Calls the roll: holds every user of every source against every target that follows them, and
 counts those who are
 
-  present    his row is as the roll says; columns of on_insert are the application's own
-  missing    he has no row
-  extra      he is gone and his row is not; or a row is of no user of the roll
+  present    the row is as the roll says; columns of on_insert are the application's own
+  missing    there is no row
+  extra      the user is gone and the row is not; or a row is of no user of the roll
   different  a column of set has another value
-  parked     the target refused him; rollcall.parked says why
+  parked     the target refused the user; rollcall.parked says why
   suppressed a trigger of the table keeps the row from being written or removed
   rewritten  a trigger of the table gives a column of set another value
 
@@ -34,7 +34,7 @@ decide. To see what triggers decide, check settles users in a transaction that i
 
 --user checks one user, by id or e-mail, and says what is wrong.
 
---repair settles whoever is out of step, as his next event would, and counts again. Rows of
+--repair settles users who are out of step, as their next event would, and counts again. Rows of
 no user of the roll stay: they may be the application's own.`
 
 // checkOptions are the flags of check.
@@ -111,7 +111,7 @@ func verdict(census *postgres.Census, repaired bool) error {
 	case settleable > 0 && repaired:
 		return fmt.Errorf("still out of step: %d; rollcall check --user ID says why", settleable+strangers)
 	case settleable > 0 && out == 0:
-		return fmt.Errorf("out of step: %d; rollcall check --repair settles all but rows of no user, and whom a table still refuses", settleable+strangers)
+		return fmt.Errorf("out of step: %d; rollcall check --repair settles all but rows of no user, and users that a table still refuses", settleable+strangers)
 	case settleable+strangers > 0:
 		return fmt.Errorf("out of step: %d", settleable+strangers)
 	}
@@ -200,7 +200,7 @@ func overruledLine(o *postgres.Overruled) string {
 func checkUser(ctx context.Context, w environment, db *postgres.DB, o checkOptions) error {
 	users, err := db.Call(ctx, o.user, postgres.CensusOptions{Repair: o.repair})
 	if errors.Is(err, postgres.ErrNotInRoll) {
-		return fmt.Errorf("%w; run rollcall reconcile SOURCE, or wait for his webhook", err)
+		return fmt.Errorf("%w; run rollcall reconcile SOURCE, or wait for the webhook", err)
 	}
 	if err != nil {
 		return err
@@ -274,9 +274,9 @@ func sayStanding(s *postgres.Standing, deleted bool) string {
 	case s.State == postgres.Different:
 		what += ": " + strings.Join(s.Columns, ", ")
 	case s.State == postgres.Extra && deleted:
-		what += ": the user is deleted, his row is there"
+		what += ": the user is deleted, but the row still exists"
 	case s.State == postgres.Extra:
-		what += ": the user doesn't match where, his row is there"
+		what += ": the user doesn't match where, but the row still exists"
 	}
 	if p := s.Parked; p != nil {
 		when := "next " + p.RetryAt.UTC().Format(time.RFC3339)

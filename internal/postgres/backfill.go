@@ -20,11 +20,11 @@ type Backfilled struct {
 	Visited int64 // users, with those of the interrupted runs that this one went on from
 	Resumed int64 // how many of them were visited by the interrupted runs
 	Moved   int64 // visited again, because a replica with other targets had moved them meanwhile
-	Parked  int64 // users whom the target refuses now
+	Parked  int64 // users that the target refuses now
 }
 
 // Backfill fills a target from the roll: it settles every user of the target's sources, then
-// those whom a replica with other targets has moved meanwhile. It may run beside live traffic.
+// those that a replica with other targets has moved meanwhile. It may run beside live traffic.
 // One that was interrupted is gone on with; when the context ends, the users under way are
 // finished first. progress, which may be nil, is told at the start and after every page how
 // many users have been visited, of how many. Neither an unknown target nor one that is out of
@@ -108,7 +108,7 @@ type backfill struct {
 	page     int // users of the next transaction
 
 	startedAt time.Time // tells this run from another one
-	last      userKey   // up to him all users are visited
+	last      userKey   // up to this one all users are visited
 	seen      string    // the snapshot since which the moved have not been visited yet
 	done      Backfilled
 }
@@ -225,8 +225,8 @@ func (f *backfill) adapt(took time.Duration) {
 	}
 }
 
-// retryParked tries those again whom the target has refused, as long as that helps somebody:
-// what one of them wanted may have been another's until he was visited.
+// retryParked tries those again that the target has refused, as long as that helps some of them: what
+// one wanted may have been another's until that one was visited.
 func (f *backfill) retryParked(ctx context.Context) error {
 	for before := -1; ; {
 		rows, _ := f.conn.Query(ctx, "select source, user_id from rollcall.parked where target = $1 and source = any($2)", f.target.Name, f.sources)
@@ -241,8 +241,8 @@ func (f *backfill) retryParked(ctx context.Context) error {
 	}
 }
 
-// followMoved visits those whom a replica with other targets has moved, who does not know
-// this one, until there are no more. Such a user is behind the walk, or in its way, or new.
+// followMoved visits those that a replica with other targets has moved, which does not know this
+// target, until there are no more. Such a user is behind the walk, or in its way, or new.
 func (f *backfill) followMoved(ctx context.Context) error {
 	for {
 		users, seen, err := f.moved(ctx)

@@ -19,8 +19,8 @@ func (b *bench) catchUp(target string) int {
 	return n
 }
 
-// Users who exchange their e-mails, two or in a circle, settle; one whose e-mail somebody
-// really has stays parked with what he had, and nobody loses anything for him.
+// Users who swap their e-mail addresses, two or in a circle, settle; one whose address another user
+// really has stays parked with what they had, and no other user loses anything for it.
 func TestCatchUpExchanges(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -55,7 +55,7 @@ func TestCatchUpTakesTurns(t *testing.T) {
 	b.wantRows("select id, email from p", "a|x")
 }
 
-// Whom an operator has erased from the roll nobody can settle: he is forgotten, and not tried
+// A user that an operator has erased from the roll can't be settled: they are forgotten, and not tried
 // for ever.
 func TestCatchUpForgetsTheErased(t *testing.T) {
 	t.Parallel()
@@ -69,7 +69,7 @@ func TestCatchUpForgetsTheErased(t *testing.T) {
 	b.wantRows("select user_id, attempts from rollcall.parked", "b|2")
 }
 
-// The pauses grow, until the user is given up; a new event takes him up again.
+// The pauses grow, until the user is given up; a new event begins anew.
 func TestCatchUpGivesUp(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -101,7 +101,7 @@ func TestCatchUpGivesUp(t *testing.T) {
 	b.wantRows("select count(*) from rollcall.parked", "0")
 }
 
-// Nobody is tried before his time, and whom his parent's table still misses not at all.
+// No user is tried too early, and none that the parent's table still lacks.
 func TestCatchUpInOrder(t *testing.T) {
 	t.Parallel()
 	child := profiles()
@@ -116,7 +116,7 @@ func TestCatchUpInOrder(t *testing.T) {
 		t.Errorf("%d users were tried before their time: %v", n, err)
 	}
 	if n := b.catchUp("a_child"); n != 0 {
-		t.Errorf("%d users were tried whom the parent's table misses", n)
+		t.Errorf("%d users were tried that the parent's table lacks", n)
 	}
 	b.exec("delete from p")
 	b.catchUp("profiles")

@@ -18,13 +18,13 @@ import (
 // State is how a target has a user.
 type State string
 
-// The states. One who is gone, and so is his row, has none.
+// The states. A user who is gone, with no row left, has none.
 const (
-	Present   State = "present"   // his row is as the roll says
-	Missing   State = "missing"   // he has no row
-	Extra     State = "extra"     // he is gone and his row is not; or a row is no user's
-	Different State = "different" // his row is not as the roll says, or nobody can say
-	Parked    State = "parked"    // the target does not follow him for the moment
+	Present   State = "present"   // the row is as the roll says
+	Missing   State = "missing"   // there is no row
+	Extra     State = "extra"     // the user is gone and the row is not; or a row is no user's
+	Different State = "different" // the row is not as the roll says, or that can not be computed
+	Parked    State = "parked"    // the target does not follow the user for the moment
 	// Suppressed: a trigger of the application keeps the row from being written or removed.
 	Suppressed State = "suppressed"
 	// Rewritten: a trigger of the application gives a column of set another value.
@@ -81,7 +81,7 @@ type Example struct {
 	State              State
 }
 
-// Refused is a user for whom a target's expressions can't be computed.
+// Refused is a user whose expressions in a target can't be computed.
 type Refused struct {
 	Target, Source, ID string
 	Error              string // PostgreSQL's words without values, and its code

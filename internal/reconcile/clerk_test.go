@@ -181,7 +181,7 @@ func TestClerkWrongAddress(t *testing.T) {
 		return err
 	}
 	in.clerk.FailEvery(1, http.StatusNotFound)
-	in.wantError(sync(), event.ErrUnavailable, "not deleted", "is this the right address?")
+	in.wantError(sync(), event.ErrUnavailable, "nothing was deleted", "is this the right address?")
 	if tally, err := reconcile.Run(t.Context(), in.Config); err == nil {
 		t.Errorf("a run ended well: %+v", tally)
 	}

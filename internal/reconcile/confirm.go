@@ -17,24 +17,24 @@ type Confirmed struct {
 	Applied, Parked, Undecodable, NeverCreated int
 }
 
-// FirstLook is when somebody who was announced is looked up for the first time: most are
+// FirstLook is when an announced user is looked up for the first time: most are
 // there by then.
 const FirstLook = 2 * time.Second
 
-// looks are how long after an announcement its user is looked up. Who follows a link of his
-// provider's is there within a minute, or does not come.
+// looks are how long after an announcement its user is looked up. A user who follows a link of
+// the provider's is there within a minute, or does not come.
 var looks = []time.Duration{FirstLook, 5 * time.Second, 15 * time.Second, time.Minute}
 
 const (
 	// announcedPage is how many are looked up at once.
 	announcedPage = 500
 	// announcedSlack is by how much the clocks of Rollcall and the provider may differ when
-	// somebody is not to be taken for an older user of the same address.
+	// the user is not to be taken for an older one with the same address.
 	announcedSlack = time.Minute
 )
 
 // answer says what becomes of an announcement after a look: found is the outcome of bringing
-// its user into the roll, "" when he is not there. An announcement that stays one is looked up
+// its user into the roll, "" when they are not there. An announcement that stays one is looked up
 // again at next; those between that a long pause has missed are left out.
 func answer(received, at time.Time, found event.Outcome) (o event.Outcome, next time.Time) {
 	switch found {
@@ -48,7 +48,7 @@ func answer(received, at time.Time, found event.Outcome) (o event.Outcome, next 
 	case event.Unavailable:
 		return event.Announced, at // nothing was learned
 	case event.Stale:
-		return event.Applied, time.Time{} // the roll knows him, and more of him
+		return event.Applied, time.Time{} // the roll knows the user, and more
 	default:
 		return found, time.Time{}
 	}
@@ -83,7 +83,7 @@ func (cfg Config) confirm(ctx context.Context, users *directory.Users, list []di
 	for i, a := range list {
 		sought[i].Email, sought[i].Phone = source.Contact(a.Body)
 		sought[i].Since = a.Received.Add(-announcedSlack)
-		if id, err := uuid.Parse(a.UserID); err == nil { // otherwise the table can't have him
+		if id, err := uuid.Parse(a.UserID); err == nil { // otherwise the table can't have the user
 			sought[i].ID = id.String()
 		}
 	}

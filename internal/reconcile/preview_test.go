@@ -17,9 +17,9 @@ func TestDryRunAdvisesAsARun(t *testing.T) {
 		wrong      string // of max_delete
 		want       string
 	}{
-		"one":                 {1, 0, "0%", "1 of the 20 users whom the roll knows of supabase is gone from auth.users (5%), more than max_delete (0%)"},
-		"many":                {10, 0, "5%", "10 of the 20 users whom the roll knows of supabase are gone from auth.users (50%), more than max_delete (5%)"},
-		"with those who come": {10, 20, "5%", "10 of the 40 users whom the roll knows of supabase are gone from auth.users (25%), more than max_delete (5%)"},
+		"one":                 {1, 0, "0%", "1 of the 20 users that the roll knows of supabase is gone from auth.users (5%), more than max_delete (0%)"},
+		"many":                {10, 0, "5%", "10 of the 20 users that the roll knows of supabase are gone from auth.users (50%), more than max_delete (5%)"},
+		"with those who come": {10, 20, "5%", "10 of the 40 users that the roll knows of supabase are gone from auth.users (25%), more than max_delete (5%)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

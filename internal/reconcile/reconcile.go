@@ -154,7 +154,7 @@ func (r *run) compared() int64 { return r.Created + r.Updated + r.Touched + r.Un
 type findings struct {
 	events   []event.Event        // about the users who differ
 	verdicts []Verdict            // of each
-	others   directory.Reconciled // about whom nothing is to be done
+	others   directory.Reconciled // users with nothing to be done
 	position string               // behind the page
 }
 
@@ -232,7 +232,7 @@ func count(tally *directory.Reconciled, o event.Outcome, verdict Verdict) {
 	case o == event.UndecodableBody:
 		tally.Failed++
 	case o == event.Stale:
-		tally.Unchanged++ // somebody else was faster, and knew more
+		tally.Unchanged++ // another event was faster, and newer
 	case verdict == Create:
 		tally.Created++
 	case verdict == Touch:
@@ -260,13 +260,13 @@ func finding(u *event.User, at time.Time, kind string) event.Event {
 	return e
 }
 
-// deleteGone makes tombstones of those whom the provider has no more, if they are not too many.
+// deleteGone makes tombstones of users that the provider has no more, if they are not too many.
 func (r *run) deleteGone(ctx context.Context) error {
 	gone, err := r.from.countAbsent(ctx)
 	if err != nil || gone == 0 {
 		return err
 	}
-	if r.total, r.known, err = r.from.count(ctx); err != nil { // with those whom this run has brought
+	if r.total, r.known, err = r.from.count(ctx); err != nil { // with those that this run has brought
 		return err
 	}
 	if err := r.guards(gone); err != nil {
@@ -318,12 +318,12 @@ func (r *run) guards(gone int64) error {
 	}
 	share := float64(gone) / float64(known)
 	enough := percent(math.Ceil(share*100) / 100)
-	are, they := "are", "they are"
+	are := "are"
 	if gone == 1 {
-		are, they = "is", "he is"
+		are = "is"
 	}
-	return stopped{fmt.Errorf("%s: %d of the %s whom the roll knows of %s %s gone from %s (%s), more than max_delete (%s); %s%s If %s really gone, run again with --max-delete %s, or raise reconcile.max_delete",
-		r.halt(), gone, users(known), r.Source.Name(), are, r.from.name(), percent(share), percent(r.MaxDelete), r.from.doubt(), r.who(gone, enough), they, enough)}
+	return stopped{fmt.Errorf("%s: %d of the %s that the roll knows of %s %s gone from %s (%s), more than max_delete (%s); %s%s If they are really gone, run again with --max-delete %s, or raise reconcile.max_delete",
+		r.halt(), gone, users(known), r.Source.Name(), are, r.from.name(), percent(share), percent(r.MaxDelete), r.from.doubt(), r.who(gone, enough), enough)}
 }
 
 // halt says what a guard has done, or would do.
@@ -370,7 +370,7 @@ func (r *run) deleteSome(ctx context.Context, pairs []directory.Pair) error {
 	}
 	for _, o := range outcomes {
 		if o == event.Stale {
-			r.Unchanged++ // the roll has learned more about him since
+			r.Unchanged++ // the roll has learned more about the user since
 		} else {
 			r.Deleted++
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -35,8 +34,8 @@ type SyncConfig struct {
 // Provider is a source and how one of its users is looked up.
 type Provider struct {
 	Source *source.Source
-	// Look returns a user as the provider has him, for DecodeUser, nil when it does not have
-	// him. Its errors wrap event.ErrUnavailable where waiting helps.
+	// Look returns a user as the provider has them, for DecodeUser, nil when it has no such
+	// user. Its errors wrap event.ErrUnavailable where waiting helps.
 	Look func(ctx context.Context, id string) ([]byte, error)
 	// Answers fails unless it is a provider of the source's kind who answers; nil where nothing
 	// else can.
@@ -83,9 +82,9 @@ func APIProvider(api *clerk.API, src *source.Source) Provider {
 
 // Why a user is not in step; whatever else a Sync returns wraps event.ErrUnavailable.
 var (
-	// ErrDeleted: the roll knows that he was deleted, which is final.
+	// ErrDeleted: the roll knows that the user was deleted, which is final.
 	ErrDeleted = errors.New("the user was deleted")
-	// ErrGone: the provider does not have him.
+	// ErrGone: the provider does not have the user.
 	ErrGone = errors.New("the provider has no such user")
 )
 
@@ -107,13 +106,13 @@ const (
 	// maxLooks is how often one user is looked up within looksWindow, by one replica.
 	maxLooks    = 10
 	looksWindow = time.Minute
-	// lookTimeout bounds one look: somebody waits for it.
+	// lookTimeout bounds one look: a request waits for it.
 	lookTimeout = 3 * time.Second
 	// syncTimeout bounds all of it, the pipeline's own patience included.
 	syncTimeout = 10 * time.Second
 )
 
-// Syncer brings single users into step while somebody waits for them: just in time. It is
+// Syncer brings single users into step while a request waits for them: just in time. It is
 // safe for concurrent use.
 type Syncer struct {
 	config  SyncConfig
@@ -133,11 +132,11 @@ func NewSyncer(cfg SyncConfig) *Syncer {
 	return &Syncer{config: cfg, limit: lookLimit{now: cfg.Now, of: map[flight][]time.Time{}}}
 }
 
-// flight is one user on his way. All who ask for him meanwhile share it.
+// flight is one user on the way. All requests for the same user share it meanwhile.
 type flight struct{ source, id string }
 
-// Sync returns a living user when every target that follows his source has him, or will get
-// him later. The roll answers while it is young; an older one is held against the provider
+// Sync returns a living user when every target that follows the source has them, or will get
+// them later. The roll answers while it is young; an older one is held against the provider
 // first. The errors are ErrDeleted, ErrGone, a LimitError, and what wraps event.ErrUnavailable.
 func (s *Syncer) Sync(ctx context.Context, from, id string) (postgres.Member, error) {
 	f, first := flight{from, id}, false
@@ -170,7 +169,7 @@ func (s *Syncer) Sync(ctx context.Context, from, id string) (postgres.Member, er
 }
 
 // join is the answer for one who came while the flight was under way. It may have read the roll
-// before he asked: what was acknowledged in between he must not miss.
+// before it asked: it must not miss what was acknowledged in between.
 func (s *Syncer) join(ctx context.Context, f flight, m postgres.Member, err error) (postgres.Member, error) {
 	if err != nil && !errors.Is(err, ErrGone) {
 		return m, err
@@ -200,7 +199,7 @@ func (s *Syncer) sync(ctx context.Context, f flight) (postgres.Member, error) {
 	}
 	wait := s.limit.take(f)
 	switch {
-	case wait > 0 && m.Known && m.Age < looksWindow: // one of those looks has confirmed him
+	case wait > 0 && m.Known && m.Age < looksWindow: // one of those looks has confirmed the user
 		return s.settle(ctx, f)
 	case wait > 0:
 		return m, &LimitError{wait}
@@ -286,48 +285,6 @@ func (s *Syncer) look(ctx context.Context, f flight, m postgres.Member) (event.E
 	seen := m.At.Add(-2 * p.Lag)
 	gone := event.User{Row: event.Row{Source: f.source, ID: f.id, Version: m.Version}}
 	return finding(gone.Tombstone(m.At.UTC()), seen, "synced"), nil
-}
-
-// recognize makes sure, before a user is deleted, that the provider is the one whom the roll
-// follows: with the key of another instance, everybody who signs in would seem to be gone. Who
-// has shown a user is; otherwise one of some others of the roll must be known there. When he was
-// the only one, it must at least answer as such a provider does.
-func (s *Syncer) recognize(ctx context.Context, f flight, m postgres.Member) error {
-	if _, ok := s.right.Load(f.source); ok {
-		return nil
-	}
-	p := s.config.Providers[f.source]
-	ids, err := s.config.DB.Directory().Listing(f.source).Sample(ctx, sampledAtOnce+1, m.At.Add(-p.Lag))
-	if err != nil {
-		return err
-	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return id == f.id })
-	ids = ids[:min(len(ids), sampledAtOnce)]
-	if len(ids) == 0 {
-		return p.answers(ctx)
-	}
-	known, err := knowsOne(ctx, slices.Chunk(ids, 1), func(ctx context.Context, one []string) ([][]byte, error) {
-		row, err := p.Look(ctx, one[0])
-		return [][]byte{row}, err
-	})
-	if known {
-		s.right.Store(f.source, true)
-	}
-	if known || err != nil {
-		return err
-	}
-	return fmt.Errorf("he is gone there, but none of %d others whom the roll has is known either, so he was not deleted; is this the key of the right instance, or the right users_table? If they are all gone, run rollcall reconcile", len(ids))
-}
-
-// answers makes sure that it is such a provider at all who says that the only user is gone.
-func (p Provider) answers(ctx context.Context) error {
-	if p.Answers == nil {
-		return nil
-	}
-	if err := p.Answers(ctx); err != nil {
-		return fmt.Errorf("he is gone there, and nobody else is in the roll whom it could know, so he was not deleted; is this the right address? %w", err)
-	}
-	return nil
 }
 
 // bring submits what was found.
