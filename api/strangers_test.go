@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"rollcall/internal/must"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
+	"rollcall/internal/testlog"
 )
 
 // strangersServer takes Clerk's and Supabase's events and applies them all.
@@ -88,34 +88,10 @@ func hold(t *testing.T, address string, header http.Header, size int) {
 	must.Get(conn.Write(request.Bytes()))(t)
 }
 
-// lockedBuffer is written by a timer, too.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-func (b *lockedBuffer) Reset() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.text.Reset()
-}
-
 // A flood of unverified requests leaves few lines, and one that counts the rest.
 func TestFloodLeavesFewLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log lockedBuffer
+		var log testlog.Log
 		s, src := strangersServer(t, slog.New(slog.NewJSONHandler(&log, nil)), Config{})
 		handler := s.Public()
 		ask := func(path string, header http.Header) {

@@ -20,6 +20,7 @@ import (
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/source"
+	"rollcall/internal/testlog"
 )
 
 // madeUpVersion is given as the build argument VERSION.
@@ -85,7 +86,7 @@ type container struct {
 
 	env           []string
 	public, admin string // base URLs
-	log           *fixture.Log
+	log           *testlog.Log
 	done          chan error
 	cmd           *exec.Cmd
 }
@@ -109,7 +110,7 @@ func (im image) newContainer(t *testing.T, app *fixture.Database) *container {
 	file := filepath.Join(t.TempDir(), "rollcall.yaml")
 	must.Do(t, os.WriteFile(file, []byte(yaml), 0o600))
 	env["DATABASE_URL"], env["ROLLCALL_CONFIG"] = redirected(t, env["DATABASE_URL"], "", app), file
-	c := &container{image: im, public: "http://127.0.0.1:" + public, admin: "http://127.0.0.1:" + admin, log: &fixture.Log{}}
+	c := &container{image: im, public: "http://127.0.0.1:" + public, admin: "http://127.0.0.1:" + admin, log: &testlog.Log{}}
 	for name, value := range env {
 		c.env = append(c.env, name+"="+value)
 	}

@@ -61,7 +61,7 @@ func TestServeWithoutUsersToSee(t *testing.T) {
 	var jobs, waiting int
 	err := conn.QueryRow(t.Context(), `select (select count(*) from rollcall.river_job where args->>'name' = 'confirm supabase'),
   (select count(*) from rollcall.events where outcome = 'announced')`).Scan(&jobs, &waiting)
-	if said := len(in.log.lines(message)); err != nil || jobs != 1 || waiting != 2 || said != 1 {
+	if said := len(in.log.Lines(message)); err != nil || jobs != 1 || waiting != 2 || said != 1 {
 		t.Errorf("%d jobs, %d announced, said %d times, %v", jobs, waiting, said, err)
 	}
 }

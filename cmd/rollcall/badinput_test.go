@@ -61,7 +61,7 @@ func TestBadInput(t *testing.T) {
 	in, conn := startShop(t)
 	for _, row := range slices.Concat(unverifiedRows(), bodyRows(), contentRows(), repairedRows(), routeRows()) {
 		t.Run(row.name, func(t *testing.T) {
-			before := len(in.log.lines("")) + 1
+			before := len(in.log.Lines("")) + 1
 			status, outcome, body := in.send(row.request(t))
 			if status != row.status || outcome != row.outcome {
 				t.Errorf("got %d %s, want %d %s; body %s", status, outcome, row.status, row.outcome, body)

@@ -110,7 +110,7 @@ func TestServeBreaker(t *testing.T) {
 			if err := owner.QueryRow(t.Context(), "select count(*) from members").Scan(&rows); err != nil || rows != 401 {
 				t.Errorf("%d members, %v", rows, err)
 			}
-			if n := len(in.log.lines("a target is out of service; its users are parked")); n != 1 {
+			if n := len(in.log.Lines("a target is out of service; its users are parked")); n != 1 {
 				t.Errorf("the log says %d times that it is out of service", n)
 			}
 		})

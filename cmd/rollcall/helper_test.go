@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +17,7 @@ import (
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
+	"rollcall/internal/testlog"
 )
 
 func TestMain(m *testing.M) {
@@ -81,41 +80,14 @@ func env(database string) func(string) string {
 	return func(name string) string { return values[name] }
 }
 
-// journal collects log lines.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
-// lines returns the log lines with a message.
-func (j *journal) lines(message string) []map[string]any {
-	var found []map[string]any
-	for line := range strings.Lines(j.String()) {
-		var fields map[string]any
-		if json.Unmarshal([]byte(line), &fields) == nil && (message == "" || fields["msg"] == message) {
-			found = append(found, fields)
-		}
-	}
-	return found
-}
+// journal collects log lines and waits for them.
+type journal struct{ testlog.Log }
 
 // await returns the last line with a message once there are n of them.
 func (j *journal) await(t testing.TB, message string, n int) map[string]any {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if found := j.lines(message); len(found) >= n {
+		if found := j.Lines(message); len(found) >= n {
 			return found[n-1]
 		}
 	}

@@ -249,7 +249,7 @@ func TestSenderLeaves(t *testing.T) {
 		}
 	}
 	in.log.await(t, "webhook", 2*others)
-	for _, line := range in.log.lines("webhook") {
+	for _, line := range in.log.Lines("webhook") {
 		if line["outcome"] != "applied" {
 			t.Errorf("the log says %v", line)
 		}

@@ -255,7 +255,7 @@ func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
 	get(t, in.admin+"/metrics", "")
 	command("capture", "remove", "supabase")
 	in.stop()
-	for _, line := range in.log.lines("") {
+	for _, line := range in.log.Lines("") {
 		if line["level"] == "ERROR" || strings.Contains(fmt.Sprint(line), "planted in public") {
 			t.Errorf("the log says %v", line)
 		}

@@ -17,7 +17,7 @@ func TestLogIsPrintable(t *testing.T) {
 	hostile := "u\u009b31m\u202ex\u2066\ufeff\u007f"
 	in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", hostile)))
 	in.log.await(t, "webhook", 1)
-	if got := in.log.lines("webhook")[0]["user"]; got != hostile {
+	if got := in.log.Lines("webhook")[0]["user"]; got != hostile {
 		t.Errorf("the user is %q in the log", got)
 	}
 	if said := strings.ReplaceAll(in.log.String(), "\n", ""); strings.ContainsFunc(said, event.Unprintable) {

@@ -12,7 +12,7 @@ import (
 func TestReplicasWithOtherTargets(t *testing.T) {
 	t.Parallel()
 	const differ = "other replicas run with other targets; give all of them the same configuration"
-	says := func(in *instance) int { return len(in.log.lines(differ)) }
+	says := func(in *instance) int { return len(in.log.Lines(differ)) }
 	url := pgtest.NewWith(t, shopTables)
 	first := startServe(t, twoSources+shopTargets, env(url))
 	first.log.await(t, "ready", 1)

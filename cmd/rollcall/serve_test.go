@@ -127,7 +127,7 @@ func TestServeWaitsForTheDatabase(t *testing.T) {
 	must.Do(t, server.Restart(t.Context()))
 	waiting.Wait()
 	in.log.await(t, "ready", 1)
-	if lines := in.log.lines("waiting for the database"); len(lines) == 0 || len(lines) > 5 {
+	if lines := in.log.Lines("waiting for the database"); len(lines) == 0 || len(lines) > 5 {
 		t.Errorf("%d lines about the missing database", len(lines))
 	}
 }
@@ -258,10 +258,10 @@ func TestLogLines(t *testing.T) {
 			t.Errorf("no JSON: %s", line)
 		}
 	}
-	if n := len(in.log.lines("webhook")); n != 3 {
+	if n := len(in.log.Lines("webhook")); n != 3 {
 		t.Errorf("%d lines for 3 webhooks", n)
 	}
-	fields := in.log.lines("webhook")[0]
+	fields := in.log.Lines("webhook")[0]
 	for _, name := range []string{"time", "level", "source", "type", "outcome", "status", "seconds", "bytes", "event", "user"} {
 		if fields[name] == nil {
 			t.Errorf("no field %s in %v", name, fields)

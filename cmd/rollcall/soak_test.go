@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/demo"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
@@ -77,7 +78,7 @@ type soak struct {
 	server   *pgserver.Server
 	launch   func() (*process, error)
 	replicas [2]replica
-	log      tail // of both replicas
+	log      demo.Tail // of both replicas
 	kills    atomic.Int64
 	caught   int // of the kills, those in the middle of catching up
 	restarts int
@@ -359,27 +360,4 @@ func (s *soak) counted() map[string]float64 {
 		}
 	}
 	return sum
-}
-
-// tail keeps the last of what is written to it.
-type tail struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-const tailBytes = 4 << 10
-
-// Write implements io.Writer.
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.text = append(t.text, p...)
-	t.text = t.text[max(0, len(t.text)-tailBytes):]
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.text)
 }

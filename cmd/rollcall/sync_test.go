@@ -207,7 +207,7 @@ func TestSyncAnswers(t *testing.T) {
 	if err := l.sql.QueryRow(t.Context(), "select count(*) from profiles").Scan(&rows); err != nil || rows != 0 {
 		t.Errorf("%d profiles are left, %v", rows, err)
 	}
-	line := l.log.lines("sync")[0]
+	line := l.log.Lines("sync")[0]
 	if line["source"] != "supabase" || line["result"] != "synced" || line["user"] != supaUser || line["status"] != 200.0 {
 		t.Errorf("the log says %v", line)
 	}
@@ -249,7 +249,7 @@ func TestSyncUnverified(t *testing.T) {
 		`rollcall_sync_total{result="unverified",source="supabase"} 0`,
 		`rollcall_sync_seconds_count{source="clerk"} 0`,
 	)
-	for _, line := range l.log.lines("sync") {
+	for _, line := range l.log.Lines("sync") {
 		if line["user"] != nil {
 			t.Errorf("the log names a user who is not proven: %v", line)
 		}

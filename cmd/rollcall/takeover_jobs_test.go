@@ -59,7 +59,7 @@ func TestTakeoverReconcile(t *testing.T) {
 			if n := count(t, conn, fmt.Sprintf("select count(*) from rollcall.reconciliations where created = %d and finished_at is not null", users)); n != 1 {
 				t.Errorf("%d runs ended with %d users, want 1", n, users)
 			}
-			if lines := other.log.lines("a job failed"); len(lines) > 0 {
+			if lines := other.log.Lines("a job failed"); len(lines) > 0 {
 				t.Errorf("the other says %v", lines)
 			}
 		})

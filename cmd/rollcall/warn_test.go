@@ -26,7 +26,7 @@ func TestServeWarns(t *testing.T) {
 			t.Errorf("the log says %v, want %q", said, want)
 		}
 	}
-	for _, state := range in.log.lines("a target is out of service; its users are parked") {
+	for _, state := range in.log.Lines("a target is out of service; its users are parked") {
 		t.Errorf("the log says %v", state)
 	}
 	var stdout, stderr strings.Builder

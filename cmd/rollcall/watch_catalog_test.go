@@ -97,7 +97,7 @@ func TestServeNoticesCatalogChanges(t *testing.T) {
 	}
 	soon("select not exists (select from rollcall.parked)")
 	t.Logf("all was right %s after the change", time.Since(changed))
-	if n := len(in.log.lines("the table of a target has changed; users written since are settled again")); n < len(catalogChanges) {
+	if n := len(in.log.Lines("the table of a target has changed; users written since are settled again")); n < len(catalogChanges) {
 		t.Errorf("the log tells of %d changes, want %d at least:\n%s", n, len(catalogChanges), in.log)
 	}
 	in.log.await(t, "a target is new: its table lacks who was there before it; fill it", 1)

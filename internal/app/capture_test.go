@@ -45,7 +45,7 @@ func TestCaptureWatch(t *testing.T) {
 		must.Do(t, step.do())
 		watch.look(t.Context())
 		var said []string
-		for _, line := range log.lines("") {
+		for _, line := range log.Lines("") {
 			said = append(said, fmt.Sprint(line["msg"]))
 			if line["source"] != "captured" || line["msg"] != captureBack && line["command"] != "rollcall capture install captured" {
 				t.Errorf("step %d: %v", i, line)

@@ -1,12 +1,8 @@
 package app
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"os"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +10,7 @@ import (
 
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/testlog"
 )
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Wrap(m).Run()) }
@@ -48,41 +45,14 @@ func execute(t *testing.T, url, sql string) {
 	must.Get(conn.Exec(t.Context(), sql))(t)
 }
 
-// journal collects log lines.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
-// lines returns the log lines with a message, all of them for "".
-func (j *journal) lines(message string) []map[string]any {
-	var found []map[string]any
-	for line := range strings.Lines(j.String()) {
-		var fields map[string]any
-		if json.Unmarshal([]byte(line), &fields) == nil && (message == "" || fields["msg"] == message) {
-			found = append(found, fields)
-		}
-	}
-	return found
-}
+// journal collects log lines and waits for them.
+type journal struct{ testlog.Log }
 
 // await returns the first line with a message once there is one.
 func (j *journal) await(t *testing.T, message string) map[string]any {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if found := j.lines(message); len(found) > 0 {
+		if found := j.Lines(message); len(found) > 0 {
 			return found[0]
 		}
 	}

@@ -71,7 +71,7 @@ func TestServeRunsJobs(t *testing.T) {
 	if took := time.Since(start); !cutOff.Load() || testtag.Timing && took > 8*time.Second {
 		t.Errorf("cut off: %t, stopped after %s", cutOff.Load(), took)
 	}
-	if said := log.lines("a job was cut off by the shutdown and runs again after it"); len(said) != 1 {
+	if said := log.Lines("a job was cut off by the shutdown and runs again after it"); len(said) != 1 {
 		t.Errorf("the log says:\n%s", log)
 	}
 }
@@ -95,7 +95,7 @@ func TestServeWhoseJobsCannotStart(t *testing.T) {
 		t.Errorf("the log says %s", said)
 	}
 	time.Sleep(3 * databaseRetry)
-	if n := len(log.lines("the jobs can't start yet")); n != 1 {
+	if n := len(log.Lines("the jobs can't start yet")); n != 1 {
 		t.Errorf("said %d times", n)
 	}
 	execute(t, url, `alter table rollcall.away rename to river_queue;

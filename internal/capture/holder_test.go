@@ -12,6 +12,7 @@ import (
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/source"
+	"rollcall/internal/testlog"
 )
 
 // A holder of the outbox that does not empty it is named once by the log of the others.
@@ -22,7 +23,7 @@ func TestSaysOnceThatTheHolderIsSlow(t *testing.T) {
 	must.Do(t, err)
 	defer outbox.Release()
 	p.Exec("insert into rollcall.outbox (source, user_id, gone, data, at) values ('supabase', $1, false, '{}', clock_timestamp() - interval '20 seconds')", fixture.ID(1))
-	log := &fixture.Log{}
+	log := &testlog.Log{}
 	other := p.newReplica()
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})

@@ -104,7 +104,7 @@ func (d *demo) serveAndTell(ctx context.Context) error {
 	for _, src := range s.Sources {
 		d.sources[src.Name()] = src
 	}
-	log := &tail{}
+	log := &Tail{}
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	listening, ready, ended := make(chan net.Addr, 1), make(chan struct{}), make(chan error, 1)

@@ -2,8 +2,8 @@ package demo
 
 import "sync"
 
-// tail keeps the last of what is written to it.
-type tail struct {
+// Tail keeps the last of what is written to it.
+type Tail struct {
 	mu   sync.Mutex
 	text []byte
 }
@@ -11,7 +11,7 @@ type tail struct {
 const tailBytes = 4 << 10
 
 // Write implements io.Writer.
-func (t *tail) Write(p []byte) (int, error) {
+func (t *Tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.text = append(t.text, p...)
@@ -19,7 +19,8 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (t *tail) String() string {
+// String is what it keeps.
+func (t *Tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return string(t.text)

@@ -7,6 +7,7 @@ package must
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -41,6 +42,21 @@ func Fail(t testing.TB, err, is error, words ...string) {
 	for _, w := range words {
 		if !strings.Contains(err.Error(), w) {
 			t.Errorf("%q is not in %q", w, err)
+		}
+	}
+}
+
+// Sentence wants an error that matches a pattern and can be shown to an operator: one line, without a
+// secret of the tests and without the driver's words.
+func Sentence(t testing.TB, err error, want string) {
+	t.Helper()
+	if err == nil || !regexp.MustCompile(want).MatchString(err.Error()) {
+		t.Errorf("got error %v\nwant one that matches %s", err, want)
+		return
+	}
+	for _, bad := range []string{"\n", "hunt", "secret", "SQLSTATE", "failed to connect"} {
+		if strings.Contains(err.Error(), bad) {
+			t.Errorf("%q in the error %v", bad, err)
 		}
 	}
 }

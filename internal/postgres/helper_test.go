@@ -1,12 +1,10 @@
 package postgres
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -154,21 +152,3 @@ func profiles() target.Target {
 }
 
 const profilesTable = `create table p (id text primary key, email text unique, name text, role text);`
-
-// lockedBuffer takes a log that is written and read at once.
-type lockedBuffer struct {
-	sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.Lock()
-	defer b.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.Lock()
-	defer b.Unlock()
-	return b.Buffer.String()
-}

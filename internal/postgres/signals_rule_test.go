@@ -15,6 +15,7 @@ import (
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/target"
+	"rollcall/internal/testlog"
 )
 
 // hook is what a hook or a database webhook says about a user.
@@ -32,8 +33,8 @@ func (b *bench) insertUsers(numbers ...int) {
 }
 
 // logged has the service's log in a buffer.
-func logged(b *bench) *lockedBuffer {
-	log := &lockedBuffer{}
+func logged(b *bench) *testlog.Log {
+	log := &testlog.Log{}
 	b.log = slog.New(slog.NewTextHandler(log, nil))
 	return log
 }

@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"rollcall/internal/postgres"
 	"slices"
+
+	"rollcall/internal/postgres"
 )
 
 const (

@@ -39,7 +39,7 @@ func TestNoWay(t *testing.T) {
 		pool := must.Get(pgxpool.NewWithConfig(t.Context(), cfg))(t)
 		t.Cleanup(pool.Close)
 		err = reach(t.Context(), &Pool{Pool: pool})
-		wantSentence(t, err, c.want)
+		must.Sentence(t, err, c.want)
 		if err != nil && strings.Contains(err.Error(), c.not) {
 			t.Errorf("%s: %v", c.host, err)
 		}

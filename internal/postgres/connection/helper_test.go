@@ -3,8 +3,6 @@ package connection
 import (
 	"context"
 	"log/slog"
-	"regexp"
-	"strings"
 	"testing"
 
 	"rollcall/internal/must"
@@ -28,17 +26,4 @@ func reach(ctx context.Context, p *Pool) error {
 	}
 	conn.Release()
 	return nil
-}
-
-func wantSentence(t *testing.T, err error, want string) {
-	t.Helper()
-	if err == nil || !regexp.MustCompile(want).MatchString(err.Error()) {
-		t.Errorf("got error %v\nwant one that matches %s", err, want)
-		return
-	}
-	for _, bad := range []string{"\n", "hunt", "secret", "SQLSTATE", "failed to connect"} {
-		if strings.Contains(err.Error(), bad) {
-			t.Errorf("%q in the error %v", bad, err)
-		}
-	}
 }

@@ -106,6 +106,6 @@ func TestPoolerRefuses(t *testing.T) {
 		"&dbname=nowhere":            "refuses the connection of user .* to database nowhere \\(.*\\); look at its log",
 	} {
 		err := reach(t.Context(), open(t, url+query))
-		wantSentence(t, err, want)
+		must.Sentence(t, err, want)
 	}
 }

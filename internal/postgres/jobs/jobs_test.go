@@ -1,13 +1,11 @@
 package jobs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +17,7 @@ import (
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/testlog"
 	"rollcall/internal/testtag"
 )
 
@@ -30,32 +29,14 @@ type replica struct {
 	*river.Client[pgx.Tx]
 	*Replica
 	t   testing.TB
-	log *lockedBuffer
-}
-
-// lockedBuffer takes the log of a replica.
-type lockedBuffer struct {
-	sync.Mutex
-	bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.Lock()
-	defer b.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.Lock()
-	defer b.Unlock()
-	return b.Buffer.String()
+	log *testlog.Log
 }
 
 // startReplica opens the database anew and starts jobs there, whose schedules are read
 // already.
 func startReplica(t testing.TB, url string, jobs ...scheduledJob) *replica {
 	t.Helper()
-	log := &lockedBuffer{}
+	log := &testlog.Log{}
 	r := &replica{Replica: newReplica(t, url, log), t: t, log: log}
 	var err error
 	r.Client, err = r.start(t.Context(), jobs, 100*time.Millisecond)

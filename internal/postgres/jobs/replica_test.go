@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/must"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/testlog"
 )
 
 // silent makes a replica one that has not noted itself for a while.
@@ -90,7 +91,7 @@ func TestJobsThatAreLeftAlone(t *testing.T) {
 func TestJobThatKillsReplicas(t *testing.T) {
 	t.Parallel()
 	b := newMigrated(t)
-	log := &lockedBuffer{}
+	log := &testlog.Log{}
 	r := newReplica(t, b.url, log)
 	b.silent("gone", ReplicaAge+time.Second)
 	b.Run(fmt.Sprintf(`insert into rollcall.river_job (kind, args, state, attempt, max_attempts, attempted_at, attempted_by)
