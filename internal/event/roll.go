@@ -66,6 +66,8 @@ type Field struct {
 	Keeps bool
 	// Masked: the value tells who a person is, and is masked where people may see it.
 	Masked bool
+	// Trusted: a user's own client can't write it.
+	Trusted bool
 	// Touched: a sign-in or a token refresh changes it, which says nothing else about the user.
 	Touched bool
 }
@@ -98,7 +100,7 @@ type Document string
 var Users = Roll{
 	Table: "rollcall.users",
 	Fields: []Field{
-		{Name: "external_id", Type: Text, At: Of(func(u *User) any { return &u.ExternalID })},
+		{Name: "external_id", Type: Text, At: Of(func(u *User) any { return &u.ExternalID }), Trusted: true},
 		{Name: "email", Type: Text, At: Of(func(u *User) any { return &u.Email }), Masked: true},
 		{Name: "email_verified", Type: Boolean, At: Of(func(u *User) any { return &u.EmailVerified })},
 		{Name: "email_confirmed_at", Type: Time, At: Of(func(u *User) any { return &u.EmailConfirmedAt })},
@@ -111,7 +113,7 @@ var Users = Roll{
 		{Name: "full_name", Type: Text, At: Of(func(u *User) any { return &u.FullName }), Keeps: true, Masked: true},
 		{Name: "avatar_url", Type: Text, At: Of(func(u *User) any { return &u.AvatarURL }), Keeps: true, Masked: true},
 		{Name: "raw_user_meta_data", Type: JSON, At: Of(func(u *User) any { return &u.RawUserMetaData }), Keeps: true, Masked: true},
-		{Name: "raw_app_meta_data", Type: JSON, At: Of(func(u *User) any { return &u.RawAppMetaData }), Keeps: true, Masked: true},
+		{Name: "raw_app_meta_data", Type: JSON, At: Of(func(u *User) any { return &u.RawAppMetaData }), Keeps: true, Masked: true, Trusted: true},
 		{Name: "email_addresses", Type: JSON, At: Of(func(u *User) any { return &u.EmailAddresses }), Keeps: true, Masked: true},
 		{Name: "external_accounts", Type: JSON, At: Of(func(u *User) any { return &u.ExternalAccounts }), Keeps: true, Masked: true},
 		{Name: "is_anonymous", Type: Boolean, At: Of(func(u *User) any { return &u.IsAnonymous })},

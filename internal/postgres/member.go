@@ -29,7 +29,7 @@ type Member struct {
 	At time.Time
 }
 
-var member = fmt.Sprintf(sql.Member, "u."+strings.Join(columnsOfNew, ", u."))
+var member = fmt.Sprintf(sql.Member, "u."+strings.Join(event.Users.Columns(), ", u."))
 
 // Member looks for a user in the roll. That nobody has the id is no error.
 func (db *DB) Member(ctx context.Context, source, id string) (Member, error) {

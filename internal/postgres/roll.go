@@ -21,21 +21,17 @@ func newRoll(r *event.Roll) *roll { return &roll{Roll: r, write: writeRoll(r)} }
 
 // RollOfUsers is rollcall.users as targets see it. Its columns are those of the record new that
 // expressions may use.
-var RollOfUsers = &target.Roll{
-	Table: event.Users.Table, Source: "source", ID: "id", Trusted: []string{"external_id", "raw_app_meta_data"}, Columns: columnsFor(&event.Users),
-}
+var RollOfUsers = forTargets(&event.Users)
 
-// columnsFor are the columns of a roll as targets see them.
-func columnsFor(r *event.Roll) []target.Field {
-	list := []target.Field{{Name: "source", Type: "text"}, {Name: "id", Type: "text"}}
+func forTargets(r *event.Roll) *target.Roll {
+	columns := []target.Field{{Name: "source", Type: "text", Trusted: true}, {Name: "id", Type: "text", Trusted: true}}
 	for i := range r.Fields {
-		list = append(list, target.Field{Name: r.Fields[i].Name, Type: string(r.Fields[i].Type)})
+		f := &r.Fields[i]
+		columns = append(columns, target.Field{Name: f.Name, Type: string(f.Type), Trusted: f.Trusted})
 	}
-	return append(list, target.Field{Name: "deleted_at", Type: "timestamptz"})
+	columns = append(columns, target.Field{Name: "deleted_at", Type: "timestamptz"})
+	return &target.Roll{Table: r.Table, Source: "source", ID: "id", Columns: columns}
 }
-
-// columnsOfNew are the names of these columns.
-var columnsOfNew = RollOfUsers.Names()
 
 // rollStatement records events and brings a roll (%[1]s) up to date, in one statement.
 // $1-$7 are the events, in the order of (source, id), each id once.

@@ -1,6 +1,9 @@
 package target
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // users is a roll like that of Rollcall's users.
 var users = roll("rollcall.users",
@@ -10,9 +13,10 @@ var users = roll("rollcall.users",
 	"banned_until", "created_at", "updated_at", "last_sign_in_at", "deleted_at")
 
 func roll(table string, columns ...string) *Roll {
-	r := &Roll{Table: table, Source: "source", ID: "id", Trusted: []string{"external_id", "raw_app_meta_data"}}
+	r := &Roll{Table: table, Source: "source", ID: "id"}
 	for _, name := range columns {
-		r.Columns = append(r.Columns, Field{name, "text"})
+		trusted := slices.Contains([]string{"source", "id", "external_id", "raw_app_meta_data"}, name)
+		r.Columns = append(r.Columns, Field{name, "text", trusted})
 	}
 	return r
 }

@@ -68,8 +68,9 @@ func (c *Compiler) takesText(a Assignment) bool {
 		return false
 	}
 	used := c.roll.used(a.Expr.SQL)
-	trusted := append([]string{c.roll.Source, c.roll.ID}, c.roll.Trusted...)
-	return len(used) == 0 || slices.ContainsFunc(used, func(name string) bool { return !slices.Contains(trusted, name) })
+	return len(used) == 0 || slices.ContainsFunc(used, func(name string) bool {
+		return !slices.ContainsFunc(c.roll.Columns, func(f Field) bool { return f.Name == name && f.Trusted })
+	})
 }
 
 func (c *Compiler) textWarning(a Assignment) Finding {

@@ -6,18 +6,20 @@ import (
 )
 
 // Roll describes the table whose rows targets follow. Expressions read one of its rows as the record
-// new. It has a column deleted_at, null in the row of whoever is alive.
+// new. It has a column deleted_at, null in the row of a user who is alive.
 type Roll struct {
 	Table   string // as SQL writes it, such as rollcall.users
 	Columns []Field
 	// Source and ID are the two columns that identify a row: no target's key uses others.
 	Source, ID string
-	// Trusted are the other columns that a user's own client can't fill.
-	Trusted []string
 }
 
 // Field is a column of a roll.
-type Field struct{ Name, Type string }
+type Field struct {
+	Name, Type string
+	// Trusted: a user's own client can't fill it.
+	Trusted bool
+}
 
 // Names are the names of the columns, in order.
 func (r *Roll) Names() []string {
