@@ -61,7 +61,7 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
 		}, []string{"source"}),
 		looks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rollcall_sync_lookups_total", Help: "Users whom just-in-time sync has looked up at their provider, by result.",
+			Name: "rollcall_sync_lookups_total", Help: "Users that just-in-time sync has looked up at their provider, by result.",
 		}, []string{"source", "result"}),
 	}
 	registry.MustRegister(m.webhooks, m.webhookSeconds, m.lastVerified, m.captured, m.batchEvents, m.applySeconds, m.turnedAway, m.syncs, m.syncSeconds, m.looks,
@@ -158,7 +158,7 @@ func newTargetCollector(cfg *Config) *targetCollector {
 	return &targetCollector{
 		config:  cfg,
 		outage:  prometheus.NewDesc("rollcall_target_breaker_open", "1 while a target is out of service and its users are parked.", []string{"target"}, nil),
-		parked:  prometheus.NewDesc("rollcall_parked_users", "Users whom a target does not follow for the moment.", []string{"target"}, nil),
+		parked:  prometheus.NewDesc("rollcall_parked_users", "Users that a target does not follow for the moment.", []string{"target"}, nil),
 		users:   prometheus.NewDesc("rollcall_target_users", "Users of a target as the last check has counted them, by how the target has them.", []string{"target", "state"}, nil),
 		checked: prometheus.NewDesc("rollcall_target_checked_timestamp_seconds", "When a target was last checked, in Unix time; 0 for never.", []string{"target"}, nil),
 		table: prometheus.NewDesc("rollcall_table_source",

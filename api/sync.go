@@ -39,7 +39,7 @@ type Sync struct {
 // The results of a sync: what became of it, for the log and the metrics.
 const (
 	syncDone        = "synced"
-	syncParked      = "parked" // synced, but a target gets him later
+	syncParked      = "parked" // synced, but a target gets the user later
 	syncUnverified  = "unverified"
 	syncDeleted     = "deleted"
 	syncGone        = "gone"

@@ -14,7 +14,7 @@ import (
 const tick = 10 * time.Millisecond
 
 // cost is processor time. It says where a machine that has nothing left to give has spent
-// it, and hardly changes when somebody else takes his share.
+// it, and hardly changes when another process takes its share.
 type cost struct{ server, candidate, generator time.Duration }
 
 // spent is what the server, the candidate's processes and this one have used so far; zeros

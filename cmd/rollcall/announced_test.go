@@ -23,7 +23,7 @@ func (in *instance) announce(conn *pgx.Conn, name, user string) {
 	must.Get(conn.Exec(in.t.Context(), "update rollcall.events set received_at = now() - interval '3 s' where id = $1", name))(in.t)
 }
 
-// Somebody who was announced and whom no other endpoint brings is found in auth.users.
+// A user who was announced and that no other endpoint brings is found in auth.users.
 func TestServeConfirmsAnnouncedUsers(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewWith(t, pgtest.Auth, shopTables)

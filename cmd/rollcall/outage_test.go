@@ -35,7 +35,7 @@ create function count_write() returns trigger language plpgsql as $$
 begin insert into public.writes values (new.id, tg_op); return null; end $$;
 create trigger counted after insert or update on profiles for each row execute function count_write()`
 
-// heard is what a sender hears; its status is 0 when he hears nothing.
+// heard is what a sender hears; its status is 0 when it hears nothing.
 type heard struct {
 	status  int
 	outcome string

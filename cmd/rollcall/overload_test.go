@@ -121,7 +121,7 @@ func manyFiles(t testing.TB) {
 }
 
 // Ten thousand are in the middle of their requests at once: each gets an answer, either that
-// his event is applied or when to come again, and the service stays small. It runs before
+// its event is applied or when to come again, and the service stays small. It runs before
 // the tests that run in parallel, for a body has five seconds to arrive.
 func TestCrowd(t *testing.T) {
 	manyFiles(t)
@@ -223,7 +223,7 @@ func TestQueueIsFull(t *testing.T) {
 	}
 }
 
-// A sender who leaves while his batch is under way takes nothing with him: his event is
+// A sender that leaves while its batch is under way takes nothing along: its event is
 // applied, and so are the others of the batch.
 func TestSenderLeaves(t *testing.T) {
 	t.Parallel()

@@ -43,7 +43,7 @@ func TestSessionPooler(t *testing.T) {
 	}
 	for _, sql := range []string{
 		"insert into auth.users (id, email, updated_at) values ('5b6f0a0e-0000-4000-8000-000000000001', 'c@example.com', now())",
-		"alter table profiles drop constraint nobody", // from now on a job can settle him
+		"alter table profiles drop constraint nobody", // from now on a job can settle the user
 	} {
 		must.Get(conn.Exec(t.Context(), sql))(t)
 	}

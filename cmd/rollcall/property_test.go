@@ -120,7 +120,7 @@ func history(random *rand.Rand, source string, number int) []message {
 				say(a, state{})
 				say(b, state{})
 			}
-		case 2: // a is deleted; b, who may be new to everybody, has his e-mail from then on
+		case 2: // a is deleted; b, who may be new, has that e-mail from then on
 			if a != b {
 				say(a, state{dead: true})
 				emails[b], emails[a] = emails[a], mail()
@@ -288,7 +288,7 @@ func TestAnyOrderEndsInTheSameState(t *testing.T) {
 	p := newPostman(t, startProcess(t, binary, file, env(url)).public, startProcess(t, binary, file, env(url)).public)
 
 	model := map[string]state{}    // by source and id
-	mails := map[string][]string{} // what his versions gave
+	mails := map[string][]string{} // what the versions gave
 	start := time.Now()
 	var window, strict []message
 	for number := range histories {
@@ -318,7 +318,7 @@ func TestAnyOrderEndsInTheSameState(t *testing.T) {
 	t.Logf("%d histories, %d users, %d requests, %.0f per second", histories, len(model), p.sent.Load(), float64(p.sent.Load())/took.Seconds())
 
 	conn := connect(t, url)
-	// Whoever was parked for an e-mail that somebody has given up since arrives with a repeat.
+	// A user who was parked for an e-mail that another one has given up since arrives with a repeat.
 	for before, parked := -1, newest(t, conn, model); len(parked) > 0 && len(parked) != before; {
 		before = len(parked)
 		p.deliverAll(parked)
@@ -327,7 +327,7 @@ func TestAnyOrderEndsInTheSameState(t *testing.T) {
 	compare(t, conn, model)
 	for key, first := range pairs(t, conn, "select source || ' ' || id, first_email from gone") {
 		if !slices.Contains(mails[key], first) {
-			t.Errorf("%s was inserted with %s, which no version of his gave", key, first)
+			t.Errorf("%s was inserted with %s, which no version gave", key, first)
 		}
 	}
 }
@@ -380,7 +380,7 @@ func compare(t *testing.T, conn *pgx.Conn, model map[string]state) {
 	t.Logf("%d of %d users with a unique e-mail are parked", len(parked), len(mails))
 	for user := range parked {
 		if holder := mails[user]; holder != "" && !circular(got, mails, user) {
-			t.Errorf("%s is parked, but nobody stands in his way for good: %s", user, parked[user])
+			t.Errorf("%s is parked, but no row stands in the way for good: %s", user, parked[user])
 		}
 	}
 	for user := range parked {

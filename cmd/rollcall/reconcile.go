@@ -117,7 +117,7 @@ func (r reconciled) print(w environment, out *output, cause error) error {
 		return err
 	})
 	if err == nil && r.Failed > 0 && cause == nil {
-		where := "the log says whom and why"
+		where := "the log says which and why"
 		if r.DryRun {
 			where = "they are listed as failed"
 		}

@@ -24,7 +24,7 @@ func draftHelp() string {
 	return `SOURCE is the name of a source in the configuration.
 
 EVENT is a built-in event. It is dated now and about a made-up user, always the same, so
-that the events of a provider tell his story; a delete is final, so the next story wants
+that the events of a provider tell one story; a delete is final, so the next story wants
 another id (--set data.id=user_2, --set user.id=…, --set record.id=…).
   of clerk:    ` + strings.Join(testevent.Names(source.Clerk), ", ") + `
   of supabase: ` + strings.Join(testevent.Names(source.Supabase), ", ") + `
@@ -47,7 +47,7 @@ for each says why, unless --url names another serve. Exits 0 when all were accep
 
 --count N sends N events, each with an id of its own, about N users: the second has the id
 of the first with _2 behind it (or a uuid made from it), ada+2@example.com for ada@example.com,
-and so on, also in other events: user.updated reaches those whom user.created made. If --set
+and so on, also in other events: user.updated reaches those that user.created made. If --set
 gives the user's id, all N are about that one user.
 
 Requests go to this machine at the port of listen, to another host only if --url names it.`

@@ -145,7 +145,7 @@ func (l *lobby) counts(lines ...string) {
 	}
 }
 
-// Many first requests of one user: one fetch, one row, and everybody has his answer.
+// Many first requests of one user: one fetch, one row, and every request has its answer.
 func TestSyncFirstRequests(t *testing.T) {
 	t.Parallel()
 	l := openLobby(t)
@@ -198,7 +198,7 @@ func TestSyncAnswers(t *testing.T) {
 	if status, outcome, _ := l.send(signed(t, source.Clerk, source.Hook, string(l.clerk.Event("user.deleted", "user_a")))); outcome != "applied" {
 		t.Fatal(status, outcome)
 	}
-	l.wants(l.clerkToken("user_a", nil), "410 deleted map[]") // the API still has him
+	l.wants(l.clerkToken("user_a", nil), "410 deleted map[]") // the API still has the user
 	exec("delete from auth.users")
 	exec("update rollcall.users set changed_at = changed_at - interval '1 hour'")
 	l.wants(l.supabaseToken(supaUser), "410 deleted map[]")
@@ -216,7 +216,7 @@ func TestSyncAnswers(t *testing.T) {
 	}
 }
 
-// Who can't prove who he is learns nothing, and nobody is asked about him.
+// A request that does not prove who it is from learns nothing, and no provider is asked.
 func TestSyncUnverified(t *testing.T) {
 	t.Parallel()
 	l := openLobby(t)

@@ -119,7 +119,7 @@ func TestFetchOddAnswers(t *testing.T) {
 		}
 		for _, secret := range []string{"secret", "user_1", "sk_test"} {
 			if err != nil && strings.Contains(err.Error(), secret) {
-				t.Errorf("%s: the error repeats what came, or names somebody: %v", name, err)
+				t.Errorf("%s: the error repeats what came, or names a user: %v", name, err)
 			}
 		}
 	}

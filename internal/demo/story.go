@@ -45,9 +45,9 @@ const (
 
 // story is what the demo tells, in this order.
 var story = []scene{
-	{says: "Ben signs up with Supabase. Its hook asks before he exists: nothing may point at him yet.",
+	{says: "Ben signs up with Supabase. Its hook asks before the user exists: nothing may point at them yet.",
 		request: &request{source: source.Supabase, event: "before-user-created"}},
-	{says: "Supabase has stored him, and says so. Two applications share the project.",
+	{says: "Supabase has stored the user, and says so. Two applications share the project.",
 		sql:     "insert into auth.users values ('" + benID + "', 'ben@example.com', '{\"first_name\": \"Ben\", \"last_name\": \"Example\"}')",
 		request: &request{source: source.Supabase, event: "after-user-created"}},
 	{says: "Ada signs up with Clerk. A third application, made by Prisma, follows it.",
@@ -65,14 +65,14 @@ var story = []scene{
 		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{text("data.last_name", "Outdated")}, age: time.Minute}},
 	{says: "Bob signs up with Clerk, with an e-mail that Ada has in \"Member\", where it must be unique.",
 		request: &request{source: source.Clerk, event: "user.created", set: []testevent.Change{text(clerkID, bobID), text("data.first_name", "Bob"), text(clerkMail, "ada.lovelace@example.com")}}},
-	{says: "He corrects it.",
+	{says: "They correct it.",
 		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{text(clerkID, bobID), text("data.first_name", "Bob"), text(clerkMail, "bob@example.com")}}},
-	{says: "Ben deletes his account. One application wants his row gone, the other keeps it without his e-mail.",
+	{says: "Ben deletes the account. One application wants the row gone, the other keeps it without the e-mail.",
 		sql:     "delete from auth.users",
 		request: &request{source: source.Supabase, event: "database.delete"}},
-	{says: "An update of his comes late. He must not come back.",
+	{says: "A late update arrives. Ben must not come back.",
 		request: &request{source: source.Supabase, event: "database.update", set: []testevent.Change{text("record.email", "ghost@example.com")}}},
-	{says: "Somebody forges a request: he makes himself an administrator in a body that Clerk signed.",
+	{says: "A forged request arrives: the body that Clerk signed was changed to name an administrator.",
 		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{{Path: "data.public_metadata", Value: `{"role":"admin"}`}}, forged: true}},
 }
 

@@ -51,7 +51,7 @@ type Event struct {
 	SeenAt time.Time
 	// Captured are the rows of rollcall.outbox that it was made of, the newest last. They
 	// are deleted in the transaction that writes the roll; if the newest is gone by then,
-	// somebody else has applied it.
+	// another replica has applied it.
 	Captured []int64
 	// Body is what is kept for replay: UTF-8, freed of secrets; nil where nothing may
 	// be kept.

@@ -2,7 +2,7 @@ package event
 
 import "strings"
 
-// Mask leaves of an e-mail address (j…@e….com), or of another text (j…), what tells somebody
+// Mask leaves of an e-mail address (j…@e….com), or of another text (j…), what tells who a person is
 // who knows it that it is this one; "" of none.
 func Mask(text string) string {
 	name, domain, mail := strings.Cut(text, "@")

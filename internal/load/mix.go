@@ -90,11 +90,11 @@ func (m *Mix) pick(at int) Kind {
 	return Created // can't be: the weights add up
 }
 
-// population decides whom an event is about. Users are numbered from 1.
+// population decides which user an event is about. Users are numbered from 1.
 type population struct {
 	mix   Mix
 	limit int // of living users, 0 is none
-	lag   int // how many creations later somebody may be spoken of
+	lag   int // how many creations later a user may be spoken of
 	rand  *rand.Rand
 
 	last    uint32   // the newest user
@@ -102,8 +102,8 @@ type population struct {
 	settled []uint32
 }
 
-// next decides what the next event says, and of whom. Where nobody is there to be updated
-// or deleted, somebody is created; where there are enough, somebody is updated.
+// next decides what the next event says, and of which user. Where no user is there to be updated
+// or deleted, one is created; where there are enough, one is updated.
 func (p *population) next() (Kind, uint32) {
 	kind := p.mix.pick(p.rand.IntN(p.mix.sum()))
 	full := p.limit > 0 && len(p.young)+len(p.settled) >= p.limit

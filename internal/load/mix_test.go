@@ -39,7 +39,7 @@ func people(mix Mix, limit, lag int) *population {
 	return &population{mix: mix, limit: limit, lag: lag, rand: rand.New(rand.NewPCG(1, 2))}
 }
 
-// The shares are those of the mix, and nobody is spoken of before he exists or after he
+// The shares are those of the mix, and no user is spoken of before they exist or after they
 // was deleted.
 func TestPopulation(t *testing.T) {
 	t.Parallel()

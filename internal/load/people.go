@@ -21,8 +21,8 @@ var (
 	lastNames  = []string{"Abara", "Berg", "Castro", "Dubois", "Eriksen", "Fuchs", "García", "Haddad", "Ito", "Jansen", "Kovač", "Lindqvist", "Moreau", "Nguyen", "Okafor", "Petrov", "Quist"}
 )
 
-// person makes a user up by his number. With each event the name is another, so that every
-// update changes something; what a table may hold once only is his alone.
+// person makes a user up by a number. With each event the name is another, so that every
+// update changes something; what a table may hold once only is theirs alone.
 func person(provider string, run, user uint32, number int64) testevent.Person {
 	id := fmt.Sprintf("user_load_%08x_%d", run, user)
 	if provider == source.Supabase {

@@ -112,7 +112,7 @@ func outcomeOf(r *http.Response) answer {
 	return a
 }
 
-// name is the outcome, or http_<status> of somebody else's answer.
+// name is the outcome, or http_<status> of another server's answer.
 func (a answer) name() string {
 	if a.outcome != "" {
 		return a.outcome

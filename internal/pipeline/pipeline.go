@@ -1,5 +1,5 @@
 // Package pipeline forms batches of events by itself, one while the last is being
-// committed, and gives every waiter the outcome of his own event.
+// committed, and gives every waiter the outcome of its own event.
 package pipeline
 
 import (
@@ -27,7 +27,7 @@ type Config struct {
 	Queue int
 	// QueueBytes bounds the bodies and metadata of the waiting events. Default 64 MiB.
 	QueueBytes int
-	// Wait is how long a submitter waits for his outcome. Default 4 s.
+	// Wait is how long a submitter waits for the outcome. Default 4 s.
 	Wait time.Duration
 	// Committers is how many batches are under way at once, at most. Default 2: one works
 	// while the other waits for the disk, and one slow lock does not stop the house; four
@@ -239,7 +239,7 @@ func (p *Pipeline) Start() {
 }
 
 // Shutdown takes no more events, lets the committers finish what is queued, and answers
-// every waiter: those whom the context leaves no time for with event.ErrUnavailable.
+// every waiter: those that the context leaves no time for with event.ErrUnavailable.
 func (p *Pipeline) Shutdown(ctx context.Context) {
 	if p.apart != nil {
 		done := make(chan struct{})

@@ -61,7 +61,7 @@ func submit(p *Pipeline, n int) func() map[string]string {
 	return func() map[string]string { waiting.Wait(); return got }
 }
 
-// A batch is what arrived while the last ones were under way, and everybody gets his own
+// A batch is what arrived while the last ones were under way, and every waiter gets its own
 // outcome.
 func TestBatchesFormByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

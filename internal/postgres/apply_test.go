@@ -57,7 +57,7 @@ func TestApplyDuplicateSettlesAgain(t *testing.T) {
 }
 
 // Who is only to be settled is brought up to date with the roll, beside whatever else is in
-// the batch, and says so when a target refuses him.
+// the batch, and says so when a target refuses the user.
 func TestApplySettles(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable+"; alter table p add check (email <> 'bad@x')", profiles())
@@ -148,7 +148,7 @@ func TestWhere(t *testing.T) {
 
 	b.apply(all(event.Applied, 3), updated("a", 1, "a@corp"), updated("b", 1, "b@home"), updated("c", 1, ""))
 	b.wantRows(show, "a|a@corp|∅", "a|a@corp|t")
-	b.apply(applied, updated("a", 2, "")) // where is null: he leaves
+	b.apply(applied, updated("a", 2, "")) // where is null: the user leaves
 	b.wantRows(show, "a|∅|f")
 	b.apply(applied, updated("a", 3, "a@corp"))
 	b.wantRows(show, "a|a@corp|∅", "a|a@corp|t")

@@ -12,7 +12,7 @@ import (
 	"rollcall/internal/postgres/sqlstate"
 )
 
-// ask finds the users for whom the statement would wait, without waiting. Those whose key
+// ask finds the users that the statement would wait for, without waiting. Those whose key
 // or condition can't even be computed are sorted out first.
 func (s *separation) ask(ctx context.Context, p piece, users []userKey) ([]refusal, error) {
 	// A key that another transaction has inserted, and not committed yet, is waited for, too.

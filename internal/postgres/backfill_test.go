@@ -124,7 +124,7 @@ func TestBackfillWhereAndMap(t *testing.T) {
 	b.wantRows("select left(id, 2), count(*), count(email), count(name) from p where id >= 'u7' group by 1 order by 1", "u7|111|111|0", "u8|111|0|111", "u9|56|0|56")
 }
 
-// Whom the target refuses is parked, his neighbours go in; who was parked and fits is not.
+// A user that the target refuses is parked, the others go in; one who was parked and fits is not.
 func TestBackfillParked(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "create table p (id text primary key, email text unique check (email not like '7%'), name text, role text)", profiles())

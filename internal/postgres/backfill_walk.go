@@ -14,7 +14,7 @@ type walk struct {
 	*backfill
 	mu     sync.Mutex // guards all below, and the backfill with its connection
 	source string
-	taken  string  // the last user of whom somebody has taken care
+	taken  string  // the last user that a walker has taken care of
 	ahead  []*page // in key order, the first of them not yet visited
 	noted  time.Time
 	err    error
@@ -101,7 +101,7 @@ func (w *walk) arrived(ctx context.Context, p *page, took time.Duration, err err
 	}
 }
 
-// settle settles a span; where the target refuses somebody, each by himself.
+// settle settles a span; where the target refuses a user, each by itself.
 func (w *walk) settle(ctx context.Context, s span) error {
 	if err := w.db.settleSpan(ctx, w.target, s); err == nil {
 		return nil

@@ -102,7 +102,7 @@ func (b *bench) recover(t *testing.T) {
 	must.Get(b.CatchUp(t.Context(), "second"))(t)
 }
 
-// Somebody holds the table: the first batch waits for it once, and nobody after it.
+// Another session holds the table: the first batch waits for it once, and none after it.
 func TestBreakerOfALockedTable(t *testing.T) {
 	testtag.Parallel(t)
 	b := newBench(t, bothTables, profiles(), second())
@@ -140,9 +140,9 @@ func TestBreakerOfALockedTable(t *testing.T) {
 func TestOneHeldRowOpensNothing(t *testing.T) {
 	t.Parallel()
 	for name, hold := range map[string]string{
-		"a row":                 "update q set role = 'vip' where id = 'b'",
-		"a key, not committed":  "insert into q (id) values ('c')",
-		"an e-mail of somebody": "insert into q (id, email) values ('z', 'c@x')",
+		"a row":                    "update q set role = 'vip' where id = 'b'",
+		"a key, not committed":     "insert into q (id) values ('c')",
+		"an e-mail of another row": "insert into q (id, email) values ('z', 'c@x')",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

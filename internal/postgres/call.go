@@ -12,7 +12,7 @@ import (
 	"rollcall/internal/postgres/sqlstate"
 )
 
-// Called is a user of the roll and how every target that follows his source has him.
+// Called is a user of the roll and how every target that follows the source has them.
 type Called struct {
 	Source, ID string
 	Email      string    // masked, like j…@e….com; empty for none
@@ -27,16 +27,16 @@ type Called struct {
 // Standing is how one target has one user.
 type Standing struct {
 	Target string
-	// State is empty for one who is gone, and so is his row, and while the target is out of
+	// State is empty for a user who is gone, with no row left, and while the target is out of
 	// service.
 	State State
 	// Columns are those of set in which the row differs, with Different and Rewritten.
 	Columns []string
 	// Triggers are those of the table, with Suppressed and Rewritten.
 	Triggers []string
-	// Problem is why the target is out of service, or why he can't be compared.
+	// Problem is why the target is out of service, or why the user can't be compared.
 	Problem string
-	Parked  *ParkedUser // nil when he isn't
+	Parked  *ParkedUser // nil when they aren't
 }
 
 // ParkedUser is why, and since when, a target does not follow a user.

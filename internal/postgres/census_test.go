@@ -348,7 +348,7 @@ func TestCensusOfRandomDamage(t *testing.T) {
 }
 
 // A hundred thousand users, with the plans that were made while the tables were empty, with
-// statistics that don't know of them, and with e-mails that somebody on a later page has to
+// statistics that don't know of them, and with e-mails that a user on a later page has to
 // give up first.
 func TestCensusOfManyUsers(t *testing.T) {
 	t.Parallel()

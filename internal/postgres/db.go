@@ -32,7 +32,7 @@ type Config struct {
 	// Metadata is up to how many bytes of a user's metadata are read from a provider's table; 1 MiB
 	// when zero.
 	Metadata int64
-	// Attempts is how often a parked user is tried before he is given up; 20 when zero.
+	// Attempts is how often a parked user is tried before they are given up; 20 when zero.
 	Attempts int
 	// Log takes what an operator must know; slog.Default() when nil.
 	Log *slog.Logger

@@ -13,7 +13,7 @@ import (
 
 // found is how a target has the users of a page.
 type found struct {
-	states   map[userKey]State // "" for one who is gone, and so is his row
+	states   map[userKey]State // "" for a user who is gone, with no row left
 	refused  []refusal         // those of them who can't be compared; they count as different
 	repaired int               // users who were out of step before
 }
@@ -30,8 +30,8 @@ type uncountable struct{ cause error }
 
 func (u *uncountable) Error() string { return "it can't be counted: " + sqlstate.Text(u.cause) }
 
-// find says how a target has users, in key order. If the statement fails, those for whom it
-// does are found by halves.
+// find says how a target has users, in key order. If the statement fails, the users that it
+// fails for are found by halves.
 func (db *DB) find(ctx context.Context, t *compiled, users []userKey) (*found, error) {
 	f, err := db.ask(ctx, t, users)
 	if err == nil || sqlstate.Of(err) == "" {
@@ -91,7 +91,7 @@ func (db *DB) look(ctx context.Context, s step) error {
 	return db.pool.Explain(err)
 }
 
-// refusals returns the users for whom a piece fails, the first of them with the reason; what it does is
+// refusals returns the users that a piece fails for, the first of them with the reason; what it does is
 // undone.
 func (db *DB) refusals(ctx context.Context, p piece, users []userKey, explained int) ([]refusal, error) {
 	var refused []refusal

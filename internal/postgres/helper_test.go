@@ -94,7 +94,7 @@ func all(o event.Outcome, n int) []event.Outcome { return slices.Repeat([]event.
 
 var applied = all(event.Applied, 1)
 
-// user is somebody of source "app" at a version.
+// user is one of source "app" at a version.
 func user(id string, version int64, email string) *event.User {
 	u := &event.User{Row: event.Row{Source: "app", ID: id, Version: version}, RawUserMetaData: "{}", RawAppMetaData: "{}"}
 	if email != "" {

@@ -19,7 +19,7 @@ func raising(table, state string) string {
 		create trigger raise before insert or update on %[1]s for each row execute function raise_%[1]s();`, table, state)
 }
 
-// Whatever a target's trigger raises for one user, his neighbours are settled, the other
+// Whatever a target's trigger raises for one user, the others are settled, the other
 // targets are current, and the roll has everybody.
 func TestHostileTriggers(t *testing.T) {
 	t.Parallel()
@@ -100,7 +100,7 @@ func TestDeferredCircleBesideAPoisonRow(t *testing.T) {
 	b.wantRows("select id from p", "app")
 }
 
-// A chain of e-mails through a whole batch takes bounded time; whom it leaves parked, the
+// A chain of e-mails through a whole batch takes bounded time; those that it leaves parked, the
 // next try settles.
 func TestLongChainOfEmails(t *testing.T) {
 	testtag.Parallel(t)

@@ -12,7 +12,7 @@ import (
 	"rollcall/internal/must"
 )
 
-// What a few users cost whom one of three targets refuses, against a healthy batch of 256:
+// What a few users cost that one of three targets refuses, against a healthy batch of 256:
 // medians of alternating rounds, in the best of three tries on a busy machine.
 func TestIsolationCost(t *testing.T) {
 	const batch, rounds = 256, 15

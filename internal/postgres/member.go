@@ -12,18 +12,18 @@ import (
 	"rollcall/sql"
 )
 
-// Member is one user as the roll has him at a moment.
+// Member is one user as the roll has them at a moment.
 type Member struct {
 	Known   bool // living, or a tombstone
 	Deleted bool
 	// Version is the provider's own updated_at, in microseconds since 1970 UTC.
 	Version int64
-	// Age is how long ago the roll learned that this is how he is.
+	// Age is how long ago the roll learned this state.
 	Age time.Duration
-	// User is the record new as a JSON object; nil unless he is living.
+	// User is the record new as a JSON object; nil unless they are living.
 	User json.RawMessage
 	// Targets says of each target that follows the source whether it is up to date with
-	// the roll (event.Applied) or gets him later (event.Parked). Empty unless he is living.
+	// the roll (event.Applied) or gets them later (event.Parked). Empty unless they are living.
 	Targets map[string]event.Outcome
 	// At is the moment this was so, by the database's clock.
 	At time.Time

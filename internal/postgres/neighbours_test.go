@@ -26,7 +26,7 @@ func TestDeletionBesideAChildsTrouble(t *testing.T) {
 	b.wantRows("select id from p")
 }
 
-// Somebody who holds a row of one target does not hurry the next one.
+// A lock wait in one target does not shorten the timeout of the next.
 func TestAskingIsForOneTarget(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, bothTables+`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.005); return new; end $$;

@@ -36,7 +36,7 @@ func TestRaceBackfillBesideAnOpenTransaction(t *testing.T) {
 	must.Do(t, f.followMoved(t.Context()))
 	b.wantRows("select id, email from p order by 1", "a|one", "new|newcomer")
 	if f.done.Moved != 1 {
-		t.Errorf("%d moved, want 1: the second look must not find him again", f.done.Moved)
+		t.Errorf("%d moved, want 1: the second look must not find the user again", f.done.Moved)
 	}
 }
 
@@ -58,7 +58,7 @@ func TestRaceBackfillBesideAnOldFinding(t *testing.T) {
 	b.wantRows("select id, email from p", "a|two")
 }
 
-// The walk waits for whoever holds a user of its page, and then sees him as he is.
+// The walk waits for a session that holds a user of its page, and then sees the newest state.
 func TestRaceBackfillBesideADelete(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -70,8 +70,8 @@ func TestRaceBackfillBesideADelete(t *testing.T) {
 	b.wantRows("select id from p", "b")
 }
 
-// Somebody who arrives in a page that is locked already is not held, and not the page's
-// affair: whoever brings him may bring his next state while the page is written.
+// A user who arrives in a page that is locked already is not held, and not the page's
+// affair: the batch that brings them may bring their next state while the page is written.
 func TestRaceBackfillBesideANewcomer(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -83,7 +83,7 @@ func TestRaceBackfillBesideANewcomer(t *testing.T) {
 	p.run(len(p.steps))
 	b.wantRows("select id from p", "a")
 	if users, _, err := b.begun().moved(t.Context()); err != nil || len(users) > 0 {
-		t.Errorf("%v, %v: a later backfill walks over him", users, err)
+		t.Errorf("%v, %v: a later backfill walks over the user", users, err)
 	}
 }
 

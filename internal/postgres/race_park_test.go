@@ -54,7 +54,7 @@ func TestRaceLockedTable(t *testing.T) {
 	b.wantRows("select target, count(*) from rollcall.parked group by 1", "profiles|2")
 }
 
-// Somebody holds a row of the roll: the batch waits and is tried again, nobody is parked.
+// Another session holds a row of the roll: the batch waits and is tried again, no user is parked.
 func TestRaceTheRollIsBusy(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable, profiles())
@@ -146,7 +146,7 @@ func TestRaceStaleEventClearsNothing(t *testing.T) {
 	b.apply(all(event.Stale, 1), updated("a", 4, "old"))
 	b.wantRows("select user_id from rollcall.parked", "a")
 	b.wantRows("select id from p")
-	b.apply(all(event.Duplicate, 1), updated("a", 5, "x")) // which settles him in a transaction of its own
+	b.apply(all(event.Duplicate, 1), updated("a", 5, "x")) // which settles the user in a transaction of its own
 	b.wantRows("select user_id from rollcall.parked")
 	b.wantRows("select id, email from p", "a|x")
 }
@@ -188,7 +188,7 @@ func TestRaceApplicationDeletesTheRow(t *testing.T) {
 	b.wantRows("select id, email from p", "a|x")
 }
 
-// Rows of the application that hang on a deleted user's row park him by name.
+// Rows of the application that hang on a deleted user's row park the user by name.
 func TestRaceApplicationRefersToADeletedUser(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, profilesTable+"create table orders (n int, profile text references p)", profiles())

@@ -28,7 +28,7 @@ const (
 	forgetBatch = 1000
 	// forgetPause leaves the disk to the webhooks.
 	forgetPause = 50 * time.Millisecond
-	// unansweredAge is how long an announcement may wait for somebody who looks.
+	// unansweredAge is how long an announcement may wait for a look-up.
 	unansweredAge = 24 * time.Hour
 )
 
@@ -40,8 +40,8 @@ const (
 )
 
 // Forget ends what nobody has answered and removes what is older than is kept, in small
-// transactions, until nothing is left or the context ends; so it does with whom an abandoned
-// reconciliation was shown. Rows that somebody holds are left
+// transactions, until nothing is left or the context ends; so it does with users that an
+// abandoned reconciliation was shown. Rows that another session holds are left
 // for the next time. The roll is not touched.
 func (db *DB) Forget(ctx context.Context, keep Retention) (Forgotten, error) {
 	var f Forgotten

@@ -181,7 +181,7 @@ func TestForgetEndsEarly(t *testing.T) {
 	}
 }
 
-// Whom a list has shown is forgotten when nobody can go on with it, as of a source that was
+// What a list has shown is forgotten when no run can go on with it, as of a source that was
 // removed; not before, and not while a run is at it, however long that takes.
 func TestForgetAbandonedListings(t *testing.T) {
 	t.Parallel()

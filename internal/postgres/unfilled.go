@@ -34,7 +34,7 @@ func (db *DB) Unfilled(ctx context.Context) ([]Unfilled, error) {
 	return list, nil
 }
 
-// unfilled returns the users with whom a new target is to be filled, 0 for any other.
+// unfilled returns the users that a new target is to be filled with, 0 for any other.
 func (db *DB) unfilled(ctx context.Context, t *compiled) (users int64, err error) {
 	var known bool
 	err = db.pool.QueryRow(ctx, "select exists (select from rollcall.backfills where target = $1)", t.Name).Scan(&known)

@@ -413,7 +413,7 @@ func TestClerkOneAtATime(t *testing.T) {
 	in, _ := filled(t, 5)
 	r := must.Get(in.DB.Directory().BeginRun(t.Context(), "clerk", in.URL))(t)
 	defer r.Release()
-	in.Exec("insert into rollcall.listed values ('clerk', 'somebody')")
+	in.Exec("insert into rollcall.listed values ('clerk', 'user_x')")
 	in.fails(connection.ErrRunning)
-	in.Want("select id from rollcall.listed", "somebody")
+	in.Want("select id from rollcall.listed", "user_x")
 }

@@ -19,13 +19,13 @@ type Verdict int
 const (
 	// Same: nothing is to be done.
 	Same Verdict = iota + 1
-	// Create: the provider has a user whom the roll does not know.
+	// Create: the provider has a user that the roll does not know.
 	Create
 	// Update: the provider's user differs, and the roll has no newer version.
 	Update
 	// Touch: as Update, but only the moment of a change or of a sign-in differs.
 	Touch
-	// Vanished: the roll has a living user whom the provider has no more.
+	// Vanished: the roll has a living user that the provider has no more.
 	Vanished
 	// Final: the provider has a user whose deletion the roll knows; a deletion is final.
 	Final
@@ -35,7 +35,7 @@ const (
 	Forgotten
 )
 
-// judge compares a user as the provider has him with the roll; nil for absent.
+// judge compares a user as the provider has them with the roll; nil for absent.
 func judge(theirs, ours *event.User) Verdict {
 	here, there := ours != nil && !ours.Dead(), theirs != nil && !theirs.Dead()
 	switch {
@@ -68,7 +68,7 @@ func touched(column string) bool {
 }
 
 // Difference is one column of the record new that is not the same on both sides. Values
-// that tell who somebody is are masked.
+// that tell who a person is are masked.
 type Difference struct {
 	Column string `json:"column"`
 	Roll   string `json:"roll"`

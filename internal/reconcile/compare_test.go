@@ -85,7 +85,7 @@ func TestDifferencesSeeEveryField(t *testing.T) {
 	}
 }
 
-// Who somebody is isn't printed.
+// Who a person is isn't printed.
 func TestDifferencesAreMasked(t *testing.T) {
 	mail, phone, name := "ada@example.com", "+4912345", "Ada Lovelace"
 	meta := `{"street": "Long Lane"}`

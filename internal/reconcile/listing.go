@@ -19,7 +19,7 @@ const (
 	absentPage = 500
 )
 
-// listing is Clerk's list of users, page by page. Whom it has shown is noted in the database,
+// listing is Clerk's list of users, page by page. The users that it has shown are noted in the database,
 // where the roll is compared with it at the end.
 type listing struct {
 	Config
@@ -111,7 +111,7 @@ func (l *listing) note(ctx context.Context, users []clerk.Listed, asked time.Tim
 }
 
 // recognize makes sure that the key is not another instance's, before anything is written: of
-// some users whom the roll has long known the API must know one.
+// some users that the roll has long known the API must know one.
 func (l *listing) recognize(ctx context.Context) error {
 	now, err := l.asked(ctx)
 	if err != nil || l.MaxDelete >= 1 {
@@ -147,7 +147,7 @@ func (l *listing) complete(ctx context.Context) error {
 		ErrStopped, l.URL, listed, counted)
 }
 
-// countAbsent leaves out of whom the roll has learned since shortly before the list began: it
+// countAbsent leaves out users that the roll has learned of since shortly before the list began: it
 // need not know them.
 func (l *listing) countAbsent(ctx context.Context) (int64, error) {
 	return l.seen.CountUnlisted(ctx, l.started.Add(-absentLag))
@@ -182,7 +182,7 @@ func (l *listing) confirm(ctx context.Context, absent []directory.Pair) (gone, t
 	return gone, there, nil
 }
 
-// preview keeps whom the list has shown in a temporary table.
+// preview keeps the users that the list has shown in a temporary table.
 func (l *listing) preview(ctx context.Context, guard func(int64) error, each func(part) error) (err error) {
 	if l.started, err = l.seen.Now(ctx); err != nil {
 		return err

@@ -17,7 +17,7 @@ const (
 )
 
 // knowsOne reports whether a provider knows one of some users of the roll, asked for a few at a
-// time, and so is the provider whom the roll follows. Look returns nil for who isn't there.
+// time, and so is the provider that the roll follows. Look returns nil for a user who isn't there.
 func knowsOne(ctx context.Context, ids iter.Seq[[]string], look func(context.Context, []string) ([][]byte, error)) (bool, error) {
 	for few := range ids {
 		users, err := look(ctx, few)

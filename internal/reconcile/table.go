@@ -47,11 +47,11 @@ func (t *table) absent(ctx context.Context, after string) ([]directory.Pair, err
 	return t.users.Absent(ctx, after, tablePage)
 }
 
-// confirm leaves out who is there again: the next run compares him.
+// confirm leaves out users who are there again: the next run compares them.
 func (t *table) confirm(ctx context.Context, absent []directory.Pair) (gone, there []directory.Pair, err error) {
 	var ids []string
 	for _, p := range absent {
-		if uuid.Validate(p.ID) == nil { // otherwise the table can't have him
+		if uuid.Validate(p.ID) == nil { // otherwise the table can't have the user
 			ids = append(ids, p.ID)
 		}
 	}

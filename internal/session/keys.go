@@ -31,7 +31,7 @@ const (
 	// coldFloor is the pause while there is no set at all and nobody can be verified.
 	coldFloor = 5 * time.Second
 	// outageMemory is for how long after a failed fetch nobody who shows a known key waits for
-	// another. Later he does: a key that was withdrawn is not believed because of an outage
+	// another. Later it does: a key that was withdrawn is not believed because of an outage
 	// that is long over.
 	outageMemory = 2 * fetchFloor
 	// fetchTimeout is below the 4 s that a request waits by default.
@@ -125,7 +125,7 @@ func (s *keySet) pause() time.Duration {
 func (s *keySet) refresh(ctx context.Context, name keyName) {
 	away := s.away(name)
 	done := s.fetches.DoChan("", func() (any, error) {
-		// Another fetch may have ended since somebody looked.
+		// Another fetch may have ended since this one looked.
 		if s.due(name) {
 			s.keep(s.fetch(context.WithoutCancel(ctx)))
 		}

@@ -226,7 +226,7 @@ func TestSilentProvider(t *testing.T) {
 }
 
 // TestSilentOutage has a provider that stays silent after its keys have grown old: who shows a
-// known key does not wait for it again and again. A while later he does, lest a key that was
+// known key does not wait for it again and again. A while later it does, lest a key that was
 // withdrawn be believed.
 func TestSilentOutage(t *testing.T) {
 	testtag.Parallel(t)

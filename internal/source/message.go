@@ -84,7 +84,7 @@ func (m *message) announce(id string) event.Event {
 	return m.event
 }
 
-// apply makes the event that brings a user into the roll, or takes him out of it.
+// apply makes the event that brings a user into the roll, or takes them out of it.
 func (m *message) apply(p *profile, reason string) event.Event {
 	if reason != "" {
 		return m.undecodable(reason)

@@ -68,7 +68,7 @@ func (m *message) database() event.Event {
 }
 
 // DecodeUser decodes a user given as a JSON object: a row of auth.users, as to_jsonb makes
-// it, or a user of Clerk's API, who comes out as if an event had carried him. A
+// it, or a user of Clerk's API, which comes out as if an event had carried it. A
 // soft-deleted row is a tombstone. Bans are judged at receivedAt. The error holds nothing
 // of the object.
 func (s *Source) DecodeUser(object []byte, receivedAt time.Time) (*event.User, error) {

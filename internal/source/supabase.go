@@ -130,7 +130,7 @@ func (m *message) supabaseAnnounced(user []byte) event.Event {
 }
 
 // Contact returns by what else than the announced id a user can be known, from the kept body
-// of his announcement; "" where that says nothing.
+// of the announcement; "" where that says nothing.
 func Contact(body []byte) (email, phone string) {
 	user := readSupabaseHook(rawjson.Object(rawjson.ToUTF8(body))).user
 	if rawjson.Kind(user) != '{' {

@@ -144,7 +144,7 @@ func TestEndpointFor(t *testing.T) {
 }
 
 // The n-th user differs in all that a table may hold once, and is the same one in every
-// event about him.
+// event about the user.
 func TestAnother(t *testing.T) {
 	for _, s := range []*source.Source{clerkSource(t), supabaseSource(t)} {
 		ids := map[string]bool{}

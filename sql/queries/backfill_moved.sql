@@ -1,4 +1,4 @@
--- The users of the sources $1 whom a replica with another set of targets than $2 has moved
+-- The users of the sources $1 that a replica with another set of targets than $2 has moved
 -- since the snapshot $3: their roll row was written by a transaction that was not committed
 -- then. Neither a clock nor changed_at can tell: a transaction commits later than it writes,
 -- and what a listing has found carries the listing's moment. age() sorts out cheaply what is

@@ -1,5 +1,5 @@
 -- Forgets what was parked for users ($1 sources, $2 ids) and targets ($4) that this
--- transaction has settled. $3: the users are locked; otherwise only those count whom it
+-- transaction has settled. $3: the users are locked; otherwise only those count that it
 -- wrote: a duplicate or an overtaken event has settled nobody.
 delete from rollcall.parked p
 using (

@@ -1,4 +1,4 @@
--- The next parked users of a target ($1) who are due for another try and of whom a condition (%[1]s) holds, $2
+-- The next parked users of a target ($1) who are due for another try and meet a condition (%[1]s), $2
 -- at most, the longest due first; without those who are refused because they are missing in a table that this one
 -- references ($3 targets), for a reason of that table's own: they come after.
 select p.source, p.user_id

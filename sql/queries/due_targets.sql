@@ -1,4 +1,4 @@
--- The targets of which somebody is due for another try.
+-- The targets of which a parked user is due for another try.
 select t.target
 from pg_catalog.unnest($1::text[]) as t (target)
 where exists (

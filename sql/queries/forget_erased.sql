@@ -1,4 +1,4 @@
--- Forgets what was parked for users ($1 sources, $2 ids) whom somebody has erased from the
+-- Forgets what was parked for users ($1 sources, $2 ids) that an operator has erased from the
 -- roll: nobody can settle them, and they would be due for ever.
 delete from rollcall.parked p
 using unnest($1::text[], $2::text[]) as b (source, id)

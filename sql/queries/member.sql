@@ -1,4 +1,4 @@
--- A user ($1 source, $2 id) as the roll has him, and the targets for which he is parked. One
+-- A user ($1 source, $2 id) as the roll has them, and the targets for which they are parked. One
 -- row, also of nobody. %[1]s are the columns of the record new.
 select now.at, u.id is not null, coalesce(u.deleted_at is not null, false), coalesce(u.version, 0),
   greatest(now.at - u.changed_at, interval '0'),

@@ -1,6 +1,6 @@
 -- Parks every user of the batch ($1 sources, $2 ids) for a target that is out of
 -- service ($4 its name, $5 sqlstate, $6 error). $3: the users are locked; otherwise only
--- those count whom this transaction wrote.
+-- those count that this transaction wrote.
 insert into rollcall.parked as p (target, source, user_id, retry_at, sqlstate, error)
 select $4, b.source, b.id, pg_catalog.now() + interval '2 seconds', $5, $6
 from unnest($1::text[], $2::text[]) as b (source, id)

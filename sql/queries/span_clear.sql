@@ -1,5 +1,5 @@
 -- Forgets what was parked for target $4 of the users of a source ($1) after one user ($2) up
--- to another ($3), whom this transaction has locked and settled.
+-- to another ($3), which this transaction has locked and settled.
 delete from rollcall.parked p
 where p.source = $1 and p.user_id > $2 and p.user_id <= $3 and p.target = $4
   and exists (

@@ -1,6 +1,6 @@
 -- Locks the roll rows of a source ($1) after one user ($2) up to another ($3), in key order.
 -- "for update", because it leaves the transaction's own xid in xmax, by which the statements
--- that follow know whom it holds: somebody may have arrived meanwhile.
+-- that follow know which it holds: a user may have arrived meanwhile.
 select pg_catalog.count(*)
 from (
   select from rollcall.users u

@@ -1,4 +1,4 @@
--- Users of the roll ($1 the source, after id $2, $3 at most) whom a table of users (%[1]s)
+-- Users of the roll ($1 the source, after id $2, $3 at most) that a table of users (%[1]s)
 -- has no more, or only as deleted (%[2]s holds for the living).
 select u.id, pg_catalog.statement_timestamp()
 from rollcall.users u

@@ -22,7 +22,7 @@ var (
 	answerSQL string
 )
 
-// Announcement is an event that announced a user of whom nothing is known since.
+// Announcement is an event that announced a user that nothing is known of since.
 type Announcement struct {
 	ID       string
 	UserID   string

@@ -1,4 +1,4 @@
--- The sources ($1) of which somebody who was announced is due to be looked up; for the first
+-- The sources ($1) of which an announced user is due to be looked up; for the first
 -- time when $2 has passed.
 select s.source
 from pg_catalog.unnest($1::text[]) as s (source)

@@ -1,4 +1,4 @@
--- Notes users of the source $1 whom a list has shown ($2, their ids) in a table (%[1]s), and
+-- Notes users of the source $1 that a list has shown ($2, their ids) in a table (%[1]s), and
 -- reads the roll's rows (%[2]s) of the same ids, in their order. $3 is the moment of the list.
 with noted as (
   insert into %[1]s (source, id) select $1, id from pg_catalog.unnest($2::text[]) id on conflict do nothing

@@ -204,7 +204,7 @@ func (d *Directory) ForgetListings(ctx context.Context) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("forget whom lists have shown: %w", err)
+		return fmt.Errorf("forget what lists have shown: %w", err)
 	}
 	return nil
 }

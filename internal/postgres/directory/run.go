@@ -14,7 +14,7 @@ import (
 
 // Reconciled counts users by what a reconciliation did about them: all that the provider
 // has, and those of the roll that it no longer had. Not counted are users who are deleted on
-// both sides, and those in the roll alone of whom the roll learned too lately for a list to show
+// both sides, and those in the roll alone that the roll learned of too lately for a list to show
 // them.
 type Reconciled struct {
 	Created int64 `json:"created"`
@@ -23,7 +23,7 @@ type Reconciled struct {
 	// updated_at, last_sign_in_at.
 	Touched int64 `json:"touched"`
 	Deleted int64 `json:"deleted"`
-	// Unchanged are those in step, and those of whom the roll learned more by another way
+	// Unchanged are those in step, and those that the roll learned more of by another way
 	// meanwhile.
 	Unchanged int64 `json:"unchanged"`
 	Failed    int64 `json:"failed"` // the roll could not follow; the log says why

@@ -1,5 +1,5 @@
--- Users of the roll ($1 the source, after id $2, $3 at most) whom no list has shown (%[1]s is
--- where those are noted) and of whom nothing has been learned since $4. %[2]s are their columns.
+-- Users of the roll ($1 the source, after id $2, $3 at most) that no list has shown (%[1]s is
+-- where those are noted) and that nothing has been learned of since $4. %[2]s are their columns.
 select u.id, null::text, u.version, %[2]s, u.changed_at, u.kept, pg_catalog.statement_timestamp()
 from rollcall.users u
 where u.source = $1 and u.id > $2 and u.deleted_at is null and u.changed_at < $4
