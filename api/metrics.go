@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"rollcall/internal/event"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/audit"
 	"rollcall/internal/source"
 )
 
@@ -180,7 +180,7 @@ func (c *targetCollector) Describe(ch chan<- *prometheus.Desc) {
 // out: a gap is the truth.
 func (c *targetCollector) Collect(ch chan<- prometheus.Metric) {
 	out := map[string]float64{}
-	for _, t := range c.config.DB.TargetStates() {
+	for _, t := range c.config.DB.Targets().States() {
 		if t.Outage != "" {
 			out[t.Name] = 1
 		}
@@ -193,14 +193,14 @@ func (c *targetCollector) Collect(ch chan<- prometheus.Metric) {
 			continue
 		}
 		follows := 0.0
-		if c.config.DB.Follows(s.Name()) {
+		if c.config.DB.Roll().Follows(s.Name()) {
 			follows = 1
 		}
 		ch <- prometheus.MustNewConstMetric(c.table, prometheus.GaugeValue, follows, s.Name())
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()
-	parked, err := c.config.DB.Parked(ctx)
+	parked, err := c.config.DB.Targets().Parked(ctx)
 	if err != nil {
 		c.config.Log.Warn("parked users are not known", "error", err)
 		return
@@ -213,7 +213,7 @@ func (c *targetCollector) Collect(ch chan<- prometheus.Metric) {
 
 // collectChecked tells what the last check has counted, whoever ran it.
 func (c *targetCollector) collectChecked(ctx context.Context, ch chan<- prometheus.Metric) {
-	checked, err := c.config.DB.Checked(ctx)
+	checked, err := c.config.DB.Audit().Checked(ctx)
 	if err != nil {
 		c.config.Log.Warn("what was checked last is not known", "error", err)
 		return
@@ -224,7 +224,7 @@ func (c *targetCollector) collectChecked(ctx context.Context, ch chan<- promethe
 			at = float64(t.UnixMilli()) / 1000
 		}
 		ch <- prometheus.MustNewConstMetric(c.checked, prometheus.GaugeValue, at, name)
-		for _, state := range postgres.States {
+		for _, state := range audit.States {
 			ch <- prometheus.MustNewConstMetric(c.users, prometheus.GaugeValue, float64(checked[name].Users[state]), name, string(state))
 		}
 	}

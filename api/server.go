@@ -267,11 +267,11 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	for _, src := range s.config.Sources {
 		answer.Sources = append(answer.Sources, src.Name())
 	}
-	parked, err := s.config.DB.Parked(ctx)
+	parked, err := s.config.DB.Targets().Parked(ctx)
 	if err != nil {
 		s.config.Log.Warn("parked users are not known", "error", err)
 	}
-	for _, t := range s.config.DB.TargetStates() {
+	for _, t := range s.config.DB.Targets().States() {
 		state := "ok"
 		if t.Outage != "" {
 			state = "out of service"

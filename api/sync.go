@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/roll"
 	"rollcall/internal/reconcile"
 )
 
@@ -31,7 +31,7 @@ type Sync struct {
 	// the one that it claims, "" for none.
 	Verify func(ctx context.Context, token string) (source, user string, err error)
 	// User brings a user into step; see reconcile.Syncer.
-	User func(ctx context.Context, source, user string) (postgres.Member, error)
+	User func(ctx context.Context, source, user string) (roll.Member, error)
 	// Origins are those whose pages may call, as scheme://host[:port].
 	Origins []string
 }
@@ -66,7 +66,7 @@ const syncPatience = 10 * time.Second
 type syncing struct {
 	source, user string // before the token is believed, the source is what it claims
 	result       string
-	member       postgres.Member
+	member       roll.Member
 	err          error // for the operator
 }
 
@@ -130,7 +130,7 @@ func bearer(r *http.Request) (string, error) {
 	return token, nil
 }
 
-func syncResult(m postgres.Member, err error) string {
+func syncResult(m roll.Member, err error) string {
 	var limit *reconcile.LimitError
 	switch {
 	case err == nil:

@@ -100,7 +100,7 @@ func (r *looping) committer(ctx context.Context) ([]time.Duration, error) {
 // applying commits as Rollcall does: the pipeline's committers call exactly this.
 func applying(db *postgres.DB) commitment {
 	return func(ctx context.Context, events []event.Event) error {
-		outcomes, err := db.Apply(ctx, events)
+		outcomes, err := db.Roll().Apply(ctx, events)
 		if err != nil {
 			return err
 		}

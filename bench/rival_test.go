@@ -97,7 +97,7 @@ func (s *scene) apply() {
 	src := must.Get(s.mill.source())(s.t)
 	for _, r := range s.requests {
 		must.Do(s.t, src.Verify(r))
-		must.Get(db.Apply(s.t.Context(), []event.Event{src.Decode(r)}))(s.t)
+		must.Get(db.Roll().Apply(s.t.Context(), []event.Event{src.Decode(r)}))(s.t)
 	}
 }
 

@@ -179,7 +179,7 @@ func openRollcall(ctx context.Context, yaml []byte, url string, m *mill) (*postg
 	if err != nil {
 		return nil, err
 	}
-	findings, err := db.Check(ctx)
+	findings, err := db.Targets().Check(ctx)
 	if findings = target.Faults(findings); err == nil && len(findings) > 0 {
 		err = fmt.Errorf("target %s: %s", findings[0].Target, findings[0].What)
 	}

@@ -158,7 +158,7 @@ func TestDatabase(t *testing.T) {
 func settle(t *testing.T, db *postgres.DB) {
 	t.Helper()
 	must.Get(db.Migrate(t.Context()))(t)
-	found, err := db.Check(t.Context())
+	found, err := db.Targets().Check(t.Context())
 	if err != nil || len(found) > 0 {
 		t.Fatalf("check: %v, findings %v", err, found)
 	}

@@ -110,7 +110,7 @@ func start(t *testing.T, dir string) *example {
 	x.sources = assembly.Sources
 	rollcall := x.Start(postgres.Config{Targets: assembly.Targets})
 	server := api.New(api.Config{
-		Sources: x.sources, Submit: rollcall.Pipeline.Submit, Ready: rollcall.DB.Ready, DB: rollcall.DB,
+		Sources: x.sources, Submit: rollcall.Pipeline.Submit, Ready: rollcall.DB.Roll().Ready, DB: rollcall.DB,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	x.public = httptest.NewServer(server.Public())

@@ -14,6 +14,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/backfill"
 	"rollcall/internal/target"
 )
 
@@ -93,7 +94,7 @@ func (job *backfillJob) check(ctx context.Context) error {
 
 // preview prints what a backfill would do.
 func (job *backfillJob) preview(ctx context.Context, w environment) error {
-	p, err := job.db.PreviewBackfill(ctx, job.target)
+	p, err := job.db.Backfills().Preview(ctx, job.target)
 	if err != nil {
 		return err
 	}
@@ -115,7 +116,7 @@ func (job *backfillJob) run(ctx context.Context, w environment) error {
 	show, finish := bar(w, "filling "+job.target)
 	before := int64(-1) // visited by an interrupted run, which says nothing about the rate of this one
 	start := time.Now()
-	done, err := job.db.Backfill(ctx, job.target, func(done, total int64) {
+	done, err := job.db.Backfills().Run(ctx, job.target, func(done, total int64) {
 		if before < 0 {
 			before = done
 		}
@@ -132,7 +133,7 @@ func (job *backfillJob) run(ctx context.Context, w environment) error {
 }
 
 // show prints what a backfill has done.
-func (job *backfillJob) show(w environment, done postgres.Backfilled, took time.Duration) error {
+func (job *backfillJob) show(w environment, done backfill.Result, took time.Duration) error {
 	result := struct {
 		Target  string  `json:"target"`
 		Visited int64   `json:"visited"`
@@ -147,7 +148,7 @@ func (job *backfillJob) show(w environment, done postgres.Backfilled, took time.
 	})
 }
 
-func sayBackfilled(target string, done postgres.Backfilled, took time.Duration) string {
+func sayBackfilled(target string, done backfill.Result, took time.Duration) string {
 	more := ""
 	if done.Resumed > 0 {
 		more += fmt.Sprintf(" (%s of them before)", grouped(done.Resumed))

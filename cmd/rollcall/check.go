@@ -16,6 +16,7 @@ import (
 	"rollcall/internal/app"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/audit"
 )
 
 const checkHelp = `Calls the roll: holds every user of every source against every target that follows them, and
@@ -68,7 +69,7 @@ func newCheck(w environment) *cobra.Command {
 				return err
 			}
 			if o.repair {
-				unwatch := db.StartWatch(cmd.Context())
+				unwatch := db.Targets().StartWatch(cmd.Context())
 				defer unwatch()
 			}
 			if o.user != "" {
@@ -86,41 +87,41 @@ func newCheck(w environment) *cobra.Command {
 // checkAll counts everybody.
 func checkAll(ctx context.Context, w environment, db *postgres.DB, o checkOptions) error {
 	show, finish := bar(w, "checking")
-	census, err := db.Census(ctx, postgres.CensusOptions{Repair: o.repair, Progress: show})
+	report, err := db.Audit().Report(ctx, audit.Options{Repair: o.repair, Progress: show})
 	finish()
 	if err != nil {
 		return err
 	}
-	err = o.output.write(w.stdout, newCensusJSON(census), func(to io.Writer) error { return writeCensus(to, census, o.repair) })
-	if err != nil || census.InStep() {
+	err = o.output.write(w.stdout, newReportJSON(report), func(to io.Writer) error { return writeReport(to, report, o.repair) })
+	if err != nil || report.InStep() {
 		return err
 	}
-	return verdict(census, o.repair)
+	return verdict(report, o.repair)
 }
 
 // verdict says in a sentence what is to be done.
-func verdict(census *postgres.Census, repaired bool) error {
-	var settleable, strangers, out int64
-	for _, t := range census.Tallies {
-		settleable, strangers = settleable+t.OutOfStep()-t.Strangers, strangers+t.Strangers
+func verdict(report *audit.Report, repaired bool) error {
+	var settleable, unowned, out int64
+	for _, t := range report.Tallies {
+		settleable, unowned = settleable+t.OutOfStep()-t.Unowned, unowned+t.Unowned
 		if t.Outage != "" {
 			out++
 		}
 	}
 	switch {
 	case settleable > 0 && repaired:
-		return fmt.Errorf("still out of step: %d; rollcall check --user ID says why", settleable+strangers)
+		return fmt.Errorf("still out of step: %d; rollcall check --user ID says why", settleable+unowned)
 	case settleable > 0 && out == 0:
-		return fmt.Errorf("out of step: %d; rollcall check --repair settles all but rows of no user, and users that a table still refuses", settleable+strangers)
-	case settleable+strangers > 0:
-		return fmt.Errorf("out of step: %d", settleable+strangers)
+		return fmt.Errorf("out of step: %d; rollcall check --repair settles all but rows of no user, and users that a table still refuses", settleable+unowned)
+	case settleable+unowned > 0:
+		return fmt.Errorf("out of step: %d", settleable+unowned)
 	}
 	return errors.New("not every target could be checked")
 }
 
-// writeCensus writes the table, and below it what needs words.
-func writeCensus(to io.Writer, census *postgres.Census, repair bool) error {
-	header, states := []string{"TARGET", "SOURCE"}, shownStates(census)
+// writeReport writes the table, and below it what needs words.
+func writeReport(to io.Writer, report *audit.Report, repair bool) error {
+	header, states := []string{"TARGET", "SOURCE"}, shownStates(report)
 	for _, s := range states {
 		header = append(header, strings.ToUpper(string(s)))
 	}
@@ -128,26 +129,26 @@ func writeCensus(to io.Writer, census *postgres.Census, repair bool) error {
 		header = append(header, "REPAIRED")
 	}
 	lines := []string{strings.Join(header, "\t")}
-	for _, t := range census.Tallies {
+	for _, t := range report.Tallies {
 		lines = append(lines, strings.Join(cells(&t, states, repair), "\t"))
 	}
-	_, err := fmt.Fprintln(to, strings.Join(append(lines, remarks(census)...), "\n"))
+	_, err := fmt.Fprintln(to, strings.Join(append(lines, remarks(report)...), "\n"))
 	return err
 }
 
 // shownStates are the columns of the table; what triggers decide has one only where they do.
-func shownStates(census *postgres.Census) []postgres.State {
-	return slices.DeleteFunc(slices.Clone(postgres.States), func(s postgres.State) bool {
-		return (s == postgres.Suppressed || s == postgres.Rewritten) &&
-			!slices.ContainsFunc(census.Tallies, func(t postgres.Tally) bool { return t.Users[s] > 0 })
+func shownStates(report *audit.Report) []audit.State {
+	return slices.DeleteFunc(slices.Clone(audit.States), func(s audit.State) bool {
+		return (s == audit.Suppressed || s == audit.Rewritten) &&
+			!slices.ContainsFunc(report.Tallies, func(t audit.Tally) bool { return t.Users[s] > 0 })
 	})
 }
 
-func cells(t *postgres.Tally, states []postgres.State, repair bool) []string {
+func cells(t *audit.Tally, states []audit.State, repair bool) []string {
 	line := []string{t.Target, orDash(t.Source)}
 	for _, s := range states {
 		users := strconv.FormatInt(t.Users[s], 10)
-		if t.Outage != "" && s != postgres.Parked {
+		if t.Outage != "" && s != audit.Parked {
 			users = "-"
 		}
 		line = append(line, users)
@@ -159,26 +160,26 @@ func cells(t *postgres.Tally, states []postgres.State, repair bool) []string {
 }
 
 // remarks are what the table can't say, a line each.
-func remarks(census *postgres.Census) []string {
+func remarks(report *audit.Report) []string {
 	var lines []string
 	said := map[string]bool{}
-	for _, t := range census.Tallies {
+	for _, t := range report.Tallies {
 		if t.Outage != "" && !said[t.Target] {
 			said[t.Target] = true
 			lines = append(lines, fmt.Sprintf("%s is out of service: %s", t.Target, t.Outage))
 		}
-		if t.Strangers > 0 {
+		if t.Unowned > 0 {
 			lines = append(lines, fmt.Sprintf("%s: extra rows of no user of the roll: %d; if they are users that the roll doesn't know yet, run rollcall reconcile %s, else they are the application's own; --repair leaves them alone",
-				t.Target, t.Strangers, cmp.Or(t.Source, "SOURCE")))
+				t.Target, t.Unowned, cmp.Or(t.Source, "SOURCE")))
 		}
 	}
-	for _, o := range census.Overruled {
+	for _, o := range report.Overruled {
 		lines = append(lines, event.Printable(overruledLine(&o)))
 	}
-	for _, e := range census.Examples {
+	for _, e := range report.Examples {
 		lines = append(lines, event.Printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
 	}
-	for _, r := range census.Refused {
+	for _, r := range report.Refused {
 		line := fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)
 		lines = append(lines, event.Printable(line))
 	}
@@ -186,9 +187,9 @@ func remarks(census *postgres.Census) []string {
 }
 
 // overruledLine is the line about what triggers of a table decide.
-func overruledLine(o *postgres.Overruled) string {
+func overruledLine(o *audit.Overruled) string {
 	does, remedy := "keeps the row from being written or removed", ""
-	if o.State == postgres.Rewritten {
+	if o.State == audit.Rewritten {
 		does = "gives " + strings.Join(o.Columns, ", ") + " another value than set"
 		remedy = ": write the same expression in set, or leave the column to the trigger"
 	}
@@ -198,8 +199,8 @@ func overruledLine(o *postgres.Overruled) string {
 
 // checkUser holds one user against every target.
 func checkUser(ctx context.Context, w environment, db *postgres.DB, o checkOptions) error {
-	users, err := db.Call(ctx, o.user, postgres.CensusOptions{Repair: o.repair})
-	if errors.Is(err, postgres.ErrNotInRoll) {
+	users, err := db.Audit().Users(ctx, o.user, audit.Options{Repair: o.repair})
+	if errors.Is(err, audit.ErrNotInRoll) {
 		return fmt.Errorf("%w; run rollcall reconcile SOURCE, or wait for the webhook", err)
 	}
 	if err != nil {
@@ -211,7 +212,7 @@ func checkUser(ctx context.Context, w environment, db *postgres.DB, o checkOptio
 	}
 	out := 0
 	for _, u := range users {
-		for _, s := range u.Standings {
+		for _, s := range u.Statuses {
 			if !s.InStep() {
 				out++
 			}
@@ -223,7 +224,7 @@ func checkUser(ctx context.Context, w environment, db *postgres.DB, o checkOptio
 	return nil
 }
 
-func writeCalled(to io.Writer, users []postgres.Called) error {
+func writeCalled(to io.Writer, users []audit.User) error {
 	for _, u := range users {
 		line := fmt.Sprintf("%s  %s  %s  version %s", u.ID, u.Source, orDash(u.Email), u.Version.Format(time.RFC3339))
 		if u.Deleted {
@@ -239,12 +240,12 @@ func writeCalled(to io.Writer, users []postgres.Called) error {
 				return err
 			}
 		}
-		for _, s := range u.Standings {
+		for _, s := range u.Statuses {
 			if _, err := fmt.Fprintln(to, event.Printable(sayStanding(&s, u.Deleted))); err != nil {
 				return err
 			}
 		}
-		if len(u.Standings) == 0 {
+		if len(u.Statuses) == 0 {
 			if _, err := fmt.Fprintln(to, "no target follows this source"); err != nil {
 				return err
 			}
@@ -254,7 +255,7 @@ func writeCalled(to io.Writer, users []postgres.Called) error {
 }
 
 // sayStanding is a target's line about a user.
-func sayStanding(s *postgres.Standing, deleted bool) string {
+func sayStanding(s *audit.Status, deleted bool) string {
 	if len(s.Triggers) > 0 {
 		line := fmt.Sprintf("✓ %s (%s by trigger %s", s.Target, s.State, strings.Join(s.Triggers, ", "))
 		if len(s.Columns) > 0 {
@@ -269,13 +270,13 @@ func sayStanding(s *postgres.Standing, deleted bool) string {
 	switch {
 	case s.State == "":
 		what = "out of service: " + s.Problem
-	case s.State == postgres.Different && s.Problem != "":
+	case s.State == audit.Different && s.Problem != "":
 		what = "can't be compared: " + s.Problem
-	case s.State == postgres.Different:
+	case s.State == audit.Different:
 		what += ": " + strings.Join(s.Columns, ", ")
-	case s.State == postgres.Extra && deleted:
+	case s.State == audit.Extra && deleted:
 		what += ": the user is deleted, but the row still exists"
-	case s.State == postgres.Extra:
+	case s.State == audit.Extra:
 		what += ": the user doesn't match where, but the row still exists"
 	}
 	if p := s.Parked; p != nil {
@@ -284,7 +285,7 @@ func sayStanding(s *postgres.Standing, deleted bool) string {
 			when = "given up"
 		}
 		parked := fmt.Sprintf("parked since %s, attempts: %d, %s: %s", p.Since.UTC().Format(time.RFC3339), p.Attempts, when, p.Error)
-		if s.State == postgres.Parked {
+		if s.State == audit.Parked {
 			what = parked
 		} else {
 			what += "; " + parked

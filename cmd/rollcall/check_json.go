@@ -3,11 +3,11 @@ package main
 import (
 	"time"
 
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/audit"
 )
 
-// censusJSON is the result of check for programs.
-type censusJSON struct {
+// reportJSON is the result of check for programs.
+type reportJSON struct {
 	Targets  []tallyJSON   `json:"targets"`
 	Refused  []refusedJSON `json:"refused,omitempty"`
 	Examples []exampleJSON `json:"examples,omitempty"` // a few of each target who are out of step
@@ -24,7 +24,7 @@ type tallyJSON struct {
 	Extra      int64  `json:"extra"`
 	Different  int64  `json:"different"`
 	Parked     int64  `json:"parked"`
-	Strangers  int64  `json:"strangers"`  // of extra: rows of no user of the roll
+	Unowned    int64  `json:"strangers"`  // of extra: rows of no user of the roll
 	Suppressed int64  `json:"suppressed"` // a trigger keeps the row from being written or removed
 	Rewritten  int64  `json:"rewritten"`  // a trigger gives a column of set another value
 	Repaired   int64  `json:"repaired"`
@@ -32,20 +32,20 @@ type tallyJSON struct {
 }
 
 type overruledJSON struct {
-	Target   string         `json:"target"`
-	State    postgres.State `json:"state"`
-	Users    int64          `json:"users"`
-	Source   string         `json:"source"` // of the first of them
-	ID       string         `json:"id"`
-	Columns  []string       `json:"columns,omitempty"`
-	Triggers []string       `json:"triggers"` // of the table, with their functions
+	Target   string      `json:"target"`
+	State    audit.State `json:"state"`
+	Users    int64       `json:"users"`
+	Source   string      `json:"source"` // of the first of them
+	ID       string      `json:"id"`
+	Columns  []string    `json:"columns,omitempty"`
+	Triggers []string    `json:"triggers"` // of the table, with their functions
 }
 
 type exampleJSON struct {
-	Target string         `json:"target"`
-	Source string         `json:"source"`
-	ID     string         `json:"id"`
-	State  postgres.State `json:"state"`
+	Target string      `json:"target"`
+	Source string      `json:"source"`
+	ID     string      `json:"id"`
+	State  audit.State `json:"state"`
 }
 
 type refusedJSON struct {
@@ -55,15 +55,15 @@ type refusedJSON struct {
 	Error  string `json:"error"`
 }
 
-func newCensusJSON(c *postgres.Census) censusJSON {
-	result := censusJSON{Targets: []tallyJSON{}, CheckedAt: c.CheckedAt}
+func newReportJSON(c *audit.Report) reportJSON {
+	result := reportJSON{Targets: []tallyJSON{}, CheckedAt: c.CheckedAt}
 	for _, t := range c.Tallies {
 		result.Targets = append(result.Targets, tallyJSON{
 			Target: t.Target, Source: t.Source,
-			Present: t.Users[postgres.Present], Missing: t.Users[postgres.Missing], Extra: t.Users[postgres.Extra],
-			Different: t.Users[postgres.Different], Parked: t.Users[postgres.Parked],
-			Suppressed: t.Users[postgres.Suppressed], Rewritten: t.Users[postgres.Rewritten],
-			Strangers: t.Strangers, Repaired: t.Repaired, Outage: t.Outage,
+			Present: t.Users[audit.Present], Missing: t.Users[audit.Missing], Extra: t.Users[audit.Extra],
+			Different: t.Users[audit.Different], Parked: t.Users[audit.Parked],
+			Suppressed: t.Users[audit.Suppressed], Rewritten: t.Users[audit.Rewritten],
+			Unowned: t.Unowned, Repaired: t.Repaired, Outage: t.Outage,
 		})
 	}
 	for _, r := range c.Refused {
@@ -94,12 +94,12 @@ type userJSON struct {
 }
 
 type standingJSON struct {
-	Target   string         `json:"target"`
-	State    postgres.State `json:"state,omitempty"` // none: the user is deleted, and there is no row
-	Columns  []string       `json:"columns,omitempty"`
-	Triggers []string       `json:"triggers,omitempty"`
-	Problem  string         `json:"problem,omitempty"`
-	Parked   *parkedJSON    `json:"parked,omitempty"`
+	Target   string      `json:"target"`
+	State    audit.State `json:"state,omitempty"` // none: the user is deleted, and there is no row
+	Columns  []string    `json:"columns,omitempty"`
+	Triggers []string    `json:"triggers,omitempty"`
+	Problem  string      `json:"problem,omitempty"`
+	Parked   *parkedJSON `json:"parked,omitempty"`
 }
 
 type parkedJSON struct {
@@ -110,14 +110,14 @@ type parkedJSON struct {
 	Error    string    `json:"error"`
 }
 
-func newCalledJSON(users []postgres.Called) calledJSON {
+func newCalledJSON(users []audit.User) calledJSON {
 	var result calledJSON
 	for _, u := range users {
 		one := userJSON{
 			Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, Kept: u.Kept,
 			Targets: []standingJSON{},
 		}
-		for _, s := range u.Standings {
+		for _, s := range u.Statuses {
 			standing := standingJSON{
 				Target: s.Target, State: s.State, Columns: s.Columns, Triggers: s.Triggers, Problem: s.Problem,
 			}

@@ -66,7 +66,7 @@ func printSQL(ctx context.Context, w environment, s *app.Setup, db *postgres.DB)
 		return fmt.Errorf("the statements of the targets need the database: %w", err)
 	}
 	for _, t := range s.Targets {
-		for _, statement := range db.Statements(t.Name) {
+		for _, statement := range db.Targets().Statements(t.Name) {
 			if _, err := fmt.Fprintf(w.stdout, "-- target %s: $1 sources, $2 user ids, $3 whether the users are locked\n%s;\n\n", t.Name, statement); err != nil {
 				return err
 			}

@@ -174,7 +174,7 @@ func whyParked(ctx context.Context, w environment, d *draft, user string) map[st
 	defer app.CloseSoon(db)
 	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
 	defer cancel()
-	parked, err := db.ParkedFor(ctx, d.Source.Name(), user)
+	parked, err := db.Audit().ParkedFor(ctx, d.Source.Name(), user)
 	if err != nil {
 		return nil
 	}

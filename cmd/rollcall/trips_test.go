@@ -31,7 +31,7 @@ func TestRoundTripsOfABatch(t *testing.T) {
 			db := must.Get(postgres.Open(cfg))(t)
 			t.Cleanup(db.Close)
 			must.Get(db.Migrate(t.Context()))(t)
-			if found := must.Get(db.Check(t.Context()))(t); len(found) > 0 {
+			if found := must.Get(db.Targets().Check(t.Context()))(t); len(found) > 0 {
 				t.Fatal(found)
 			}
 			said := func(id string, version int64) event.Event {
@@ -40,7 +40,7 @@ func TestRoundTripsOfABatch(t *testing.T) {
 			}
 			trips := func(events ...event.Event) int64 {
 				before := cable.trips.Load()
-				must.Get(db.Apply(t.Context(), events))(t)
+				must.Get(db.Roll().Apply(t.Context(), events))(t)
 				return cable.trips.Load() - before
 			}
 			trips(said("warm", 1)) // its statements are prepared now, also those of a duplicate

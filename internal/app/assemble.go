@@ -2,7 +2,7 @@ package app
 
 import (
 	"rollcall/internal/config"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/session"
 	"rollcall/internal/source"
 	"rollcall/internal/target"
@@ -35,7 +35,7 @@ func Assemble(cfg *config.Config) (*Setup, config.Problems) {
 	}
 	for i, t := range cfg.Targets {
 		s.Targets[i] = ofSources(t, cfg.Sources)
-		for _, f := range s.Targets[i].Lint(postgres.RollOfUsers) {
+		for _, f := range s.Targets[i].Lint(catalog.RollOfUsers) {
 			problems.Add(config.ParsePos(f.At), "target %s: %s", f.Target, f.What)
 		}
 	}

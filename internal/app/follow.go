@@ -16,7 +16,7 @@ const followPause = 5 * time.Second
 // and hands on why another one is none.
 func (s *Setup) follow(ctx context.Context, db *postgres.DB, say func(source string, err error)) {
 	for _, c := range s.Captures() {
-		if err := db.Follow(ctx, c.Source, c.Table); err != nil && ctx.Err() == nil {
+		if err := db.Roll().Follow(ctx, c.Source, c.Table); err != nil && ctx.Err() == nil {
 			say(c.Source, err)
 		}
 	}
@@ -38,7 +38,7 @@ func (sv *service) follow(ctx context.Context) {
 		sv.log.Info("the table of users can't be read here: changes count by their version", "source", source, "reason", err)
 	})
 	for source := range sv.said.unread {
-		if sv.db.Follows(source) {
+		if sv.db.Roll().Follows(source) {
 			delete(sv.said.unread, source)
 			sv.log.Info("the table of users can be read, and decides what is so", "source", source)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/reconcile"
 )
@@ -41,9 +42,9 @@ func (sv *service) scheduled() []jobs.Job {
 	list := []jobs.Job{{
 		Name: "check", Schedule: checkSchedule, Timeout: checkTimeout,
 		Run: func(ctx context.Context) error {
-			census, err := sv.db.Census(ctx, postgres.CensusOptions{})
+			report, err := sv.db.Audit().Report(ctx, audit.Options{})
 			if err == nil {
-				sv.sayOverruled(census)
+				sv.sayOverruled(report)
 			}
 			return err
 		},
@@ -57,7 +58,7 @@ func (sv *service) scheduled() []jobs.Job {
 		list = append(list, jobs.Job{
 			Name: catchUp(t.Name), Timeout: catchUpTimeout,
 			Run: func(ctx context.Context) error {
-				_, err := sv.db.CatchUp(ctx, t.Name)
+				_, err := sv.db.Targets().CatchUp(ctx, t.Name)
 				return err
 			},
 		})
@@ -84,7 +85,7 @@ func (sv *service) forget(ctx context.Context) error {
 }
 
 func (sv *service) endBans(ctx context.Context) error {
-	ended, err := sv.db.EndBans(ctx)
+	ended, err := sv.db.Roll().EndBans(ctx)
 	if ended > 0 {
 		sv.log.Info("ended bans that were over", "users", ended)
 	}
@@ -143,12 +144,12 @@ func (sv *service) enqueueDue(ctx context.Context) error {
 	if jobs == nil {
 		return nil
 	}
-	due, err := sv.db.Due(ctx)
+	due, err := sv.db.Targets().Due(ctx)
 	for i, target := range due {
 		due[i] = catchUp(target)
 	}
 	confirmations, more := sv.dueConfirmations(ctx)
-	over, unknown := sv.db.BansOver(ctx)
+	over, unknown := sv.db.Roll().BansOver(ctx)
 	if err = errors.Join(err, more, unknown); over {
 		due = append(due, endBans)
 	}

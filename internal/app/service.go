@@ -66,12 +66,12 @@ type service struct {
 func newService(o Options, db *postgres.DB) (*service, error) {
 	s, log := o.Setup, o.Log
 	sv := &service{
-		options: o, apis: s.APIs(log), log: log, db: db, replica: jobs.NewReplica(db.Pool(), db.Fingerprint(), log), setup: s, wait: s.Config.Limits.Wait, backoff: newBackoff(),
+		options: o, apis: s.APIs(log), log: log, db: db, replica: jobs.NewReplica(db.Pool(), db.Targets().Fingerprint, log), setup: s, wait: s.Config.Limits.Wait, backoff: newBackoff(),
 		said: newSaid(),
 	}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
-		Apply: db.Apply, Apart: db.Signal, Queue: s.Config.Limits.Queue, Wait: s.Config.Limits.Wait,
+		Apply: db.Roll().Apply, Apart: db.Roll().Signal, Queue: s.Config.Limits.Queue, Wait: s.Config.Limits.Wait,
 		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) }, Log: log,
 	})
 	refuse := map[string]bool{}
@@ -105,7 +105,7 @@ func (sv *service) ready(ctx context.Context) error {
 	sv.readyMu.Lock()
 	defer sv.readyMu.Unlock()
 	before := sv.readyErr
-	sv.readyErr = sv.db.Ready(ctx)
+	sv.readyErr = sv.db.Roll().Ready(ctx)
 	if sv.readyErr != nil && before == nil {
 		sv.log.Error("not ready", "error", sv.readyErr)
 	} else if sv.readyErr == nil && before != nil {
@@ -140,7 +140,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 			failed <- err
 			return
 		}
-		working.Go(func() { sv.keepUp(background, "watch of the catalog", sv.db.Watch) })
+		working.Go(func() { sv.keepUp(background, "watch of the catalog", sv.db.Targets().Watch) })
 		working.Go(func() { sv.keepUp(background, "capture", sv.capture) })
 		working.Go(func() { sv.keepUp(background, "jobs", sv.startJobs) })
 		working.Go(func() { sv.keepUp(background, "watch of captures", sv.newCaptureWatch().run) })
@@ -227,7 +227,7 @@ func (sv *service) prepareOnce(ctx context.Context) ([]target.Finding, error) {
 	if len(ran) > 0 {
 		sv.log.Info("migrated the schema rollcall", "migrations", ran)
 	}
-	return sv.db.Check(ctx)
+	return sv.db.Targets().Check(ctx)
 }
 
 // shutdown ends the jobs first, while there still is a pipeline for them. Then it gives every

@@ -171,6 +171,6 @@ func Faults(ctx context.Context, db *postgres.DB) ([]target.Finding, error) {
 	if err := db.Migrated(ctx); err != nil {
 		return nil, err
 	}
-	found, err := db.Check(ctx)
+	found, err := db.Targets().Check(ctx)
 	return target.Faults(found), err
 }

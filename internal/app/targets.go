@@ -6,7 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/audit"
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/target"
 )
 
@@ -52,7 +53,7 @@ func (sv *service) watchTargets(ctx context.Context) {
 		var err error
 		if out && time.Since(probed) > probeTargets-lookAtTargets/2 { // at the tick that is nearest
 			probed = time.Now()
-			err = sv.db.Probe(ctx)
+			err = sv.db.Targets().Probe(ctx)
 		}
 		if time.Since(sv.followedAt) > followPause {
 			sv.follow(ctx)
@@ -69,7 +70,7 @@ func (sv *service) watchTargets(ctx context.Context) {
 
 // saySurroundings logs what lets others act as Rollcall's role.
 func (sv *service) saySurroundings(ctx context.Context) {
-	warnings, err := sv.db.Surroundings(ctx)
+	warnings, err := catalog.Surroundings(ctx, sv.db.Pool())
 	if err != nil && ctx.Err() == nil {
 		sv.log.Warn("the rights of others can't be looked at", "error", err)
 	}
@@ -87,7 +88,7 @@ func (sv *service) sayFindings(findings []target.Finding) {
 		}
 		sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "error", f.What)
 	}
-	for _, t := range sv.db.TargetStates() {
+	for _, t := range sv.db.Targets().States() {
 		sv.said.outages[t.Name], sv.said.tables[t.Name] = t.Outage, t.OID
 	}
 }
@@ -95,7 +96,7 @@ func (sv *service) sayFindings(findings []target.Finding) {
 // sayChanges logs each target that went out of service, or came back, since it was last asked,
 // and reports whether one is out and whether one came back or has another table.
 func (sv *service) sayChanges() (out, back bool) {
-	for _, t := range sv.db.TargetStates() {
+	for _, t := range sv.db.Targets().States() {
 		before := sv.said.outages[t.Name]
 		switch {
 		case t.Outage != "" && before == "":
@@ -117,7 +118,7 @@ func (sv *service) sayChanges() (out, back bool) {
 // offerBackfills says of each target that is new, or whose table is, how to fill it: at the start,
 // and when it is in service again.
 func (sv *service) offerBackfills(ctx context.Context) {
-	unfilled, err := sv.db.Unfilled(ctx)
+	unfilled, err := sv.db.Backfills().Unfilled(ctx)
 	if err != nil && ctx.Err() == nil {
 		sv.log.Warn("new targets can't be looked for", "error", err)
 	}
@@ -131,8 +132,8 @@ func (sv *service) offerBackfills(ctx context.Context) {
 }
 
 // sayOverruled says once what the triggers of a target's table decide.
-func (sv *service) sayOverruled(census *postgres.Census) {
-	for _, o := range census.Overruled {
+func (sv *service) sayOverruled(report *audit.Report) {
+	for _, o := range report.Overruled {
 		if _, said := sv.said.overruled.LoadOrStore(o.Target+" "+string(o.State), true); !said {
 			sv.log.Warn("triggers of a table decide otherwise than its target", "target", o.Target,
 				"state", o.State, "users", o.Users, "columns", o.Columns, "triggers", o.Triggers)

@@ -25,7 +25,7 @@ func (s *Setup) StartWorker(ctx context.Context, log *slog.Logger, warn func(str
 	}
 	faults, err := Faults(ctx, db)
 	if err == nil {
-		_, err = db.Unfilled(ctx) // before the first user arrives, or serve takes the targets for new ones
+		_, err = db.Backfills().Unfilled(ctx) // before the first user arrives, or serve takes the targets for new ones
 	}
 	if err != nil {
 		db.Close()
@@ -37,9 +37,9 @@ func (s *Setup) StartWorker(ctx context.Context, log *slog.Logger, warn func(str
 	s.follow(ctx, db, func(source string, err error) {
 		warn("the changes of source %s count by their version: %v", source, err)
 	})
-	p := pipeline.New(pipeline.Config{Apply: db.Apply, Apart: db.Signal})
+	p := pipeline.New(pipeline.Config{Apply: db.Roll().Apply, Apart: db.Roll().Signal})
 	p.Start()
-	return &Worker{db, p, db.StartWatch(ctx)}, nil
+	return &Worker{db, p, db.Targets().StartWatch(ctx)}, nil
 }
 
 // Submit brings events to their outcomes.

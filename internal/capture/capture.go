@@ -14,6 +14,7 @@ import (
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/outbox"
+	"rollcall/internal/postgres/roll"
 	"rollcall/internal/source"
 )
 
@@ -148,7 +149,7 @@ func (d *drain) empty(ctx context.Context, holder *outbox.Holder) error {
 
 // tables are the sources whose table decides.
 func (d *drain) tables() []string {
-	return slices.DeleteFunc(slices.Clone(d.names), func(name string) bool { return !d.DB.Follows(name) })
+	return slices.DeleteFunc(slices.Clone(d.names), func(name string) bool { return !d.DB.Roll().Follows(name) })
 }
 
 // captured are the rows of the outbox that events were made of.
@@ -178,7 +179,7 @@ func (d *drain) events(changes []outbox.Change) []event.Event {
 	at := map[key]int{}
 	var events []event.Event
 	for _, c := range changes {
-		if c.Data == nil && !d.DB.Follows(c.Source) {
+		if c.Data == nil && !d.DB.Roll().Follows(c.Source) {
 			continue // it waits until its table can be read again
 		}
 		e := d.event(c)
@@ -209,7 +210,7 @@ func (d *drain) event(c outbox.Change) event.Event {
 	e := event.Event{
 		Source: c.Source, Type: "captured", Op: event.Upsert, UserID: c.UserID, ReceivedAt: c.At.UTC(), Captured: []int64{c.ID},
 	}
-	if d.DB.Follows(c.Source) { // the table says what has become of the user
+	if d.DB.Roll().Follows(c.Source) { // the table says what has become of the user
 		if e.Op = event.Look; c.Gone {
 			e.Op = event.Delete
 		}
@@ -230,7 +231,7 @@ func (d *drain) event(c outbox.Change) event.Event {
 	}
 	e.User = user
 	if c.Large && e.Op == event.Upsert {
-		return postgres.WithoutMetadata(e, "the metadata takes more than limits.metadata, or its text can't be made")
+		return roll.WithoutMetadata(e, "the metadata takes more than limits.metadata, or its text can't be made")
 	}
 	return e
 }

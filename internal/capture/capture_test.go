@@ -86,7 +86,7 @@ func ofBothKinds(t *testing.T, test func(*testing.T, *project)) {
 // follow makes the source a table source.
 func (p *project) follow() {
 	p.T.Helper()
-	must.Do(p.T, p.DB.Follow(p.T.Context(), "supabase", "auth.users"))
+	must.Do(p.T, p.DB.Roll().Follow(p.T.Context(), "supabase", "auth.users"))
 }
 
 func (p *project) newReplica() *replica {
@@ -176,7 +176,7 @@ func TestLastCommitCounts(t *testing.T) {
 		p.Exec("insert into auth.users (id, email, updated_at) values ($1, 'back', now())", fixture.ID(3))
 		p.drain()
 		want := []string{"1last"}
-		if p.DB.Follows("supabase") {
+		if p.DB.Roll().Follows("supabase") {
 			want = append(want, "3back") // that the table has lives
 		}
 		p.Want("select right(id::text, 1) || email from profiles order by 1", want...)
@@ -224,7 +224,7 @@ func TestTwoReadersApplyOnce(t *testing.T) {
 	t.Parallel()
 	p := oldProject(t)
 	other := p.newReplica()
-	must.Get(other.DB.Check(t.Context()))(t)
+	must.Get(other.DB.Targets().Check(t.Context()))(t)
 	p.Exec("insert into auth.users (id, email, updated_at) values ($1, 'old', '2026-01-01')", fixture.ID(1))
 	read := func() []outbox.Change {
 		t.Helper()

@@ -1,7 +1,7 @@
 // Package must ends a test at an error that it does not expect, and checks those that it does.
 //
 //	db := must.Get(postgres.Open(cfg))(t)
-//	must.Do(t, db.Follow(t.Context(), "supabase", "auth.users"))
+//	must.Do(t, db.Roll().Follow(t.Context(), "supabase", "auth.users"))
 //	must.Fail(t, must.Err(db.Users(t.Context(), "supabase", "auth.users")), postgres.ErrUnseen, "grant select")
 package must
 

@@ -44,8 +44,14 @@ func NewMigrated(t testing.TB, sqls ...string) string {
 // Run runs any number of statements.
 func (c *Conn) Run(statements string) {
 	c.t.Helper()
-	if _, err := c.PgConn().Exec(c.t.Context(), statements).ReadAll(); err != nil {
-		c.t.Fatalf("%s: %v", statements, err)
+	Exec(c.t, c.Conn, statements)
+}
+
+// Exec runs any number of statements on a connection that is none of Connect's.
+func Exec(t testing.TB, conn *pgx.Conn, statements string) {
+	t.Helper()
+	if _, err := conn.PgConn().Exec(t.Context(), statements).ReadAll(); err != nil {
+		t.Fatalf("%s: %v", statements, err)
 	}
 }
 

@@ -28,7 +28,7 @@ func benchmarkSubmit(b *testing.B, each int) {
 	b.Cleanup(db.Close)
 	must.Get(db.Migrate(b.Context()))(b)
 	var batches atomic.Int64
-	p := New(Config{Apply: db.Apply, Observe: func(int, time.Duration) { batches.Add(1) }})
+	p := New(Config{Apply: db.Roll().Apply, Observe: func(int, time.Duration) { batches.Add(1) }})
 	p.Start()
 	b.Cleanup(func() { p.Shutdown(b.Context()) })
 	var next atomic.Int64

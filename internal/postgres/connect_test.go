@@ -1,4 +1,4 @@
-package postgres
+package postgres_test
 
 import (
 	"crypto/ecdsa"
@@ -20,6 +20,7 @@ import (
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
+	"rollcall/internal/postgres"
 )
 
 // refusedConnection is one case: what is asked of a server, and the sentence that comes of it.
@@ -44,12 +45,12 @@ func TestRefusedConnections(t *testing.T) {
 	must.Do(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(sockets) })
 	server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"unix_socket_directories": sockets}})
-	admin := connect(t, server.URL("postgres"))
-	execOn(t, admin, `create role nologin nologin; create role pw login password 'right'; create role secure login;
+	admin := pgtest.Connect(t, server.URL("postgres")).Conn
+	pgtest.Exec(t, admin, `create role nologin nologin; create role pw login password 'right'; create role secure login;
 		create role full login connection limit 0; create role open login`)
-	execOn(t, admin, "create database closed")
-	execOn(t, admin, "revoke connect on database closed from public")
-	execOn(t, admin, "copy (select regexp_split_to_table('"+hba+"', E'\\n')) to '"+filepath.Join(server.Dir(), "pg_hba.conf")+"'; select pg_reload_conf()")
+	pgtest.Exec(t, admin, "create database closed")
+	pgtest.Exec(t, admin, "revoke connect on database closed from public")
+	pgtest.Exec(t, admin, "copy (select regexp_split_to_table('"+hba+"', E'\\n')) to '"+filepath.Join(server.Dir(), "pg_hba.conf")+"'; select pg_reload_conf()")
 	for name, c := range map[string]refusedConnection{
 		"unknown role":      {"ghost", "", "postgres", "", `has no role ghost that may log in \(role "ghost" does not exist\); run create role "ghost" login, or alter role "ghost" login, or correct`},
 		"no login":          {"nologin", "", "postgres", "", `has no role nologin that may log in \(.*\); run create role`},
@@ -81,16 +82,16 @@ func TestRefusedConnections(t *testing.T) {
 		t.Run(name, func(t *testing.T) { wantRefusal(t, server.URL(""), c) })
 	}
 	db := openTo(t, refusedConnection{"secure", "", "postgres", "sslmode=require", ""}, server.URL(""))
-	if err := db.pool.Ping(t.Context()); err != nil {
+	if err := db.Pool().Ping(t.Context()); err != nil {
 		t.Errorf("with TLS: %v", err)
 	}
 }
 
-func openTo(t *testing.T, c refusedConnection, base string) *DB {
+func openTo(t *testing.T, c refusedConnection, base string) *postgres.DB {
 	t.Helper()
 	to := must.Get(url.Parse(base))(t)
 	to.User, to.Path, to.RawQuery = url.UserPassword(c.user, c.password), "/"+c.database, "sslmode=disable&"+c.query
-	db := must.Get(Open(Config{URL: to.String(), Log: slog.New(slog.DiscardHandler)}))(t)
+	db := must.Get(postgres.Open(postgres.Config{URL: to.String(), Log: slog.New(slog.DiscardHandler)}))(t)
 	t.Cleanup(db.Close)
 	return db
 }
@@ -99,9 +100,9 @@ func openTo(t *testing.T, c refusedConnection, base string) *DB {
 func wantRefusal(t *testing.T, base string, c refusedConnection) {
 	t.Helper()
 	db := openTo(t, c, base)
-	_, checking := db.Check(t.Context())
+	_, checking := db.Targets().Check(t.Context())
 	_, migrating := db.Migrate(t.Context())
-	for _, err := range []error{checking, migrating, db.Migrated(t.Context()), db.Ready(t.Context())} {
+	for _, err := range []error{checking, migrating, db.Migrated(t.Context()), db.Roll().Ready(t.Context())} {
 		must.Sentence(t, err, c.want)
 	}
 }
@@ -118,13 +119,13 @@ func serveTLS(t *testing.T, server *pgserver.Server) string {
 	certificate := must.Get(x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key))(t)
 	private := must.Get(x509.MarshalECPrivateKey(key))(t)
 	public := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
-	admin := connect(t, server.URL("postgres"))
+	admin := pgtest.Connect(t, server.URL("postgres")).Conn
 	for name, text := range map[string][]byte{"server.crt": public, "server.key": pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private})} {
 		file := filepath.Join(server.Dir(), "data", name)
-		execOn(t, admin, "copy (select regexp_split_to_table('"+string(text)+"', E'\\n')) to program 'umask 077; cat > "+file+"'")
+		pgtest.Exec(t, admin, "copy (select regexp_split_to_table('"+string(text)+"', E'\\n')) to program 'umask 077; cat > "+file+"'")
 	}
-	execOn(t, admin, "alter system set ssl = on")
-	execOn(t, admin, "select pg_reload_conf()")
+	pgtest.Exec(t, admin, "alter system set ssl = on")
+	pgtest.Exec(t, admin, "select pg_reload_conf()")
 	own := filepath.Join(t.TempDir(), "authority.crt")
 	must.Do(t, os.WriteFile(own, public, 0o600))
 	return own
@@ -134,9 +135,9 @@ func serveTLS(t *testing.T, server *pgserver.Server) string {
 func TestServerNotReady(t *testing.T) {
 	t.Parallel()
 	server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"wal_level": "replica"}})
-	admin := connect(t, server.URL("postgres"))
-	execOn(t, admin, "alter system set hot_standby = off")
-	execOn(t, admin, "copy (select '') to '"+filepath.Join(server.Dir(), "data", "standby.signal")+"'")
+	admin := pgtest.Connect(t, server.URL("postgres")).Conn
+	pgtest.Exec(t, admin, "alter system set hot_standby = off")
+	pgtest.Exec(t, admin, "copy (select '') to '"+filepath.Join(server.Dir(), "data", "standby.signal")+"'")
 	must.Do(t, server.Stop())
 	must.Do(t, server.Restart(t.Context()))
 	wantRefusal(t, server.URL(""), refusedConnection{"postgres", "", "postgres", "", `takes no connections yet \(.*\); wait until it is up, or look at its log`})
@@ -171,7 +172,7 @@ func TestNoServer(t *testing.T) {
 				}
 			}()
 			db := openTo(t, refusedConnection{"app", "hunter2secret", "shop", c.query, ""}, "postgres://"+l.Addr().String())
-			_, err := db.Check(t.Context())
+			_, err := db.Targets().Check(t.Context())
 			must.Sentence(t, err, c.want)
 		})
 	}

@@ -19,6 +19,8 @@ import (
 // as eight bytes.
 const migrationLock = 0x726f6c6c63616c6c
 
+const minServerVersion = 140000
+
 // Migrate brings the schema rollcall up to this binary's version, in one transaction under
 // an advisory lock, and returns the names of the migrations it ran. A schema that is newer
 // than the binary is left alone.

@@ -1,4 +1,4 @@
-package postgres
+package postgres_test
 
 import (
 	"os"
@@ -8,9 +8,12 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
+	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/audit"
 	"rollcall/internal/target"
 	"rollcall/sql"
 )
@@ -26,7 +29,7 @@ func TestMigrateAtOnce(t *testing.T) {
 	var ran atomic.Int64
 	for range 4 {
 		replicas.Go(func() {
-			db, err := Open(Config{URL: url})
+			db, err := postgres.Open(postgres.Config{URL: url})
 			if err != nil {
 				t.Error(err)
 				return
@@ -49,8 +52,8 @@ func TestMigrateAtOnce(t *testing.T) {
 func TestStandby(t *testing.T) {
 	t.Parallel()
 	server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"wal_level": "replica"}})
-	open := func() *DB {
-		db := must.Get(Open(Config{URL: server.URL("postgres"), Targets: []target.Target{profiles()}}))(t)
+	open := func() *postgres.DB {
+		db := must.Get(postgres.Open(postgres.Config{URL: server.URL("postgres"), Targets: []target.Target{fixture.Everyone()}}))(t)
 		t.Cleanup(db.Close)
 		return db
 	}
@@ -59,7 +62,7 @@ func TestStandby(t *testing.T) {
 	must.Do(t, server.Restart(t.Context()))
 	db := open()
 	_, migrated := db.Migrate(t.Context())
-	_, counted := db.Census(t.Context(), CensusOptions{Repair: true})
+	_, counted := db.Audit().Report(t.Context(), audit.Options{Repair: true})
 	_, began := db.Directory().BeginRun(t.Context(), "app", "")
 	for name, err := range map[string]error{"migrate": migrated, "check": counted, "reconcile": began} {
 		if err == nil || !strings.Contains(err.Error(), "is a standby, which takes no writes; let database name its primary") {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"rollcall/internal/postgres/connection"
-	"rollcall/sql"
 )
 
 // Retention says how long what events leave is kept.
@@ -56,11 +55,11 @@ func (db *DB) Forget(ctx context.Context, keep Retention) (Forgotten, error) {
 		count     *int64
 	}{
 		// Events first: what goes as a whole needs no rewriting before.
-		{sql.ForgetEvents, bareEvent, keep.Events, &f.Events},
-		{sql.ForgetEvents, eventWithBody, keep.Events, &f.Events},
-		{sql.ForgetEvents, unreadEvent, keep.Events, &f.Events},
-		{sql.ForgetBodies, eventWithBody, keep.Bodies, &f.Bodies},
-		{sql.ForgetBodies, unreadEvent, keep.Undecodable, &f.Bodies},
+		{forgetEventsSQL, bareEvent, keep.Events, &f.Events},
+		{forgetEventsSQL, eventWithBody, keep.Events, &f.Events},
+		{forgetEventsSQL, unreadEvent, keep.Events, &f.Events},
+		{forgetBodiesSQL, eventWithBody, keep.Bodies, &f.Bodies},
+		{forgetBodiesSQL, unreadEvent, keep.Undecodable, &f.Bodies},
 	} {
 		n, err := db.forget(ctx, step.statement, step.kind, step.age)
 		if *step.count += n; err != nil {
@@ -89,7 +88,7 @@ func (db *DB) forget(ctx context.Context, statement string, kind int, age time.D
 
 func (db *DB) endUnanswered(ctx context.Context) (all int64, err error) {
 	for {
-		done, err := db.pool.Exec(ctx, sql.Unanswered, unansweredAge, forgetBatch)
+		done, err := db.pool.Exec(ctx, unansweredSQL, unansweredAge, forgetBatch)
 		if err != nil {
 			return all, fmt.Errorf("end announcements that nobody has answered: %w", err)
 		}

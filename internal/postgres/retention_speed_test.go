@@ -1,6 +1,6 @@
 //go:build timing
 
-package postgres
+package postgres_test
 
 import (
 	"fmt"
@@ -9,20 +9,21 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 )
 
 // What finding old events by an index costs the new ones, in turns with a schema without it.
 func TestForgetCostsBatchesLittle(t *testing.T) {
 	const batches = 300
-	with, without := newBench(t, profilesTable, profiles()), newBench(t, profilesTable, profiles())
-	without.exec("drop index rollcall.events_kept, rollcall.events_announced")
+	with, without := newBench(t, fixture.Everyone()), newBench(t, fixture.Everyone())
+	without.Exec("drop index rollcall.events_kept, rollcall.events_announced")
 	took := map[*bench][]time.Duration{}
 	for n := range batches {
 		for _, b := range []*bench{with, without} {
 			var batch [64]event.Event
 			for i := range batch {
-				e := updated(fmt.Sprint("u", (n*64+i)%5000), int64(n), "")
+				e := fixture.Updated(fmt.Sprint("u", (n*64+i)%5000), int64(n), "")
 				e.ID, e.ReceivedAt, e.Body = fmt.Sprintf("msg_%x", uint64(n*64+i)*0x9e3779b97f4a7c15), time.Now(), make([]byte, 1200)
 				batch[i] = e
 			}

@@ -180,7 +180,7 @@ on auth.users to ` + role)
 	}
 	p.Exec("grant select (phone_confirmed_at, deleted_at) on auth.users to " + role)
 	users := must.Get(reader.DB.Directory().Users(t.Context(), "supabase", "auth.users"))(t)
-	must.Do(t, reader.DB.Follow(t.Context(), "supabase", "auth.users")) // it lacks columns that older versions do not read
+	must.Do(t, reader.DB.Roll().Follow(t.Context(), "supabase", "auth.users")) // it lacks columns that older versions do not read
 	p.Exec("update auth.users set is_sso_user = true")
 	if row := must.Get(users.One(t.Context(), fixture.ID(1)))(t); !strings.Contains(string(row), "1@x.test") || strings.Contains(string(row), "is_sso_user") {
 		t.Errorf("read %s", row)

@@ -19,7 +19,7 @@ func TestBanThatIsOver(t *testing.T) {
 		p.Exec("update " + table + " set banned_until = banned_until - interval '1 h' where id = '" + fixture.ID(1) + "'")
 	}
 	p.wantRun(directory.Reconciled{Unchanged: 3})
-	if ended, err := p.DB.EndBans(t.Context()); ended != 1 || err != nil {
+	if ended, err := p.DB.Roll().EndBans(t.Context()); ended != 1 || err != nil {
 		t.Errorf("%d bans ended, error %v", ended, err)
 	}
 	p.Want("select id from rollcall.users where banned order by id", fixture.ID(2))

@@ -53,7 +53,7 @@ func (p *project) empty() {
 
 func (p *project) backfill(target string, n int) {
 	p.T.Helper()
-	done, err := p.DB.Backfill(p.T.Context(), target, nil)
+	done, err := p.DB.Backfills().Run(p.T.Context(), target, nil)
 	if err != nil || done.Visited != int64(n) || done.Parked > 0 {
 		p.T.Fatal(done, err)
 	}

@@ -40,8 +40,8 @@ func followed(t *testing.T) (*postgres.DB, *pgx.Conn, *rand.Rand) {
 	t.Helper()
 	d := fixture.Supabase(t)
 	db := d.Start(postgres.Config{}).DB
-	must.Do(t, db.Follow(t.Context(), "supabase", "auth.users"))
-	return db, d.SQL, rand.New(rand.NewPCG(testtag.Seed(t), 1))
+	must.Do(t, db.Roll().Follow(t.Context(), "supabase", "auth.users"))
+	return db, d.SQL.Conn, rand.New(rand.NewPCG(testtag.Seed(t), 1))
 }
 
 // lookAtAll brings all users with lower numbers into the roll.
@@ -52,7 +52,7 @@ func lookAtAll(t *testing.T, db *postgres.DB, users int) {
 		events[i] = event.Event{Source: "supabase", Op: event.Look, UserID: numbered(i)}
 	}
 	for page := range slices.Chunk(events, 512) {
-		must.Get(db.Apply(t.Context(), page))(t)
+		must.Get(db.Roll().Apply(t.Context(), page))(t)
 	}
 }
 

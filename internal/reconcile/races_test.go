@@ -103,7 +103,7 @@ func (p *project) repeat(ctx context.Context) {
 // refill fills the profiles from the roll again and again.
 func (p *project) refill(ctx context.Context) {
 	for ctx.Err() == nil {
-		_, _ = p.DB.Backfill(ctx, "profiles", nil) // another may be at it
+		_, _ = p.DB.Backfills().Run(ctx, "profiles", nil) // another may be at it
 		time.Sleep(time.Millisecond)
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"iter"
 	"slices"
 
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/roll"
 )
 
 const (
@@ -34,7 +34,7 @@ func knowsOne(ctx context.Context, ids iter.Seq[[]string], look func(context.Con
 // recognize makes sure, before a user is deleted, that the provider is the one that the roll follows:
 // with the key of another instance, every user who signs in would seem to be gone. One that has shown a
 // user is; else it must know one of some others of the roll, or, without others, answer as a provider.
-func (s *Syncer) recognize(ctx context.Context, f flight, m postgres.Member) error {
+func (s *Syncer) recognize(ctx context.Context, f flight, m roll.Member) error {
 	if _, ok := s.right.Load(f.source); ok {
 		return nil
 	}

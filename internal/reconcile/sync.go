@@ -13,6 +13,7 @@ import (
 	"rollcall/internal/clerk"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/roll"
 	"rollcall/internal/source"
 )
 
@@ -138,9 +139,9 @@ type flight struct{ source, id string }
 // Sync returns a living user when every target that follows the source has them, or will get
 // them later. The roll answers while it is young; an older one is held against the provider
 // first. The errors are ErrDeleted, ErrGone, a LimitError, and what wraps event.ErrUnavailable.
-func (s *Syncer) Sync(ctx context.Context, from, id string) (postgres.Member, error) {
+func (s *Syncer) Sync(ctx context.Context, from, id string) (roll.Member, error) {
 	f, first := flight{from, id}, false
-	if s.config.DB.Follows(from) {
+	if s.config.DB.Roll().Follows(from) {
 		return s.signal(ctx, f)
 	}
 	done := s.flights.DoChan(from+" "+id, func() (_ any, err error) { // a name holds no space
@@ -158,23 +159,23 @@ func (s *Syncer) Sync(ctx context.Context, from, id string) (postgres.Member, er
 	})
 	select {
 	case r := <-done:
-		m, _ := r.Val.(postgres.Member)
+		m, _ := r.Val.(roll.Member)
 		if first {
 			return m, r.Err
 		}
 		return s.join(ctx, f, m, r.Err)
 	case <-ctx.Done():
-		return postgres.Member{}, fmt.Errorf("%w: stopped waiting: %w", event.ErrUnavailable, ctx.Err())
+		return roll.Member{}, fmt.Errorf("%w: stopped waiting: %w", event.ErrUnavailable, ctx.Err())
 	}
 }
 
 // join is the answer for one who came while the flight was under way. It may have read the roll
 // before it asked: it must not miss what was acknowledged in between.
-func (s *Syncer) join(ctx context.Context, f flight, m postgres.Member, err error) (postgres.Member, error) {
+func (s *Syncer) join(ctx context.Context, f flight, m roll.Member, err error) (roll.Member, error) {
 	if err != nil && !errors.Is(err, ErrGone) {
 		return m, err
 	}
-	now, failed := s.config.DB.Member(ctx, f.source, f.id)
+	now, failed := s.config.DB.Roll().Member(ctx, f.source, f.id)
 	switch {
 	case failed != nil:
 		return now, fmt.Errorf("%w: %w", event.ErrUnavailable, failed)
@@ -186,8 +187,8 @@ func (s *Syncer) join(ctx context.Context, f flight, m postgres.Member, err erro
 	return now, nil
 }
 
-func (s *Syncer) sync(ctx context.Context, f flight) (postgres.Member, error) {
-	m, err := s.config.DB.Member(ctx, f.source, f.id)
+func (s *Syncer) sync(ctx context.Context, f flight) (roll.Member, error) {
+	m, err := s.config.DB.Roll().Member(ctx, f.source, f.id)
 	if err != nil {
 		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
 	}
@@ -213,11 +214,11 @@ func (s *Syncer) sync(ctx context.Context, f flight) (postgres.Member, error) {
 
 // signal has the user's row read in the table that decides, and every target settled. Only a
 // stranger's looks are counted: this one costs no more than settling.
-func (s *Syncer) signal(ctx context.Context, f flight) (postgres.Member, error) {
+func (s *Syncer) signal(ctx context.Context, f flight) (roll.Member, error) {
 	if id, err := uuid.Parse(f.id); err == nil {
 		f.id = id.String() // as the table has it
 	}
-	m, err := s.config.DB.Member(ctx, f.source, f.id)
+	m, err := s.config.DB.Roll().Member(ctx, f.source, f.id)
 	if err != nil {
 		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
 	}
@@ -232,7 +233,7 @@ func (s *Syncer) signal(ctx context.Context, f flight) (postgres.Member, error) 
 	if err != nil {
 		return m, err
 	}
-	m, err = s.config.DB.Member(ctx, f.source, f.id)
+	m, err = s.config.DB.Roll().Member(ctx, f.source, f.id)
 	switch {
 	case err != nil:
 		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
@@ -250,7 +251,7 @@ func (s *Syncer) signal(ctx context.Context, f flight) (postgres.Member, error) 
 }
 
 // look asks the provider; the answer's moment is that of m, before the question.
-func (s *Syncer) look(ctx context.Context, f flight, m postgres.Member) (event.Event, error) {
+func (s *Syncer) look(ctx context.Context, f flight, m roll.Member) (event.Event, error) {
 	p := s.config.Providers[f.source]
 	looking, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
@@ -288,32 +289,32 @@ func (s *Syncer) look(ctx context.Context, f flight, m postgres.Member) (event.E
 }
 
 // bring submits what was found.
-func (s *Syncer) bring(ctx context.Context, f flight, found event.Event) (postgres.Member, error) {
+func (s *Syncer) bring(ctx context.Context, f flight, found event.Event) (roll.Member, error) {
 	outcome, err := s.config.Submit(ctx, found)
 	switch {
 	case err != nil:
-		return postgres.Member{}, err
+		return roll.Member{}, err
 	case outcome == event.Stale: // the roll knows better, or exactly this
 		return s.settle(ctx, f)
 	case outcome == event.UndecodableBody:
-		return postgres.Member{}, fmt.Errorf("%w: the roll refuses the user; the log says why", event.ErrUnavailable)
+		return roll.Member{}, fmt.Errorf("%w: the roll refuses the user; the log says why", event.ErrUnavailable)
 	case found.Op == event.Delete:
-		return postgres.Member{}, ErrGone
+		return roll.Member{}, ErrGone
 	}
 	return s.member(ctx, f)
 }
 
 // settle makes sure that the targets follow the roll, whatever has become of their rows.
-func (s *Syncer) settle(ctx context.Context, f flight) (postgres.Member, error) {
+func (s *Syncer) settle(ctx context.Context, f flight) (roll.Member, error) {
 	if _, err := s.config.Submit(ctx, event.Event{Source: f.source, Type: "synced", Op: event.Settle, UserID: f.id}); err != nil {
-		return postgres.Member{}, err
+		return roll.Member{}, err
 	}
 	return s.member(ctx, f)
 }
 
 // member is how the user stands now.
-func (s *Syncer) member(ctx context.Context, f flight) (postgres.Member, error) {
-	m, err := s.config.DB.Member(ctx, f.source, f.id)
+func (s *Syncer) member(ctx context.Context, f flight) (roll.Member, error) {
+	m, err := s.config.DB.Roll().Member(ctx, f.source, f.id)
 	switch {
 	case err != nil:
 		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/roll"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/testtag"
 )
@@ -89,7 +89,7 @@ func (w *syncCheck) ask(ctx context.Context, random *rand.Rand, choose func() *l
 	}
 }
 
-func (w *syncCheck) living(l *life, m postgres.Member, version int64, deleted bool) {
+func (w *syncCheck) living(l *life, m roll.Member, version int64, deleted bool) {
 	w.count("living")
 	switch {
 	case deleted:

@@ -13,7 +13,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
-	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/roll"
 	"rollcall/internal/reconcile"
 )
 
@@ -51,7 +51,7 @@ func (d *syncProject) sync(id string) string {
 	return said(m, err)
 }
 
-func said(m postgres.Member, err error) string {
+func said(m roll.Member, err error) string {
 	var limit *reconcile.LimitError
 	switch {
 	case errors.Is(err, reconcile.ErrDeleted):

@@ -56,7 +56,7 @@ func (cfg Config) userList(ctx context.Context, dry bool) (userList, error) {
 
 // users is the source's table of users. It decides what is so from now on, if it did not before.
 func (cfg Config) users(ctx context.Context) (*directory.Users, error) {
-	if err := cfg.DB.Follow(ctx, cfg.Source.Name(), cfg.Table); err != nil {
+	if err := cfg.DB.Roll().Follow(ctx, cfg.Source.Name(), cfg.Table); err != nil {
 		return nil, err
 	}
 	return cfg.DB.Directory().Users(ctx, cfg.Source.Name(), cfg.Table)

@@ -21,8 +21,8 @@ type Statements struct {
 	RemovalLocked, UpsertLocked string
 	// RemovalWanted and UpsertWanted compute which users a statement is about, and no more.
 	RemovalWanted, UpsertWanted string
-	// Census says how the target has each user; Differing, in which columns their row differs.
-	Census, Differing string
+	// States says how the target has each user; Differing, in which columns their row differs.
+	States, Differing string
 	// Release makes null what a user is to lose for another user's sake; "" when no column can be
 	// taken that way.
 	Release string
@@ -53,7 +53,7 @@ func (c *Compiler) Compile() Statements {
 		Removal: c.removal(), RemovalLocked: c.locked(c.gone(), "for update"), RemovalWanted: c.wanted(c.gone()),
 		Upsert: c.upsert(), UpsertLocked: c.locked(c.alive(), "for no key update"), UpsertWanted: c.wanted(c.alive()),
 		Release: c.release(),
-		Census:  c.census(), Differing: c.differing(),
+		States:  c.states(), Differing: c.differing(),
 	}
 }
 

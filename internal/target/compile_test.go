@@ -86,8 +86,8 @@ where t."id" operator(pg_catalog.=) gone.k1
 	if diff := cmp.Diff(removal, s.Removal); diff != "" {
 		t.Errorf("removal (-want +got):\n%s", diff)
 	}
-	all := []string{s.RemovalSpan, s.UpsertSpan, s.RemovalLocked, s.UpsertLocked, s.RemovalWanted, s.UpsertWanted, s.Census, s.Differing,
-		c.Preview(), c.Keys(), Strangers([]*Compiler{c}, 0)}
+	all := []string{s.RemovalSpan, s.UpsertSpan, s.RemovalLocked, s.UpsertLocked, s.RemovalWanted, s.UpsertWanted, s.States, s.Differing,
+		c.Preview(), c.Keys(), Unowned([]*Compiler{c}, 0)}
 	for _, p := range c.Probes() {
 		all = append(all, p.SQL, p.Alone)
 	}

@@ -1,6 +1,8 @@
-// Package catalog reads from PostgreSQL's catalog what is known about a table:
+// Package catalog reads from PostgreSQL's catalog what is known about a table, and has PostgreSQL judge
+// what a target makes of it:
 //
 //	t, err := catalog.Read(ctx, conn, "public.profiles")
+//	compiled, findings, err := catalog.Compile(ctx, conn, &target)
 package catalog
 
 import (

@@ -18,8 +18,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"rollcall/sql"
 )
 
 // Config describes the database and the bounds of a transaction.
@@ -157,7 +155,7 @@ func (p *Pool) Scan(ctx context.Context, do func(pgx.Tx) error) error { return p
 // ScanOn is Scan on a connection of its own.
 func (p *Pool) ScanOn(ctx context.Context, on Querier, do func(pgx.Tx) error) error {
 	return ReadOnly(ctx, on, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sql.Settings, Milliseconds(p.LockTimeout), "0"); err != nil {
+		if _, err := tx.Exec(ctx, SettingsSQL, Milliseconds(p.LockTimeout), "0"); err != nil {
 			return err
 		}
 		const forScans = `select pg_catalog.set_config('enable_seqscan', 'on', true),

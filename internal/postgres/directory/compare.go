@@ -13,7 +13,6 @@ import (
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
-	"rollcall/sql"
 )
 
 // comparedUsers compares a page of a table of users (%[1]s; $2 the id after which it begins or null,
@@ -214,7 +213,7 @@ func (u *Users) CompareAll(ctx context.Context, n int, each func(Compared) error
 func (u *Users) atLength(ctx context.Context, do func(pgx.Tx) error) error {
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	return pgx.BeginTxFunc(ctx, u.directory.Pool, options, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, sql.Settings, connection.Milliseconds(u.directory.Pool.LockTimeout), "0"); err != nil {
+		if _, err := tx.Exec(ctx, connection.SettingsSQL, connection.Milliseconds(u.directory.Pool.LockTimeout), "0"); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true)"); err != nil {

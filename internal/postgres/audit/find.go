@@ -1,0 +1,115 @@
+package audit
+
+import (
+	"context"
+	"slices"
+
+	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/settle"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/sqlstate"
+)
+
+// found is how a target has the users of a page.
+type found struct {
+	states   map[settle.Key]State // "" for a user who is gone, with no row left
+	refused  []settle.Refusal     // those of them who can't be compared; they count as different
+	repaired int                  // users who were out of step before
+}
+
+func outOfStep(s State) bool { return s == Missing || s == Extra || s == Different || s == Parked }
+
+// outOfStep picks those of the users, in their order.
+func (f *found) outOfStep(users []settle.Key) []settle.Key {
+	return slices.DeleteFunc(slices.Clone(users), func(u settle.Key) bool { return !outOfStep(f.states[u]) })
+}
+
+// uncountable: a target's table, as a whole, does not let itself be looked at.
+type uncountable struct{ cause error }
+
+func (u *uncountable) Error() string { return "it can't be counted: " + sqlstate.Text(u.cause) }
+
+// find says how a target has users, in key order. If the statement fails, the users that it
+// fails for are found by halves.
+func (a *Audit) find(ctx context.Context, t *catalog.Compiled, users []settle.Key) (*found, error) {
+	f, err := a.ask(ctx, t, users)
+	if err == nil || sqlstate.Of(err) == "" {
+		return f, err
+	}
+	refused, err := a.refusals(ctx, settle.Piece{Target: t, Statement: t.States}, users, refusedNamed)
+	if err != nil {
+		return nil, sorted(err)
+	}
+	if f, err = a.ask(ctx, t, settle.Without(users, refused)); err != nil {
+		return nil, sorted(err) // it fails for nobody in particular
+	}
+	f.refused = refused
+	for _, r := range refused {
+		f.states[r.User] = Different
+	}
+	return f, nil
+}
+
+// sorted tells what keeps one target from being counted from what keeps all.
+func sorted(err error) error {
+	if b := sqlstate.ClassOf(err); b == sqlstate.Retry || b == sqlstate.Server {
+		return err
+	}
+	return &uncountable{err}
+}
+
+func (a *Audit) ask(ctx context.Context, t *catalog.Compiled, users []settle.Key) (*found, error) {
+	f := &found{states: make(map[settle.Key]State, len(users))}
+	sources, ids := settle.KeyArrays(users)
+	err := a.look(ctx, settle.Step{Kind: settle.Reading, SQL: t.States, Args: []any{sources, ids, true}, Read: func(rows pgx.Rows) error {
+		return readStates(rows, f.states)
+	}})
+	return f, err
+}
+
+// readStates reads what an audit has said.
+func readStates(rows pgx.Rows, into map[settle.Key]State) error {
+	var u settle.Key
+	var state *string
+	_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &state}, func() error {
+		into[u] = ""
+		if state != nil {
+			into[u] = State(*state)
+		}
+		return nil
+	})
+	return err
+}
+
+// look runs a statement in a read only transaction, in one round trip.
+func (a *Audit) look(ctx context.Context, s settle.Step) error {
+	err := a.Targets.Within(ctx, func(conn *pgx.Conn) error {
+		opening := settle.Step{Kind: settle.Beginning, SQL: "begin isolation level read committed read only"}
+		return settle.Run(ctx, conn, []settle.Step{opening, settle.Settings(a.timeouts()), s, settle.End()})
+	})
+	return a.Targets.Pool.Explain(err)
+}
+
+// refusals returns the users that a piece fails for, the first of them with the reason; what it does is
+// undone.
+func (a *Audit) refusals(ctx context.Context, p settle.Piece, users []settle.Key, explained int) ([]settle.Refusal, error) {
+	var refused []settle.Refusal
+	err := connection.ReadOnly(ctx, a.Targets.Pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, connection.SettingsSQL, a.timeouts()...); err != nil {
+			return err
+		}
+		var err error
+		if refused, err = settle.RunIsolated(ctx, tx.Conn(), p, users); err != nil {
+			return err
+		}
+		return settle.FindReasons(ctx, tx.Conn(), p.Target, refused[:min(len(refused), explained)])
+	})
+	return refused, err
+}
+
+func (a *Audit) timeouts() []any {
+	return []any{connection.Milliseconds(a.Targets.Pool.LockTimeout), connection.Milliseconds(pageTimeout)}
+}

@@ -1,0 +1,213 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/settle"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres/sqlstate"
+)
+
+// User is a user of the roll and how every target that follows the source has them.
+type User struct {
+	Source, ID string
+	Email      string    // masked, like j…@e….com; empty for none
+	Version    time.Time // the provider's own updated_at
+	Deleted    bool
+	// Kept are the columns of the roll that keep their last known value, because what the
+	// provider said last of them can't be used.
+	Kept     []string
+	Statuses []Status // in the order of the configuration
+}
+
+// Status is how one target has one user.
+type Status struct {
+	Target string
+	// State is empty for a user who is gone, with no row left, and while the target is out of
+	// service.
+	State State
+	// Columns are those of set in which the row differs, with Different and Rewritten.
+	Columns []string
+	// Triggers are those of the table, with Suppressed and Rewritten.
+	Triggers []string
+	// Problem is why the target is out of service, or why the user can't be compared.
+	Problem string
+	Parked  *ParkedUser // nil when they aren't
+}
+
+// ParkedUser is why, and since when, a target does not follow a user.
+type ParkedUser struct {
+	Since    time.Time
+	Attempts int
+	RetryAt  time.Time
+	GivenUp  bool
+	Error    string // PostgreSQL's words without values, and its code
+}
+
+// InStep reports whether the target is as the roll says.
+func (s *Status) InStep() bool { return !outOfStep(s.State) && s.Problem == "" }
+
+// ErrNotInRoll means that nobody in the roll has an id or an e-mail.
+var ErrNotInRoll = errors.New("no user of the roll has this id or e-mail")
+
+// Users finds users in the roll by their exact id, or by e-mail in any case, and holds each
+// against every target; several sources may know one. The error wraps ErrNotInRoll when there
+// is none. Nothing is stored. Check must have compiled the targets.
+func (a *Audit) Users(ctx context.Context, who string, o Options) ([]User, error) {
+	users, err := a.inRoll(ctx, who)
+	if err != nil {
+		return nil, fmt.Errorf("look for the user in the roll: %w", sqlstate.Mask(err))
+	}
+	if len(users) == 0 {
+		return nil, ErrNotInRoll
+	}
+	c := newCounting(a, o.Repair)
+	for i := range users {
+		if err := c.user(ctx, &users[i]); err != nil {
+			return nil, fmt.Errorf("check a user: %w", sqlstate.Mask(err))
+		}
+	}
+	return users, nil
+}
+
+func (a *Audit) inRoll(ctx context.Context, who string) ([]User, error) {
+	var users []User
+	err := a.Targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, `select source, id, coalesce(email, ''), version, deleted_at is not null, kept
+			from rollcall.users where id = $1 or pg_catalog.lower(email) = pg_catalog.lower($1)
+			order by source, id`, pgx.QueryExecModeExec, who)
+		var u User
+		var email string
+		var version int64
+		_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &email, &version, &u.Deleted, &u.Kept}, func() error {
+			u.Email, u.Version = event.Mask(email), time.UnixMicro(version).UTC()
+			users = append(users, u)
+			return nil
+		})
+		return err
+	})
+	return users, err
+}
+
+// user holds a user against every target, after the repair if there is to be one.
+func (c *counting) user(ctx context.Context, u *User) error {
+	key := settle.Key{Source: u.Source, ID: u.ID}
+	standings, err := c.statuses(ctx, key)
+	// A child's row may have kept the parent's. Two targets may also undo each other's repair.
+	for round := 1; err == nil && c.left > 0 && c.helped > 0 && round < settle.Passes; round++ {
+		standings, err = c.statuses(ctx, key)
+	}
+	if err != nil {
+		return err
+	}
+	parked, err := c.audit.ParkedFor(ctx, key.Source, key.ID)
+	if err != nil {
+		return err
+	}
+	for i := range c.audit.Targets.Configured {
+		if t := &c.audit.Targets.Configured[i]; t.Follows(u.Source) {
+			s := standings[t.Name]
+			s.Parked = parked[t.Name]
+			u.Statuses = append(u.Statuses, s)
+		}
+	}
+	return nil
+}
+
+// statuses are those of a user in every target, by name.
+func (c *counting) statuses(ctx context.Context, u settle.Key) (map[string]Status, error) {
+	c.left, c.helped, c.overruled = 0, 0, map[overruledKey]*Overruled{}
+	standings := map[string]Status{}
+	for _, t := range c.targets { // parents first, for the repair
+		if !t.Follows(u.Source) {
+			continue
+		}
+		s, err := c.status(ctx, t, u)
+		if err != nil {
+			return nil, err
+		}
+		if !s.InStep() {
+			c.left++
+		}
+		standings[t.Name] = s
+	}
+	return standings, nil
+}
+
+// status is how a target has a user, after the repair if there is to be one.
+func (c *counting) status(ctx context.Context, t *catalog.Compiled, u settle.Key) (Status, error) {
+	s := Status{Target: t.Name, Problem: c.trouble[t.Name]}
+	if s.Problem != "" {
+		return s, nil
+	}
+	f, err := c.statesOf(ctx, t, []settle.Key{u})
+	var not *uncountable
+	if errors.As(err, &not) {
+		s.Problem = not.Error()
+		return s, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	c.helped += f.repaired
+	s.State = f.states[u]
+	switch {
+	case len(f.refused) > 0:
+		s.Problem = f.refused[0].Words()
+	case c.overruled[overruledKey{t.Name, s.State}] != nil:
+		o := c.overruled[overruledKey{t.Name, s.State}]
+		s.Columns, s.Triggers = o.Columns, o.Triggers
+	case s.State == Different:
+		s.Columns, err = c.audit.differing(ctx, t, u)
+	}
+	return s, err
+}
+
+func (a *Audit) differing(ctx context.Context, t *catalog.Compiled, u settle.Key) ([]string, error) {
+	rows := map[settle.Key]rowState{}
+	err := a.look(ctx, differences(t, []settle.Key{u}, rows))
+	return rows[u].columns, err
+}
+
+// rowState is how a user's row differs, and a number for what it has.
+type rowState struct {
+	columns []string
+	content int64
+}
+
+// differences reads the rows of users, those of set that differ, into a map.
+func differences(t *catalog.Compiled, users []settle.Key, into map[settle.Key]rowState) settle.Step {
+	sources, ids := settle.KeyArrays(users)
+	return settle.Step{Kind: settle.Reading, SQL: t.Differing, Args: []any{sources, ids, true}, Read: func(rows pgx.Rows) error {
+		var u settle.Key
+		var s rowState
+		_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &s.columns, &s.content}, func() error {
+			into[u] = s
+			return nil
+		})
+		return err
+	}}
+}
+
+// ParkedFor returns why targets, by their names, don't follow a user.
+func (a *Audit) ParkedFor(ctx context.Context, source, id string) (map[string]*ParkedUser, error) {
+	parked := map[string]*ParkedUser{}
+	rows, _ := a.Targets.Pool.Query(ctx, `select target, since, attempts, retry_at, given_up,
+		pg_catalog.format('%s (%s)', error, sqlstate)
+		from rollcall.parked where source = $1 and user_id = $2`, source, id)
+	var target string
+	var p ParkedUser
+	_, err := pgx.ForEachRow(rows, []any{&target, &p.Since, &p.Attempts, &p.RetryAt, &p.GivenUp, &p.Error}, func() error {
+		one := p
+		parked[target] = &one
+		return nil
+	})
+	return parked, err
+}

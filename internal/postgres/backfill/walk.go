@@ -1,0 +1,115 @@
+package backfill
+
+import (
+	"cmp"
+	"context"
+	"sync"
+	"time"
+
+	"rollcall/internal/postgres/settle"
+)
+
+// walk is the visit to everybody of one source, in key order, by several walkers at once.
+type walk struct {
+	*run
+	mu     sync.Mutex // guards all below, and the backfill with its connection
+	source string
+	taken  string  // the last user that a walker has taken care of
+	ahead  []*page // in key order, the first of them not yet visited
+	noted  time.Time
+	err    error
+}
+
+// page is the users that one transaction settles.
+type page struct {
+	settle.Span
+	users   int64
+	visited bool
+}
+
+// walk visits everybody.
+func (f *run) walk(ctx context.Context) error {
+	for _, source := range f.sources {
+		if source < f.last.Source {
+			continue
+		}
+		if source > f.last.Source {
+			f.last = settle.Key{Source: source}
+		}
+		w := &walk{run: f, source: source, taken: f.last.ID}
+		var walking sync.WaitGroup
+		for range walkers {
+			walking.Go(func() { w.visit(ctx) })
+		}
+		walking.Wait()
+		if err := f.note(context.WithoutCancel(ctx), false); err != nil || w.err != nil {
+			return cmp.Or(w.err, err)
+		}
+	}
+	return nil
+}
+
+// visit takes page after page until there is none. When the context ends, or another walker
+// has failed, the page under way is the last.
+func (w *walk) visit(ctx context.Context) {
+	whole := context.WithoutCancel(ctx)
+	for p := w.next(ctx); p != nil; p = w.next(ctx) {
+		start := time.Now()
+		err := w.settle(whole, p.Span)
+		w.arrived(whole, p, time.Since(start), err)
+	}
+}
+
+// next takes the next page; nil when there is nothing more to do.
+func (w *walk) next(ctx context.Context) *page {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = ctx.Err()
+	}
+	p := &page{Span: settle.Span{Source: w.source, After: w.taken}}
+	if w.err == nil {
+		w.err = w.conn.QueryRow(context.WithoutCancel(ctx), pageSQL, w.source, w.taken, w.page).Scan(&p.users, &p.To)
+	}
+	if w.err != nil || p.users == 0 {
+		return nil
+	}
+	w.taken = p.To
+	w.ahead = append(w.ahead, p)
+	return p
+}
+
+// arrived notes that a page is visited, or why not.
+func (w *walk) arrived(ctx context.Context, p *page, took time.Duration, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		w.err = cmp.Or(w.err, err)
+		return
+	}
+	w.adapt(took)
+	p.visited = true
+	for len(w.ahead) > 0 && w.ahead[0].visited {
+		w.last.ID = w.ahead[0].To
+		w.done.Visited += w.ahead[0].users
+		w.ahead = w.ahead[1:]
+	}
+	w.report()
+	if time.Since(w.noted) > notePause {
+		w.err = cmp.Or(w.err, w.note(ctx, false))
+		w.noted = time.Now()
+	}
+}
+
+// settle settles a span; where the target refuses a user, each by itself.
+func (w *walk) settle(ctx context.Context, s settle.Span) error {
+	if err := w.targets.SettleSpan(ctx, w.target, s); err == nil {
+		return nil
+	}
+	rows, _ := w.targets.Pool.Query(ctx, "select source, id from rollcall.users where source = $1 and id > $2 and id <= $3", s.Source, s.After, s.To)
+	users, err := settle.CollectKeys(rows)
+	if err != nil {
+		return err
+	}
+	return w.targets.Settle(ctx, w.target, users)
+}

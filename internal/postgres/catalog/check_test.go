@@ -1,0 +1,184 @@
+package catalog_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres"
+	"rollcall/internal/target"
+)
+
+func TestCheckFindings(t *testing.T) {
+	t.Parallel()
+	const tables = `
+		create table p (id text primary key, email text not null, name varchar(5), role text,
+			up text generated always as (upper(email)) stored, n int generated always as identity, "Mixed" text);
+		create table part (id text, email text); create unique index on part (id) where email is not null;
+		create table late (id text unique deferrable, email text);
+		create table uuids (id uuid primary key);
+		create table needs (id text primary key, must text not null);
+		create table triggered (id text primary key, must text not null);
+		create function fill() returns trigger language plpgsql as $$ begin new.must := 'x'; return new; end $$;
+		create trigger fill before insert on triggered for each row execute function fill();
+		create view v as select id from p;
+		create function everybody() returns setof p language sql stable as 'select * from p';
+		create schema other create table triggered (id text, must text);
+		create table parts (id text primary key, email text) partition by list (id); create table parts_1 partition of parts default;
+		create extension citext; create table ci (id citext primary key); create table pair (a text, b text, unique (a, b)); create table numbered (a text, b int, unique (a, b));
+		create type colour as enum ('red');
+		create table coloured (id text primary key, c colour, doc json);`
+	ownTable := func(column, expr, table string) string {
+		return fmt.Sprintf("column %q: %s reads %s, the target's own table: users who are written at the same moment don't see each other; use a default, a trigger or a job of the application", column, expr, table)
+	}
+	with := func(change func(*target.Target)) target.Target {
+		target := fixture.Everyone()
+		target.Set = fixture.Assign("id: new.id", "email: new.email")
+		target.OnInsert = nil
+		change(&target)
+		return target
+	}
+	only := func(table string, set ...string) target.Target {
+		return with(func(t *target.Target) {
+			t.Table, t.Set = table, fixture.Assign(append([]string{"id: new.id"}, set...)...)
+		})
+	}
+	tests := []struct {
+		name   string
+		target target.Target
+		want   string // a part of the first finding; empty for none
+	}{
+		{"fine", with(func(*target.Target) {}), ""},
+		{"no table", only("public.nowhere"), "table public.nowhere does not exist; names are exact"},
+		{"wrong case", only("public.P"), "table public.P does not exist; names are exact, as in the catalog: schema.table; did you mean public.p?"},
+		{"a view", only("public.v"), "public.v is not a table but a view"},
+		{"no column", only("public.p", "mail: new.email", "email: new.email"), `public.p has no column "mail" (it has id, email,`},
+		{"column in another case", only("public.p", "mixed: new.email", "email: new.email"), `public.p has no column "mixed"; did you mean Mixed?; names are exact, as in the catalog`},
+		{"generated column", only("public.p", "email: new.email", "up: 'x'"), `column "up" is generated; PostgreSQL computes it: leave it out`},
+		{"identity column", only("public.p", "email: new.email", "n: 1"), `column "n" is an identity column (generated always)`},
+		{"no unique index", with(func(t *target.Target) {
+			t.Key, t.Set = []string{"email"}, fixture.Assign("id: new.id", "email: new.id")
+		}),
+			"key (email) needs a unique index on exactly these columns of public.p; run: create unique index on \"public\".\"p\" (\"email\")"},
+		{"partial index", only("public.part"), "part_id_idx is partial (it has a where): it does not keep every user to one row"},
+		{"deferrable index", only("public.late"), "late_id_key is deferrable: PostgreSQL can't use it for on conflict"},
+		{"ids that don't fit", only("public.uuids"), `key column "id" can't hold the ids of source app, such as u1: invalid input syntax for type uuid`},
+		{"ids made to fit", with(func(t *target.Target) { t.Table, t.Set = "public.uuids", fixture.Assign("id: md5(new.id)") }), ""},
+		{"key by a trick", with(func(t *target.Target) { t.Set = fixture.Assign("id: new.id || (new).email", "email: new.email") }), `key column "id": column new.email does not exist (42703); a key uses only new.source, new.id and constants`},
+		{"required column", only("public.needs"), "column must of public.needs is not null and has no default: every insert would fail"},
+		{"required column filled by a trigger", only("public.triggered"), ""},
+		{"one row for all", with(func(t *target.Target) { t.Set = fixture.Assign("id: 'one'", "email: new.email") }), "no key column (id) is made from new.id: all users would be one row"},
+		{"key not in set", with(func(t *target.Target) {
+			t.Set, t.OnInsert = fixture.Assign("email: new.email"), fixture.Assign("id: new.id")
+		}), "every key column must stand in set"},
+		{"key of the moment", with(func(t *target.Target) { t.Set = fixture.Assign("id: new.id || now()", "email: new.email") }), `key column "id": new.id || now() may give another value for the same user`},
+		{"key of the whole record", with(func(t *target.Target) { t.Set = fixture.Assign("id: new.id || to_jsonb(new)", "email: new.email") }), `may give another value for the same user`},
+		{"a set", only("public.p", "email: unnest(array['a', 'b'])"), `column "email": set-returning functions are not allowed in WHERE`},
+		{"a window function", only("public.p", "email: first_value(new.email) over ()"), `column "email": window functions are not allowed in WHERE`},
+		{"a null in the key", with(func(t *target.Target) {
+			t.Table, t.Key, t.Set = "public.pair", []string{"a", "b"}, fixture.Assign("a: new.id", "b: null")
+		}), `key column "b": null is null`},
+		{"a key that calls different ids equal", only("public.ci"), `key column "id" is a citext, which may call two different ids equal`},
+		{"on_delete with nothing that marks", with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: gen_random_uuid()")}
+		}), "on_delete sets only what is another value each time"},
+		{"on_delete computes null", with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: new.email || 'x'")}
+		}), `on_delete sets "email" to null, but the column is not null`},
+		{"on_delete nulls not null", with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: null")}
+		}), `on_delete sets "email" to null, but the column is not null`},
+		{"second column of the key", with(func(t *target.Target) {
+			t.Table, t.Key, t.Set = "public.numbered", []string{"a", "b"}, fixture.Assign("a: new.source", "b: new.id")
+		}), `key column "b" can't hold the ids of source app, such as u1: invalid input syntax for type integer`},
+		{"on_delete can't be computed", with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: (new.id || 'x')::int::text")}
+		}), `column "email": invalid input syntax for type integer: "-x" (22P02) in (new.id || 'x')::int::text`},
+		{"on_delete sets the key", with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("id: 'x'")}
+		}), `on_delete sets the key column "id"`},
+		{"unknown field", only("public.p", "email: new.mail"), `column "email": column new.mail does not exist (42703) in new.mail; the record new has source, id,`},
+		{"pasted from Clerk", only("public.p", "email: new.email_address"), `it is new.email here`},
+		{"pasted from a trigger", only("public.p", "email: NEW.role"), `a provider knows no role of yours`},
+		{"wrong type", only("public.coloured", "c: new.created_at"), `column "c": cannot cast type timestamp with time zone to colour (42846) in new.created_at; the expression must give a colour`},
+		{"unknown function", only("public.p", "email: nope(new.id)"), `column "email": function nope(text) does not exist (42883)`},
+		{"where is no condition", with(func(t *target.Target) { t.Where = &target.Expr{SQL: "new.email"} }), "where: argument of WHERE must be type boolean"},
+		{"own table", only("public.p", "email: new.email", "role: case when exists (select 1 from public.p) then 'member' else 'superadmin' end"), ownTable("role", "case when exists (select 1 from public.p) then 'member' e...", "public.p")},
+		{"own table by a view", with(func(t *target.Target) { t.OnInsert = fixture.Assign("role: (select count(*)::text from v)") }), ownTable("role", "(select count(*)::text from v)", "public.p")},
+		{"own table in on_delete", with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: 'gone' || (select count(*) from only p)")}
+		}), ownTable("email", "'gone' || (select count(*) from only p)", "public.p")},
+		{"own table in where", with(func(t *target.Target) {
+			t.Where = &target.Expr{SQL: "(select max(email) from p where p.id <> new.id) is distinct from new.email"}
+		}), "where: (select max(email) from p where p.id <> new.id) is distin... reads public.p, the target's own table"},
+		{"own table in a branch", only("public.p", "email: case new.id when 'x' then (select 'y'::text from p limit 1) else new.email end"), "the target's own table"},
+		{"own table by a function that is inlined", only("public.p", "email: (select max(x.email) from everybody() x)"), "the target's own table"},
+		{"own table by its partition", only("public.parts", "email: (select max(email) from parts_1)"), ownTable("email", "(select max(email) from parts_1)", "public.parts")},
+		{"own table by its parent", only("public.parts_1", "email: (select max(email) from parts)"), ownTable("email", "(select max(email) from parts)", "public.parts_1")},
+		{"a table of that name elsewhere", only("public.triggered", "must: (select max(must) from other.triggered)"), ""},
+		{"two expressions", only("public.p", "email: new.email) , (new.id"), ") too many in new.email) , (new.id"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := emptyBench(t, tables, tt.target)
+			found := must.Get(b.Check(t.Context()))(t)
+			var got []string
+			for _, f := range found {
+				got = append(got, f.What)
+			}
+			if all := strings.Join(got, "\n"); (tt.want == "") != (len(got) == 0) || len(got) > 1 || !strings.Contains(all, tt.want) {
+				t.Errorf("got %q\nwant %q", all, tt.want)
+			}
+		})
+	}
+}
+
+// What a role of an application's database often lacks is said before it is missed.
+func TestCheckAccess(t *testing.T) {
+	t.Parallel()
+	hidden := fixture.Everyone()
+	hidden.Name, hidden.Table = "hidden", "public.hidden"
+	b := emptyBench(t, fixture.PTable+`create table hidden (like p including all); alter table hidden enable row level security;`, fixture.Everyone(), hidden)
+	role := b.Rows("select 'reader_' || current_database()")[0]
+	b.Exec(fmt.Sprintf(`create role %[1]q login; grant usage on schema rollcall to %[1]q; grant all on all tables in schema rollcall to %[1]q;
+		grant select, insert on p to %[1]q; grant all on hidden to %[1]q;`, role))
+	t.Cleanup(func() {
+		_, _ = b.SQL.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
+	})
+	db := must.Get(postgres.Open(postgres.Config{URL: pgtest.As(t, b.Address, role), Targets: []target.Target{fixture.Everyone(), hidden}}))(t)
+	defer db.Close()
+	found, err := db.Targets().Check(t.Context())
+	if err != nil || len(found) != 2 {
+		t.Fatalf("findings %v, error %v; want two findings", found, err)
+	}
+	for i, want := range []string{"lacks update, delete on public.p; run: grant usage on schema \"public\"", "row security is on for public.hidden"} {
+		if got := found[i].What; !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q in it", got, want)
+		}
+	}
+}
+
+// A target out of service parks its users; the others never notice.
+func TestBrokenTargetDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
+	missing := fixture.Everyone()
+	missing.Name, missing.Table = "missing", "public.nowhere"
+	b := emptyBench(t, fixture.PTable, fixture.Everyone(), missing)
+	found, err := b.Check(t.Context())
+	if err != nil || len(found) != 1 {
+		t.Fatalf("findings %v, error %v; want one finding", found, err)
+	}
+	b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
+	b.Applies([]event.Outcome{event.Stale, event.Duplicate}, fixture.Updated("a", 0, "a0@x"), fixture.Updated("b", 1, "b@x"))
+	b.Want("select id, email from p order by 1", "a|a@x", "b|b@x")
+	b.Want("select target, user_id, attempts, error from rollcall.parked order by 2",
+		"missing|a|1|table public.nowhere does not exist; names are exact, as in the catalog: schema.table; create it, or correct the name",
+		"missing|b|1|table public.nowhere does not exist; names are exact, as in the catalog: schema.table; create it, or correct the name")
+	b.Want("select id, outcome from rollcall.events order by 1", "a-0|stale", "a-1|parked", "b-1|parked")
+}

@@ -1,0 +1,211 @@
+package catalog_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
+	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/target"
+)
+
+// check returns what a check says of the bench's only target; the target stays in service.
+func (b *bench) warnings() []string {
+	b.T.Helper()
+	found := must.Get(b.Check(b.T.Context()))(b.T)
+	var said []string
+	for _, f := range found {
+		if f.Severity != target.Warning {
+			b.T.Errorf("a fault: %v", f)
+		}
+		said = append(said, f.What)
+	}
+	return said
+}
+
+func (b *bench) wantWarnings(want ...string) {
+	b.T.Helper()
+	if got := b.warnings(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		b.T.Errorf("warnings %q\nwant %q", got, want)
+	}
+}
+
+// A foreign key to the provider's users either stops their deletion or takes the row along. What
+// the warning says to run ends it.
+func TestForeignKeyToUsers(t *testing.T) {
+	t.Parallel()
+	const blocks = "the foreign key %s to %s keeps the provider from deleting a user who has a row here; run: %s"
+	const loses = "the foreign key %s to %s deletes the row when the provider deletes the user, so on_delete keeps nothing; run: %s"
+	const drop = `alter table "public"."p" drop constraint "fk"`
+	mend := func(action string) string {
+		return drop + `, add constraint "fk" foreign key ("owner") references "auth"."users" ("id") on delete ` + action
+	}
+	kept, marked := fixture.Everyone(), fixture.Everyone()
+	kept.OnDelete.Action, marked.OnDelete = target.DeleteKeep, target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("name: null")}
+	for name, tt := range map[string]struct {
+		target           target.Target
+		column, table    string
+		action, notNull  string
+		warning, command string
+	}{
+		"deleted, no action":         {fixture.Everyone(), "owner", "auth.users", "", "", blocks, mend("cascade")},
+		"deleted, restrict":          {fixture.Everyone(), "owner", "auth.users", "on delete restrict", "", blocks, mend("cascade")},
+		"deleted, cascade":           {fixture.Everyone(), "owner", "auth.users", "on delete cascade", "", "", ""},
+		"deleted, set null":          {fixture.Everyone(), "owner", "auth.users", "on delete set null", "", "", ""},
+		"deleted, null not allowed":  {fixture.Everyone(), "owner", "auth.users", "on delete set null", "not null", blocks, mend("cascade")},
+		"kept, no action":            {kept, "owner", "auth.users", "", "", blocks, mend("set null")},
+		"kept, cascade":              {kept, "owner", "auth.users", "on delete cascade", "", loses, mend("set null")},
+		"kept, cascade, not null":    {kept, "owner", "auth.users", "on delete cascade", "not null", loses, drop},
+		"kept, set null":             {kept, "owner", "auth.users", "on delete set null", "", "", ""},
+		"marked, cascade":            {marked, "owner", "auth.users", "on delete cascade", "", loses, mend("set null")},
+		"marked, cascade of the key": {marked, "id", "auth.users", "on delete cascade", "", loses, drop},
+		"another users table":        {kept, "owner", "public.members", "", "", blocks, strings.ReplaceAll(mend("set null"), `"auth"."users"`, `"public"."members"`)},
+		"a table of the application": {kept, "owner", "public.teams", "", "", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tt.target.UsersTables = []string{"members"}
+			b := emptyBench(t, fmt.Sprintf(`create schema auth; create table auth.users (id text primary key); create table members (id text primary key); create table teams (id text primary key);
+				create table p (id text primary key, owner text %s default 'x', email text, name text, role text);
+				alter table p add constraint fk foreign key (%s) references %s (id) %s`, tt.notNull, tt.column, tt.table, tt.action), tt.target)
+			if tt.warning == "" {
+				b.wantWarnings()
+				return
+			}
+			b.wantWarnings(fmt.Sprintf(tt.warning, "fk", tt.table, tt.command))
+			if len(b.Statements("profiles")) == 0 {
+				t.Error("a warning took the target out of service")
+			}
+			b.Exec(tt.command)
+			b.wantWarnings()
+		})
+	}
+}
+
+// A text that users write themselves does not fit another type: those whose text doesn't are
+// parked, which is said before.
+func TestTextIntoAnotherType(t *testing.T) {
+	t.Parallel()
+	const table = `create type mood as enum ('glad', 'sad'); create domain phrase as varchar(20); create extension citext;
+		create table p (id uuid primary key, settings jsonb, n int, at timestamptz, tags text[], ok bool, num numeric, m mood, t text, v varchar(9), l phrase, c citext, b bpchar(5))`
+	for given, want := range map[string]string{
+		"settings: new.username":                                 "jsonb",
+		"n: new.raw_user_meta_data->>'age'":                      "integer",
+		"at: new.raw_user_meta_data->>'born'":                    "timestamp with time zone",
+		"ok: coalesce(new.raw_user_meta_data->>'ok', 'false')":   "boolean",
+		"num: new.first_name":                                    "numeric",
+		"m: new.raw_user_meta_data->>'mood'":                     "mood",
+		"tags: new.first_name":                                   "text[]",
+		"n: (new.raw_user_meta_data->>'age')::int":               "",
+		"settings: to_jsonb(new.username)":                       "",
+		"settings: new.raw_user_meta_data":                       "",
+		"settings: '{}'":                                         "",
+		"at: '2024-01-01'":                                       "",
+		"m: 'glad'":                                              "",
+		"n: new.raw_app_meta_data->>'tenant'":                    "",
+		"t: new.username":                                        "",
+		"v: new.username":                                        "",
+		"l: new.username":                                        "",
+		"c: new.username":                                        "",
+		"b: new.username":                                        "",
+		"at: new.created_at":                                     "",
+		"n: (select max(x) from generate_series(1, 2) as s (x))": "",
+	} {
+		t.Run(given, func(t *testing.T) {
+			t.Parallel()
+			tgt := fixture.Everyone()
+			tgt.Set, tgt.OnInsert = fixture.Assign("id: new.id", given), nil
+			tgt.From = []target.Origin{{Source: "app", SampleID: "00000000-0000-4000-8000-000000000001"}}
+			b := emptyBench(t, table, tgt)
+			if want == "" {
+				b.wantWarnings()
+				return
+			}
+			column, expr, _ := strings.Cut(given, ": ")
+			b.wantWarnings(fmt.Sprintf("column %q is %s and %s gives a text: each user whose text is no %[2]s is parked; compute a %[2]s, or write the cast to say that it is meant", column, want, expr))
+			b.Applies(fixture.Applied, fixture.Updated("00000000-0000-4000-8000-000000000001", 1, ""))
+			odd := fixture.User("00000000-0000-4000-8000-000000000002", 1, "")
+			text := "odd one"
+			odd.Username, odd.FirstName, odd.RawUserMetaData = &text, &text, `{"age": "odd", "born": "odd", "ok": "odd", "mood": "odd"}`
+			b.Applies([]event.Outcome{event.Parked}, fixture.Said(odd))
+		})
+	}
+}
+
+// Row security that binds the owner is no matter of ownership, and a unique index that PostgreSQL
+// refuses is no advice.
+func TestTrueAdvice(t *testing.T) {
+	t.Parallel()
+	other := fixture.Everyone()
+	other.Table = "public.parts"
+	odd := fixture.Everyone()
+	odd.Table = "public.odd"
+	b := emptyBench(t, `create table forced (id text primary key, email text, name text, role text); alter table forced enable row level security; alter table forced force row level security;
+		create table parts (id text, email text, name text, role text, region text, year int) partition by list (region);
+		create table odd (id text, email text, name text, role text) partition by list (lower(id))`, other, odd)
+	said := func(db *fixture.Bench) (all []string) {
+		found := must.Get(db.Check(t.Context()))(t)
+		for _, f := range found {
+			all = append(all, f.What)
+		}
+		return all
+	}
+	got := said(b.Bench)
+	for i, want := range []string{
+		"key (id): public.parts is partitioned by (region), and a unique index of a partitioned table has all of these columns; add region to key and to set, with a value that never changes for a user, and a unique index on the whole key; or use another table",
+		"public.odd is partitioned by an expression, for which PostgreSQL has no unique index: no key keeps a user to one row; use another table",
+	} {
+		if len(got) != 2 || got[i] != want {
+			t.Errorf("got %q\nwant %q", got, want)
+		}
+	}
+	// The advice can be followed.
+	b.Exec("create unique index on parts (id, region); create table part partition of parts default")
+	whole := other
+	whole.Key, whole.Set = []string{"id", "region"}, append(fixture.Assign("region: 'eu'"), other.Set...)
+	follow := b.Database.Bench("", whole)
+	if found := said(follow); len(found) > 0 {
+		t.Errorf("the advice, followed: %q", found)
+	}
+
+	forced := fixture.Everyone()
+	forced.Table = "public.forced"
+	db, role := b.AsRole("alter table forced owner to %[1]s; grant usage on schema public to %[1]s", forced)
+	want := fmt.Sprintf(`row security is on for public.forced and forced on its owner, role %q, which has no BYPASSRLS; its rows would be hidden: run: alter table "public"."forced" no force row level security; or connect as a role with BYPASSRLS`, role)
+	if got := said(db); len(got) != 1 || got[0] != want {
+		t.Errorf("got %q\nwant %q", got, want)
+	}
+	b.Exec(`alter table "public"."forced" no force row level security`)
+	if got := said(db); len(got) > 0 {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Who else may act as Rollcall's role is said at the start.
+func TestSurroundings(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	want := func(b *fixture.Bench, want ...string) {
+		t.Helper()
+		got, err := catalog.Surroundings(t.Context(), b.Pool)
+		if err != nil || len(got) != len(want) {
+			t.Fatalf("%q, %v; want %q", got, err, want)
+		}
+		for i := range want {
+			if !strings.Contains(got[i], want[i]) || strings.Contains(got[i], "\n") {
+				t.Errorf("got %q, want %q", got[i], want[i])
+			}
+		}
+	}
+	b.Exec("revoke create on schema public from public")
+	const super = `role "postgres" is a superuser: the owner of a target's table can act as it through a trigger`
+	want(b.Bench, super)
+	db, role := b.AsRole("grant all on schema public to %[1]s")
+	want(db)
+	want(b.Bench, super, fmt.Sprintf("other roles (%s) may create functions in schema public", role))
+	b.Exec("grant create on schema public to public")
+	want(db, "all roles may create functions in schema public, and the expressions of a target may call them as Rollcall's role; run: revoke create on schema public from public")
+}

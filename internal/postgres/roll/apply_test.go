@@ -1,0 +1,226 @@
+package roll_test
+
+import (
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/target"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+func TestApplyOutcomes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+
+	b.Applies(fixture.Applied, fixture.Updated("a", 5, "a@x"))
+	b.Applies(fixture.All(event.Duplicate, 1), fixture.Updated("a", 5, "other@x"))
+	b.Applies(fixture.All(event.Stale, 1), fixture.Updated("a", 4, "old@x"))
+	b.Applies(fixture.Applied, fixture.Finding(fixture.Updated("a", 5, "a@x"))) // an equal version passes: it carries equal content
+	b.Applies([]event.Outcome{event.Stale, event.Applied, event.Duplicate}, fixture.Updated("b", 1, "b1@x"), fixture.Updated("b", 2, "b2@x"), fixture.Updated("b", 1, "b1@x"))
+	b.Applies(fixture.Applied, fixture.Gone("b", 1))
+	b.Applies(fixture.All(event.Stale, 1), fixture.Updated("b", 9, "b9@x"))
+	b.Applies(fixture.Applied, fixture.Gone("never", 1))
+
+	b.Want("select id, version, email, deleted_at is not null from rollcall.users order by id",
+		"a|5|a@x|f", "b|1|∅|t", "never|1|∅|t")
+	b.Want("select id, email, role from p", "a|a@x|customer")
+	b.Want("select id, outcome from rollcall.events order by id",
+		"a-4|stale", "a-5|applied", "b-1|stale", "b-2|applied", "b-9|stale", "b-gone|applied", "never-gone|applied")
+}
+
+func TestApplyRecordsWithoutTouchingTheRoll(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	now := time.Unix(1_700_000_000, 0)
+	announced := event.Event{Source: "app", ID: "n", Type: "before-user-created", Op: event.Announce, UserID: "a", ReceivedAt: now, Body: []byte("{}")}
+	unread := event.Event{Source: "app", ID: "x", Type: "other", Op: event.Undecodable, ReceivedAt: now, Body: []byte("{")}
+
+	b.Applies([]event.Outcome{event.Announced, event.UndecodableBody}, announced, unread)
+	b.Applies(fixture.All(event.Duplicate, 2), announced, unread)
+	b.Want("select id, type, user_id, outcome, encode(body, 'escape') from rollcall.events order by id",
+		"n|before-user-created|a|announced|{}", "x|other|∅|undecodable|{")
+	b.Want("select count(*) from rollcall.users", "0")
+}
+
+// A duplicate repairs: a provider's dashboard replay sends the same id again.
+func TestApplyDuplicateSettlesAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b.Applies(fixture.Applied, fixture.Updated("a", 5, "a@x"))
+	b.Applies(fixture.Applied, fixture.Updated("b", 5, "b@x"))
+	b.Applies(fixture.Applied, fixture.Gone("b", 6))
+	b.Exec("delete from p; insert into p values ('b', 'b@x')")
+	b.Applies(fixture.All(event.Duplicate, 2), fixture.Updated("a", 5, "a@x"), fixture.Updated("b", 5, "b@x"))
+	b.Want("select id, email from p", "a|a@x")
+}
+
+// Who is only to be settled is brought up to date with the roll, beside whatever else is in
+// the batch, and says so when a target refuses the user.
+func TestApplySettles(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable+"; alter table p add check (email <> 'bad@x')", fixture.Everyone())
+	settle := func(id string) event.Event { return event.Event{Source: "app", Op: event.Settle, UserID: id} }
+	b.Applies([]event.Outcome{event.Applied, event.Applied, event.Parked}, fixture.Updated("a", 5, "a@x"), fixture.Updated("b", 5, "b@x"), fixture.Updated("c", 5, "bad@x"))
+	b.Exec("delete from p where id = 'a'; insert into p values ('ghost', 'g@x')")
+	before := b.Rows("select id, xmin from rollcall.users order by id")
+	b.Applies([]event.Outcome{event.Applied, event.Parked, event.Applied}, settle("a"), settle("c"), settle("nobody"))
+	b.Want("select id, xmin from rollcall.users order by id", before...)
+	b.Want("select id, email from p order by id", "a|a@x", "b|b@x", "ghost|g@x")
+	b.Exec("delete from p where id = 'a'")
+	b.Applies([]event.Outcome{event.Applied, event.Applied, event.Applied, event.Parked}, fixture.Gone("b", 6), settle("b"), settle("a"), settle("c"))
+	b.Want("select id, email from p order by id", "a|a@x", "ghost|g@x")
+	b.Want("select count(*) from rollcall.events", "4")
+}
+
+func TestApplyWritesNothingWhereNothingChanges(t *testing.T) {
+	t.Parallel()
+	tgt := fixture.Everyone()
+	tgt.Set = append(tgt.Set, fixture.Assign("seen_at: now()", "extra: new.raw_user_meta_data::json", "place: point(1,2)")...)
+	keep := target.Target{Name: "gone", Table: "public.g", From: fixture.FromApp, Key: []string{"id"}, Set: fixture.Assign("id: new.id", "email: new.email"),
+		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: null", "deleted_at: now()")}}
+	b := newBench(t, `create table p (id text primary key, email text, name text, role text, seen_at timestamptz, extra json, place point);
+		create table g (id text primary key, email text, deleted_at timestamp(0));`, tgt, keep)
+	versions := "select id, xmin from p union all select id, xmin from g order by 1"
+
+	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 5, "a@x"), fixture.Updated("b", 5, ""))
+	before := b.Rows(versions)
+	b.Applies(fixture.All(event.Applied, 2), fixture.Finding(fixture.Updated("a", 6, "a@x")), fixture.Finding(fixture.Updated("b", 6, "")))
+	b.Applies(fixture.All(event.Duplicate, 2), fixture.Updated("a", 5, "a@x"), fixture.Updated("b", 5, ""))
+	b.Want(versions, before...)
+	b.Applies(fixture.Applied, fixture.Finding(fixture.Updated("a", 7, "new@x")))
+	if after := b.Rows(versions); after[0] == before[0] || after[2] != before[2] {
+		t.Errorf("a changed e-mail must write a's rows and nobody else's: before %v, after %v", before, after)
+	}
+
+	b.Applies(fixture.All(event.Applied, 2), fixture.Gone("a", 8), fixture.Gone("b", 8)) // b, without an e-mail, changes by now() alone
+	b.Want("select id, email, deleted_at is not null from g order by id", "a|∅|t", "b|∅|t")
+	before = b.Rows("select xmin from g")
+	b.Applies(fixture.All(event.Duplicate, 2), fixture.Gone("a", 8), fixture.Gone("b", 8))
+	b.Want("select xmin from g", before...)
+}
+
+func TestOnDelete(t *testing.T) {
+	t.Parallel()
+	form := func(name string, on target.Action, set ...string) target.Target {
+		return target.Target{Name: name, Table: "public." + name, From: fixture.FromApp, Key: []string{"id"},
+			Set: fixture.Assign("id: new.id", "email: new.email"), OnDelete: target.OnDelete{Action: on, Set: fixture.Assign(set...)}}
+	}
+	b := newBench(t, `create table d (id text primary key, email text); create table k (like d including all);
+		create table m (id text primary key, email text, at timestamptz);`,
+		form("d", target.DeleteRow), form("k", target.DeleteKeep), form("m", target.DeleteSet, "email: null", "at: new.deleted_at"))
+	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
+	b.Applies(fixture.All(event.Applied, 2), fixture.Gone("a", 2), fixture.Gone("stranger", 2))
+	b.Applies(fixture.All(event.Stale, 1), fixture.Updated("a", 3, "late@x"))
+	b.Want("select * from d order by 1", "b|b@x")
+	b.Want("select * from k order by 1", "a|a@x", "b|b@x")
+	b.Want("select id, email, at at time zone 'utc' from m order by 1", "a|∅|2023-11-14 22:13:20", "b|b@x|∅")
+}
+
+// A constant is compared like any value, however it is written; only what changes by the
+// moment is not.
+func TestConstantsCount(t *testing.T) {
+	t.Parallel()
+	target := target.Target{Name: "t", Table: "public.t", From: fixture.FromApp, Key: []string{"id"},
+		Set:      fixture.Assign("id: new.id", "status: 'active'::public.status", "kind: cast('user' as text)"),
+		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("status: 'deleted'::public.status", "kind: upper('x')", "keep_for: interval '1 day'")}}
+	b := newBench(t, `create type status as enum ('active', 'deleted');
+		create table t (id text primary key, status status not null, kind text not null, keep_for interval)`, target)
+	b.Applies(fixture.Applied, fixture.Updated("a", 1, ""))
+	b.Exec("update t set kind = 'robot'")
+	b.Applies(fixture.Applied, fixture.Updated("a", 2, ""))
+	b.Want("select * from t", "a|active|user|∅")
+	b.Applies(fixture.Applied, fixture.Gone("a", 3))
+	b.Want("select * from t", "a|deleted|X|1 day")
+}
+
+func TestWhere(t *testing.T) {
+	t.Parallel()
+	where := &target.Expr{SQL: "new.email like '%@corp'", At: "test.yaml:2:2"}
+	staff := target.Target{Name: "staff", Table: "public.staff", From: fixture.FromApp, Key: []string{"id"}, Where: where,
+		Set: fixture.Assign("id: new.id", "email: new.email"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
+	badge := target.Target{Name: "badge", Table: "public.badge", From: fixture.FromApp, Key: []string{"id"}, Where: where,
+		Set: fixture.Assign("id: new.id", "email: new.email", "left_at: null"), OnDelete: target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: null", "left_at: now()")}}
+	b := newBench(t, `create table staff (id text primary key, email text);
+		create table badge (id text primary key, email text, left_at timestamptz);`, staff, badge)
+	show := "select id, email, null from staff union all select id, email, left_at is null from badge order by 1, 3 nulls first"
+
+	b.Applies(fixture.All(event.Applied, 3), fixture.Updated("a", 1, "a@corp"), fixture.Updated("b", 1, "b@home"), fixture.Updated("c", 1, ""))
+	b.Want(show, "a|a@corp|∅", "a|a@corp|t")
+	b.Applies(fixture.Applied, fixture.Updated("a", 2, "")) // where is null: the user leaves
+	b.Want(show, "a|∅|f")
+	b.Applies(fixture.Applied, fixture.Updated("a", 3, "a@corp"))
+	b.Want(show, "a|a@corp|∅", "a|a@corp|t")
+	b.Applies(fixture.Applied, fixture.Gone("a", 4))
+	b.Want(show, "a|∅|f")
+}
+
+func TestTypes(t *testing.T) {
+	t.Parallel()
+	target := target.Target{Name: "t", Table: "Shop.User Profiles", From: []target.Origin{{Source: "app", SampleID: "00000000-0000-0000-0000-000000000001"}}, Key: []string{"authSource", "userId"},
+		Set: fixture.Assign(`userId: new.id`, `authSource: new.source`, `eMail: new.email`, `role: new.raw_app_meta_data->>'role'`,
+			`tags: array(select jsonb_array_elements_text(new.raw_user_meta_data->'tags'))`, `doc: new.raw_user_meta_data`,
+			`at: new.created_at`, `n: (new.raw_user_meta_data->>'n')::int`, `ci: new.username`, `flag: new.email_verified -- a comment`),
+		OnInsert: fixture.Assign(`short: 'abc'`, `amount: 12.345`, `def: null`), OnDelete: target.OnDelete{Action: target.DeleteRow}}
+	b := newBench(t, `create extension citext; create schema "Shop"; create type "Role" as enum ('admin', 'user'); create domain short as varchar(3);
+		create table "Shop"."User Profiles" ("userId" uuid, "authSource" text, "eMail" varchar(20), role "Role", tags text[], doc json, at timestamp(3), n smallint,
+		ci citext, flag boolean, short short, shorts short[], amount numeric(6,2), def int, serial int generated by default as identity,
+		upper_mail text generated always as (upper("eMail")) stored, primary key ("userId", "authSource"))`, target)
+	id := "0b8ff2a7-5c0f-4f0f-8a51-3b1d3c5f0001"
+	u := fixture.User(id, 1, "a@x")
+	u.RawAppMetaData, u.RawUserMetaData = `{"role":"admin"}`, `{"tags":["x","y"],"n":7}`
+	u.CreatedAt, u.Username = ptr(time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.UTC)), ptr("Ada")
+	b.Applies(fixture.Applied, fixture.Said(u))
+	b.Want(`select * from "Shop"."User Profiles"`, id+`|app|a@x|admin|{x,y}|{"n": 7, "tags": ["x", "y"]}|2026-01-02 03:04:05.679|7|Ada|f|abc|∅|12.35|∅|1|A@X`)
+
+	next := *u
+	next.Version, next.Username = 2, ptr("ADA") // equal to citext, and yet another name
+	b.Applies(fixture.Applied, fixture.Said(&next))
+	b.Want(`select ci, serial from "Shop"."User Profiles"`, "ADA|1")
+
+	long := *u
+	long.Version, long.Email = 3, ptr("this-is-longer-than-twenty@example.com")
+	b.Applies(fixture.All(event.Parked, 1), fixture.Said(&long)) // never cut
+	b.Want(`select "eMail" from "Shop"."User Profiles"`, "a@x")
+	b.Want("select target, user_id, sqlstate, error from rollcall.parked", "t|"+id+"|22001|column \"eMail\": value too long for type character varying(20)")
+}
+
+// The parent of two targets is settled first and removed last.
+func TestForeignKeyBetweenTargets(t *testing.T) {
+	t.Parallel()
+	child := target.Target{Name: "a_child", Table: "public.c", From: fixture.FromApp, Key: []string{"user_id"}, Set: fixture.Assign("user_id: new.id", "email: new.email"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
+	parent := target.Target{Name: "b_parent", Table: "public.par", From: fixture.FromApp, Key: []string{"id"}, Set: fixture.Assign("id: new.id"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
+	b := newBench(t, `create table par (id text primary key); create table c (user_id text primary key references par on delete restrict, email text)`, child, parent)
+	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
+	b.Applies(fixture.Applied, fixture.Gone("a", 2))
+	b.Want("select par.id, email from par left join c on user_id = par.id", "b|b@x")
+}
+
+// The roll is written although the user does not exist at the provider's table yet.
+func TestForeignKeyToAuthUsers(t *testing.T) {
+	t.Parallel()
+	target := fixture.Everyone()
+	b := newBench(t, `create schema auth; create table auth.users (id text primary key);
+		create table p (id text primary key references auth.users deferrable initially deferred, email text, name text, role text)`, target)
+	b.Exec("insert into auth.users values ('a')")
+	b.Applies([]event.Outcome{event.Applied, event.Parked}, fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
+	b.Want("select id from p", "a")
+	b.Want("select user_id, sqlstate from rollcall.parked", "b|23503")
+	b.Exec("insert into auth.users values ('b')")
+	b.Applies(fixture.All(event.Duplicate, 1), fixture.Updated("b", 1, "b@x"))
+	b.Want("select id from p order by 1", "a", "b")
+	b.Want("select user_id from rollcall.parked")
+}
+
+func TestTargetsFollowTheirSources(t *testing.T) {
+	t.Parallel()
+	target := fixture.Everyone()
+	b := newBench(t, fixture.PTable, target)
+	other := fixture.User("z", 1, "z@x")
+	other.Source = "elsewhere"
+	b.Applies(fixture.Applied, fixture.Said(other))
+	b.Want("select count(*) from p", "0")
+	b.Want("select source, id from rollcall.users", "elsewhere|z")
+}

@@ -1,0 +1,107 @@
+package roll
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"rollcall/internal/postgres/settle"
+
+	"rollcall/internal/event"
+)
+
+// Events that keep columns (event.User.Kept) apply all that can be used of a user. The roll
+// statement leaves the columns that are kept as they are.
+
+// WithoutMetadata is the event of a living user that keeps whatever a client may have written,
+// because of a reason.
+func WithoutMetadata(e event.Event, because string) event.Event {
+	u, empty := *e.User, event.Users.Empty()
+	u.Kept = nil
+	for i := range event.Users.Fields {
+		f := &event.Users.Fields[i]
+		switch at := f.At(&u).(type) {
+		case **string:
+			if !f.Keeps {
+				continue
+			}
+			*at = nil
+		case *string:
+			if *at == "" {
+				continue
+			}
+			*at = *pointer[*string](f, empty)
+		default:
+			continue
+		}
+		u.Kept = append(u.Kept, f.Name)
+	}
+	slices.Sort(u.Kept)
+	u.KeptBecause = because
+	e.User = &u
+	return e
+}
+
+// keptAfterOthers returns the positions of the events that keep columns, if another event of
+// the batch is about one of their users: nil nearly always. A batch applies one event of each
+// user; what the others say would not be the last known value.
+func keptAfterOthers(events []event.Event) []int {
+	var positions []int
+	users := map[settle.Key]bool{}
+	for i := range events {
+		if events[i].User.Keeps() {
+			positions = append(positions, i)
+			users[settle.Key{Source: events[i].User.Source, ID: events[i].User.ID}] = true
+		}
+	}
+	if positions == nil {
+		return nil
+	}
+	for i := range events {
+		if u := events[i].User; u != nil && !u.Keeps() && users[settle.Key{Source: u.Source, ID: u.ID}] {
+			return positions
+		}
+	}
+	return nil
+}
+
+// applyInTurn applies the events at some positions after all others. The version decides as
+// it does over two batches.
+func (r *Roll) applyInTurn(ctx context.Context, events []event.Event, later []int) ([]event.Outcome, error) {
+	var sooner []int
+	for i := range events {
+		if !slices.Contains(later, i) {
+			sooner = append(sooner, i)
+		}
+	}
+	outcomes := make([]event.Outcome, len(events))
+	for _, positions := range [][]int{sooner, later} {
+		part := make([]event.Event, len(positions))
+		for n, i := range positions {
+			part[n] = events[i]
+		}
+		got, err := r.applyBodies(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		for n, i := range positions {
+			outcomes[i] = got[n]
+		}
+	}
+	return outcomes, nil
+}
+
+// warnOfKept writes a line for each finding that was applied without some columns. The line of a
+// webhook says so itself.
+func (r *Roll) warnOfKept(ctx context.Context, events []event.Event, outcomes []event.Outcome) {
+	for i, o := range outcomes {
+		e := &events[i]
+		if !e.User.Keeps() || e.ID != "" || o != event.Applied && o != event.Parked {
+			continue
+		}
+		r.targets.Log.LogAttrs(ctx, slog.LevelWarn, "columns of a user keep their last known value; the rest is applied",
+			slog.String("source", e.Source), slog.String("type", e.Type), slog.String("user", e.UserID),
+			slog.String("kept", strings.Join(e.User.Kept, " ")), slog.String("reason", e.User.KeptBecause))
+	}
+}

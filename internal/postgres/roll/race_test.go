@@ -1,0 +1,228 @@
+package roll_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres/roll"
+	"rollcall/internal/target"
+)
+
+// pipelinedOnly commits a batch by the fast path; it has no other way to succeed.
+func (b *bench) pipelinedOnly(events ...event.Event) error { return b.Pipelined(b.Work(events)) }
+
+func (b *bench) settleAgain(id string) error {
+	return b.Pipelined(roll.Repair(fixture.Updated(id, 0, ""), event.Duplicate))
+}
+
+// An e-mail passes from a deleted user to the next one within a batch.
+func TestRaceEmailOfADeletedUserInOneBatch(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b.Applies(fixture.Applied, fixture.Updated("a", 1, "x"))
+	if err := b.pipelinedOnly(fixture.Gone("a", 2), fixture.Updated("b", 1, "x")); err != nil {
+		t.Error(err)
+	}
+	b.Want("select id, email from p", "b|x")
+}
+
+// A duplicate's user is none of the batch's business.
+func TestRaceDuplicateDoesNotOverwriteANewerState(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
+	newer := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "six")}))
+	if err := fixture.Beside(func() error { return b.pipelinedOnly(fixture.Updated("a", 5, "five")) }, newer.Commit); err != nil {
+		t.Error(err)
+	}
+	b.Want("select email from p", "six")
+}
+
+// Who settles again waits for the roll and then sees it as it is.
+func TestRaceSettlingAgainSeesTheNewestState(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
+	newer := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "six")}))
+	if err := fixture.Beside(func() error { return b.settleAgain("a") }, newer.Commit); err != nil {
+		t.Error(err)
+	}
+	b.Want("select email from p", "six")
+}
+
+// And brings back nobody who was deleted meanwhile.
+func TestRaceSettlingAgainBesideADelete(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
+	b.Exec("delete from p") // so that the insert would find nothing in its way
+	dead := b.Begin(b.Work([]event.Event{fixture.Gone("a", 6)}))
+	if err := fixture.Beside(func() error { return b.settleAgain("a") }, dead.Commit); err != nil {
+		t.Error(err)
+	}
+	b.Want("select email from p")
+}
+
+// The removal of one who leaves is a statement after the lock, with a snapshot of its own.
+func TestRaceSettlingAgainBesideALeaver(t *testing.T) {
+	t.Parallel()
+	staff := fixture.Everyone()
+	staff.Where = &target.Expr{SQL: "new.email = 'stay'"}
+	b := newBench(t, fixture.PTable, staff)
+	b.Applies(fixture.Applied, fixture.Updated("a", 5, "stay"))
+	replica := pgtest.Connect(t, b.Address).Conn // one that does not know the target
+	pgtest.Exec(t, replica, "begin; update rollcall.users set version = 6, email = 'leave'")
+	if err := fixture.Beside(func() error { return b.settleAgain("a") }, func() { pgtest.Exec(t, replica, "commit") }); err != nil {
+		t.Error(err)
+	}
+	b.Want("select email from p")
+}
+
+// That nothing changes is decided on the locked row, not before.
+func TestRaceBackToTheOldValue(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b.Applies(fixture.Applied, fixture.Updated("a", 5, "one"))
+	other := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "two")}))
+	if err := fixture.Beside(func() error { return b.pipelinedOnly(fixture.Updated("a", 7, "one")) }, other.Commit); err != nil {
+		t.Error(err)
+	}
+	b.Want("select version, u.email, p.email from rollcall.users u join p using (id)", "7|one|one")
+}
+
+// A duplicate of an event that is in flight waits for it and does nothing.
+func TestRaceDuplicateInFlight(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	first := fixture.Updated("a", 5, "first")
+	inFlight := b.Begin(b.Work([]event.Event{first}))
+	release := func() {
+		pgtest.Exec(t, inFlight.Conn, "update rollcall.users set email = 'second'; update p set email = 'second'")
+		inFlight.Commit()
+	}
+	if err := fixture.Beside(func() error { return b.pipelinedOnly(first) }, release); err != nil {
+		t.Error(err)
+	}
+	b.Want("select u.email, p.email from rollcall.users u join p using (id)", "second|second")
+}
+
+// A mutual swap can't be written row by row; both are parked, nothing is lost.
+func TestRaceMutualSwapIsParked(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b.Applies(fixture.All(event.Applied, 3), fixture.Updated("a", 1, "x"), fixture.Updated("b", 1, "y"), fixture.Updated("c", 1, "z"))
+	b.Applies([]event.Outcome{event.Parked, event.Parked, event.Applied}, fixture.Updated("a", 2, "y"), fixture.Updated("b", 2, "x"), fixture.Updated("c", 2, "zz"))
+	b.Want("select id, email from rollcall.users order by 1", "a|y", "b|x", "c|zz")
+	b.Want("select id, email from p order by 1", "a|x", "b|y", "c|zz")
+	b.Want("select user_id, sqlstate from rollcall.parked order by 1", "a|23505", "b|23505")
+}
+
+// A chain of e-mails in one batch comes right whatever the order of the keys.
+func TestRaceChainOfEmails(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b.Applies(fixture.All(event.Applied, 3), fixture.Updated("a", 1, "1"), fixture.Updated("b", 1, "2"), fixture.Updated("c", 1, "3"))
+	b.Applies(fixture.All(event.Applied, 3), fixture.Updated("a", 2, "2"), fixture.Updated("b", 2, "3"), fixture.Updated("c", 2, "4"))
+	b.Applies(fixture.All(event.Applied, 3), fixture.Updated("c", 3, "3"), fixture.Updated("b", 3, "2"), fixture.Updated("a", 3, "1"))
+	b.Want("select id, email from p order by 1", "a|1", "b|2", "c|3")
+	b.Want("select user_id from rollcall.parked")
+}
+
+// A deferrable constraint that is not the key takes a swap as it is.
+func TestRaceSwapUnderADeferrableConstraint(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "create table p (id text primary key, email text unique deferrable, name text, role text)", fixture.Everyone())
+	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "x"), fixture.Updated("b", 1, "y"))
+	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 2, "y"), fixture.Updated("b", 2, "x"))
+	b.Want("select id, email from p order by 1", "a|y", "b|x")
+}
+
+// E-mails that cross in two batches deadlock; both batches come through.
+func TestRaceCrossedEmails(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	for round := range 10 {
+		name := func(s string) string { return fmt.Sprintf("%s%d", s, round) }
+		batches := [][]event.Event{
+			{fixture.Updated(name("a"), 1, name("x")), fixture.Updated(name("c"), 1, name("y"))},
+			{fixture.Updated(name("b"), 1, name("y")), fixture.Updated(name("d"), 1, name("x"))},
+		}
+		var both sync.WaitGroup
+		for _, events := range batches {
+			both.Go(func() {
+				if _, err := b.Apply(t.Context(), events); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+	}
+	b.Want("select count(*) from rollcall.users", "40")
+	b.Want(`select u.id from rollcall.users u where not exists (select from p where p.id = u.id and p.email = u.email)
+		and not exists (select from rollcall.parked k where k.user_id = u.id)`)
+	b.Want("select count(*) from p join rollcall.parked on user_id = id", "0")
+}
+
+// One who left and returns is whole again.
+func TestRaceLeaveAndReturn(t *testing.T) {
+	t.Parallel()
+	tgt := fixture.Everyone()
+	tgt.Where = &target.Expr{SQL: "new.username is null"}
+	tgt.Set = fixture.Assign("id: new.id", "email: new.email", "name: null")
+	tgt.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("name: 'left'")}
+	b := newBench(t, fixture.PTable, tgt)
+	away := fixture.User("a", 2, "")
+	away.Username = ptr("away")
+	b.Applies(fixture.Applied, fixture.Updated("a", 1, ""))
+	b.Applies(fixture.Applied, fixture.Said(away))
+	b.Want("select email, name from p", "∅|left")
+	b.Applies(fixture.Applied, fixture.Updated("a", 3, ""))
+	b.Want("select email, name from p", "∅|∅")
+}
+
+// A role's default of repeatable read would fail at every wait.
+func TestRaceDefaultIsolation(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b.Exec("do $$ begin execute format('alter database %I set default_transaction_isolation = ''repeatable read''', current_database()); end $$")
+	b.Pool.Reset()
+	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
+	other := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "six")}))
+	if err := fixture.Beside(func() error { return b.pipelinedOnly(fixture.Updated("a", 7, "seven")) }, other.Commit); err != nil {
+		t.Error(err)
+	}
+	b.Want("select email from p", "seven")
+}
+
+// One user several times in a batch: a delete before a version, a version before
+// the order of arrival.
+func TestRaceOneUserSeveralTimesInABatch(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	again := fixture.Updated("a", 3, "again")
+	again.ID = "again"
+	b.Applies([]event.Outcome{event.Stale, event.Stale, event.Applied, event.Stale},
+		fixture.Updated("a", 2, "two"), fixture.Updated("a", 3, "three"), again, fixture.Updated("a", 1, "one"))
+	b.Want("select version, email from rollcall.users", "3|again")
+	early, late := fixture.Gone("a", 4), fixture.Gone("a", 6)
+	late.ID = "late"
+	b.Applies([]event.Outcome{event.Stale, event.Applied, event.Stale}, late, early, fixture.Updated("a", 5, "five"))
+	b.Want("select version, deleted_at is not null from rollcall.users", "4|t")
+	b.Want("select * from p")
+}
+
+// What a duplicate overtook in its batch is not overtaken.
+func TestRaceDuplicateIsNoWinner(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, fixture.PTable, fixture.Everyone())
+	old := fixture.Updated("a", 5, "old")
+	b.Applies(fixture.Applied, old)
+	fresh := fixture.Updated("a", 5, "fresh")
+	fresh.ID = "fresh"
+	b.Applies([]event.Outcome{event.Applied, event.Duplicate}, fresh, old)
+	b.Want("select u.email, p.email from rollcall.users u join p using (id)", "fresh|fresh")
+}

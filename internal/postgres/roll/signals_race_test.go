@@ -1,0 +1,265 @@
+package roll_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres/audit"
+	"rollcall/internal/target"
+)
+
+// beginLook runs the transaction of a look up to its commit, and stops there.
+func (b *bench) beginLook(events ...event.Event) *fixture.Paused {
+	b.T.Helper()
+	return b.Begin(b.LookWork("app", events))
+}
+
+func (b *bench) lookFast(events ...event.Event) func() error {
+	return func() error {
+		_, err := b.Apply(b.T.Context(), events)
+		return err
+	}
+}
+
+// A look that waits for another one reads the table after it: what was committed meanwhile counts.
+func TestRaceLookReadsBehindTheLock(t *testing.T) {
+	t.Parallel()
+	for name, known := range map[string]bool{"a user of the roll": true, "a placeholder": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := followed(t)
+			b.insertUsers(1)
+			if known {
+				b.signal(event.Applied, lookAt(1))
+			}
+			first := b.beginLook(lookAt(1))
+			release := func() {
+				b.Exec("update auth.users set email = 'two@x.test', updated_at = updated_at - interval '1 s'")
+				first.Commit()
+			}
+			if err := fixture.Beside(b.lookFast(lookAt(1)), release); err != nil {
+				t.Error(err)
+			}
+			b.Want("select u.email, p.email from rollcall.users u join p on p.id::text = u.id", "two@x.test|two@x.test")
+			b.Want(noPlaceholders, "0")
+		})
+	}
+}
+
+// A look that has locked and not read yet sees what is committed then: a joiner needs no look of
+// its own before.
+func TestRaceLookReadsAfterItsLock(t *testing.T) {
+	t.Parallel()
+	b := followed(t)
+	w := b.LookWork("app", []event.Event{lookAt(1)})
+	p := b.Pause(b.Steps(w, b.All()))
+	p.Run(3) // begin, settings, locks
+	b.insertUsers(1)
+	p.Run(len(p.Left))
+	b.Want("select email from p", "1@x.test")
+}
+
+// Two looks wait for one placeholder: whichever way the first ends, the second is right, and no
+// placeholder is ever seen or left.
+func TestRaceTwoLooksAtNobody(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]string{"committed": "commit", "rolled back": "rollback"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := followed(t)
+			first := b.beginLook(lookAt(1), lookAt(2))
+			b.Want("select count(*) from rollcall.users", "0")
+			release := func() {
+				b.Want("select count(*) from rollcall.users", "0")
+				b.insertUsers(2)
+				pgtest.Exec(t, first.Conn, end)
+			}
+			if err := fixture.Beside(b.lookFast(lookAt(2), lookAt(1)), release); err != nil {
+				t.Error(err)
+			}
+			b.Want("select id, email from rollcall.users", userID(2)+"|2@x.test")
+			b.Want("select count(*) from p", "1")
+		})
+	}
+}
+
+// A crash between lock and commit leaves nothing.
+func TestRaceLookThatDies(t *testing.T) {
+	t.Parallel()
+	b := followed(t)
+	b.insertUsers(1)
+	p := b.beginLook(lookAt(1), hook(2, "two"))
+	must.Do(t, p.Conn.PgConn().Conn().Close())
+	for deadline := time.Now().Add(5 * time.Second); len(b.Rows("select from pg_stat_activity where datname = current_database() and state = 'idle in transaction'")) > 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the session does not end")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.Want("select (select count(*) from rollcall.users) + (select count(*) from rollcall.events)", "0")
+	b.Applies([]event.Outcome{event.Applied, event.Stale}, lookAt(1), hook(2, "two"))
+	b.Want(noPlaceholders, "0")
+}
+
+// A body batch waits for a placeholder of a look, and the other way round; each finds the other's
+// user. A source may be a table source for one replica alone.
+func TestRaceLookBesideABody(t *testing.T) {
+	t.Parallel()
+	b := followed(t)
+	looking := b.beginLook(lookAt(1), lookAt(2))
+	bodies := func() error { return b.pipelinedOnly(hook(2, "two"), hook(1, "one")) }
+	if err := fixture.Beside(bodies, looking.Commit); err != nil {
+		t.Error(err)
+	}
+	b.Want("select count(*) from rollcall.users where email = 'said@x.test'", "2")
+	said := b.Begin(b.Work([]event.Event{hook(1, "one more")}))
+	release := func() {
+		b.insertUsers(1)
+		said.Commit()
+	}
+	if err := fixture.Beside(b.lookFast(lookAt(1), lookAt(2)), release); err != nil {
+		t.Error(err)
+	}
+	b.Want("select email from p order by 1", "1@x.test")
+}
+
+// A user who comes back beside a deletion that is under way: the later read decides.
+func TestRaceRevivedBesideADeletion(t *testing.T) {
+	t.Parallel()
+	b := followed(t)
+	b.insertUsers(1)
+	b.signal(event.Applied, lookAt(1))
+	b.Exec("delete from auth.users")
+	gone := lookAt(1)
+	gone.Op = event.Delete
+	deleting := b.beginLook(gone)
+	release := func() { b.insertUsers(1); deleting.Commit() }
+	if err := fixture.Beside(b.lookFast(lookAt(1)), release); err != nil {
+		t.Error(err)
+	}
+	b.Want("select email from p", "1@x.test")
+	b.Want("select deleted_at from rollcall.users", "∅")
+	b.signal(event.Applied, gone) // late
+	b.Want("select email from p", "1@x.test")
+}
+
+// A table of users that a migration holds delays signals alone. Bodies of other sources go on, and
+// so do signals once it is free.
+func TestRaceLockedTableOfUsers(t *testing.T) {
+	t.Parallel()
+	tgt := fixture.Members()
+	tgt.From = append(tgt.From, target.Origin{Source: "other", SampleID: userID(9)})
+	b := newBench(t, fixture.UsersTable, tgt)
+	must.Do(t, b.Follow(t.Context(), "app", "auth.users"))
+	b.insertUsers(1)
+	migration := pgtest.Connect(t, b.Address).Conn
+	pgtest.Exec(t, migration, "begin; lock table auth.users in access exclusive mode")
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			_, err := b.Apply(t.Context(), []event.Event{lookAt(1)})
+			if err == nil || !errors.Is(err, event.ErrUnavailable) {
+				ended <- err
+				return
+			}
+		}
+	}()
+	for n := range 20 {
+		e := fixture.Said(fixture.User(userID(2), int64(n), "other@x.test"))
+		e.Source, e.User.Source, e.ID = "other", "other", fmt.Sprint(n)
+		began := time.Now()
+		b.signal(event.Applied, e)
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("a body took %s", took)
+		}
+	}
+	b.Want("select count(*) from p", "1")
+	pgtest.Exec(t, migration, "commit")
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	b.Want("select count(*) from p", "2")
+}
+
+// A migration waits for a look that waits for a row of a target no longer than that look is allowed
+// to wait for it.
+func TestRaceMigrationBehindALook(t *testing.T) {
+	t.Parallel()
+	b := followed(t)
+	b.insertUsers(1)
+	b.signal(event.Applied, lookAt(1))
+	b.Exec("update auth.users set email = 'new@x.test'")
+	application := pgtest.Connect(t, b.Address).Conn
+	pgtest.Exec(t, application, "begin; select from p for update")
+	looked := make(chan error, 1)
+	go func() { looked <- b.lookFast(lookAt(1))() }()
+	time.Sleep(100 * time.Millisecond)
+	migration := pgtest.Connect(t, b.Address).Conn
+	began := time.Now()
+	pgtest.Exec(t, migration, "begin; lock table auth.users in access exclusive mode; rollback")
+	took := time.Since(began)
+	t.Logf("the migration waited for %s, with a lock_timeout of %s", took, b.Pool.LockTimeout)
+	if took > b.Pool.LockTimeout+2*time.Second {
+		t.Errorf("the migration waited for %s", took)
+	}
+	if err := <-looked; err != nil {
+		t.Error(err)
+	}
+	b.Want("select count(*) from rollcall.parked", "1")
+	pgtest.Exec(t, application, "rollback")
+}
+
+// Looks, bodies of another replica, ends of bans, another try, backfills and repairs meet at the
+// same users in any order: nothing is lost, and no deadlock reaches a caller.
+func TestRaceLooksBesideEverything(t *testing.T) {
+	t.Parallel()
+	b := followed(t)
+	b.insertUsers(1, 2, 3, 4, 5, 6, 7, 8, 9)
+	b.Exec("alter table p add constraint c unique (email)")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	work := []func(n int) error{
+		func(n int) error { return b.lookFast(lookAt(n%9+1), lookAt((n+4)%9+1), lookAt((n*7)%9+1))() },
+		func(n int) error { return b.lookFast(hook((n*5)%9+1, fmt.Sprint("h", n)), lookAt((n+1)%9+1))() },
+		func(int) error { _, err := b.EndBans(b.T.Context()); return err },
+		func(n int) error {
+			e, f := hook((n*3)%9+1, fmt.Sprint("b", n)), hook((n*2)%9+1, fmt.Sprint("c", n))
+			_, err := b.ApplyBodies(b.T.Context(), []event.Event{e, f})
+			return err
+		},
+		func(int) error { _, err := b.CatchUp(b.T.Context(), "profiles"); return err },
+		func(int) error { _, err := b.DB.Audit().Report(b.T.Context(), audit.Options{Repair: true}); return err },
+	}
+	ended := make(chan error, len(work))
+	for _, do := range work {
+		go func() {
+			for n := 0; ; n++ {
+				if err := do(n); err != nil || ctx.Err() != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+	}
+	random := 0
+	for ctx.Err() == nil {
+		random++
+		b.Exec(fmt.Sprintf("update auth.users set email = '%d@x.test', banned_until = now() + interval '5 ms' where id = '%s'", random, userID(random%9+1)))
+	}
+	for range work {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	b.signal(event.Applied, lookAt(1), lookAt(2), lookAt(3), lookAt(4), lookAt(5), lookAt(6), lookAt(7), lookAt(8), lookAt(9))
+	b.Want("select a.id from auth.users a left join p on p.id = a.id left join rollcall.users u on u.id = a.id::text where (a.email, a.email) is distinct from (p.email, u.email)")
+	b.Want(noPlaceholders, "0")
+	t.Logf("%d updates", random)
+}

@@ -1,0 +1,109 @@
+package roll
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres/directory"
+	"rollcall/internal/postgres/sqlstate"
+)
+
+// A source whose table of users is in this database, and may be read, is a table source: the row
+// in that table is the truth, and whatever is said about a user is a signal to look at it.
+
+// tableSource is the table of a source.
+type tableSource struct {
+	name, table string
+	read        string // readUsers
+	readIDs     string // the same, with the outbox of ids
+	// strict: the role sees all rows whatever the policies are, so that one that would hide some
+	// raises an error.
+	strict bool
+
+	unlisted unlisted
+}
+
+// signalBytes bounds what one transaction reads of the table, as readUsers counts.
+const signalBytes = 16 << 20
+
+// Follow makes a source a table source from now on. Its error says why the table can't be read;
+// it wraps directory.ErrUnseen where that is the table's affair, and ends a table source. After other errors
+// the source stays what it was.
+func (r *Roll) Follow(ctx context.Context, source, table string) error {
+	r.outbox.Heed(table)
+	u, err := r.directory.Users(ctx, source, table)
+	if t := r.followed(source); t != nil && errors.Is(err, directory.ErrUnseen) {
+		r.unfollow(t, err)
+	}
+	if err != nil {
+		return err
+	}
+	if len(u.Empty) > 0 && !r.Follows(source) {
+		r.targets.Log.Warn("columns of the table of users can't be read, and stay empty; run rollcall capture install again, or grant select on them",
+			"source", source, "table", table, "columns", strings.Join(u.Empty, " "))
+	}
+	r.changeFollowed(func(all map[string]*tableSource) {
+		all[source] = &tableSource{
+			name: source, table: table, strict: u.Strict,
+			read: readUsersFrom(u.RowsOfIDs(), ""), readIDs: readUsersFrom(u.RowsOfIDs(), notedIDs),
+		}
+	})
+	return nil
+}
+
+// Follows reports whether a source is a table source.
+func (r *Roll) Follows(source string) bool { return r.followed(source) != nil }
+
+// Signal reports whether an event is a signal to look at its user in the table of its source.
+func (r *Roll) Signal(e *event.Event) bool {
+	switch e.Op {
+	case event.Upsert, event.Delete, event.Settle, event.Look:
+		return r.Follows(e.Source)
+	default:
+		return false
+	}
+}
+
+// bodiless reports whether an event only names a user to look at: it was made for a table source, which
+// the source may no longer be.
+func bodiless(e *event.Event) bool {
+	return e.User == nil && (e.Op == event.Look || e.Op == event.Delete || e.Op == event.Upsert)
+}
+
+func (r *Roll) followed(source string) *tableSource {
+	all := r.tables.Load()
+	if all == nil {
+		return nil
+	}
+	return (*all)[source]
+}
+
+func (r *Roll) changeFollowed(change func(map[string]*tableSource)) {
+	r.changing.Lock()
+	defer r.changing.Unlock()
+	all := map[string]*tableSource{}
+	if before := r.tables.Load(); before != nil {
+		maps.Copy(all, *before)
+	}
+	change(all)
+	r.tables.Store(&all)
+}
+
+// unfollow ends a table source: what is said about its users counts by its version again, until
+// Follow succeeds.
+func (r *Roll) unfollow(t *tableSource, cause error) {
+	was := false
+	r.changeFollowed(func(all map[string]*tableSource) {
+		if was = all[t.name] == t; was {
+			delete(all, t.name)
+		}
+	})
+	if !was {
+		return // another batch has noticed it, too
+	}
+	r.targets.Log.Error("the table of users can't be read any more: until it can, changes count by their version, captured ones wait, and the next reconciliation corrects the rest",
+		"source", t.name, "table", t.table, "error", sqlstate.Text(cause))
+}

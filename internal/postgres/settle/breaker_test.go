@@ -1,0 +1,153 @@
+package settle_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/testtag"
+)
+
+// sicknesses take the table q away from Rollcall's role; cure gives it back.
+var sicknesses = map[string]struct{ fall, cure, says string }{
+	"dropped":        {"alter table q rename to gone", "alter table gone rename to q", "does not exist (42P01)"},
+	"column renamed": {"alter table q rename email to mail", "alter table q rename mail to email", "(42703)"},
+	"column dropped": {"alter table q drop name", "alter table q add name text", "(42703)"},
+	"index dropped":  {"alter table q drop constraint q_pkey", "alter table q add primary key (id)", "(42P10)"},
+	"trigger hangs":  {"create function hang() returns trigger language plpgsql as $$ begin perform pg_sleep(60); return new; end $$; create trigger hang before insert or update on q for each row execute function hang()", "drop trigger hang on q; drop function hang", "it takes too long"},
+	"commit hangs":   {"create function hang() returns trigger language plpgsql as $$ begin perform pg_sleep(60); return new; end $$; create constraint trigger hang after insert or update on q deferrable initially deferred for each row execute function hang()", "drop trigger hang on q; drop function hang", "it takes too long"},
+	"another column": {"alter table q add needed text not null default ''; alter table q alter needed drop default", "alter table q drop needed", ""},
+}
+
+// A table that can't be written opens its target's breaker at once: the others are current,
+// the roll is right, nobody waits; cured, it catches up.
+func TestBreaker(t *testing.T) {
+	testtag.Parallel(t)
+	for name, sickness := range sicknesses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
+			b.Applies(fixture.Applied, fixture.Updated("before", 1, "before@x"))
+			b.Exec(sickness.fall)
+			start := time.Now()
+			b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
+			took := time.Since(start)
+			out := b.Outages()
+			if sickness.says == "" { // it refuses each row by itself, so each user is to blame
+				if len(out) > 0 {
+					t.Errorf("out of service: %q", out)
+				}
+			} else if len(out) != 1 || !strings.HasPrefix(out[0], "second: ") || !strings.Contains(out[0], sickness.says) {
+				t.Errorf("out of service: %q, want second: …%s", out, sickness.says)
+			}
+			if testtag.Timing && took > b.Pool.StatementTimeout+time.Second {
+				t.Errorf("the first batch took %s", took)
+			}
+			start = time.Now()
+			b.Applies(fixture.All(event.Parked, 1), fixture.Updated("c", 1, "c@x"))
+			if took := time.Since(start); testtag.Timing && took > 200*time.Millisecond {
+				t.Errorf("the next batch took %s", took)
+			}
+			b.Want("select id from p order by 1", "a", "b", "before", "c")
+			b.Want("select user_id from rollcall.parked where target = 'second' order by 1", "a", "b", "c")
+			must.Do(t, b.Probe(t.Context()))
+			if now := b.Outages(); len(now) != len(out) {
+				t.Errorf("after a probe of a sick table: %q", now)
+			}
+			b.Exec(sickness.cure)
+			b.Recover()
+			b.Want("select id from q order by 1", "a", "b", "before", "c")
+			b.Want("select user_id from rollcall.parked")
+		})
+	}
+}
+
+// Another session holds the table: the first batch waits for it once, and none after it.
+func TestBreakerOfALockedTable(t *testing.T) {
+	testtag.Parallel(t)
+	b := newBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
+	holder := pgtest.Connect(t, b.Address).Conn
+	pgtest.Exec(t, holder, "begin; lock table q in access exclusive mode")
+	start := time.Now()
+	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "a@x"))
+	if took := time.Since(start); testtag.Timing && took > b.Pool.LockTimeout+700*time.Millisecond {
+		t.Errorf("the first batch took %s", took)
+	}
+	if out := b.Outages(); len(out) != 1 || !strings.Contains(out[0], "another session holds the table") {
+		t.Errorf("out of service: %q", out)
+	}
+	var took []time.Duration
+	for n := range 20 {
+		start := time.Now()
+		b.Applies(fixture.All(event.Parked, 1), fixture.Updated(fmt.Sprint("n", n), 1, ""))
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	if testtag.Timing && took[10] > 50*time.Millisecond {
+		t.Errorf("half of the batches beside a locked table take %s and more", took[10])
+	}
+	must.Do(t, b.Probe(t.Context()))
+	if len(b.Outages()) != 1 {
+		t.Error("a locked table was put back into service")
+	}
+	pgtest.Exec(t, holder, "rollback")
+	b.Recover()
+	b.Want("select count(*) from q", "21")
+}
+
+// One transaction of an application holds one row, or a key that it has not committed yet:
+// one user is parked until the next try, and nothing opens.
+func TestOneHeldRowOpensNothing(t *testing.T) {
+	t.Parallel()
+	for name, hold := range map[string]string{
+		"a row":                    "update q set role = 'vip' where id = 'b'",
+		"a key, not committed":     "insert into q (id) values ('c')",
+		"an e-mail of another row": "insert into q (id, email) values ('z', 'c@x')",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
+			b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
+			holder := pgtest.Connect(t, b.Address).Conn
+			pgtest.Exec(t, holder, "begin; "+hold)
+			outcomes := must.Get(b.Apply(t.Context(), []event.Event{fixture.Updated("a", 2, "a2@x"), fixture.Updated("b", 2, "b2@x"), fixture.Updated("c", 2, "c@x")}))(t)
+			held := 0
+			for _, o := range outcomes {
+				if o == event.Parked {
+					held++
+				}
+			}
+			if out := b.Outages(); held != 1 || len(out) > 0 {
+				t.Errorf("%d users are parked and out of service is %q: want one user", held, out)
+			}
+			b.Want("select count(*), min(sqlstate) from rollcall.parked", "1|55P03")
+			pgtest.Exec(t, holder, "rollback")
+			b.Recover()
+			b.Want("select id, email from q order by 1", "a|a2@x", "b|b2@x", "c|c@x")
+		})
+	}
+}
+
+// A target that was checked while it was sick stays out of service until it is well.
+func TestProbeOfABrokenTarget(t *testing.T) {
+	t.Parallel()
+	b := emptyBench(t, fixture.PTable, fixture.Everyone(), fixture.Second())
+	if found, err := b.Check(t.Context()); err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "a@x"))
+	b.Exec("create table q (id text primary key, email text unique)")
+	must.Do(t, b.Probe(t.Context()))
+	if out := b.Outages(); len(out) != 1 || !strings.Contains(out[0], "has no column") {
+		t.Errorf("got %q, want what is wrong now", out)
+	}
+	b.Exec("alter table q add name text, add role text")
+	b.Recover()
+	b.Want("select id from q", "a")
+}

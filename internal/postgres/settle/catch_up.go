@@ -1,0 +1,116 @@
+package settle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"rollcall/internal/postgres/catalog"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/sqlstate"
+)
+
+const (
+	// catchUpPage is how many parked users one transaction settles, as many as the largest
+	// batch.
+	catchUpPage = 512
+	// catchUpTaken is how many are looked at together whose value another row has: users who
+	// swapped it must be in one transaction.
+	catchUpTaken = 2048
+)
+
+// Due returns the targets, of those in service, of which a parked user is due for another
+// try.
+func (ts *Targets) Due(ctx context.Context) ([]string, error) {
+	names := []string{}
+	for _, t := range ts.All() {
+		if t.Outage == nil {
+			names = append(names, t.Name)
+		}
+	}
+	rows, _ := ts.Pool.Query(ctx, dueTargetsSQL, names)
+	due, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("look for parked users who are due: %w", err)
+	}
+	return due, nil
+}
+
+// CatchUp brings the parked users of a target who are due up to date with the roll as it is
+// now, in batches, and returns how many it tried. A user that the target refuses again stays
+// parked until the next try; after Config.Attempts of them they are given up. It ends early when the target
+// goes out of service, and at once while another replica is at it.
+func (ts *Targets) CatchUp(ctx context.Context, target string) (tried int, err error) {
+	stages := []struct {
+		condition string // of due.sql
+		page      int
+	}{
+		{"p.sqlstate = '" + sqlstate.UniqueViolation + "'", catchUpTaken},
+		{"true", catchUpPage},
+	}
+	for _, stage := range stages {
+		for {
+			t := ts.Named(target)
+			if t == nil || t.Outage != nil {
+				return tried, nil
+			}
+			users, err := ts.due(ctx, t, stage.condition, stage.page)
+			if err != nil {
+				return tried, fmt.Errorf("catch up with target %s: %w", target, err)
+			}
+			if len(users) == 0 {
+				break
+			}
+			w := retryWork(t, users)
+			_, err = ts.Commit(ctx, w)
+			if FailedFor(err, outOfService, othersTurn) {
+				return tried, nil
+			}
+			if err != nil {
+				return tried, fmt.Errorf("catch up with target %s: %w", target, err)
+			}
+			tried += len(users)
+		}
+	}
+	return tried, nil
+}
+
+// errOthersTurn: another replica is settling the parked users of the target.
+var errOthersTurn = errors.New("another replica is catching up")
+
+// turn keeps two replicas from trying the same users again at once. The lock ends with the transaction,
+// and so with a process that is killed, and costs no connection.
+func turn(t *catalog.Compiled) Step {
+	return Step{
+		Kind: takingTurn, SQL: "select pg_catalog.pg_try_advisory_xact_lock($1, $2)", Args: []any{connection.LockSpace, connection.Hash32("catch up " + t.Name)},
+		Read: func(rows pgx.Rows) error {
+			ours, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+			if err == nil && !ours {
+				err = errOthersTurn
+			}
+			return err
+		},
+	}
+}
+
+// due reads the next parked users without a lock: the locks of the roll come before those of
+// the parked.
+func (ts *Targets) due(ctx context.Context, t *catalog.Compiled, condition string, n int) ([]Key, error) {
+	rows, _ := ts.Pool.Query(ctx, fmt.Sprintf(dueSQL, condition), t.Name, n, ts.parentsOf(t))
+	return CollectKeys(rows)
+}
+
+// parentsOf are the targets whose tables a target's table references.
+func (ts *Targets) parentsOf(t *catalog.Compiled) []string {
+	names := []string{}
+	for _, o := range ts.All() {
+		if o.OID != t.OID && slices.Contains(t.Parents, o.OID) {
+			names = append(names, o.Name)
+		}
+	}
+	return names
+}

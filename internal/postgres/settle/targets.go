@@ -1,0 +1,196 @@
+// Package settle brings users of the targets up to date with the roll. A transaction is a value (Work), which
+// says what it does to the roll and which users it settles; Commit runs it in one round trip, and target by
+// target where one refuses a user:
+//
+//	targets := settle.New(pool, configured, 20, log)
+//	findings, err := targets.Check(ctx)
+//	parked, err := targets.Commit(ctx, settle.LockWork(users))
+//
+// It also looks after the targets: breakers, parked users, changes of their tables.
+package settle
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"rollcall/internal/postgres/catalog"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/postgres/connection"
+	"rollcall/internal/target"
+)
+
+// Targets are the targets of a configuration, in and out of service, and the transactions that
+// settle users in them.
+type Targets struct {
+	Pool *connection.Pool
+	Log  *slog.Logger
+	// Configured are in the order of the configuration; Check compiles them.
+	Configured []target.Target
+	// Fingerprint tells this set of targets from another one.
+	Fingerprint int32
+	// Attempts is how often a parked user is tried before they are given up.
+	Attempts int
+
+	changing    sync.Mutex // of list
+	list        atomic.Pointer[[]*catalog.Compiled]
+	looking     sync.Mutex          // one look at the catalog at a time
+	watched     map[string]*watched // by target; nil before the first look
+	lateWriters time.Duration
+}
+
+// New prepares targets that are not in service before they are checked.
+func New(pool *connection.Pool, list []target.Target, attempts int, log *slog.Logger) *Targets {
+	ts := &Targets{
+		Pool: pool, Log: log, Configured: list, Fingerprint: target.Fingerprint(list), Attempts: attempts,
+		lateWriters: lateWriters,
+	}
+	ts.list.Store(&[]*catalog.Compiled{})
+	return ts
+}
+
+// Check compiles every target against the catalog and puts the result into service. The
+// findings are about single targets, which stay out of service; an error means that the
+// database could not be asked and that nothing has changed.
+func (ts *Targets) Check(ctx context.Context) ([]target.Finding, error) {
+	conn, err := ts.Pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("check the targets: %w", ts.Pool.Explain(err))
+	}
+	defer conn.Release()
+	return ts.CheckOn(ctx, conn.Conn())
+}
+
+// CheckOn is Check in a session, which may have a transaction open.
+func (ts *Targets) CheckOn(ctx context.Context, conn *pgx.Conn) ([]target.Finding, error) {
+	var all []target.Finding
+	list := make([]*catalog.Compiled, 0, len(ts.Configured))
+	for i := range ts.Configured {
+		c, found, err := catalog.Compile(ctx, conn, &ts.Configured[i])
+		if err != nil {
+			return nil, err
+		}
+		before := ts.inService(c.Name)
+		passing := !slices.ContainsFunc(found, func(f target.Finding) bool { return !f.Passing })
+		if before != nil && passing && c.Outage != nil {
+			c, found = before, nil
+		}
+		list, all = append(list, c), append(all, found...)
+	}
+	list = inOrder(list)
+	ts.changing.Lock()
+	defer ts.changing.Unlock()
+	ts.list.Store(&list)
+	return all, nil
+}
+
+// All are the targets in the order of settling, in service or not.
+func (ts *Targets) All() []*catalog.Compiled { return *ts.list.Load() }
+
+// inService returns a target that works, or nil.
+func (ts *Targets) inService(name string) *catalog.Compiled {
+	if t := ts.Named(name); t != nil && t.Outage == nil {
+		return t
+	}
+	return nil
+}
+
+// Named returns a target, in service or not; nil when there is none.
+func (ts *Targets) Named(name string) *catalog.Compiled {
+	targets := ts.All()
+	if at := slices.IndexFunc(targets, func(t *catalog.Compiled) bool { return t.Name == name }); at >= 0 {
+		return targets[at]
+	}
+	return nil
+}
+
+// newest is a target as it was compiled last: its table may have changed since t was. One that is
+// out of service now is no better.
+func (ts *Targets) newest(t *catalog.Compiled) *catalog.Compiled {
+	if t == nil {
+		return nil
+	}
+	if now := ts.inService(t.Name); now != nil {
+		return now
+	}
+	return t
+}
+
+// Parked counts the parked users of each configured target.
+func (ts *Targets) Parked(ctx context.Context) (map[string]int, error) {
+	counts := map[string]int{}
+	for _, t := range ts.Configured {
+		counts[t.Name] = 0
+	}
+	rows, _ := ts.Pool.Query(ctx, "select target, pg_catalog.count(*) from rollcall.parked group by target")
+	var target string
+	var n int
+	_, err := pgx.ForEachRow(rows, []any{&target, &n}, func() error {
+		if _, configured := counts[target]; configured {
+			counts[target] = n
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count parked users: %w", err)
+	}
+	return counts, nil
+}
+
+// State is how a target is doing.
+type State struct {
+	Name   string
+	Table  string
+	Outage string // why it is out of service; empty when it works
+	OID    uint32 // of the table; 0 while there is none that fits
+}
+
+// States returns the state of every target, in the order of settling.
+func (ts *Targets) States() []State {
+	var states []State
+	for _, t := range ts.All() {
+		s := State{Name: t.Name, Table: t.Table, OID: t.OID}
+		if t.Outage != nil {
+			s.Outage = t.Outage.Message
+		}
+		states = append(states, s)
+	}
+	return states
+}
+
+// Statements returns the compiled statements of a target for people to read; empty for
+// one that is out of service.
+func (ts *Targets) Statements(target string) []string {
+	t := ts.inService(target)
+	if t == nil {
+		return nil
+	}
+	shown := t.Compiler.Shown()
+	return slices.DeleteFunc([]string{shown.Removal, shown.Upsert}, func(s string) bool { return s == "" })
+}
+
+// inOrder puts parents before the tables that reference them, and otherwise goes by name.
+// Members of a circle keep their names' order.
+func inOrder(targets []*catalog.Compiled) []*catalog.Compiled {
+	rest := slices.Clone(targets)
+	slices.SortFunc(rest, func(a, b *catalog.Compiled) int { return strings.Compare(a.Name, b.Name) })
+	ordered := make([]*catalog.Compiled, 0, len(rest))
+	for len(rest) > 0 {
+		next := slices.IndexFunc(rest, func(t *catalog.Compiled) bool {
+			return !slices.ContainsFunc(rest, func(o *catalog.Compiled) bool {
+				return o != t && o.OID != t.OID && slices.Contains(t.Parents, o.OID)
+			})
+		})
+		next = max(next, 0)
+		ordered = append(ordered, rest[next])
+		rest = slices.Delete(rest, next, next+1)
+	}
+	return ordered
+}

@@ -1,0 +1,175 @@
+package target
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// states says of every user of the batch how the target has them: source, id and a State, null when
+// the user is gone and so is their row. An expression that can't be computed for a user is why they
+// are parked, so nothing of a parked one is computed, the key included.
+func (c *Compiler) states() string {
+	gone := c.leftBehind(c.row, func(n int) string { return c.value(c.OnDelete.Set[n]) })
+	there := c.row(c.Key[0]) + " is not null" // no key that is found is null
+	return fmt.Sprintf(`select %s, case
+  when parked.here then 'parked'
+  when %s then case
+    when not (%s) then 'missing'
+    when %s then 'different'
+    else 'present' end
+  when %s and (%s) then 'extra'
+end
+%s`, c.roll.identity("new"), c.alive(), there, c.unlikeSet(), there, gone, c.withRows())
+}
+
+// differing lists the columns of set in which each user's row differs, and a number for what the row
+// has in all columns that a report reads.
+func (c *Compiler) differing() string {
+	var names []string
+	for _, a := range c.compared() {
+		unlike := c.unlike(a.Column, c.row(a.Column), c.value(a))
+		names = append(names, fmt.Sprintf("case when %s then %s end", unlike, Literal(a.Column)))
+	}
+	var read []string
+	for i := range c.columnsRead() {
+		read = append(read, fmt.Sprintf("t.r%d", i+1))
+	}
+	return fmt.Sprintf(`select %s, pg_catalog.array_remove(array[%s]::text[], null),
+  pg_catalog.hashtextextended(row(%s)::text, 0)
+%s`,
+		c.roll.identity("new"), strings.Join(names, ",\n  "), strings.Join(read, ", "), c.withRows())
+}
+
+// withRows is the batch with each user's row t, if there is one. The columns of t have
+// other names than in the table: an expression may call new.email just email. Lateral with
+// offset 0 for the same reason as in batch.
+func (c *Compiler) withRows() string {
+	var values, same, columns []string
+	for i, a := range c.keyAssignments() {
+		values = append(values, fmt.Sprintf("case when parked.here then null else %s end as k%d", c.value(a), i+1))
+		same = append(same, equal("t."+Quote(a.Column), fmt.Sprintf("sought.k%d", i+1)))
+	}
+	for i, name := range c.columnsRead() {
+		columns = append(columns, fmt.Sprintf("t.%s as r%d", Quote(name), i+1))
+	}
+	return fmt.Sprintf(`%s
+left join lateral (
+  select true as here from rollcall.parked p
+  where p.source = batch.batch_source and p.user_id = batch.batch_id and p.target = %s
+  offset 0
+) parked on true
+cross join lateral (select %s offset 0) sought
+left join lateral (
+  select %s from %s t where %s offset 0
+) t on true`, c.batch(), Literal(c.Name), strings.Join(values, ", "),
+		strings.Join(columns, ", "), QuoteTable(c.Table), strings.Join(same, " and "))
+}
+
+// row is a column of t in withRows.
+func (c *Compiler) row(column string) string {
+	return fmt.Sprintf("t.r%d", slices.Index(c.columnsRead(), column)+1)
+}
+
+// columnsRead are those whose values a report compares, each once.
+func (c *Compiler) columnsRead() []string {
+	var names []string
+	for _, a := range slices.Concat(c.keyAssignments(), c.compared(), c.OnDelete.Set) {
+		if !slices.Contains(names, a.Column) {
+			names = append(names, a.Column)
+		}
+	}
+	return names
+}
+
+// compared are the assignments that a row has to agree with. The columns of on_insert are
+// the application's own, and what changes with the moment is no difference.
+func (c *Compiler) compared() []Assignment {
+	return slices.DeleteFunc(slices.Clone(c.Set), func(a Assignment) bool {
+		return slices.Contains(c.Key, a.Column) || c.volatile[a.Expr.SQL]
+	})
+}
+
+// unlikeSet holds for the row t of a user that set describes otherwise.
+func (c *Compiler) unlikeSet() string {
+	var unlike []string
+	for _, a := range c.compared() {
+		unlike = append(unlike, c.unlike(a.Column, c.row(a.Column), c.value(a)))
+	}
+	if len(unlike) == 0 {
+		return "false"
+	}
+	return strings.Join(unlike, "\n      or ")
+}
+
+// leftBehind holds for the row of a user who is gone, if something is still to be done about
+// it; row and value as in goneDiffers.
+func (c *Compiler) leftBehind(row func(column string) string, value func(n int) string) string {
+	switch c.OnDelete.Action {
+	case DeleteRow:
+		return "true"
+	case DeleteSet:
+		return c.goneDiffers(row, value)
+	default: // DeleteKeep
+		return "false"
+	}
+}
+
+// Unowned counts the rows of a table that belong to no user of the roll. The targets
+// share the table; the rows counted are those of the one at a place, unless they are an
+// earlier one's as well. Its parameters are, for each target in turn, the sources and the
+// ids of the users to leave out because their key can't be computed. A row with a null in
+// its key is the application's own.
+func Unowned(shared []*Compiler, at int) string {
+	t := shared[at]
+	var conditions []string
+	for _, name := range t.Key {
+		conditions = append(conditions, "t."+Quote(name)+" is not null")
+	}
+	conditions = append(conditions, t.space())
+	for _, earlier := range shared[:at] {
+		conditions = append(conditions, "not "+earlier.space())
+	}
+	for i, s := range shared {
+		conditions = append(conditions, "not "+s.known(2*i+1))
+	}
+	return fmt.Sprintf("select pg_catalog.count(*) from %s t\nwhere %s",
+		QuoteTable(t.Table), strings.Join(conditions, "\nand "))
+}
+
+// space holds for the rows t that can be this target's: those that agree with the columns of
+// the key that are the same for all users of a source.
+func (c *Compiler) space() string {
+	var same []string
+	for _, a := range c.keyAssignments() {
+		used := c.roll.used(a.Expr.SQL)
+		if slices.Equal(used, []string{c.roll.Source}) || len(used) == 0 && !c.roll.reads(a.Expr.SQL) {
+			same = append(same, equal("t."+Quote(a.Column), c.value(a)))
+		}
+	}
+	if len(same) == 0 {
+		return "true"
+	}
+	return fmt.Sprintf("exists (\n  select from pg_catalog.unnest(array[%s]::%s) as new (%s)\n  where %s\n)",
+		c.sources(), c.roll.array(c.roll.Source), c.roll.Source, strings.Join(same, " and "))
+}
+
+// known holds for the rows t that are a user's, alive or gone; $n and $n+1 are the users to
+// leave out. Offset 0 keeps the key from being computed for them all the same.
+func (c *Compiler) known(n int) string {
+	same := make([]string, len(c.Key))
+	for i, a := range c.keyAssignments() {
+		same[i] = equal("t."+Quote(a.Column), c.value(a))
+	}
+	source, id := c.roll.Source, c.roll.ID
+	return fmt.Sprintf(`exists (
+  select from (
+    select u.%[1]s collate "default" as %[1]s, u.%[2]s collate "default" as %[2]s
+    from %[3]s u
+    where u.%[1]s in (%[4]s)
+      and not exists (select from unnest($%[5]d::%[6]s, $%[7]d::%[8]s) as odd (source, id) where odd.source = u.%[1]s and odd.id = u.%[2]s)
+    offset 0
+  ) new
+  where %[9]s
+)`, source, id, c.roll.Table, c.sources(), n, c.roll.array(source), n+1, c.roll.array(id), strings.Join(same, " and "))
+}
