@@ -18,6 +18,8 @@ import (
 	"rollcall/sql"
 )
 
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
 // Replicas that start at once migrate once, whatever the database's defaults are.
 func TestMigrateAtOnce(t *testing.T) {
 	t.Parallel()

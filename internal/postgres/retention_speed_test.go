@@ -16,11 +16,11 @@ import (
 // What finding old events by an index costs the new ones, in turns with a schema without it.
 func TestForgetCostsBatchesLittle(t *testing.T) {
 	const batches = 300
-	with, without := newBench(t, fixture.Everyone()), newBench(t, fixture.Everyone())
+	with, without := fixture.NewBench(t, fixture.PTable, fixture.Everyone()), fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	without.Exec("drop index rollcall.events_kept, rollcall.events_announced")
-	took := map[*bench][]time.Duration{}
+	took := map[*fixture.Bench][]time.Duration{}
 	for n := range batches {
-		for _, b := range []*bench{with, without} {
+		for _, b := range []*fixture.Bench{with, without} {
 			var batch [64]event.Event
 			for i := range batch {
 				e := fixture.Updated(fmt.Sprint("u", (n*64+i)%5000), int64(n), "")

@@ -58,14 +58,14 @@ func TestAuditTellsWhatTriggersDecide(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, functions+tt.triggers, fixture.Everyone())
+			b := fixture.NewBench(t, functions+tt.triggers, fixture.Everyone())
 			must.Get(b.Apply(t.Context(), tt.events))(t)
 			b.Exec(tt.spoil)
 			before := b.Rows("select xmin, * from p order by id")
-			b.wantOverruled(tt.want, audit.Options{})
+			wantOverruled(b, tt.want, audit.Options{})
 			b.Want("select xmin, * from p order by id", before...) // counting leaves all as it is
-			b.wantOverruled(tt.repaired, audit.Options{Repair: true})
-			b.wantOverruled(tt.repaired, audit.Options{})
+			wantOverruled(b, tt.repaired, audit.Options{Repair: true})
+			wantOverruled(b, tt.repaired, audit.Options{})
 			users := must.Get(b.DB.Audit().Users(t.Context(), "a", audit.Options{}))(t)
 			if s := users[0].Statuses[0]; !s.InStep() || len(tt.repaired) > 1 && len(s.Triggers) == 0 {
 				t.Errorf("one user: %+v", s)
@@ -74,7 +74,7 @@ func TestAuditTellsWhatTriggersDecide(t *testing.T) {
 	}
 }
 
-func (b *bench) wantOverruled(want []string, o audit.Options) {
+func wantOverruled(b *fixture.Bench, want []string, o audit.Options) {
 	b.T.Helper()
 	report := must.Get(b.DB.Audit().Report(b.T.Context(), o))(b.T)
 	line := ""

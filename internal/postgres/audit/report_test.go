@@ -20,8 +20,10 @@ import (
 	"rollcall/internal/testtag"
 )
 
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
 // report audits the targets and returns its tallies as lines: target, source, then what isn't 0.
-func (b *bench) report(repair bool) []string {
+func report(b *fixture.Bench, repair bool) []string {
 	b.T.Helper()
 	c, err := b.DB.Audit().Report(b.T.Context(), audit.Options{Repair: repair})
 	if err != nil {
@@ -52,9 +54,9 @@ func (b *bench) report(repair bool) []string {
 	return lines
 }
 
-func (b *bench) wantReport(repair bool, want ...string) {
+func wantReport(b *fixture.Bench, repair bool, want ...string) {
 	b.T.Helper()
-	if diff := gocmp.Diff(want, b.report(repair)); diff != "" {
+	if diff := gocmp.Diff(want, report(b, repair)); diff != "" {
 		b.T.Errorf("report with repair %v (-want +got):\n%s", repair, diff)
 	}
 }
@@ -193,12 +195,12 @@ func TestAuditStates(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, tt.schema, tt.targets...)
+			b := fixture.NewBench(t, tt.schema, tt.targets...)
 			b.Seed(tt.events...)
 			b.Exec(tt.spoil)
-			b.wantReport(false, tt.want...)
-			b.wantReport(false, tt.want...) // counting changes nothing
-			b.wantReport(true, tt.repaired...)
+			wantReport(b, false, tt.want...)
+			wantReport(b, false, tt.want...) // counting changes nothing
+			wantReport(b, true, tt.repaired...)
 		})
 	}
 }
@@ -210,19 +212,19 @@ func TestAuditOutage(t *testing.T) {
 	missing, other := fixture.Everyone(), fixture.Everyone()
 	missing.Name, missing.Table = "missing", "public.nowhere"
 	other.Name, other.Table = "other", "public.q"
-	b := emptyBench(t, fixture.PTable+"create table q (like p including all)", missing, other, fixture.Everyone())
+	b := fixture.EmptyBench(t, fixture.PTable+"create table q (like p including all)", missing, other, fixture.Everyone())
 	if found, err := b.Check(t.Context()); err != nil || len(found) != 1 {
 		t.Fatalf("findings %v, error %v; want one", found, err)
 	}
 	b.Seed(fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "b"))
 	nowhere := "missing app parked=2 table public.nowhere does not exist; names are exact, as in the catalog: schema.table; create it, or correct the name"
-	b.wantReport(true, nowhere, "other app present=2", "profiles app present=2")
+	wantReport(b, true, nowhere, "other app present=2", "profiles app present=2")
 	app := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, app, "begin; lock table q")
-	b.wantReport(true, nowhere, "other app it can't be counted: canceling statement due to lock timeout (55P03)", "profiles app present=2")
+	wantReport(b, true, nowhere, "other app it can't be counted: canceling statement due to lock timeout (55P03)", "profiles app present=2")
 	pgtest.Exec(t, app, "rollback")
 	b.Exec("drop table q")
-	b.wantReport(false, nowhere, `other app it can't be counted: relation "…" does not exist (42P01)`, "profiles app present=2")
+	wantReport(b, false, nowhere, `other app it can't be counted: relation "…" does not exist (42P01)`, "profiles app present=2")
 }
 
 // A table that can be read but not written for the moment keeps nothing from being counted.
@@ -230,17 +232,17 @@ func TestAuditRepairsWhatItCan(t *testing.T) {
 	t.Parallel()
 	other := fixture.Everyone()
 	other.Name, other.Table = "other", "public.q"
-	b := newBench(t, fixture.PTable+"create table q (like p including all)", fixture.Everyone(), other)
+	b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all)", fixture.Everyone(), other)
 	b.Seed(fixture.Updated("a", 1, "a"))
 	b.Exec("delete from p; delete from q")
 	app := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, app, "begin; lock table p in share mode") // as create index does
-	b.wantReport(true, "profiles app missing=1", "other app present=1 repaired=1")
+	wantReport(b, true, "profiles app missing=1", "other app present=1 repaired=1")
 	pgtest.Exec(t, app, "commit")
 	if err := b.Probe(t.Context()); err != nil { // the repair has opened its breaker
 		t.Fatal(err)
 	}
-	b.wantReport(true, "profiles app present=1 repaired=1", "other app present=1")
+	wantReport(b, true, "profiles app present=1 repaired=1", "other app present=1")
 }
 
 // What was counted last is what every replica shows.
@@ -248,7 +250,7 @@ func TestChecked(t *testing.T) {
 	t.Parallel()
 	two := fixture.Everyone()
 	two.From = []target.Origin{{Source: "app", SampleID: "x"}, {Source: "web", SampleID: "x"}}
-	b := newBench(t, fixture.PTable, two)
+	b := fixture.NewBench(t, fixture.PTable, two)
 	check := func(want map[audit.State]int64, ran bool) {
 		t.Helper()
 		got := must.Get(b.DB.Audit().Checked(t.Context()))(t)
@@ -260,7 +262,7 @@ func TestChecked(t *testing.T) {
 	b.Exec("insert into rollcall.checks values ('profiles', 'old', 'missing', 7, now()), ('former', 'app', 'missing', 7, now())")
 	b.Seed(fixture.Updated("a", 1, "a"), fromWeb(fixture.Updated("w", 1, "w")), fixture.Updated("m", 1, "m"))
 	b.Exec("insert into p (id) values ('s'); delete from p where id = 'm'")
-	b.report(false)
+	report(b, false)
 	check(map[audit.State]int64{audit.Present: 2, audit.Missing: 1, audit.Extra: 1, audit.Different: 0, audit.Parked: 0, audit.Suppressed: 0, audit.Rewritten: 0}, true)
 	other := pgtest.Connect(t, b.Address).Conn // another audit, about to commit
 	pgtest.Exec(t, other, `begin; create temp table kept on commit drop as table rollcall.checks;
@@ -287,7 +289,7 @@ func TestAuditOfRandomDamage(t *testing.T) {
 	t.Parallel()
 	const users = 500
 	random := rand.New(rand.NewPCG(testtag.Seed(t), 1))
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Exec(fmt.Sprintf(`insert into rollcall.users (source, id, version, email, deleted_at)
 		select 'app', 'u' || n, 1, n || '@x.com', case when n %% 5 = 0 then now() end from generate_series(1, %d) n;
 		insert into p select id, email from rollcall.users where deleted_at is null`, users))
@@ -342,10 +344,10 @@ func TestAuditOfManyUsers(t *testing.T) {
 	t.Parallel()
 	second := fixture.Everyone()
 	second.Name, second.Table, second.Set, second.Where = "second", "public.q", fixture.Assign("id: new.id", "email: new.email"), &target.Expr{SQL: "new.email is not null"}
-	b := newBench(t, fixture.PTable+"create table q (like p including all); alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", fixture.Everyone(), second)
+	b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all); alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", fixture.Everyone(), second)
 	b.Exec("alter table rollcall.users set (autovacuum_enabled = off); alter table rollcall.parked set (autovacuum_enabled = off)")
 	for range 12 { // on every connection, more often than it takes to make a plan generic
-		b.wantReport(false, "profiles app", "second app")
+		wantReport(b, false, "profiles app", "second app")
 	}
 	b.Exec(`insert into rollcall.users (source, id, version) select 'other', n, 1 from generate_series(1, 1000) n; analyze rollcall.users;
 		insert into rollcall.users (source, id, version, email) select 'app', 'u' || n, 1, n || '@x' from generate_series(1, 100000) n;
@@ -353,19 +355,19 @@ func TestAuditOfManyUsers(t *testing.T) {
 		insert into q (id) values ('s'), ('u7');
 		update p set email = 'free' where id = 'u99999'; update p set email = '99999@x' where id = 'u1'`)
 	start := time.Now()
-	b.wantReport(false, "profiles app present=99997 missing=1 different=2", "second app present=99998 missing=1 extra=1 different=1 unowned=1")
+	wantReport(b, false, "profiles app present=99997 missing=1 different=2", "second app present=99998 missing=1 extra=1 different=1 unowned=1")
 	took := time.Since(start)
 	t.Logf("two targets and 100,000 users: %s", took)
 	if testtag.Timing && took > 30*time.Second {
 		t.Errorf("an audit of 100,000 users takes %s", took)
 	}
-	b.wantReport(true, "profiles app present=100000 repaired=3", "second app present=100000 extra=1 unowned=1 repaired=2")
+	wantReport(b, true, "profiles app present=100000 repaired=3", "second app present=100000 extra=1 unowned=1 repaired=2")
 }
 
 // Where another transaction holds a row of the roll, an audit leaves open what triggers decide.
 func TestAuditBesideALockedUser(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable+`create function touch() returns trigger language plpgsql as $$ begin return null; end $$;
+	b := fixture.NewBench(t, fixture.PTable+`create function touch() returns trigger language plpgsql as $$ begin return null; end $$;
 		create trigger touch after insert or update on p for each row execute function touch();`, fixture.Everyone())
 	b.Applies(fixture.All(event.Applied, 1), fixture.Updated("a", 1, "a@x.test"))
 	b.Exec("update p set email = 'other'")

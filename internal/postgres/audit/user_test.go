@@ -24,7 +24,7 @@ func TestUser(t *testing.T) {
 	third.Name, third.Table, third.Set = "third", "public.r", append(third.Set, fixture.Assign("role: (new.raw_user_meta_data->>'n')::int")...)
 	third.OnInsert = nil
 	missing.Name, missing.Table = "missing", "public.nowhere"
-	b := emptyBench(t, fixture.PTable+"create table q (like p including all); create table r (like p including all);", fixture.Everyone(), second, third, missing)
+	b := fixture.EmptyBench(t, fixture.PTable+"create table q (like p including all); create table r (like p including all);", fixture.Everyone(), second, third, missing)
 	if found, err := b.Check(t.Context()); err != nil || len(found) != 1 {
 		t.Fatalf("findings %v, error %v; want one", found, err)
 	}
@@ -71,7 +71,7 @@ func TestUser(t *testing.T) {
 func TestUserRepairsParentsAndChildren(t *testing.T) {
 	t.Parallel()
 	kids := target.Target{Name: "kids", At: "t:1:1", Table: "public.k", From: fixture.FromApp, Key: []string{"id"}, Set: fixture.Assign("id: new.id"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
-	b := newBench(t, fixture.PTable+"create table k (id text primary key references p)", kids, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable+"create table k (id text primary key references p)", kids, fixture.Everyone())
 	b.Seed(fixture.Updated("a", 1, "a"), fixture.Gone("a", 2))
 	b.Exec("insert into p (id) values ('a'); insert into k values ('a')")
 	got := must.Get(b.DB.Audit().Users(t.Context(), "a", audit.Options{Repair: true}))(t)
@@ -83,7 +83,7 @@ func TestUserRepairsParentsAndChildren(t *testing.T) {
 
 func TestMigrated(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.EmptyBench(t, fixture.PTable, fixture.Everyone())
 	if err := b.DB.Migrated(t.Context()); err != nil {
 		t.Error(err)
 	}

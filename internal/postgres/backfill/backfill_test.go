@@ -13,14 +13,17 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
+	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres/backfill"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
 
-// backfill fills a target, and fails the test where that fails.
-func (b *bench) backfill(target string) backfill.Result {
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// fill fills a target, and fails the test where that fails.
+func fill(b *fixture.Bench, target string) backfill.Result {
 	b.T.Helper()
 	done := must.Get(b.DB.Backfills().Run(b.T.Context(), target, nil))(b.T)
 	return done
@@ -30,13 +33,13 @@ func (b *bench) backfill(target string) backfill.Result {
 // knows no timeout.
 func TestBackfillBesideADeferredTrigger(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable+`create function hang() returns trigger language plpgsql as $$ begin
+	b := fixture.NewBench(t, fixture.PTable+`create function hang() returns trigger language plpgsql as $$ begin
 		if new.email = 'u7@x.test' then perform pg_sleep(60); end if; return new; end $$;
 		create constraint trigger hang after insert on p deferrable initially deferred for each row execute function hang()`, fixture.Everyone())
 	b.FillRoll(20)
 	b.Exec("update rollcall.users set email = 'u7@x.test' where id = (select min(id) from rollcall.users)")
 	start := time.Now()
-	if done := b.backfill("profiles"); done.Visited != 20 || done.Parked == 0 {
+	if done := fill(b, "profiles"); done.Visited != 20 || done.Parked == 0 {
 		t.Errorf("backfill: %+v", done)
 	}
 	if took := time.Since(start); took > 50*time.Second {
@@ -44,9 +47,9 @@ func TestBackfillBesideADeferredTrigger(t *testing.T) {
 	}
 }
 
-func (b *bench) wantBackfill(want backfill.Result) {
+func wantFill(b *fixture.Bench, want backfill.Result) {
 	b.T.Helper()
-	if got := b.backfill("profiles"); got != want {
+	if got := fill(b, "profiles"); got != want {
 		b.T.Errorf("backfill: %+v, want %+v", got, want)
 	}
 }
@@ -54,26 +57,26 @@ func (b *bench) wantBackfill(want backfill.Result) {
 // An empty table has everybody afterwards, in as many visits; an emptied one once more.
 func TestBackfillEmptyTarget(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.FillRoll(2500)
-	b.wantBackfill(backfill.Result{Visited: 2500})
+	wantFill(b, backfill.Result{Visited: 2500})
 	b.Want("select count(*) from p join rollcall.users u using (id, email) where p.role = 'customer'", "2500")
 	b.Want("select visited, source, user_id, finished_at is not null from rollcall.backfills", "2500|app|u999|t")
 	b.Exec("truncate p")
-	b.wantBackfill(backfill.Result{Visited: 2500})
+	wantFill(b, backfill.Result{Visited: 2500})
 	b.Want("select count(*) from p", "2500")
 }
 
 // Rows that are there become those of the roll; what the application owns stays its own.
 func TestBackfillDifferences(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.FillRoll(300)
 	b.Exec(`insert into p select id, email, first_name, 'admin' from rollcall.users;
 		update p set email = 'old' || id where id like 'u1%'; delete from p where id like 'u2%';
 		insert into p values ('stranger', 'of@the.application', null, 'guest');
 		update rollcall.users set deleted_at = now(), email = null where id like 'u3%'`)
-	b.backfill("profiles")
+	fill(b, "profiles")
 	b.Want("select count(*) from p where id like 'u3%'", "0")
 	b.Want("select count(*) from rollcall.users u left join p using (id) where u.deleted_at is null and (p.email is distinct from u.email or p.name is distinct from u.first_name)", "0")
 	b.Want("select role, count(*) from p group by 1 order by 1", "admin|177", "customer|111", "guest|1")
@@ -85,9 +88,9 @@ func TestBackfillSources(t *testing.T) {
 	tgt := fixture.Everyone()
 	tgt.From = []target.Origin{{Source: "zoo", SampleID: "u1"}, {Source: "app", SampleID: "u1"}}
 	tgt.Key, tgt.Set = []string{"id"}, fixture.Assign("id: new.source || new.id", "email: new.email")
-	b := newBench(t, fixture.PTable, tgt)
+	b := fixture.NewBench(t, fixture.PTable, tgt)
 	b.Exec(`insert into rollcall.users (source, id, version, email) select s, n, 1, s || n from unnest(array['app', 'foreign', 'zoo']) s, generate_series(1, 1500) n`)
-	b.wantBackfill(backfill.Result{Visited: 3000})
+	wantFill(b, backfill.Result{Visited: 3000})
 	b.Want("select left(id, 3), count(*) from p group by 1 order by 1", "app|1500", "zoo|1500")
 }
 
@@ -98,22 +101,22 @@ func TestBackfillWhereAndMap(t *testing.T) {
 	tgt.Where = &target.Expr{SQL: "new.email not like '9%'"}
 	tgt.Set = fixture.Assign("id: new.id", "email: new.email", "name: null")
 	tgt.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: null", "name: 'left'")}
-	b := newBench(t, fixture.PTable, tgt)
+	b := fixture.NewBench(t, fixture.PTable, tgt)
 	b.FillRoll(1000)
 	b.Exec(`insert into p select id, email from rollcall.users where id < 'u95' and id >= 'u5';
 		update rollcall.users set deleted_at = now(), email = null where id like 'u8%'`)
-	b.backfill("profiles")
+	fill(b, "profiles")
 	b.Want("select left(id, 2), count(*), count(email), count(name) from p where id >= 'u7' group by 1 order by 1", "u7|111|111|0", "u8|111|0|111", "u9|56|0|56")
 }
 
 // A user that the target refuses is parked, the others go in; one who was parked and fits is not.
 func TestBackfillParked(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "create table p (id text primary key, email text unique check (email not like '7%'), name text, role text)", fixture.Everyone())
+	b := fixture.NewBench(t, "create table p (id text primary key, email text unique check (email not like '7%'), name text, role text)", fixture.Everyone())
 	b.FillRoll(1200)
 	b.Exec(`insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) select 'profiles', 'app', id, now(), '23503', '' from rollcall.users where id like 'u5%';
 		insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) values ('other', 'app', 'u5', now(), '23503', '')`)
-	b.wantBackfill(backfill.Result{Visited: 1200, Parked: 111})
+	wantFill(b, backfill.Result{Visited: 1200, Parked: 111})
 	b.Want("select count(*) from p", "1089")
 	b.Want("select target, count(*), max(sqlstate) from rollcall.parked where user_id like 'u7%' or user_id like 'u5%' group by 1 order by 1", "other|1|23503", "profiles|111|23514")
 }
@@ -121,15 +124,15 @@ func TestBackfillParked(t *testing.T) {
 // An e-mail that is given up further down is free in the end.
 func TestBackfillEmailsThatMoved(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.FillRoll(5000)
 	b.Exec("insert into p select id, email from rollcall.users; update rollcall.users set email = 'new' where id = 'u999'; update rollcall.users set email = '999@example.com' where id = 'u1'")
-	b.wantBackfill(backfill.Result{Visited: 5000})
+	wantFill(b, backfill.Result{Visited: 5000})
 	b.Want("select id, email from p where id in ('u1', 'u999') order by 1", "u1|999@example.com", "u999|new")
 }
 
 // stopHalfway runs a backfill that is interrupted after some users, and returns how many.
-func (b *bench) stopHalfway(after int64) int64 {
+func stopHalfway(b *fixture.Bench, after int64) int64 {
 	b.T.Helper()
 	ctx, cancel := context.WithCancel(b.T.Context())
 	defer cancel()
@@ -151,13 +154,13 @@ func (b *bench) stopHalfway(after int64) int64 {
 // did not begin anew.
 func TestBackfillResumes(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.FillRoll(20_000)
-	visited := b.stopHalfway(3000)
+	visited := stopHalfway(b, 3000)
 	b.Exec("delete from p where id = 'u1'")
-	b.wantBackfill(backfill.Result{Visited: 20_000, Resumed: visited})
+	wantFill(b, backfill.Result{Visited: 20_000, Resumed: visited})
 	b.Want("select count(*), count(*) filter (where id = 'u1') from p", "19999|0")
-	b.wantBackfill(backfill.Result{Visited: 20_000}) // finished: anew
+	wantFill(b, backfill.Result{Visited: 20_000}) // finished: anew
 	b.Want("select count(*) from p", "20000")
 }
 
@@ -177,9 +180,9 @@ func TestBackfillBeginsAnew(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, fixture.PTable, fixture.Everyone())
+			b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 			b.FillRoll(20_000)
-			b.stopHalfway(3000)
+			stopHalfway(b, 3000)
 			b.Exec(c.do)
 			done, err := b.Replica(c.target).DB.Backfills().Run(t.Context(), "profiles", nil)
 			if want := (backfill.Result{Visited: 20_000}); err != nil || done != want {
@@ -193,7 +196,7 @@ func TestBackfillBeginsAnew(t *testing.T) {
 // One backfill of a target at a time; the second says who the first is.
 func TestBackfillOnce(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.FillRoll(10)
 	var second error
 	if _, err := b.DB.Backfills().Run(t.Context(), "profiles", func(_, _ int64) {
@@ -209,7 +212,7 @@ func TestBackfillOnce(t *testing.T) {
 // No such target, and one out of service.
 func TestBackfillRefuses(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "", fixture.Everyone())
+	b := fixture.EmptyBench(t, "", fixture.Everyone())
 	must.Get(b.Check(t.Context()))(t)
 	for target, want := range map[string]string{"others": "there is no such target", "profiles": "out of service: table public.p does not exist"} {
 		if _, err := b.DB.Backfills().Run(t.Context(), target, nil); err == nil || !strings.Contains(err.Error(), want) {
@@ -235,7 +238,7 @@ func TestBackfillPreview(t *testing.T) {
 		{keep, backfill.Preview{Visit: 1000, Insert: 111, Change: 112}},
 		{mark, backfill.Preview{Visit: 1000, Insert: 111, Change: 112, Remove: 221}},
 	} {
-		b := newBench(t, fixture.PTable, c.target)
+		b := fixture.NewBench(t, fixture.PTable, c.target)
 		b.FillRoll(1000)
 		b.Exec(`insert into p select id, email, first_name || 'on' from rollcall.users where id not like 'u2%';
 			update p set email = null where id like 'u1%'; update p set email = null, name = 'left' where id = 'u4';
@@ -249,7 +252,7 @@ func TestBackfillPreview(t *testing.T) {
 		}
 		b.Want("select * from rollcall.backfills")
 		if c.target.OnDelete.Action == target.DeleteRow {
-			b.backfill("profiles")
+			fill(b, "profiles")
 			if got, err := b.DB.Backfills().Preview(t.Context(), "profiles"); err != nil || got != (backfill.Preview{Visit: 1000}) {
 				t.Errorf("afterwards %+v, %v", got, err)
 			}
@@ -289,17 +292,17 @@ func TestBackfillBesideTraffic(t *testing.T) {
 	t.Parallel()
 	later := fixture.Everyone()
 	later.Name, later.Table = "later", "public.q"
-	b := newBench(t, fixture.PTable+"create table q (like p including all)", fixture.Everyone(), later)
+	b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all)", fixture.Everyone(), later)
 	old := b.Replica(fixture.Everyone())
 	b.FillRoll(6000)
 	stop, oldStops := make(chan struct{}), make(chan struct{})
 	var live, oldLive sync.WaitGroup
 	for seed := range uint64(2) {
-		live.Go(func() { traffic(b.Bench, seed, stop) })
+		live.Go(func() { traffic(b, seed, stop) })
 	}
 	oldLive.Go(func() { traffic(old, 9, oldStops) })
 	time.AfterFunc(700*time.Millisecond, func() { close(oldStops) })
-	done := b.backfill("later")
+	done := fill(b, "later")
 	oldLive.Wait()
 	close(stop)
 	live.Wait()
@@ -320,23 +323,23 @@ func TestBackfillStalePlans(t *testing.T) {
 	t.Parallel()
 	where := fixture.Everyone()
 	where.Where = &target.Expr{SQL: "new.email is not null"}
-	b := newBench(t, fixture.PTable+"alter table p set (autovacuum_enabled = off)", where)
+	b := fixture.NewBench(t, fixture.PTable+"alter table p set (autovacuum_enabled = off)", where)
 	b.Exec("alter table rollcall.users set (autovacuum_enabled = off); alter table rollcall.backfills set (autovacuum_enabled = off)")
 	b.Exec("analyze p; analyze rollcall.users")
 	for n := range 12 { // every connection makes its generic plans
 		b.FillRoll(0)
 		b.Exec(fmt.Sprintf("insert into rollcall.users (source, id, version) values ('app', 'a%d', 1)", n))
-		b.backfill("profiles")
+		fill(b, "profiles")
 	}
 	b.Exec("truncate rollcall.users")
 	b.FillRoll(100_000)
 	b.Exec("update rollcall.users set deleted_at = now(), email = null where id like '%7'; insert into p select id, email from rollcall.users where id like '%5'")
-	stale := timed(func() { b.backfill("profiles") })
+	stale := timed(func() { fill(b, "profiles") })
 	b.Want("select count(*) from p", "90000")
 	b.Exec("truncate p; analyze rollcall.users")
 	b.Exec("insert into p select id, email from rollcall.users where id like '%5'")
 	b.Pool.Reset()
-	fresh := timed(func() { b.backfill("profiles") })
+	fresh := timed(func() { fill(b, "profiles") })
 	t.Logf("with stale plans %s, with fresh ones %s: ratio %.2f", stale, fresh, float64(stale)/float64(fresh))
 	if testtag.Timing && stale > 4*fresh {
 		t.Errorf("a backfill takes %s with stale plans, %s otherwise", stale, fresh)

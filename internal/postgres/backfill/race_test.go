@@ -14,7 +14,7 @@ import (
 var whole = settle.Span{Source: "app", To: "z"}
 
 // begun is a backfill that has begun and goes step by step.
-func (b *bench) begun() backfill.Steps {
+func begun(b *fixture.Bench) backfill.Steps {
 	b.T.Helper()
 	f := must.Get(b.DB.Backfills().Begin(b.T.Context(), "profiles"))(b.T)
 	b.T.Cleanup(f.Release)
@@ -25,11 +25,11 @@ func (b *bench) begun() backfill.Steps {
 // is over: the moment of the write lies before, that of the commit behind.
 func TestRaceBackfillBesideAnOpenTransaction(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	old := b.Replica()
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "one"))
 	open := old.Begin(old.Work([]event.Event{fixture.Updated("new", 1, "newcomer")}))
-	f := b.begun()
+	f := begun(b)
 	must.Do(t, f.Walk(t.Context()))
 	if found, err := f.Look(t.Context()); err != nil || found > 0 { // it sees nothing yet
 		t.Fatalf("moved %d, %v", found, err)
@@ -47,11 +47,11 @@ func TestRaceBackfillBesideAnOpenTransaction(t *testing.T) {
 // long before the backfill.
 func TestRaceBackfillBesideAnOldFinding(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	old := b.Replica()
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "one"))
 	b.Exec("update rollcall.users set changed_at = now() - interval '2 hours'")
-	f := b.begun()
+	f := begun(b)
 	must.Do(t, f.Walk(t.Context()))
 	found := fixture.Finding(fixture.Updated("a", 2, "two"))
 	must.Do(t, b.SQL.QueryRow(t.Context(), "select now() - interval '1 hour'").Scan(&found.SeenAt))
@@ -64,7 +64,7 @@ func TestRaceBackfillBesideAnOldFinding(t *testing.T) {
 // The walk waits for a session that holds a user of its page, and then sees the newest state.
 func TestRaceBackfillBesideADelete(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	old := b.Replica()
 	old.Submit(fixture.Updated("a", 1, "one"), fixture.Updated("b", 1, "two"))
 	dead := old.Begin(old.Work([]event.Event{fixture.Gone("a", 2)}))
@@ -76,7 +76,7 @@ func TestRaceBackfillBesideADelete(t *testing.T) {
 // affair: the batch that brings them may bring their next state while the page is written.
 func TestRaceBackfillBesideANewcomer(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	old := b.Replica()
 	old.Submit(fixture.Updated("a", 1, "one"))
 	p := b.Pause(b.SpanSteps(b.Named("profiles"), whole))
@@ -84,7 +84,7 @@ func TestRaceBackfillBesideANewcomer(t *testing.T) {
 	old.Submit(fixture.Updated("b", 1, "two"))
 	p.Run(len(p.Left))
 	b.Want("select id from p", "a")
-	if found, err := b.begun().Look(t.Context()); err != nil || found > 0 {
+	if found, err := begun(b).Look(t.Context()); err != nil || found > 0 {
 		t.Errorf("%d, %v: a later backfill walks over the user", found, err)
 	}
 }
@@ -92,7 +92,7 @@ func TestRaceBackfillBesideANewcomer(t *testing.T) {
 // What was parked of those in a page is forgotten with it, but not of one who arrives.
 func TestRaceBackfillClearsOnlyTheHeld(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Exec(`insert into rollcall.users (source, id, version) values ('app', 'a', 1);
 		insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) values ('profiles', 'app', 'a', now(), '23503', '')`)
 	p := b.Pause(b.SpanSteps(b.Named("profiles"), whole))

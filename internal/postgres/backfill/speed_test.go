@@ -15,12 +15,12 @@ import (
 // with the same indexes: it has half the speed at least. Other tests may be in its way, which
 // hurts two connections more than one, so it is measured up to eight times: they end meanwhile.
 func TestBackfillSpeed(t *testing.T) {
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.FillRoll(speedUsers)
 	b.Exec("analyze rollcall.users")
 	ratio := 0.0
 	for range 8 {
-		if ratio = b.measureBackfill(); ratio >= 0.5 {
+		if ratio = measureBackfill(b); ratio >= 0.5 {
 			return
 		}
 	}
@@ -30,7 +30,7 @@ func TestBackfillSpeed(t *testing.T) {
 const speedUsers = 100_000
 
 // measureBackfill alternates between the two and returns the ratio of the medians.
-func (b *bench) measureBackfill() float64 {
+func measureBackfill(b *fixture.Bench) float64 {
 	const bare = "insert into p (id, email, name, role) select new.id, new.email, new.first_name, 'customer' from rollcall.users new where new.source = 'app' and new.deleted_at is null"
 	const rounds = 5
 	var filled, inserted []time.Duration
@@ -38,7 +38,7 @@ func (b *bench) measureBackfill() float64 {
 		b.Exec("truncate p")
 		inserted = append(inserted, timed(func() { b.Exec(bare) }))
 		b.Exec("truncate p")
-		filled = append(filled, timed(func() { b.backfill("profiles") }))
+		filled = append(filled, timed(func() { fill(b, "profiles") }))
 		b.Want("select count(*) from p", strconv.Itoa(speedUsers))
 	}
 	ratio := float64(median(inserted)) / float64(median(filled))

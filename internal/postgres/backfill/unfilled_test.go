@@ -19,7 +19,7 @@ func TestUnfilled(t *testing.T) {
 	later, foreign := fixture.Everyone(), fixture.Everyone()
 	later.Name = "later"
 	foreign.Name, foreign.From = "foreign", []target.Origin{{Source: "elsewhere", SampleID: "u1"}}
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	want := func(b *fixture.Bench, want ...backfill.Unfilled) {
 		t.Helper()
 		got, err := b.DB.Backfills().Unfilled(t.Context())
@@ -27,9 +27,9 @@ func TestUnfilled(t *testing.T) {
 			t.Errorf("%v (-want +got):\n%s", err, diff)
 		}
 	}
-	want(b.Bench)
+	want(b)
 	b.FillRoll(12)
-	want(b.Bench)
+	want(b)
 	next := b.Replica(later, foreign)
 	want(next, backfill.Unfilled{Target: "later", Users: 12})
 	want(next, backfill.Unfilled{Target: "later", Users: 12})
@@ -47,7 +47,7 @@ func TestUnfilled(t *testing.T) {
 // again, also for other replicas, until it is filled.
 func TestUnfilledAfterADrop(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
+	b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
 	want := func(want ...backfill.Unfilled) {
 		t.Helper()
 		got, err := b.DB.Backfills().Unfilled(t.Context())
@@ -70,7 +70,7 @@ func TestUnfilledAfterADrop(t *testing.T) {
 	b.Recover()
 	b.Want("select id from q", "d")
 	want(backfill.Unfilled{Target: fixture.Second().Name, Users: 4})
-	b.backfill(fixture.Second().Name)
+	fill(b, fixture.Second().Name)
 	b.Want("select id from q order by 1", "a", "b", "c", "d")
 	want()
 }

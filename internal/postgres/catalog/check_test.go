@@ -14,6 +14,8 @@ import (
 	"rollcall/internal/target"
 )
 
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
 func TestCheckFindings(t *testing.T) {
 	t.Parallel()
 	const tables = `
@@ -126,7 +128,7 @@ func TestCheckFindings(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := emptyBench(t, tables, tt.target)
+			b := fixture.EmptyBench(t, tables, tt.target)
 			found := must.Get(b.Check(t.Context()))(t)
 			var got []string
 			for _, f := range found {
@@ -144,7 +146,7 @@ func TestCheckAccess(t *testing.T) {
 	t.Parallel()
 	hidden := fixture.Everyone()
 	hidden.Name, hidden.Table = "hidden", "public.hidden"
-	b := emptyBench(t, fixture.PTable+`create table hidden (like p including all); alter table hidden enable row level security;`, fixture.Everyone(), hidden)
+	b := fixture.EmptyBench(t, fixture.PTable+`create table hidden (like p including all); alter table hidden enable row level security;`, fixture.Everyone(), hidden)
 	role := b.Rows("select 'reader_' || current_database()")[0]
 	b.Exec(fmt.Sprintf(`create role %[1]q login; grant usage on schema rollcall to %[1]q; grant all on all tables in schema rollcall to %[1]q;
 		grant select, insert on p to %[1]q; grant all on hidden to %[1]q;`, role))
@@ -169,7 +171,7 @@ func TestBrokenTargetDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
 	missing := fixture.Everyone()
 	missing.Name, missing.Table = "missing", "public.nowhere"
-	b := emptyBench(t, fixture.PTable, fixture.Everyone(), missing)
+	b := fixture.EmptyBench(t, fixture.PTable, fixture.Everyone(), missing)
 	found, err := b.Check(t.Context())
 	if err != nil || len(found) != 1 {
 		t.Fatalf("findings %v, error %v; want one finding", found, err)

@@ -47,7 +47,7 @@ func TestClosedTables(t *testing.T) {
 			t.Parallel()
 			target := fixture.Everyone()
 			target.Table, target.UsersTables = table, []string{"auth.users", "members"}
-			b := emptyBench(t, schema, target)
+			b := fixture.EmptyBench(t, schema, target)
 			found, err := b.Check(t.Context())
 			if err != nil || len(found) != 1 || !strings.Contains(found[0].What, want) {
 				t.Fatalf("findings %v, error %v; want one with %q", found, err, want)

@@ -63,7 +63,7 @@ func TestMissingRights(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := emptyBench(t, schema, tt.target)
+			b := fixture.EmptyBench(t, schema, tt.target)
 			db, role := b.AsRole(tt.granted, tt.target)
 			want := tt.want
 			for want != "" {

@@ -13,7 +13,7 @@ import (
 )
 
 // check returns what a check says of the bench's only target; the target stays in service.
-func (b *bench) warnings() []string {
+func warnings(b *fixture.Bench) []string {
 	b.T.Helper()
 	found := must.Get(b.Check(b.T.Context()))(b.T)
 	var said []string
@@ -26,9 +26,9 @@ func (b *bench) warnings() []string {
 	return said
 }
 
-func (b *bench) wantWarnings(want ...string) {
+func wantWarnings(b *fixture.Bench, want ...string) {
 	b.T.Helper()
-	if got := b.warnings(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+	if got := warnings(b); strings.Join(got, "\n") != strings.Join(want, "\n") {
 		b.T.Errorf("warnings %q\nwant %q", got, want)
 	}
 }
@@ -68,19 +68,19 @@ func TestForeignKeyToUsers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			tt.target.UsersTables = []string{"members"}
-			b := emptyBench(t, fmt.Sprintf(`create schema auth; create table auth.users (id text primary key); create table members (id text primary key); create table teams (id text primary key);
+			b := fixture.EmptyBench(t, fmt.Sprintf(`create schema auth; create table auth.users (id text primary key); create table members (id text primary key); create table teams (id text primary key);
 				create table p (id text primary key, owner text %s default 'x', email text, name text, role text);
 				alter table p add constraint fk foreign key (%s) references %s (id) %s`, tt.notNull, tt.column, tt.table, tt.action), tt.target)
 			if tt.warning == "" {
-				b.wantWarnings()
+				wantWarnings(b)
 				return
 			}
-			b.wantWarnings(fmt.Sprintf(tt.warning, "fk", tt.table, tt.command))
+			wantWarnings(b, fmt.Sprintf(tt.warning, "fk", tt.table, tt.command))
 			if len(b.Statements("profiles")) == 0 {
 				t.Error("a warning took the target out of service")
 			}
 			b.Exec(tt.command)
-			b.wantWarnings()
+			wantWarnings(b)
 		})
 	}
 }
@@ -119,13 +119,13 @@ func TestTextIntoAnotherType(t *testing.T) {
 			tgt := fixture.Everyone()
 			tgt.Set, tgt.OnInsert = fixture.Assign("id: new.id", given), nil
 			tgt.From = []target.Origin{{Source: "app", SampleID: "00000000-0000-4000-8000-000000000001"}}
-			b := emptyBench(t, table, tgt)
+			b := fixture.EmptyBench(t, table, tgt)
 			if want == "" {
-				b.wantWarnings()
+				wantWarnings(b)
 				return
 			}
 			column, expr, _ := strings.Cut(given, ": ")
-			b.wantWarnings(fmt.Sprintf("column %q is %s and %s gives a text: each user whose text is no %[2]s is parked; compute a %[2]s, or write the cast to say that it is meant", column, want, expr))
+			wantWarnings(b, fmt.Sprintf("column %q is %s and %s gives a text: each user whose text is no %[2]s is parked; compute a %[2]s, or write the cast to say that it is meant", column, want, expr))
 			b.Applies(fixture.Applied, fixture.Updated("00000000-0000-4000-8000-000000000001", 1, ""))
 			odd := fixture.User("00000000-0000-4000-8000-000000000002", 1, "")
 			text := "odd one"
@@ -143,7 +143,7 @@ func TestTrueAdvice(t *testing.T) {
 	other.Table = "public.parts"
 	odd := fixture.Everyone()
 	odd.Table = "public.odd"
-	b := emptyBench(t, `create table forced (id text primary key, email text, name text, role text); alter table forced enable row level security; alter table forced force row level security;
+	b := fixture.EmptyBench(t, `create table forced (id text primary key, email text, name text, role text); alter table forced enable row level security; alter table forced force row level security;
 		create table parts (id text, email text, name text, role text, region text, year int) partition by list (region);
 		create table odd (id text, email text, name text, role text) partition by list (lower(id))`, other, odd)
 	said := func(db *fixture.Bench) (all []string) {
@@ -153,7 +153,7 @@ func TestTrueAdvice(t *testing.T) {
 		}
 		return all
 	}
-	got := said(b.Bench)
+	got := said(b)
 	for i, want := range []string{
 		"key (id): public.parts is partitioned by (region), and a unique index of a partitioned table has all of these columns; add region to key and to set, with a value that never changes for a user, and a unique index on the whole key; or use another table",
 		"public.odd is partitioned by an expression, for which PostgreSQL has no unique index: no key keeps a user to one row; use another table",
@@ -187,7 +187,7 @@ func TestTrueAdvice(t *testing.T) {
 // Who else may act as Rollcall's role is said at the start.
 func TestSurroundings(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	want := func(b *fixture.Bench, want ...string) {
 		t.Helper()
 		got, err := catalog.Surroundings(t.Context(), b.Pool)
@@ -202,10 +202,10 @@ func TestSurroundings(t *testing.T) {
 	}
 	b.Exec("revoke create on schema public from public")
 	const super = `role "postgres" is a superuser: the owner of a target's table can act as it through a trigger`
-	want(b.Bench, super)
+	want(b, super)
 	db, role := b.AsRole("grant all on schema public to %[1]s")
 	want(db)
-	want(b.Bench, super, fmt.Sprintf("other roles (%s) may create functions in schema public", role))
+	want(b, super, fmt.Sprintf("other roles (%s) may create functions in schema public", role))
 	b.Exec("grant create on schema public to public")
 	want(db, "all roles may create functions in schema public, and the expressions of a target may call them as Rollcall's role; run: revoke create on schema public from public")
 }

@@ -6,14 +6,17 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
+	"rollcall/internal/pgtest"
 	"rollcall/internal/target"
 )
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 func ptr[T any](v T) *T { return &v }
 
 func TestApplyOutcomes(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 
 	b.Applies(fixture.Applied, fixture.Updated("a", 5, "a@x"))
 	b.Applies(fixture.All(event.Duplicate, 1), fixture.Updated("a", 5, "other@x"))
@@ -33,7 +36,7 @@ func TestApplyOutcomes(t *testing.T) {
 
 func TestApplyRecordsWithoutTouchingTheRoll(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	now := time.Unix(1_700_000_000, 0)
 	announced := event.Event{Source: "app", ID: "n", Type: "before-user-created", Op: event.Announce, UserID: "a", ReceivedAt: now, Body: []byte("{}")}
 	unread := event.Event{Source: "app", ID: "x", Type: "other", Op: event.Undecodable, ReceivedAt: now, Body: []byte("{")}
@@ -48,7 +51,7 @@ func TestApplyRecordsWithoutTouchingTheRoll(t *testing.T) {
 // A duplicate repairs: a provider's dashboard replay sends the same id again.
 func TestApplyDuplicateSettlesAgain(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 5, "a@x"))
 	b.Applies(fixture.Applied, fixture.Updated("b", 5, "b@x"))
 	b.Applies(fixture.Applied, fixture.Gone("b", 6))
@@ -61,7 +64,7 @@ func TestApplyDuplicateSettlesAgain(t *testing.T) {
 // the batch, and says so when a target refuses the user.
 func TestApplySettles(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable+"; alter table p add check (email <> 'bad@x')", fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable+"; alter table p add check (email <> 'bad@x')", fixture.Everyone())
 	settle := func(id string) event.Event { return event.Event{Source: "app", Op: event.Settle, UserID: id} }
 	b.Applies([]event.Outcome{event.Applied, event.Applied, event.Parked}, fixture.Updated("a", 5, "a@x"), fixture.Updated("b", 5, "b@x"), fixture.Updated("c", 5, "bad@x"))
 	b.Exec("delete from p where id = 'a'; insert into p values ('ghost', 'g@x')")
@@ -81,7 +84,7 @@ func TestApplyWritesNothingWhereNothingChanges(t *testing.T) {
 	tgt.Set = append(tgt.Set, fixture.Assign("seen_at: now()", "extra: new.raw_user_meta_data::json", "place: point(1,2)")...)
 	keep := target.Target{Name: "gone", Table: "public.g", From: fixture.FromApp, Key: []string{"id"}, Set: fixture.Assign("id: new.id", "email: new.email"),
 		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: null", "deleted_at: now()")}}
-	b := newBench(t, `create table p (id text primary key, email text, name text, role text, seen_at timestamptz, extra json, place point);
+	b := fixture.NewBench(t, `create table p (id text primary key, email text, name text, role text, seen_at timestamptz, extra json, place point);
 		create table g (id text primary key, email text, deleted_at timestamp(0));`, tgt, keep)
 	versions := "select id, xmin from p union all select id, xmin from g order by 1"
 
@@ -108,7 +111,7 @@ func TestOnDelete(t *testing.T) {
 		return target.Target{Name: name, Table: "public." + name, From: fixture.FromApp, Key: []string{"id"},
 			Set: fixture.Assign("id: new.id", "email: new.email"), OnDelete: target.OnDelete{Action: on, Set: fixture.Assign(set...)}}
 	}
-	b := newBench(t, `create table d (id text primary key, email text); create table k (like d including all);
+	b := fixture.NewBench(t, `create table d (id text primary key, email text); create table k (like d including all);
 		create table m (id text primary key, email text, at timestamptz);`,
 		form("d", target.DeleteRow), form("k", target.DeleteKeep), form("m", target.DeleteSet, "email: null", "at: new.deleted_at"))
 	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
@@ -126,7 +129,7 @@ func TestConstantsCount(t *testing.T) {
 	target := target.Target{Name: "t", Table: "public.t", From: fixture.FromApp, Key: []string{"id"},
 		Set:      fixture.Assign("id: new.id", "status: 'active'::public.status", "kind: cast('user' as text)"),
 		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("status: 'deleted'::public.status", "kind: upper('x')", "keep_for: interval '1 day'")}}
-	b := newBench(t, `create type status as enum ('active', 'deleted');
+	b := fixture.NewBench(t, `create type status as enum ('active', 'deleted');
 		create table t (id text primary key, status status not null, kind text not null, keep_for interval)`, target)
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, ""))
 	b.Exec("update t set kind = 'robot'")
@@ -143,7 +146,7 @@ func TestWhere(t *testing.T) {
 		Set: fixture.Assign("id: new.id", "email: new.email"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
 	badge := target.Target{Name: "badge", Table: "public.badge", From: fixture.FromApp, Key: []string{"id"}, Where: where,
 		Set: fixture.Assign("id: new.id", "email: new.email", "left_at: null"), OnDelete: target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: null", "left_at: now()")}}
-	b := newBench(t, `create table staff (id text primary key, email text);
+	b := fixture.NewBench(t, `create table staff (id text primary key, email text);
 		create table badge (id text primary key, email text, left_at timestamptz);`, staff, badge)
 	show := "select id, email, null from staff union all select id, email, left_at is null from badge order by 1, 3 nulls first"
 
@@ -164,7 +167,7 @@ func TestTypes(t *testing.T) {
 			`tags: array(select jsonb_array_elements_text(new.raw_user_meta_data->'tags'))`, `doc: new.raw_user_meta_data`,
 			`at: new.created_at`, `n: (new.raw_user_meta_data->>'n')::int`, `ci: new.username`, `flag: new.email_verified -- a comment`),
 		OnInsert: fixture.Assign(`short: 'abc'`, `amount: 12.345`, `def: null`), OnDelete: target.OnDelete{Action: target.DeleteRow}}
-	b := newBench(t, `create extension citext; create schema "Shop"; create type "Role" as enum ('admin', 'user'); create domain short as varchar(3);
+	b := fixture.NewBench(t, `create extension citext; create schema "Shop"; create type "Role" as enum ('admin', 'user'); create domain short as varchar(3);
 		create table "Shop"."User Profiles" ("userId" uuid, "authSource" text, "eMail" varchar(20), role "Role", tags text[], doc json, at timestamp(3), n smallint,
 		ci citext, flag boolean, short short, shorts short[], amount numeric(6,2), def int, serial int generated by default as identity,
 		upper_mail text generated always as (upper("eMail")) stored, primary key ("userId", "authSource"))`, target)
@@ -192,7 +195,7 @@ func TestForeignKeyBetweenTargets(t *testing.T) {
 	t.Parallel()
 	child := target.Target{Name: "a_child", Table: "public.c", From: fixture.FromApp, Key: []string{"user_id"}, Set: fixture.Assign("user_id: new.id", "email: new.email"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
 	parent := target.Target{Name: "b_parent", Table: "public.par", From: fixture.FromApp, Key: []string{"id"}, Set: fixture.Assign("id: new.id"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
-	b := newBench(t, `create table par (id text primary key); create table c (user_id text primary key references par on delete restrict, email text)`, child, parent)
+	b := fixture.NewBench(t, `create table par (id text primary key); create table c (user_id text primary key references par on delete restrict, email text)`, child, parent)
 	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
 	b.Applies(fixture.Applied, fixture.Gone("a", 2))
 	b.Want("select par.id, email from par left join c on user_id = par.id", "b|b@x")
@@ -202,7 +205,7 @@ func TestForeignKeyBetweenTargets(t *testing.T) {
 func TestForeignKeyToAuthUsers(t *testing.T) {
 	t.Parallel()
 	target := fixture.Everyone()
-	b := newBench(t, `create schema auth; create table auth.users (id text primary key);
+	b := fixture.NewBench(t, `create schema auth; create table auth.users (id text primary key);
 		create table p (id text primary key references auth.users deferrable initially deferred, email text, name text, role text)`, target)
 	b.Exec("insert into auth.users values ('a')")
 	b.Applies([]event.Outcome{event.Applied, event.Parked}, fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
@@ -217,7 +220,7 @@ func TestForeignKeyToAuthUsers(t *testing.T) {
 func TestTargetsFollowTheirSources(t *testing.T) {
 	t.Parallel()
 	target := fixture.Everyone()
-	b := newBench(t, fixture.PTable, target)
+	b := fixture.NewBench(t, fixture.PTable, target)
 	other := fixture.User("z", 1, "z@x")
 	other.Source = "elsewhere"
 	b.Applies(fixture.Applied, fixture.Said(other))

@@ -21,7 +21,7 @@ func banned(id string, version int64, until *time.Time) event.Event {
 }
 
 // banIsOver makes it so that the time of a ban has passed.
-func (b *bench) banIsOver(id string) {
+func banIsOver(b *fixture.Bench, id string) {
 	b.T.Helper()
 	b.Exec("update rollcall.users set banned_until = now() - interval '1 minute' where id = '" + id + "'")
 }
@@ -35,14 +35,14 @@ func TestEndBans(t *testing.T) {
 		Name: "live", At: "test.yaml:1:1", Table: "public.live", From: fixture.FromApp, Key: []string{"id"},
 		Set: fixture.Assign("id: new.id"), Where: &target.Expr{SQL: "not new.banned", At: "test.yaml:1:1"}, OnDelete: target.OnDelete{Action: target.DeleteRow},
 	}
-	b := newBench(t, "create table p (id text primary key, banned boolean, role text); create table live (id text primary key)", tgt, live)
+	b := fixture.NewBench(t, "create table p (id text primary key, banned boolean, role text); create table live (id text primary key)", tgt, live)
 	over, later := time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
 	b.Applies(fixture.All(event.Applied, 4), banned("u_soon", 5, &later), banned("u_later", 5, &later), banned("u_forever", 5, nil), fixture.Updated("u_free", 5, ""))
 	if n, err := b.EndBans(t.Context()); n != 0 || err != nil {
 		t.Errorf("before it is over: %d ended, error %v", n, err)
 	}
 	b.Want("select id from live", "u_free")
-	b.banIsOver("u_soon")
+	banIsOver(b, "u_soon")
 	if found, err := b.BansOver(t.Context()); !found || err != nil {
 		t.Errorf("over: %v, error %v", found, err)
 	}
@@ -71,10 +71,10 @@ func TestEndBans(t *testing.T) {
 // A ban that an event has prolonged meanwhile is not ended.
 func TestEndBansAfterANewerEvent(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	later := time.Now().Add(time.Hour)
 	b.Applies(fixture.Applied, banned("u_a", 1, &later))
-	b.banIsOver("u_a")
+	banIsOver(b, "u_a")
 	users, err := b.BannedUntil(t.Context(), 10)
 	if err != nil || len(users) != 1 {
 		t.Fatalf("%v, error %v", users, err)
@@ -87,7 +87,7 @@ func TestEndBansAfterANewerEvent(t *testing.T) {
 // Looking for bans that are over reads few rows of a large roll.
 func TestBansOverIsCheap(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Exec(`insert into rollcall.users (source, id, version, banned, banned_until)
 select 'app', n::text, 1, n % 100 = 0, case when n % 200 = 0 then now() + interval '1 h' end from generate_series(1, 20000) n; analyze rollcall.users`)
 	b.Want(`select count(*) from pg_indexes where schemaname = 'rollcall' and tablename = 'users' and indexdef like '%WHERE banned'`, "1")

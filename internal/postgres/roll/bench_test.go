@@ -14,7 +14,7 @@ import (
 func BenchmarkApply(b *testing.B) {
 	for _, size := range []int{1, 8, 64, 512} {
 		b.Run(fmt.Sprint("batch=", size), func(b *testing.B) {
-			db := newBench(b, fixture.PTable, fixture.Everyone())
+			db := fixture.NewBench(b, fixture.PTable, fixture.Everyone())
 			batch := make([]event.Event, size)
 			next := 0
 			b.ReportAllocs()

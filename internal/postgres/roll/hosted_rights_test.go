@@ -147,14 +147,14 @@ func TestHostedProjectLosesTheReader(t *testing.T) {
 			if n := p.drain(p.DB); n != 0 {
 				t.Errorf("%d changes were drained", n)
 			}
-			p.signal(event.Applied, fixture.Said(&event.User{Row: event.Row{Source: "app", ID: userID(1), Version: 1 << 60}, Email: ptr("by@x.test")}))
+			signal(p.Bench, event.Applied, fixture.Said(&event.User{Row: event.Row{Source: "app", ID: userID(1), Version: 1 << 60}, Email: ptr("by@x.test")}))
 			p.Want("select email from p", "by@x.test")
 			p.Want("select count(*) from rollcall_provider.outbox", "1")
 			p.Exec(named.Replace(how[1]))
 			p.paste()
 			p.follow()
 			p.drain(p.DB)
-			p.signal(event.Applied, lookAt(1)) // as the next reconciliation does
+			signal(p.Bench, event.Applied, lookAt(1)) // as the next reconciliation does
 			p.Want("select email from p order by 1", "1@X.test", "2@X.test")
 		})
 	}
@@ -233,7 +233,7 @@ func TestHostedProjectWithAnOlderReader(t *testing.T) {
 		older := regexp.MustCompile(`, (null::\w+ as )?(is_sso_user|invited_at)\b( boolean| timestamp with time zone|::\w+)?`).ReplaceAllString(body, "")
 		p.asOwner("drop function rollcall_provider." + f + "; " + older + "; revoke all on function rollcall_provider." + name + " from public; grant execute on function rollcall_provider." + name + " to " + p.hosted.Role("rollcall"))
 	}
-	said := logged(p.bench)
+	said := logged(p.Bench)
 	p.follow()
 	p.signUp(1, "one")
 	p.Exec("update auth.users set is_sso_user = true, invited_at = '2026-01-02' where id = '" + userID(1) + "'")
@@ -251,7 +251,7 @@ func TestHostedProjectWithAnOlderReader(t *testing.T) {
 		t.Errorf("the log says %s", said.String())
 	}
 	p.paste()
-	p.signal(event.Applied, lookAt(1))
+	signal(p.Bench, event.Applied, lookAt(1))
 	p.Want(row, "t|t|t")
 }
 

@@ -23,9 +23,9 @@ import (
 
 // project is a hosted Supabase project, with Rollcall's role in it.
 type project struct {
-	*bench // SQL is a superuser's, DB is Rollcall's role
-	hosted *pgtest.Hosted
-	owner  *pgx.Conn
+	*fixture.Bench // SQL is a superuser's, DB is Rollcall's role
+	hosted         *pgtest.Hosted
+	owner          *pgx.Conn
 }
 
 // hostedProject makes the role and its grants as docs/running.md says, as the project's owner, and
@@ -34,7 +34,7 @@ func hostedProject(t *testing.T) *project {
 	t.Helper()
 	h := pgtest.NewHosted(t)
 	p := &project{hosted: h, owner: pgtest.Connect(t, h.As("owner")).Conn}
-	p.bench = &bench{&fixture.Bench{Database: fixture.At(t, h.URL)}}
+	p.Bench = &fixture.Bench{Database: fixture.At(t, h.URL)}
 	p.asOwner(fmt.Sprintf(`create role %[1]s login; grant connect, create on database %[2]s to %[1]s;
 create table public.p (id uuid primary key, email text, name text, role text);
 grant usage on schema public to %[1]s; grant select, insert, update, delete on public.p to %[1]s`, h.Role("rollcall"), p.database()))

@@ -23,7 +23,7 @@ func TestHostileTriggers(t *testing.T) {
 			t.Parallel()
 			other := fixture.Everyone()
 			other.Name, other.Table = "other", "public.q"
-			b := newBench(t, fixture.PTable+"create table q (like p including all);"+fixture.Raising("p", state), fixture.Everyone(), other)
+			b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all);"+fixture.Raising("p", state), fixture.Everyone(), other)
 			b.Applies([]event.Outcome{event.Applied, event.Parked, event.Applied}, fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "bad"), fixture.Updated("c", 1, "c"))
 			b.Want("select id from p order by 1", "a", "c")
 			b.Want("select id from q order by 1", "a", "b", "c")
@@ -35,7 +35,7 @@ func TestHostileTriggers(t *testing.T) {
 // plpgsql's "when others" leaves failed assertions out.
 func TestFailedAssertion(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable+`create function strict() returns trigger language plpgsql as $$ begin assert new.email <> 'bad', new.email; return new; end $$;
+	b := fixture.NewBench(t, fixture.PTable+`create function strict() returns trigger language plpgsql as $$ begin assert new.email <> 'bad', new.email; return new; end $$;
 		create trigger strict before insert on p for each row execute function strict()`, fixture.Everyone())
 	b.Applies([]event.Outcome{event.Applied, event.Parked}, fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "bad"))
 	b.Want("select user_id, sqlstate from rollcall.parked", "b|P0004")
@@ -48,7 +48,7 @@ func TestHostileMetadata(t *testing.T) {
 	target := fixture.Everyone()
 	target.Set = append(target.Set, fixture.Assign("role: to_tsquery('simple', new.raw_user_meta_data->>'q')")...)
 	target.OnInsert = nil
-	b := newBench(t, "create table p (id text primary key, email text, name text, role tsquery)", target)
+	b := fixture.NewBench(t, "create table p (id text primary key, email text, name text, role tsquery)", target)
 	bad := fixture.User("b", 1, "b")
 	bad.RawUserMetaData = `{"q":"Ann Smith"}`
 	b.Applies([]event.Outcome{event.Applied, event.Parked, event.Applied}, fixture.Updated("a", 1, "a"), fixture.Said(bad), fixture.Updated("c", 1, "c"))
@@ -60,7 +60,7 @@ func TestPoisonBesideALockedRow(t *testing.T) {
 	t.Parallel()
 	tgt := fixture.Everyone()
 	tgt.Where = &target.Expr{SQL: "(new.raw_user_meta_data->>'n')::int > 0"}
-	b := newBench(t, fixture.PTable, tgt)
+	b := fixture.NewBench(t, fixture.PTable, tgt)
 	with := func(id, n string, version int64) event.Event {
 		u := fixture.User(id, version, id)
 		u.RawUserMetaData = fmt.Sprintf(`{"n":%q}`, n)
@@ -84,7 +84,7 @@ func TestDeferredCircleBesideAPoisonRow(t *testing.T) {
 	circle := func(name string) target.Target {
 		return target.Target{Name: name, Table: "public." + name, From: fixture.FromApp, Key: []string{"id"}, Set: fixture.Assign("id: new.id"), OnDelete: target.OnDelete{Action: target.DeleteRow}}
 	}
-	b := newBench(t, fixture.PTable+`create table x (id text primary key); create table y (id text primary key references x deferrable initially deferred);
+	b := fixture.NewBench(t, fixture.PTable+`create table x (id text primary key); create table y (id text primary key references x deferrable initially deferred);
 		alter table x add foreign key (id) references y deferrable initially deferred; insert into p values ('app', 'bad')`, circle("x"), circle("y"), fixture.Everyone())
 	b.Applies([]event.Outcome{event.Applied, event.Parked}, fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "bad"))
 	b.Want("select target, user_id from rollcall.parked", "profiles|b")
@@ -100,7 +100,7 @@ func TestDeferredCircleBesideAPoisonRow(t *testing.T) {
 func TestLongChainOfEmails(t *testing.T) {
 	testtag.Parallel(t)
 	const users = 150
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	step := func(version int64) []event.Event {
 		var events []event.Event
 		for n := range users {
@@ -123,7 +123,7 @@ func TestLongChainOfEmails(t *testing.T) {
 // A cast to a domain over varchar(5) would cut; the base type lets the assignment refuse.
 func TestDomainDoesNotCut(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "create domain short as varchar(5); create table p (id text primary key, email short, name text, role text)", fixture.Everyone())
+	b := fixture.NewBench(t, "create domain short as varchar(5); create table p (id text primary key, email short, name text, role text)", fixture.Everyone())
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "abcdefghij"))
 	b.Want("select sqlstate from rollcall.parked", "22001")
 }
@@ -133,7 +133,7 @@ func TestVariablesInExpressionsStayHidden(t *testing.T) {
 	t.Parallel()
 	tgt := fixture.Everyone()
 	tgt.Set[1].Expr.SQL, tgt.Set[1].Expr.Written = "'hunter2' || new.email", "'${PEPPER}' || new.email"
-	b := newBench(t, fixture.PTable, tgt)
+	b := fixture.NewBench(t, fixture.PTable, tgt)
 	if shown := strings.Join(b.Statements("profiles"), ""); strings.Contains(shown, "hunter2") || !strings.Contains(shown, "${PEPPER}") {
 		t.Errorf("the statements show %s", shown)
 	}
@@ -142,12 +142,12 @@ func TestVariablesInExpressionsStayHidden(t *testing.T) {
 
 	where := fixture.Everyone()
 	where.Where = &target.Expr{SQL: "new.email <> hunter2", Written: "new.email <> ${PEPPER}"}
-	b = emptyBench(t, fixture.PTable, where)
+	b = fixture.EmptyBench(t, fixture.PTable, where)
 	if found, err := b.Check(t.Context()); err != nil || len(found) == 0 || strings.Contains(fmt.Sprint(found), "hunter2") {
 		t.Errorf("findings %v, error %v", found, err)
 	}
 	tgt.Set[1].Expr.SQL = "'hunter2'::uuid"
-	b = emptyBench(t, fixture.PTable, tgt)
+	b = fixture.EmptyBench(t, fixture.PTable, tgt)
 	found, err := b.Check(t.Context())
 	if err != nil || len(found) == 0 || strings.Contains(fmt.Sprint(found), "hunter2") {
 		t.Errorf("findings %v, error %v", found, err)
@@ -160,7 +160,7 @@ func TestPassingErrorBesideAPoisonRow(t *testing.T) {
 	t.Parallel()
 	other := fixture.Everyone()
 	other.Name, other.Table = "other", "public.q"
-	b := newBench(t, fixture.PTable+`create table q (like p including all, check (email <> 'bad')); create sequence met;
+	b := fixture.NewBench(t, fixture.PTable+`create table q (like p including all, check (email <> 'bad')); create sequence met;
 		create function once() returns trigger language plpgsql as $$ begin
 			if nextval('met') = 2 then raise exception 'once' using errcode = '40P01'; end if; return new; end $$;
 		create trigger once before insert on p for each row execute function once()`, fixture.Everyone(), other)
@@ -172,7 +172,7 @@ func TestPassingErrorBesideAPoisonRow(t *testing.T) {
 // A look at the targets that meets a lock leaves one that works in service.
 func TestCheckBesideALock(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	app := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, app, "begin; lock table p in access exclusive mode")
 	if found, err := b.Check(t.Context()); err != nil || len(found) > 0 {

@@ -31,7 +31,7 @@ const keptRow = `select id, version, email, banned, first_name, last_name, full_
 // What can't be used of a user keeps its last known value, and the rest is applied.
 func TestKeptColumns(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, described("a", 1, "one"))
 	b.Applies(fixture.Applied, keeping("a", 2, "new@example.com"))
 	b.Want(keptRow, `a|2|new@example.com|t|one|one|one|one|one|{"is": "one"}|{"app": "one"}|7`)
@@ -51,7 +51,7 @@ func TestKeptColumns(t *testing.T) {
 // Every column that may be kept can be: the roll's value stays, also of a time.
 func TestKeptTimes(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	at := time.Date(2120, 1, 1, 0, 0, 0, 0, time.UTC) // a ban that is over would end
 	first, second := fixture.User("a", 1, ""), fixture.User("a", 2, "")
 	first.Banned, first.BannedUntil, first.CreatedAt, first.UpdatedAt, first.LastSignInAt = true, &at, &at, &at, &at
@@ -65,7 +65,7 @@ func TestKeptTimes(t *testing.T) {
 // In one batch, what an overtaken event of the user says is the last known value.
 func TestKeptOfOneBatch(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, described("a", 1, "one"))
 	b.Applies(fixture.All(event.Applied, 3), described("a", 2, "two"), fixture.Updated("b", 1, ""), keeping("a", 3, "new@example.com"))
 	b.Want("select version, email, banned, raw_user_meta_data, first_name from rollcall.users where id = 'a'", `3|new@example.com|t|{"is": "two"}|two`)
@@ -80,7 +80,7 @@ func TestKeptOfOneBatch(t *testing.T) {
 // Should the roll refuse what Decode lets pass, only the part that a client writes is left out.
 func TestKeptWhatTheRollRefuses(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	refused := func(id string, version int64, email string) event.Event {
 		e := described(id, version, email)
 		e.User.RawUserMetaData, e.User.Banned = `{"a":"\u0000"}`, true

@@ -17,7 +17,7 @@ import (
 // A panic in the midst of a transaction leaves no lock and no broken connection behind.
 func TestPanicInATransaction(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("user_a", 1, ""))
 	for range 2 * connection.DefaultConnections {
 		err := event.Safely(func() error {
@@ -44,7 +44,7 @@ func TestPanicInATransaction(t *testing.T) {
 // Installing a capture stops waiting for the table when its context ends.
 func TestCaptureHonoursItsContext(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "create schema auth; create table auth.users (id uuid primary key)")
+	b := fixture.NewBench(t, "create schema auth; create table auth.users (id uuid primary key)")
 	b.Exec("begin; lock table auth.users")
 	ctx, cancel := context.WithTimeout(t.Context(), 350*time.Millisecond) // within the first pause, from 100 to 600 ms
 	defer cancel()

@@ -21,7 +21,7 @@ import (
 // An application that holds one row delays that user alone.
 func TestRaceApplicationHoldsARow(t *testing.T) {
 	testtag.Parallel(t)
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a1"), fixture.Updated("b", 1, "b1"))
 	app := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, app, "begin; update p set role = 'admin' where id = 'a'")
@@ -43,7 +43,7 @@ func TestRaceLockedTable(t *testing.T) {
 	t.Parallel()
 	other := fixture.Everyone()
 	other.Name, other.Table = "other", "public.q"
-	b := newBench(t, fixture.PTable+"create table q (like p including all)", fixture.Everyone(), other)
+	b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all)", fixture.Everyone(), other)
 	b.Pool.LockTimeout = time.Second
 	app := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, app, "begin; lock table p in access exclusive mode")
@@ -60,7 +60,7 @@ func TestRaceLockedTable(t *testing.T) {
 // Another session holds a row of the roll: the batch waits and is tried again, no user is parked.
 func TestRaceTheRollIsBusy(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "one"))
 	other := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, other, "begin; select from rollcall.users for update")
@@ -85,7 +85,7 @@ func TestStatementTimeout(t *testing.T) {
 	t.Parallel()
 	slow := fixture.Everyone()
 	slow.Name, slow.Table = "slow", "public.q"
-	b := newBench(t, fixture.PTable+`create table q (like p including all);
+	b := fixture.NewBench(t, fixture.PTable+`create table q (like p including all);
 		create function sleep() returns trigger language plpgsql as $$ begin perform pg_sleep(30); return new; end $$;
 		create trigger sleep before insert on q for each row execute function sleep()`, fixture.Everyone(), slow)
 	b.Pool.StatementTimeout = time.Second
@@ -101,7 +101,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	missing, held := fixture.Everyone(), fixture.Everyone()
 	missing.Name, missing.Table = "missing", "public.nowhere"
 	held.Name, held.Table = "held", "public.q"
-	b := emptyBench(t, fixture.PTable+"create table q (like p including all); insert into p values ('app', 'b')", fixture.Everyone(), missing, held)
+	b := fixture.EmptyBench(t, fixture.PTable+"create table q (like p including all); insert into p values ('app', 'b')", fixture.Everyone(), missing, held)
 	if found, err := b.Check(t.Context()); err != nil || len(found) != 1 {
 		t.Fatalf("findings %v, error %v", found, err)
 	}
@@ -122,7 +122,7 @@ func TestRaceWhereIsNull(t *testing.T) {
 	t.Parallel()
 	tgt := fixture.Everyone()
 	tgt.Where = &target.Expr{SQL: "new.email like '%@corp'"}
-	b := newBench(t, fixture.PTable, tgt)
+	b := fixture.NewBench(t, fixture.PTable, tgt)
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "a@corp"))
 	b.Applies(fixture.Applied, fixture.Updated("a", 2, ""))
 	b.Want("select id from p")
@@ -132,7 +132,7 @@ func TestRaceWhereIsNull(t *testing.T) {
 func TestRaceWhoseErrorItIs(t *testing.T) {
 	t.Parallel()
 	ids := target.Target{Name: "ids", Table: "public.ids", From: fixture.FromApp, Key: []string{"id"}, Set: fixture.Assign("id: new.id", "n: new.first_name"), OnDelete: target.OnDelete{Action: target.DeleteKeep}}
-	b := newBench(t, fixture.PTable+"create table ids (id text primary key, n integer)", fixture.Everyone(), ids)
+	b := fixture.NewBench(t, fixture.PTable+"create table ids (id text primary key, n integer)", fixture.Everyone(), ids)
 	u := fixture.User("a", 1, "a@x")
 	u.FirstName = ptr("secret-name")
 	b.Applies([]event.Outcome{event.Parked, event.Applied}, fixture.Said(u), fixture.Updated("b", 1, "b@x"))
@@ -145,7 +145,7 @@ func TestRaceWhoseErrorItIs(t *testing.T) {
 // settles nobody and clears nothing.
 func TestRaceStaleEventClearsNothing(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Exec("insert into p values ('app', 'x')")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 5, "x"))
 	b.Exec("delete from p")
@@ -160,12 +160,12 @@ func TestRaceStaleEventClearsNothing(t *testing.T) {
 // The application is about to insert the same e-mail under another key.
 func TestRaceApplicationInsertsTheSameEmail(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	app := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, app, "begin; insert into p values ('app', 'x')")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "x"))
 	rollback := func() { pgtest.Exec(t, app, "rollback") }
-	err := fixture.Beside(func() error { return b.pipelinedOnly(fixture.Updated("a", 2, "x")) }, rollback)
+	err := fixture.Beside(func() error { return pipelinedOnly(b, fixture.Updated("a", 2, "x")) }, rollback)
 	if err != nil {
 		t.Error(err)
 	}
@@ -177,7 +177,7 @@ func TestRaceApplicationInsertsTheSameEmail(t *testing.T) {
 // rows carry the transaction's own xid.
 func TestRaceRollOutsideTheSavepoint(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Exec("insert into p values ('app', 'x')")
 	b.Applies([]event.Outcome{event.Applied, event.Parked, event.Applied}, fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "x"), fixture.Updated("c", 1, "c"))
 	b.Want("select id from p order by 1", "a", "app", "c")
@@ -187,7 +187,7 @@ func TestRaceRollOutsideTheSavepoint(t *testing.T) {
 // A row that the application has deleted comes back with the next change.
 func TestRaceApplicationDeletesTheRow(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "x"))
 	b.Exec("delete from p")
 	b.Applies(fixture.Applied, fixture.Updated("a", 2, "x"))
@@ -197,7 +197,7 @@ func TestRaceApplicationDeletesTheRow(t *testing.T) {
 // Rows of the application that hang on a deleted user's row park the user by name.
 func TestRaceApplicationRefersToADeletedUser(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable+"create table orders (n int, profile text references p)", fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable+"create table orders (n int, profile text references p)", fixture.Everyone())
 	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "b"))
 	app := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, app, "begin; insert into orders values (1, 'a')")
@@ -215,7 +215,7 @@ func TestRaceApplicationRefersToADeletedUser(t *testing.T) {
 // What the roll itself can't hold is found and recorded; the batch goes on.
 func TestRaceTheRollRefuses(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	bad := fixture.User("bad", 1, "b\x00d")
 	b.Applies([]event.Outcome{event.Applied, event.UndecodableBody, event.Applied}, fixture.Updated("a", 1, "a"), fixture.Said(bad), fixture.Updated("c", 1, "c"))
 	b.Want("select id, outcome from rollcall.events order by 1", "a-1|applied", "bad-1|undecodable", "c-1|applied")
@@ -227,7 +227,7 @@ func TestRaceNoDeadlocks(t *testing.T) {
 	t.Parallel()
 	second := fixture.Everyone()
 	second.Name, second.Table = "second", "public.q"
-	b := newBench(t, "create table p (id text primary key, email text, name text, role text); create table q (like p including all)", fixture.Everyone(), second)
+	b := fixture.NewBench(t, "create table p (id text primary key, email text, name text, role text); create table q (like p including all)", fixture.Everyone(), second)
 	var workers sync.WaitGroup
 	for worker := range 4 {
 		workers.Go(func() {
@@ -265,7 +265,7 @@ func TestBatchOrder(t *testing.T) {
 // A connection that is cut blames nobody, and the batch runs again.
 func TestRaceConnectionCut(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "one"))
 	holder := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, holder, "begin; select from rollcall.users for update")
@@ -286,7 +286,7 @@ func TestRaceConnectionCut(t *testing.T) {
 // A roll that is out of reach is nobody's fault: the batch is refused, nothing is parked.
 func TestTheRollIsOutOfReach(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	b.Exec("alter table rollcall.users rename to elsewhere") // the roll itself is out of reach
@@ -303,7 +303,7 @@ func TestStalePlans(t *testing.T) {
 	t.Parallel()
 	where := fixture.Everyone()
 	where.Name, where.Table, where.Where = "second", "public.q", &target.Expr{SQL: "new.email is not null"}
-	b := newBench(t, fixture.PTable+"create table q (like p including all); alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", fixture.Everyone(), where)
+	b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all); alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", fixture.Everyone(), where)
 	b.Exec("alter table rollcall.users set (autovacuum_enabled = off); alter table rollcall.events set (autovacuum_enabled = off)")
 	next := int64(0)
 	batch := func() []event.Event {
@@ -356,11 +356,11 @@ func TestStalePlansOfSignals(t *testing.T) {
 		for n := 1; n <= 14; n++ {
 			events = append(events, event.Event{Source: "app", Op: event.Look, UserID: fmt.Sprintf("00000000-0000-4000-8000-%012d", n)})
 		}
-		b.insertUsers(1)
-		b.signal(event.Applied, append(events, lookAt(1))...)
+		insertUsers(b, 1)
+		signal(b, event.Applied, append(events, lookAt(1))...)
 		b.Exec("delete from auth.users where id = '" + userID(1) + "'")
-		b.signal(event.Applied, event.Event{Source: "app", Op: event.Delete, UserID: userID(1)})
-		b.signal(event.Stale, lookAt(2))
+		signal(b, event.Applied, event.Event{Source: "app", Op: event.Delete, UserID: userID(1)})
+		signal(b, event.Stale, lookAt(2))
 	}
 	stalePlans(t, batch, func() {
 		b.Exec(`insert into auth.users (id, email) select gen_random_uuid(), n || '@y' from generate_series(1, 100000) n;

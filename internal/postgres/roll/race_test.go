@@ -13,18 +13,18 @@ import (
 )
 
 // pipelinedOnly commits a batch by the fast path; it has no other way to succeed.
-func (b *bench) pipelinedOnly(events ...event.Event) error { return b.Pipelined(b.Work(events)) }
+func pipelinedOnly(b *fixture.Bench, events ...event.Event) error { return b.Pipelined(b.Work(events)) }
 
-func (b *bench) settleAgain(id string) error {
+func settleAgain(b *fixture.Bench, id string) error {
 	return b.Pipelined(roll.Repair(fixture.Updated(id, 0, ""), event.Duplicate))
 }
 
 // An e-mail passes from a deleted user to the next one within a batch.
 func TestRaceEmailOfADeletedUserInOneBatch(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "x"))
-	if err := b.pipelinedOnly(fixture.Gone("a", 2), fixture.Updated("b", 1, "x")); err != nil {
+	if err := pipelinedOnly(b, fixture.Gone("a", 2), fixture.Updated("b", 1, "x")); err != nil {
 		t.Error(err)
 	}
 	b.Want("select id, email from p", "b|x")
@@ -33,10 +33,10 @@ func TestRaceEmailOfADeletedUserInOneBatch(t *testing.T) {
 // A duplicate's user is none of the batch's business.
 func TestRaceDuplicateDoesNotOverwriteANewerState(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
 	newer := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "six")}))
-	if err := fixture.Beside(func() error { return b.pipelinedOnly(fixture.Updated("a", 5, "five")) }, newer.Commit); err != nil {
+	if err := fixture.Beside(func() error { return pipelinedOnly(b, fixture.Updated("a", 5, "five")) }, newer.Commit); err != nil {
 		t.Error(err)
 	}
 	b.Want("select email from p", "six")
@@ -45,10 +45,10 @@ func TestRaceDuplicateDoesNotOverwriteANewerState(t *testing.T) {
 // Who settles again waits for the roll and then sees it as it is.
 func TestRaceSettlingAgainSeesTheNewestState(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
 	newer := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "six")}))
-	if err := fixture.Beside(func() error { return b.settleAgain("a") }, newer.Commit); err != nil {
+	if err := fixture.Beside(func() error { return settleAgain(b, "a") }, newer.Commit); err != nil {
 		t.Error(err)
 	}
 	b.Want("select email from p", "six")
@@ -57,11 +57,11 @@ func TestRaceSettlingAgainSeesTheNewestState(t *testing.T) {
 // And brings back nobody who was deleted meanwhile.
 func TestRaceSettlingAgainBesideADelete(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
 	b.Exec("delete from p") // so that the insert would find nothing in its way
 	dead := b.Begin(b.Work([]event.Event{fixture.Gone("a", 6)}))
-	if err := fixture.Beside(func() error { return b.settleAgain("a") }, dead.Commit); err != nil {
+	if err := fixture.Beside(func() error { return settleAgain(b, "a") }, dead.Commit); err != nil {
 		t.Error(err)
 	}
 	b.Want("select email from p")
@@ -72,11 +72,11 @@ func TestRaceSettlingAgainBesideALeaver(t *testing.T) {
 	t.Parallel()
 	staff := fixture.Everyone()
 	staff.Where = &target.Expr{SQL: "new.email = 'stay'"}
-	b := newBench(t, fixture.PTable, staff)
+	b := fixture.NewBench(t, fixture.PTable, staff)
 	b.Applies(fixture.Applied, fixture.Updated("a", 5, "stay"))
 	replica := pgtest.Connect(t, b.Address).Conn // one that does not know the target
 	pgtest.Exec(t, replica, "begin; update rollcall.users set version = 6, email = 'leave'")
-	if err := fixture.Beside(func() error { return b.settleAgain("a") }, func() { pgtest.Exec(t, replica, "commit") }); err != nil {
+	if err := fixture.Beside(func() error { return settleAgain(b, "a") }, func() { pgtest.Exec(t, replica, "commit") }); err != nil {
 		t.Error(err)
 	}
 	b.Want("select email from p")
@@ -85,10 +85,10 @@ func TestRaceSettlingAgainBesideALeaver(t *testing.T) {
 // That nothing changes is decided on the locked row, not before.
 func TestRaceBackToTheOldValue(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 5, "one"))
 	other := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "two")}))
-	if err := fixture.Beside(func() error { return b.pipelinedOnly(fixture.Updated("a", 7, "one")) }, other.Commit); err != nil {
+	if err := fixture.Beside(func() error { return pipelinedOnly(b, fixture.Updated("a", 7, "one")) }, other.Commit); err != nil {
 		t.Error(err)
 	}
 	b.Want("select version, u.email, p.email from rollcall.users u join p using (id)", "7|one|one")
@@ -97,14 +97,14 @@ func TestRaceBackToTheOldValue(t *testing.T) {
 // A duplicate of an event that is in flight waits for it and does nothing.
 func TestRaceDuplicateInFlight(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	first := fixture.Updated("a", 5, "first")
 	inFlight := b.Begin(b.Work([]event.Event{first}))
 	release := func() {
 		pgtest.Exec(t, inFlight.Conn, "update rollcall.users set email = 'second'; update p set email = 'second'")
 		inFlight.Commit()
 	}
-	if err := fixture.Beside(func() error { return b.pipelinedOnly(first) }, release); err != nil {
+	if err := fixture.Beside(func() error { return pipelinedOnly(b, first) }, release); err != nil {
 		t.Error(err)
 	}
 	b.Want("select u.email, p.email from rollcall.users u join p using (id)", "second|second")
@@ -113,7 +113,7 @@ func TestRaceDuplicateInFlight(t *testing.T) {
 // A mutual swap can't be written row by row; both are parked, nothing is lost.
 func TestRaceMutualSwapIsParked(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.All(event.Applied, 3), fixture.Updated("a", 1, "x"), fixture.Updated("b", 1, "y"), fixture.Updated("c", 1, "z"))
 	b.Applies([]event.Outcome{event.Parked, event.Parked, event.Applied}, fixture.Updated("a", 2, "y"), fixture.Updated("b", 2, "x"), fixture.Updated("c", 2, "zz"))
 	b.Want("select id, email from rollcall.users order by 1", "a|y", "b|x", "c|zz")
@@ -124,7 +124,7 @@ func TestRaceMutualSwapIsParked(t *testing.T) {
 // A chain of e-mails in one batch comes right whatever the order of the keys.
 func TestRaceChainOfEmails(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.All(event.Applied, 3), fixture.Updated("a", 1, "1"), fixture.Updated("b", 1, "2"), fixture.Updated("c", 1, "3"))
 	b.Applies(fixture.All(event.Applied, 3), fixture.Updated("a", 2, "2"), fixture.Updated("b", 2, "3"), fixture.Updated("c", 2, "4"))
 	b.Applies(fixture.All(event.Applied, 3), fixture.Updated("c", 3, "3"), fixture.Updated("b", 3, "2"), fixture.Updated("a", 3, "1"))
@@ -135,7 +135,7 @@ func TestRaceChainOfEmails(t *testing.T) {
 // A deferrable constraint that is not the key takes a swap as it is.
 func TestRaceSwapUnderADeferrableConstraint(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "create table p (id text primary key, email text unique deferrable, name text, role text)", fixture.Everyone())
+	b := fixture.NewBench(t, "create table p (id text primary key, email text unique deferrable, name text, role text)", fixture.Everyone())
 	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "x"), fixture.Updated("b", 1, "y"))
 	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 2, "y"), fixture.Updated("b", 2, "x"))
 	b.Want("select id, email from p order by 1", "a|y", "b|x")
@@ -144,7 +144,7 @@ func TestRaceSwapUnderADeferrableConstraint(t *testing.T) {
 // E-mails that cross in two batches deadlock; both batches come through.
 func TestRaceCrossedEmails(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	for round := range 10 {
 		name := func(s string) string { return fmt.Sprintf("%s%d", s, round) }
 		batches := [][]event.Event{
@@ -174,7 +174,7 @@ func TestRaceLeaveAndReturn(t *testing.T) {
 	tgt.Where = &target.Expr{SQL: "new.username is null"}
 	tgt.Set = fixture.Assign("id: new.id", "email: new.email", "name: null")
 	tgt.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("name: 'left'")}
-	b := newBench(t, fixture.PTable, tgt)
+	b := fixture.NewBench(t, fixture.PTable, tgt)
 	away := fixture.User("a", 2, "")
 	away.Username = ptr("away")
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, ""))
@@ -187,12 +187,12 @@ func TestRaceLeaveAndReturn(t *testing.T) {
 // A role's default of repeatable read would fail at every wait.
 func TestRaceDefaultIsolation(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Exec("do $$ begin execute format('alter database %I set default_transaction_isolation = ''repeatable read''', current_database()); end $$")
 	b.Pool.Reset()
 	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
 	other := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "six")}))
-	if err := fixture.Beside(func() error { return b.pipelinedOnly(fixture.Updated("a", 7, "seven")) }, other.Commit); err != nil {
+	if err := fixture.Beside(func() error { return pipelinedOnly(b, fixture.Updated("a", 7, "seven")) }, other.Commit); err != nil {
 		t.Error(err)
 	}
 	b.Want("select email from p", "seven")
@@ -202,7 +202,7 @@ func TestRaceDefaultIsolation(t *testing.T) {
 // the order of arrival.
 func TestRaceOneUserSeveralTimesInABatch(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	again := fixture.Updated("a", 3, "again")
 	again.ID = "again"
 	b.Applies([]event.Outcome{event.Stale, event.Stale, event.Applied, event.Stale},
@@ -218,7 +218,7 @@ func TestRaceOneUserSeveralTimesInABatch(t *testing.T) {
 // What a duplicate overtook in its batch is not overtaken.
 func TestRaceDuplicateIsNoWinner(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	old := fixture.Updated("a", 5, "old")
 	b.Applies(fixture.Applied, old)
 	fresh := fixture.Updated("a", 5, "fresh")

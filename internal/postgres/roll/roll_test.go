@@ -16,7 +16,7 @@ import (
 // The table has the fields of the roll, with their types.
 func TestFieldsOfTheTable(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := fixture.EmptyBench(t, "")
 	var want []string
 	for _, f := range event.Users.Fields {
 		want = append(want, fmt.Sprintf("%s|%s", f.Name, f.Type))
@@ -41,7 +41,7 @@ type team struct {
 // keep what can't be used, and end with a deletion.
 func TestAnotherRoll(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, "")
+	b := fixture.EmptyBench(t, "")
 	b.Exec(`create table rollcall.teams (source text collate "C", id text collate "C", version bigint, changed_at timestamptz, config integer,
 		name text, open boolean, settings jsonb, founded timestamptz, deleted_at timestamptz, kept text[], primary key (source, id))`)
 	said := map[string]*team{}
@@ -87,7 +87,7 @@ func TestAnotherRoll(t *testing.T) {
 // The statements for another kind of roll do there what they do for users.
 func TestStatementsForAnotherRoll(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, `create table teams (source text collate "C", id text collate "C", name text, deleted_at timestamptz, primary key (source, id));
+	b := fixture.NewBench(t, `create table teams (source text collate "C", id text collate "C", name text, deleted_at timestamptz, primary key (source, id));
 		create table crew (id text primary key, title text, gone boolean);
 		insert into crew values ('b', 'old', false), ('c', 'left', false), ('stranger', 'x', false)`)
 	roll := &target.Roll{Table: "public.teams", Source: "source", ID: "id", Columns: []target.Field{

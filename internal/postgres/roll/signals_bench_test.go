@@ -12,7 +12,7 @@ import (
 // BenchmarkSignals looks at 512 users at a time, new ones and such as have not changed.
 func BenchmarkSignals(b *testing.B) {
 	const size = 512
-	bench := newBench(b, fixture.UsersTable, fixture.Members())
+	bench := fixture.NewBench(b, fixture.UsersTable, fixture.Members())
 	must.Do(b, bench.Follow(b.Context(), "app", "auth.users"))
 	bench.Exec(`insert into auth.users (id, email, raw_user_meta_data) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x.test', '{"full_name": "Ada Lovelace"}'
 		from generate_series(0, 102399) g`)

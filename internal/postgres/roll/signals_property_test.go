@@ -25,7 +25,7 @@ import (
 // looksOfUsers is two replicas that both empty the outbox, a slow one that looks at users before
 // their changes are committed, and writers of a table of users.
 type looksOfUsers struct {
-	*bench
+	*fixture.Bench
 	replicas [3]*postgres.DB
 	early    sync.WaitGroup
 	busy     chan struct{}
@@ -34,7 +34,7 @@ type looksOfUsers struct {
 func newLooksOfUsers(t *testing.T) *looksOfUsers {
 	t.Helper()
 	b := followed(t)
-	l := &looksOfUsers{bench: b, busy: make(chan struct{}, 6)}
+	l := &looksOfUsers{Bench: b, busy: make(chan struct{}, 6)}
 	for i := range l.replicas {
 		timeout := []time.Duration{2 * time.Second, 2 * time.Second, 2345 * time.Millisecond}[i]
 		db := must.Get(postgres.Open(postgres.Config{URL: b.Address, Targets: []target.Target{fixture.Members()}, LockTimeout: timeout, Log: slog.New(slog.DiscardHandler)}))(t)

@@ -16,12 +16,12 @@ import (
 )
 
 // beginLook runs the transaction of a look up to its commit, and stops there.
-func (b *bench) beginLook(events ...event.Event) *fixture.Paused {
+func beginLook(b *fixture.Bench, events ...event.Event) *fixture.Paused {
 	b.T.Helper()
 	return b.Begin(b.LookWork("app", events))
 }
 
-func (b *bench) lookFast(events ...event.Event) func() error {
+func lookFast(b *fixture.Bench, events ...event.Event) func() error {
 	return func() error {
 		_, err := b.Apply(b.T.Context(), events)
 		return err
@@ -35,16 +35,16 @@ func TestRaceLookReadsBehindTheLock(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := followed(t)
-			b.insertUsers(1)
+			insertUsers(b, 1)
 			if known {
-				b.signal(event.Applied, lookAt(1))
+				signal(b, event.Applied, lookAt(1))
 			}
-			first := b.beginLook(lookAt(1))
+			first := beginLook(b, lookAt(1))
 			release := func() {
 				b.Exec("update auth.users set email = 'two@x.test', updated_at = updated_at - interval '1 s'")
 				first.Commit()
 			}
-			if err := fixture.Beside(b.lookFast(lookAt(1)), release); err != nil {
+			if err := fixture.Beside(lookFast(b, lookAt(1)), release); err != nil {
 				t.Error(err)
 			}
 			b.Want("select u.email, p.email from rollcall.users u join p on p.id::text = u.id", "two@x.test|two@x.test")
@@ -61,7 +61,7 @@ func TestRaceLookReadsAfterItsLock(t *testing.T) {
 	w := b.LookWork("app", []event.Event{lookAt(1)})
 	p := b.Pause(b.Steps(w, b.All()))
 	p.Run(3) // begin, settings, locks
-	b.insertUsers(1)
+	insertUsers(b, 1)
 	p.Run(len(p.Left))
 	b.Want("select email from p", "1@x.test")
 }
@@ -74,14 +74,14 @@ func TestRaceTwoLooksAtNobody(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := followed(t)
-			first := b.beginLook(lookAt(1), lookAt(2))
+			first := beginLook(b, lookAt(1), lookAt(2))
 			b.Want("select count(*) from rollcall.users", "0")
 			release := func() {
 				b.Want("select count(*) from rollcall.users", "0")
-				b.insertUsers(2)
+				insertUsers(b, 2)
 				pgtest.Exec(t, first.Conn, end)
 			}
-			if err := fixture.Beside(b.lookFast(lookAt(2), lookAt(1)), release); err != nil {
+			if err := fixture.Beside(lookFast(b, lookAt(2), lookAt(1)), release); err != nil {
 				t.Error(err)
 			}
 			b.Want("select id, email from rollcall.users", userID(2)+"|2@x.test")
@@ -94,8 +94,8 @@ func TestRaceTwoLooksAtNobody(t *testing.T) {
 func TestRaceLookThatDies(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.insertUsers(1)
-	p := b.beginLook(lookAt(1), hook(2, "two"))
+	insertUsers(b, 1)
+	p := beginLook(b, lookAt(1), hook(2, "two"))
 	must.Do(t, p.Conn.PgConn().Conn().Close())
 	for deadline := time.Now().Add(5 * time.Second); len(b.Rows("select from pg_stat_activity where datname = current_database() and state = 'idle in transaction'")) > 0; {
 		if time.Now().After(deadline) {
@@ -113,18 +113,18 @@ func TestRaceLookThatDies(t *testing.T) {
 func TestRaceLookBesideABody(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	looking := b.beginLook(lookAt(1), lookAt(2))
-	bodies := func() error { return b.pipelinedOnly(hook(2, "two"), hook(1, "one")) }
+	looking := beginLook(b, lookAt(1), lookAt(2))
+	bodies := func() error { return pipelinedOnly(b, hook(2, "two"), hook(1, "one")) }
 	if err := fixture.Beside(bodies, looking.Commit); err != nil {
 		t.Error(err)
 	}
 	b.Want("select count(*) from rollcall.users where email = 'said@x.test'", "2")
 	said := b.Begin(b.Work([]event.Event{hook(1, "one more")}))
 	release := func() {
-		b.insertUsers(1)
+		insertUsers(b, 1)
 		said.Commit()
 	}
-	if err := fixture.Beside(b.lookFast(lookAt(1), lookAt(2)), release); err != nil {
+	if err := fixture.Beside(lookFast(b, lookAt(1), lookAt(2)), release); err != nil {
 		t.Error(err)
 	}
 	b.Want("select email from p order by 1", "1@x.test")
@@ -134,19 +134,19 @@ func TestRaceLookBesideABody(t *testing.T) {
 func TestRaceRevivedBesideADeletion(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.insertUsers(1)
-	b.signal(event.Applied, lookAt(1))
+	insertUsers(b, 1)
+	signal(b, event.Applied, lookAt(1))
 	b.Exec("delete from auth.users")
 	gone := lookAt(1)
 	gone.Op = event.Delete
-	deleting := b.beginLook(gone)
-	release := func() { b.insertUsers(1); deleting.Commit() }
-	if err := fixture.Beside(b.lookFast(lookAt(1)), release); err != nil {
+	deleting := beginLook(b, gone)
+	release := func() { insertUsers(b, 1); deleting.Commit() }
+	if err := fixture.Beside(lookFast(b, lookAt(1)), release); err != nil {
 		t.Error(err)
 	}
 	b.Want("select email from p", "1@x.test")
 	b.Want("select deleted_at from rollcall.users", "∅")
-	b.signal(event.Applied, gone) // late
+	signal(b, event.Applied, gone) // late
 	b.Want("select email from p", "1@x.test")
 }
 
@@ -156,9 +156,9 @@ func TestRaceLockedTableOfUsers(t *testing.T) {
 	t.Parallel()
 	tgt := fixture.Members()
 	tgt.From = append(tgt.From, target.Origin{Source: "other", SampleID: userID(9)})
-	b := newBench(t, fixture.UsersTable, tgt)
+	b := fixture.NewBench(t, fixture.UsersTable, tgt)
 	must.Do(t, b.Follow(t.Context(), "app", "auth.users"))
-	b.insertUsers(1)
+	insertUsers(b, 1)
 	migration := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, migration, "begin; lock table auth.users in access exclusive mode")
 	ended := make(chan error, 1)
@@ -175,7 +175,7 @@ func TestRaceLockedTableOfUsers(t *testing.T) {
 		e := fixture.Said(fixture.User(userID(2), int64(n), "other@x.test"))
 		e.Source, e.User.Source, e.ID = "other", "other", fmt.Sprint(n)
 		began := time.Now()
-		b.signal(event.Applied, e)
+		signal(b, event.Applied, e)
 		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("a body took %s", took)
 		}
@@ -193,13 +193,13 @@ func TestRaceLockedTableOfUsers(t *testing.T) {
 func TestRaceMigrationBehindALook(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.insertUsers(1)
-	b.signal(event.Applied, lookAt(1))
+	insertUsers(b, 1)
+	signal(b, event.Applied, lookAt(1))
 	b.Exec("update auth.users set email = 'new@x.test'")
 	application := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, application, "begin; select from p for update")
 	looked := make(chan error, 1)
-	go func() { looked <- b.lookFast(lookAt(1))() }()
+	go func() { looked <- lookFast(b, lookAt(1))() }()
 	time.Sleep(100 * time.Millisecond)
 	migration := pgtest.Connect(t, b.Address).Conn
 	began := time.Now()
@@ -221,13 +221,13 @@ func TestRaceMigrationBehindALook(t *testing.T) {
 func TestRaceLooksBesideEverything(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.insertUsers(1, 2, 3, 4, 5, 6, 7, 8, 9)
+	insertUsers(b, 1, 2, 3, 4, 5, 6, 7, 8, 9)
 	b.Exec("alter table p add constraint c unique (email)")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	work := []func(n int) error{
-		func(n int) error { return b.lookFast(lookAt(n%9+1), lookAt((n+4)%9+1), lookAt((n*7)%9+1))() },
-		func(n int) error { return b.lookFast(hook((n*5)%9+1, fmt.Sprint("h", n)), lookAt((n+1)%9+1))() },
+		func(n int) error { return lookFast(b, lookAt(n%9+1), lookAt((n+4)%9+1), lookAt((n*7)%9+1))() },
+		func(n int) error { return lookFast(b, hook((n*5)%9+1, fmt.Sprint("h", n)), lookAt((n+1)%9+1))() },
 		func(int) error { _, err := b.EndBans(b.T.Context()); return err },
 		func(n int) error {
 			e, f := hook((n*3)%9+1, fmt.Sprint("b", n)), hook((n*2)%9+1, fmt.Sprint("c", n))
@@ -258,7 +258,7 @@ func TestRaceLooksBesideEverything(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	b.signal(event.Applied, lookAt(1), lookAt(2), lookAt(3), lookAt(4), lookAt(5), lookAt(6), lookAt(7), lookAt(8), lookAt(9))
+	signal(b, event.Applied, lookAt(1), lookAt(2), lookAt(3), lookAt(4), lookAt(5), lookAt(6), lookAt(7), lookAt(8), lookAt(9))
 	b.Want("select a.id from auth.users a left join p on p.id = a.id left join rollcall.users u on u.id = a.id::text where (a.email, a.email) is distinct from (p.email, u.email)")
 	b.Want(noPlaceholders, "0")
 	t.Logf("%d updates", random)

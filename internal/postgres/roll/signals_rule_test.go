@@ -24,7 +24,7 @@ func hook(n int, id string) event.Event {
 	return e
 }
 
-func (b *bench) insertUsers(numbers ...int) {
+func insertUsers(b *fixture.Bench, numbers ...int) {
 	b.T.Helper()
 	for _, n := range numbers {
 		b.Exec(fmt.Sprintf("insert into auth.users (id, email) values ('%s', '%d@x.test')", userID(n), n))
@@ -32,7 +32,7 @@ func (b *bench) insertUsers(numbers ...int) {
 }
 
 // logged has the service's log in a buffer.
-func logged(b *bench) *testlog.Log {
+func logged(b *fixture.Bench) *testlog.Log {
 	log := &testlog.Log{}
 	b.Log = slog.New(slog.NewTextHandler(log, nil))
 	return log
@@ -49,13 +49,13 @@ func TestSignalsOfOtherForms(t *testing.T) {
 	for i, id := range []string{"0B8FF2A7-5C0F-4F0F-8A51-3B1D3C5F7E90", "{0b8ff2a7-5c0f-4f0f-8a51-3b1d3c5f7e90}", "0b8ff2a75c0f4f0f8a513b1d3c5f7e90"} {
 		e := fixture.Said(fixture.User(id, 1, "said@x.test"))
 		e.ID = fmt.Sprint("form", i)
-		b.signal(event.Applied, e)
+		signal(b, event.Applied, e)
 	}
 	b.Want("select id, email from rollcall.users", "0b8ff2a7-5c0f-4f0f-8a51-3b1d3c5f7e90|a@x.test")
 	for i, id := range []string{"", "user_1", "x0b8ff2a7-5c0f-4f0f-8a51-3b1d3c5f7e90y", "0b8ff2a7-5c0f-4f0f-8a51-3b1d3c5f7e9"} {
 		e := fixture.Said(fixture.User(id, 1, "said@x.test"))
 		e.ID = fmt.Sprint("none", i)
-		b.signal(event.UndecodableBody, e, event.Event{Source: "app", Op: event.Delete, UserID: id})
+		signal(b, event.UndecodableBody, e, event.Event{Source: "app", Op: event.Delete, UserID: id})
 	}
 	b.Want("select outcome, count(*) from rollcall.events group by 1 order by 1", "applied|3", "undecodable|4")
 	b.Want("select count(*), count(deleted_at) from rollcall.users", "1|0")
@@ -96,7 +96,7 @@ func TestSignalsDeferredByBytes(t *testing.T) {
 	b.Want("select count(*), count(email) from rollcall.users", "4|4")
 	b.Want("select outcome, count(*) from rollcall.events group by 1", "applied|4")
 	b.Want("select count(*) from rollcall.outbox", "0")
-	b.signal(event.Duplicate, events...)
+	signal(b, event.Duplicate, events...)
 }
 
 // An absence that no signal explains counts only if the table knows another user of the roll. A
@@ -104,26 +104,26 @@ func TestSignalsDeferredByBytes(t *testing.T) {
 func TestSignalsGuard(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.insertUsers(1, 2, 3)
-	b.signal(event.Applied, lookAt(1), lookAt(2), lookAt(3))
+	insertUsers(b, 1, 2, 3)
+	signal(b, event.Applied, lookAt(1), lookAt(2), lookAt(3))
 	b.Exec("create table saved as table auth.users; truncate auth.users")
-	b.signal(event.Stale, lookAt(1), lookAt(2), lookAt(3)) // all that the roll has, at once
-	b.signal(event.Stale, lookAt(1))
-	b.signal(event.Stale, hook(2, "a hook"))
+	signal(b, event.Stale, lookAt(1), lookAt(2), lookAt(3)) // all that the roll has, at once
+	signal(b, event.Stale, lookAt(1))
+	signal(b, event.Stale, hook(2, "a hook"))
 	b.Want("select count(*) from rollcall.users where deleted_at is null", "3")
 	b.Want("select count(*) from p", "3")
 	b.Want("select outcome from rollcall.events", "stale")
 	b.Exec("insert into auth.users (id) values (gen_random_uuid())") // another project's
-	b.signal(event.Stale, lookAt(1))
+	signal(b, event.Stale, lookAt(1))
 	b.Want("select count(*) from p", "3")
 	b.Exec("insert into auth.users select * from saved where id = '" + userID(3) + "'")
-	b.signal(event.Applied, lookAt(1))
-	b.signal(event.Applied, lookAt(2), lookAt(3))
+	signal(b, event.Applied, lookAt(1))
+	signal(b, event.Applied, lookAt(2), lookAt(3))
 	b.Want("select id from p", userID(3))
 	b.Exec("delete from auth.users")
 	gone := lookAt(3)
 	gone.Op = event.Delete
-	b.signal(event.Applied, gone)
+	signal(b, event.Applied, gone)
 	b.Want("select count(*) from p", "0")
 	b.Want(noPlaceholders, "0")
 }
@@ -132,10 +132,10 @@ func TestSignalsGuard(t *testing.T) {
 func TestSignalsOfTheOnlyUser(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.insertUsers(1)
-	b.signal(event.Applied, lookAt(1))
+	insertUsers(b, 1)
+	signal(b, event.Applied, lookAt(1))
 	b.Exec("delete from auth.users")
-	b.signal(event.Applied, lookAt(1))
+	signal(b, event.Applied, lookAt(1))
 	b.Want("select count(*) from p", "0")
 }
 
@@ -144,20 +144,20 @@ func TestSignalsOfTheOnlyUser(t *testing.T) {
 func TestSignalsSettleTheUnchanged(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.insertUsers(1)
-	b.signal(event.Applied, lookAt(1))
+	insertUsers(b, 1)
+	signal(b, event.Applied, lookAt(1))
 	written := b.Rows("select xmin from rollcall.users")
 	b.Exec("delete from p")
-	b.signal(event.Applied, lookAt(1))
+	signal(b, event.Applied, lookAt(1))
 	b.Want("select email from p", "1@x.test")
 	b.Want("select xmin from rollcall.users", written...)
 	b.Exec("delete from auth.users")
-	b.signal(event.Applied, event.Event{Source: "app", Op: event.Delete, UserID: userID(1)})
+	signal(b, event.Applied, event.Event{Source: "app", Op: event.Delete, UserID: userID(1)})
 	b.Exec("insert into p (id) values ('" + userID(1) + "')") // by hand
-	b.signal(event.Stale, lookAt(1))
+	signal(b, event.Stale, lookAt(1))
 	b.Want("select count(*) from p", "0")
-	b.insertUsers(1)
-	b.signal(event.Applied, hook(1, "back"))
+	insertUsers(b, 1)
+	signal(b, event.Applied, hook(1, "back"))
 	b.Want("select email, deleted_at from rollcall.users", "1@x.test|∅")
 	b.Want("select email from p", "1@x.test")
 }
@@ -166,10 +166,10 @@ func TestSignalsSettleTheUnchanged(t *testing.T) {
 func TestSignalsDuplicates(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.insertUsers(1)
+	insertUsers(b, 1)
 	b.Applies([]event.Outcome{event.Applied, event.Duplicate, event.Applied}, hook(1, "one"), hook(1, "one"), hook(1, "two"))
 	b.Exec("delete from p; update auth.users set email = 'new@x.test'")
-	b.signal(event.Duplicate, hook(1, "one"))
+	signal(b, event.Duplicate, hook(1, "one"))
 	b.Want("select email from p", "new@x.test")
 	b.Want("select id, outcome from rollcall.events order by 1", "one|applied", "two|applied")
 }
@@ -184,7 +184,7 @@ func TestSignalsAboutNobody(t *testing.T) {
 	for i := range 3 * roll.ManyUnlisted {
 		e := hook(1, fmt.Sprint(i))
 		e.Explain = func(reason string) { reasons = append(reasons, reason) }
-		b.signal(event.Stale, e)
+		signal(b, event.Stale, e)
 	}
 	if len(reasons) != 3*roll.ManyUnlisted || reasons[0] != "not in auth.users" {
 		t.Errorf("%d reasons: %.1q", len(reasons), reasons)
@@ -209,14 +209,14 @@ func TestSignalsParked(t *testing.T) {
 			t.Parallel()
 			b := followed(t)
 			b.Exec(constraint)
-			b.insertUsers(1, 2)
+			insertUsers(b, 1, 2)
 			b.Exec("update auth.users set email = 'same@x.test'")
-			b.signal(event.Applied, hook(1, "one"))
+			signal(b, event.Applied, hook(1, "one"))
 			b.Applies([]event.Outcome{event.Parked, event.Stale, event.Applied}, hook(2, "two"), hook(3, "three"), lookAt(1))
 			b.Want("select id, outcome from rollcall.events order by id", "one|applied", "three|stale", "two|parked")
 			b.Want("select user_id, sqlstate from rollcall.parked", userID(2)+"|23505")
 			b.Exec("update auth.users set email = 'own@x.test' where id = '" + userID(2) + "'")
-			b.signal(event.Applied, lookAt(2))
+			signal(b, event.Applied, lookAt(2))
 			b.Want("select count(*) from rollcall.parked", "0")
 			b.Want(noPlaceholders, "0")
 		})
@@ -227,7 +227,7 @@ func TestSignalsParked(t *testing.T) {
 func TestSignalsBesideAnOutage(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.insertUsers(1, 2)
+	insertUsers(b, 1, 2)
 	b.Exec("alter table p rename to away")
 	b.Applies([]event.Outcome{event.Parked, event.Stale}, hook(1, "one"), hook(3, "three"))
 	b.Applies([]event.Outcome{event.Parked, event.Stale}, hook(2, "two"), hook(4, "four")) // the breaker is open
@@ -246,8 +246,8 @@ func TestSignalsWithoutTheTable(t *testing.T) {
 			t.Parallel()
 			b, role := followedBySomeone(t)
 			log := logged(b)
-			b.insertUsers(1, 2)
-			b.signal(event.Applied, lookAt(1))
+			insertUsers(b, 1, 2)
+			signal(b, event.Applied, lookAt(1))
 			b.Exec(strings.ReplaceAll(lose, "rollcall_role", role))
 			b.Exec("insert into rollcall.outbox (source, user_id, gone, data) values ('app', '" + userID(2) + "', false, '{}')")
 			captured := lookAt(2)
@@ -258,7 +258,7 @@ func TestSignalsWithoutTheTable(t *testing.T) {
 			if b.Follows("app") {
 				t.Error("it is a table source still")
 			}
-			b.signal(event.Unavailable, captured) // and now that it is none
+			signal(b, event.Unavailable, captured) // and now that it is none
 			b.Want("select email from rollcall.users", "said@x.test")
 			b.Want("select count(*) from rollcall.outbox", "1")
 			if n := strings.Count(log.String(), "can't be read any more"); n != 1 {
@@ -272,7 +272,7 @@ func TestSignalsWithoutTheTable(t *testing.T) {
 func TestSignalsKeepTheTable(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.insertUsers(1)
+	insertUsers(b, 1)
 	holder := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, holder, "begin; lock table auth.users in access exclusive mode")
 	began := time.Now()
@@ -282,7 +282,7 @@ func TestSignalsKeepTheTable(t *testing.T) {
 	t.Logf("given up after %s", time.Since(began))
 	pgtest.Exec(t, holder, "rollback")
 	b.Exec("alter table auth.users drop column phone")
-	b.signal(event.Applied, lookAt(1))
+	signal(b, event.Applied, lookAt(1))
 	if !b.Follows("app") {
 		t.Error("it is no table source any more")
 	}
@@ -290,7 +290,7 @@ func TestSignalsKeepTheTable(t *testing.T) {
 }
 
 // followedBySomeone is followed, as a role that has only the rights it needs.
-func followedBySomeone(t *testing.T) (*bench, string) {
+func followedBySomeone(t *testing.T) (*fixture.Bench, string) {
 	t.Helper()
 	d := fixture.New(t, fixture.UsersTable)
 	role := "role_" + strings.ToLower(rand.Text())
@@ -299,7 +299,7 @@ func followedBySomeone(t *testing.T) (*bench, string) {
 	t.Cleanup(func() {
 		_, _ = d.SQL.PgConn().Exec(context.Background(), fmt.Sprintf("drop owned by %[1]s cascade; drop role %[1]s", role)).ReadAll()
 	})
-	b := &bench{d.Bench(pgtest.As(t, d.Address, role), fixture.Members())}
+	b := d.Bench(pgtest.As(t, d.Address, role), fixture.Members())
 	must.Get(b.DB.Migrate(t.Context()))(t)
 	b.InService()
 	must.Do(t, b.Follow(t.Context(), "app", "auth.users"))
@@ -314,10 +314,10 @@ func TestSignalsOfATableThatHides(t *testing.T) {
 	if err := b.Follow(t.Context(), "app", "auth.users"); err != nil || !b.Follows("app") {
 		t.Fatal(err)
 	}
-	b.insertUsers(1, 2)
-	b.signal(event.Applied, lookAt(1), lookAt(2))
+	insertUsers(b, 1, 2)
+	signal(b, event.Applied, lookAt(1), lookAt(2))
 	b.Exec("drop policy all_rows on auth.users")
-	b.signal(event.Stale, lookAt(1), lookAt(2))
+	signal(b, event.Stale, lookAt(1), lookAt(2))
 	if err := b.Follow(t.Context(), "app", "auth.users"); err == nil || b.Follows("app") {
 		t.Errorf("it is a table source still, %v", err)
 	}

@@ -31,7 +31,7 @@ func TestSignalsOfLargeUsers(t *testing.T) {
 	}
 	events = append(events, lookAt(1), lookAt(2), lookAt(3))
 	began := time.Now()
-	b.signal(event.Applied, events...)
+	signal(b, event.Applied, events...)
 	t.Logf("%d users took %s", len(events), time.Since(began))
 	b.Want("select count(*), count(first_name), count(kept), pg_size_pretty(max(length(raw_user_meta_data::text))::bigint) from rollcall.users", fmt.Sprintf("%d|%d|3|1024 kB", large+3, large))
 	b.Want("select count(*) from p", fmt.Sprint(large+3))
@@ -41,7 +41,7 @@ func TestSignalsOfLargeUsers(t *testing.T) {
 func TestSignalsThatRunOutOfTime(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.insertUsers(1, 2, 3)
+	insertUsers(b, 1, 2, 3)
 	b.Exec(`create function slow() returns trigger language plpgsql as $$ begin if new.email = '3@x.test' then perform pg_sleep(30); end if; return new; end $$;
 		create trigger slow before insert on rollcall.users for each row when (new.version is not null) execute function slow()`)
 	b.Exec("alter table auth.users alter raw_user_meta_data set storage external")

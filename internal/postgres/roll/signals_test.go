@@ -8,16 +8,16 @@ import (
 	"rollcall/internal/must"
 )
 
-func followed(t *testing.T) *bench {
+func followed(t *testing.T) *fixture.Bench {
 	t.Helper()
-	b := newBench(t, fixture.UsersTable, fixture.Members())
+	b := fixture.NewBench(t, fixture.UsersTable, fixture.Members())
 	must.Do(t, b.Follow(t.Context(), "app", "auth.users"))
 	return b
 }
 
 func userID(n int) string { return "00000000-0000-0000-0000-00000000000" + string(rune('0'+n)) }
 
-func (b *bench) signal(want event.Outcome, events ...event.Event) {
+func signal(b *fixture.Bench, want event.Outcome, events ...event.Event) {
 	b.T.Helper()
 	outcomes := must.Get(b.Apply(b.T.Context(), events))(b.T)
 	for i, o := range outcomes {
@@ -34,22 +34,22 @@ func TestSignals(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
 	b.Exec(`insert into auth.users (id, email, raw_user_meta_data) values ('` + userID(1) + `', 'a@x.test', '{"first_name": "one"}')`)
-	b.signal(event.Applied, lookAt(1))
+	signal(b, event.Applied, lookAt(1))
 	b.Want("select id, email, name from p", userID(1)+"|a@x.test|one")
 	b.Exec(`update auth.users set raw_user_meta_data = '{"first_name": "two"}', updated_at = updated_at - interval '5 ms'`)
-	b.signal(event.Applied, lookAt(1))
+	signal(b, event.Applied, lookAt(1))
 	b.Want("select id, email from p", userID(1)+"|a@x.test")
 	b.Want("select first_name from rollcall.users", "two")
-	b.signal(event.Stale, lookAt(2))
+	signal(b, event.Stale, lookAt(2))
 	b.Want("select count(*) from rollcall.users", "1")
 	b.Exec("delete from auth.users")
 	e := lookAt(1)
 	e.Op = event.Delete
-	b.signal(event.Applied, e)
+	signal(b, event.Applied, e)
 	b.Want("select count(*) from p", "0")
 	b.Want("select deleted_at is not null, email is null from rollcall.users", "t|t")
-	b.signal(event.Stale, e)
+	signal(b, event.Stale, e)
 	b.Exec(`insert into auth.users (id, email, raw_user_meta_data) values ('` + userID(1) + `', 'a@x.test', '{"first_name": "back"}')`)
-	b.signal(event.Applied, lookAt(1))
+	signal(b, event.Applied, lookAt(1))
 	b.Want("select name from p", "back")
 }

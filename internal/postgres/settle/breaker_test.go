@@ -32,7 +32,7 @@ func TestBreaker(t *testing.T) {
 	for name, sickness := range sicknesses {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
+			b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
 			b.Applies(fixture.Applied, fixture.Updated("before", 1, "before@x"))
 			b.Exec(sickness.fall)
 			start := time.Now()
@@ -71,7 +71,7 @@ func TestBreaker(t *testing.T) {
 // Another session holds the table: the first batch waits for it once, and none after it.
 func TestBreakerOfALockedTable(t *testing.T) {
 	testtag.Parallel(t)
-	b := newBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
+	b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
 	holder := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, holder, "begin; lock table q in access exclusive mode")
 	start := time.Now()
@@ -112,7 +112,7 @@ func TestOneHeldRowOpensNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
+			b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
 			b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
 			holder := pgtest.Connect(t, b.Address).Conn
 			pgtest.Exec(t, holder, "begin; "+hold)
@@ -137,7 +137,7 @@ func TestOneHeldRowOpensNothing(t *testing.T) {
 // A target that was checked while it was sick stays out of service until it is well.
 func TestProbeOfABrokenTarget(t *testing.T) {
 	t.Parallel()
-	b := emptyBench(t, fixture.PTable, fixture.Everyone(), fixture.Second())
+	b := fixture.EmptyBench(t, fixture.PTable, fixture.Everyone(), fixture.Second())
 	if found, err := b.Check(t.Context()); err != nil || len(found) != 1 {
 		t.Fatal(found, err)
 	}

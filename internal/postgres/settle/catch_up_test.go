@@ -14,7 +14,7 @@ import (
 )
 
 // catchUp makes everybody due and tries once.
-func (b *bench) catchUp(target string) int {
+func catchUp(b *fixture.Bench, target string) int {
 	b.T.Helper()
 	b.Exec("update rollcall.parked set retry_at = now() where not given_up")
 	n := must.Get(b.CatchUp(b.T.Context(), target))(b.T)
@@ -25,15 +25,15 @@ func (b *bench) catchUp(target string) int {
 // really has stays parked with what they had, and no other user loses anything for it.
 func TestCatchUpExchanges(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.All(event.Applied, 6), fixture.Updated("a", 1, "1"), fixture.Updated("b", 1, "2"), fixture.Updated("c", 1, "3"), fixture.Updated("d", 1, "4"), fixture.Updated("e", 1, "5"), fixture.Updated("f", 1, "6"))
 	b.Exec("insert into p (id, email) values ('stranger', '7')")
 	b.Applies(fixture.All(event.Parked, 6), fixture.Updated("a", 2, "2"), fixture.Updated("b", 2, "1"), fixture.Updated("c", 2, "4"), fixture.Updated("d", 2, "5"), fixture.Updated("e", 2, "3"), fixture.Updated("f", 2, "7"))
-	b.catchUp("profiles")
+	catchUp(b, "profiles")
 	b.Want("select id, email from p order by 1", "a|2", "b|1", "c|4", "d|5", "e|3", "f|6", "stranger|7")
 	b.Want("select user_id, attempts from rollcall.parked", "f|2")
 	b.Exec("delete from p where id = 'stranger'")
-	b.catchUp("profiles")
+	catchUp(b, "profiles")
 	b.Want("select email from p where id = 'f'", "7")
 	b.Want("select user_id from rollcall.parked")
 }
@@ -41,7 +41,7 @@ func TestCatchUpExchanges(t *testing.T) {
 // While one replica settles the parked users, another leaves them alone.
 func TestCatchUpTakesTurns(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Exec("insert into p (id, email) values ('stranger', 'x')")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "x"))
 	b.Exec("delete from p where id = 'stranger'")
@@ -51,7 +51,7 @@ func TestCatchUpTakesTurns(t *testing.T) {
 		t.Errorf("%d users tried, error %v, while another replica is at it", n, err)
 	}
 	b.Exec("commit")
-	if n := b.catchUp("profiles"); n != 1 {
+	if n := catchUp(b, "profiles"); n != 1 {
 		t.Errorf("%d users tried afterwards, want 1", n)
 	}
 	b.Want("select id, email from p", "a|x")
@@ -61,11 +61,11 @@ func TestCatchUpTakesTurns(t *testing.T) {
 // for ever.
 func TestCatchUpForgetsTheErased(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Exec("insert into p (id, email) values ('stranger', 'x')")
 	b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "x"), fixture.Updated("b", 1, "x"))
 	b.Exec("delete from rollcall.users where id = 'a'")
-	if n := b.catchUp("profiles"); n != 2 {
+	if n := catchUp(b, "profiles"); n != 2 {
 		t.Errorf("%d users tried, want each once", n)
 	}
 	b.Want("select user_id, attempts from rollcall.parked", "b|2")
@@ -74,7 +74,7 @@ func TestCatchUpForgetsTheErased(t *testing.T) {
 // The pauses grow, until the user is given up; a new event begins anew.
 func TestCatchUpGivesUp(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable, fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Attempts = 7
 	b.Exec("insert into p (id, email) values ('stranger', 'x')")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "x"))
@@ -87,14 +87,14 @@ func TestCatchUpGivesUp(t *testing.T) {
 			break
 		}
 		pauses = append(pauses, int(pause))
-		if b.catchUp("profiles") != 1 {
+		if catchUp(b, "profiles") != 1 {
 			t.Fatal("nobody was tried")
 		}
 	}
 	if got := fmt.Sprint(pauses); got != "[2 5 15 60 300 3600]" {
 		t.Errorf("pauses of %s seconds", got)
 	}
-	if n := b.catchUp("profiles"); n != 0 {
+	if n := catchUp(b, "profiles"); n != 0 {
 		t.Errorf("%d users who were given up were tried", n)
 	}
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 2, "x"))
@@ -110,19 +110,19 @@ func TestCatchUpInOrder(t *testing.T) {
 	child.Name, child.Table = "a_child", "public.c" // by name it would come first
 	child.Set = fixture.Assign("id: new.id")
 	child.OnInsert = nil
-	b := newBench(t, fixture.PTable+"create table c (id text primary key references p);", fixture.Everyone(), child)
+	b := fixture.NewBench(t, fixture.PTable+"create table c (id text primary key references p);", fixture.Everyone(), child)
 	b.Exec("insert into p (id, email) values ('stranger', 'x')")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "x"))
 	b.Want("select target from rollcall.parked order by 1", "a_child", "profiles")
 	if n, err := b.CatchUp(t.Context(), "profiles"); n != 0 || err != nil {
 		t.Errorf("%d users were tried before their time: %v", n, err)
 	}
-	if n := b.catchUp("a_child"); n != 0 {
+	if n := catchUp(b, "a_child"); n != 0 {
 		t.Errorf("%d users were tried that the parent's table lacks", n)
 	}
 	b.Exec("delete from p")
-	b.catchUp("profiles")
-	b.catchUp("a_child")
+	catchUp(b, "profiles")
+	catchUp(b, "a_child")
 	b.Want("select id from c", "a")
 	b.Want("select target from rollcall.parked")
 }
@@ -130,13 +130,13 @@ func TestCatchUpInOrder(t *testing.T) {
 // A removal that the application's own rows forbid waits long.
 func TestCatchUpLeavesTimeToTheApplication(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.PTable+"create table orders (who text references p);", fixture.Everyone())
+	b := fixture.NewBench(t, fixture.PTable+"create table orders (who text references p);", fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "a@x"))
 	b.Exec("insert into orders values ('a')")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Gone("a", 2))
 	b.Want("select sqlstate, retry_at > now() + interval '4 minutes' from rollcall.parked", "23503|t")
 	b.Exec("delete from orders")
-	b.catchUp("profiles")
+	catchUp(b, "profiles")
 	b.Want("select id from p")
 }
 
@@ -144,7 +144,7 @@ func TestCatchUpLeavesTimeToTheApplication(t *testing.T) {
 // held table, is answered at once.
 func TestLiveEventsBesideCatchingUp(t *testing.T) {
 	testtag.Parallel(t)
-	b := newBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
+	b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
 	b.Exec("create function refuse() returns trigger language plpgsql as $$ begin raise 'not now'; end $$; create trigger refuse before insert on q for each row execute function refuse()")
 	var events []event.Event
 	for n := range 200 {
@@ -184,7 +184,7 @@ func TestLiveEventsBesideCatchingUp(t *testing.T) {
 func TestCatchUpOfMany(t *testing.T) {
 	testtag.Parallel(t)
 	const n = 100_000
-	b := newBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
+	b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
 	b.Exec(fmt.Sprintf(`insert into rollcall.users (source, id, version, email, raw_user_meta_data, raw_app_meta_data) select 'app', 'u' || g, 1, g || '@x', '{}', '{}' from generate_series(1, %d) g;
 insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) select 'second', source, id, now(), '42P01', 'gone' from rollcall.users`, n))
 	start := time.Now()

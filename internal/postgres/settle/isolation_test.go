@@ -19,7 +19,7 @@ func TestIsolationCost(t *testing.T) {
 	const batch, rounds = 256, 15
 	third := fixture.Second()
 	third.Name, third.Table = "third", "public.r"
-	b := newBench(t, fixture.BothTables+"create table r (id text primary key, email text unique, name text check (name <> 'poison'), role text);", fixture.Everyone(), fixture.Second(), third)
+	b := fixture.NewBench(t, fixture.BothTables+"create table r (id text primary key, email text unique, name text check (name <> 'poison'), role text);", fixture.Everyone(), fixture.Second(), third)
 	serial := 0
 	run := func(poison int) time.Duration {
 		events := make([]event.Event, batch)

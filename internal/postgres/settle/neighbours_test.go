@@ -16,14 +16,14 @@ func TestDeletionBesideAChildsTrouble(t *testing.T) {
 	t.Parallel()
 	child := fixture.Everyone()
 	child.Name, child.Table, child.Set, child.OnInsert = "child", "public.c", fixture.Assign("id: new.id"), nil
-	b := newBench(t, fixture.PTable+"create table c (id text primary key references p);", fixture.Everyone(), child)
+	b := fixture.NewBench(t, fixture.PTable+"create table c (id text primary key references p);", fixture.Everyone(), child)
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "a@x"))
 	holder := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, holder, "begin; select from c for update")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Gone("a", 2))
 	pgtest.Exec(t, holder, "rollback")
-	b.catchUp("child")
-	b.catchUp("profiles")
+	catchUp(b, "child")
+	catchUp(b, "profiles")
 	b.Want("select target from rollcall.parked")
 	b.Want("select id from p")
 }
@@ -31,7 +31,7 @@ func TestDeletionBesideAChildsTrouble(t *testing.T) {
 // A lock wait in one target does not shorten the timeout of the next.
 func TestAskingIsForOneTarget(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.BothTables+`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.005); return new; end $$;
+	b := fixture.NewBench(t, fixture.BothTables+`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.005); return new; end $$;
 create trigger slow before insert on q for each row execute function slow()`, fixture.Everyone(), fixture.Second())
 	b.Applies(fixture.Applied, fixture.Updated("u0", 1, ""))
 	holder := pgtest.Connect(t, b.Address).Conn
@@ -52,7 +52,7 @@ func TestTriggersSettingsEndWithTheirTable(t *testing.T) {
 	t.Parallel()
 	q := fixture.Second()
 	q.Set = fixture.Assign("id: new.id", "name: new.created_at::text")
-	b := newBench(t, fixture.BothTables+`create function set_it() returns trigger language plpgsql as $$ begin set local timezone = 'Asia/Tokyo'; set local lock_timeout = 0; return new; end $$;
+	b := fixture.NewBench(t, fixture.BothTables+`create function set_it() returns trigger language plpgsql as $$ begin set local timezone = 'Asia/Tokyo'; set local lock_timeout = 0; return new; end $$;
 create trigger set_it before insert on p for each row execute function set_it()`, fixture.Everyone(), q)
 	e := fixture.Updated("a", 1, "")
 	at := e.ReceivedAt.UTC()
@@ -65,7 +65,7 @@ create trigger set_it before insert on p for each row execute function set_it()`
 func TestRaisedWordsAreNotKept(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"23505", "40001", "XX000", "42501", "22023", "P0001"} {
-		b := newBench(t, fixture.PTable+`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'Anna Smith, token 123' using errcode = '`+code+`'; end $$;
+		b := fixture.NewBench(t, fixture.PTable+`create function refuse() returns trigger language plpgsql as $$ begin raise exception 'Anna Smith, token 123' using errcode = '`+code+`'; end $$;
 create trigger refuse before insert on p for each row execute function refuse()`, fixture.Everyone())
 		b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, ""))
 		b.Want("select sqlstate, error like '%Anna%' from rollcall.parked", code+"|f")
@@ -75,7 +75,7 @@ create trigger refuse before insert on p for each row execute function refuse()`
 // One user whose trigger raises an odd code keeps no breaker open.
 func TestProbeMindsTheTable(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, fixture.BothTables+`create function refuse() returns trigger language plpgsql as $$ begin if new.id = 'bad' then raise exception 'x' using errcode = '40001'; end if; return new; end $$;
+	b := fixture.NewBench(t, fixture.BothTables+`create function refuse() returns trigger language plpgsql as $$ begin if new.id = 'bad' then raise exception 'x' using errcode = '40001'; end if; return new; end $$;
 create trigger refuse before insert on q for each row execute function refuse()`, fixture.Everyone(), fixture.Second())
 	b.Exec("alter table q rename to gone")
 	b.Applies(fixture.All(event.Parked, 2), fixture.Updated("bad", 1, ""), fixture.Updated("good", 1, ""))
@@ -95,7 +95,7 @@ func TestTriggersThatPretend(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, fixture.BothTables+`create table parent (id text primary key); insert into parent values ('good'), ('fine');
+			b := fixture.NewBench(t, fixture.BothTables+`create table parent (id text primary key); insert into parent values ('good'), ('fine');
 alter table q add foreign key (id) references parent deferrable;
 create function pretend() returns trigger language plpgsql as $$ begin `+body+` return new; end $$;
 create trigger pretend before insert on q for each row execute function pretend()`, fixture.Everyone(), fixture.Second())

@@ -79,7 +79,7 @@ func TestReasonNamesTheColumn(t *testing.T) {
 		{"word", "grumble", "P0001", `column "word": function public.grumble(text) ` + raised},
 		{"in", "perhaps", "22P02", `where: invalid input syntax for type boolean: "…"`},
 	}
-	b := newBench(t, reasonsTable+"insert into p (id, email) values ('x', 'taken@x.test')", everyType())
+	b := fixture.NewBench(t, reasonsTable+"insert into p (id, email) values ('x', 'taken@x.test')", everyType())
 	var events []event.Event
 	for i, tt := range tests {
 		e := meta(fmt.Sprintf("u%02d", i), map[string]string{tt.column: tt.value, "b": "3"})
@@ -101,7 +101,7 @@ func TestReasonNamesTheColumn(t *testing.T) {
 // Of many who are refused in the same words a few are tried.
 func TestReasonOfMany(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, reasonsTable, everyType())
+	b := fixture.NewBench(t, reasonsTable, everyType())
 	var events []event.Event
 	for i := range 256 {
 		events = append(events, meta(fmt.Sprintf("u%03d", i), map[string]string{"low": "none", "a": "x"}))
@@ -115,7 +115,7 @@ func TestReasonOfRemovalsAndChecks(t *testing.T) {
 	t.Parallel()
 	target := everyType()
 	target.Where = nil
-	b := newBench(t, reasonsTable, target)
+	b := fixture.NewBench(t, reasonsTable, target)
 	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a@x.test"), fixture.Updated("b", 1, "b@x.test"))
 	leaver := fixture.Gone("a", 2)
 	many := "many"
@@ -143,7 +143,7 @@ func TestReasonIsNoObstacle(t *testing.T) {
 	target := fixture.Everyone()
 	target.Set = append(target.Set, fixture.Assign("role: slow(new.id)")...)
 	target.OnInsert = nil
-	b := newBench(t, `create table p (id text primary key, email text check (email <> ''), name varchar(3), role text);
+	b := fixture.NewBench(t, `create table p (id text primary key, email text check (email <> ''), name varchar(3), role text);
 		create function slow(id text) returns text language plpgsql as $$ begin
 			if id like 's%' then perform pg_sleep(0.3); end if; return null; end $$`, target)
 	events := []event.Event{fixture.Updated("a", 1, "a@x.test")}

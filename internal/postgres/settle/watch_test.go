@@ -71,13 +71,13 @@ func TestLookSettlesAgain(t *testing.T) {
 	for name, c := range tableChanges {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, c.table, typed(c.expression))
-			b.look1()
+			b := fixture.NewBench(t, c.table, typed(c.expression))
+			look1(b)
 			b.Applies(fixture.Applied, arrived("before"))
-			b.look1()
+			look1(b)
 			b.Exec(c.change)
 			b.Applies(fixture.All(event.Outcome(c.between), 1), arrived("between"))
-			b.look1()
+			look1(b)
 			b.Want("set timezone = 'UTC'; select v from t where id = 'between'", c.want)
 			b.Want("select user_id, target, error from rollcall.parked")
 			b.Applies(fixture.Applied, arrived("after"))
@@ -90,7 +90,7 @@ func TestLookSettlesAgain(t *testing.T) {
 }
 
 // look1 is a look that must go well.
-func (b *bench) look1() {
+func look1(b *fixture.Bench) {
 	b.T.Helper()
 	must.Do(b.T, b.Look(b.T.Context()))
 }
@@ -114,18 +114,18 @@ func TestLookFindsMisfits(t *testing.T) {
 	for name, c := range misfits {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, c.table, typed(c.expression))
-			b.look1()
+			b := fixture.NewBench(t, c.table, typed(c.expression))
+			look1(b)
 			b.Exec(c.change)
-			b.look1()
+			look1(b)
 			if out := b.Outages(); len(out) != 1 || !strings.Contains(out[0], c.finding) {
 				t.Errorf("out of service: %q, want …%s…", out, c.finding)
 			}
 			b.Applies(fixture.All(event.Parked, 1), arrived("between"))
-			b.look1()
+			look1(b)
 			b.Want("select user_id from rollcall.parked", "between")
 			b.Exec(c.cure)
-			b.look1()
+			look1(b)
 			if out := b.Outages(); len(out) > 0 {
 				t.Errorf("out of service: %q", out)
 			}
@@ -138,12 +138,12 @@ func TestLookFindsMisfits(t *testing.T) {
 // Whoever was parked before the change is due after it.
 func TestLookMakesParkedDue(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "create domain short as text check (length(value) < 4); create table t (id text primary key, v short)", typed(mood))
+	b := fixture.NewBench(t, "create domain short as text check (length(value) < 4); create table t (id text primary key, v short)", typed(mood))
 	b.Applies(fixture.All(event.Parked, 1), arrived("early"))
 	b.Exec("update rollcall.parked set retry_at = now() + interval '1 hour'")
-	b.look1()
+	look1(b)
 	b.Exec("alter domain short drop constraint short_check")
-	b.look1()
+	look1(b)
 	must.Get(b.CatchUp(t.Context(), "typed"))(t)
 	b.Want("select id, v from t", "early|proud")
 }
@@ -151,15 +151,15 @@ func TestLookMakesParkedDue(t *testing.T) {
 const toTimestamp = "alter table t alter v type timestamptz"
 
 // born is a database with a target that has a date.
-func born(t *testing.T) *bench {
+func born(t *testing.T) *fixture.Bench {
 	t.Helper()
-	b := newBench(t, "create table t (id text primary key, v date)", typed("new.created_at"))
-	b.look1()
+	b := fixture.NewBench(t, "create table t (id text primary key, v date)", typed("new.created_at"))
+	look1(b)
 	return b
 }
 
 // wantMoments is who has the whole moment, and who has the day only.
-func (b *bench) wantMoments(want ...string) {
+func wantMoments(b *fixture.Bench, want ...string) {
 	b.T.Helper()
 	b.Want("set timezone = 'UTC'; select id || case v::time when '05:06:07' then '' else ' cut' end from t order by 1", want...)
 }
@@ -171,7 +171,7 @@ func TestLookSettlesAgainWhoWasOnlyLocked(t *testing.T) {
 	b := born(t)
 	b.Applies(fixture.All(event.Applied, 3), arrived("duplicate"), arrived("only settled"), arrived("parked"))
 	b.Exec("delete from t")
-	b.look1()
+	look1(b)
 	b.Exec(toTimestamp)
 	b.Applies(fixture.All(event.Duplicate, 1), arrived("duplicate"))
 	must.Get(b.Apply(t.Context(), []event.Event{{Source: "app", UserID: "only settled", Op: event.Settle}}))(t)
@@ -179,9 +179,9 @@ func TestLookSettlesAgainWhoWasOnlyLocked(t *testing.T) {
 	if n, err := b.CatchUp(t.Context(), "typed"); err != nil || n != 1 {
 		t.Fatal(n, err)
 	}
-	b.wantMoments("duplicate cut", "only settled cut", "parked cut")
-	b.look1()
-	b.wantMoments("duplicate", "only settled", "parked")
+	wantMoments(b, "duplicate cut", "only settled cut", "parked cut")
+	look1(b)
+	wantMoments(b, "duplicate", "only settled", "parked")
 }
 
 // Rows written before the change keep what the change made of them.
@@ -191,17 +191,17 @@ func TestLookLeavesEarlierRows(t *testing.T) {
 	var log bytes.Buffer
 	b.Log = slog.New(slog.NewTextHandler(&log, nil))
 	b.Applies(fixture.Applied, arrived("before"))
-	b.look1()
+	look1(b)
 	b.Exec(toTimestamp)
 	b.Applies(fixture.Applied, arrived("between"))
-	b.look1()
-	b.wantMoments("before cut", "between")
+	look1(b)
+	wantMoments(b, "before cut", "between")
 	for _, words := range []string{"column v was date, is timestamp with time zone", "rollcall check --repair", "target=typed"} {
 		if !strings.Contains(log.String(), words) {
 			t.Errorf("the log lacks %q:\n%s", words, &log)
 		}
 	}
-	b.look1()
+	look1(b)
 	if n := strings.Count(log.String(), "has changed"); n != 1 {
 		t.Errorf("the log tells of %d changes:\n%s", n, &log)
 	}
@@ -214,11 +214,11 @@ func TestLookOfTwoReplicas(t *testing.T) {
 	other := b.Replica(typed("new.created_at"))
 	must.Do(t, other.Look(t.Context()))
 	b.Exec(toTimestamp)
-	b.look1()
+	look1(b)
 	other.Submit(arrived("late"))
-	b.wantMoments("late cut")
+	wantMoments(b, "late cut")
 	must.Do(t, other.Look(t.Context()))
-	b.wantMoments("late")
+	wantMoments(b, "late")
 }
 
 // A replica that is killed before it looks leaves its users to another one.
@@ -227,15 +227,15 @@ func TestLookAfterAnotherReplicaWasKilled(t *testing.T) {
 	b := born(t)
 	other := b.Replica(typed("new.created_at"))
 	b.Exec(toTimestamp)
-	b.look1()
-	b.look1()
+	look1(b)
+	look1(b)
 	other.Submit(arrived("late"))
 	other.DB.Close()
-	b.look1()
-	b.wantMoments("late cut")
+	look1(b)
+	wantMoments(b, "late cut")
 	b.SetLateWriters(0)
-	b.look1()
-	b.wantMoments("late")
+	look1(b)
+	wantMoments(b, "late")
 	b.Want("select catalog from rollcall.looks", b.Named("typed").State.Hash)
 }
 
@@ -247,16 +247,16 @@ func TestLookAfterAKill(t *testing.T) {
 	b.Exec(toTimestamp)
 	b.Applies(fixture.Applied, arrived("between"))
 	b.DB.Close()
-	b.wantMoments("between cut")
+	wantMoments(b, "between cut")
 	next := b.Replica(typed("new.created_at"))
 	must.Do(t, next.Look(t.Context()))
-	b.wantMoments("between")
+	wantMoments(b, "between")
 }
 
 // What a command has written is settled again before it ends, however short it was.
 func TestStartWatchLooksAtItsEnd(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "create table t (id text primary key, v date)", typed("new.created_at"))
+	b := fixture.NewBench(t, "create table t (id text primary key, v date)", typed("new.created_at"))
 	stop := b.StartWatch(t.Context())
 	for deadline := time.Now().Add(10 * time.Second); len(b.Rows("select from rollcall.looks")) == 0 && time.Now().Before(deadline); {
 		time.Sleep(5 * time.Millisecond)
@@ -264,7 +264,7 @@ func TestStartWatchLooksAtItsEnd(t *testing.T) {
 	b.Exec(toTimestamp)
 	b.Applies(fixture.Applied, arrived("between"))
 	stop()
-	b.wantMoments("between")
+	wantMoments(b, "between")
 }
 
 // While a target is out of service nobody is settled again, and nobody is forgotten: the value
@@ -276,12 +276,12 @@ func TestLookWaitsForATargetOutOfService(t *testing.T) {
 	b.Applies(fixture.Applied, arrived("between"))
 	b.Exec("alter table t drop constraint t_pkey")
 	b.SetLateWriters(0)
-	b.look1()
-	b.look1()
-	b.wantMoments("between cut")
+	look1(b)
+	look1(b)
+	wantMoments(b, "between cut")
 	b.Exec("alter table t add primary key (id)")
-	b.look1()
-	b.wantMoments("between")
+	look1(b)
+	wantMoments(b, "between")
 }
 
 // A snapshot of a server that knew more transactions, or of long ago, says nothing: everybody is
@@ -313,7 +313,7 @@ func TestBackfillBesideAChange(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, c.table, typed(c.expression))
+			b := fixture.NewBench(t, c.table, typed(c.expression))
 			b.FillRoll(2500)
 			b.Exec("update rollcall.users set created_at = '2026-03-04 05:06:07+00'")
 			var totals []int64
@@ -341,7 +341,7 @@ func TestBackfillBesideAChange(t *testing.T) {
 // target stays in service.
 func TestCachedPlanOfAFormerTypeParksNobody(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, `create table other as select 1 as n; create table t (id text primary key, v date, w text);
+	b := fixture.NewBench(t, `create table other as select 1 as n; create table t (id text primary key, v date, w text);
 		create function note() returns trigger language plpgsql as $$ begin
 			if not exists (select from pg_prepared_statements where name = 'noted') then execute 'prepare noted as select n from other'; end if;
 			execute 'execute noted' into new.w;
@@ -371,8 +371,8 @@ func BenchmarkLook(b *testing.B) {
 		targets = append(targets, target)
 		tables.WriteString(strings.ReplaceAll(fixture.PTable, "p (", fmt.Sprint("t", i, " (")))
 	}
-	bench := newBench(b, tables.String(), targets...)
+	bench := fixture.NewBench(b, tables.String(), targets...)
 	for b.Loop() {
-		bench.look1()
+		look1(bench)
 	}
 }
