@@ -2,11 +2,18 @@ package catalog
 
 import (
 	"context"
-
-	"rollcall/internal/event"
-	"rollcall/internal/target"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres/connection"
+	"rollcall/internal/target"
 )
 
 // Compiled is a target as statements. They are "" while it is out of service because it doesn't fit its
@@ -57,4 +64,79 @@ func forTargets(r *event.Roll) *target.Roll {
 	}
 	columns = append(columns, target.Field{Name: "deleted_at", Type: "timestamptz"})
 	return &target.Roll{Table: r.Table, Source: "source", ID: "id", Columns: columns}
+}
+
+// State is what the catalog says about a target's table, and whatever else the target's
+// statements depend on.
+type State struct {
+	Hash  string            // of parts
+	Seen  string            // the snapshot it was read with
+	parts map[string]string // by thing, such as "column born"; nil when only the hash is known
+}
+
+// ReadStates reads what the catalog says about the tables of targets, by target, in one query.
+func ReadStates(ctx context.Context, on connection.Querier, targets ...target.Target) (map[string]State, error) {
+	var names, schemas, tables []string
+	parts := map[string]map[string]string{}
+	for i := range targets {
+		t := &targets[i]
+		schema, table := target.SplitTable(t.Table)
+		names, schemas, tables = append(names, t.Name), append(schemas, schema), append(tables, table)
+		parts[t.Name] = map[string]string{}
+	}
+	seen := ""
+	rows, _ := on.Query(ctx, catalogSQL, names, schemas, tables)
+	var target, thing, state string
+	_, err := pgx.ForEachRow(rows, []any{&target, &thing, &state}, func() error {
+		if target == "" {
+			seen = state
+		} else {
+			parts[target][thing] = state
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the targets' tables from the catalog: %w", err)
+	}
+	states := map[string]State{}
+	for name, p := range parts {
+		states[name] = State{Hash: hashOf(p), Seen: seen, parts: p}
+	}
+	return states, nil
+}
+
+func hashOf(parts map[string]string) string {
+	sum := sha256.New()
+	for _, thing := range slices.Sorted(maps.Keys(parts)) {
+		fmt.Fprintf(sum, "%q %q\n", thing, parts[thing])
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
+}
+
+// ChangesTo lists the things that are not as they were.
+func (s State) ChangesTo(now State) []string {
+	if s.parts == nil {
+		return []string{"not known: it changed before this start"}
+	}
+	var list []string
+	for thing, state := range now.parts {
+		before, had := s.parts[thing]
+		was, _, _ := strings.Cut(before, "|")
+		is, _, _ := strings.Cut(state, "|")
+		switch {
+		case !had:
+			list = append(list, thing+" is new")
+		case before != state && strings.HasPrefix(thing, "column ") && was != is:
+			list = append(list, fmt.Sprintf("%s was %s, is %s", thing, was, is))
+		case before != state:
+			list = append(list, thing+" has changed")
+		}
+	}
+	for thing := range s.parts {
+		if _, has := now.parts[thing]; !has {
+			list = append(list, thing+" is gone")
+		}
+	}
+	slices.Sort(list)
+	return list
 }

@@ -1,7 +1,10 @@
 package roll_test
 
 import (
+	"context"
+	"fmt"
 	"testing"
+	"time"
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
@@ -52,4 +55,77 @@ func TestSignals(t *testing.T) {
 	b.Exec(`insert into auth.users (id, email, raw_user_meta_data) values ('` + userID(1) + `', 'a@x.test', '{"first_name": "back"}')`)
 	signal(b, event.Applied, lookAt(1))
 	b.Want("select name from p", "back")
+}
+
+// Large users are read a few at a time, whatever their size looks like when it is compressed; what
+// is beyond limits.metadata is not read into the roll. Nobody waits for a statement's timeout.
+func TestSignalsOfLargeUsers(t *testing.T) {
+	t.Parallel()
+	b := followed(t)
+	b.DB.Directory().Metadata = 2 << 20
+	const large = 64
+	b.Exec("alter table auth.users alter raw_user_meta_data set storage external")
+	b.Exec(fmt.Sprintf(`insert into auth.users (id, email, raw_user_meta_data)
+		select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, n || '@x.test', jsonb_build_object('first_name', 'n' || n, 'a', repeat('x', 1048576))
+		from generate_series(1, %d) n`, large))
+	b.Exec("alter table auth.users alter raw_user_meta_data set storage extended")
+	b.Exec("insert into auth.users (id, raw_user_meta_data) values ('" + userID(1) + "', jsonb_build_object('first_name', 'never', 'a', repeat('x', 160 << 20)))")
+	b.Exec("insert into auth.users (id, raw_user_meta_data) select unnest(array['" + userID(2) + "', '" + userID(3) + "'])::uuid, raw_user_meta_data from auth.users where id = '" + userID(1) + "'")
+	b.Want("select count(*) from auth.users where id::text like '00000000-0000-0%' and pg_column_size(raw_user_meta_data) between 400000 and 2097152", "3")
+	var events []event.Event
+	for n := 1; n <= large; n++ {
+		events = append(events, event.Event{Source: "app", Op: event.Look, UserID: fmt.Sprintf("00000000-0000-4000-8000-%012d", n)})
+	}
+	events = append(events, lookAt(1), lookAt(2), lookAt(3))
+	began := time.Now()
+	signal(b, event.Applied, events...)
+	t.Logf("%d users took %s", len(events), time.Since(began))
+	b.Want("select count(*), count(first_name), count(kept), pg_size_pretty(max(length(raw_user_meta_data::text))::bigint) from rollcall.users", fmt.Sprintf("%d|%d|3|1024 kB", large+3, large))
+	b.Want("select count(*) from p", fmt.Sprint(large+3))
+}
+
+// A batch that runs out of time leaves what was read its outcomes, and goes on from there.
+func TestSignalsThatRunOutOfTime(t *testing.T) {
+	t.Parallel()
+	b := followed(t)
+	insertUsers(b, 1, 2, 3)
+	b.Exec(`create function slow() returns trigger language plpgsql as $$ begin if new.email = '3@x.test' then perform pg_sleep(30); end if; return new; end $$;
+		create trigger slow before insert on rollcall.users for each row when (new.version is not null) execute function slow()`)
+	b.Exec("alter table auth.users alter raw_user_meta_data set storage external")
+	b.Exec("update auth.users set raw_user_meta_data = jsonb_build_object('a', repeat('x', 2 << 20))")
+	b.DB.Directory().Metadata = 4 << 20
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	outcomes := must.Get(b.Apply(ctx, []event.Event{hook(1, "one"), hook(2, "two"), hook(3, "three")}))(t)
+	if outcomes[0] != event.Applied || outcomes[2] != event.Unavailable {
+		t.Errorf("outcomes %s", outcomes)
+	}
+	b.Exec("drop trigger slow on rollcall.users")
+	outcomes, err := b.Apply(t.Context(), []event.Event{hook(1, "one"), hook(3, "three")})
+	if err != nil || outcomes[0] != event.Duplicate || outcomes[1] != event.Applied {
+		t.Errorf("outcomes %s, %v", outcomes, err)
+	}
+	b.Want("select id, outcome from rollcall.events order by 1", "one|applied", "three|applied", "two|applied")
+}
+
+// BenchmarkSignals looks at 512 users at a time, new ones and such as have not changed.
+func BenchmarkSignals(b *testing.B) {
+	const size = 512
+	bench := fixture.NewBench(b, fixture.UsersTable, fixture.Members())
+	must.Do(b, bench.Follow(b.Context(), "app", "auth.users"))
+	bench.Exec(`insert into auth.users (id, email, raw_user_meta_data) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x.test', '{"full_name": "Ada Lovelace"}'
+		from generate_series(0, 102399) g`)
+	batch := func(n int) []event.Event {
+		events := make([]event.Event, size)
+		for i := range events {
+			events[i] = event.Event{Source: "app", Op: event.Look, UserID: fmt.Sprintf("00000000-0000-4000-8000-%012d", (n*size+i)%102400)}
+		}
+		return events
+	}
+	n := 0
+	for b.Loop() {
+		must.Get(bench.Apply(b.Context(), batch(n)))(b)
+		n++
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*size), "µs/user")
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"maps"
 	"strings"
+	"sync"
+	"time"
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/directory"
@@ -106,4 +108,25 @@ func (r *Roll) unfollow(t *tableSource, cause error) {
 	}
 	r.targets.Log.Error("the table of users can't be read any more: until it can, changes count by their version, captured ones wait, and the next reconciliation corrects the rest",
 		"source", t.name, "table", t.table, "error", sqlstate.Text(cause))
+}
+
+// unlisted counts signals about users that neither the table nor the roll has.
+type unlisted struct {
+	mu    sync.Mutex
+	since time.Time
+	n     int
+}
+
+// manyUnlisted within a minute are no coincidence: hooks of another project come here.
+const manyUnlisted = 20
+
+// many reports, once a minute, that another signal makes them many.
+func (s *unlisted) many(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.since) > time.Minute {
+		s.since, s.n = now, 0
+	}
+	s.n++
+	return s.n == manyUnlisted
 }

@@ -3,12 +3,15 @@ package settle
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
-	"rollcall/internal/postgres/sqlstate"
-
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // Commit runs a transaction: in one round trip, which goes on by itself behind a piece that a target
@@ -61,4 +64,89 @@ func pause(ctx context.Context) {
 	case <-time.After(5*time.Millisecond + rand.N(45*time.Millisecond)): //nolint:gosec // a pause is no secret
 	case <-ctx.Done():
 	}
+}
+
+// pipelined runs a transaction in one round trip, and goes on piece by piece behind one that a target
+// refuses. An error leaves nothing behind.
+func (ts *Targets) pipelined(ctx context.Context, w *Work, last bool) (parked map[Key]bool, err error) {
+	err = ts.Within(ctx, func(conn *pgx.Conn) error {
+		targets := w.among(ts.All())
+		steps := ts.Steps(w, targets)
+		if w.Purpose == retryParked { // what follows must not be sent if it is another replica's turn
+			opened := len(ts.opening(w, ts.timeoutsOf(w)))
+			if err := Run(ctx, conn, steps[:opened]); err != nil {
+				return err
+			}
+			steps = steps[opened:]
+		}
+		err := Run(ctx, conn, steps)
+		if FailedFor(err, targetRefuses) && !conn.IsClosed() {
+			s := &separation{all: ts, conn: conn, work: w, targets: targets, last: last}
+			parked, err = s.resume(ctx, err)
+			return err
+		}
+		parked = w.usersOfOutages(targets)
+		return err
+	})
+	return parked, err
+}
+
+// resume goes on with a transaction whose pieces ran in a pipeline until one of a target's failed: what
+// was done before it stays done.
+func (s *separation) resume(ctx context.Context, err error) (map[Key]bool, error) {
+	at, _ := errors.AsType[*failure](err)
+	if s.work.Purpose == retryParked {
+		s.mode = Asking
+	}
+	if err := s.exec(ctx, "rollback to savepoint piece"); err != nil {
+		return nil, err
+	}
+	s.hold()
+	pieces := s.work.Pieces(s.targets)[at.step.piece:]
+	switch class := sqlstate.ClassOf(at.cause); class {
+	case sqlstate.Row:
+		pieces[0].mode = failedTogether
+	case sqlstate.Lock:
+		pieces[0].mode = Asking
+	default:
+	}
+	return s.finish(ctx, pieces)
+}
+
+// Settle brings users, in key order, of one target up to date with the roll, whatever was
+// said about them before, and parks those that the target refuses; all in one transaction. It takes
+// the table before it takes the roll: while another session holds the table, live events about
+// these users are not held up as well.
+func (ts *Targets) Settle(ctx context.Context, t *catalog.Compiled, users []Key) error {
+	if _, err := ts.Commit(ctx, SettleWork(t, users)); err != nil {
+		return fmt.Errorf("settle %d users of target %s: %w", len(users), t.Name, err)
+	}
+	return nil
+}
+
+// Span is the users of a source after one key up to another.
+type Span struct{ Source, After, To string }
+
+// SettleSpan is settle for all users of a span at that time; it takes half the
+// time. When the target refuses one of them, nothing is done and the error says so: settle
+// sorts them out. A crash may undo what it has committed a moment ago.
+func (ts *Targets) SettleSpan(ctx context.Context, t *catalog.Compiled, s Span) error {
+	return ts.Within(ctx, func(conn *pgx.Conn) error { return Run(ctx, conn, ts.SpanSteps(t, s)) })
+}
+
+// SpanSteps is the whole transaction, in the order of locks as everywhere.
+func (ts *Targets) SpanSteps(t *catalog.Compiled, s Span) []Step {
+	users := []any{s.Source, s.After, s.To}
+	steps := append(Begin(ts.Pool.Timeouts()), Step{Kind: restoring, SQL: "set local synchronous_commit = off"})
+	if t.Lockable {
+		steps = append(steps, Step{Kind: locking, SQL: t.LockTable()})
+	}
+	steps = append(steps, Step{Kind: Writing, SQL: spanLockSQL, Args: users})
+	if t.Removal != "" {
+		steps = append(steps, Step{Kind: settling, SQL: t.RemovalSpan, Args: users})
+	}
+	return append(steps,
+		Step{Kind: settling, SQL: t.UpsertSpan, Args: users},
+		Step{Kind: Parking, SQL: spanClearSQL, Args: append(users, t.Name)},
+		constraints(), End())
 }

@@ -1,0 +1,154 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"rollcall/internal/postgres/connection"
+	"rollcall/internal/target"
+)
+
+// What a target is warned of: it works, and does to some users, or to the provider, what nobody
+// may have meant.
+
+// Surroundings says what in the database lets others act as Rollcall's role. Nothing of it keeps
+// a target from working.
+func Surroundings(ctx context.Context, pool *connection.Pool) ([]string, error) {
+	var super bool
+	var creators []string
+	if err := pool.QueryRow(ctx, surroundingsSQL, "public").Scan(&super, &creators); err != nil {
+		return nil, fmt.Errorf("look at the role and the schema public: %w", pool.Explain(err))
+	}
+	var warnings []string
+	if super {
+		warnings = append(warnings, fmt.Sprintf("role %s is a superuser: the owner of a target's table can act as it "+
+			"through a trigger; connect as a role of its own, as docs/running.md shows",
+			target.Quote(pool.Config().ConnConfig.User)))
+	}
+	if len(creators) > 0 {
+		who := "other roles (" + strings.Join(creators, ", ") + ")"
+		if slices.Contains(creators, "public") {
+			who, creators = "all roles", []string{"public"}
+		}
+		for i, role := range creators {
+			if role != "public" {
+				creators[i] = target.Quote(role)
+			}
+		}
+		warnings = append(warnings, fmt.Sprintf("%s may create functions in schema public, and the expressions "+
+			"of a target may call them as Rollcall's role; run: revoke create on schema public from %s",
+			who, strings.Join(creators, ", ")))
+	}
+	return warnings, nil
+}
+
+// lintText warns of an expression that gives a text to a column of another type, where users
+// write the text themselves.
+func (a *attempt) lintText(p target.Probe) error {
+	if p.Text == "" {
+		return nil
+	}
+	described, err := a.conn.PgConn().Prepare(a.ctx, "", p.Text, nil)
+	if err != nil {
+		return err
+	}
+	switch described.Fields[0].DataTypeOID {
+	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID:
+		a.warned = append(a.warned, p.Warning)
+	}
+	return nil
+}
+
+// lintUsersReferences warns of foreign keys to the tables of the providers' users.
+func lintUsersReferences(ctx context.Context, conn *pgx.Conn, t *target.Target, tab *Table) ([]target.Finding, error) {
+	schemas, names := t.TablesOfUsers()
+	rows, _ := conn.Query(ctx, usersReferencesSQL, tab.OID, schemas, names)
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[target.Reference])
+	if err != nil {
+		return nil, fmt.Errorf("read the foreign keys of %s from the catalog: %w", t.Table, err)
+	}
+	return t.LintReferences(list), nil
+}
+
+// lintClosed says why a target may not have its table by what the catalog knows of it: it may
+// be a partition, a parent, a child or a view of a table that no target may write.
+func lintClosed(ctx context.Context, conn *pgx.Conn, t *target.Target, tab *Table) (string, error) {
+	schemas, names := t.TablesOfUsers()
+	var closed string
+	err := conn.QueryRow(ctx, closedSQL, tab.OID, target.ClosedSchemas, schemas, names).Scan(&closed)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("look for what %s shares its rows with: %w", t.Table, err)
+	}
+	return t.SharesRows(closed), nil
+}
+
+// ownTable refuses the expressions that read the target's own table: two users who are written at
+// the same moment do not see each other, so each could become "the first". It asks PostgreSQL's
+// plans, which see through views; what a function reads they do not show.
+func (a *attempt) ownTable() {
+	for _, p := range a.compiler.Probes() {
+		a.try(p.At, p.Explain, func() error {
+			reads, err := a.reads(p.Alone)
+			if reads {
+				a.note(p.At, fmt.Sprintf("%s reads %s, the target's own table: users who are written at the same moment "+
+					"don't see each other; use a default, a trigger or a job of the application", p.Name, a.target.Table))
+			}
+			return err
+		})
+	}
+}
+
+// reads reports whether a statement over the record new reads the target's table, one of its
+// partitions or a table that inherits from it.
+func (a *attempt) reads(statement string) (bool, error) {
+	var text []byte
+	explained := "explain (verbose, costs off, format json) " + statement
+	err := a.conn.QueryRow(a.ctx, explained, pgx.QueryExecModeExec).Scan(&text)
+	if err != nil {
+		return false, err
+	}
+	var plan any
+	if err := json.Unmarshal(text, &plan); err != nil {
+		return false, fmt.Errorf("read a plan: %w", err)
+	}
+	var schemas, names []string
+	scanned(plan, func(schema, name string) {
+		if schema != "rollcall" {
+			schemas, names = append(schemas, schema), append(names, name)
+		}
+	})
+	if len(names) == 0 {
+		return false, nil
+	}
+	var own bool
+	err = a.conn.QueryRow(a.ctx, ownTableSQL, a.table.OID, schemas, names).Scan(&own)
+	return own, err
+}
+
+// scanned finds the tables that a plan of "explain (verbose, format json)" reads, in all its parts.
+func scanned(plan any, found func(schema, name string)) {
+	switch node := plan.(type) {
+	case []any:
+		for _, part := range node {
+			scanned(part, found)
+		}
+	case map[string]any:
+		name, _ := node["Relation Name"].(string)
+		if schema, ok := node["Schema"].(string); ok && name != "" {
+			found(schema, name)
+		}
+		for _, part := range node {
+			scanned(part, found)
+		}
+	}
+}
