@@ -81,7 +81,7 @@ func RunIsolated(ctx context.Context, conn *pgx.Conn, p Piece, users []Key) ([]R
 	}
 	sources, ids := KeyArrays(users)
 	rows, _ := conn.Query(ctx, `select source, id, state, message, coalesce(place, ''), coalesce(against, '')
-from rollcall.settle_apart($1, $2, $3, $4, $5, $6)`, prepared.Name, sources, ids, p.mode.has(Asking), p.mode.has(failedTogether), p.mode.has(atOnce))
+from rollcall.settle_apart($1, $2, $3, $4, $5, $6)`, prepared.Name, sources, ids, p.mode.has(Asking), p.mode.has(failedPipelined), p.mode.has(atOnce))
 	var u Key
 	var state, message, place, against string
 	_, err = pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &state, &message, &place, &against}, func() error {

@@ -105,7 +105,7 @@ func (s *separation) resume(ctx context.Context, err error) (map[Key]bool, error
 	pieces := s.work.Pieces(s.targets)[at.step.piece:]
 	switch class := sqlstate.ClassOf(at.cause); class {
 	case sqlstate.Row:
-		pieces[0].mode = failedTogether
+		pieces[0].mode = failedPipelined
 	case sqlstate.Lock:
 		pieces[0].mode = Asking
 	default:

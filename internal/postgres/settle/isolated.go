@@ -42,8 +42,8 @@ const (
 	Asking Mode = 1 << iota
 	// atOnce: a deferred constraint has failed, so all are checked at once.
 	atOnce
-	// failedTogether: the piece has failed for all users together.
-	failedTogether
+	// failedPipelined: the piece has failed for all users together.
+	failedPipelined
 )
 
 func (m Mode) has(what Mode) bool { return m&what != 0 }
@@ -179,7 +179,7 @@ func (s *separation) settle(ctx context.Context, p Piece) error {
 			s.refused = append(s.refused, refused...)
 			return err
 		}
-		p.mode &^= failedTogether
+		p.mode &^= failedPipelined
 		users = users[:0:0]
 		for _, r := range refused {
 			if slices.Contains(maybeEarly, r.state) {
