@@ -26,13 +26,13 @@ const (
 	Ignore
 )
 
-// Event is one verified message of a provider, or one finding about a user that
+// Event is one verified message of a provider, or one observation of a user that
 // no provider announced (capture, reconciliation, just-in-time sync).
 type Event struct {
 	// Source is the configured name of the source; the space of user ids.
 	Source string
 	// ID identifies the message within its source over all its deliveries. Empty
-	// for findings: they leave no row in rollcall.events and can't be duplicates.
+	// for observations: they leave no row in rollcall.events and can't be duplicates.
 	ID string
 	// Type is the provider's name of the event (user.created, after-user-created,
 	// database.update), one of the source's known types or "other".

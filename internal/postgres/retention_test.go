@@ -37,7 +37,7 @@ func record(b *fixture.Bench, id, outcome string, days float64, body string) {
 func TestForget(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	b.Applies(fixture.All(event.Applied, 2), fixture.Finding(fixture.Updated("u", 1, "u@x")), fixture.Finding(fixture.Gone("v", 1)))
+	b.Applies(fixture.All(event.Applied, 2), fixture.Observed(fixture.Updated("u", 1, "u@x")), fixture.Observed(fixture.Gone("v", 1)))
 	b.Exec("update rollcall.users set changed_at = '2001-01-01', deleted_at = case when id = 'v' then '2001-01-01'::timestamptz end")
 	for _, e := range []struct {
 		id, outcome string

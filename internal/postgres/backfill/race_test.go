@@ -53,7 +53,7 @@ func TestRaceBackfillBesideAnOldFinding(t *testing.T) {
 	b.Exec("update rollcall.users set changed_at = now() - interval '2 hours'")
 	f := begun(b)
 	must.Do(t, f.Walk(t.Context()))
-	found := fixture.Finding(fixture.Updated("a", 2, "two"))
+	found := fixture.Observed(fixture.Updated("a", 2, "two"))
 	must.Do(t, b.SQL.QueryRow(t.Context(), "select now() - interval '1 hour'").Scan(&found.SeenAt))
 	old.Submit(found)
 	b.Want("select email from rollcall.users", "two")

@@ -23,7 +23,7 @@ func TestApplyOutcomes(t *testing.T) {
 	b.Applies(fixture.Applied, fixture.Updated("a", 5, "a@x"))
 	b.Applies(fixture.All(event.Duplicate, 1), fixture.Updated("a", 5, "other@x"))
 	b.Applies(fixture.All(event.Stale, 1), fixture.Updated("a", 4, "old@x"))
-	b.Applies(fixture.Applied, fixture.Finding(fixture.Updated("a", 5, "a@x"))) // an equal version passes: it carries equal content
+	b.Applies(fixture.Applied, fixture.Observed(fixture.Updated("a", 5, "a@x"))) // an equal version passes: it carries equal content
 	b.Applies([]event.Outcome{event.Stale, event.Applied, event.Duplicate}, fixture.Updated("b", 1, "b1@x"), fixture.Updated("b", 2, "b2@x"), fixture.Updated("b", 1, "b1@x"))
 	b.Applies(fixture.Applied, fixture.Gone("b", 1))
 	b.Applies(fixture.All(event.Stale, 1), fixture.Updated("b", 9, "b9@x"))
@@ -92,10 +92,10 @@ func TestApplyWritesNothingWhereNothingChanges(t *testing.T) {
 
 	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 5, "a@x"), fixture.Updated("b", 5, ""))
 	before := b.Rows(versions)
-	b.Applies(fixture.All(event.Applied, 2), fixture.Finding(fixture.Updated("a", 6, "a@x")), fixture.Finding(fixture.Updated("b", 6, "")))
+	b.Applies(fixture.All(event.Applied, 2), fixture.Observed(fixture.Updated("a", 6, "a@x")), fixture.Observed(fixture.Updated("b", 6, "")))
 	b.Applies(fixture.All(event.Duplicate, 2), fixture.Updated("a", 5, "a@x"), fixture.Updated("b", 5, ""))
 	b.Want(versions, before...)
-	b.Applies(fixture.Applied, fixture.Finding(fixture.Updated("a", 7, "new@x")))
+	b.Applies(fixture.Applied, fixture.Observed(fixture.Updated("a", 7, "new@x")))
 	if after := b.Rows(versions); after[0] == before[0] || after[2] != before[2] {
 		t.Errorf("a changed e-mail must write a's rows and nobody else's: before %v, after %v", before, after)
 	}

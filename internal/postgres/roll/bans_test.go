@@ -60,7 +60,7 @@ func TestEndBans(t *testing.T) {
 	b.Want("select id from live order by id", "u_free", "u_soon")
 
 	// The same state again, and an older one, don't ban anew; a later ban does.
-	again, older := fixture.Finding(banned("u_soon", 5, &over)), fixture.Finding(banned("u_soon", 4, &later))
+	again, older := fixture.Observed(banned("u_soon", 5, &over)), fixture.Observed(banned("u_soon", 4, &later))
 	b.Applies([]event.Outcome{event.Applied, event.Stale}, again, older)
 	b.Want("select banned from p where id = 'u_soon'", "f")
 	b.Applies(fixture.Applied, banned("u_soon", 6, &later))

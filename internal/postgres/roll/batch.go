@@ -155,7 +155,7 @@ func keptColumns(r event.Record) *string {
 }
 
 // origins says of everything said about users where it comes from: the event's id, the row
-// of the outbox, the moment of a finding.
+// of the outbox, the moment of an observation.
 func (b *batch) origins() (ids []*string, captured []*int64, seen []*time.Time) {
 	ids, captured, seen = make([]*string, len(b.said)), make([]*int64, len(b.said)), make([]*time.Time, len(b.said))
 	for i, at := range b.said {

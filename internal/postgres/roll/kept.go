@@ -92,7 +92,7 @@ func (r *Roll) applyInTurn(ctx context.Context, events []event.Event, later []in
 	return outcomes, nil
 }
 
-// warnOfKept writes a line for each finding that was applied without some columns. The line of a
+// warnOfKept writes a line for each observation that was applied without some columns. The line of a
 // webhook says so itself.
 func (r *Roll) warnOfKept(ctx context.Context, events []event.Event, outcomes []event.Outcome) {
 	for i, o := range outcomes {

@@ -256,7 +256,7 @@ func TestRaceNoDeadlocks(t *testing.T) {
 // arrival, and each once.
 func TestBatchOrder(t *testing.T) {
 	t.Parallel()
-	events, users := roll.Order([]event.Event{fixture.Updated("c", 1, ""), fixture.Updated("a", 2, ""), fixture.Updated("b", 1, ""), fixture.Updated("a", 1, ""), fixture.Updated("c", 1, ""), fixture.Finding(fixture.Updated("d", 1, ""))})
+	events, users := roll.Order([]event.Event{fixture.Updated("c", 1, ""), fixture.Updated("a", 2, ""), fixture.Updated("b", 1, ""), fixture.Updated("a", 1, ""), fixture.Updated("c", 1, ""), fixture.Observed(fixture.Updated("d", 1, ""))})
 	if got := fmt.Sprint(events, users); got != "[a-1 a-2 b-1 c-1] [a b c d]" {
 		t.Errorf("got %s", got)
 	}

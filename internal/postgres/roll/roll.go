@@ -21,8 +21,8 @@ func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 
 // rollStatement records events and brings a roll (%[1]s) up to date, in one statement.
 // $1-$7 are the events, in the order of (source, id), each id once.
-// $8 and the following (%[2]s) are what they, and the findings without an event, say about rows
-// (%[3]s), each with the row of the outbox it comes from, the moment of which a finding speaks,
+// $8 and the following (%[2]s) are what they, and the observations without an event, say about rows
+// (%[3]s), each with the row of the outbox it comes from, the moment of which an observation speaks,
 // and the columns, separated by commas, that keep what the roll has; all three mostly null.
 // %[4]s are the rows of the outbox that all of this was made of, %[5]s is the set of targets.
 //
@@ -33,7 +33,7 @@ func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 // inserted before the first row is locked, and that rows are locked in key order.
 //
 // What comes from the outbox takes part if its row is still there, so that two who read the outbox
-// apply it once. A finding knows nothing of what came after its moment: an equal version, or an
+// apply it once. An observation knows nothing of what came after its moment: an equal version, or an
 // absence, counts only if the roll's state is known from an earlier one. It is told from an event
 // by that moment, which lies before this transaction.
 //
