@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,17 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
-
-// clerkUser is a Clerk event about a user; more holds further members of data.
-func clerkUser(kind, id string, more ...string) string {
-	members := append([]string{`"id":"` + id + `"`, `"object":"user"`, `"updated_at":1760000000450`}, more...)
-	return fmt.Sprintf(`{"object":"event","type":%q,"instance_id":"ins_2abcInstance000000000000000","timestamp":1760000000480,"data":{%s}}`, kind, strings.Join(members, ","))
-}
 
 // stored is what a request has left in the database.
 type stored struct {
@@ -31,17 +23,14 @@ type stored struct {
 	targets []string // ids
 }
 
-func readStored(t testing.TB, conn *pgx.Conn) stored {
-	t.Helper()
-	read := func(sql string) []string {
-		rows, _ := conn.Query(t.Context(), sql)
-		list := must.Get(pgx.CollectRows(rows, pgx.RowTo[string]))(t)
-		return list
-	}
+func readStored(db *fixture.Database) stored {
+	db.T.Helper()
 	return stored{
-		read(`select concat_ws('|', type, coalesce(user_id, '-'), outcome, case when body is null then 'no body' else 'body' end) from rollcall.events order by 1`),
-		read(`select concat_ws('|', id, coalesce(email, '-'), left(coalesce(raw_user_meta_data::text, '-'), 60)) from rollcall.users order by 1`),
-		read(`select id from profiles order by 1`),
+		db.Rows(`select type, coalesce(user_id, '-'), outcome, case when body is null then 'no body' else 'body' end
+			from rollcall.events order by 1, 2, 3, 4`),
+		db.Rows(`select id, coalesce(email, '-'), left(coalesce(raw_user_meta_data::text, '-'), 60)
+			from rollcall.users order by 1`),
+		db.Rows(`select id from profiles order by 1`),
 	}
 }
 
@@ -58,7 +47,7 @@ type badInput struct {
 // TestBadInput sends what should never come through the real server.
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	in, conn := startShop(t)
+	in := startShop(t)
 	for _, row := range slices.Concat(unverifiedRows(), bodyRows(), contentRows(), repairedRows(), routeRows()) {
 		t.Run(row.name, func(t *testing.T) {
 			before := len(in.log.Lines("")) + 1
@@ -74,11 +63,11 @@ func TestBadInput(t *testing.T) {
 			if line := lines[len(lines)-1]; len(lines) != before || !strings.Contains(line, row.log) {
 				t.Errorf("%d new log lines, the last is\n%s\nwant one with %s", len(lines)-before+1, line, row.log)
 			}
-			got := readStored(t, conn)
+			got := readStored(in.db)
 			if !slices.Equal(got.events, row.stored.events) || !slices.Equal(got.users, row.stored.users) || !slices.Equal(got.targets, row.stored.targets) {
 				t.Errorf("stored %+v\nwant   %+v", got, row.stored)
 			}
-			must.Get(conn.Exec(t.Context(), "truncate rollcall.events, rollcall.users, rollcall.parked, profiles"))(t)
+			in.db.Exec("truncate rollcall.events, rollcall.users, rollcall.parked, profiles")
 		})
 	}
 	for _, secret := range []string{clerkSecret, supabaseSecret, databaseSecret, adminToken, "hunter2", "ann@example.com", "MadeUpName"} {
@@ -93,7 +82,7 @@ const ann = `"email_addresses":[{"id":"e1","email_address":"ann@example.com"}],"
 // changed is a signed request with something done to it afterwards.
 func changed(change func(*http.Request)) func(t *testing.T) *http.Request {
 	return func(t *testing.T) *http.Request {
-		r := signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a", ann))
+		r := created(t, "user_a", ann)
 		change(r)
 		return r
 	}
@@ -104,8 +93,7 @@ func signedAt(offset time.Duration) func(t *testing.T) *http.Request {
 	return func(t *testing.T) *http.Request {
 		body := clerkUser("user.created", "user_a", ann)
 		r := signed(t, source.Clerk, source.Hook, body)
-		header := must.Get(newSource(t, source.Clerk).SignAs(source.Hook, []byte(body), "msg_1", time.Now().Add(offset)))(t)
-		r.Header = header
+		r.Header = must.Get(newSource(t, source.Clerk).SignAs(source.Hook, []byte(body), "msg_1", time.Now().Add(offset)))(t)
 		return r
 	}
 }
@@ -159,6 +147,15 @@ func verified(provider string, endpoint source.Endpoint, body string) func(t *te
 	return func(t *testing.T) *http.Request { return signed(t, provider, endpoint, body) }
 }
 
+// appliedAs is a row of a user who arrives with this metadata; more are members of the event.
+func appliedAs(name, metadata string, more ...string) badInput {
+	body := clerkUser("user.created", "user_a", more...)
+	return badInput{
+		name, verified(source.Clerk, source.Hook, body), http.StatusNoContent, "applied", `"outcome":"applied"`,
+		stored{[]string{"user.created|user_a|applied|body"}, []string{"user_a|-|" + metadata}, []string{"user_a"}},
+	}
+}
+
 func bodyRows() []badInput {
 	undecodable := func(name, body string, events ...string) badInput {
 		return badInput{name, verified(source.Clerk, source.Hook, body), http.StatusNoContent, "undecodable", `"outcome":"undecodable","status":204`, stored{events: events}}
@@ -190,18 +187,15 @@ func contentRows() []badInput {
 		ignored("unknown hook", source.Supabase, `{"metadata":{"name":"new-hook","uuid":"u1"}}`, `"type":"other"`),
 		{"an e-mail hook", verified(source.Supabase, source.Hook, `{"metadata":{"name":"send-email","uuid":"u1"},"email_data":{"token":"hunter2"}}`), http.StatusOK, "ignored", `"type":"send-email"`, stored{}},
 		{"another table", verified(source.Supabase, source.Database, `{"type":"INSERT","schema":"auth","table":"sessions","record":{"id":"x"}}`), http.StatusNoContent, "ignored", `"outcome":"ignored"`, stored{}},
-		{"unknown fields", verified(source.Clerk, source.Hook, clerkUser("user.created", "user_a", `"tomorrow":{"x":[1,2]}`)), http.StatusNoContent, "applied", `"outcome":"applied"`,
-			stored{[]string{"user.created|user_a|applied|body"}, []string{"user_a|-|{}"}, []string{"user_a"}}},
-		{"dangling primary e-mail", verified(source.Clerk, source.Hook, clerkUser("user.created", "user_a", `"email_addresses":[{"id":"e1","email_address":"ann@example.com"}],"primary_email_address_id":"e9"`)),
-			http.StatusNoContent, "applied", `"outcome":"applied"`, stored{[]string{"user.created|user_a|applied|body"}, []string{"user_a|-|{}"}, []string{"user_a"}}},
+		appliedAs("unknown fields", "{}", `"tomorrow":{"x":[1,2]}`),
+		appliedAs("dangling primary e-mail", "{}", `"email_addresses":[{"id":"e1","email_address":"ann@example.com"}],"primary_email_address_id":"e9"`),
 	}
 }
 
 // repairedRows hold what PostgreSQL would refuse; the user arrives all the same.
 func repairedRows() []badInput {
 	row := func(name, metadata, want string) badInput {
-		return badInput{name, verified(source.Clerk, source.Hook, clerkUser("user.created", "user_a", `"unsafe_metadata":`+metadata)), http.StatusNoContent, "applied", `"outcome":"applied"`,
-			stored{[]string{"user.created|user_a|applied|body"}, []string{"user_a|-|" + want}, []string{"user_a"}}}
+		return appliedAs(name, want, `"unsafe_metadata":`+metadata)
 	}
 	large := `{"big": "` + strings.Repeat("x", 900_000) + `"}`
 	nested := row("deeply nested", strings.Repeat(`{"a":`, 201)+"1"+strings.Repeat("}", 201), "{}")
@@ -214,10 +208,8 @@ func repairedRows() []badInput {
 		row("a number that jsonb refuses", `{"n":1e999999}`, `{"n": "1e999999"}`),
 		row("metadata is no object", `[1,2]`, `{}`),
 		row("900 kB of metadata", large, large[:60]),
-		{"NUL in a name", verified(source.Clerk, source.Hook, clerkUser("user.created", "user_a", `"first_name":"A\u0000B"`)), http.StatusNoContent, "applied", `"outcome":"applied"`,
-			stored{[]string{"user.created|user_a|applied|body"}, []string{"user_a|-|{}"}, []string{"user_a"}}},
-		{"absurd times", verified(source.Clerk, source.Hook, clerkUser("user.created", "user_a", `"created_at":9e18,"last_sign_in_at":-9000000000000000000`)), http.StatusNoContent, "applied", `"outcome":"applied"`,
-			stored{[]string{"user.created|user_a|applied|body"}, []string{"user_a|-|{}"}, []string{"user_a"}}},
+		appliedAs("NUL in a name", "{}", `"first_name":"A\u0000B"`),
+		appliedAs("absurd times", "{}", `"created_at":9e18,"last_sign_in_at":-9000000000000000000`),
 	}
 }
 
@@ -236,7 +228,7 @@ func routeRows() []badInput {
 // What no well-behaved client can send needs a connection of its own.
 func TestBadConnections(t *testing.T) {
 	t.Parallel()
-	in, conn := startShop(t)
+	in := startShop(t)
 	body := clerkUser("user.created", "user_a", ann)
 	head := func(length int) string {
 		header := must.Get(newSource(t, source.Clerk).Sign(source.Hook, []byte(body)))(t)
@@ -272,7 +264,7 @@ func TestBadConnections(t *testing.T) {
 			t.Errorf("%s: got %d, want %d and %s in the log", tt.name, response.StatusCode, tt.status, tt.log)
 		}
 	}
-	if got := readStored(t, conn); len(got.events)+len(got.users) > 0 {
+	if got := readStored(in.db); len(got.events)+len(got.users) > 0 {
 		t.Errorf("stored %+v", got)
 	}
 }

@@ -9,11 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"rollcall/internal/must"
+	"rollcall/internal/fixture"
 	"rollcall/internal/pgtest"
-	"rollcall/internal/source"
 	"rollcall/internal/testtag"
 )
 
@@ -32,7 +29,7 @@ func (in *instance) median(t *testing.T, n int, prefix string) time.Duration {
 	t.Helper()
 	took := make([]time.Duration, n)
 	for i := range took {
-		r := signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint(prefix, i)))
+		r := created(t, fmt.Sprint(prefix, i))
 		start := time.Now()
 		if status, outcome, body := in.send(r); status != 204 {
 			t.Fatalf("%s%d: %d %s %s", prefix, i, status, outcome, body)
@@ -52,21 +49,20 @@ var breakages = map[string][2]string{
 	"being altered":  {"begin; alter table members add note text", "commit"},
 }
 
-// asRole gives a role of its own what serve needs, and returns its URL and its name.
-func asRole(t *testing.T, owner *pgx.Conn, database string) (string, string) {
+// serveAsRole is a serve beside both tables, whose role has what it needs and nothing else. Its db is
+// the owner's.
+func serveAsRole(t *testing.T) (in *instance, role string) {
 	t.Helper()
-	role := "breaker_" + strings.ToLower(rand.Text())
-	script(t, owner, fmt.Sprintf(`create role %[1]s login; grant usage on schema public to %[1]s; grant select, insert, update, delete on profiles, members to %[1]s;
+	owner := fixture.New(t, pairTables)
+	role = "breaker_" + strings.ToLower(rand.Text())
+	owner.Exec(fmt.Sprintf(`create role %[1]s login; grant usage on schema public to %[1]s; grant select, insert, update, delete on profiles, members to %[1]s;
 do $$ begin execute format('grant create on database %%I to %[1]s', current_database()); end $$`, role))
 	t.Cleanup(func() {
-		_, _ = owner.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]s cascade; drop role %[1]s", role), pgx.QueryExecModeSimpleProtocol)
+		_, _ = owner.SQL.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]s cascade; drop role %[1]s", role))
 	})
-	return pgtest.As(t, database, role), role
-}
-
-func script(t *testing.T, conn *pgx.Conn, sql string) {
-	t.Helper()
-	must.Get(conn.PgConn().Exec(t.Context(), sql).ReadAll())(t)
+	in = serveAt(t, twoSources+pairTargets, pgtest.As(t, owner.Address, role))
+	in.db = owner
+	return in, role
 }
 
 // A sick table takes its target out of service within a second and a half; from then on
@@ -77,14 +73,10 @@ func TestServeBreaker(t *testing.T) {
 	for name, sql := range breakages {
 		t.Run(name, func(t *testing.T) {
 			testtag.Parallel(t)
-			database := pgtest.NewWith(t, pairTables)
-			owner := connect(t, database)
-			asService, role := asRole(t, owner, database)
-			in := startServe(t, twoSources+pairTargets, env(asService))
-			in.log.await(t, "ready", 1)
+			in, role := serveAsRole(t)
 			before := in.median(t, 200, "before_")
-			breaker := connect(t, database)
-			script(t, breaker, strings.ReplaceAll(sql[0], "%s", role))
+			breaker := fixture.At(t, in.db.Address)
+			breaker.Exec(strings.ReplaceAll(sql[0], "%s", role))
 			fell := time.Now()
 			in.median(t, 1, "first_")
 			if took := time.Since(fell); testtag.Timing && took > 1500*time.Millisecond {
@@ -96,20 +88,15 @@ func TestServeBreaker(t *testing.T) {
 				t.Errorf("the median is %s beside a sick table, %s before", after, before)
 			}
 			in.log.await(t, "a target is out of service; its users are parked", 1)
-			if _, text := get(t, in.admin+"/metrics", ""); !strings.Contains(text, `rollcall_target_breaker_open{target="members"} 1`) || !strings.Contains(text, `rollcall_parked_users{target="members"} 201`) {
-				t.Error("the metrics don't tell")
-			}
-			script(t, breaker, strings.ReplaceAll(sql[1], "%s", role))
+			in.counts(`rollcall_target_breaker_open{target="members"} 1`, `rollcall_parked_users{target="members"} 201`)
+			breaker.Exec(strings.ReplaceAll(sql[1], "%s", role))
 			cured := time.Now()
 			in.log.await(t, "a target is in service again; it catches up", 1)
 			if took := time.Since(cured); testtag.Timing && took > 6500*time.Millisecond {
 				t.Errorf("it was in service again after %s", took)
 			}
-			await(t, owner, "select count(*) = 0 from rollcall.parked")
-			var rows int
-			if err := owner.QueryRow(t.Context(), "select count(*) from members").Scan(&rows); err != nil || rows != 401 {
-				t.Errorf("%d members, %v", rows, err)
-			}
+			awaitRows(in.db, "select count(*) from rollcall.parked", "0")
+			in.db.Want("select count(*) from members", "401")
 			if n := len(in.log.Lines("a target is out of service; its users are parked")); n != 1 {
 				t.Errorf("the log says %d times that it is out of service", n)
 			}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 )
 
@@ -60,10 +61,8 @@ func startDemo(t *testing.T, binary, dir string) (*exec.Cmd, *journal) {
 	cmd.Stdout, cmd.Stderr = out, out
 	must.Do(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(out.String(), "Take part"); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the story does not end:\n%s", out)
-		}
+	if !soon(30*time.Second, func() bool { return strings.Contains(out.String(), "Take part") }) {
+		t.Fatalf("the story does not end:\n%s", out)
 	}
 	return cmd, out
 }
@@ -80,17 +79,14 @@ func serverPid(t *testing.T, dir string) int {
 	}
 	text := must.Get(os.ReadFile(files[0]))(t)
 	line, _, _ := strings.Cut(string(text), "\n")
-	pid := must.Get(strconv.Atoi(line))(t)
-	return pid
+	return must.Get(strconv.Atoi(line))(t)
 }
 
 func wantNothing(t *testing.T, dir string, pid int) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Errorf("PostgreSQL %d still runs", pid)
-			return
-		}
+	if !soon(10*time.Second, func() bool { return syscall.Kill(pid, 0) != nil }) {
+		t.Errorf("PostgreSQL %d still runs", pid)
+		return
 	}
 	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, error %v", left, err)
@@ -146,12 +142,13 @@ func TestDemoInvites(t *testing.T) {
 	if err != nil || len(password) < 20 || strings.Contains(string(seen), password) {
 		t.Errorf("other users see these arguments: %s %v", seen, err)
 	}
-	conn := connect(t, "postgres://postgres:"+password+"@"+regexp.MustCompile(`@(127[^']+)'`).FindStringSubmatch(look)[1])
-	await(t, conn, "select exists (select from rollcall.users)")
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(out.String(), "zoe@example.com") || strings.Count(out.String(), "→") < 15; time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("no traffic:\n%s", out)
-		}
+	db := fixture.At(t, "postgres://postgres:"+password+"@"+regexp.MustCompile(`@(127[^']+)'`).FindStringSubmatch(look)[1])
+	awaitRows(db, "select exists (select from rollcall.users)", "t")
+	traffic := func() bool {
+		return strings.Contains(out.String(), "zoe@example.com") && strings.Count(out.String(), "→") >= 15
+	}
+	if !soon(20*time.Second, traffic) {
+		t.Fatalf("no traffic:\n%s", out)
 	}
 	must.Do(t, cmd.Process.Signal(syscall.SIGTERM))
 	if err := cmd.Wait(); err != nil {

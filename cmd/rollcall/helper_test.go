@@ -6,14 +6,16 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
@@ -40,23 +42,35 @@ const (
 	adminToken     = "test-token-of-the-admin-api"
 )
 
-// twoSources is a configuration with every endpoint open. Its variables are in env.
-const twoSources = `
+// oneMachine begins a configuration on free ports. Its variables are in env.
+const oneMachine = `
 database: ${DATABASE_URL}
 listen: 127.0.0.1:0
 admin_listen: 127.0.0.1:0
-admin_token: ${ADMIN_TOKEN}
-sources:
-  clerk:
+`
+
+// Parts of a configuration: a source of each provider, with every endpoint of webhooks open, and what
+// else they may have.
+const (
+	clerkSource = `  clerk:
     provider: clerk
     signing_secrets: ["${CLERK_SECRET}"]
-    instance_id: ins_2abcInstance000000000000000
-  supabase:
+`
+	clerkInstance = "    instance_id: ins_2abcInstance000000000000000\n"
+
+	supabaseSource = `  supabase:
     provider: supabase
     signing_secrets: ["${SUPABASE_SECRET}"]
     database_webhook: {secrets: ["${DATABASE_SECRET}"]}
-limits: {body: 1MiB, wait: 3s}
 `
+	supabaseSession = "    session: {issuer: https://made-up.supabase.co/auth/v1, audience: authenticated, hs256_secret: " + jwtSecret + "}\n"
+
+	openSources = "sources:\n" + clerkSource + supabaseSource
+)
+
+// twoSources is a configuration with every endpoint open.
+const twoSources = oneMachine + "admin_token: ${ADMIN_TOKEN}\nsources:\n" +
+	clerkSource + clerkInstance + supabaseSource + "limits: {body: 1MiB, wait: 3s}\n"
 
 const shopTargets = `
 targets:
@@ -72,6 +86,12 @@ targets:
 
 const shopTables = `create table profiles (id text primary key, email text, name text not null, role text not null, visits int not null default 0)`
 
+// nowhere is a database that nobody can reach.
+const nowhere = "postgres://nobody@127.0.0.1:1/nowhere"
+
+// variables are the names that env knows.
+var variables = []string{"DATABASE_URL", "ADMIN_TOKEN", "CLERK_SECRET", "SUPABASE_SECRET", "DATABASE_SECRET"}
+
 func env(database string) func(string) string {
 	values := map[string]string{
 		"DATABASE_URL": database, "ADMIN_TOKEN": adminToken, "CLERK_SECRET": clerkSecret,
@@ -86,74 +106,106 @@ type journal struct{ testlog.Log }
 // await returns the last line with a message once there are n of them.
 func (j *journal) await(t testing.TB, message string, n int) map[string]any {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if found := j.Lines(message); len(found) >= n {
-			return found[n-1]
-		}
+	var found []map[string]any
+	if !soon(30*time.Second, func() bool { found = j.Lines(message); return len(found) >= n }) {
+		t.Fatalf("no %d lines %q in the log:\n%s", n, message, j)
 	}
-	t.Fatalf("no %d lines %q in the log:\n%s", n, message, j)
-	return nil
+	return found[n-1]
 }
 
-// await waits until a query is true.
-func await(t testing.TB, conn *pgx.Conn, sql string) {
-	t.Helper()
-	if !trueBy(t, conn, time.Now().Add(20*time.Second), sql) {
-		t.Fatalf("not true within 20 s: %s", sql)
+// soon repeats a look until it is so, and reports whether it was in time.
+func soon(patience time.Duration, so func() bool) bool {
+	for deadline := time.Now().Add(patience); !so(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
 	}
+	return true
 }
 
-// trueBy repeats a query until it is true, and reports whether it was by a deadline.
-func trueBy(t testing.TB, conn *pgx.Conn, deadline time.Time, sql string) bool {
+// awaitRows waits until a query has these rows.
+func awaitRows(db *fixture.Database, sql string, want ...string) {
+	db.T.Helper()
+	soon(20*time.Second, func() bool { return slices.Equal(db.Rows(sql), want) })
+	db.Want(sql, want...)
+}
+
+// cli runs command lines with a configuration and its environment.
+type cli struct {
+	file   string
+	getenv func(string) string
+}
+
+func newCLI(t testing.TB, yaml, database string) cli {
 	t.Helper()
-	for {
-		var is bool
-		must.Do(t, conn.QueryRow(t.Context(), sql, pgx.QueryExecModeSimpleProtocol).Scan(&is))
-		if is || time.Now().After(deadline) {
-			return is
-		}
-		time.Sleep(20 * time.Millisecond)
+	return cli{configFile(t, yaml), env(database)}
+}
+
+// ran is what has come of a command line.
+type ran struct {
+	code     int
+	out, log string // its standard output and standard error
+}
+
+func (r ran) String() string { return fmt.Sprintf("%s%sexit %d", r.out, r.log, r.code) }
+
+// run runs a command line in this process.
+func (c cli) run(ctx context.Context, args ...string) ran {
+	var out, log strings.Builder
+	code := run(ctx, environment{append(args, "-c", c.file), c.getenv, strings.NewReader(""), &out, &log})
+	return ran{code, out.String(), log.String()}
+}
+
+// command is a process of the built binary with a command line.
+func (c cli) command(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(build(t), append(args, "-c", c.file)...)
+	cmd.Env = os.Environ()
+	for _, name := range variables {
+		cmd.Env = append(cmd.Env, name+"="+c.getenv(name))
 	}
+	return cmd
 }
 
 // instance is a serve that runs in this process.
 type instance struct {
+	cli
 	t             testing.TB
 	public, admin string // base URLs
 	log           *journal
 	stop          func() int // ends it and returns its exit code
+	db            *fixture.Database
 }
 
 // startServe runs serve on free ports with a configuration and waits until it listens.
 func startServe(t testing.TB, yaml string, getenv func(string) string) *instance {
 	t.Helper()
-	file := configFile(t, yaml)
-	log := &journal{}
+	in := &instance{cli: cli{configFile(t, yaml), getenv}, t: t, log: &journal{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, environment{[]string{"serve", "-c", file}, getenv, strings.NewReader(""), io.Discard, log})
+		ended <- run(ctx, environment{[]string{"serve", "-c", in.file}, getenv, strings.NewReader(""), io.Discard, in.log})
 	}()
-	stop := sync.OnceValue(func() int { cancel(); return <-ended })
-	t.Cleanup(func() { stop() })
-	line := log.await(t, "listening", 1)
-	return &instance{t, fmt.Sprint("http://", line["listen"]), fmt.Sprint("http://", line["admin_listen"]), log, stop}
+	in.stop = sync.OnceValue(func() int { cancel(); return <-ended })
+	t.Cleanup(func() { in.stop() })
+	line := in.log.await(t, "listening", 1)
+	in.public, in.admin = fmt.Sprint("http://", line["listen"]), fmt.Sprint("http://", line["admin_listen"])
+	return in
+}
+
+// serveAt is a serve on a database, ready.
+func serveAt(t testing.TB, yaml, database string) *instance {
+	t.Helper()
+	in := startServe(t, yaml, env(database))
+	in.log.await(t, "ready", 1)
+	in.db = fixture.At(t, database)
+	return in
 }
 
 // startShop is a serve on a fresh database with the shop's table, ready.
-func startShop(t testing.TB) (*instance, *pgx.Conn) {
+func startShop(t testing.TB) *instance {
 	t.Helper()
-	url := pgtest.NewWith(t, shopTables)
-	in := startServe(t, twoSources+shopTargets, env(url))
-	in.log.await(t, "ready", 1)
-	return in, connect(t, url)
-}
-
-func connect(t testing.TB, url string) *pgx.Conn {
-	t.Helper()
-	conn := must.Get(pgx.Connect(t.Context(), url))(t)
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	return conn
+	return serveAt(t, twoSources+shopTargets, pgtest.NewWith(t, shopTables))
 }
 
 // newSource speaks like a provider.
@@ -164,8 +216,7 @@ func newSource(t testing.TB, provider string) *source.Source {
 		cfg.SigningSecrets = []string{supabaseSecret}
 		cfg.WebhookHeader, cfg.WebhookSecrets = "X-Webhook-Secret", []string{databaseSecret}
 	}
-	src := must.Get(source.New(cfg))(t)
-	return src
+	return must.Get(source.New(cfg))(t)
 }
 
 // signed is a request as the provider would send it now.
@@ -181,16 +232,83 @@ func signed(t testing.TB, provider string, endpoint source.Endpoint, body string
 	return r
 }
 
+// clerkUser is a Clerk event about a user; more holds further members of data.
+func clerkUser(kind, id string, more ...string) string {
+	members := append([]string{`"id":"` + id + `"`, `"object":"user"`, `"updated_at":1760000000450`}, more...)
+	return fmt.Sprintf(`{"object":"event","type":%q,"instance_id":"ins_2abcInstance000000000000000","timestamp":1760000000480,"data":{%s}}`, kind, strings.Join(members, ","))
+}
+
+// created is Clerk's webhook about a new user.
+func created(t testing.TB, id string, more ...string) *http.Request {
+	t.Helper()
+	return signed(t, source.Clerk, source.Hook, clerkUser("user.created", id, more...))
+}
+
+// announcement is the body of Supabase's hook that asks whether a user may sign up.
+func announcement(id, user string) string {
+	return fmt.Sprintf(`{"metadata":{"uuid":%q,"name":"before-user-created"},"user":{"id":%q}}`, id, user)
+}
+
+// announced is a sign-up that asks a source whether it may go on.
+func announced(t testing.TB, to, id string) *http.Request {
+	t.Helper()
+	r := signed(t, source.Supabase, source.Hook, announcement(id, "s_1"))
+	r.URL.Path = "/webhooks/" + to
+	return r
+}
+
 // send sends a request to the public listener and returns status, outcome and body.
 func (in *instance) send(r *http.Request) (int, string, string) {
 	in.t.Helper()
-	base := must.Get(http.NewRequestWithContext(r.Context(), http.MethodGet, in.public, http.NoBody))(in.t)
-	r.URL.Scheme, r.URL.Host = base.URL.Scheme, base.URL.Host
+	r.URL.Scheme, r.URL.Host = "http", strings.TrimPrefix(in.public, "http://")
+	status, header, body := exchange(in.t, r)
+	return status, header.Get("Rollcall-Outcome"), body
+}
+
+// exchange sends a request and reads the whole answer.
+func exchange(t testing.TB, r *http.Request) (status int, header http.Header, body string) {
+	t.Helper()
 	response, err := http.DefaultClient.Do(r)
-	must.Do(in.t, err)
+	must.Do(t, err)
 	defer response.Body.Close()
-	body := must.Get(io.ReadAll(response.Body))(in.t)
-	return response.StatusCode, response.Header.Get("Rollcall-Outcome"), string(body)
+	return response.StatusCode, response.Header, string(must.Get(io.ReadAll(response.Body))(t))
+}
+
+// heard is what a sender hears; its status is 0 when it hears nothing.
+type heard struct {
+	status  int
+	outcome string
+	retry   bool // with Retry-After
+}
+
+var unavailable = heard{503, "unavailable", true}
+
+// accepted is what a sender hears that need not repeat itself.
+func accepted(outcome string) heard { return heard{204, outcome, false} }
+
+func (h heard) String() string { return fmt.Sprint(h.status, " ", h.outcome, " ", h.retry) }
+
+// ask sends a webhook to a base URL as its provider would.
+func ask(t testing.TB, base string, r *http.Request) heard {
+	t.Helper()
+	body := must.Get(r.GetBody())(t)
+	again := must.Get(http.NewRequestWithContext(r.Context(), r.Method, base+r.URL.Path, body))(t)
+	again.Header = r.Header
+	response, err := http.DefaultClient.Do(again)
+	if err != nil {
+		return heard{}
+	}
+	defer response.Body.Close()
+	_, _ = io.Copy(io.Discard, response.Body)
+	return heard{response.StatusCode, response.Header.Get("Rollcall-Outcome"), response.Header.Get("Retry-After") != ""}
+}
+
+// expect compares what the sender of a webhook hears.
+func (in *instance) expect(r *http.Request, want heard) {
+	in.t.Helper()
+	if got := ask(in.t, in.public, r); got != want {
+		in.t.Errorf("%s: got %v, want %v", r.URL.Path, got, want)
+	}
 }
 
 // get asks a URL and returns status and body.
@@ -200,11 +318,33 @@ func get(t testing.TB, url, token string) (int, string) {
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	response, err := http.DefaultClient.Do(r)
-	must.Do(t, err)
-	defer response.Body.Close()
-	body := must.Get(io.ReadAll(response.Body))(t)
-	return response.StatusCode, string(body)
+	status, _, body := exchange(t, r)
+	return status, body
+}
+
+// readiness asks /readyz.
+func (in *instance) readiness() int {
+	in.t.Helper()
+	status, _ := get(in.t, in.public+"/readyz", "")
+	return status
+}
+
+// due makes a job due whose schedule is too slow for a test.
+func (in *instance) due(job string) {
+	in.t.Helper()
+	in.db.Exec(`insert into rollcall.river_job (kind, args, max_attempts)
+		values ('rollcall_job', jsonb_build_object('name', $1::text), 1)`, job)
+}
+
+// counts fails unless the metrics hold each of these lines.
+func (in *instance) counts(lines ...string) {
+	in.t.Helper()
+	_, metrics := get(in.t, in.admin+"/metrics", "")
+	for _, line := range lines {
+		if !strings.Contains(metrics, line+"\n") {
+			in.t.Errorf("the metrics lack %s", line)
+		}
+	}
 }
 
 // openDir is a temporary directory that PostgreSQL's own user can enter, too.

@@ -4,11 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
@@ -36,57 +32,24 @@ var hostile = map[string]string{
 	"numbers": `{"theme":"x","name":"X","a":[` + strings.Repeat(`1e131071,`, 100) + `1]}`,
 }
 
-// kept is the service, and what the target has.
-type kept struct {
-	*instance
-	t    testing.TB
-	conn *pgx.Conn
-	url  string
-	yaml string
-}
-
-func startKept(t testing.TB, table string) *kept {
+// startKept is a serve whose users are in no table, or in one.
+func startKept(t testing.TB, table string) *instance {
 	t.Helper()
-	k := &kept{t: t, url: pgtest.NewWith(t, pgtest.Auth, members)}
-	k.yaml = strings.Replace(twoSources, "provider: supabase\n", "provider: supabase\n    users_table: "+table+"\n", 1) + banTarget
-	k.instance = startServe(t, k.yaml, env(k.url))
-	k.log.await(t, "ready", 1)
-	k.conn = connect(t, k.url)
-	return k
+	yaml := strings.Replace(twoSources, "provider: supabase\n", "provider: supabase\n    users_table: "+table+"\n", 1) + banTarget
+	return serveAt(t, yaml, pgtest.NewWith(t, pgtest.Auth, members))
 }
 
-func (k *kept) run(args ...string) string {
-	k.t.Helper()
-	var out, errs strings.Builder
-	code := run(k.t.Context(), environment{append(args, "-c", configFile(k.t, k.yaml)), env(k.url), strings.NewReader(""), &out, &errs})
-	return fmt.Sprintf("%s%sexit %d", out.String(), errs.String(), code)
+// keeps waits until the target has one row so, "" for none, and the roll keeps so many columns.
+func (in *instance) keeps(row string, columns int) {
+	in.t.Helper()
+	awaitRows(in.db, `select coalesce((select concat_ws('|', email, banned, name, theme) from members), '') || '|' ||
+		coalesce((select max(cardinality(kept)) from rollcall.users), 0)`, fmt.Sprintf("%s|%d", row, columns))
 }
 
-func (k *kept) exec(sql string, args ...any) {
-	k.t.Helper()
-	must.Get(k.conn.Exec(k.t.Context(), sql, args...))(k.t)
-}
-
-// want waits until the target has one row so, "" for none, and says what the roll keeps.
-func (k *kept) want(row string, columns int) {
-	k.t.Helper()
-	const query = `select coalesce((select concat_ws('|', email, banned, name, theme) from members), '') || '|' ||
-		coalesce((select max(cardinality(kept)) from rollcall.users), 0)`
-	want, got := fmt.Sprintf("%s|%d", row, columns), ""
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		must.Do(k.t, k.conn.QueryRow(k.t.Context(), query).Scan(&got))
-		if got == want {
-			return
-		}
-	}
-	k.t.Errorf("got %s, want %s", got, want)
-}
-
-func (k *kept) deliver(provider string, endpoint source.Endpoint, body string) {
-	k.t.Helper()
-	if status, outcome, answer := k.send(signed(k.t, provider, endpoint, body)); status != 204 || outcome != "applied" {
-		k.t.Errorf("%.90s: %d %s %s", body, status, outcome, answer)
-	}
+// deliver sends a webhook that is applied.
+func (in *instance) deliver(provider string, endpoint source.Endpoint, body string) {
+	in.t.Helper()
+	in.expect(signed(in.t, provider, endpoint, body), accepted("applied"))
 }
 
 const (
@@ -107,29 +70,30 @@ func TestKeptThroughClerk(t *testing.T) {
 		return `{"object":"event","type":"` + kind + `","timestamp":1760000000900,"data":` + data + `}`
 	}
 	k.deliver("clerk", source.Hook, event("user.created", user(1, `,"unsafe_metadata":{"theme":"dark"}`)))
-	k.want("1@example.com|f|Ada|dark", 0)
+	k.keeps("1@example.com|f|Ada|dark", 0)
 	version := 1
 	for _, metadata := range hostile {
 		version += 3
 		k.deliver("clerk", source.Hook, event("user.updated", user(version, `,"banned":true,"unsafe_metadata":`+metadata)))
-		k.want(fmt.Sprintf("%d@example.com|t|Ada|dark", version), 1)
+		k.keeps(fmt.Sprintf("%d@example.com|t|Ada|dark", version), 1)
 		session := `{"id":"sess_1","user":` + user(version+1, `,"unsafe_metadata":`+metadata) + `}`
 		k.deliver("clerk", source.Hook, event("session.created", session))
-		k.want(fmt.Sprintf("%d@example.com|f|Ada|dark", version+1), 1)
+		k.keeps(fmt.Sprintf("%d@example.com|f|Ada|dark", version+1), 1)
 		k.deliver("clerk", source.Hook, event("user.updated", user(version+2, `,"unsafe_metadata":{"theme":"dark"}`)))
-		k.want(fmt.Sprintf("%d@example.com|f|Ada|dark", version+2), 0)
+		k.keeps(fmt.Sprintf("%d@example.com|f|Ada|dark", version+2), 0)
 	}
 	k.deliver("clerk", source.Hook, event("user.updated", user(version+3, `,"banned":true,"public_metadata":`+hostile["deep"])))
-	k.want(fmt.Sprintf("%d@example.com|t|Ada", version+3), 1)
+	k.keeps(fmt.Sprintf("%d@example.com|t|Ada", version+3), 1)
 	line := k.log.await(t, "webhook", 2)
 	if line["level"] != "WARN" || line["kept"] != "raw_user_meta_data" || !strings.Contains(fmt.Sprint(line["reason"]), "metadata") || line["user"] != "user_1" {
 		t.Errorf("log line %v", line)
 	}
-	if said := k.run("check", "--user", "user_1"); !strings.Contains(said, "last known value is kept of raw_app_meta_data") || !strings.HasSuffix(said, "exit 0") {
-		t.Error(said)
+	got := k.run(t.Context(), "check", "--user", "user_1")
+	if got.code != exitFine || !strings.Contains(got.out, "last known value is kept of raw_app_meta_data") {
+		t.Error(got)
 	}
 	k.deliver("clerk", source.Hook, event("user.deleted", `{"id":"user_1","deleted":true}`))
-	k.want("", 0)
+	k.keeps("", 0)
 }
 
 // The same through Supabase's endpoints, where the table of users is elsewhere.
@@ -149,15 +113,15 @@ func TestKeptThroughSupabase(t *testing.T) {
 				return fmt.Sprintf(`{"metadata":{"uuid":"%s-%d","name":"after-user-created"},"user":%s}`, keptID, minute, user)
 			}
 			k.deliver("supabase", source.Hook, hook(1, row(1, `,"user_metadata":{"theme":"dark","name":"Ada"}`)))
-			k.want("1@example.com|f|Ada|dark", 0)
+			k.keeps("1@example.com|f|Ada|dark", 0)
 			k.deliver("supabase", source.Hook, hook(2, row(2, `,"banned_until":"`+forever+`","user_metadata":`+metadata)))
-			k.want("2@example.com|t|Ada|dark", 6)
+			k.keeps("2@example.com|t|Ada|dark", 6)
 			k.deliver("supabase", source.Database, change("UPDATE", row(3, `,"raw_user_meta_data":`+metadata), row(2, `,"raw_user_meta_data":`+metadata)))
-			k.want("3@example.com|f|Ada|dark", 6)
+			k.keeps("3@example.com|f|Ada|dark", 6)
 			k.deliver("supabase", source.Database, change("UPDATE", row(4, `,"raw_user_meta_data":{"name":"Bea"}`), "null"))
-			k.want("4@example.com|f|Bea", 0)
+			k.keeps("4@example.com|f|Bea", 0)
 			k.deliver("supabase", source.Database, change("DELETE", "null", row(5, `,"raw_user_meta_data":`+metadata)))
-			k.want("", 0)
+			k.keeps("", 0)
 		})
 	}
 }
@@ -167,36 +131,36 @@ func TestKeptFromTheTable(t *testing.T) {
 	t.Parallel()
 	k := startKept(t, "auth.users")
 	large := `{"theme":"x","name":"X","a":"` + strings.Repeat("a", 2<<20) + `"}`
-	k.exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at) values ($1, '1@example.com', '{"theme":"dark","name":"Ada"}', now())`, keptID)
-	k.run("capture", "install", "supabase")
+	k.db.Exec(`insert into auth.users (id, email, raw_user_meta_data, updated_at) values ($1, '1@example.com', '{"theme":"dark","name":"Ada"}', now())`, keptID)
+	k.run(t.Context(), "capture", "install", "supabase")
 	update := func(n int, set string, args ...any) {
-		k.exec(fmt.Sprintf(`update auth.users set email = '%d@example.com', updated_at = now(), %s`, n, set), args...)
+		k.db.Exec(fmt.Sprintf(`update auth.users set email = '%d@example.com', updated_at = now(), %s`, n, set), args...)
 	}
 	update(2, `banned_until = null`)
-	k.want("2@example.com|f|Ada|dark", 0)
+	k.keeps("2@example.com|f|Ada|dark", 0)
 	update(3, `banned_until = '`+forever+`', raw_user_meta_data = $1`, large)
-	k.want("3@example.com|t|Ada|dark", 6)
+	k.keeps("3@example.com|t|Ada|dark", 6)
 	line := k.log.await(t, "columns of a user keep their last known value; the rest is applied", 1)
 	if line["level"] != "WARN" || line["user"] != keptID || !strings.Contains(fmt.Sprint(line["reason"]), "limits.metadata") {
 		t.Errorf("log line %v", line)
 	}
 	for range 2 {
-		if said := k.run("reconcile", "supabase"); !strings.HasSuffix(said, "exit 0") || !strings.Contains(said, "unchanged 1") {
-			t.Error(said)
+		if got := k.run(t.Context(), "reconcile", "supabase"); got.code != exitFine || !strings.Contains(got.out, "unchanged 1") {
+			t.Error(got)
 		}
 	}
-	k.run("capture", "remove", "supabase")
+	k.run(t.Context(), "capture", "remove", "supabase")
 	update(4, `banned_until = null`)
-	if said := k.run("reconcile", "supabase"); !strings.HasSuffix(said, "exit 0") {
-		t.Error(said)
+	if got := k.run(t.Context(), "reconcile", "supabase"); got.code != exitFine {
+		t.Error(got)
 	}
-	k.want("4@example.com|f|Ada|dark", 6)
+	k.keeps("4@example.com|f|Ada|dark", 6)
 	update(5, `raw_user_meta_data = '{"name":"Bea"}'`)
-	k.run("reconcile", "supabase")
-	k.want("5@example.com|f|Bea", 0)
+	k.run(t.Context(), "reconcile", "supabase")
+	k.keeps("5@example.com|f|Bea", 0)
 	update(6, `deleted_at = now(), raw_user_meta_data = $1`, large)
-	k.exec(`insert into auth.users (id, email, updated_at) values (gen_random_uuid(), null, now())`)
-	k.run("reconcile", "supabase", "--max-delete", "100%")
-	k.exec("delete from members where email is null")
-	k.want("", 0)
+	k.db.Exec(`insert into auth.users (id, email, updated_at) values (gen_random_uuid(), null, now())`)
+	k.run(t.Context(), "reconcile", "supabase", "--max-delete", "100%")
+	k.db.Exec("delete from members where email is null")
+	k.keeps("", 0)
 }

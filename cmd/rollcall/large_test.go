@@ -1,31 +1,22 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/testtag"
 )
 
-const largeConfig = `
-database: ${DATABASE_URL}
-listen: 127.0.0.1:0
-admin_listen: 127.0.0.1:0
-sources:
+const largeConfig = oneMachine + `sources:
   supabase:
     provider: supabase
-    session: {issuer: https://made-up.supabase.co/auth/v1, audience: authenticated, hs256_secret: ` + jwtSecret + `}
-targets:
+` + supabaseSession + `targets:
   profiles:
     table: public.profiles
     key: id
@@ -39,20 +30,17 @@ const largeMemory = 256 << 20
 // large is a service beside users of any size.
 type large struct {
 	*lobby
-	t      *testing.T
-	binary string
-	file   string
-	url    string
-	conn   *pgx.Conn
-	users  int // in auth.users
-	serve  *process
+	t     *testing.T
+	c     cli
+	db    *fixture.Database
+	users int // in auth.users
+	serve *process
 }
 
 // start runs the service.
 func (l *large) start() {
 	l.t.Helper()
-	l.serve = startProcess(l.t, l.binary, l.file, env(l.url))
-	l.serve.log.await(l.t, "ready", 1)
+	l.serve = startProcess(l.t, l.c)
 	l.lobby = &lobby{instance: &instance{t: l.t, public: l.serve.public}}
 }
 
@@ -71,24 +59,17 @@ func (l *large) stop() {
 // command runs another process to its end, which must be a success.
 func (l *large) command(args ...string) string {
 	l.t.Helper()
-	cmd := exec.CommandContext(l.t.Context(), l.binary, append(args, "-c", l.file)...)
-	cmd.Env = append(os.Environ(), "DATABASE_URL="+l.url)
-	out, err := cmd.CombinedOutput()
+	out, err := l.c.command(l.t, args...).CombinedOutput()
 	if err != nil {
 		l.t.Fatalf("rollcall %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return string(out)
 }
 
-func (l *large) exec(sql string, args ...any) {
-	l.t.Helper()
-	must.Get(l.conn.Exec(l.t.Context(), sql, args...))(l.t)
-}
-
 // signUp inserts n users with an expression of g for their metadata.
 func (l *large) signUp(n int, metadata string) {
 	l.t.Helper()
-	l.exec(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at)
+	l.db.Exec(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at)
 		select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x.test', `+metadata+`, now(), now()
 		from generate_series($1::int, $2::int) g`, l.users+1, l.users+n)
 	l.users += n
@@ -97,14 +78,13 @@ func (l *large) signUp(n int, metadata string) {
 // inStep waits until every user's profile has the e-mail of auth.users.
 func (l *large) inStep(what string) {
 	l.t.Helper()
-	began, wrong := time.Now(), -1
-	for time.Since(began) < 2*time.Minute && wrong != 0 {
-		err := l.conn.QueryRow(l.t.Context(), `select count(*) from auth.users a full join profiles p on p.id = a.id where p.email is distinct from a.email`).Scan(&wrong)
-		must.Do(l.t, err)
-		time.Sleep(20 * time.Millisecond)
-	}
-	if wrong != 0 {
-		l.t.Fatalf("%s: %d users are not in step after two minutes", what, wrong)
+	began := time.Now()
+	var wrong string
+	if !soon(2*time.Minute, func() bool {
+		wrong = l.db.Rows(`select count(*) from auth.users a full join profiles p on p.id = a.id where p.email is distinct from a.email`)[0]
+		return wrong == "0"
+	}) {
+		l.t.Fatalf("%s: %s users are not in step after two minutes", what, wrong)
 	}
 	l.t.Logf("%s: %d users in step after %s", what, l.users, time.Since(began).Round(time.Millisecond))
 }
@@ -120,10 +100,8 @@ const digits = `('{"full_name": "Ada", "a": [' || repeat('1e131071,', 10000) || 
 // Users of any size stop nothing: neither capture nor reconciliation, neither just-in-time nor a
 // backfill. Too large ones are followed in all but their metadata, and are named.
 func TestLargeUsers(t *testing.T) {
-	ctx := context.Background()
-	l := &large{t: t, binary: build(t), file: configFile(t, largeConfig), url: pgtest.NewWith(t, pgtest.Auth,
-		"create table profiles (id uuid primary key, email text, name text)")}
-	l.conn = connect(t, l.url)
+	l := &large{t: t, db: fixture.New(t, pgtest.Auth, "create table profiles (id uuid primary key, email text, name text)")}
+	l.c = newCLI(t, largeConfig, l.db.Address)
 	l.start()
 	l.command("capture", "install")
 	l.serve.log.await(t, "a capture is watched", 1)
@@ -137,7 +115,7 @@ func TestLargeUsers(t *testing.T) {
 	l.signUp(1, "'{}'::jsonb")
 	l.inStep("captured")
 	var kept int
-	must.Do(t, l.conn.QueryRow(ctx, "select count(*) from rollcall.users where 'raw_user_meta_data' = any(kept)").Scan(&kept))
+	must.Do(t, l.db.SQL.QueryRow(t.Context(), "select count(*) from rollcall.users where 'raw_user_meta_data' = any(kept)").Scan(&kept))
 	if want := testtag.Part(10) + 3; kept != want {
 		t.Errorf("%d users keep their metadata, want %d", kept, want)
 	}
@@ -150,7 +128,7 @@ func TestLargeUsers(t *testing.T) {
 	}
 
 	// just-in-time
-	l.exec("alter table auth.users disable trigger user; update auth.users set email = 'now-' || email")
+	l.db.Exec("alter table auth.users disable trigger user; update auth.users set email = 'now-' || email")
 	for n := l.users - 6; n <= l.users; n++ {
 		if got := l.call(http.MethodPost, l.supabaseToken(fmt.Sprintf("00000000-0000-4000-8000-%012d", n)), nil); got.status != http.StatusOK {
 			t.Errorf("user %d: %s", n, got)
@@ -170,15 +148,15 @@ func TestLargeUsers(t *testing.T) {
 	}
 
 	// a backfill
-	l.exec("delete from profiles")
+	l.db.Exec("delete from profiles")
 	l.command("backfill", "profiles")
 	l.inStep("filled")
 
 	// a backlog
 	l.stop()
-	l.exec("alter table auth.users enable trigger user")
+	l.db.Exec("alter table auth.users enable trigger user")
 	l.signUp(testtag.Part(2001), letters(256_000))
-	l.exec("update auth.users set email = 'again-' || email")
+	l.db.Exec("update auth.users set email = 'again-' || email")
 	l.start()
 	l.inStep("caught up")
 	l.stop()

@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
-	"rollcall/internal/pgtest"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
 
@@ -20,20 +19,8 @@ import (
 
 // Statements are given up early, so that a sender's four seconds tell a service that goes on
 // from one that hangs, however busy the machine is.
-const matrixConfig = `
-database: ${DATABASE_URL}
-listen: 127.0.0.1:0
-admin_listen: 127.0.0.1:0
-limits: {statement_timeout: 1s}
-sources:
-  clerk:
-    provider: clerk
-    signing_secrets: ["${CLERK_SECRET}"]
-  supabase:
-    provider: supabase
-    signing_secrets: ["${SUPABASE_SECRET}"]
-    database_webhook: {secrets: ["${DATABASE_SECRET}"]}
-targets:
+const matrixConfig = oneMachine + `limits: {statement_timeout: 1s}
+` + openSources + `targets:
   first: {table: public.first, key: id, set: {id: new.id}, on_delete: delete}
   second: {table: public.second, key: id, set: {id: new.id}, on_delete: delete}
 `
@@ -63,12 +50,6 @@ create trigger counted after insert or update on second for each row execute fun
 // disk_full is what blames neither the event nor a target.
 const matrixEvents = `create trigger fail before insert on rollcall.events for each row execute function public.fail('before the roll', '53100')`
 
-var (
-	parkedOnce  = heard{204, "parked", false}
-	unavailable = heard{503, "unavailable", true}
-	nothing     = heard{}
-)
-
 // moments of the matrix, with what the first attempt hears when something fails or hangs, and
 // which target is current all the same.
 var moments = []struct {
@@ -77,11 +58,11 @@ var moments = []struct {
 	current     string
 }{
 	{"before the roll", unavailable, unavailable, ""},
-	{"in the first target", parkedOnce, parkedOnce, "second"},
-	{"in the second target", parkedOnce, parkedOnce, "first"},
-	{"at commit", parkedOnce, parkedOnce, "second"}, // a deferred trigger of the first target
-	{"on the way to commit", heard{204, "applied", false}, unavailable, ""},
-	{"after commit", heard{204, "duplicate", false}, unavailable, ""},
+	{"in the first target", accepted("parked"), accepted("parked"), "second"},
+	{"in the second target", accepted("parked"), accepted("parked"), "first"},
+	{"at commit", accepted("parked"), accepted("parked"), "second"}, // a deferred trigger of the first target
+	{"on the way to commit", accepted("applied"), unavailable, ""},
+	{"after commit", accepted("duplicate"), unavailable, ""},
 }
 
 // cuts are the moments in which the wire fails or hangs.
@@ -106,17 +87,17 @@ var senders = []struct {
 func TestFailureMatrix(t *testing.T) {
 	t.Parallel()
 	const atOnce = 8 // they wait most of the time
-	binary, file := build(t), configFile(t, matrixConfig)
+	file := configFile(t, matrixConfig)
 	places := make(chan struct{}, atOnce)
 	var running sync.WaitGroup
 	for _, m := range moments {
-		for manner, want := range map[string]heard{"error": m.error, "hang": m.hang, "killed": nothing} {
+		for manner, want := range map[string]heard{"error": m.error, "hang": m.hang, "killed": {}} {
 			for _, s := range senders {
 				running.Go(func() {
 					places <- struct{}{}
 					defer func() { <-places }()
 					t.Run(m.name+"/"+manner+"/"+s.name, func(t *testing.T) {
-						c := &cell{t: t, binary: binary, file: file, moment: m.name, manner: manner}
+						c := &cell{t: t, file: file, moment: m.name, manner: manner}
 						c.request = func() *http.Request { return signed(t, s.provider, s.endpoint, s.body) }
 						c.start()
 						c.inject()
@@ -170,39 +151,28 @@ func onlyOnce(c *cell) []heard {
 // cell is one field of the matrix, with a database and a service of its own.
 type cell struct {
 	t              *testing.T
-	binary, file   string
+	file           string // its configuration
 	moment, manner string
 	request        func() *http.Request
 
 	url     string // of the database, through the wire
 	cable   *wire
-	conn    *pgx.Conn // direct
-	locker  *pgx.Conn
+	db      *fixture.Database // direct
+	locker  *fixture.Database
 	service atomic.Pointer[process]
 	halfway tally         // before the failure was over
 	killed  chan struct{} // closed when the service has been killed and is back
 }
 
 func (c *cell) start() {
-	direct := pgtest.NewWith(c.t, matrixTables)
-	c.conn, c.locker = connect(c.t, direct), connect(c.t, direct)
-	c.cable, c.url = startWire(c.t, direct)
+	c.db = fixture.New(c.t, matrixTables)
+	c.locker = fixture.At(c.t, c.db.Address)
+	c.cable, c.url = startWire(c.t, c.db.Address)
 	c.launch()
-	c.exec(c.conn, matrixEvents)
+	c.db.Exec(matrixEvents)
 }
 
-func (c *cell) launch() {
-	p := startProcess(c.t, c.binary, c.file, env(c.url))
-	p.log.await(c.t, "ready", 1)
-	c.service.Store(p)
-}
-
-func (c *cell) exec(conn *pgx.Conn, sql string, args ...any) {
-	c.t.Helper()
-	if _, err := conn.Exec(c.t.Context(), sql, args...); err != nil {
-		c.t.Error(err)
-	}
-}
+func (c *cell) launch() { c.service.Store(startProcess(c.t, cli{c.file, env(c.url)})) }
 
 func (c *cell) ask(r *http.Request) heard { return ask(c.t, c.service.Load().public, r) }
 
@@ -215,12 +185,11 @@ func (c *cell) inject() {
 	case byWire:
 		c.cable.harm(cut.hang, 1)
 	case c.moment == "before the roll" && c.manner != "error":
-		c.exec(c.locker, "begin")
-		c.exec(c.locker, "lock table rollcall.events in share mode")
+		c.locker.Exec("begin; lock table rollcall.events in share mode")
 	case c.manner == "error":
-		c.exec(c.conn, "insert into failure values ($1, 'error')", c.moment)
+		c.db.Exec("insert into failure values ($1, 'error')", c.moment)
 	default:
-		c.exec(c.conn, "insert into failure values ($1, 'hang')", c.moment)
+		c.db.Exec("insert into failure values ($1, 'hang')", c.moment)
 	}
 	if c.manner == "killed" {
 		c.killed = make(chan struct{})
@@ -231,9 +200,7 @@ func (c *cell) inject() {
 // replace kills the service when it hangs, and starts another one when the failure is over.
 func (c *cell) replace() {
 	defer close(c.killed)
-	for deadline := time.Now().Add(10 * time.Second); !c.hangs() && time.Now().Before(deadline); {
-		time.Sleep(5 * time.Millisecond)
-	}
+	soon(10*time.Second, c.hangs)
 	c.service.Load().kill()
 	c.lift()
 	c.launch()
@@ -243,13 +210,8 @@ func (c *cell) hangs() bool {
 	if _, byWire := cuts[c.moment]; byWire {
 		return len(c.cable.held) > 0
 	}
-	var hangs bool
-	err := c.conn.QueryRow(c.t.Context(), `select exists (select from pg_stat_activity
-		where datname = current_database() and application_name = 'rollcall' and (wait_event = 'PgSleep' or wait_event_type = 'Lock'))`).Scan(&hangs)
-	if err != nil {
-		c.t.Error(err)
-	}
-	return hangs
+	return c.db.Rows(`select exists (select from pg_stat_activity
+		where datname = current_database() and application_name = 'rollcall' and (wait_event = 'PgSleep' or wait_event_type = 'Lock'))`)[0] == "t"
 }
 
 // mend ends the failure, after the killing where there is one.
@@ -263,8 +225,8 @@ func (c *cell) mend() {
 }
 
 func (c *cell) lift() {
-	c.exec(c.locker, "rollback")
-	c.exec(c.conn, "delete from failure")
+	c.locker.Exec("rollback")
+	c.db.Exec("delete from failure")
 	c.cable.mend()
 }
 
@@ -274,13 +236,10 @@ type tally struct{ events, roll, first, second, firstWrites, secondWrites, parke
 func (c *cell) count() tally {
 	c.t.Helper()
 	var n tally
-	err := c.conn.QueryRow(c.t.Context(), `select
+	must.Do(c.t, c.db.SQL.QueryRow(c.t.Context(), `select
 		(select count(*) from rollcall.events), (select count(*) from rollcall.users), (select count(*) from first), (select count(*) from second),
 		(select count(*) from writes where target = 'first'), (select count(*) from writes where target = 'second'), (select count(*) from rollcall.parked)`,
-	).Scan(&n.events, &n.roll, &n.first, &n.second, &n.firstWrites, &n.secondWrites, &n.parked)
-	if err != nil {
-		c.t.Error(err)
-	}
+	).Scan(&n.events, &n.roll, &n.first, &n.second, &n.firstWrites, &n.secondWrites, &n.parked))
 	return n
 }
 
@@ -298,10 +257,8 @@ func (c *cell) judge(all []heard, want heard, current string) {
 	}
 	complete := tally{1, 1, 1, 1, 1, 1, 0}
 	fine := func(n tally) bool { return n == complete || n == tally{} && !acknowledged }
-	n := c.count()
-	for deadline := time.Now().Add(20 * time.Second); !fine(n) && time.Now().Before(deadline); n = c.count() {
-		time.Sleep(20 * time.Millisecond)
-	}
+	var n tally
+	soon(20*time.Second, func() bool { n = c.count(); return fine(n) })
 	c.service.Load().stop(c.t) // what was under way is over
 	if last := c.count(); !fine(n) || !fine(last) {
 		c.t.Errorf("after %v there is %+v, and in the end %+v", all, n, last)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/must"
+	"rollcall/internal/pgtest"
 )
 
 // The page for operators lists the metrics that a serve has, all of them and no others.
@@ -33,4 +35,99 @@ func names(pattern, text string) []string {
 	}
 	slices.Sort(list)
 	return list
+}
+
+func TestHealthMetricsAdmin(t *testing.T) {
+	t.Parallel()
+	in := startShop(t)
+	in.send(created(t, "user_a"))
+	tests := []struct {
+		url, token string
+		status     int
+		body       string
+	}{
+		{in.public + "/healthz", "", 200, "alive"},
+		{in.public + "/readyz", "", 200, "ready"},
+		{in.admin + "/readyz", "", 200, "ready"},
+		{in.public + "/metrics", "", 404, "not_found"},
+		{in.public + "/admin/v1/status", adminToken, 404, "not_found"},
+		{in.admin + "/admin/v1/status", "", 401, "unauthorized"},
+		{in.admin + "/admin/v1/status", "wrong", 401, "unauthorized"},
+		{in.admin + "/admin/v1/status", adminToken, 200, `"targets":[{"name":"profiles","table":"public.profiles","state":"ok","parked":0}]`},
+		{in.admin + "/metrics", "", 200, `rollcall_webhooks_total{outcome="applied",source="clerk",type="user.created"} 1`},
+		{in.admin + "/metrics", "", 200, `rollcall_webhooks_total{outcome="admitted",source="supabase",type="before-user-created"} 0`},
+		{in.admin + "/metrics", "", 200, `rollcall_webhook_seconds_count{source="clerk"} 1`},
+		{in.admin + "/metrics", "", 200, `rollcall_batch_events_count 1`},
+		{in.admin + "/metrics", "", 200, `rollcall_apply_seconds_count 1`},
+		{in.admin + "/metrics", "", 200, `rollcall_parked_users{target="profiles"} 0`},
+		{in.admin + "/metrics", "", 200, `rollcall_target_breaker_open{target="profiles"} 0`},
+		{in.admin + "/metrics", "", 200, `rollcall_target_users{state="present",target="profiles"} 0`},
+		{in.admin + "/metrics", "", 200, `rollcall_target_checked_timestamp_seconds{target="profiles"} 0`},
+		{in.admin + "/metrics", "", 200, `rollcall_last_verified_event_timestamp_seconds{source="supabase"} 0`},
+		{in.admin + "/metrics", "", 200, `go_goroutines`},
+	}
+	for _, tt := range tests {
+		status, body := get(t, tt.url, tt.token)
+		if status != tt.status || !strings.Contains(body, tt.body) {
+			t.Errorf("%s: got %d, want %d and %s; body %.400s", tt.url, status, tt.status, tt.body, body)
+		}
+	}
+}
+
+// What a check has counted, by whatever process, is in the metrics of every replica.
+func TestCheckSetsTheMetrics(t *testing.T) {
+	t.Parallel()
+	in := startShop(t)
+	for _, id := range []string{"user_a", "user_b", "user_c"} {
+		in.send(created(t, id))
+	}
+	in.db.Exec("delete from profiles where id = 'user_a'; update profiles set email = 'x' where id = 'user_b'; insert into profiles values ('s', '', '', '')")
+	if check := in.run(t.Context(), "check"); check.code != exitProblems {
+		t.Errorf("check ended with %d, want %d", check.code, exitProblems)
+	}
+	in.counts(
+		`rollcall_target_users{state="present",target="profiles"} 1`, `rollcall_target_users{state="missing",target="profiles"} 1`,
+		`rollcall_target_users{state="different",target="profiles"} 1`, `rollcall_target_users{state="extra",target="profiles"} 1`,
+		`rollcall_target_users{state="parked",target="profiles"} 0`,
+	)
+	_, body := get(t, in.admin+"/metrics", "")
+	if !regexp.MustCompile(`rollcall_target_checked_timestamp_seconds\{target="profiles"\} \d\.\d+e\+09`).MatchString(body) {
+		t.Error("the metrics don't say when the target was checked")
+	}
+}
+
+// capturedSource is fed by its capture alone, openSource by its endpoint, too.
+const capturedSource = oneMachine + `sources:
+  captured: {provider: supabase}
+`
+
+const openSource = `  open: {provider: supabase, signing_secrets: ["${SUPABASE_SECRET}"]}
+`
+
+const captureNever = "nothing tells of the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret"
+
+// The metrics show the trigger and, of sources that have no open endpoint, no last event: an alert
+// on its age would never end.
+func TestCaptureMetrics(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, pgtest.Auth)
+	in := startServe(t, capturedSource+openSource, env(url))
+	in.log.await(t, captureNever, 1)
+	for _, step := range []struct {
+		command   string
+		installed int
+	}{{"install", 1}, {"remove", 0}} {
+		if got := in.run(t.Context(), "capture", step.command, "captured"); got.code != exitFine {
+			t.Fatalf("capture %s: %s", step.command, got)
+		}
+		in.counts(
+			fmt.Sprintf("rollcall_capture_installed{source=%q} %d", "captured", step.installed),
+			`rollcall_capture_installed{source="open"} 0`, `rollcall_capture_oldest_seconds{source="captured"} 0`,
+			`rollcall_last_verified_event_timestamp_seconds{source="open"} 0`,
+		)
+		_, body := get(t, in.admin+"/metrics", "")
+		if strings.Contains(body, `rollcall_last_verified_event_timestamp_seconds{source="captured"}`) {
+			t.Error("there is a last event of a source without an endpoint")
+		}
+	}
 }

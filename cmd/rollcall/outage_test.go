@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,12 +11,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
-	"rollcall/internal/source"
 	"rollcall/internal/testtag"
 )
 
@@ -35,38 +32,6 @@ create function count_write() returns trigger language plpgsql as $$
 begin insert into public.writes values (new.id, tg_op); return null; end $$;
 create trigger counted after insert or update on profiles for each row execute function count_write()`
 
-// heard is what a sender hears; its status is 0 when it hears nothing.
-type heard struct {
-	status  int
-	outcome string
-	retry   bool // with Retry-After
-}
-
-func (h heard) String() string { return fmt.Sprint(h.status, " ", h.outcome, " ", h.retry) }
-
-// ask sends a webhook to a base URL as its provider would.
-func ask(t testing.TB, base string, r *http.Request) heard {
-	t.Helper()
-	body := must.Get(r.GetBody())(t)
-	again := must.Get(http.NewRequestWithContext(r.Context(), r.Method, base+r.URL.Path, body))(t)
-	again.Header = r.Header
-	response, err := http.DefaultClient.Do(again)
-	if err != nil {
-		return heard{}
-	}
-	defer response.Body.Close()
-	_, _ = io.Copy(io.Discard, response.Body)
-	return heard{response.StatusCode, response.Header.Get("Rollcall-Outcome"), response.Header.Get("Retry-After") != ""}
-}
-
-// announced is a sign-up that asks whether it may go on.
-func announced(t testing.TB, to, id string) *http.Request {
-	t.Helper()
-	r := signed(t, source.Supabase, source.Hook, fmt.Sprintf(`{"metadata":{"uuid":%q,"name":"before-user-created"},"user":{"id":"s_1"}}`, id))
-	r.URL.Path = "/webhooks/" + to
-	return r
-}
-
 // While the database is away nothing is lost that was acknowledged, and sign-ups go on; when
 // it is back, so is serve.
 func TestDatabaseGoesAway(t *testing.T) {
@@ -83,41 +48,29 @@ func TestDatabaseGoesAway(t *testing.T) {
 	for _, o := range outages {
 		t.Run(o.name, func(t *testing.T) {
 			server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"wal_level": "replica"}})
-			execute(t, server.URL("postgres"), countedTables)
-			in := startServe(t, carefulSource+shopTargets, env(server.URL("postgres")))
-			in.log.await(t, "ready", 1)
-			expect(t, in, signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_before")), heard{204, "applied", false})
+			db := fixture.At(t, server.URL("postgres"))
+			db.Exec(countedTables)
+			in := serveAt(t, carefulSource+shopTargets, db.Address)
+			in.expect(created(t, "user_before"), accepted("applied"))
 
 			must.Do(t, o.away(t, server))
-			lost := signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))
-			expect(t, in, lost, heard{503, "unavailable", true})
-			expect(t, in, announced(t, "supabase", "m1"), heard{204, "admitted", false})
-			expect(t, in, announced(t, "careful", "m1"), heard{503, "unavailable", true})
-			if status, _ := get(t, in.public+"/readyz", ""); status != 503 {
+			lost := created(t, "user_a")
+			in.expect(lost, unavailable)
+			in.expect(announced(t, "supabase", "m1"), accepted("admitted"))
+			in.expect(announced(t, "careful", "m1"), unavailable)
+			if status := in.readiness(); status != 503 {
 				t.Errorf("readyz while the database is away: %d", status)
 			}
 
 			must.Do(t, o.back(t, server))
-			awaitReady(t, in.public, soonReady())
-			expect(t, in, lost, heard{204, "applied", false})
-			expect(t, in, lost, heard{204, "duplicate", false})
-			expect(t, in, announced(t, "careful", "m2"), heard{204, "announced", false})
-			same(t, "writes", map[string]string{"user_before": "INSERT", "user_a": "INSERT"},
-				pairs(t, connect(t, server.URL("postgres")), "select id, string_agg(operation, ' ') from writes group by id"))
+			in.awaitReady(soonReady())
+			in.expect(lost, accepted("applied"))
+			in.expect(lost, accepted("duplicate"))
+			in.expect(announced(t, "careful", "m2"), accepted("announced"))
+			fixture.At(t, db.Address).Want("select id, string_agg(operation, ' ') from writes group by id order by id",
+				"user_a|INSERT", "user_before|INSERT")
 		})
 	}
-}
-
-func expect(t testing.TB, in *instance, r *http.Request, want heard) {
-	t.Helper()
-	if got := ask(t, in.public, r); got != want {
-		t.Errorf("%s: got %v, want %v", r.URL.Path, got, want)
-	}
-}
-
-func execute(t testing.TB, url, sql string) {
-	t.Helper()
-	must.Get(connect(t, url).Exec(t.Context(), sql))(t)
 }
 
 // soonReady is how long serve may take to notice that its database is back.
@@ -128,31 +81,23 @@ func soonReady() time.Duration {
 	return 20 * time.Second
 }
 
-func awaitReady(t testing.TB, base string, patience time.Duration) {
-	t.Helper()
+func (in *instance) awaitReady(patience time.Duration) {
+	in.t.Helper()
 	began := time.Now()
-	for {
-		status, _ := get(t, base+"/readyz", "")
-		switch took := time.Since(began); {
-		case status == 200:
-			t.Logf("ready again after %s", took)
-			return
-		case took > patience:
-			t.Fatalf("not ready after %s", took)
-		}
-		time.Sleep(10 * time.Millisecond)
+	if !soon(patience, func() bool { return in.readiness() == 200 }) {
+		in.t.Fatalf("not ready after %s", time.Since(began))
 	}
+	in.t.Logf("ready again after %s", time.Since(began))
 }
 
 // That the database is back is noticed though nobody asks.
 func TestReadyAgain(t *testing.T) {
 	t.Parallel()
 	server := pgtest.StartServer(t, pgserver.Options{})
-	execute(t, server.URL("postgres"), shopTables)
-	in := startServe(t, twoSources+shopTargets, env(server.URL("postgres")))
-	in.log.await(t, "ready", 1)
+	fixture.At(t, server.URL("postgres")).Exec(shopTables)
+	in := serveAt(t, twoSources+shopTargets, server.URL("postgres"))
 	must.Do(t, server.Stop())
-	if status, _ := get(t, in.public+"/readyz", ""); status != http.StatusServiceUnavailable {
+	if status := in.readiness(); status != http.StatusServiceUnavailable {
 		t.Errorf("readyz without a database: %d", status)
 	}
 	must.Do(t, server.Restart(t.Context()))
@@ -171,19 +116,16 @@ func TestReadyWithoutTheRoll(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			database := pgtest.NewWith(t, pairTables)
-			asService, _ := asRole(t, connect(t, database), database)
-			in := startServe(t, twoSources+pairTargets, env(asService))
-			in.log.await(t, "ready", 1)
-			execute(t, asService, sql[0])
-			lost := signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))
-			expect(t, in, lost, heard{503, "unavailable", true})
-			if status, _ := get(t, in.public+"/readyz", ""); status != http.StatusServiceUnavailable {
+			in, role := serveAsRole(t)
+			in.db.Exec(strings.ReplaceAll(sql[0], "current_user", role))
+			lost := created(t, "user_a")
+			in.expect(lost, unavailable)
+			if status := in.readiness(); status != http.StatusServiceUnavailable {
 				t.Errorf("readyz: %d", status)
 			}
-			execute(t, asService, sql[1])
-			awaitReady(t, in.public, 10*time.Second)
-			expect(t, in, lost, heard{204, "applied", false})
+			in.db.Exec(strings.ReplaceAll(sql[1], "current_user", role))
+			in.awaitReady(10 * time.Second)
+			in.expect(lost, accepted("applied"))
 		})
 	}
 }
@@ -197,8 +139,8 @@ func demote(t *testing.T, s *pgserver.Server) error {
 }
 
 func promote(t *testing.T, s *pgserver.Server) error {
-	_, err := connect(t, s.URL("postgres")).Exec(t.Context(), "select pg_promote()")
-	return err
+	fixture.At(t, s.URL("postgres")).Exec("select pg_promote()")
+	return nil
 }
 
 // A server that restarts under load costs nobody more than a repetition.
@@ -207,18 +149,17 @@ func TestRestartUnderLoad(t *testing.T) {
 	const senders, users = 8, 60 // some are still to be sent when the server goes for the second time
 	server := pgtest.StartServer(t, pgserver.Options{})
 	url := server.URL("postgres")
-	execute(t, url, countedTables)
-	in := startServe(t, twoSources+shopTargets, env(url))
-	in.log.await(t, "ready", 1)
+	fixture.At(t, url).Exec(countedTables)
+	in := serveAt(t, twoSources+shopTargets, url)
 	var working sync.WaitGroup
 	var refused atomic.Int64
 	for sender := range senders {
 		working.Go(func() {
 			for n := range users {
-				r := signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprintf("user_%d_%d", sender, n)))
+				r := created(t, fmt.Sprintf("user_%d_%d", sender, n))
 				for a := ask(t, in.public, r); a.status != 204; a = ask(t, in.public, r) {
-					if want := (heard{503, "unavailable", true}); a != want {
-						t.Errorf("got %v, want 204 or %v", a, want)
+					if a != unavailable {
+						t.Errorf("got %v, want 204 or %v", a, unavailable)
 						return
 					}
 					refused.Add(1)
@@ -234,30 +175,24 @@ func TestRestartUnderLoad(t *testing.T) {
 		if err := end(); err != nil {
 			t.Error(err)
 		}
-		for deadline := time.Now().Add(10 * time.Second); refused.Load() < before+senders && time.Now().Before(deadline); {
-			time.Sleep(time.Millisecond)
-		}
+		soon(10*time.Second, func() bool { return refused.Load() >= before+senders })
 		if err := server.Restart(t.Context()); err != nil {
 			t.Error(err)
 		}
-		awaitReady(t, in.public, soonReady())
+		in.awaitReady(soonReady())
 	}
 	working.Wait()
 	if n := refused.Load(); n < 2*senders {
 		t.Errorf("only %d requests heard that the server was away", n)
 	}
-	counts(t, connect(t, url), senders*users)
+	writtenOnce(t, url, senders*users)
 }
 
-// counts: n events, users and rows, each row written once.
-func counts(t testing.TB, conn *pgx.Conn, n int) {
+// writtenOnce wants n events, users and rows, each row written once.
+func writtenOnce(t testing.TB, url string, n int) {
 	t.Helper()
-	var events, roll, rows, writes int
-	err := conn.QueryRow(t.Context(), `select (select count(*) from rollcall.events), (select count(*) from rollcall.users),
-		(select count(*) from profiles), (select count(*) from writes)`).Scan(&events, &roll, &rows, &writes)
-	if err != nil || events != n || roll != n || rows != n || writes != n {
-		t.Errorf("%d events, %d users, %d rows, %d writes, error %v; want %d of each", events, roll, rows, writes, err, n)
-	}
+	fixture.At(t, url).Want(`select (select count(*) from rollcall.events), (select count(*) from rollcall.users),
+		(select count(*) from profiles), (select count(*) from writes)`, fmt.Sprintf("%[1]d|%[1]d|%[1]d|%[1]d", n))
 }
 
 // Whether a connection is cut before the server has the commit, or before its answer: the
@@ -270,26 +205,25 @@ func TestConnectionCutAtCommit(t *testing.T) {
 		times         int
 		first, second heard
 	}{
-		{"once before", cutBefore, 1, heard{204, "applied", false}, heard{204, "duplicate", false}},
-		{"once after", cutAfter, 1, heard{204, "duplicate", false}, heard{204, "duplicate", false}},
-		{"always before", cutBefore, 3, heard{503, "unavailable", true}, heard{204, "applied", false}},
-		{"always after", cutAfter, 3, heard{503, "unavailable", true}, heard{204, "duplicate", false}},
+		{"once before", cutBefore, 1, accepted("applied"), accepted("duplicate")},
+		{"once after", cutAfter, 1, accepted("duplicate"), accepted("duplicate")},
+		{"always before", cutBefore, 3, unavailable, accepted("applied")},
+		{"always after", cutAfter, 3, unavailable, accepted("duplicate")},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			url := pgtest.NewWith(t, countedTables)
 			cable, throughIt := startWire(t, url)
-			in := startServe(t, carefulSource+shopTargets, env(throughIt))
-			in.log.await(t, "ready", 1)
-			r := signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a", ann))
+			in := serveAt(t, carefulSource+shopTargets, throughIt)
+			r := created(t, "user_a", ann)
 			cable.harm(tt.fault, tt.times)
-			expect(t, in, r, tt.first)
+			in.expect(r, tt.first)
 			if left := cable.left(); left != 0 {
 				t.Errorf("%d of %d commits were spared", left, tt.times)
 			}
-			expect(t, in, r, tt.second)
-			counts(t, connect(t, url), 1)
+			in.expect(r, tt.second)
+			writtenOnce(t, url, 1)
 		})
 	}
 }
@@ -298,10 +232,99 @@ func TestConnectionCutAtCommit(t *testing.T) {
 func TestAnnouncementCutAtCommit(t *testing.T) {
 	t.Parallel()
 	cable, url := startWire(t, pgtest.NewWith(t, shopTables))
-	in := startServe(t, carefulSource+shopTargets, env(url))
-	in.log.await(t, "ready", 1)
+	in := serveAt(t, carefulSource+shopTargets, url)
 	cable.harm(cutBefore, 6)
-	expect(t, in, announced(t, "supabase", "m1"), heard{204, "admitted", false})
-	expect(t, in, announced(t, "careful", "m1"), heard{503, "unavailable", true})
-	expect(t, in, announced(t, "careful", "m1"), heard{204, "announced", false})
+	in.expect(announced(t, "supabase", "m1"), accepted("admitted"))
+	in.expect(announced(t, "careful", "m1"), unavailable)
+	in.expect(announced(t, "careful", "m1"), accepted("announced"))
+}
+
+// Readiness follows the commits: what the database refuses to every webhook makes serve not ready,
+// and it is ready again soon after the repair, without traffic.
+func TestReadyFollowsTheCommits(t *testing.T) {
+	t.Parallel()
+	faults := []struct{ name, fault, repair, says string }{
+		{
+			"a renamed column", "alter table rollcall.users rename column full_name to whole_name",
+			"alter table rollcall.users rename column whole_name to full_name", "schema rollcall",
+		},
+		{
+			"a full disk",
+			`create function fill() returns trigger language plpgsql as $$ begin raise sqlstate '53100'; end $$;
+create trigger fill before insert on rollcall.users for each row execute function fill()`,
+			"drop trigger fill on rollcall.users", "53100",
+		},
+		{
+			"a full disk below the events",
+			`create function fill() returns trigger language plpgsql as $$ begin raise sqlstate '53100'; end $$;
+create trigger fill before insert on rollcall.events for each row execute function fill()`,
+			"drop trigger fill on rollcall.events", "53100",
+		},
+		{
+			"a table that is gone", "alter table rollcall.events rename to happenings",
+			"alter table rollcall.happenings rename to events", "schema rollcall",
+		},
+	}
+	for _, f := range faults {
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			in := startShop(t)
+			in.expect(created(t, "user_a"), accepted("applied"))
+			if status := in.readiness(); status != http.StatusOK {
+				t.Fatalf("readyz at first: %d", status)
+			}
+			in.db.Exec(f.fault)
+			in.expect(created(t, "user_b"), unavailable)
+			for until := time.Now().Add(3 * time.Second); time.Now().Before(until); time.Sleep(200 * time.Millisecond) {
+				if status := in.readiness(); status != http.StatusServiceUnavailable {
+					t.Fatalf("readyz after a failed commit: %d", status)
+				}
+			}
+			if said := fmt.Sprint(in.log.await(t, "not ready", 1)["error"]); !strings.Contains(said, f.says) {
+				t.Errorf("the log says %q, want %q in it", said, f.says)
+			}
+			in.db.Exec(f.repair)
+			in.awaitReady(5 * time.Second)
+			in.log.await(t, "ready again", 1)
+			in.expect(created(t, "user_b"), accepted("applied"))
+			in.db.Want("select (select count(*) from rollcall.users), (select count(*) from rollcall.events)", "2|2")
+		})
+	}
+}
+
+// An idle serve notices by itself that nothing can be committed.
+func TestReadyWhileIdle(t *testing.T) {
+	t.Parallel()
+	in := startShop(t)
+	in.db.Exec("alter table rollcall.users rename column email to mail")
+	if !soon(15*time.Second, func() bool { return in.readiness() == http.StatusServiceUnavailable }) {
+		t.Fatal("ready although nothing can be committed")
+	}
+}
+
+// A target that is slow, gone or full leaves serve ready.
+func TestReadyBesideABadTarget(t *testing.T) {
+	t.Parallel()
+	in := startShop(t)
+	for _, fault := range []string{
+		`create function fill() returns trigger language plpgsql as $$ begin raise sqlstate '53100'; end $$;
+create trigger fill before insert on public.profiles for each row execute function fill()`,
+		"alter table public.profiles rename to elsewhere",
+	} {
+		in.db.Exec(fault)
+		in.send(created(t, "user_a"))
+		if status, body := get(t, in.public+"/readyz", ""); status != http.StatusOK {
+			t.Errorf("readyz beside a bad target: %d %s", status, body)
+		}
+	}
+	in.db.Exec("alter table public.elsewhere rename to profiles; drop trigger fill on public.profiles")
+	in.db.Exec("begin; lock table public.profiles")
+	var waiting sync.WaitGroup
+	waiting.Go(func() { in.send(created(t, "user_b")) })
+	defer waiting.Wait()
+	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); time.Sleep(100 * time.Millisecond) {
+		if status, body := get(t, in.public+"/readyz", ""); status != http.StatusOK {
+			t.Fatalf("readyz beside a locked target: %d %s", status, body)
+		}
+	}
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
@@ -126,8 +127,7 @@ func manyFiles(t testing.TB) {
 func TestCrowd(t *testing.T) {
 	manyFiles(t)
 	database := pgtest.NewWith(t, shopTables)
-	p := startProcess(t, build(t), configFile(t, twoSources+shopTargets), env(database))
-	awaitReady(t, p.public, 10*time.Second)
+	p := startProcess(t, newCLI(t, twoSources+shopTargets, database))
 	src := newSource(t, source.Clerk)
 	callers := make([]caller, crowd)
 	for n := range callers {
@@ -167,10 +167,7 @@ func TestCrowd(t *testing.T) {
 	if most > crowdMemory {
 		t.Errorf("%d MiB were resident, want %d at most", most>>20, crowdMemory>>20)
 	}
-	var rows int
-	if err := connect(t, database).QueryRow(t.Context(), "select count(*) from profiles").Scan(&rows); err != nil || rows != applied {
-		t.Errorf("%d rows for %d applied events, error %v", rows, applied, err)
-	}
+	fixture.At(t, database).Want("select count(*) from profiles", strconv.Itoa(applied))
 	if got := scrape(t, p.admin)["rollcall_connections_turned_away_total"]; got != float64(later) {
 		t.Errorf("the metrics know of %v who were turned away", got)
 	}
@@ -180,60 +177,47 @@ func TestCrowd(t *testing.T) {
 func TestQueueIsFull(t *testing.T) {
 	testtag.Parallel(t)
 	const queue, requests = 5, 40
-	database := pgtest.NewWith(t, shopTables)
-	yaml := strings.Replace(twoSources, "wait: 3s", fmt.Sprint("wait: 3s, queue: ", queue), 1)
-	yaml = strings.Replace(yaml, "limits:", "  strict:\n    provider: supabase\n    signing_secrets: [\"${SUPABASE_SECRET}\"]\n    when_unavailable: refuse\nlimits:", 1)
-	in := startServe(t, yaml+shopTargets, env(database))
-	in.log.await(t, "ready", 1)
-	conn := connect(t, database)
-	must.Get(conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"))(t)
+	yaml := strings.Replace(carefulSource, "wait: 3s", fmt.Sprint("wait: 3s, queue: ", queue), 1)
+	in := serveAt(t, yaml+shopTargets, pgtest.NewWith(t, shopTables))
+	in.db.Exec("begin; lock table rollcall.events in share mode")
 	answers := make(chan heard, requests)
 	for n := range requests {
-		request := signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_", n), ann))
+		request := created(t, fmt.Sprint("user_", n), ann)
 		go func() { answers <- ask(t, in.public, request) }()
 	}
 	// Two committers have a batch each, no larger than the queue, and the queue is full behind them.
 	const waiting = 3 * queue
 	began := time.Now()
 	for range requests - waiting {
-		if got, want := <-answers, (heard{503, "unavailable", true}); got != want {
+		if got, want := <-answers, unavailable; got != want {
 			t.Errorf("beyond the queue: got %v, want %v", got, want)
 		}
 	}
-	announce := `{"metadata":{"uuid":"m1","name":"before-user-created"},"user":{"id":"s_1"}}`
-	if got, want := ask(t, in.public, signed(t, source.Supabase, source.Hook, announce)), (heard{204, "admitted", false}); got != want {
-		t.Errorf("a sign-up: got %v, want %v", got, want)
-	}
-	strict := signed(t, source.Supabase, source.Hook, announce)
-	strict.URL.Path = "/webhooks/strict"
-	if got, want := ask(t, in.public, strict), (heard{503, "unavailable", true}); got != want {
-		t.Errorf("a sign-up that is not to go on: got %v, want %v", got, want)
-	}
+	in.expect(announced(t, "supabase", "m1"), accepted("admitted"))
+	in.expect(announced(t, "careful", "m1"), unavailable)
 	if took := time.Since(began); testtag.Timing && took > 2*time.Second {
 		t.Errorf("the answers took %s", took)
 	}
-	must.Get(conn.Exec(t.Context(), "rollback"))(t)
+	in.db.Exec("rollback")
 	for range waiting {
-		if got := <-answers; got != (heard{204, "applied", false}) && got != (heard{503, "unavailable", true}) {
+		if got := <-answers; got != accepted("applied") && got != unavailable {
 			t.Errorf("a waiter got %v", got)
 		}
 	}
-	if got := ask(t, in.public, signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_later", ann))); got.outcome != "applied" {
-		t.Errorf("afterwards: got %v", got)
-	}
+	in.expect(created(t, "user_later", ann), accepted("applied"))
 }
 
 // A sender that leaves while its batch is under way takes nothing along: its event is
 // applied, and so are the others of the batch.
 func TestSenderLeaves(t *testing.T) {
 	t.Parallel()
-	in, conn := startShop(t)
-	must.Get(conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"))(t)
+	in := startShop(t)
+	in.db.Exec("begin; lock table rollcall.events in share mode")
 	const others = 10
 	answers := make(chan heard, others)
 	src := newSource(t, source.Clerk)
 	for n := range others {
-		request := signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_", n), ann))
+		request := created(t, fmt.Sprint("user_", n), ann)
 		go func() { answers <- ask(t, in.public, request) }()
 		var leaver caller
 		leaver.request, _ = rawRequest(t, src, n)
@@ -242,7 +226,7 @@ func TestSenderLeaves(t *testing.T) {
 		time.AfterFunc(100*time.Millisecond, func() { _ = leaver.conn.Close() })
 	}
 	time.Sleep(300 * time.Millisecond)
-	must.Get(conn.Exec(t.Context(), "rollback"))(t)
+	in.db.Exec("rollback")
 	for range others {
 		if got := <-answers; got.outcome != "applied" {
 			t.Errorf("one who stayed got %v", got)
@@ -254,25 +238,19 @@ func TestSenderLeaves(t *testing.T) {
 			t.Errorf("the log says %v", line)
 		}
 	}
-	var rows int
-	if err := conn.QueryRow(t.Context(), "select count(*) from profiles where id like 'crowd_%'").Scan(&rows); err != nil || rows != others {
-		t.Errorf("%d of %d who left have a row, error %v", rows, others, err)
-	}
+	in.db.Want("select count(*) from profiles where id like 'crowd_%'", strconv.Itoa(others))
 }
 
 // A stranger's headers are held in memory before anybody is known: a long session token fits,
 // and beyond twice that a request is refused.
 func TestLongHeaders(t *testing.T) {
 	t.Parallel()
-	in := startServe(t, twoSources, env("postgres://127.0.0.1:1/nowhere"))
+	in := startServe(t, twoSources, env(nowhere))
 	for length, want := range map[int]int{20 << 10: http.StatusOK, 64 << 10: http.StatusRequestHeaderFieldsTooLarge} {
 		r := must.Get(http.NewRequestWithContext(t.Context(), http.MethodGet, in.public+"/healthz", http.NoBody))(t)
 		r.Header.Set("Authorization", "Bearer "+strings.Repeat("a", length))
-		response, err := http.DefaultClient.Do(r)
-		must.Do(t, err)
-		_ = response.Body.Close()
-		if response.StatusCode != want {
-			t.Errorf("%d bytes: %s, want %d", length, response.Status, want)
+		if status, _, _ := exchange(t, r); status != want {
+			t.Errorf("%d bytes: %d, want %d", length, status, want)
 		}
 	}
 }

@@ -9,12 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
 	"rollcall/internal/clerktest"
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
-	"rollcall/internal/source"
 )
 
 // plantedTables have the types whose operators PostgreSQL has for any such type only: varchar,
@@ -25,11 +23,7 @@ create domain public.short as varchar(20);
 create table public.people (id varchar(60) primary key, email varchar(80) unique, name public.short, colour public.colour, tags text[], n bigint, at timestamptz);
 create table public.accounts (uid text primary key, colour public.colour not null, name varchar(4), gone public.short, tags varchar[]);`
 
-const plantedSources = `
-database: ${DATABASE_URL}
-listen: 127.0.0.1:0
-admin_listen: 127.0.0.1:0
-sources:
+const plantedSources = oneMachine + `sources:
   supabase:
     provider: supabase
     signing_secrets: ["${SUPABASE_SECRET}"]
@@ -142,114 +136,91 @@ func namesCalled(t *testing.T) string {
 // batch, a removal, another try, a job, a backfill, a check, a repair or a reconciliation.
 func TestPlantedFunctions(t *testing.T) {
 	t.Parallel()
-	url := pgtest.NewWith(t, pgtest.Auth, plantedTables)
-	conn := connect(t, url)
-	must.Get(conn.Exec(t.Context(), "set search_path = pg_catalog"))(t)
-	var role string
-	must.Do(t, conn.QueryRow(t.Context(), "select 'planter_' || current_database()").Scan(&role))
-	run1 := func(sql string) {
-		t.Helper()
-		if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
-			t.Fatalf("%.200s: %v", sql, err)
-		}
-	}
-	run1(fmt.Sprintf("create role %q", role))
+	db := fixture.New(t, pgtest.Auth, plantedTables)
+	db.Exec("set search_path = pg_catalog")
+	role := db.Rows("select 'planter_' || current_database()")[0]
+	db.Exec(fmt.Sprintf("create role %q", role))
 	t.Cleanup(func() {
-		_, _ = connectLate(url).PgConn().Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q cascade; drop role %[1]q", role)).ReadAll()
+		_, _ = db.SQL.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q cascade; drop role %[1]q", role))
 	})
-	run1(fmt.Sprintf(plant, role, namesCalled(t)))
-	live(t, url, conn, run1)
-	var calls int64
-	if err := conn.QueryRow(t.Context(), "select last_value from planted.calls where is_called union all select 0 limit 1").Scan(&calls); err != nil || calls > 0 {
-		t.Errorf("what was planted in public was called %d times, %v", calls, err)
-	}
-}
-
-// connectLate connects while a test ends.
-func connectLate(url string) *pgx.Conn {
-	conn, err := pgx.Connect(context.Background(), url)
-	if err != nil {
-		panic(err)
-	}
-	return conn
+	db.Exec(fmt.Sprintf(plant, role, namesCalled(t)))
+	live(t, db)
+	db.Want("select last_value from planted.calls where is_called union all select 0 limit 1", "0")
 }
 
 // live does all that Rollcall can do to a database.
-func live(t *testing.T, url string, conn *pgx.Conn, sql func(string)) {
+func live(t *testing.T, db *fixture.Database) {
 	t.Helper()
 	clerk := clerktest.New(t)
 	clerk.PutMany(20)
 	yaml := strings.NewReplacer("CLERK_KEY", clerk.Key(), "CLERK_URL", clerk.URL()).Replace(plantedSources)
+	c := newCLI(t, yaml, db.Address)
 	command := func(args ...string) {
 		t.Helper()
-		var stdout, stderr strings.Builder
-		w := environment{append(args, "-c", configFile(t, yaml)), env(url), strings.NewReader(""), &stdout, &stderr}
-		if code := run(t.Context(), w); code != exitFine || strings.Contains(stdout.String()+stderr.String(), "planted in public") {
-			t.Fatalf("%v: exit code %d, %s%s", args, code, stdout.String(), stderr.String())
+		if got := c.run(t.Context(), args...); got.code != exitFine || strings.Contains(got.String(), "planted in public") {
+			t.Fatalf("%v: %s", args, got)
 		}
 	}
 	await := func(want, query string) {
 		t.Helper()
-		await(t, conn, fmt.Sprintf("select (%s) = '%s'", query, want))
+		awaitRows(db, query, want)
 	}
 	command("migrate", "--print")
 	command("migrate")
 	command("capture", "install", "supabase")
-	in := startServe(t, yaml, env(url))
-	in.log.await(t, "ready", 1)
+	in := serveAt(t, yaml, db.Address)
+	in.db = db // the test itself must not call what is planted either
 
 	const user = "00000000-0000-4000-8000-00000000000"
 	for n := range 6 {
-		sql(fmt.Sprintf(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values ('%[1]s%[2]d', '%[2]d@example.com', '{"first_name": "Ann%[2]d"}', now(), now())`, user, n))
+		db.Exec(fmt.Sprintf(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values ('%[1]s%[2]d', '%[2]d@example.com', '{"first_name": "Ann%[2]d"}', now(), now())`, user, n))
 	}
 	await("6 6", "select (select count(*) from public.people) || ' ' || (select count(*) from public.accounts)")
 	// Two users swap their addresses: refused at first, then settled by a job.
-	sql(fmt.Sprintf(`begin; update auth.users set email = 'free@example.com', updated_at = now() where id = '%[1]s1';
+	db.Exec(fmt.Sprintf(`begin; update auth.users set email = 'free@example.com', updated_at = now() where id = '%[1]s1';
 		update auth.users set email = '1@example.com', updated_at = now() where id = '%[1]s2';
 		update auth.users set email = '2@example.com', updated_at = now() where id = '%[1]s1'; commit`, user))
 	await("2@example.com 1@example.com", fmt.Sprintf("select (select email from public.people where id = '%[1]s1') || ' ' || (select email from public.people where id = '%[1]s2')", user))
 	// A constraint refuses a user, who is parked; the others are found by halves. Where an
 	// expression fails, its column is looked for, too.
-	sql("alter table public.people add constraint fits check (n < 7) not valid")
-	sql(fmt.Sprintf(`update auth.users set email = 'refused@example.com', updated_at = now() where id = '%s3'`, user))
+	db.Exec("alter table public.people add constraint fits check (n < 7) not valid")
+	db.Exec(fmt.Sprintf(`update auth.users set email = 'refused@example.com', updated_at = now() where id = '%s3'`, user))
 	await("1", "select count(*)::text from rollcall.parked")
-	sql("alter table public.people drop constraint fits")
-	sql(fmt.Sprintf(`update auth.users set email = repeat('x', 81), updated_at = now() where id = '%s5'`, user))
+	db.Exec("alter table public.people drop constraint fits")
+	db.Exec(fmt.Sprintf(`update auth.users set email = repeat('x', 81), updated_at = now() where id = '%s5'`, user))
 	await("1", "select count(*)::text from rollcall.parked where error like 'column \"email\": %'")
-	sql(fmt.Sprintf(`update auth.users set email = '5@example.com', updated_at = now() where id = '%s5'`, user))
+	db.Exec(fmt.Sprintf(`update auth.users set email = '5@example.com', updated_at = now() where id = '%s5'`, user))
 	await("0", fmt.Sprintf("select count(*)::text from rollcall.parked where user_id = '%s5'", user))
 	command("check", "--user", user+"3", "--repair")
-	sql(fmt.Sprintf("delete from auth.users where id = '%s4'", user))
+	db.Exec(fmt.Sprintf("delete from auth.users where id = '%s4'", user))
 	await("5 gone", fmt.Sprintf("select (select count(*) from public.people) || ' ' || coalesce((select gone from public.accounts where uid = '%s4'), '')", user))
 	// Announced, then found in auth.users.
-	sql(`alter table auth.users disable trigger rollcall_capture`)
-	sql(fmt.Sprintf(`insert into auth.users (id, email, created_at, updated_at) values ('%[1]s7', '7@example.com', now(), now())`, user))
-	in.announce(conn, "m1", user+"7")
+	db.Exec(`alter table auth.users disable trigger rollcall_capture`)
+	db.Exec(fmt.Sprintf(`insert into auth.users (id, email, created_at, updated_at) values ('%[1]s7', '7@example.com', now(), now())`, user))
+	in.announce("m1", user+"7")
 	await("1", fmt.Sprintf("select count(*)::text from public.people where id = '%s7'", user))
-	in.announce(conn, "m2", user+"8")
+	in.announce("m2", user+"8")
 	// A user without any event, and one who was deleted without an event.
-	sql(fmt.Sprintf(`insert into auth.users (id, email, created_at, updated_at) values ('%[1]s9', '9@example.com', now(), now()); delete from auth.users where id = '%[1]s0'`, user))
+	db.Exec(fmt.Sprintf(`insert into auth.users (id, email, created_at, updated_at) values ('%[1]s9', '9@example.com', now(), now()); delete from auth.users where id = '%[1]s0'`, user))
 	command("reconcile", "supabase", "--dry-run", "--max-delete", "100%")
 	command("reconcile", "supabase", "--max-delete", "100%")
 	await("0 1", fmt.Sprintf("select (select count(*) from public.people where id = '%[1]s0') || ' ' || (select count(*) from public.people where id = '%[1]s9')", user))
-	sql(`alter table auth.users enable trigger rollcall_capture`)
-	if status, outcome, body := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_made"))); outcome != "applied" {
-		t.Fatal(status, outcome, body)
-	}
+	db.Exec(`alter table auth.users enable trigger rollcall_capture`)
+	in.expect(created(t, "user_made"), accepted("applied"))
 	command("reconcile", "clerk", "--dry-run", "--max-delete", "100%")
 	command("reconcile", "clerk", "--max-delete", "100%")
 	await("21", "select count(*)::text from public.people where id like 'user%'")
-	sql("truncate public.people, public.accounts")
+	db.Exec("truncate public.people, public.accounts")
 	for _, target := range []string{"people", "accounts"} {
 		command("backfill", target, "--dry-run")
 		command("backfill", target)
 	}
-	sql("update public.people set name = 'other', colour = null, email = null; delete from public.accounts where uid like '%9'")
+	db.Exec("update public.people set name = 'other', colour = null, email = null; delete from public.accounts where uid like '%9'")
 	command("check", "--repair")
 	command("check")
 	command("capture", "status")
 	for _, job := range []string{"check", "retention", "reconcile clerk", "reconcile supabase", "catch up people"} {
-		sql(fmt.Sprintf(`insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name": "%s"}', 1)`, job))
+		in.due(job)
 	}
 	await("0", "select count(*)::text from rollcall.river_job where finalized_at is null")
 	get(t, in.admin+"/metrics", "")

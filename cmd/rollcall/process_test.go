@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,12 +28,8 @@ type process struct {
 }
 
 // launch starts a service and waits until it listens. Its log goes to a writer.
-func launch(binary, file string, getenv func(string) string, log io.Writer) (*process, error) {
-	p := &process{cmd: exec.Command(binary, "serve", "-c", file), ended: make(chan struct{})}
-	p.cmd.Env = os.Environ()
-	for _, name := range []string{"DATABASE_URL", "ADMIN_TOKEN", "CLERK_SECRET", "SUPABASE_SECRET", "DATABASE_SECRET"} {
-		p.cmd.Env = append(p.cmd.Env, name+"="+getenv(name))
-	}
+func launch(t testing.TB, c cli, log io.Writer) (*process, error) {
+	p := &process{cmd: c.command(t, "serve"), ended: make(chan struct{})}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		return nil, err
@@ -72,11 +69,12 @@ func (p *process) end(s syscall.Signal) error {
 	return p.err
 }
 
-// startProcess runs the built binary until the test ends; its errors show in the test's log.
-func startProcess(t testing.TB, binary, file string, getenv func(string) string) *process {
+// startProcess runs the built binary until the test ends, and waits until it is ready; its log shows
+// in that of a test that fails.
+func startProcess(t testing.TB, c cli) *process {
 	t.Helper()
 	log := &journal{}
-	p := must.Get(launch(binary, file, getenv, log))(t)
+	p := must.Get(launch(t, c, log))(t)
 	p.log = log
 	t.Cleanup(func() {
 		p.stop(t)
@@ -84,6 +82,7 @@ func startProcess(t testing.TB, binary, file string, getenv func(string) string)
 			t.Logf("serve said:\n%s", log)
 		}
 	})
+	log.await(t, "ready", 1)
 	return p
 }
 
@@ -121,8 +120,7 @@ var built = sync.OnceValues(func() (string, error) {
 // build returns the binary as users have it, built once for all tests.
 func build(t testing.TB) string {
 	t.Helper()
-	binary := must.Get(built())(t)
-	return binary
+	return must.Get(built())(t)
 }
 
 // configFile writes a configuration for a process to read.
@@ -145,4 +143,21 @@ func scrape(t testing.TB, admin string) map[string]float64 {
 		}
 	}
 	return found
+}
+
+// What serves tests, and what downloads a PostgreSQL for them, is not part of the program.
+func TestProgramLinksNothingOfTests(t *testing.T) {
+	t.Parallel()
+	out := must.Get(exec.CommandContext(t.Context(), "go", "list", "-buildvcs=false", "-deps", ".").Output())(t)
+	linked := strings.Fields(string(out))
+	if !slices.Contains(linked, "rollcall/internal/pgtest/pgserver") {
+		t.Fatalf("the list of %d packages lacks one that is linked", len(linked))
+	}
+	for _, p := range linked {
+		for _, unwanted := range []string{"testing", "rollcall/internal/testtag", "github.com/fergusstrange/embedded-postgres", "github.com/lib/pq", "github.com/xi2/xz"} {
+			if p == unwanted || strings.HasPrefix(p, unwanted+"/") {
+				t.Errorf("the program links %s", p)
+			}
+		}
+	}
 }

@@ -14,22 +14,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
-	"rollcall/internal/pgtest"
 	"rollcall/internal/testtag"
 )
 
 // propertyTableConfig follows a table of users by every endpoint.
-const propertyTableConfig = `
-database: ${DATABASE_URL}
-listen: 127.0.0.1:0
-admin_listen: 127.0.0.1:0
-sources:
-  supabase:
-    provider: supabase
-    signing_secrets: ["${SUPABASE_SECRET}"]
-    database_webhook: {secrets: ["${DATABASE_SECRET}"]}
-    session: {issuer: https://made-up.supabase.co/auth/v1, audience: authenticated, hs256_secret: ` + jwtSecret + `}
+const propertyTableConfig = oneMachine + "sources:\n" + supabaseSource + supabaseSession + `
 limits: {lock_timeout: 1s, statement_timeout: 30s}
 targets:
   gone:
@@ -170,9 +161,8 @@ func (a *authServer) round(round int, seed uint64, replicas []*process, reconcil
 	shut := func(conn *pgx.Conn) { _ = conn.Close(context.Background()) } // a hundred rounds would be too many for the server
 	first := open()
 	defer shut(first)
-	_, err := first.Exec(a.t.Context(), `insert into auth.users (id, email, updated_at)
-		select ('00000000-0000-4000-' || lpad($1::text, 4, '0') || '-' || lpad(n::text, 12, '0'))::uuid, n || '@x.test', now() from generate_series(0, $2::int - 1, 2) n`, fmt.Sprint(round), usersOfRound)
-	must.Do(a.t, err)
+	must.Get(first.Exec(a.t.Context(), `insert into auth.users (id, email, updated_at)
+		select ('00000000-0000-4000-' || lpad($1::text, 4, '0') || '-' || lpad(n::text, 12, '0'))::uuid, n || '@x.test', now() from generate_series(0, $2::int - 1, 2) n`, fmt.Sprint(round), usersOfRound))(a.t)
 	for w := range writers {
 		random := rand.New(rand.NewPCG(seed, uint64(round*writers+w)))
 		conn := open()
@@ -203,58 +193,45 @@ func (a *authServer) round(round int, seed uint64, replicas []*process, reconcil
 func TestAnySignalsEndInTheTable(t *testing.T) {
 	t.Parallel()
 	seed := testtag.Seed(t)
-	url := pgtest.NewWith(t, propertyTableSchema)
-	binary := build(t)
-	file := configFile(t, propertyTableConfig)
-	replicas := []*process{startProcess(t, binary, file, env(url))}
-	replicas[0].log.await(t, "ready", 1)
-	run1 := func(args ...string) {
-		var out strings.Builder
+	db := fixture.New(t, propertyTableSchema)
+	c := newCLI(t, propertyTableConfig, db.Address)
+	replicas := []*process{startProcess(t, c)}
+	succeeds := func(args ...string) {
+		var got ran
 		for range 5 { // what is unavailable is tried again, as the schedule does
-			if run(t.Context(), environment{append(args, "-c", file), env(url), strings.NewReader(""), &out, &out}) == exitFine {
+			if got = c.run(t.Context(), args...); got.code == exitFine {
 				return
 			}
 		}
-		t.Errorf("%v: %s", args, out.String())
+		t.Errorf("%v: %s", args, got)
 	}
-	run1("capture", "install")
-	must.Get(connect(t, url).Exec(t.Context(), slowRoll))(t)
-	replicas = append(replicas, startProcess(t, binary, file, env(url)))
-	replicas[1].log.await(t, "ready", 1)
-	a := &authServer{t: t, url: url, post: newPostman(t, replicas[0].public, replicas[1].public), gate: make(chan struct{}, 48)}
+	succeeds("capture", "install")
+	db.Exec(slowRoll)
+	replicas = append(replicas, startProcess(t, c))
+	post := newPostman(t, replicas[0].public, replicas[1].public)
+	a := &authServer{t: t, url: db.Address, post: post, gate: make(chan struct{}, 48)}
 	rounds := testtag.Part(100)
 	for round := range rounds {
 		a.round(round, seed, replicas, func() {
 			if round%2 == 0 {
-				run1("reconcile", "supabase", "--max-delete", "100%")
+				succeeds("reconcile", "supabase", "--max-delete", "100%")
 			}
 		})
 	}
 	a.said.Wait()
-	conn := connect(t, url)
-	quiet(t, conn)
 	t.Logf("%d histories, %d requests", rounds, a.post.sent.Load())
-	holdsAgainstTheTable(t, conn)
-}
-
-// quiet waits until nothing is under way.
-func quiet(t *testing.T, conn *pgx.Conn) {
-	t.Helper()
-	const busy = "select (select count(*) from rollcall.outbox) + (select count(*) from rollcall.parked)"
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		var left int
-		must.Do(t, conn.QueryRow(t.Context(), busy).Scan(&left))
-		if left == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d rows of the outbox, or parked ones, are left", left)
-		}
+	quiet := func() bool {
+		return len(db.Rows("select from rollcall.outbox union all select from rollcall.parked")) == 0
 	}
+	if !soon(time.Minute, quiet) {
+		t.Fatal("rows of the outbox, or parked ones, are left")
+	}
+	holdsAgainstTheTable(db)
 }
 
 // holdsAgainstTheTable compares the roll and the targets with the table of users, by SQL of its own.
-func holdsAgainstTheTable(t *testing.T, conn *pgx.Conn) {
+func holdsAgainstTheTable(db *fixture.Database) {
+	t := db.T
 	t.Helper()
 	for what, sql := range map[string]string{
 		"the roll": `select coalesce(a.id::text, u.id), concat_ws(' ', 'table', a.email, a.raw_user_meta_data->>'first_name', 'roll', u.email, u.first_name)
@@ -268,12 +245,12 @@ func holdsAgainstTheTable(t *testing.T, conn *pgx.Conn) {
 			where a.email is distinct from k.email`,
 		"placeholders": `select id, 'left' from rollcall.users where version is null`,
 	} {
-		if wrong := pairs(t, conn, sql); len(wrong) > 0 {
+		if wrong := pairs(db, sql); len(wrong) > 0 {
 			t.Errorf("%s: %d users are wrong: %.1500s", what, len(wrong), fmt.Sprint(wrong))
 		}
 	}
 	var users, living int
-	must.Do(t, conn.QueryRow(t.Context(), "select count(*), count(*) filter (where deleted_at is null) from rollcall.users").Scan(&users, &living))
+	must.Do(t, db.SQL.QueryRow(t.Context(), "select count(*), count(*) filter (where deleted_at is null) from rollcall.users").Scan(&users, &living))
 	t.Logf("%d users in the roll, %d of them living", users, living)
 	if living == 0 || living == users {
 		t.Error("the histories have no deletions, or nothing else")

@@ -16,28 +16,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
 	"rollcall/api"
-	"rollcall/internal/must"
+	"rollcall/internal/fixture"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 	"rollcall/internal/testtag"
 )
 
-const propertyConfig = `
-database: ${DATABASE_URL}
-listen: 127.0.0.1:0
-admin_listen: 127.0.0.1:0
-sources:
-  clerk:
-    provider: clerk
-    signing_secrets: ["${CLERK_SECRET}"]
-  supabase:
-    provider: supabase
-    signing_secrets: ["${SUPABASE_SECRET}"]
-    database_webhook: {secrets: ["${DATABASE_SECRET}"]}
-  strict:
+const propertyConfig = oneMachine + openSources + `  strict:
     provider: clerk
     signing_secrets: ["${CLERK_SECRET}"]
 limits: {lock_timeout: 150ms}
@@ -283,9 +270,8 @@ func TestAnyOrderEndsInTheSameState(t *testing.T) {
 	random := rand.New(rand.NewPCG(testtag.Seed(t), 0))
 
 	url := pgtest.NewWith(t, propertyTables)
-	binary := build(t)
-	file := configFile(t, propertyConfig)
-	p := newPostman(t, startProcess(t, binary, file, env(url)).public, startProcess(t, binary, file, env(url)).public)
+	c := newCLI(t, propertyConfig, url)
+	p := newPostman(t, startProcess(t, c).public, startProcess(t, c).public)
 
 	model := map[string]state{}    // by source and id
 	mails := map[string][]string{} // what the versions gave
@@ -317,15 +303,15 @@ func TestAnyOrderEndsInTheSameState(t *testing.T) {
 	took := time.Since(start)
 	t.Logf("%d histories, %d users, %d requests, %.0f per second", histories, len(model), p.sent.Load(), float64(p.sent.Load())/took.Seconds())
 
-	conn := connect(t, url)
+	db := fixture.At(t, url)
 	// A user who was parked for an e-mail that another one has given up since arrives with a repeat.
-	for before, parked := -1, newest(t, conn, model); len(parked) > 0 && len(parked) != before; {
+	for before, parked := -1, newest(db, model); len(parked) > 0 && len(parked) != before; {
 		before = len(parked)
 		p.deliverAll(parked)
-		parked = newest(t, conn, model)
+		parked = newest(db, model)
 	}
-	compare(t, conn, model)
-	for key, first := range pairs(t, conn, "select source || ' ' || id, first_email from gone") {
+	compare(db, model)
+	for key, first := range pairs(db, "select source || ' ' || id, first_email from gone") {
 		if !slices.Contains(mails[key], first) {
 			t.Errorf("%s was inserted with %s, which no version gave", key, first)
 		}
@@ -333,32 +319,31 @@ func TestAnyOrderEndsInTheSameState(t *testing.T) {
 }
 
 // newest are the last messages about the parked users.
-func newest(t testing.TB, conn *pgx.Conn, model map[string]state) []message {
-	rows, _ := conn.Query(t.Context(), "select source, user_id from rollcall.parked")
+func newest(db *fixture.Database, model map[string]state) []message {
 	var again []message
-	var source, user string
-	_, err := pgx.ForEachRow(rows, []any{&source, &user}, func() error {
+	for _, row := range db.Rows("select source, user_id from rollcall.parked") {
+		source, user, _ := strings.Cut(row, "|")
 		again = append(again, message{source, user, model[source+" "+user]})
-		return nil
-	})
-	must.Do(t, err)
+	}
 	return again
 }
 
 // pairs reads a query of keys and values.
-func pairs(t *testing.T, conn *pgx.Conn, sql string) map[string]string {
-	t.Helper()
-	rows, _ := conn.Query(t.Context(), sql)
+func pairs(db *fixture.Database, sql string) map[string]string {
+	db.T.Helper()
 	found := map[string]string{}
-	var key, value string
-	must.Get(pgx.ForEachRow(rows, []any{&key, &value}, func() error { found[key] = value; return nil }))(t)
+	for _, row := range db.Rows(sql) {
+		key, value, _ := strings.Cut(row, "|")
+		found[key] = value
+	}
 	return found
 }
 
 // compare holds the tables against the model.
-func compare(t *testing.T, conn *pgx.Conn, model map[string]state) {
+func compare(db *fixture.Database, model map[string]state) {
+	t := db.T
 	t.Helper()
-	load := func(sql string) map[string]string { return pairs(t, conn, sql) }
+	load := func(sql string) map[string]string { return pairs(db, sql) }
 	roll, alive, mails := map[string]string{}, map[string]string{}, map[string]string{}
 	for key, s := range model {
 		roll[key] = fmt.Sprintf("%d %s %s %.1s", s.version+1760000000000, s.email, s.name, strconv.FormatBool(s.dead))
@@ -401,7 +386,7 @@ func circular(got, mails map[string]string, user string) bool {
 	return false
 }
 
-func same(t *testing.T, what string, want, got map[string]string) {
+func same(t testing.TB, what string, want, got map[string]string) {
 	t.Helper()
 	if maps.Equal(want, got) {
 		return

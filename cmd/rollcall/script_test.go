@@ -59,7 +59,7 @@ func setupStory(e *testscript.Env) error {
 	e.Values[testKey{}] = tb
 	e.Values[clerkKey{}] = clerktest.New(tb)
 	getenv := env(pgtest.New(tb))
-	for _, name := range []string{"DATABASE_URL", "ADMIN_TOKEN", "CLERK_SECRET", "SUPABASE_SECRET", "DATABASE_SECRET"} {
+	for _, name := range variables {
 		e.Setenv(name, getenv(name))
 	}
 	e.Setenv("LISTEN", "127.0.0.1:0")
@@ -144,14 +144,13 @@ func storySettled(ts *testscript.TestScript, _ []string) {
 	conn, err := pgx.Connect(context.Background(), ts.Getenv("DATABASE_URL"))
 	ts.Check(err)
 	defer func() { _ = conn.Close(context.Background()) }()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	if !soon(20*time.Second, func() bool {
 		var waiting int
 		ts.Check(conn.QueryRow(context.Background(), "select (select count(*) from rollcall.outbox) + (select count(*) from rollcall_provider.outbox)").Scan(&waiting))
-		if waiting == 0 {
-			return
-		}
+		return waiting == 0
+	}) {
+		ts.Fatalf("nobody empties the outbox")
 	}
-	ts.Fatalf("nobody empties the outbox")
 }
 
 func storyExits(ts *testscript.TestScript, args []string) {

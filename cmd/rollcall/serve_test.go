@@ -3,13 +3,15 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"rollcall/internal/clerktest"
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
@@ -19,7 +21,7 @@ import (
 
 func TestServe(t *testing.T) {
 	t.Parallel()
-	in, conn := startShop(t)
+	in := startShop(t)
 	steps := []struct {
 		request func(*testing.T) *http.Request
 		status  int
@@ -44,55 +46,10 @@ func TestServe(t *testing.T) {
 			t.Errorf("step %d: body %s", i, body)
 		}
 	}
-	var rows string
-	err := conn.QueryRow(t.Context(), "select string_agg(concat_ws('|', id, email, name, role), ' ') from profiles").Scan(&rows)
-	if err != nil || rows != "s_1|new@example.com||customer" {
-		t.Errorf("profiles %q, error %v", rows, err)
-	}
-	var secrets int
-	err = conn.QueryRow(t.Context(), `select count(*) from rollcall.events where convert_from(body, 'UTF8') ~ 'hunter2|encrypted_password|private_metadata'`).Scan(&secrets)
-	if err != nil || secrets != 0 {
-		t.Errorf("%d stored bodies hold secrets, error %v", secrets, err)
-	}
+	in.db.Want("select id, email, name, role from profiles", "s_1|new@example.com||customer")
+	in.db.Want(`select count(*) from rollcall.events where convert_from(body, 'UTF8') ~ 'hunter2|encrypted_password|private_metadata'`, "0")
 	if code := in.stop(); code != exitFine {
 		t.Errorf("exit code %d", code)
-	}
-}
-
-func TestHealthMetricsAdmin(t *testing.T) {
-	t.Parallel()
-	in, _ := startShop(t)
-	in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a")))
-	tests := []struct {
-		url, token string
-		status     int
-		body       string
-	}{
-		{in.public + "/healthz", "", 200, "alive"},
-		{in.public + "/readyz", "", 200, "ready"},
-		{in.admin + "/readyz", "", 200, "ready"},
-		{in.public + "/metrics", "", 404, "not_found"},
-		{in.public + "/admin/v1/status", adminToken, 404, "not_found"},
-		{in.admin + "/admin/v1/status", "", 401, "unauthorized"},
-		{in.admin + "/admin/v1/status", "wrong", 401, "unauthorized"},
-		{in.admin + "/admin/v1/status", adminToken, 200, `"targets":[{"name":"profiles","table":"public.profiles","state":"ok","parked":0}]`},
-		{in.admin + "/metrics", "", 200, `rollcall_webhooks_total{outcome="applied",source="clerk",type="user.created"} 1`},
-		{in.admin + "/metrics", "", 200, `rollcall_webhooks_total{outcome="admitted",source="supabase",type="before-user-created"} 0`},
-		{in.admin + "/metrics", "", 200, `rollcall_webhook_seconds_count{source="clerk"} 1`},
-		{in.admin + "/metrics", "", 200, `rollcall_batch_events_count 1`},
-		{in.admin + "/metrics", "", 200, `rollcall_apply_seconds_count 1`},
-		{in.admin + "/metrics", "", 200, `rollcall_parked_users{target="profiles"} 0`},
-		{in.admin + "/metrics", "", 200, `rollcall_target_breaker_open{target="profiles"} 0`},
-		{in.admin + "/metrics", "", 200, `rollcall_target_users{state="present",target="profiles"} 0`},
-		{in.admin + "/metrics", "", 200, `rollcall_target_checked_timestamp_seconds{target="profiles"} 0`},
-		{in.admin + "/metrics", "", 200, `rollcall_last_verified_event_timestamp_seconds{source="supabase"} 0`},
-		{in.admin + "/metrics", "", 200, `go_goroutines`},
-	}
-	for _, tt := range tests {
-		status, body := get(t, tt.url, tt.token)
-		if status != tt.status || !strings.Contains(body, tt.body) {
-			t.Errorf("%s: got %d, want %d and %s; body %.400s", tt.url, status, tt.status, tt.body, body)
-		}
 	}
 }
 
@@ -101,8 +58,7 @@ func TestServeWaitsForTheDatabase(t *testing.T) {
 	testtag.Parallel(t)
 	server := pgtest.StartServer(t, pgserver.Options{})
 	url := server.URL("postgres")
-	conn := connect(t, url)
-	must.Get(conn.Exec(t.Context(), shopTables))(t)
+	fixture.At(t, url).Exec(shopTables)
 	must.Do(t, server.Stop())
 	start := time.Now()
 	in := startServe(t, twoSources+shopTargets, env(url))
@@ -112,17 +68,9 @@ func TestServeWaitsForTheDatabase(t *testing.T) {
 	if status, body := get(t, in.public+"/readyz", ""); status != http.StatusServiceUnavailable || strings.Contains(body, "127.0.0.1") {
 		t.Errorf("readyz without a database: %d %s", status, body)
 	}
-	announce := `{"metadata":{"uuid":"m1","name":"before-user-created"},"user":{"id":"s_1"}}`
-	if status, outcome, _ := in.send(signed(t, source.Supabase, source.Hook, announce)); status != 204 || outcome != "admitted" {
-		t.Errorf("announced without a database: %d %s", status, outcome)
-	}
+	in.expect(announced(t, "supabase", "m1"), accepted("admitted"))
 	var waiting sync.WaitGroup
-	waiting.Go(func() {
-		status, outcome, _ := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a")))
-		if status != 204 || outcome != "applied" {
-			t.Errorf("a webhook that waited for the database: %d %s", status, outcome)
-		}
-	})
+	waiting.Go(func() { in.expect(created(t, "user_a"), accepted("applied")) }) // it waits for the database
 	time.Sleep(300 * time.Millisecond)
 	must.Do(t, server.Restart(t.Context()))
 	waiting.Wait()
@@ -135,12 +83,12 @@ func TestServeWaitsForTheDatabase(t *testing.T) {
 // A shutdown answers everybody who waits, with or without a database.
 func TestShutdownAnswersEveryWaiter(t *testing.T) {
 	t.Parallel()
-	in, conn := startShop(t)
-	must.Get(conn.Exec(t.Context(), "begin; lock table rollcall.events in share mode"))(t)
+	in := startShop(t)
+	in.db.Exec("begin; lock table rollcall.events in share mode")
 	answers := make(chan string, 40)
 	for n := range cap(answers) {
 		go func() {
-			_, outcome, _ := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_", n))))
+			_, outcome, _ := in.send(created(t, fmt.Sprint("user_", n)))
 			answers <- outcome
 		}()
 	}
@@ -148,7 +96,7 @@ func TestShutdownAnswersEveryWaiter(t *testing.T) {
 	stopped := make(chan int, 1)
 	go func() { stopped <- in.stop() }()
 	time.Sleep(100 * time.Millisecond)
-	must.Get(conn.Exec(t.Context(), "rollback"))(t)
+	in.db.Exec("rollback")
 	for range cap(answers) {
 		if got := <-answers; got != "applied" {
 			t.Errorf("a waiter got %q", got)
@@ -165,11 +113,9 @@ func TestShutdownWithoutADatabase(t *testing.T) {
 	testtag.Parallel(t)
 	yaml := strings.ReplaceAll(twoSources, "wait: 3s", "wait: 20s")
 	yaml = strings.ReplaceAll(yaml, "provider: supabase", "provider: supabase\n    when_unavailable: refuse")
-	in := startServe(t, yaml+shopTargets, env("postgres://nobody@127.0.0.1:1/nowhere"))
-	if status, outcome, _ := in.send(signed(t, source.Supabase, source.Hook, `{"metadata":{"uuid":"m1","name":"before-user-created"},"user":{"id":"s_1"}}`)); status != 503 || outcome != "unavailable" {
-		t.Errorf("announced: %d %s, want 503 unavailable", status, outcome)
-	}
-	request := signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))
+	in := startServe(t, yaml+shopTargets, env(nowhere))
+	in.expect(announced(t, "supabase", "m1"), unavailable)
+	request := created(t, "user_a")
 	answer := make(chan string, 1)
 	go func() {
 		status, outcome, body := in.send(request)
@@ -188,34 +134,31 @@ func TestShutdownWithoutADatabase(t *testing.T) {
 // A target that is mended is in service again, without a restart.
 func TestTargetComesBack(t *testing.T) {
 	t.Parallel()
-	url := pgtest.New(t)
-	in := startServe(t, twoSources+shopTargets, env(url))
+	db := fixture.New(t)
+	in := startServe(t, twoSources+shopTargets, env(db.Address))
 	in.log.await(t, "a target is out of service; its users are parked", 1)
-	must.Get(connect(t, url).Exec(t.Context(), shopTables))(t)
+	db.Exec(shopTables)
 	in.log.await(t, "a target is in service again; it catches up", 1)
-	if status, outcome, _ := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))); status != 204 || outcome != "applied" {
-		t.Errorf("got %d %s", status, outcome)
-	}
+	in.expect(created(t, "user_a"), accepted("applied"))
 }
 
 // A table that is dropped and made anew lacks who isn't parked: the log says how to fill it, each
 // time.
 func TestTargetMadeAnew(t *testing.T) {
 	t.Parallel()
-	in, conn := startShop(t)
-	in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a")))
+	in := startShop(t)
+	in.send(created(t, "user_a"))
 	for n := range 2 {
-		script(t, conn, "create table made (like profiles including all); drop table profiles")
-		in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_b", n))))
+		in.db.Exec("create table made (like profiles including all); drop table profiles")
+		in.send(created(t, fmt.Sprint("user_b", n)))
 		in.log.await(t, "a target is out of service; its users are parked", n+1)
-		script(t, conn, "alter table made rename to profiles")
+		in.db.Exec("alter table made rename to profiles")
 		line := in.log.await(t, "a target is new: its table lacks who was there before it; fill it", n+1)
 		if got, want := fmt.Sprint(line["target"], line["users"], line["command"]), fmt.Sprint("profiles", n+2, "rollcall backfill profiles"); got != want {
 			t.Errorf("the log says %s, want %s", got, want)
 		}
-		filling := environment{[]string{"backfill", "profiles", "-c", configFile(t, twoSources+shopTargets)}, env(conn.Config().ConnString()), strings.NewReader(""), io.Discard, io.Discard}
-		if code := run(t.Context(), filling); code != exitFine {
-			t.Fatalf("the backfill ended with %d", code)
+		if filling := in.run(t.Context(), "backfill", "profiles"); filling.code != exitFine {
+			t.Fatalf("the backfill says %s", filling)
 		}
 	}
 }
@@ -230,27 +173,21 @@ func TestServeWithABrokenTarget(t *testing.T) {
     set: {id: new.id}
     on_delete: keep
 `
-	url := pgtest.NewWith(t, shopTables)
-	in := startServe(t, twoSources+broken, env(url))
+	in := serveAt(t, twoSources+broken, pgtest.NewWith(t, shopTables))
 	line := in.log.await(t, "a target is out of service; its users are parked", 1)
 	if got := fmt.Sprint(line["target"], line["error"]); !strings.Contains(got, "nowheretable public.nowhere does not exist") {
 		t.Errorf("the log says %s", got)
 	}
-	in.log.await(t, "ready", 1)
-	if status, outcome, _ := in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", "user_a"))); status != 204 || outcome != "parked" {
-		t.Errorf("got %d %s", status, outcome)
-	}
-	if _, body := get(t, in.admin+"/metrics", ""); !strings.Contains(body, `rollcall_target_breaker_open{target="nowhere"} 1`) || !strings.Contains(body, `rollcall_parked_users{target="nowhere"} 1`) {
-		t.Errorf("metrics:\n%s", body)
-	}
+	in.expect(created(t, "user_a"), accepted("parked"))
+	in.counts(`rollcall_target_breaker_open{target="nowhere"} 1`, `rollcall_parked_users{target="nowhere"} 1`)
 }
 
 // Every log line is JSON, and a webhook has exactly one.
 func TestLogLines(t *testing.T) {
 	t.Parallel()
-	in, _ := startShop(t)
+	in := startShop(t)
 	for n := range 3 {
-		in.send(signed(t, source.Clerk, source.Hook, clerkUser("user.created", fmt.Sprint("user_", n), ann)))
+		in.send(created(t, fmt.Sprint("user_", n), ann))
 	}
 	in.log.await(t, "webhook", 3)
 	for line := range strings.Lines(in.log.String()) {
@@ -267,4 +204,103 @@ func TestLogLines(t *testing.T) {
 			t.Errorf("no field %s in %v", name, fields)
 		}
 	}
+}
+
+// What a provider or a stranger sends can't act on the terminal of whoever reads the log.
+func TestLogIsPrintable(t *testing.T) {
+	t.Parallel()
+	in := startShop(t)
+	hostile := "u\u009b31m\u202ex\u2066\ufeff\u007f"
+	in.send(created(t, hostile))
+	in.log.await(t, "webhook", 1)
+	if got := in.log.Lines("webhook")[0]["user"]; got != hostile {
+		t.Errorf("the user is %q in the log", got)
+	}
+	if said := strings.ReplaceAll(in.log.String(), "\n", ""); strings.ContainsFunc(said, event.Unprintable) {
+		t.Errorf("the log says %q", said)
+	}
+}
+
+// A warning is logged at the start, and the target works all the same.
+func TestServeWarns(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, pgtest.Auth, `create table profiles (id uuid primary key references auth.users, email text, name text not null, role text not null);
+		grant create on schema public to public`)
+	yaml := strings.Replace(twoSources+shopTargets, "table: public.profiles", "from: [supabase]\n    table: public.profiles", 1)
+	in := serveAt(t, yaml, url)
+	said := in.log.await(t, "a target needs attention", 1)
+	warning, _ := said["warning"].(string)
+	if said["level"] != "WARN" || said["target"] != "profiles" || !strings.Contains(warning, "keeps the provider from deleting a user") || !strings.HasSuffix(warning, "on delete cascade") {
+		t.Errorf("the log says %v", said)
+	}
+	for i, want := range []string{"is a superuser", "run: revoke create on schema public from public"} {
+		said := in.log.await(t, "others can act as Rollcall's role", i+1)
+		if warning, _ := said["warning"].(string); said["level"] != "WARN" || !strings.Contains(warning, want) {
+			t.Errorf("the log says %v, want %q", said, want)
+		}
+	}
+	for _, state := range in.log.Lines("a target is out of service; its users are parked") {
+		t.Errorf("the log says %v", state)
+	}
+	got := in.run(t.Context(), "migrate", "--print")
+	if got.code != exitFine || !strings.HasPrefix(got.log, "rollcall: warning: ") || !strings.Contains(got.log, "target profiles: the foreign key") {
+		t.Errorf("exit code %d, %s", got.code, got.log)
+	}
+}
+
+// A replica that starts beside one with other targets says so, once; one with the same does not.
+func TestReplicasWithOtherTargets(t *testing.T) {
+	t.Parallel()
+	const differ = "other replicas run with other targets; give all of them the same configuration"
+	says := func(in *instance) int { return len(in.log.Lines(differ)) }
+	url := pgtest.NewWith(t, shopTables)
+	first, same := serveAt(t, twoSources+shopTargets, url), serveAt(t, twoSources+shopTargets, url)
+	awaitRows(first.db, "select count(*) from rollcall.replicas", "2")
+	other := startServe(t, twoSources+strings.Replace(shopTargets, "'customer'", "'guest'", 1), env(url))
+	other.log.await(t, differ, 1)
+	if says(first)+says(same) > 0 {
+		t.Errorf("said before there was another: %s", first.log)
+	}
+	first.log.await(t, differ, 1)
+	time.Sleep(100 * time.Millisecond)
+	if says(other) != 1 {
+		t.Errorf("said %d times", says(other))
+	}
+}
+
+// The schedule of a Clerk source runs.
+func TestServeReconcilesClerk(t *testing.T) {
+	t.Parallel()
+	clerk := clerktest.New(t)
+	clerk.PutMany(20)
+	in := serveAt(t, oneMachine+`sources:
+  clerk:
+    provider: clerk
+    api: {key: `+clerk.Key()+`, url: "`+clerk.URL()+`"}
+    reconcile: {schedule: 0 0 1 1 *}
+`+shopTargets, pgtest.NewWith(t, shopTables))
+	in.due("reconcile clerk")
+	if line := in.log.await(t, "reconciled", 1); line["created"] != 20.0 {
+		t.Errorf("the log says %v", line)
+	}
+	in.db.Want("select count(*) from profiles", "20")
+}
+
+// A ban that ends by itself ends in the table, too, with two replicas.
+func TestServeEndsBans(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, "create table profiles (id text primary key, banned boolean)")
+	const yaml = twoSources + `
+targets:
+  profiles: {table: public.profiles, key: id, set: {id: new.id, banned: new.banned}, on_delete: delete}
+`
+	in := serveAt(t, yaml, url)
+	serveAt(t, yaml, url)
+	until := time.Now().Add(1500 * time.Millisecond).UTC().Format(time.RFC3339Nano)
+	body := `{"type":"UPDATE","schema":"auth","table":"users","record":{"id":"s_1","updated_at":"2026-01-02T03:04:06+00:00","banned_until":"` + until + `"},"old_record":{"id":"s_1"}}`
+	in.expect(signed(t, source.Supabase, source.Database, body), accepted("applied"))
+	in.db.Want("select banned from profiles", "t")
+	awaitRows(in.db, "select banned from profiles", "f")
+	in.expect(signed(t, source.Supabase, source.Database, body), accepted("applied"))
+	in.db.Want("select banned from profiles", "f")
 }

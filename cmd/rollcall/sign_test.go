@@ -160,15 +160,14 @@ func TestSvixVerifiesWhatSignPrints(t *testing.T) {
 	t.Parallel()
 	shells(t)
 	base, received := receiver(t)
-	file := configFile(t, twoSources)
+	c := newCLI(t, twoSources, nowhere)
 	verifier := must.Get(svix.NewWebhook(clerkSecret))(t)
 	for _, name := range testevent.Names(source.Clerk) {
-		var stdout, stderr bytes.Buffer
-		args := []string{"sign", "clerk", name, "-c", file, "--url", base, "--set", "data.first_name=D'Arcy $é\\"}
-		if code := run(t.Context(), environment{args, env("postgres://127.0.0.1/unused"), nil, &stdout, &stderr}); code != exitFine {
-			t.Fatalf("%s: exit code %d, %s", name, code, &stderr)
+		command := c.run(t.Context(), "sign", "clerk", name, "--url", base, "--set", "data.first_name=D'Arcy $é\\")
+		if command.code != exitFine {
+			t.Fatalf("%s: %s", name, command)
 		}
-		paste(t, "sh", stdout.String())
+		paste(t, "sh", command.out)
 		got := <-received
 		if got.path != "/webhooks/clerk" || !strings.Contains(string(got.body), `"first_name":"D'Arcy $é\\"`) {
 			t.Errorf("%s: %s got %s", name, got.path, got.body)
@@ -225,7 +224,7 @@ func TestSenderShowsTheAnswer(t *testing.T) {
 // A request that is sent twice is a provider's retry.
 func TestRequestTwice(t *testing.T) {
 	t.Parallel()
-	in, _ := startShop(t)
+	in := startShop(t)
 	src := newSource(t, source.Clerk)
 	p := must.Get(testevent.Seal(src, source.Hook, []byte(clerkUser("user.created", "user_a", ann))))(t)
 	for _, want := range []string{"applied", "duplicate"} {

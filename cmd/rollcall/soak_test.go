@@ -15,25 +15,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/demo"
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/testtag"
 )
 
-const soakConfig = `
-database: ${DATABASE_URL}
-listen: 127.0.0.1:0
-admin_listen: 127.0.0.1:0
-sources:
-  clerk:
-    provider: clerk
-    signing_secrets: ["${CLERK_SECRET}"]
-  supabase:
-    provider: supabase
-    signing_secrets: ["${SUPABASE_SECRET}"]
-    database_webhook: {secrets: ["${DATABASE_SECRET}"]}
-targets:
+const soakConfig = oneMachine + openSources + `targets:
   gone:
     table: public.gone
     key: [source, id]
@@ -93,8 +82,8 @@ func newSoak(t *testing.T) *soak {
 		}
 	}
 	s.exec(soakTables)
-	binary, file := build(t), configFile(t, soakConfig)
-	s.launch = func() (*process, error) { return launch(binary, file, env(s.server.URL("postgres")), &s.log) }
+	c := newCLI(t, soakConfig, s.server.URL("postgres"))
+	s.launch = func() (*process, error) { return launch(t, c, &s.log) }
 	for i := range s.replicas {
 		s.start(i)
 	}
@@ -241,10 +230,10 @@ func TestSoak(t *testing.T) {
 	close(p.silent)
 	telling.Wait()
 
-	conn := connect(t, s.server.URL("postgres"))
-	parked := s.awaitStep(conn)
-	lost, resurrected := judge(t, conn, p.book)
-	doubled := pairs(t, conn, "select target || ' ' || source || ' ' || id, count(*)::text from inserted group by 1 having count(*) > 1")
+	db := fixture.At(t, s.server.URL("postgres"))
+	parked := s.awaitStep(db)
+	lost, resurrected := judge(db, p.book)
+	doubled := pairs(db, "select target || ' ' || source || ' ' || id, count(*)::text from inserted group by 1 having count(*) > 1")
 	t.Logf("a soak of %s: sent %d, acknowledged %d (in %d requests), kills %d (%d while catching up), restarts %d, parked at the end %d, lost %d, doubled %d, resurrected %d",
 		s.length, p.book.sent, p.book.acknowledged, p.post.sent.Load(), s.kills.Load(), s.caught, s.restarts, parked, len(lost), len(doubled), len(resurrected))
 	if parked+len(lost)+len(doubled)+len(resurrected) > 0 {
@@ -253,16 +242,16 @@ func TestSoak(t *testing.T) {
 	if s.kills.Load() < int64(soakKills) || s.restarts < 3 {
 		t.Errorf("%d kills and %d restarts are too few", s.kills.Load(), s.restarts)
 	}
-	s.quiet(p, conn)
+	s.quiet(p, db)
 }
 
 // awaitStep waits until nobody is parked and every target is in service, as the table says
 // and as each replica's metrics say, and returns how many are parked still.
-func (s *soak) awaitStep(conn *pgx.Conn) int {
+func (s *soak) awaitStep(db *fixture.Database) int {
 	began := time.Now()
 	for {
 		parked, gauges := 0, 0.0
-		must.Do(s.t, conn.QueryRow(s.t.Context(), "select count(*) from rollcall.parked").Scan(&parked))
+		must.Do(s.t, db.SQL.QueryRow(s.t.Context(), "select count(*) from rollcall.parked").Scan(&parked))
 		for i := range s.replicas {
 			for name, value := range scrape(s.t, s.replicas[i].now.Load().admin) {
 				if strings.HasPrefix(name, "rollcall_target_breaker_open{") || strings.HasPrefix(name, "rollcall_parked_users{") {
@@ -276,7 +265,7 @@ func (s *soak) awaitStep(conn *pgx.Conn) int {
 		}
 		if time.Since(began) > soakPatience {
 			s.t.Errorf("%d parked, and the gauges add up to %v, after %s:\n%v", parked, gauges, soakPatience,
-				pairs(s.t, conn, "select target || ' ' || source || ' ' || user_id, concat(attempts, ' ', retry_at - now(), ' ', given_up, ' ', sqlstate, ' ', error) from rollcall.parked limit 5"))
+				pairs(db, "select target || ' ' || source || ' ' || user_id, concat(attempts, ' ', retry_at - now(), ' ', given_up, ' ', sqlstate, ' ', error) from rollcall.parked limit 5"))
 			return parked
 		}
 		time.Sleep(time.Second)
@@ -285,12 +274,12 @@ func (s *soak) awaitStep(conn *pgx.Conn) int {
 
 // judge holds roll and targets against the senders' list: who is lost, which includes
 // being elsewhere than the roll says, and who is alive after an acknowledged delete.
-func judge(t *testing.T, conn *pgx.Conn, book *ledger) (lost, resurrected []string) {
-	roll := pairs(t, conn, "select source || ' ' || id, case when deleted_at is null then concat(email, ' ', first_name) else 'dead' end from rollcall.users")
+func judge(db *fixture.Database, book *ledger) (lost, resurrected []string) {
+	roll := pairs(db, "select source || ' ' || id, case when deleted_at is null then concat(email, ' ', first_name) else 'dead' end from rollcall.users")
 	targets := map[string]map[string]string{}
 	for _, target := range []string{"gone", "kept"} {
 		where := map[string]string{"kept": " where deleted_at is null"}[target]
-		targets[target] = pairs(t, conn, "select source || ' ' || id, concat(email, ' ', name) from "+target+where)
+		targets[target] = pairs(db, "select source || ' ' || id, concat(email, ' ', name) from "+target+where)
 	}
 	for key, a := range book.accounts {
 		if form := roll[key]; a.ended() && form != "dead" && form != "" {
@@ -315,7 +304,7 @@ func judge(t *testing.T, conn *pgx.Conn, book *ledger) (lost, resurrected []stri
 
 // quiet sends some more, undisturbed: what the replicas count is what the senders were told
 // and what the table of events holds.
-func (s *soak) quiet(p *providers, conn *pgx.Conn) {
+func (s *soak) quiet(p *providers, db *fixture.Database) {
 	const stories = 60 // some 200 messages
 	began := time.Now()
 	p.book.answers = map[string]float64{}
@@ -345,7 +334,7 @@ func (s *soak) quiet(p *providers, conn *pgx.Conn) {
 		recorded[outcome] = fmt.Sprint(n)
 	}
 	same(s.t, "the events of the quiet phase", recorded,
-		pairs(s.t, conn, "select outcome, count(*)::text from rollcall.events where received_at >= '"+began.UTC().Format(time.RFC3339Nano)+"' group by outcome"))
+		pairs(db, "select outcome, count(*)::text from rollcall.events where received_at >= '"+began.UTC().Format(time.RFC3339Nano)+"' group by outcome"))
 	s.t.Logf("the quiet phase: %v", outcomes)
 }
 

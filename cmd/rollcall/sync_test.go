@@ -5,7 +5,6 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
-	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/clerktest"
 	"rollcall/internal/must"
@@ -37,7 +35,6 @@ type lobby struct {
 	*instance
 	clerk *clerktest.Clerk
 	keys  *httptest.Server // Clerk's issuer
-	sql   *pgx.Conn
 	sign  jose.Signer
 }
 
@@ -52,14 +49,11 @@ func openLobby(t *testing.T) *lobby {
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "ins_1", Use: "sig", Algorithm: "RS256"}}})
 	}))
 	t.Cleanup(l.keys.Close)
-	url := pgtest.NewWith(t, pgtest.Auth, shopTables)
 	yaml := strings.NewReplacer(
-		"    instance_id: ins_2abcInstance000000000000000\n", fmt.Sprintf("    api: {key: %s, url: %s}\n    session: {issuer: %s, authorized_parties: [%s]}\n", l.clerk.Key(), l.clerk.URL(), l.keys.URL, appOrigin),
-		"    database_webhook:", fmt.Sprintf("    session: {issuer: https://made-up.supabase.co/auth/v1, audience: authenticated, hs256_secret: %s}\n    database_webhook:", jwtSecret),
+		clerkInstance, fmt.Sprintf("    api: {key: %s, url: %s}\n    session: {issuer: %s, authorized_parties: [%s]}\n", l.clerk.Key(), l.clerk.URL(), l.keys.URL, appOrigin),
+		"    database_webhook:", supabaseSession+"    database_webhook:",
 	).Replace(twoSources) + "sync: {origins: [" + appOrigin + "]}\n" + shopTargets
-	l.instance = startServe(t, yaml, env(url))
-	l.log.await(t, "ready", 1)
-	l.sql = connect(t, url)
+	l.instance = serveAt(t, yaml, pgtest.NewWith(t, pgtest.Auth, shopTables))
 	return l
 }
 
@@ -71,19 +65,16 @@ func (l *lobby) clerkToken(user string, change func(map[string]any)) string {
 	if change != nil {
 		change(claims)
 	}
-	token := must.Get(jwt.Signed(l.sign).Claims(claims).Serialize())(l.t)
-	return token
+	return must.Get(jwt.Signed(l.sign).Claims(claims).Serialize())(l.t)
 }
 
 func (l *lobby) supabaseToken(user string) string {
 	l.t.Helper()
 	sign := must.Get(jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(jwtSecret)}, nil))(l.t)
-	token, err := jwt.Signed(sign).Claims(map[string]any{
+	return must.Get(jwt.Signed(sign).Claims(map[string]any{
 		"iss": "https://made-up.supabase.co/auth/v1", "aud": "authenticated", "sub": user, "role": "authenticated",
 		"exp": time.Now().Add(time.Hour).Unix(),
-	}).Serialize()
-	must.Do(l.t, err)
-	return token
+	}).Serialize())(l.t)
 }
 
 // answered is what a front end gets back.
@@ -102,22 +93,19 @@ func (a answered) String() string {
 }
 
 // call sends a request of a method to /v1/sync.
-func (l *lobby) call(method, token string, header map[string]string) answered {
+func (l *lobby) call(method, token string, asked map[string]string) answered {
 	l.t.Helper()
 	r := must.Get(http.NewRequestWithContext(l.t.Context(), method, l.public+"/v1/sync", http.NoBody))(l.t)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	for name, value := range header {
+	for name, value := range asked {
 		r.Header.Set(name, value)
 	}
-	response, err := http.DefaultClient.Do(r)
-	must.Do(l.t, err)
-	defer response.Body.Close()
-	body := must.Get(io.ReadAll(response.Body))(l.t)
-	a := answered{status: response.StatusCode, header: response.Header}
-	if len(body) > 0 {
-		if err := json.Unmarshal(body, &a); err != nil {
+	status, header, body := exchange(l.t, r)
+	a := answered{status: status, header: header}
+	if body != "" {
+		if err := json.Unmarshal([]byte(body), &a); err != nil {
 			l.t.Fatalf("%s: %v", body, err)
 		}
 	}
@@ -132,17 +120,6 @@ func (l *lobby) wants(token, want string) answered {
 		l.t.Errorf("got %s, want %s", a, want)
 	}
 	return a
-}
-
-// counts fails unless the metrics hold each of these lines.
-func (l *lobby) counts(lines ...string) {
-	l.t.Helper()
-	_, metrics := get(l.t, l.admin+"/metrics", "")
-	for _, line := range lines {
-		if !strings.Contains(metrics, line+"\n") {
-			l.t.Errorf("the metrics lack %s", line)
-		}
-	}
 }
 
 // Many first requests of one user: one fetch, one row, and every request has its answer.
@@ -165,10 +142,7 @@ func TestSyncFirstRequests(t *testing.T) {
 	if n := l.clerk.Requested(clerktest.Single); n != 1 {
 		t.Errorf("%d fetches, want 1", n)
 	}
-	var rows string
-	if err := l.sql.QueryRow(t.Context(), "select string_agg(id || ' ' || email || ' ' || name, ',') from profiles").Scan(&rows); err != nil || rows != "user_first first@example.com Fi" {
-		t.Errorf("profiles: %s, %v", rows, err)
-	}
+	l.db.Want("select id, email, name from profiles", "user_first|first@example.com|Fi")
 	l.counts(
 		`rollcall_sync_total{result="synced",source="clerk"} 20`, `rollcall_sync_lookups_total{result="found",source="clerk"} 1`,
 		`rollcall_sync_total{result="limited",source="supabase"} 0`, `rollcall_sync_total{result="unverified",source="unknown"} 0`,
@@ -181,32 +155,23 @@ func TestSyncAnswers(t *testing.T) {
 	t.Parallel()
 	l := openLobby(t)
 	l.clerk.Put(clerktest.User{ID: "user_a", Email: "a@example.com"})
-	exec := func(sql string, args ...any) {
-		t.Helper()
-		must.Get(l.sql.Exec(t.Context(), sql, args...))(t)
-	}
-	exec("insert into auth.users (id, email, created_at, updated_at) values ($1, 's@example.com', now(), now())", supaUser)
+	l.db.Exec("insert into auth.users (id, email, created_at, updated_at) values ($1, 's@example.com', now(), now())", supaUser)
 	l.wants(l.supabaseToken(supaUser), "200 "+supaUser+" map[profiles:applied]")
 	l.wants(l.supabaseToken("11111111-0000-4000-8000-000000000000"), "404 gone map[]")
 	l.wants(l.clerkToken("user_nobody", nil), "404 gone map[]")
 	l.wants(l.clerkToken("../count", nil), "404 gone map[]")
-	exec("alter table profiles add constraint no check (email <> 'a@example.com')")
+	l.db.Exec("alter table profiles add constraint no check (email <> 'a@example.com')")
 	l.wants(l.clerkToken("user_a", nil), "200 user_a map[profiles:parked]")
-	exec("alter table profiles drop constraint no")
+	l.db.Exec("alter table profiles drop constraint no")
 	l.wants(l.clerkToken("user_a", nil), "200 user_a map[profiles:applied]")
 
-	if status, outcome, _ := l.send(signed(t, source.Clerk, source.Hook, string(l.clerk.Event("user.deleted", "user_a")))); outcome != "applied" {
-		t.Fatal(status, outcome)
-	}
+	l.expect(signed(t, source.Clerk, source.Hook, string(l.clerk.Event("user.deleted", "user_a"))), accepted("applied"))
 	l.wants(l.clerkToken("user_a", nil), "410 deleted map[]") // the API still has the user
-	exec("delete from auth.users")
-	exec("update rollcall.users set changed_at = changed_at - interval '1 hour'")
+	l.db.Exec("delete from auth.users")
+	l.db.Exec("update rollcall.users set changed_at = changed_at - interval '1 hour'")
 	l.wants(l.supabaseToken(supaUser), "410 deleted map[]")
 	l.wants(l.supabaseToken(strings.ToUpper(supaUser)), "410 deleted map[]")
-	var rows int
-	if err := l.sql.QueryRow(t.Context(), "select count(*) from profiles").Scan(&rows); err != nil || rows != 0 {
-		t.Errorf("%d profiles are left, %v", rows, err)
-	}
+	l.db.Want("select count(*) from profiles", "0")
 	line := l.log.Lines("sync")[0]
 	if line["source"] != "supabase" || line["result"] != "synced" || line["user"] != supaUser || line["status"] != 200.0 {
 		t.Errorf("the log says %v", line)
@@ -257,10 +222,7 @@ func TestSyncUnverified(t *testing.T) {
 	if n := len(l.clerk.Requests()); n != 0 {
 		t.Errorf("the API was asked %d times", n)
 	}
-	var rows int
-	if err := l.sql.QueryRow(t.Context(), "select count(*) from rollcall.users").Scan(&rows); err != nil || rows != 0 {
-		t.Errorf("the roll has %d users, %v", rows, err)
-	}
+	l.db.Want("select count(*) from rollcall.users", "0")
 	l.wants(good, "200 user_a map[profiles:applied]")
 	l.keys.Close() // the last good keys are kept
 	l.wants(l.clerkToken("user_a", nil), "200 user_a map[profiles:applied]")
@@ -348,10 +310,8 @@ func TestSyncSlow(t *testing.T) {
 		quick.ServeHTTP(w, r)
 	})
 	l.clerk.SetDelay(2200 * time.Millisecond)
-	if _, err := l.sql.Exec(t.Context(), `create function dawdle() returns trigger language plpgsql as 'begin perform pg_sleep(0.8); return new; end';
-create trigger slow before insert on profiles for each row execute function dawdle()`); err != nil {
-		t.Fatal(err)
-	}
+	l.db.Exec(`create function dawdle() returns trigger language plpgsql as 'begin perform pg_sleep(0.8); return new; end';
+create trigger slow before insert on profiles for each row execute function dawdle()`)
 	l.wants(l.clerkToken("user_a", nil), "200 user_a map[profiles:applied]")
 }
 
@@ -389,7 +349,7 @@ func TestSyncOrigins(t *testing.T) {
 // Where no source has a session, the path is closed.
 func TestSyncClosed(t *testing.T) {
 	t.Parallel()
-	in, _ := startShop(t)
+	in := startShop(t)
 	for _, method := range []string{http.MethodPost, http.MethodOptions} {
 		r := must.Get(http.NewRequestWithContext(t.Context(), method, "/v1/sync", http.NoBody))(t)
 		if status, _, body := in.send(r); status != http.StatusNotFound {

@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"rollcall/internal/must"
+	"rollcall/internal/fixture"
+	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 )
 
@@ -16,39 +17,27 @@ func tableHook(id, user string) string {
 	return fmt.Sprintf(`{"metadata":{"uuid":%q,"name":"after-user-created"},"user":{"id":%q,"email":"said@x.test","updated_at":"2030-01-01T00:00:00Z"}}`, id, user)
 }
 
-func (l *lobby) exec(sql string, args ...any) {
-	l.t.Helper()
-	must.Get(l.sql.Exec(l.t.Context(), sql, args...))(l.t)
-}
-
-// arrives waits until a profile has an e-mail address.
+// arrives waits until there is one profile, with an e-mail address.
 func (l *lobby) arrives(email string) {
 	l.t.Helper()
-	var got string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		must.Do(l.t, l.sql.QueryRow(l.t.Context(), "select coalesce((select email from profiles), '')").Scan(&got))
-		if got == email {
-			return
-		}
-	}
-	l.t.Fatalf("the profile has %q, want %q", got, email)
+	awaitRows(l.db, "select email from profiles", email)
 }
 
 // A change counts though its updated_at is before that of the last one, and a deletion at once.
 func TestServeFollowsTheTable(t *testing.T) {
 	t.Parallel()
 	l := openLobby(t)
-	l.exec("create constraint trigger rollcall_capture after insert or update or delete on auth.users deferrable initially deferred for each row execute function rollcall.capture('supabase')")
+	l.db.Exec("create constraint trigger rollcall_capture after insert or update or delete on auth.users deferrable initially deferred for each row execute function rollcall.capture('supabase')")
 	l.log.await(t, "a capture is watched", 1)
-	l.exec("insert into auth.users (id, email, updated_at) values ($1, 'zero@x.test', now())", supaUser)
+	l.db.Exec("insert into auth.users (id, email, updated_at) values ($1, 'zero@x.test', now())", supaUser)
 	l.arrives("zero@x.test")
-	l.exec("update auth.users set email = 'one@x.test', updated_at = now()")
+	l.db.Exec("update auth.users set email = 'one@x.test', updated_at = now()")
 	time.Sleep(400 * time.Millisecond)
-	l.exec("update auth.users set email = 'two@x.test', updated_at = updated_at - interval '5 ms'")
+	l.db.Exec("update auth.users set email = 'two@x.test', updated_at = updated_at - interval '5 ms'")
 	l.arrives("two@x.test")
 	l.wants(l.supabaseToken(supaUser), "200 "+supaUser+" map[profiles:applied]")
 
-	l.exec("delete from auth.users")
+	l.db.Exec("delete from auth.users")
 	l.wants(l.supabaseToken(supaUser), "410 deleted map[]")
 }
 
@@ -59,24 +48,16 @@ func TestServeSaysWhyAnEventIsStale(t *testing.T) {
 	l := openLobby(t)
 	hook := func(id, want string) {
 		t.Helper()
-		if status, outcome, body := l.send(signed(t, source.Supabase, source.Hook, tableHook(id, supaUser))); outcome != want {
-			t.Errorf("%s: %d %s %s, want %s", id, status, outcome, body, want)
-		}
-	}
-	metric := func(want string) {
-		t.Helper()
-		if _, text := get(t, l.admin+"/metrics", adminToken); !strings.Contains(text, `rollcall_table_source{source="supabase"} `+want+"\n") {
-			t.Errorf("rollcall_table_source is not %s", want)
-		}
+		l.expect(signed(t, source.Supabase, source.Hook, tableHook(id, supaUser)), accepted(want))
 	}
 	hook("nobody", "stale")
 	if line := l.log.await(t, "webhook", 1); line["reason"] != "not in auth.users" {
 		t.Errorf("log line %v", line)
 	}
-	metric("1")
-	l.exec("alter table auth.users rename to away")
+	l.counts(`rollcall_table_source{source="supabase"} 1`)
+	l.db.Exec("alter table auth.users rename to away")
 	hook("by its body", "applied")
-	metric("0")
+	l.counts(`rollcall_table_source{source="supabase"} 0`)
 }
 
 // Whoever asks gets an answer that was read after the question: a look that is under way already is
@@ -84,13 +65,13 @@ func TestServeSaysWhyAnEventIsStale(t *testing.T) {
 func TestSyncSeesItsOwnWrite(t *testing.T) {
 	t.Parallel()
 	l := openLobby(t)
-	l.exec("create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.3); return new; end $$")
-	l.exec("create trigger slow before insert on rollcall.users for each row when (new.version is not null) execute function slow()")
-	l.exec("insert into auth.users (id, email, updated_at) values ($1, '0@x.test', now())", supaUser)
+	l.db.Exec("create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.3); return new; end $$")
+	l.db.Exec("create trigger slow before insert on rollcall.users for each row when (new.version is not null) execute function slow()")
+	l.db.Exec("insert into auth.users (id, email, updated_at) values ($1, '0@x.test', now())", supaUser)
 	var asking sync.WaitGroup
 	for n := 1; n <= 5; n++ {
 		email := fmt.Sprintf("%d@x.test", n)
-		l.exec("update auth.users set email = $1", email)
+		l.db.Exec("update auth.users set email = $1", email)
 		token := l.supabaseToken(supaUser)
 		asking.Go(func() {
 			if a := l.call("POST", token, nil); a.status != 200 || a.User.Email < email {
@@ -107,15 +88,92 @@ func TestSyncInDoubt(t *testing.T) {
 	t.Parallel()
 	l := openLobby(t)
 	const another = "6f1d0f4e-8a37-4c57-9a55-3c1d7e1d9b22"
-	l.exec("insert into auth.users (id, email, updated_at) values ($1, 'a@x.test', now()), ($2, 'b@x.test', now())", supaUser, another)
+	l.db.Exec("insert into auth.users (id, email, updated_at) values ($1, 'a@x.test', now()), ($2, 'b@x.test', now())", supaUser, another)
 	for _, user := range []string{supaUser, another} {
 		l.wants(l.supabaseToken(user), "200 "+user+" map[profiles:applied]")
 	}
-	l.exec("create table saved as table auth.users")
-	l.exec("truncate auth.users")
+	l.db.Exec("create table saved as table auth.users")
+	l.db.Exec("truncate auth.users")
 	if a := l.call("POST", l.supabaseToken(supaUser), nil); a.status != 503 {
 		t.Errorf("the answer is %s, want 503", a)
 	}
-	l.exec("insert into auth.users (id, email, updated_at) select id, email, updated_at from saved where id = $1", another)
+	l.db.Exec("insert into auth.users (id, email, updated_at) select id, email, updated_at from saved where id = $1", another)
 	l.wants(l.supabaseToken(supaUser), "410 deleted map[]")
+}
+
+const hostedTarget = `
+targets:
+  profiles:
+    table: public.profiles
+    from: [supabase]
+    key: id
+    set: {id: new.id, email: new.email}
+    on_delete: delete
+`
+
+// On a hosted Supabase project serve says what it may not read and which command prints the remedy.
+// What that prints is pasted as the project's owner, and then everything works with Rollcall's role.
+func TestHostedProject(t *testing.T) {
+	t.Parallel()
+	h := pgtest.NewHosted(t)
+	owner := fixture.At(t, h.As("owner"))
+	role := h.Role("rollcall")
+	owner.Exec(fmt.Sprintf(`create role %[1]s login; grant connect, create on database %[2]s to %[1]s;
+create table public.profiles (id uuid primary key, email text);
+grant usage on schema public to %[1]s; grant select, insert, update, delete on public.profiles to %[1]s`, role, owner.SQL.Config().Database))
+	yaml := strings.Replace(twoSources, "    database_webhook:", supabaseSession+"    reconcile: {schedule: 0 0 1 1 *}\n    database_webhook:", 1) + hostedTarget
+	l := &lobby{instance: serveAt(t, yaml, h.As("rollcall"))}
+	l.db = fixture.At(t, h.URL)
+	line := l.log.await(t, "the table of users can't be read: what needs it does not work, and changes count by their version", 1)
+	reason, _ := line["error"].(string)
+	if needs := fmt.Sprint(line["needed_by"]); needs != "[reconcile.schedule session]" || !strings.Contains(reason, "rollcall capture install --print supabase") || strings.Contains(reason, "grant usage") {
+		t.Errorf("serve says %v", line)
+	}
+	command := func(want int, args ...string) string {
+		t.Helper()
+		got := l.run(t.Context(), args...)
+		if got.code != want {
+			t.Errorf("%s: want %d, got %s", args, want, got)
+		}
+		return got.out + got.log
+	}
+	for _, refused := range [][]string{{"capture", "install", "supabase"}, {"reconcile", "supabase"}} {
+		if said := command(exitProblems, refused...); !strings.Contains(said, "rollcall capture install --print supabase") || strings.Contains(said, "grant usage") {
+			t.Errorf("%s: %s", refused, said)
+		}
+	}
+	owner.Exec("insert into auth.users (id, email, created_at, updated_at) values ('" + supaUser + "', 'before@example.com', now(), now())")
+	owner.Exec(command(exitFine, "capture", "install", "--print", "supabase"))
+	l.log.await(t, "the table of users can be read, and decides what is so", 1)
+	command(exitFine, "capture", "status", "supabase")
+
+	want := func(profiles ...string) {
+		t.Helper()
+		awaitRows(l.db, "select email from profiles order by 1", profiles...)
+	}
+	command(exitFine, "reconcile", "supabase")
+	want("before@example.com")
+	owner.Exec("update auth.users set email = 'captured@example.com', updated_at = updated_at - interval '5 ms'")
+	want("captured@example.com")
+	owner.Exec("insert into auth.users (id, email, created_at, updated_at) values ('5a3f1e00-0000-4000-8000-000000000b01', 'ben@example.com', now(), now())")
+	want("ben@example.com", "captured@example.com")
+	owner.Exec("delete from auth.users where email = 'ben@example.com'")
+	want("captured@example.com")
+	command(exitFine, "check")
+
+	// just-in-time, and an announcement, of users that nothing captures
+	l.db.Exec("alter table auth.users disable trigger rollcall_capture")
+	const carl, dora = "5a3f1e00-0000-4000-8000-000000000b02", "5a3f1e00-0000-4000-8000-000000000b03"
+	owner.Exec("insert into auth.users (id, email, created_at, updated_at) values ('" + carl + "', 'carl@example.com', now(), now()), ('" + dora + "', 'dora@example.com', now(), now())")
+	if a := l.call("POST", l.supabaseToken(carl), nil); a.status != 200 || a.User.Email != "carl@example.com" {
+		t.Errorf("just-in-time says %s", a)
+	}
+	l.announce("m1", dora)
+	want("captured@example.com", "carl@example.com", "dora@example.com")
+	l.db.Exec("delete from auth.users where id = '" + carl + "'")
+	if said := command(exitFine, "reconcile", "supabase", "--max-delete", "100%"); !strings.Contains(said, "1") {
+		t.Errorf("reconcile says %s", said)
+	}
+	want("captured@example.com", "dora@example.com")
+	command(exitFine, "check")
 }

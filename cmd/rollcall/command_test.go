@@ -1,0 +1,177 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
+	"rollcall/internal/pgtest"
+)
+
+// Ctrl-C: the page under way is finished, the command says so, and the next run goes on.
+func TestBackfillInterrupted(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, shopTables)
+	c := newCLI(t, twoSources+shopTargets, url)
+	if got := c.run(t.Context(), "migrate"); got.code != exitFine {
+		t.Fatal(got)
+	}
+	holder, watcher := fixture.At(t, url), fixture.At(t, url) // a transaction sees the activity of its first look only
+	holder.Exec("insert into rollcall.users (source, id, version) select 'clerk', 'u' || n, 1 from generate_series(1, 5000) n")
+	holder.Exec("begin; update rollcall.users set version = 2 where id = 'u2'") // it holds a page up
+	ctx, interrupt := context.WithTimeout(t.Context(), 20*time.Second)
+	defer interrupt()
+	stopped := make(chan ran)
+	go func() { stopped <- c.run(ctx, "backfill", "profiles") }()
+	awaitRows(watcher, `select exists (select from pg_stat_activity
+		where datname = current_database() and wait_event_type = 'Lock')`, "t")
+	interrupt()
+	holder.Exec("commit")
+	want := "users of profiles; the next run goes on from there"
+	if got := <-stopped; got.code != exitProblems || !strings.Contains(got.log, want) {
+		t.Errorf("%s, want %d and %q", got, exitProblems, want)
+	}
+	want = "filled profiles: 5,000 users visited ("
+	if got := c.run(t.Context(), "backfill", "profiles"); got.code != exitFine || !strings.Contains(got.out, want) {
+		t.Errorf("%s, want %q", got, want)
+	}
+}
+
+// moment runs a command until it ends, or for a moment, and returns all that it writes.
+func (c cli) moment(t *testing.T, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	got := c.run(ctx, args...)
+	return got.out + got.log
+}
+
+// However a password with specials reaches the configuration, and whatever command reads it:
+// nothing that is written holds a piece of it.
+func TestCommandsLeakNoPassword(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(3, 4))
+	commands := [][]string{{"check"}, {"migrate"}, {"serve"}, {"backfill", "profiles"}, {"reconcile", "supabase"}, {"capture", "status"}, {"migrate", "--print"}}
+	secretFile := filepath.Join(t.TempDir(), "url")
+	for i := range 210 {
+		password := make([]byte, 12)
+		for j := range password {
+			password[j] = "XZQJKxzqjk0123456789@/:?#[]% &=';^\"`|*!{}"[random.IntN([]int{20, 41}[random.IntN(2)])]
+		}
+		form := []string{"postgres://app:PW@127.0.0.1:1/app", "host=127.0.0.1 port=1 password=PW dbname=app"}[random.IntN(2)]
+		text := strings.Replace(form, "PW", string(password), 1)
+		yaml, getenv := twoSources+shopTargets, env(text)
+		switch i % 3 {
+		case 0:
+			yaml = strings.Replace(yaml, "${DATABASE_URL}", text, 1)
+		case 1:
+			must.Do(t, os.WriteFile(secretFile, []byte(text+"\n"), 0o600))
+			inner := env("")
+			getenv = func(name string) string {
+				if name == "DATABASE_URL_FILE" {
+					return secretFile
+				}
+				return inner(name)
+			}
+		}
+		args := commands[i%len(commands)]
+		if args[0] == "serve" && i%5 > 0 {
+			continue // it may wait for a second
+		}
+		said := cli{configFile(t, yaml), getenv}.moment(t, args...)
+		if !strings.Contains(said, "database") && !strings.Contains(said, "rollcall.yaml") {
+			t.Errorf("%v of %q says nothing: %s", args, text, said)
+		}
+		for j := range len(password) - 3 {
+			if bytes.Contains([]byte(said), password[j:j+4]) {
+				t.Fatalf("%v: %q of the password in\n%s", args, password[j:j+4], said)
+			}
+		}
+	}
+}
+
+// What serve waits for, and what a command gives up for, comes with its remedy; so do ignored
+// parameters, once.
+func TestUnreachableDatabaseIsExplained(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	for query, want := range map[string]string{
+		"&user=nobody_at_all": `refuses user nobody_at_all: the password is wrong, or there is no such role`,
+		"&dbname=nowhere":     `has no database nowhere; create it`,
+		"&sslmode=require":    `has no TLS, which sslmode asks for`,
+	} {
+		query += "&schema=shop&pgbouncer=true"
+		c := newCLI(t, twoSources+shopTargets, url+query)
+		for _, command := range []string{"serve", "migrate", "check"} {
+			said := c.moment(t, command)
+			if !strings.Contains(said, want) {
+				t.Errorf("%s with %s: want %q in\n%s", command, query, want, said)
+			}
+			if strings.Count(said, `"parameters":"pgbouncer, schema"`) != 1 || !strings.Contains(said, "each target names its schema") {
+				t.Errorf("%s with %s: want the ignored parameters once in\n%s", command, query, said)
+			}
+		}
+	}
+}
+
+// The bar has what, how many of how many, a rate and the time left; what is over within a
+// second shows nothing, and nothing stays of it.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	var screen bytes.Buffer
+	p := progressOn(&screen, 1000, "filling profiles")
+	p.Set(100)
+	if screen.Len() > 0 {
+		t.Errorf("within the first second it shows %q", screen.String())
+	}
+	p.to.from = time.Now()
+	time.Sleep(200 * time.Millisecond)
+	p.Set(500)
+	got := screen.String()
+	for _, want := range []string{"filling profiles", "50%", "500/1000", "users/s", "[0s:"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the bar %q does not say %q", got, want)
+		}
+	}
+	p.Finish()
+	if got := screen.String(); !strings.HasSuffix(got, "\x1b[2K\r") { // erases the line
+		t.Errorf("the bar stays: %q", got)
+	}
+}
+
+// Who writes no terminal gets no bar, and every method bears that.
+func TestProgressWithoutATerminal(t *testing.T) {
+	t.Parallel()
+	p := newProgress(environment{stderr: &bytes.Buffer{}}, 10, "filling")
+	p.Set(1)
+	p.Finish()
+	if p != nil {
+		t.Error("a bar without a terminal")
+	}
+}
+
+// The same holds for what commands print, as text and as JSON.
+func TestOutputIsPrintable(t *testing.T) {
+	t.Parallel()
+	for _, format := range []output{"text", "json"} {
+		var b strings.Builder
+		hostile := "\u009b31m\u202e\x1b[2J"
+		err := format.write(&b, hostile, func(to io.Writer) error {
+			_, err := fmt.Fprintf(to, "%s\tcell\n", hostile)
+			return err
+		})
+		if said := strings.ReplaceAll(b.String(), "\n", ""); err != nil || strings.ContainsFunc(said, event.Unprintable) || !strings.Contains(said, `\u009b31m\u202e\u001b`) {
+			t.Errorf("%s: %q, error %v", format, said, err)
+		}
+	}
+}
