@@ -33,15 +33,27 @@ func newBackfill(w environment) *cobra.Command {
 	var dry bool
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "count what would be done, change nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		job := &backfillJob{target: args[0], output: out, dry: dry}
-		if err := job.open(cmd, w); err != nil {
+		s, err := load(cmd, w)
+		if err != nil {
 			return err
 		}
-		defer app.CloseSoon(job.db)
-		if dry {
-			return job.preview(cmd.Context(), w)
+		var names []string
+		for _, t := range s.Targets {
+			names = append(names, t.Name)
 		}
-		return job.run(cmd.Context(), w)
+		if !slices.Contains(names, args[0]) {
+			return errUsage{fmt.Errorf("there is no target %q; the configuration has %s", args[0], strings.Join(names, ", "))}
+		}
+		return onDatabase(w, s, func(db *postgres.DB) error {
+			job := &backfillJob{db: db, target: args[0], output: out, dry: dry}
+			if err := job.check(cmd.Context()); err != nil {
+				return err
+			}
+			if dry {
+				return job.preview(cmd.Context(), w)
+			}
+			return job.run(cmd.Context(), w)
+		})
 	}
 	return cmd
 }
@@ -52,29 +64,6 @@ type backfillJob struct {
 	target string
 	output *output
 	dry    bool
-}
-
-// open opens the database of the configuration, where the target must be in service.
-func (job *backfillJob) open(cmd *cobra.Command, w environment) error {
-	s, err := load(cmd, w)
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, t := range s.Targets {
-		names = append(names, t.Name)
-	}
-	if !slices.Contains(names, job.target) {
-		return errUsage{fmt.Errorf("there is no target %q; the configuration has %s", job.target, strings.Join(names, ", "))}
-	}
-	if job.db, err = s.Open(s.Logger(w.stderr)); err != nil {
-		return err
-	}
-	if err := job.check(cmd.Context()); err != nil {
-		job.db.Close()
-		return err
-	}
-	return nil
 }
 
 // check prepares the database as serve does, but for a dry run, and finds out what is wrong

@@ -24,45 +24,47 @@ func newCapture(w environment) *cobra.Command {
 		},
 	}
 	var printOnly bool
-	doInstall := onMigrated(func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
-		if err := db.Outbox().Install(ctx, c); err != nil {
-			return err
-		}
-		_, err := fmt.Fprintf(w.stdout, "changes of %s are captured for source %s; a running rollcall serve applies them within 5 s from now, and then at once\n", c.Table, c.Source)
-		return err
-	})
-	install := captureCommand(w, "install", "Creates the trigger on the users' table, and what lets Rollcall read it; also after an upgrade", func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
-		if printOnly {
-			_, err := fmt.Fprint(w.stdout, db.Outbox().ByHand(c))
-			return err
-		}
-		return doInstall(ctx, db, c)
-	})
-	install.Flags().BoolVar(&printOnly, "print", false, "print the SQL for a role that may run it, on Supabase in the SQL editor, and change nothing")
-	cmd.AddCommand(install,
-		captureCommand(w, "status", "Says whether the trigger is there and what waits; exit 1 if not all is well", onMigrated(func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
-			return captureStatus(ctx, w, db, c)
-		})),
-		captureCommand(w, "remove", "Drops the trigger; what it has noted is still applied", onMigrated(func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
-			if err := db.Outbox().Remove(ctx, c); err != nil {
+	install := captureCommand(w, "install", "Creates the trigger on the users' table, and what lets Rollcall read it; also after an upgrade",
+		func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
+			if printOnly {
+				_, err := fmt.Fprint(w.stdout, db.Outbox().ByHand(c))
 				return err
 			}
-			_, err := fmt.Fprintf(w.stdout, "changes of %s are no longer captured\n", c.Table)
-			return err
-		})))
+			return installCapture(ctx, w, db, c)
+		})
+	install.Flags().BoolVar(&printOnly, "print", false, "print the SQL for a role that may run it, on Supabase in the SQL editor, and change nothing")
+	cmd.AddCommand(install,
+		captureCommand(w, "status", "Says whether the trigger is there and what waits; exit 1 if not all is well",
+			func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
+				return captureStatus(ctx, w, db, c)
+			}),
+		captureCommand(w, "remove", "Drops the trigger; what it has noted is still applied",
+			func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
+				return removeCapture(ctx, w, db, c)
+			}))
 	return cmd
 }
 
-type captureAction func(context.Context, *postgres.DB, outbox.Capture) error
-
-// onMigrated runs do where the schema rollcall is as new as this binary.
-func onMigrated(do captureAction) captureAction {
-	return func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
-		if err := db.Migrated(ctx); err != nil {
-			return err
-		}
-		return do(ctx, db, c)
+func installCapture(ctx context.Context, w environment, db *postgres.DB, c outbox.Capture) error {
+	if err := db.Migrated(ctx); err != nil {
+		return err
 	}
+	if err := db.Outbox().Install(ctx, c); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w.stdout, "changes of %s are captured for source %s; a running rollcall serve applies them within 5 s from now, and then at once\n", c.Table, c.Source)
+	return err
+}
+
+func removeCapture(ctx context.Context, w environment, db *postgres.DB, c outbox.Capture) error {
+	if err := db.Migrated(ctx); err != nil {
+		return err
+	}
+	if err := db.Outbox().Remove(ctx, c); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w.stdout, "changes of %s are no longer captured\n", c.Table)
+	return err
 }
 
 // captureCommand is one of capture's commands; do is about the source that is named, or the
@@ -81,12 +83,7 @@ func captureCommand(w environment, name, short string, do func(context.Context, 
 			if err != nil {
 				return err
 			}
-			db, err := s.Open(s.Logger(w.stderr))
-			if err != nil {
-				return err
-			}
-			defer app.CloseSoon(db)
-			return do(cmd.Context(), db, c)
+			return onDatabase(w, s, func(db *postgres.DB) error { return do(cmd.Context(), db, c) })
 		},
 	}
 }
@@ -127,6 +124,9 @@ func noCapture(s *app.Setup, name string) error {
 const lateAfter = 10 * time.Second
 
 func captureStatus(ctx context.Context, w environment, db *postgres.DB, c outbox.Capture) error {
+	if err := db.Migrated(ctx); err != nil {
+		return err
+	}
 	state, err := db.Outbox().State(ctx, c)
 	if err != nil {
 		return err

@@ -60,28 +60,27 @@ func newCheck(w environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			db, err := s.Open(s.Logger(w.stderr))
-			if err != nil {
-				return err
-			}
-			defer app.CloseSoon(db)
-			if _, err := app.Faults(cmd.Context(), db); err != nil { // findings put targets out of service, which the result says
-				return err
-			}
-			if o.repair {
-				unwatch := db.Targets().StartWatch(cmd.Context())
-				defer unwatch()
-			}
-			if o.user != "" {
-				return checkUser(cmd.Context(), w, db, o)
-			}
-			return checkAll(cmd.Context(), w, db, o)
+			return onDatabase(w, s, func(db *postgres.DB) error { return o.run(cmd.Context(), w, db) })
 		},
 	}
 	cmd.Flags().StringVar(&o.user, "user", "", "check one user only, by `ID` or e-mail")
 	cmd.Flags().BoolVar(&o.repair, "repair", false, "settle who is out of step, then count again")
 	o.output = addOutput(cmd)
 	return cmd
+}
+
+func (o checkOptions) run(ctx context.Context, w environment, db *postgres.DB) error {
+	if _, err := app.Faults(ctx, db); err != nil { // findings put targets out of service, which the result says
+		return err
+	}
+	if o.repair {
+		unwatch := db.Targets().StartWatch(ctx)
+		defer unwatch()
+	}
+	if o.user != "" {
+		return checkUser(ctx, w, db, o)
+	}
+	return checkAll(ctx, w, db, o)
 }
 
 // checkAll counts everybody.
@@ -145,7 +144,7 @@ func shownStates(report *audit.Report) []audit.State {
 }
 
 func cells(t *audit.Tally, states []audit.State, repair bool) []string {
-	line := []string{t.Target, orDash(t.Source)}
+	line := []string{t.Target, cmp.Or(t.Source, "-")}
 	for _, s := range states {
 		users := strconv.FormatInt(t.Users[s], 10)
 		if t.Outage != "" && s != audit.Parked {
@@ -225,33 +224,29 @@ func checkUser(ctx context.Context, w environment, db *postgres.DB, o checkOptio
 }
 
 func writeCalled(to io.Writer, users []audit.User) error {
+	var lines []string
 	for _, u := range users {
-		line := fmt.Sprintf("%s  %s  %s  version %s", u.ID, u.Source, orDash(u.Email), u.Version.Format(time.RFC3339))
+		line := fmt.Sprintf("%s  %s  %s  version %s", u.ID, u.Source, cmp.Or(u.Email, "-"), u.Version.Format(time.RFC3339))
 		if u.Deleted {
 			line += "  deleted"
 		}
-		if _, err := fmt.Fprintln(to, event.Printable(line)); err != nil {
-			return err
-		}
+		lines = append(lines, line)
 		if len(u.Kept) > 0 {
-			_, err := fmt.Fprintf(to, "the last known value is kept of %s: "+
-				"what the provider said last can't be used; the log says why\n", strings.Join(u.Kept, ", "))
-			if err != nil {
-				return err
-			}
+			lines = append(lines, "the last known value is kept of "+strings.Join(u.Kept, ", ")+
+				": what the provider said last can't be used; the log says why")
 		}
 		for _, s := range u.Statuses {
-			if _, err := fmt.Fprintln(to, event.Printable(sayStanding(&s, u.Deleted))); err != nil {
-				return err
-			}
+			lines = append(lines, sayStanding(&s, u.Deleted))
 		}
 		if len(u.Statuses) == 0 {
-			if _, err := fmt.Fprintln(to, "no target follows this source"); err != nil {
-				return err
-			}
+			lines = append(lines, "no target follows this source")
 		}
 	}
-	return nil
+	for i, line := range lines {
+		lines[i] = event.Printable(line)
+	}
+	_, err := fmt.Fprintln(to, strings.Join(lines, "\n"))
+	return err
 }
 
 // sayStanding is a target's line about a user.

@@ -118,14 +118,10 @@ func newCalledJSON(users []audit.User) calledJSON {
 			Targets: []standingJSON{},
 		}
 		for _, s := range u.Statuses {
-			standing := standingJSON{
+			one.Targets = append(one.Targets, standingJSON{
 				Target: s.Target, State: s.State, Columns: s.Columns, Triggers: s.Triggers, Problem: s.Problem,
-			}
-			if s.Parked != nil {
-				parked := parkedJSON(*s.Parked)
-				standing.Parked = &parked
-			}
-			one.Targets = append(one.Targets, standing)
+				Parked: (*parkedJSON)(s.Parked),
+			})
 		}
 		result.Users = append(result.Users, one)
 	}

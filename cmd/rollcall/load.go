@@ -152,7 +152,7 @@ func runLoad(ctx context.Context, w environment, o loadOptions, to loadTarget) e
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return testevent.Unreached(to.base, err)
 	}
-	if closed := new(generator.ClosedError); errors.As(err, &closed) {
+	if closed, ok := errors.AsType[*generator.ClosedError](err); ok {
 		return o.closed(to, closed)
 	}
 	if err != nil {

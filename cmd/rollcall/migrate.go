@@ -25,15 +25,12 @@ func newMigrate(w environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			db, err := s.Open(s.Logger(w.stderr))
-			if err != nil {
-				return err
-			}
-			defer db.Close()
-			if printOnly {
-				return printSQL(cmd.Context(), w, s, db)
-			}
-			return migrate(cmd.Context(), w, db)
+			return onDatabase(w, s, func(db *postgres.DB) error {
+				if printOnly {
+					return printSQL(cmd.Context(), w, s, db)
+				}
+				return migrate(cmd.Context(), w, db)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&printOnly, "print", false, "print the migrations and every target's statements, change nothing")

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"text/tabwriter"
+	"time"
 
+	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/event"
@@ -50,4 +53,81 @@ func (o *output) write(to io.Writer, value any, text func(io.Writer) error) erro
 		return err
 	}
 	return table.Flush()
+}
+
+// progress shows how far a command is, with its rate and the time left. Nil, which it is
+// when standard error is no terminal, shows nothing.
+type progress struct {
+	bar *progressbar.ProgressBar
+	to  *lateWriter
+}
+
+// newProgress is about a total of users; what says what becomes of them ("filling profiles").
+func newProgress(w environment, total int64, what string) *progress {
+	if !isTerminal(w.stderr) {
+		return nil
+	}
+	return progressOn(w.stderr, total, what)
+}
+
+// isTerminal reports whether a person may be looking.
+func isTerminal(to io.Writer) bool {
+	file, ok := to.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// bar is a bar whose total is known when it first shows something.
+func bar(w environment, what string) (show func(done, total int64), finish func()) {
+	var p *progress
+	show = func(done, total int64) {
+		if p == nil {
+			p = newProgress(w, total, what)
+		}
+		p.Set(done)
+	}
+	return show, func() { p.Finish() }
+}
+
+func progressOn(w io.Writer, total int64, what string) *progress {
+	to := &lateWriter{w: w, from: time.Now().Add(progressAfter)}
+	return &progress{to: to, bar: progressbar.NewOptions64(total,
+		progressbar.OptionSetWriter(to), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(16), progressbar.OptionUseANSICodes(true),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("users"),
+		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond))}
+}
+
+// Set says how many users are done.
+func (p *progress) Set(users int64) {
+	if p != nil {
+		_ = p.bar.Set64(min(users, p.bar.GetMax64())) // what can't be shown is no reason to stop
+	}
+}
+
+// Finish takes the bar away: the result speaks for itself.
+func (p *progress) Finish() {
+	if p != nil && p.to.wrote {
+		_ = p.bar.Clear()
+	}
+}
+
+// progressAfter is what a command may take before it shows anything.
+const progressAfter = time.Second
+
+// lateWriter drops what is written before a moment.
+type lateWriter struct {
+	w     io.Writer
+	from  time.Time
+	wrote bool
+}
+
+func (l *lateWriter) Write(p []byte) (int, error) {
+	if time.Now().Before(l.from) {
+		return len(p), nil
+	}
+	l.wrote = true
+	return l.w.Write(p)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/event"
+	"rollcall/internal/postgres"
 )
 
 // The exit codes.
@@ -25,14 +27,13 @@ type errUsage struct{ error }
 
 // run executes a command line and returns its exit code.
 func run(ctx context.Context, w environment) int {
-	root := newRoot(w)
-	err := root.ExecuteContext(ctx)
-	var usage errUsage
-	var unknown *app.UnknownSourceError
+	err := newRoot(w).ExecuteContext(ctx)
+	_, usage := errors.AsType[errUsage](err)
+	_, unknown := errors.AsType[*app.UnknownSourceError](err)
 	switch {
 	case err == nil:
 		return exitFine
-	case errors.As(err, &usage), errors.As(err, &unknown):
+	case usage || unknown:
 		w.complain("%v\nrun rollcall --help for the commands and their flags", err)
 		return exitUsage
 	default:
@@ -101,11 +102,7 @@ func load(cmd *cobra.Command, w environment) (*app.Setup, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{w.getenv("ROLLCALL_CONFIG"), "rollcall.yaml"} {
-		if file == "" {
-			file = name
-		}
-	}
+	file = cmp.Or(file, w.getenv("ROLLCALL_CONFIG"), "rollcall.yaml")
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no configuration at %s; name one with -c or ROLLCALL_CONFIG, or run rollcall demo, which needs none", file)
@@ -114,4 +111,14 @@ func load(cmd *cobra.Command, w environment) (*app.Setup, error) {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	return app.Read(file, data, w.getenv)
+}
+
+// onDatabase runs do on the database of a configuration, and closes its connections.
+func onDatabase(w environment, s *app.Setup, do func(*postgres.DB) error) error {
+	db, err := s.Open(s.Logger(w.stderr))
+	if err != nil {
+		return err
+	}
+	defer app.CloseSoon(db)
+	return do(db)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -152,7 +153,7 @@ func (s sent) report(to io.Writer, output string) error {
 		return s.reportJSON(to)
 	}
 	e := s.Event()
-	line := fmt.Sprintf("%d  %-11s  %-22s  %-36s  %4d ms", s.Status, orDash(s.Outcome), e.Type, orDash(e.UserID), s.Took.Milliseconds())
+	line := fmt.Sprintf("%d  %-11s  %-22s  %-36s  %4d ms", s.Status, cmp.Or(s.Outcome, "-"), e.Type, cmp.Or(e.UserID, "-"), s.Took.Milliseconds())
 	if complaint := s.Complaint(); complaint != "" {
 		line += "  " + complaint
 	}
@@ -221,11 +222,4 @@ func (s sent) eventID(e event.Event) string {
 		return ""
 	}
 	return e.ID
-}
-
-func orDash(word string) string {
-	if word == "" {
-		return "-"
-	}
-	return word
 }
