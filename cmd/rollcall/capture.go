@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,7 +26,7 @@ func newCapture(w environment) *cobra.Command {
 	}
 	var printOnly bool
 	install := captureCommand(w, "install", "Creates the trigger on the users' table, and what lets Rollcall read it; also after an upgrade",
-		func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
+		func(ctx context.Context, w environment, db *postgres.DB, c outbox.Capture) error {
 			if printOnly {
 				_, err := fmt.Fprint(w.stdout, db.Outbox().ByHand(c))
 				return err
@@ -34,14 +35,8 @@ func newCapture(w environment) *cobra.Command {
 		})
 	install.Flags().BoolVar(&printOnly, "print", false, "print the SQL for a role that may run it, on Supabase in the SQL editor, and change nothing")
 	cmd.AddCommand(install,
-		captureCommand(w, "status", "Says whether the trigger is there and what waits; exit 1 if not all is well",
-			func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
-				return captureStatus(ctx, w, db, c)
-			}),
-		captureCommand(w, "remove", "Drops the trigger; what it has noted is still applied",
-			func(ctx context.Context, db *postgres.DB, c outbox.Capture) error {
-				return removeCapture(ctx, w, db, c)
-			}))
+		captureCommand(w, "status", "Says whether the trigger is there and what waits; exit 1 if not all is well", captureStatus),
+		captureCommand(w, "remove", "Drops the trigger; what it has noted is still applied", removeCapture))
 	return cmd
 }
 
@@ -67,9 +62,11 @@ func removeCapture(ctx context.Context, w environment, db *postgres.DB, c outbox
 	return err
 }
 
+type captureAction func(context.Context, environment, *postgres.DB, outbox.Capture) error
+
 // captureCommand is one of capture's commands; do is about the source that is named, or the
 // only one there is.
-func captureCommand(w environment, name, short string, do func(context.Context, *postgres.DB, outbox.Capture) error) *cobra.Command {
+func captureCommand(w environment, name, short string, do captureAction) *cobra.Command {
 	return &cobra.Command{
 		Use:   name + " [SOURCE]",
 		Short: short,
@@ -83,7 +80,7 @@ func captureCommand(w environment, name, short string, do func(context.Context, 
 			if err != nil {
 				return err
 			}
-			return onDatabase(w, s, func(db *postgres.DB) error { return do(cmd.Context(), db, c) })
+			return onDatabase(w, s, func(db *postgres.DB) error { return do(cmd.Context(), w, db, c) })
 		},
 	}
 }
@@ -92,12 +89,11 @@ func captureCommand(w environment, name, short string, do func(context.Context, 
 func pickCapture(s *app.Setup, args []string) (outbox.Capture, error) {
 	all := s.Captures()
 	if len(args) > 0 {
-		for _, c := range all {
-			if c.Source == args[0] {
-				return c, nil
-			}
+		i := slices.IndexFunc(all, func(c outbox.Capture) bool { return c.Source == args[0] })
+		if i < 0 {
+			return outbox.Capture{}, noCapture(s, args[0])
 		}
-		return outbox.Capture{}, noCapture(s, args[0])
+		return all[i], nil
 	}
 	switch len(all) {
 	case 0:

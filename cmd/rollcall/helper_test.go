@@ -329,6 +329,14 @@ func (in *instance) readiness() int {
 	return status
 }
 
+// wantReadiness compares what /readyz answers.
+func (in *instance) wantReadiness(want int) {
+	in.t.Helper()
+	if status := in.readiness(); status != want {
+		in.t.Errorf("readyz: got %d, want %d", status, want)
+	}
+}
+
 // due makes a job due whose schedule is too slow for a test.
 func (in *instance) due(job string) {
 	in.t.Helper()

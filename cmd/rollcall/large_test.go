@@ -29,7 +29,7 @@ const largeMemory = 256 << 20
 
 // large is a service beside users of any size.
 type large struct {
-	*lobby
+	*instance
 	t     *testing.T
 	c     cli
 	db    *fixture.Database
@@ -41,7 +41,7 @@ type large struct {
 func (l *large) start() {
 	l.t.Helper()
 	l.serve = startProcess(l.t, l.c)
-	l.lobby = &lobby{instance: &instance{t: l.t, public: l.serve.public}}
+	l.instance = &instance{t: l.t, public: l.serve.public}
 }
 
 // stop ends it, and looks that it took no more memory than it may.

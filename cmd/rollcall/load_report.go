@@ -38,8 +38,9 @@ type loadReport struct {
 	Errors          map[string]int64 `json:"errors"`
 	GeneratorCores  float64          `json:"generator_cores"`
 
-	result generator.Result
-	remove []string // statements that remove its users
+	duration time.Duration
+	result   generator.Result
+	remove   []string // statements that remove its users
 }
 
 // loadLatency is in seconds.
@@ -61,7 +62,7 @@ func newLoadReport(o loadOptions, to loadTarget, run uint32, r generator.Result)
 		Throughput: float64(r.Accepted) / seconds,
 		Latency:    loadLatency{l.P50.Seconds(), l.P90.Seconds(), l.P99.Seconds(), l.P999.Seconds(), l.Max.Seconds()},
 		Outcomes:   r.Outcomes, Events: r.Events, Errors: r.Errors, GeneratorCores: r.CPU.Seconds() / seconds,
-		result: r, remove: to.removals(generator.IDs(to.source.Provider(), run)),
+		duration: o.duration, result: r, remove: to.removals(generator.IDs(to.source.Provider(), run)),
 	}
 }
 
@@ -89,7 +90,7 @@ func (r *loadReport) text(to io.Writer) error {
 	if r.Users > 0 {
 		users = fmt.Sprintf(", %s users at most", grouped(int64(r.Users)))
 	}
-	fmt.Fprintf(to, "%s at %s: %d connections, %s, %s%s, for %v\n", r.Source, r.URL, r.Connections, pace, r.Mix, users, seconds(r.DurationSeconds))
+	fmt.Fprintf(to, "%s at %s: %d connections, %s, %s%s, for %v\n", r.Source, r.URL, r.Connections, pace, r.Mix, users, r.duration)
 	early := ""
 	if r.Interrupted {
 		early = ", interrupted"
@@ -115,8 +116,6 @@ func (r *loadReport) sayErrors() string {
 	}
 	return said
 }
-
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // sayLatency writes milliseconds; none, where nothing was accepted.
 func (r *loadReport) sayLatency() string {
@@ -153,10 +152,10 @@ type loadView struct {
 }
 
 func newLoadView(w environment) *loadView {
-	if !isTerminal(w.stderr) {
-		return &loadView{}
+	if isTerminal(w.stderr) {
+		return &loadView{out: w.stderr}
 	}
-	return &loadView{out: w.stderr}
+	return &loadView{}
 }
 
 // beginning of the line, and the line cleared.

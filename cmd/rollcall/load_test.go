@@ -87,18 +87,11 @@ func TestLoadRefused(t *testing.T) {
 	if got.code != exitProblems || !strings.Contains(got.log, "requests were not accepted") {
 		t.Error(got)
 	}
+	if got := in.load(t.Context(), "clerk", "--rate", "10", "--duration", "200ms"); !strings.Contains(got.out, "latency      none\n") {
+		t.Errorf("nothing was accepted, so nothing took 0.0 ms: %s", got)
+	}
 	if !r.Interrupted || r.Outcomes["unavailable"] == 0 || r.Refused != r.Requests || r.Throughput != 0 {
 		t.Errorf("%+v", r)
-	}
-}
-
-// Nothing was accepted, so nothing took 0.0 ms.
-func TestLoadWithoutLatency(t *testing.T) {
-	t.Parallel()
-	in := startServe(t, strings.Replace(twoSources, "wait: 3s", "wait: 100ms", 1), env(nowhere))
-	got := in.load(t.Context(), "clerk", "--rate", "10", "--duration", "200ms")
-	if !strings.Contains(got.out, "latency      none\n") {
-		t.Error(got)
 	}
 }
 

@@ -58,9 +58,7 @@ func TestDatabaseGoesAway(t *testing.T) {
 			in.expect(lost, unavailable)
 			in.expect(announced(t, "supabase", "m1"), accepted("admitted"))
 			in.expect(announced(t, "careful", "m1"), unavailable)
-			if status := in.readiness(); status != 503 {
-				t.Errorf("readyz while the database is away: %d", status)
-			}
+			in.wantReadiness(http.StatusServiceUnavailable)
 
 			must.Do(t, o.back(t, server))
 			in.awaitReady(soonReady())
@@ -97,9 +95,7 @@ func TestReadyAgain(t *testing.T) {
 	fixture.At(t, server.URL("postgres")).Exec(shopTables)
 	in := serveAt(t, twoSources+shopTargets, server.URL("postgres"))
 	must.Do(t, server.Stop())
-	if status := in.readiness(); status != http.StatusServiceUnavailable {
-		t.Errorf("readyz without a database: %d", status)
-	}
+	in.wantReadiness(http.StatusServiceUnavailable)
 	must.Do(t, server.Restart(t.Context()))
 	in.log.await(t, "ready again", 1)
 }
@@ -120,9 +116,7 @@ func TestReadyWithoutTheRoll(t *testing.T) {
 			in.db.Exec(strings.ReplaceAll(sql[0], "current_user", role))
 			lost := created(t, "user_a")
 			in.expect(lost, unavailable)
-			if status := in.readiness(); status != http.StatusServiceUnavailable {
-				t.Errorf("readyz: %d", status)
-			}
+			in.wantReadiness(http.StatusServiceUnavailable)
 			in.db.Exec(strings.ReplaceAll(sql[1], "current_user", role))
 			in.awaitReady(10 * time.Second)
 			in.expect(lost, accepted("applied"))
@@ -270,15 +264,11 @@ create trigger fill before insert on rollcall.events for each row execute functi
 			t.Parallel()
 			in := startShop(t)
 			in.expect(created(t, "user_a"), accepted("applied"))
-			if status := in.readiness(); status != http.StatusOK {
-				t.Fatalf("readyz at first: %d", status)
-			}
+			in.wantReadiness(http.StatusOK)
 			in.db.Exec(f.fault)
 			in.expect(created(t, "user_b"), unavailable)
 			for until := time.Now().Add(3 * time.Second); time.Now().Before(until); time.Sleep(200 * time.Millisecond) {
-				if status := in.readiness(); status != http.StatusServiceUnavailable {
-					t.Fatalf("readyz after a failed commit: %d", status)
-				}
+				in.wantReadiness(http.StatusServiceUnavailable)
 			}
 			if said := fmt.Sprint(in.log.await(t, "not ready", 1)["error"]); !strings.Contains(said, f.says) {
 				t.Errorf("the log says %q, want %q in it", said, f.says)

@@ -136,7 +136,7 @@ func (a *authServer) say(random *rand.Rand, id string) {
 
 // sync has a user brought into step just in time. Its answer is that of its moment.
 func (a *authServer) sync(base, id string) {
-	token := (&lobby{instance: &instance{t: a.t}}).supabaseToken(id)
+	token := (&instance{t: a.t}).supabaseToken(id)
 	r, err := http.NewRequestWithContext(a.t.Context(), http.MethodPost, base+"/v1/sync", http.NoBody)
 	if err != nil {
 		a.t.Error(err)

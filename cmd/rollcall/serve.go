@@ -1,6 +1,12 @@
 package main
 
 import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
@@ -19,4 +25,60 @@ func newServe(w environment) *cobra.Command {
 			return app.Run(cmd.Context(), app.Options{Setup: s, Log: s.Logger(w.stderr), Version: buildVersion()})
 		},
 	}
+}
+
+func newHealth(w environment) *cobra.Command {
+	var ready bool
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Asks a running serve whether it is alive (for a container without curl)",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := load(cmd, w)
+			if err != nil {
+				return err
+			}
+			path := "/healthz"
+			if ready {
+				path = "/readyz"
+			}
+			if err := askHealth(cmd.Context(), "http://"+reachable(s.Config.AdminListen)+path); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(w.stdout, "ok")
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&ready, "ready", false, "ask whether it can commit, too")
+	return cmd
+}
+
+// reachable turns an address to listen on into one to connect to.
+func reachable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func askHealth(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w; is rollcall serve running?", url, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", url, response.Status)
+	}
+	return nil
 }

@@ -81,7 +81,7 @@ func newSoak(t *testing.T) *soak {
 			t.Fatalf("ROLLCALL_SOAK: %v", err)
 		}
 	}
-	s.exec(soakTables)
+	s.exec(soakTables, 0)
 	c := newCLI(t, soakConfig, s.server.URL("postgres"))
 	s.launch = func() (*process, error) { return launch(t, c, &s.log) }
 	for i := range s.replicas {
@@ -109,20 +109,25 @@ func (s *soak) start(i int) {
 	s.replicas[i].now.Store(p)
 }
 
-// exec runs SQL on a connection of its own and keeps what it locked for a while.
-func (s *soak) exec(sql string, hold ...time.Duration) {
+// connected does something on a connection of its own, which ends with it.
+func (s *soak) connected(do func(*pgx.Conn) error) {
 	conn, err := pgx.Connect(s.t.Context(), s.server.URL("postgres"))
+	if err == nil {
+		defer conn.Close(context.Background())
+		err = do(conn)
+	}
 	if err != nil {
 		s.t.Error(err)
-		return
 	}
-	defer conn.Close(context.Background())
-	if _, err := conn.Exec(s.t.Context(), sql); err != nil {
-		s.t.Errorf("%s: %v", sql, err)
-	}
-	for _, d := range hold {
-		time.Sleep(d)
-	}
+}
+
+// exec runs SQL and keeps what it locked for a while.
+func (s *soak) exec(sql string, hold time.Duration) {
+	s.connected(func(conn *pgx.Conn) error {
+		_, err := conn.Exec(s.t.Context(), sql)
+		time.Sleep(hold)
+		return err
+	})
 }
 
 // kill ends a replica, waits for a moment and starts it again.
@@ -150,24 +155,17 @@ func (s *soak) killAgain(stop <-chan struct{}) {
 
 // killCatchingUp waits until parked users are being settled, and kills both replicas then.
 func (s *soak) killCatchingUp() {
-	conn, err := pgx.Connect(s.t.Context(), s.server.URL("postgres"))
-	if err != nil {
-		s.t.Error(err)
-		return
-	}
-	defer conn.Close(context.Background())
-	for begin := time.Now(); time.Since(begin) < s.length/10; time.Sleep(time.Millisecond) {
-		var running bool
-		err := conn.QueryRow(s.t.Context(), "select exists (select from rollcall.river_job where state = 'running' and args->>'name' like 'catch up %')").Scan(&running)
-		if err != nil {
-			s.t.Error(err)
-			return
+	s.connected(func(conn *pgx.Conn) (err error) {
+		running := false
+		for begin := time.Now(); err == nil && !running && time.Since(begin) < s.length/10; time.Sleep(time.Millisecond) {
+			err = conn.QueryRow(s.t.Context(), `select exists (select from rollcall.river_job
+				where state = 'running' and args->>'name' like 'catch up %')`).Scan(&running)
 		}
 		if running {
 			s.caught++
-			break
 		}
-	}
+		return err
+	})
 	for i := range s.replicas {
 		s.kill(i, 0)
 	}
@@ -180,9 +178,9 @@ func (s *soak) storm() {
 	calm(8)
 	s.restart(s.server.Stop)
 	calm(8)
-	s.exec("alter table kept rename to kept_away")
+	s.exec("alter table kept rename to kept_away", 0)
 	calm(12)
-	s.exec("alter table kept_away rename to kept")
+	s.exec("alter table kept_away rename to kept", 0)
 	s.killCatchingUp()
 	calm(5)
 	s.restart(s.server.Kill)

@@ -68,13 +68,13 @@ func (l *lobby) clerkToken(user string, change func(map[string]any)) string {
 	return must.Get(jwt.Signed(l.sign).Claims(claims).Serialize())(l.t)
 }
 
-func (l *lobby) supabaseToken(user string) string {
-	l.t.Helper()
-	sign := must.Get(jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(jwtSecret)}, nil))(l.t)
+func (in *instance) supabaseToken(user string) string {
+	in.t.Helper()
+	sign := must.Get(jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(jwtSecret)}, nil))(in.t)
 	return must.Get(jwt.Signed(sign).Claims(map[string]any{
 		"iss": "https://made-up.supabase.co/auth/v1", "aud": "authenticated", "sub": user, "role": "authenticated",
 		"exp": time.Now().Add(time.Hour).Unix(),
-	}).Serialize())(l.t)
+	}).Serialize())(in.t)
 }
 
 // answered is what a front end gets back.
@@ -93,20 +93,20 @@ func (a answered) String() string {
 }
 
 // call sends a request of a method to /v1/sync.
-func (l *lobby) call(method, token string, asked map[string]string) answered {
-	l.t.Helper()
-	r := must.Get(http.NewRequestWithContext(l.t.Context(), method, l.public+"/v1/sync", http.NoBody))(l.t)
+func (in *instance) call(method, token string, asked map[string]string) answered {
+	in.t.Helper()
+	r := must.Get(http.NewRequestWithContext(in.t.Context(), method, in.public+"/v1/sync", http.NoBody))(in.t)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	for name, value := range asked {
 		r.Header.Set(name, value)
 	}
-	status, header, body := exchange(l.t, r)
+	status, header, body := exchange(in.t, r)
 	a := answered{status: status, header: header}
 	if body != "" {
 		if err := json.Unmarshal([]byte(body), &a); err != nil {
-			l.t.Fatalf("%s: %v", body, err)
+			in.t.Fatalf("%s: %v", body, err)
 		}
 	}
 	return a

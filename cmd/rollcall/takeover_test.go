@@ -3,14 +3,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"net"
-	"net/url"
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,20 +36,20 @@ create table profiles (id uuid primary key, email text)`
 // killed: PostgreSQL sees an open connection in both cases. The other replica takes over. What
 // the first still submits when it goes on changes nothing.
 func TestTakeoverOutbox(t *testing.T) {
-	for name, test := range map[string]struct{ freeze, thaw func(*process, *path) }{
+	for name, test := range map[string]struct{ freeze, thaw func(*process, *wire) }{
 		"stopped": {
-			func(p *process, _ *path) { _ = p.cmd.Process.Signal(syscall.SIGSTOP) },
-			func(p *process, _ *path) { _ = p.cmd.Process.Signal(syscall.SIGCONT) },
+			func(p *process, _ *wire) { _ = p.cmd.Process.Signal(syscall.SIGSTOP) },
+			func(p *process, _ *wire) { _ = p.cmd.Process.Signal(syscall.SIGCONT) },
 		},
 		"cut off": {
-			func(p *process, way *path) { way.freeze(); p.kill() },
-			func(*process, *path) {},
+			func(p *process, way *wire) { way.freeze(); p.kill() },
+			func(*process, *wire) {},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := fixture.New(t, takeoverTables)
-			way, through := startPath(t, db.Address)
+			way, through := startWire(t, db.Address)
 			c := newCLI(t, takeoverConfig, db.Address)
 			holder := startProcess(t, cli{c.file, env(through)})
 			succeeds(t, c.command(t, "capture", "install"))
@@ -198,60 +194,5 @@ func within(t testing.TB, what string, patience time.Duration, so func() bool) {
 	t.Helper()
 	if !soon(patience, so) {
 		t.Fatalf("%s: not within %s", what, patience)
-	}
-}
-
-// path carries connections to a database until it is frozen: then it passes nothing on and closes
-// nothing, as a network that drops packets.
-type path struct {
-	server string
-	mu     sync.RWMutex // held for good by freeze
-}
-
-// startPath returns a path, and the database's URL through it.
-func startPath(t *testing.T, database string) (*path, string) {
-	t.Helper()
-	u := must.Get(url.Parse(database))(t)
-	listener := must.Get((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
-	t.Cleanup(func() { _ = listener.Close() })
-	way := &path{server: u.Host}
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go way.join(client)
-		}
-	}()
-	u.Host = listener.Addr().String()
-	return way, u.String()
-}
-
-func (w *path) freeze() { w.mu.Lock() }
-
-func (w *path) join(client net.Conn) {
-	server, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", w.server)
-	if err != nil {
-		_ = client.Close()
-		return
-	}
-	go w.carry(client, server)
-	w.carry(server, client)
-}
-
-func (w *path) carry(from, to net.Conn) {
-	buffer := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(buffer)
-		w.mu.RLock() // a frozen path stays here
-		if err == nil {
-			_, err = to.Write(buffer[:n])
-		}
-		w.mu.RUnlock()
-		if err != nil {
-			_ = to.Close()
-			return
-		}
 	}
 }

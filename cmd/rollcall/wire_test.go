@@ -43,6 +43,8 @@ type wire struct {
 	over     chan struct{} // closed when the wire is mended: what is held ends
 	trips    atomic.Int64  // how often the server was ready for the next query
 
+	frozen sync.RWMutex // held for good by freeze
+
 	mu    sync.Mutex
 	fault fault
 	times int
@@ -67,6 +69,9 @@ func (w *wire) harm(f fault, times int) {
 	defer w.mu.Unlock()
 	w.fault, w.times = f, times
 }
+
+// freeze lets nothing pass from now on and closes nothing, as a network that drops packets.
+func (w *wire) freeze() { w.frozen.Lock() }
 
 // mend ends all harm, and cuts the connections that are held.
 func (w *wire) mend() {
@@ -143,7 +148,7 @@ func (l *link) toServer() {
 		return
 	}
 	for {
-		kind, body, err := readMessage(l.client)
+		kind, body, err := l.read(l.client)
 		if err != nil {
 			return
 		}
@@ -199,7 +204,7 @@ func (l *link) statement(kind byte, body []byte) string {
 // toClient ends when the server leaves, or at the answer that must not arrive.
 func (l *link) toClient() {
 	for {
-		kind, body, err := readMessage(l.server)
+		kind, body, err := l.read(l.server)
 		if err != nil {
 			return
 		}
@@ -219,6 +224,14 @@ func (l *link) toClient() {
 			return
 		}
 	}
+}
+
+// read reads a message, or that there are no more. On a frozen wire neither gets any further.
+func (l *link) read(from io.Reader) (kind byte, body []byte, err error) {
+	kind, body, err = readMessage(from)
+	l.frozen.RLock()
+	defer l.frozen.RUnlock()
+	return kind, body, err
 }
 
 func readMessage(from io.Reader) (kind byte, body []byte, err error) {
