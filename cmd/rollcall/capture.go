@@ -127,16 +127,6 @@ func captureStatus(ctx context.Context, w environment, db *postgres.DB, c outbox
 	if err != nil {
 		return err
 	}
-	trigger := "installed"
-	if !state.Installed {
-		trigger = "disabled"
-	}
-	if state.For == "" {
-		trigger = "not installed"
-	}
-	if state.Old {
-		trigger += ", of an older version: run rollcall capture install"
-	}
 	waits := "nothing waits"
 	if state.Waiting > 0 {
 		waits = fmt.Sprintf("%d changes wait, the oldest for %s", state.Waiting, time.Since(state.Oldest).Round(time.Second))
@@ -146,7 +136,7 @@ func captureStatus(ctx context.Context, w environment, db *postgres.DB, c outbox
 	if unread != nil {
 		rows = "can't be read"
 	}
-	if _, err := fmt.Fprintf(w.stdout, "source   %s\ntable    %s\nrows     %s\ntrigger  %s\noutbox   %s\n", c.Source, c.Table, rows, trigger, waits); err != nil {
+	if _, err := fmt.Fprintf(w.stdout, "source   %s\ntable    %s\nrows     %s\ntrigger  %s\noutbox   %s\n", c.Source, c.Table, rows, sayTrigger(state), waits); err != nil {
 		return err
 	}
 	switch {
@@ -162,4 +152,18 @@ func captureStatus(ctx context.Context, w environment, db *postgres.DB, c outbox
 		return errors.New("nobody empties the outbox; is rollcall serve running, and what does its log say?")
 	}
 	return nil
+}
+
+func sayTrigger(state outbox.State) string {
+	said := "installed"
+	switch {
+	case state.For == "":
+		said = "not installed"
+	case !state.Installed:
+		said = "disabled"
+	}
+	if state.Old {
+		said += ", of an older version: run rollcall capture install"
+	}
+	return said
 }
