@@ -79,21 +79,23 @@ func TestBadInput(t *testing.T) {
 
 const ann = `"email_addresses":[{"id":"e1","email_address":"ann@example.com"}],"primary_email_address_id":"e1","first_name":"MadeUpName","private_metadata":{"pin":"hunter2"}`
 
-// changed is a signed request with something done to it afterwards.
-func changed(change func(*http.Request)) func(t *testing.T) *http.Request {
+// changed is a request with something done to it after it was signed.
+func changed(signed func(*testing.T) *http.Request, change func(*http.Request)) func(*testing.T) *http.Request {
 	return func(t *testing.T) *http.Request {
-		r := created(t, "user_a", ann)
+		r := signed(t)
 		change(r)
 		return r
 	}
 }
 
+// annSignsUp is a signed request about ann.
+func annSignsUp(t *testing.T) *http.Request { return created(t, "user_a", ann) }
+
 // signedAt signs as of some time from now.
 func signedAt(offset time.Duration) func(t *testing.T) *http.Request {
 	return func(t *testing.T) *http.Request {
-		body := clerkUser("user.created", "user_a", ann)
-		r := signed(t, source.Clerk, source.Hook, body)
-		r.Header = must.Get(newSource(t, source.Clerk).SignAs(source.Hook, []byte(body), "msg_1", time.Now().Add(offset)))(t)
+		r, body := annSignsUp(t), []byte(clerkUser("user.created", "user_a", ann))
+		r.Header = must.Get(newSource(t, source.Clerk).SignAs(source.Hook, body, "msg_1", time.Now().Add(offset)))(t)
 		return r
 	}
 }
@@ -103,10 +105,10 @@ func unverifiedRows() []badInput {
 		return badInput{name, request, http.StatusUnauthorized, "unverified", log, stored{}}
 	}
 	without := func(header string) func(*testing.T) *http.Request {
-		return changed(func(r *http.Request) { r.Header.Del(header) })
+		return changed(annSignsUp, func(r *http.Request) { r.Header.Del(header) })
 	}
 	set := func(header, value string) func(*testing.T) *http.Request {
-		return changed(func(r *http.Request) { r.Header.Set(header, value) })
+		return changed(annSignsUp, func(r *http.Request) { r.Header.Set(header, value) })
 	}
 	return []badInput{
 		row("no signature", `"level":"WARN","msg":"webhook","source":"clerk","type":"other","outcome":"unverified"`, without("Svix-Signature")),
@@ -119,26 +121,18 @@ func unverifiedRows() []badInput {
 		row("timestamp is no number", "timestamp", set("Svix-Timestamp", "yesterday")),
 		row("old", "too old by 60 s", signedAt(-6*time.Minute)),
 		row("future", "too new by 60 s", signedAt(6*time.Minute)),
-		row("duplicate id header", "Svix-Id occurs twice", changed(func(r *http.Request) { r.Header.Add("Svix-Id", "msg_other") })),
-		row("over another body", "none of the configured secrets", changed(func(r *http.Request) {
+		row("duplicate id header", "Svix-Id occurs twice", changed(annSignsUp, func(r *http.Request) { r.Header.Add("Svix-Id", "msg_other") })),
+		row("over another body", "none of the configured secrets", changed(annSignsUp, func(r *http.Request) {
 			body := clerkUser("user.created", "user_b", ann)
 			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
 		})),
-		row("of another source", "none of the configured secrets", func(t *testing.T) *http.Request {
-			r := signed(t, source.Supabase, source.Hook, clerkUser("user.created", "user_a", ann))
-			r.URL.Path = "/webhooks/clerk"
-			return r
-		}),
-		row("wrong header secret", `"source":"supabase"`, func(t *testing.T) *http.Request {
-			r := signed(t, source.Supabase, source.Database, `{}`)
-			r.Header.Set("X-Webhook-Secret", databaseSecret+"x")
-			return r
-		}),
-		row("no header secret", `"source":"supabase"`, func(t *testing.T) *http.Request {
-			r := signed(t, source.Supabase, source.Database, `{}`)
-			r.Header.Del("X-Webhook-Secret")
-			return r
-		}),
+		row("of another source", "none of the configured secrets", changed(
+			verified(source.Supabase, source.Hook, clerkUser("user.created", "user_a", ann)),
+			func(r *http.Request) { r.URL.Path = "/webhooks/clerk" })),
+		row("wrong header secret", `"source":"supabase"`, changed(verified(source.Supabase, source.Database, `{}`),
+			func(r *http.Request) { r.Header.Set("X-Webhook-Secret", databaseSecret+"x") })),
+		row("no header secret", `"source":"supabase"`, changed(verified(source.Supabase, source.Database, `{}`),
+			func(r *http.Request) { r.Header.Del("X-Webhook-Secret") })),
 	}
 }
 
@@ -215,7 +209,7 @@ func repairedRows() []badInput {
 
 func routeRows() []badInput {
 	at := func(method, path string) func(t *testing.T) *http.Request {
-		return changed(func(r *http.Request) { r.Method, r.URL.Path = method, path })
+		return changed(annSignsUp, func(r *http.Request) { r.Method, r.URL.Path = method, path })
 	}
 	return []badInput{
 		{"unknown source", at(http.MethodPost, "/webhooks/nobody"), http.StatusNotFound, "", "no such source", stored{}},

@@ -143,7 +143,10 @@ func runLoad(ctx context.Context, w environment, o loadOptions, to loadTarget) e
 		return errUsage{fmt.Errorf("%s is not this machine, and load writes users into every target it has; add --yes-really if that is what you want", to.base)}
 	}
 	run := newRun()
-	live := newLoadView(w)
+	live := &loadView{}
+	if isTerminal(w.stderr) {
+		live.out = w.stderr
+	}
 	result, err := generator.Run(ctx, generator.Config{
 		To: receiver, Source: to.source, Mix: o.mix, Users: o.users, Run: run,
 		Connections: o.connections, Rate: o.rate, Duration: o.duration, Live: live.show,

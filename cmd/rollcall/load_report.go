@@ -151,14 +151,7 @@ type loadView struct {
 	since time.Duration
 }
 
-func newLoadView(w environment) *loadView {
-	if isTerminal(w.stderr) {
-		return &loadView{out: w.stderr}
-	}
-	return &loadView{}
-}
-
-// beginning of the line, and the line cleared.
+// eraseLine is the beginning of the line, and the line cleared.
 const eraseLine = "\r\x1b[K"
 
 func (v *loadView) show(s generator.Snapshot) {

@@ -8,12 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"rollcall/internal/clerktest"
+	"rollcall/internal/fixture"
 	"rollcall/internal/pgtest"
 )
 
@@ -77,11 +77,17 @@ func command(usage string, least int, do func(*testscript.TestScript, []string))
 	}
 }
 
-func storyServe(ts *testscript.TestScript, args []string) {
+// storyTB is the testing.TB of a story.
+func storyTB(ts *testscript.TestScript) testing.TB {
 	tb, ok := ts.Value(testKey{}).(testing.TB)
 	if !ok {
 		ts.Fatalf("the story has no test")
 	}
+	return tb
+}
+
+func storyServe(ts *testscript.TestScript, args []string) {
+	tb := storyTB(ts)
 	in := startServe(tb, ts.ReadFile(args[0]), ts.Getenv)
 	line := "ready"
 	if len(args) > 1 {
@@ -141,16 +147,8 @@ func storyClerk(ts *testscript.TestScript, args []string) {
 }
 
 func storySettled(ts *testscript.TestScript, _ []string) {
-	conn, err := pgx.Connect(context.Background(), ts.Getenv("DATABASE_URL"))
-	ts.Check(err)
-	defer func() { _ = conn.Close(context.Background()) }()
-	if !soon(20*time.Second, func() bool {
-		var waiting int
-		ts.Check(conn.QueryRow(context.Background(), "select (select count(*) from rollcall.outbox) + (select count(*) from rollcall_provider.outbox)").Scan(&waiting))
-		return waiting == 0
-	}) {
-		ts.Fatalf("nobody empties the outbox")
-	}
+	db := fixture.At(storyTB(ts), ts.Getenv("DATABASE_URL"))
+	awaitRows(db, "select (select count(*) from rollcall.outbox) + (select count(*) from rollcall_provider.outbox)", "0")
 }
 
 func storyExits(ts *testscript.TestScript, args []string) {

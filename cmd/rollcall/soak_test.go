@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -250,12 +251,8 @@ func (s *soak) awaitStep(db *fixture.Database) int {
 	for {
 		parked, gauges := 0, 0.0
 		must.Do(s.t, db.SQL.QueryRow(s.t.Context(), "select count(*) from rollcall.parked").Scan(&parked))
-		for i := range s.replicas {
-			for name, value := range scrape(s.t, s.replicas[i].now.Load().admin) {
-				if strings.HasPrefix(name, "rollcall_target_breaker_open{") || strings.HasPrefix(name, "rollcall_parked_users{") {
-					gauges += value
-				}
-			}
+		for _, value := range s.counted("rollcall_target_breaker_open{", "rollcall_parked_users{") {
+			gauges += value
 		}
 		if parked == 0 && gauges == 0 {
 			s.t.Logf("all in step after %s", time.Since(began).Round(time.Second))
@@ -306,7 +303,7 @@ func (s *soak) quiet(p *providers, db *fixture.Database) {
 	const stories = 60 // some 200 messages
 	began := time.Now()
 	p.book.answers = map[string]float64{}
-	before := s.counted()
+	before := s.counted("rollcall_webhooks_total{")
 	p.silent = nil
 	var telling sync.WaitGroup
 	for n := range stories {
@@ -314,7 +311,7 @@ func (s *soak) quiet(p *providers, db *fixture.Database) {
 	}
 	telling.Wait()
 	counted, told := map[string]string{}, map[string]string{}
-	for name, value := range s.counted() {
+	for name, value := range s.counted("rollcall_webhooks_total{") {
 		if more := value - before[name]; more != 0 {
 			counted[name] = fmt.Sprint(more)
 		}
@@ -336,12 +333,12 @@ func (s *soak) quiet(p *providers, db *fixture.Database) {
 	s.t.Logf("the quiet phase: %v", outcomes)
 }
 
-// counted are the requests that both replicas have counted.
-func (s *soak) counted() map[string]float64 {
+// counted are the metrics whose lines begin so, summed over both replicas.
+func (s *soak) counted(prefixes ...string) map[string]float64 {
 	sum := map[string]float64{}
 	for i := range s.replicas {
 		for name, value := range scrape(s.t, s.replicas[i].now.Load().admin) {
-			if strings.HasPrefix(name, "rollcall_webhooks_total{") {
+			if slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
 				sum[name] += value
 			}
 		}
