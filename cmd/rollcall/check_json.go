@@ -84,16 +84,16 @@ type calledJSON struct {
 }
 
 type userJSON struct {
-	Source  string         `json:"source"`
-	ID      string         `json:"id"`
-	Email   string         `json:"email,omitempty"` // masked
-	Version time.Time      `json:"version"`
-	Deleted bool           `json:"deleted"`
-	Kept    []string       `json:"kept,omitempty"` // columns of the roll that keep their last known value
-	Targets []standingJSON `json:"targets"`
+	Source  string       `json:"source"`
+	ID      string       `json:"id"`
+	Email   string       `json:"email,omitempty"` // masked
+	Version time.Time    `json:"version"`
+	Deleted bool         `json:"deleted"`
+	Kept    []string     `json:"kept,omitempty"` // columns of the roll that keep their last known value
+	Targets []statusJSON `json:"targets"`
 }
 
-type standingJSON struct {
+type statusJSON struct {
 	Target   string      `json:"target"`
 	State    audit.State `json:"state,omitempty"` // none: the user is deleted, and there is no row
 	Columns  []string    `json:"columns,omitempty"`
@@ -115,10 +115,10 @@ func newCalledJSON(users []audit.User) calledJSON {
 	for _, u := range users {
 		one := userJSON{
 			Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, Kept: u.Kept,
-			Targets: []standingJSON{},
+			Targets: []statusJSON{},
 		}
 		for _, s := range u.Statuses {
-			one.Targets = append(one.Targets, standingJSON{
+			one.Targets = append(one.Targets, statusJSON{
 				Target: s.Target, State: s.State, Columns: s.Columns, Triggers: s.Triggers, Problem: s.Problem,
 				Parked: (*parkedJSON)(s.Parked),
 			})

@@ -99,10 +99,10 @@ func (a *Audit) inRoll(ctx context.Context, who string) ([]User, error) {
 // user holds a user against every target, after the repair if there is to be one.
 func (c *counting) user(ctx context.Context, u *User) error {
 	key := settle.Key{Source: u.Source, ID: u.ID}
-	standings, err := c.statuses(ctx, key)
+	statuses, err := c.statuses(ctx, key)
 	// A child's row may have kept the parent's. Two targets may also undo each other's repair.
 	for round := 1; err == nil && c.left > 0 && c.helped > 0 && round < settle.Passes; round++ {
-		standings, err = c.statuses(ctx, key)
+		statuses, err = c.statuses(ctx, key)
 	}
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func (c *counting) user(ctx context.Context, u *User) error {
 	}
 	for i := range c.audit.Targets.Configured {
 		if t := &c.audit.Targets.Configured[i]; t.Follows(u.Source) {
-			s := standings[t.Name]
+			s := statuses[t.Name]
 			s.Parked = parked[t.Name]
 			u.Statuses = append(u.Statuses, s)
 		}
@@ -124,7 +124,7 @@ func (c *counting) user(ctx context.Context, u *User) error {
 // statuses are those of a user in every target, by name.
 func (c *counting) statuses(ctx context.Context, u settle.Key) (map[string]Status, error) {
 	c.left, c.helped, c.overruled = 0, 0, map[overruledKey]*Overruled{}
-	standings := map[string]Status{}
+	statuses := map[string]Status{}
 	for _, t := range c.targets { // parents first, for the repair
 		if !t.Follows(u.Source) {
 			continue
@@ -136,9 +136,9 @@ func (c *counting) statuses(ctx context.Context, u settle.Key) (map[string]Statu
 		if !s.InStep() {
 			c.left++
 		}
-		standings[t.Name] = s
+		statuses[t.Name] = s
 	}
-	return standings, nil
+	return statuses, nil
 }
 
 // status is how a target has a user, after the repair if there is to be one.
