@@ -9,6 +9,7 @@
 package clerk
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,21 +75,19 @@ type API struct {
 
 // New builds the client of one source; it asks nothing yet.
 func New(cfg Config) *API {
-	a := &API{key: cfg.Key, url: strings.TrimRight(cfg.URL, "/"), log: cfg.Log, pace: pace(cfg.Limit, cfg.Key)}
-	if a.url == "" {
-		a.url = apiURL
-	}
-	if a.log == nil {
-		a.log = slog.New(slog.DiscardHandler)
-	}
 	client := http.Client{Transport: transport()}
 	if cfg.Client != nil {
 		client = *cfg.Client
 	}
 	// A redirect would carry the key to another place.
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	a.client = &client
-	return a
+	return &API{
+		key:    cfg.Key,
+		url:    cmp.Or(strings.TrimRight(cfg.URL, "/"), apiURL),
+		client: &client,
+		log:    cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
+		pace:   pace(cfg.Limit, cfg.Key),
+	}
 }
 
 // transport is the usual one with a bound for headers and a connection for each of those
@@ -177,17 +176,9 @@ func (a *API) FetchAll(ctx context.Context, ids []string) ([][]byte, error) {
 func (a *API) Count(ctx context.Context) (int64, error) {
 	q := question{name: "GET /users/count", path: "/users/count", most: maxUserAnswer}
 	var total int64
-	err := a.patiently(ctx, func() error {
-		body, err := a.ask(ctx, q)
-		if err != nil {
-			return err
-		}
-		var counted bool
+	err := a.read(ctx, q, "the answer holds no count", func(body []byte) (counted bool) {
 		total, counted = rawjson.Integer(rawjson.Member(rawjson.Object(body), "total_count"))
-		if !counted || total < 0 {
-			return q.unreadable("the answer holds no count")
-		}
-		return nil
+		return counted && total >= 0
 	})
 	if err != nil {
 		return 0, fmt.Errorf("count the users: %w", err)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -22,9 +23,28 @@ import (
 const plenty = 1_000_000_000
 
 // apiOf asks the stand-in in memory.
-func apiOf(clerk *clerktest.Clerk) *API {
-	return New(Config{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: plenty})
+func apiOf(clerk *clerktest.Clerk) *API { return limited(clerk, plenty) }
+
+func limited(clerk *clerktest.Clerk, limit int) *API {
+	return New(Config{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: limit})
 }
+
+// calls are the ways to ask for users.
+var calls = map[string]func(context.Context, *API, []string) error{
+	"fetch":     func(ctx context.Context, a *API, ids []string) error { return must.Err(a.Fetch(ctx, ids[0])) },
+	"fetch all": func(ctx context.Context, a *API, ids []string) error { return must.Err(a.FetchAll(ctx, ids)) },
+	"count":     func(ctx context.Context, a *API, _ []string) error { return must.Err(a.Count(ctx)) },
+	"list":      func(ctx context.Context, a *API, _ []string) error { return must.Err(a.List(Position{}).Next(ctx)) },
+	"resume": func(ctx context.Context, a *API, ids []string) error {
+		return must.Err(a.List(Position{ids[0], 1}).Next(ctx))
+	},
+}
+
+// Nobody has the id of someUser; many are enough for the requests to meet.
+var (
+	someUser = []string{"user_1"}
+	many     = slices.Repeat(someUser, 200)
+)
 
 // answers is a server in memory.
 type answers func(*http.Request) (*http.Response, error)
@@ -53,10 +73,7 @@ func TestFetch(t *testing.T) {
 	clerk := clerktest.New(t)
 	ids := clerk.PutMany(3)
 	api := New(Config{Key: clerk.Key(), URL: clerk.URL() + "/"})
-	user, err := api.Fetch(t.Context(), ids[1])
-	if err != nil || !bytes.Equal(user, clerk.Object(ids[1])) {
-		t.Errorf("%s, %v", user, err)
-	}
+	must.Equal(t, must.Get(api.Fetch(t.Context(), ids[1]))(t), clerk.Object(ids[1]), "user")
 	clerk.Delete(ids[1])
 	if user, err := api.Fetch(t.Context(), ids[1]); !errors.Is(err, ErrGone) || errors.Is(err, event.ErrUnavailable) || user != nil {
 		t.Errorf("of one who was deleted: %s, %v", user, err)
@@ -73,22 +90,16 @@ func TestFetchEscapesIDs(t *testing.T) {
 	api := New(Config{Key: clerk.Key(), URL: clerk.URL()})
 	for _, id := range []string{"../count", "a/b", "?x", "a b%2F", "#", "é\n"} {
 		clerk.ForgetRequests()
-		if _, err := api.Fetch(t.Context(), id); !errors.Is(err, ErrGone) {
-			t.Errorf("%q: %v", id, err)
-		}
+		must.Fail(t, must.Err(api.Fetch(t.Context(), id)), ErrGone)
 		if asked := clerk.Requests(); len(asked) != 1 || asked[0].Kind != clerktest.Single || asked[0].ID != id || len(asked[0].Query) != 0 {
 			t.Errorf("%q: asked for %+v", id, asked)
 		}
 	}
 	clerk.ForgetRequests()
 	for _, id := range []string{"", ".", ".."} {
-		if _, err := api.Fetch(t.Context(), id); !errors.Is(err, ErrGone) {
-			t.Errorf("%q: %v", id, err)
-		}
+		must.Fail(t, must.Err(api.Fetch(t.Context(), id)), ErrGone)
 	}
-	if asked := clerk.Requests(); len(asked) != 0 {
-		t.Errorf("asked for %+v", asked)
-	}
+	must.Equal(t, len(clerk.Requests()), 0, "requests")
 	must.Fail(t, must.Err(api.Fetch(t.Context(), "count")), event.ErrUnavailable)
 }
 
@@ -124,42 +135,26 @@ func TestFetchOddAnswers(t *testing.T) {
 		}
 	}
 	for _, body := range []string{`{"errors":[]}`, `{"message":"none"}`, "404 page not found\n", ""} {
-		if _, err := always(404, body).Fetch(t.Context(), "user_1"); !errors.Is(err, ErrGone) {
-			t.Errorf("404 with %q: %v", body, err)
-		}
+		must.Fail(t, must.Err(always(404, body).Fetch(t.Context(), "user_1")), ErrGone)
 	}
-	if user, err := always(200, "{\"id\":\"user_1\",\"x\":\"\xff\"}").Fetch(t.Context(), "user_1"); err != nil || string(user) != "{\"id\":\"user_1\",\"x\":\"\uFFFD\"}" {
-		t.Errorf("%q, %v", user, err)
-	}
+	user := must.Get(always(200, "{\"id\":\"user_1\",\"x\":\"\xff\"}").Fetch(t.Context(), "user_1"))(t)
+	must.Equal(t, string(user), "{\"id\":\"user_1\",\"x\":\"\uFFFD\"}", "user")
 }
 
-// A body without an end must not be read to its end.
+// A body that is too long is not read to its end.
 func TestAnswersAreBounded(t *testing.T) {
 	t.Parallel()
-	for status, most := range map[int]int64{200: maxUserAnswer, 404: maxProblem} {
-		var read atomic.Int64
+	for status, most := range map[int]int{200: maxUserAnswer, 404: maxProblem} {
+		body := bytes.NewReader(bytes.Repeat([]byte(" "), 3*most))
 		api := answers(func(*http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: status, Body: endless{&read}}, nil
+			return &http.Response{StatusCode: status, Body: io.NopCloser(body)}, nil
 		}).api()
-		if _, err := api.Fetch(t.Context(), "user_1"); !errors.Is(err, event.ErrUnavailable) {
-			t.Errorf("%d: %v", status, err)
-		}
-		if got := read.Load(); got > 2*most {
-			t.Errorf("%d: read %d bytes", status, got)
+		must.Fail(t, must.Err(api.Fetch(t.Context(), "user_1")), event.ErrUnavailable)
+		if left := body.Len(); left < most {
+			t.Errorf("%d: read all but %d bytes", status, left)
 		}
 	}
 }
-
-type endless struct{ read *atomic.Int64 }
-
-func (e endless) Read(p []byte) (int, error) {
-	if e.read.Add(int64(len(p))) > 1<<30 {
-		return 0, io.EOF
-	}
-	return copy(p, bytes.Repeat([]byte(" "), len(p))), nil
-}
-
-func (e endless) Close() error { return nil }
 
 func TestRefusedKey(t *testing.T) {
 	t.Parallel()
@@ -168,21 +163,13 @@ func TestRefusedKey(t *testing.T) {
 	api := apiOf(clerk)
 	former := clerk.Key()
 	clerk.SetKey("another")
-	for name, ask := range map[string]func() error{
-		"fetch":     func() error { _, err := api.Fetch(t.Context(), ids[0]); return err },
-		"fetch all": func() error { _, err := api.FetchAll(t.Context(), ids); return err },
-		"count":     func() error { _, err := api.Count(t.Context()); return err },
-		"list":      func() error { _, err := api.List(Position{}).Next(t.Context()); return err },
-		"resume":    func() error { _, err := api.List(Position{ids[0], 1}).Next(t.Context()); return err },
-	} {
+	for name, ask := range calls {
 		clerk.ForgetRequests()
-		err := ask()
+		err := ask(t.Context(), api, ids)
 		if !errors.Is(err, ErrRefused) || errors.Is(err, event.ErrUnavailable) || strings.Contains(err.Error(), former) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if n := len(clerk.Requests()); n != 1 {
-			t.Errorf("%s: %d requests", name, n)
-		}
+		must.Equal(t, len(clerk.Requests()), 1, name, ": requests")
 	}
 	must.Fail(t, must.Err(always(403, ``).Count(t.Context())), ErrRefused)
 }
@@ -196,25 +183,21 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}))
 	defer other.Close()
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		var asked atomic.Int64
+		var asked atomic.Int32
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			asked.Add(1)
 			http.Redirect(w, r, other.URL+r.URL.Path, status)
 		}))
 		for _, client := range []*http.Client{nil, {}} {
 			api := New(Config{Key: "sk_test_made_up", URL: server.URL, Client: client})
-			_, err := api.Fetch(t.Context(), "user_1")
-			_, err2 := api.Count(t.Context())
-			_, err3 := api.List(Position{"user_1", 1}).Next(t.Context())
-			for _, err := range []error{err, err2, err3} {
+			for name, ask := range calls {
+				err := ask(t.Context(), api, someUser)
 				if err == nil || errors.Is(err, event.ErrUnavailable) || errors.Is(err, ErrGone) || !strings.Contains(err.Error(), "redirect") {
-					t.Errorf("%d: %v", status, err)
+					t.Errorf("%s, %d: %v", name, status, err)
 				}
 			}
 		}
-		if asked.Load() != 6 {
-			t.Errorf("%d: asked %d times", status, asked.Load())
-		}
+		must.Equal(t, int(asked.Load()), 2*len(calls), status, ": requests")
 		server.Close()
 	}
 	if elsewhere.Load() != 0 {
@@ -232,21 +215,14 @@ func TestFetchAll(t *testing.T) {
 	asked := append([]string{"", "a/b", "user_never"}, ids...)
 	clerk.FailEvery(10, 503)
 	synctest.Test(t, func(t *testing.T) {
-		users, err := apiOf(clerk).FetchAll(t.Context(), asked)
-		if err != nil || len(users) != len(asked) {
-			t.Fatal(len(users), err)
-		}
-		for i, user := range users {
-			switch gone := i < 3 || (i-3)%3 == 0; {
-			case gone && user != nil:
-				t.Errorf("%d is gone: %s", i, user)
-			case !gone && !bytes.Equal(user, clerk.Object(asked[i])):
-				t.Errorf("%d: got %s", i, user)
+		want := make([][]byte, len(asked)) // nil for who is gone
+		for i, id := range asked[3:] {
+			if i%3 != 0 {
+				want[i+3] = clerk.Object(id)
 			}
 		}
-		if users, err := apiOf(clerk).FetchAll(t.Context(), nil); err != nil || len(users) != 0 {
-			t.Error(users, err)
-		}
+		must.Equal(t, must.Get(apiOf(clerk).FetchAll(t.Context(), asked))(t), want, "users")
+		must.Equal(t, len(must.Get(apiOf(clerk).FetchAll(t.Context(), nil))(t)), 0, "users without ids")
 	})
 }
 
@@ -262,18 +238,9 @@ func TestFetchAllConcurrency(t *testing.T) {
 			now.Add(-1)
 			return answered(404, `{"errors":[]}`)
 		}).api()
-		if _, err := api.FetchAll(t.Context(), make200()); err != nil || most.Load() != abreast {
-			t.Errorf("%d at once, want %d: %v", most.Load(), abreast, err)
-		}
+		must.Get(api.FetchAll(t.Context(), many))(t)
+		must.Equal(t, most.Load(), abreast, "requests at once")
 	})
-}
-
-func make200() []string {
-	ids := make([]string, 200)
-	for i := range ids {
-		ids[i] = "user_" + strings.Repeat("x", i+1)
-	}
-	return ids
 }
 
 func TestFetchAllFailsAsAWhole(t *testing.T) {
@@ -296,14 +263,10 @@ func TestCount(t *testing.T) {
 	t.Parallel()
 	clerk := clerktest.New(t)
 	clerk.PutMany(1234)
-	if n, err := apiOf(clerk).Count(t.Context()); n != 1234 || err != nil {
-		t.Error(n, err)
-	}
+	must.Equal(t, must.Get(apiOf(clerk).Count(t.Context()))(t), 1234, "users")
 	synctest.Test(t, func(t *testing.T) {
 		for _, body := range []string{`{}`, `{"total_count":null}`, `{"total_count":-1}`, `{"total_count":"5"}`, `[]`, ``} {
-			if _, err := always(200, body).Count(t.Context()); !errors.Is(err, event.ErrUnavailable) {
-				t.Errorf("%s: %v", body, err)
-			}
+			must.Fail(t, must.Err(always(200, body).Count(t.Context())), event.ErrUnavailable)
 		}
 	})
 }

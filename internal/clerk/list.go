@@ -2,12 +2,14 @@ package clerk
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"rollcall/internal/event"
@@ -120,10 +122,7 @@ func (l *Listing) cursorPage(ctx context.Context) (listPage, bool, error) {
 		return listPage{}, false, nil // there is no user to go on behind
 	}
 	users, err := l.users(ctx, query)
-	if l.at.After != "" && rejected(err) {
-		return listPage{}, false, nil
-	}
-	if l.at.After != "" && l.repeats(users) {
+	if l.at.After != "" && (rejected(err) || l.repeats(users)) {
 		return listPage{}, false, nil
 	}
 	return listPage{users, l.at.Listed}, err == nil, err
@@ -137,12 +136,7 @@ func rejected(err error) bool {
 
 // repeats reports whether a page begins again, or holds a user listed just before.
 func (l *Listing) repeats(users []Listed) bool {
-	for _, u := range users {
-		if l.seen[u.key()] || u.ID != "" && u.ID == l.first {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(users, func(u Listed) bool { return l.seen[u.key()] || u.ID != "" && u.ID == l.first })
 }
 
 // offsetPage asks for users by offset, from so far back that the page holds a user who
@@ -164,12 +158,8 @@ func (l *Listing) take(page listPage) []Listed {
 	l.at.Listed = page.offset + int64(len(page.users))
 	var fresh []Listed
 	for _, u := range page.users {
-		if u.ID != "" {
-			l.at.After = u.ID
-			if l.first == "" {
-				l.first = u.ID
-			}
-		}
+		l.at.After = cmp.Or(u.ID, l.at.After)
+		l.first = cmp.Or(l.first, u.ID)
 		if key := u.key(); !l.seen[key] {
 			fresh = append(fresh, u)
 			l.remember(key)
@@ -202,16 +192,9 @@ func (l *Listing) users(ctx context.Context, query url.Values) ([]Listed, error)
 	query.Set("order_by", "+created_at") // encoded as %2B: a plus would arrive as a blank
 	q := question{name: "GET /users", path: "/users", query: query.Encode(), most: maxPageAnswer}
 	var users []Listed
-	err := l.api.patiently(ctx, func() error {
-		body, err := l.api.ask(ctx, q)
-		if err != nil {
-			return err
-		}
-		var ok bool
-		if users, ok = readPage(rawjson.ToUTF8(body)); !ok {
-			return q.unreadable("the answer is no list of users")
-		}
-		return nil
+	err := l.api.read(ctx, q, "the answer is no list of users", func(body []byte) (ok bool) {
+		users, ok = readPage(rawjson.ToUTF8(body))
+		return ok
 	})
 	return users, err
 }
@@ -234,12 +217,10 @@ func readPage(body []byte) ([]Listed, bool) {
 		if !ok {
 			return users, true
 		}
-		id := ""
-		if rawjson.Kind(user) == '{' {
-			if read := rawjson.Text(rawjson.Member(user, "id")); event.ValidID(read) {
-				id = read
-			}
+		listed := Listed{User: user}
+		if id := rawjson.Text(rawjson.Member(user, "id")); rawjson.Kind(user) == '{' && event.ValidID(id) {
+			listed.ID = id
 		}
-		users = append(users, Listed{ID: id, User: user})
+		users = append(users, listed)
 	}
 }

@@ -1,7 +1,6 @@
 package clerk
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,24 +58,17 @@ func TestListing(t *testing.T) {
 			}
 			for _, u := range page {
 				got = append(got, u.ID)
-				if n == 499 && !bytes.Equal(u.User, clerk.Object(u.ID)) {
-					t.Errorf("%s: %s", u.ID, u.User)
+				if n == 499 {
+					must.Equal(t, u.User, clerk.Object(u.ID), u.ID)
 				}
 			}
-			want := Position{After: got[len(got)-1], Listed: int64(len(got))}
-			if l.Position() != want {
-				t.Errorf("at %+v, want %+v", l.Position(), want)
-			}
+			must.Equal(t, l.Position(), Position{After: got[len(got)-1], Listed: int64(len(got))}, "position")
 		}
 		if !slices.Equal(got, ids) {
 			t.Errorf("%d users: got %d", n, len(got))
 		}
-		if pages := clerk.Requested(clerktest.List); pages != n/pageSize+1 {
-			t.Errorf("%d users: %d requests", n, pages)
-		}
-		if page, err := l.Next(t.Context()); page != nil || err != nil {
-			t.Errorf("behind the end: %d, %v", len(page), err)
-		}
+		must.Equal(t, clerk.Requested(clerktest.List), n/pageSize+1, n, " users: requests")
+		must.Equal(t, must.Get(l.Next(t.Context()))(t), nil, n, " users: behind the end")
 		for _, r := range clerk.Requests() {
 			if r.Query.Get("limit") != "500" || r.Query.Get("order_by") != "+created_at" || r.Query.Has("offset") {
 				t.Errorf("%v", r.Query)
@@ -93,32 +85,23 @@ func TestListingWithoutCursor(t *testing.T) {
 		clerk.SetCursor(cursor)
 		ids := clerk.PutMany(95)
 		api := apiOf(clerk)
-		if got := all(t, small(api, Position{})); !slices.Equal(got, ids) {
-			t.Errorf("got %d users, want %d", len(got), len(ids))
-		}
+		must.Equal(t, all(t, small(api, Position{})), ids, "users")
 		// Five pages of which each but the first repeats two users, and one cursor in vain.
-		if n := clerk.Requested(clerktest.List); n != 7 {
-			t.Errorf("%d requests", n)
-		}
+		must.Equal(t, clerk.Requested(clerktest.List), 7, "requests")
 		clerk.ForgetRequests()
 		got := all(t, small(api, Position{ids[49], 50}))
 		// The user at which the listing was broken off tells where it is.
 		if n := clerk.Requested(clerktest.List); cursor == clerktest.CursorRefused && n != 4 {
 			t.Errorf("resumed: %d requests", n)
 		}
-		slices.Sort(got)
-		if got = slices.Compact(got); !containsAll(got, ids[50:]) {
+		if !containsAll(got, ids[50:]) {
 			t.Errorf("resumed: got %d users", len(got))
 		}
 	}
 }
 
 func containsAll(got, want []string) bool {
-	known := map[string]bool{}
-	for _, id := range got {
-		known[id] = true
-	}
-	return !slices.ContainsFunc(want, func(id string) bool { return !known[id] })
+	return !slices.ContainsFunc(want, func(id string) bool { return !slices.Contains(got, id) })
 }
 
 // The cursor's user is deleted between two pages: a few requests more, and nobody lost.
@@ -131,18 +114,13 @@ func TestListingWhoseCursorIsDeleted(t *testing.T) {
 			clerk.Delete(ids[39])
 		}
 	})
-	got := all(t, small(apiOf(clerk), Position{}))
-	if !slices.Equal(got, ids) {
-		t.Errorf("got %d users", len(got))
-	}
+	must.Equal(t, all(t, small(apiOf(clerk), Position{})), ids, "users")
 	if n := clerk.Requested(clerktest.List); n > 8 {
 		t.Errorf("%d requests", n)
 	}
 	clerk.ForgetRequests()
-	got = all(t, small(apiOf(clerk), Position{ids[39], 40})) // nobody is known to be listed: all over again
-	if !slices.Equal(got, slices.Delete(slices.Clone(ids), 39, 40)) {
-		t.Errorf("resumed: got %d users", len(got))
-	}
+	got := all(t, small(apiOf(clerk), Position{ids[39], 40})) // nobody is known to be listed: all over again
+	must.Equal(t, got, slices.Delete(slices.Clone(ids), 39, 40), "users, resumed")
 }
 
 // Whoever exists all the while is listed, whatever happens between two pages, and
@@ -276,16 +254,12 @@ func TestListingFails(t *testing.T) {
 		api := apiOf(clerk)
 		clerk.FailEvery(3, http.StatusBadGateway)
 		clerk.CutNext(1)
-		if got := all(t, small(api, Position{})); !slices.Equal(got, ids) {
-			t.Errorf("got %d users", len(got))
-		}
+		must.Equal(t, all(t, small(api, Position{})), ids, "users")
 		clerk.FailEvery(1, http.StatusBadGateway)
 		l := small(api, Position{})
 		must.Fail(t, must.Err(l.Next(t.Context())), event.ErrUnavailable)
 		clerk.FailEvery(0, 0)
-		if got := all(t, l); !slices.Equal(got, ids) { // the same page again
-			t.Errorf("after a failure: got %d users", len(got))
-		}
+		must.Equal(t, all(t, l), ids, "users, with the same page again")
 		clerk.ForgetRequests()
 		clerk.FailNext(1, http.StatusUnprocessableEntity)
 		if _, err := small(api, Position{}).Next(t.Context()); err == nil || len(clerk.Requests()) != 1 {
@@ -297,23 +271,19 @@ func TestListingFails(t *testing.T) {
 // Entries without an id are given to the caller, who counts them, and hold nothing up.
 func TestListingUnreadableEntries(t *testing.T) {
 	t.Parallel()
-	const page = `[null,{"id":5},{"id":"a\u0000"},{"object":"user"},{"id":"user_1"},[{"id":"user_2"}],{"id":""}]`
-	for _, body := range []string{page, ` {"data":` + page + `,"total_count":7}`} {
-		users, err := always(200, body).List(Position{}).Next(t.Context())
-		if err != nil || len(users) != 7 || users[4].ID != "user_1" || string(users[1].User) != `{"id":5}` {
-			t.Errorf("%s: %+v, %v", body, users, err)
+	const page = `[null,{"id":5},{"id":"a\u0000"},{"object":"user"},{"id":"user_1"},[{"id":"user_2"}],{"id":""},["id","user_3"]]`
+	for _, body := range []string{page, ` {"data":` + page + `,"total_count":8}`} {
+		users := must.Get(always(200, body).List(Position{}).Next(t.Context()))(t)
+		var ids []string
+		for _, u := range users {
+			ids = append(ids, u.ID)
 		}
-		for i, u := range users {
-			if i != 4 && u.ID != "" {
-				t.Errorf("%s: %+v", body, u)
-			}
-		}
+		must.Equal(t, ids, []string{"", "", "", "", "user_1", "", "", ""}, "ids")
+		must.Equal(t, string(users[1].User), `{"id":5}`, "user")
 	}
 	synctest.Test(t, func(t *testing.T) {
 		for _, body := range []string{`{}`, `{"data":{}}`, `null`, `"x"`, `[`, ``, `[{"id":"user_1"}`, `<html>`} {
-			if _, err := always(200, body).List(Position{}).Next(t.Context()); !errors.Is(err, event.ErrUnavailable) {
-				t.Errorf("%s: %v", body, err)
-			}
+			must.Fail(t, must.Err(always(200, body).List(Position{}).Next(t.Context())), event.ErrUnavailable)
 		}
 	})
 }

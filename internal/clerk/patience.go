@@ -60,6 +60,17 @@ func (a *API) patiently(ctx context.Context, try func() error) error {
 	}
 }
 
+// read asks patiently until an answer can be read; unreadable says what is wrong with one that can't.
+func (a *API) read(ctx context.Context, q question, unreadable string, read func(body []byte) bool) error {
+	return a.patiently(ctx, func() error {
+		body, err := a.ask(ctx, q)
+		if err == nil && !read(body) {
+			return q.unreadable(unreadable)
+		}
+		return err
+	})
+}
+
 // turn waits until a request may be sent: the pause is over, and the pace allows it.
 func (a *API) turn(ctx context.Context) error {
 	for {

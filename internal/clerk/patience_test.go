@@ -25,7 +25,7 @@ func TestPaceLeavesHalfOfTheLimit(t *testing.T) {
 			api := New(Config{Key: key, URL: clerktest.Address, Client: clerk.Client()})
 			begin := time.Now()
 			for range 3 { // a pause lets the bucket fill
-				must.Get(api.FetchAll(t.Context(), make200()))(t)
+				must.Get(api.FetchAll(t.Context(), many))(t)
 				must.Get(api.Count(t.Context()))(t)
 				time.Sleep(5 * time.Second)
 			}
@@ -75,9 +75,7 @@ func TestLeftAlone(t *testing.T) {
 		if err := <-looked; !errors.Is(err, event.ErrUnavailable) || errors.Is(err, ErrGone) {
 			t.Error(err)
 		}
-		if got, want := time.Since(begin), 21*time.Second; got != want {
-			t.Errorf("took %v, want %v", got, want)
-		}
+		must.Equal(t, time.Since(begin), 21*time.Second, "time taken")
 		for _, r := range clerk.Requests() { // six at once, then nothing for seven seconds
 			if r.At.Sub(begin)%(7*time.Second) != 0 {
 				t.Errorf("a request in a pause, after %v", r.At.Sub(begin))
@@ -93,10 +91,7 @@ func TestPauseHoldsThoseInTheQueue(t *testing.T) {
 		clerk := clerktest.New(t)
 		clerk.SetLimit(5, 30*time.Second)
 		ids := clerk.PutMany(12)
-		api := New(Config{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: 100})
-		if _, err := api.FetchAll(t.Context(), ids); err != nil {
-			t.Error(err)
-		}
+		must.Get(limited(clerk, 100).FetchAll(t.Context(), ids))(t)
 		refused := 0
 		for i, r := range clerk.Requests() {
 			if r.Status != http.StatusTooManyRequests {
@@ -107,9 +102,7 @@ func TestPauseHoldsThoseInTheQueue(t *testing.T) {
 				t.Errorf("asked again after %v", next.At.Sub(r.At))
 			}
 		}
-		if refused != 2 {
-			t.Errorf("%d refusals, want one in each full window", refused)
-		}
+		must.Equal(t, refused, 2, "refusals, one in each full window")
 	})
 }
 
@@ -127,9 +120,7 @@ func TestRetryAfter(t *testing.T) {
 				}
 			}
 		}
-		if event.RetryAfter(nil) != 0 || event.RetryAfter(errors.New("another")) != 0 {
-			t.Error("of nothing")
-		}
+		must.Equal(t, event.RetryAfter(nil)+event.RetryAfter(errors.New("another")), 0, "of nothing")
 	})
 }
 
@@ -159,15 +150,13 @@ func TestFailuresArePassed(t *testing.T) {
 		for failures, want := range map[int]time.Duration{1: 500 * time.Millisecond, 3: 3500 * time.Millisecond, 5: 15500 * time.Millisecond} {
 			clerk.FailNext(failures, http.StatusBadGateway)
 			begin := time.Now()
-			if n, err := api.Count(t.Context()); n != 1 || err != nil || time.Since(begin) != want {
-				t.Errorf("%d failures: %d, %v after %v, want %v", failures, n, err, time.Since(begin), want)
-			}
+			must.Equal(t, must.Get(api.Count(t.Context()))(t), 1, failures, " failures: users")
+			must.Equal(t, time.Since(begin), want, failures, " failures: time taken")
 		}
 		clerk.ForgetRequests()
 		clerk.FailNext(tries, http.StatusInternalServerError)
-		if _, err := api.Count(t.Context()); !errors.Is(err, event.ErrUnavailable) || len(clerk.Requests()) != tries {
-			t.Errorf("%d requests, %v", len(clerk.Requests()), err)
-		}
+		must.Fail(t, must.Err(api.Count(t.Context())), event.ErrUnavailable)
+		must.Equal(t, len(clerk.Requests()), tries, "requests")
 		clerk.CutNext(1)
 		if users, err := api.FetchAll(t.Context(), []string{id}); err != nil || users[0] == nil {
 			t.Errorf("cut off: %v", err)
@@ -175,9 +164,9 @@ func TestFailuresArePassed(t *testing.T) {
 		clerk.ForgetRequests()
 		clerk.CutNext(1)
 		begin := time.Now()
-		if _, err := api.Fetch(t.Context(), id); !errors.Is(err, event.ErrUnavailable) || len(clerk.Requests()) != 1 || time.Since(begin) != 0 {
-			t.Errorf("for one who waits: %d requests in %v, %v", len(clerk.Requests()), time.Since(begin), err)
-		}
+		must.Fail(t, must.Err(api.Fetch(t.Context(), id)), event.ErrUnavailable)
+		must.Equal(t, len(clerk.Requests()), 1, "requests for one who waits")
+		must.Equal(t, time.Since(begin), 0, "time taken for one who waits")
 	})
 }
 
@@ -213,12 +202,6 @@ func TestSlowAnswers(t *testing.T) {
 // Whoever leaves leaves at once, whatever is being waited for.
 func TestContextEndsEveryWait(t *testing.T) {
 	t.Parallel()
-	calls := map[string]func(context.Context, *API) error{
-		"fetch":     func(ctx context.Context, a *API) error { _, err := a.Fetch(ctx, "user_1"); return err },
-		"fetch all": func(ctx context.Context, a *API) error { _, err := a.FetchAll(ctx, make200()); return err },
-		"count":     func(ctx context.Context, a *API) error { _, err := a.Count(ctx); return err },
-		"list":      func(ctx context.Context, a *API) error { _, err := a.List(Position{}).Next(ctx); return err },
-	}
 	waits := map[string]func(*clerktest.Clerk){
 		"an answer": func(c *clerktest.Clerk) { c.SetDelay(time.Hour) },
 		"a pause":   func(c *clerktest.Clerk) { c.SetLimit(1, time.Hour); c.FailNext(1, http.StatusInternalServerError) },
@@ -243,7 +226,7 @@ func TestContextEndsEveryWait(t *testing.T) {
 					}
 					defer cancel()
 					begin := time.Now()
-					err := ask(ctx, apiOf(clerk))
+					err := ask(ctx, apiOf(clerk), many)
 					if took := time.Since(begin); took != 3*time.Second || !errors.Is(err, want) {
 						t.Errorf("%s while waiting for %s: after %v: %v", call, wait, took, err)
 					}
@@ -253,12 +236,9 @@ func TestContextEndsEveryWait(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) { // for its turn
 		clerk := clerktest.New(t)
-		api := New(Config{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: 2})
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(3*time.Second, cancel)
-		_, err := api.FetchAll(ctx, make200())
-		if !errors.Is(err, context.Canceled) || len(clerk.Requests()) != 1 {
-			t.Errorf("%d requests, %v", len(clerk.Requests()), err)
-		}
+		must.Fail(t, must.Err(limited(clerk, 2).FetchAll(ctx, many)), context.Canceled)
+		must.Equal(t, len(clerk.Requests()), 1, "requests")
 	})
 }

@@ -3,13 +3,17 @@
 //	db := must.Get(postgres.Open(cfg))(t)
 //	must.Do(t, db.Roll().Follow(t.Context(), "supabase", "auth.users"))
 //	must.Fail(t, must.Err(db.Users(t.Context(), "supabase", "auth.users")), postgres.ErrUnseen, "grant select")
+//	must.Equal(t, len(users), 3, "users")
 package must
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // Do ends the test if there is an error.
@@ -58,5 +62,13 @@ func Sentence(t testing.TB, err error, want string) {
 		if strings.Contains(err.Error(), bad) {
 			t.Errorf("%q in the error %v", bad, err)
 		}
+	}
+}
+
+// Equal wants two values to be the same; what says what they are, as fmt.Sprint does.
+func Equal[T any](t testing.TB, got, want T, what ...any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", fmt.Sprint(what...), diff)
 	}
 }
