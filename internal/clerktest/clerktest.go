@@ -31,8 +31,7 @@ type Clerk struct {
 
 	mu     sync.Mutex
 	users  map[string]*record
-	order  []*record // by (created_at, id)
-	gone   int       // how many of order are deleted: they stay while there is a lag
+	order  []*record // by (created_at, id); who is deleted stays while there is a lag
 	made   int64     // how many ids were made
 	knobs  knobs
 	log    []Request
@@ -133,29 +132,19 @@ func (c *Clerk) put(u User) User {
 		c.made++
 		u.ID = fmt.Sprintf("user_2test%06d%016d", c.number, c.made)
 	}
-	if u.CreatedAt.IsZero() {
-		u.CreatedAt = now
-	}
-	if u.UpdatedAt.IsZero() {
-		u.UpdatedAt = now
-	}
-	u.CreatedAt, u.UpdatedAt = millis(u.CreatedAt), millis(u.UpdatedAt)
+	u.CreatedAt, u.UpdatedAt = millis(cmp.Or(u.CreatedAt, now)), millis(cmp.Or(u.UpdatedAt, now))
 	if old := c.users[u.ID]; old != nil {
 		c.forget(old)
 	}
-	r := &record{id: u.ID, created: u.CreatedAt, states: []state{{since: c.since(u.CreatedAt), user: u}}}
+	since := u.CreatedAt // one that was made in the past shows as of then
+	if since.After(now) {
+		since = now
+	}
+	r := &record{id: u.ID, created: u.CreatedAt, states: []state{{since: since, user: u}}}
 	c.users[u.ID] = r
 	at, _ := slices.BinarySearchFunc(c.order, r, byCreation)
 	c.order = slices.Insert(c.order, at, r)
 	return u
-}
-
-// since is when a change shows without a lag: one that was made in the past, then.
-func (c *Clerk) since(created time.Time) time.Time {
-	if now := time.Now(); created.After(now) {
-		return now
-	}
-	return created
 }
 
 // Update changes a user and counts updated_at on, unless change sets it itself. It
@@ -172,10 +161,7 @@ func (c *Clerk) Update(id string, change func(*User)) bool {
 	change(&u)
 	u.ID, u.CreatedAt = r.id, r.created
 	if u.UpdatedAt.Equal(before) {
-		u.UpdatedAt = millis(time.Now())
-		if !u.UpdatedAt.After(before) {
-			u.UpdatedAt = before.Add(time.Millisecond)
-		}
+		u.UpdatedAt = slices.MaxFunc([]time.Time{millis(time.Now()), before.Add(time.Millisecond)}, time.Time.Compare)
 	}
 	r.states = append(r.states, state{since: time.Now(), user: u})
 	return true
@@ -200,8 +186,6 @@ func (c *Clerk) Delete(id string) bool {
 	r.states = append(r.states, state{since: time.Now(), user: *r.present(), deleted: true})
 	if c.knobs.lag == 0 {
 		c.forget(r)
-	} else {
-		c.gone++
 	}
 	return true
 }

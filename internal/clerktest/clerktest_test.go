@@ -16,10 +16,14 @@ import (
 // get asks and returns the status and the body.
 func get(t *testing.T, c *Clerk, client *http.Client, address string) (int, string) {
 	t.Helper()
+	return getWith(t, client, c.Key(), address)
+}
+
+func getWith(t *testing.T, client *http.Client, key, address string) (int, string) {
+	t.Helper()
 	request := must.Get(http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody))(t)
-	request.Header.Set("Authorization", "Bearer "+c.Key())
-	response, err := client.Do(request)
-	must.Do(t, err)
+	request.Header.Set("Authorization", "Bearer "+key)
+	response := must.Get(client.Do(request))(t)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
@@ -60,14 +64,11 @@ func TestLists(t *testing.T) {
 		"?limit=2&starting_after=" + ids[25]:       {ids[24], ids[23]},
 		up + "&offset=99":                          {},
 	} {
-		if got := listed(t, c, query); !slices.Equal(got, want) {
-			t.Errorf("%s: got %v, want %v", query, got, want)
-		}
+		must.Equal(t, listed(t, c, query), want, query)
 	}
 	for _, query := range []string{"?limit=501", "?limit=0", "?limit=x", "?offset=-1", "?order_by=+created_at", "?order_by=name"} {
-		if status, _ := get(t, c, c.Client(), Address+"/users"+query); status != http.StatusUnprocessableEntity {
-			t.Errorf("%s: %d", query, status)
-		}
+		status, _ := get(t, c, c.Client(), Address+"/users"+query)
+		must.Equal(t, status, http.StatusUnprocessableEntity, query)
 	}
 }
 
@@ -97,43 +98,36 @@ func TestServer(t *testing.T) {
 	if _, body := get(t, c, http.DefaultClient, c.URL()+"/users/"+id); body != "cut off" {
 		t.Errorf("not cut off: %s", body)
 	}
-	request := must.Get(http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL()+"/users/"+id, http.NoBody))(t)
-	request.Header.Set("Authorization", "Bearer "+c.Key())
+	former := c.Key()
 	c.SetKey("another")
-	response, err := http.DefaultClient.Do(request)
-	must.Do(t, err)
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusUnauthorized || c.Key() != "another" {
-		t.Errorf("with the former key: %s", response.Status)
-	}
+	must.Equal(t, c.Key(), "another", "key")
+	status, _ := getWith(t, http.DefaultClient, former, c.URL()+"/users/"+id)
+	must.Equal(t, status, http.StatusUnauthorized, "with the former key: status")
 }
 
 func TestFailures(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := New(t)
-		status := func() int {
-			got, _ := get(t, c, c.Client(), Address+"/users/count")
-			return got
+		answers := func(want ...int) {
+			t.Helper()
+			for _, status := range want {
+				got, _ := get(t, c, c.Client(), Address+"/users/count")
+				must.Equal(t, got, status, "status")
+			}
 		}
 		c.FailNext(2, 502)
-		if got := []int{status(), status(), status()}; !slices.Equal(got, []int{502, 502, 200}) {
-			t.Error(got)
-		}
+		answers(502, 502, 200)
 		c.FailEvery(2, 500) // the three before count
-		if got := []int{status(), status(), status()}; !slices.Equal(got, []int{500, 200, 500}) {
-			t.Error(got)
-		}
+		answers(500, 200, 500)
 		c.FailEvery(0, 0)
 		c.SetLimit(2, 10*time.Second)
-		if got := []int{status(), status(), status()}; !slices.Equal(got, []int{200, 200, 429}) {
-			t.Error(got)
-		}
+		answers(200, 200, 429)
 		time.Sleep(10 * time.Second)
 		c.SetDelay(time.Second)
-		if begin := time.Now(); status() != 200 || time.Since(begin) != time.Second {
-			t.Error("not delayed, or the limit still holds")
-		}
+		begin := time.Now()
+		answers(200) // the limit holds no more
+		must.Equal(t, time.Since(begin), time.Second, "delay")
 	})
 }
 
@@ -172,12 +166,9 @@ func TestHiddenUsers(t *testing.T) {
 	c := New(t)
 	ids := c.PutMany(10)
 	c.Hide(func(id string) bool { return slices.Index(ids, id)%2 == 0 })
-	if got := listed(t, c, "?order_by=%2Bcreated_at&offset=1&limit=2"); !slices.Equal(got, []string{ids[3], ids[5]}) {
-		t.Error(got)
-	}
-	if status, _ := get(t, c, c.Client(), Address+"/users/"+ids[0]); status != http.StatusOK {
-		t.Error("not found singly:", status)
-	}
+	must.Equal(t, listed(t, c, "?order_by=%2Bcreated_at&offset=1&limit=2"), []string{ids[3], ids[5]}, "users")
+	status, _ := get(t, c, c.Client(), Address+"/users/"+ids[0])
+	must.Equal(t, status, http.StatusOK, "singly")
 }
 
 func TestManyUsers(t *testing.T) {

@@ -3,6 +3,7 @@ package clerktest
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -113,7 +114,7 @@ func (c *Clerk) AfterPage(f func(page int, query url.Values)) {
 func (c *Clerk) Requests() []Request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]Request(nil), c.log...)
+	return slices.Clone(c.log)
 }
 
 // Requested counts what arrived of one kind.
