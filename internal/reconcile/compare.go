@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"strconv"
@@ -10,29 +11,30 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/directory"
+	"rollcall/internal/target"
 )
 
-// Verdict is what a comparison says about one user.
-type Verdict int
+// Verdict is what a comparison says about one user. The database's have the same words.
+type Verdict string
 
 // The verdicts.
 const (
 	// Same: nothing is to be done.
-	Same Verdict = iota + 1
+	Same Verdict = "same"
 	// Create: the provider has a user that the roll does not know.
-	Create
+	Create Verdict = directory.Created
 	// Update: the provider's user differs, and the roll has no newer version.
-	Update
+	Update Verdict = directory.Updated
 	// Touch: as Update, but only the moment of a change or of a sign-in differs.
-	Touch
+	Touch Verdict = directory.Touched
 	// Vanished: the roll has a living user that the provider has no more.
-	Vanished
+	Vanished Verdict = directory.Deleted
 	// Final: the provider has a user whose deletion the roll knows; a deletion is final.
-	Final
+	Final Verdict = "final"
 	// Newer: they differ, and the roll has the higher version.
-	Newer
+	Newer Verdict = "newer"
 	// Forgotten: both know no living user.
-	Forgotten
+	Forgotten Verdict = "forgotten"
 )
 
 // judge compares a user as the provider has them with the roll; nil for absent.
@@ -155,4 +157,22 @@ func shown(value any, masked bool) string {
 		return v.Format(time.RFC3339Nano)
 	}
 	return ""
+}
+
+// advice says why the roll can't follow a user, and what to do.
+func (r *run) advice(verdict Verdict, p directory.Pair) string {
+	if verdict == Final {
+		return "the roll has this user as deleted, and a deletion is final; " +
+			"create the user again at the provider, with a new id"
+	}
+	version := time.UnixMicro(p.Roll.Version).UTC()
+	at := version.Format(time.RFC3339Nano)
+	why := "the roll has a higher version, " + at
+	then := "rollcall reconcile " + r.Source.Name()
+	if version.After(time.Now()) {
+		return fmt.Sprintf("%s, which is in the future; "+
+			"run delete from rollcall.users where source = %s and id = %s; then %s",
+			why, target.Literal(r.Source.Name()), target.Literal(p.ID), then)
+	}
+	return why + "; change the user at Clerk, which sets updated_at, and run " + then
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +15,10 @@ import (
 )
 
 const (
+	// sampled is of how many users of the roll the API must know one.
+	sampled = 20
+	// sampledAtOnce is how many of them are asked for at a time; mostly the first few do.
+	sampledAtOnce = 5
 	// absentPage is about how many absent users the API is asked at a time: at the pace of a
 	// development instance it takes a minute or two until they are recorded.
 	absentPage = 500
@@ -126,6 +131,21 @@ func (l *listing) recognize(ctx context.Context) error {
 	}
 	return fmt.Errorf("%w: this key seems to belong to another instance: none of the %d users of %s that were asked for is known at %s; nothing was changed. Correct api.key of the source; if they are all gone, run again with --max-delete 100%%",
 		ErrStopped, len(ids), l.Source.Name(), l.URL)
+}
+
+// knowsOne reports whether a provider knows one of some users of the roll, asked for a few at a
+// time, and so is the provider that the roll follows. Look returns nil for a user who isn't there.
+func knowsOne(ctx context.Context, ids iter.Seq[[]string], look func(context.Context, []string) ([][]byte, error)) (bool, error) {
+	for few := range ids {
+		users, err := look(ctx, few)
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(users, func(u []byte) bool { return u != nil }) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // complete makes sure that a list which has ended was not cut short: the provider counts its

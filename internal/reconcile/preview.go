@@ -48,55 +48,50 @@ func (r *run) previewPage(page part, each func(Finding) error) error {
 	}
 	r.Unchanged += page.compared.Same
 	for _, d := range page.compared.Differing {
-		f := Finding{User: d.ID, Action: d.Verdict, Differences: masked(d.Columns)}
-		switch d.Verdict {
-		case directory.Created:
-			r.Created++
-		case directory.Updated:
-			r.Updated++
-		case directory.Touched:
-			r.Touched++
-		case directory.Deleted:
-			r.Deleted++
-			f.Reason = r.gone()
-		}
-		if err := each(f); err != nil {
+		if err := each(r.foresee(Verdict(d.Verdict), d.ID, masked(d.Columns))); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *run) gone() string { return "no longer in " + r.from.name() }
-
 // preview counts a user and says what would become of them; no action when they are in step.
 func (r *run) preview(p directory.Pair) Finding {
-	f := Finding{User: p.ID}
 	theirs, verdict, err := r.judge(p)
 	if err != nil {
 		r.Failed++
-		f.Action, f.Reason = "failed", err.Error()
-		return f
+		return Finding{User: p.ID, Action: "failed", Reason: err.Error()}
 	}
 	switch verdict {
 	case Create:
-		r.Created++
-		f.Action, f.Differences = "created", differencesOf(&event.Users, theirs, event.Users.Empty())
-	case Update:
-		r.Updated++
-		f.Action, f.Differences = "updated", differences(theirs, p.Roll)
-	case Touch:
-		r.Touched++
-		f.Action, f.Differences = "touched", differences(theirs, p.Roll)
+		return r.foresee(verdict, p.ID, differencesOf(&event.Users, theirs, event.Users.Empty()))
+	case Update, Touch:
+		return r.foresee(verdict, p.ID, differences(theirs, p.Roll))
 	case Vanished:
-		r.Deleted++
-		f.Action, f.Reason = "deleted", r.gone()
+		return r.foresee(verdict, p.ID, nil)
 	case Final, Newer:
 		r.Failed++
-		f.Action, f.Reason = "failed", r.advice(verdict, p)
+		return Finding{User: p.ID, Action: "failed", Reason: r.advice(verdict, p)}
 	case Same:
 		r.Unchanged++
 	case Forgotten:
+	}
+	return Finding{}
+}
+
+// foresee counts a user who is not in step and says what a run would do.
+func (r *run) foresee(verdict Verdict, id string, differ []Difference) Finding {
+	f := Finding{User: id, Action: string(verdict), Differences: differ}
+	switch verdict {
+	case Create:
+		r.Created++
+	case Update:
+		r.Updated++
+	case Touch:
+		r.Touched++
+	default:
+		r.Deleted++
+		f.Reason = "no longer in " + r.from.name()
 	}
 	return f
 }

@@ -163,9 +163,9 @@ func (r *run) sift(page part) findings {
 	f := findings{position: page.position}
 	f.others.Unchanged = page.compared.Same
 	for _, d := range page.compared.Differing {
-		if verdict, ok := verdicts[d.Verdict]; ok {
+		if d.Verdict != directory.Deleted { // deleteGone sees to those who are gone
 			f.events = append(f.events, r.look(d.ID, page.compared.At, "reconciled"))
-			f.verdicts = append(f.verdicts, verdict)
+			f.verdicts = append(f.verdicts, Verdict(d.Verdict))
 		}
 	}
 	for _, p := range page.pairs {
@@ -216,7 +216,7 @@ func (r *run) mend(ctx context.Context, f findings) error {
 func (r *run) judge(p directory.Pair) (theirs *event.User, verdict Verdict, err error) {
 	if p.Row != nil {
 		if theirs, err = r.Source.DecodeUser(p.Row, p.At); err != nil {
-			return nil, 0, err
+			return nil, "", err
 		}
 	}
 	verdict = judge(theirs, p.Roll)
@@ -241,10 +241,6 @@ func count(tally *directory.Reconciled, o event.Outcome, verdict Verdict) {
 		tally.Updated++
 	}
 }
-
-// verdicts are those of the database about users who are in the table. Bury sees to those who are
-// gone.
-var verdicts = map[string]Verdict{directory.Created: Create, directory.Updated: Update, directory.Touched: Touch}
 
 // look is a signal to read a user's row in the table.
 func (cfg Config) look(id string, at time.Time, kind string) event.Event {

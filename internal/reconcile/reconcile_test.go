@@ -5,11 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"runtime"
-	"strconv"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -24,7 +20,6 @@ import (
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
 	"rollcall/internal/target"
-	"rollcall/internal/testtag"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -299,51 +294,5 @@ func TestAsksOnceMore(t *testing.T) {
 	living, err := users.Living(t.Context(), []string{absent[0].ID, absent[1].ID})
 	if err != nil || !living[fixture.ID(1)] || living[fixture.ID(2)] {
 		t.Errorf("got %v, %v", living, err)
-	}
-}
-
-// usersOfTest is how many users a measurement takes, unless a variable says otherwise.
-func usersOfTest(t testing.TB, variable string, n int) int {
-	t.Helper()
-	if text := os.Getenv(variable); text != "" {
-		return must.Get(strconv.Atoi(text))(t)
-	}
-	return n
-}
-
-// What a million users take, or as many as ROLLCALL_TEST_USERS says: compared with a roll
-// that is right, and when a tenth is missing.
-func TestSpeed(t *testing.T) {
-	testtag.Parallel(t)
-	n := usersOfTest(t, "ROLLCALL_TEST_USERS", 100_000)
-	p := newProject(t)
-	p.InsertUsers(1, n)
-	start := time.Now()
-	p.run()
-	t.Logf("%d users brought in: %s", n, time.Since(start))
-	var peak uint64 // of the heap, whatever the number of users
-	p.Progress = func(int64, int64) {
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		peak = max(peak, m.HeapAlloc)
-	}
-	compared := time.Hour
-	for range 5 { // the best try counts: other packages' tests run beside
-		start = time.Now()
-		p.wantRun(directory.Reconciled{Unchanged: int64(n)})
-		if compared = min(compared, time.Since(start)); compared/time.Duration(n)*1_000_000 < time.Minute {
-			break
-		}
-	}
-	if peak > 128<<20 {
-		t.Errorf("the heap grew to %d MiB", peak>>20)
-	}
-	p.InsertUsers(n+1, n/10)
-	start = time.Now()
-	p.wantRun(directory.Reconciled{Unchanged: int64(n), Created: int64(n / 10)})
-	mended := time.Since(start)
-	t.Logf("%d users compared in %s (%.0f/s), %d MiB of heap; with %d missing in %s", n, compared, float64(n)/compared.Seconds(), peak>>20, n/10, mended)
-	if perMillion := compared / time.Duration(n) * 1_000_000; testtag.Timing && perMillion > time.Minute {
-		t.Errorf("a million would take %s", perMillion)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -175,25 +176,29 @@ func (s *Syncer) join(ctx context.Context, f flight, m roll.Member, err error) (
 	if err != nil && !errors.Is(err, ErrGone) {
 		return m, err
 	}
-	now, failed := s.config.DB.Roll().Member(ctx, f.source, f.id)
-	switch {
-	case failed != nil:
-		return now, fmt.Errorf("%w: %w", event.ErrUnavailable, failed)
-	case !now.Known:
+	now, failed := s.known(ctx, f)
+	if failed == nil && !now.Known {
 		return m, err
-	case now.Deleted:
-		return now, ErrDeleted
 	}
-	return now, nil
+	return now, failed
+}
+
+// known is what the roll knows of a user; it fails with ErrDeleted if it knows of a deletion.
+func (s *Syncer) known(ctx context.Context, f flight) (roll.Member, error) {
+	m, err := s.config.DB.Roll().Member(ctx, f.source, f.id)
+	switch {
+	case err != nil:
+		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
+	case m.Deleted:
+		return m, ErrDeleted
+	}
+	return m, nil
 }
 
 func (s *Syncer) sync(ctx context.Context, f flight) (roll.Member, error) {
-	m, err := s.config.DB.Roll().Member(ctx, f.source, f.id)
+	m, err := s.known(ctx, f)
 	if err != nil {
-		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
-	}
-	if m.Deleted {
-		return m, ErrDeleted
+		return m, err
 	}
 	if m.Known && m.Age < s.config.MaxAge {
 		return s.settle(ctx, f)
@@ -218,9 +223,9 @@ func (s *Syncer) signal(ctx context.Context, f flight) (roll.Member, error) {
 	if id, err := uuid.Parse(f.id); err == nil {
 		f.id = id.String() // as the table has it
 	}
-	m, err := s.config.DB.Roll().Member(ctx, f.source, f.id)
-	if err != nil {
-		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
+	m, err := s.known(ctx, f)
+	if err != nil && !errors.Is(err, ErrDeleted) {
+		return m, err
 	}
 	if !m.Known {
 		if wait := s.limit.take(f); wait > 0 {
@@ -233,21 +238,18 @@ func (s *Syncer) signal(ctx context.Context, f flight) (roll.Member, error) {
 	if err != nil {
 		return m, err
 	}
-	m, err = s.config.DB.Roll().Member(ctx, f.source, f.id)
+	m, err = s.known(ctx, f)
 	switch {
-	case err != nil:
-		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
-	case m.Known && !m.Deleted && outcome == event.Stale:
-		return m, fmt.Errorf("%w: the user is not in the table of users of %s, which has none of some others of the roll either; is it the right table?", event.ErrUnavailable, f.source)
-	case m.Known && !m.Deleted:
+	case errors.Is(err, ErrDeleted):
+		result = "gone"
+	case err == nil && !m.Known:
+		result, err = "gone", ErrGone
+	case err == nil && outcome == event.Stale:
+		err = fmt.Errorf("%w: the user is not in the table of users of %s, which has none of some others of the roll either; is it the right table?", event.ErrUnavailable, f.source)
+	case err == nil:
 		result = "found"
-		return m, nil
 	}
-	result = "gone"
-	if m.Deleted {
-		return m, ErrDeleted
-	}
-	return m, ErrGone
+	return m, err
 }
 
 // look asks the provider; the answer's moment is that of m, before the question.
@@ -288,6 +290,47 @@ func (s *Syncer) look(ctx context.Context, f flight, m roll.Member) (event.Event
 	return finding(gone.Tombstone(m.At.UTC()), seen, "synced"), nil
 }
 
+// recognize makes sure, before a user is deleted, that the provider is the one that the roll follows:
+// with the key of another instance, every user who signs in would seem to be gone. One that has shown a
+// user is; else it must know one of some others of the roll, or, without others, answer as a provider.
+func (s *Syncer) recognize(ctx context.Context, f flight, m roll.Member) error {
+	if _, ok := s.right.Load(f.source); ok {
+		return nil
+	}
+	p := s.config.Providers[f.source]
+	ids, err := s.config.DB.Directory().Listing(f.source).Sample(ctx, sampledAtOnce+1, m.At.Add(-p.Lag))
+	if err != nil {
+		return err
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return id == f.id })
+	ids = ids[:min(len(ids), sampledAtOnce)]
+	if len(ids) == 0 {
+		return p.answers(ctx)
+	}
+	known, err := knowsOne(ctx, slices.Chunk(ids, 1), func(ctx context.Context, one []string) ([][]byte, error) {
+		row, err := p.Look(ctx, one[0])
+		return [][]byte{row}, err
+	})
+	if known {
+		s.right.Store(f.source, true)
+	}
+	if known || err != nil {
+		return err
+	}
+	return fmt.Errorf("the provider does not know this user, nor %d others from the roll; nothing was deleted; is this the key of the right instance, or the right users_table? If they are all gone, run rollcall reconcile", len(ids))
+}
+
+// answers makes sure that it is such a provider at all who says that the only user is gone.
+func (p Provider) answers(ctx context.Context) error {
+	if p.Answers == nil {
+		return nil
+	}
+	if err := p.Answers(ctx); err != nil {
+		return fmt.Errorf("the provider does not know this user, and the roll has no other to ask about; nothing was deleted; is this the right address? %w", err)
+	}
+	return nil
+}
+
 // bring submits what was found.
 func (s *Syncer) bring(ctx context.Context, f flight, found event.Event) (roll.Member, error) {
 	outcome, err := s.config.Submit(ctx, found)
@@ -314,16 +357,11 @@ func (s *Syncer) settle(ctx context.Context, f flight) (roll.Member, error) {
 
 // member is how the user stands now.
 func (s *Syncer) member(ctx context.Context, f flight) (roll.Member, error) {
-	m, err := s.config.DB.Roll().Member(ctx, f.source, f.id)
-	switch {
-	case err != nil:
-		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
-	case m.Deleted:
-		return m, ErrDeleted
-	case !m.Known:
-		return m, fmt.Errorf("%w: the roll has lost the user meanwhile", event.ErrUnavailable)
+	m, err := s.known(ctx, f)
+	if err == nil && !m.Known {
+		err = fmt.Errorf("%w: the roll has lost the user meanwhile", event.ErrUnavailable)
 	}
-	return m, nil
+	return m, err
 }
 
 // lookLimit counts how often users were looked up.

@@ -1,0 +1,142 @@
+package reconcile_test
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
+	"rollcall/internal/postgres/directory"
+	"rollcall/internal/source"
+	"rollcall/internal/testtag"
+)
+
+// byHand fills the roll as a reconciliation would that knew of no other traffic.
+const byHand = `insert into rollcall.users (source, id, version, email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
+  full_name, raw_user_meta_data, raw_app_meta_data, is_anonymous, banned, banned_until, created_at, updated_at, last_sign_in_at)
+select 'supabase', id::text, (extract(epoch from updated_at) * 1000000)::bigint, email, email_confirmed_at is not null, email_confirmed_at,
+  phone, phone_confirmed_at is not null, phone_confirmed_at, raw_user_meta_data->>'full_name', raw_user_meta_data, '{}', is_anonymous,
+  coalesce(banned_until > now(), false), banned_until, created_at, updated_at, last_sign_in_at
+from auth.users order by id`
+
+// BenchmarkFirstRun holds a first reconciliation against what its rows cost anyway: one insert …
+// select into the roll, which neither reads JSON nor guards anything, and a backfill of each of two
+// targets. ROLLCALL_TEST_USERS says of how many users.
+func BenchmarkFirstRun(b *testing.B) {
+	second := fixture.Target(source.Supabase)
+	second.Name, second.Table = "members", "public.members"
+	p := startProject(fixture.Supabase(b, strings.Replace(fixture.Profiles, "profiles", "members", 1)), "", fixture.Target(source.Supabase), second)
+	p.Source, p.Table = fixture.Source(b, source.Supabase), "auth.users"
+	n := usersOfTest(b, "ROLLCALL_TEST_USERS", 100_000)
+	p.InsertUsers(1, n)
+	p.Exec("vacuum (analyze) auth.users")
+	var first, rows time.Duration
+	for b.Loop() {
+		p.empty()
+		first += timed(func() { p.wantRun(directory.Reconciled{Created: int64(n)}) })
+		p.empty()
+		rows += timed(func() {
+			p.Exec(byHand)
+			p.backfill("profiles", n)
+			p.backfill("members", n)
+		})
+	}
+	b.ReportMetric(first.Seconds()/float64(b.N), "s/run")
+	b.ReportMetric(rows.Seconds()/float64(b.N), "s/rows")
+	b.ReportMetric(first.Seconds()/rows.Seconds(), "run/rows")
+}
+
+// empty leaves nothing but auth.users.
+func (p *project) empty() {
+	p.T.Helper()
+	p.Exec("truncate rollcall.users, rollcall.reconciliations, rollcall.backfills, profiles, members")
+}
+
+func (p *project) backfill(target string, n int) {
+	p.T.Helper()
+	done, err := p.DB.Backfills().Run(p.T.Context(), target, nil)
+	if err != nil || done.Visited != int64(n) || done.Parked > 0 {
+		p.T.Fatal(done, err)
+	}
+}
+
+func timed(do func()) time.Duration {
+	start := time.Now()
+	do()
+	return time.Since(start)
+}
+
+// usersOfTest is how many users a measurement takes, unless a variable says otherwise.
+func usersOfTest(t testing.TB, variable string, n int) int {
+	t.Helper()
+	if text := os.Getenv(variable); text != "" {
+		return must.Get(strconv.Atoi(text))(t)
+	}
+	return n
+}
+
+// What a million users take, or as many as ROLLCALL_TEST_USERS says: compared with a roll
+// that is right, and when a tenth is missing.
+func TestSpeed(t *testing.T) {
+	testtag.Parallel(t)
+	n := usersOfTest(t, "ROLLCALL_TEST_USERS", 100_000)
+	p := newProject(t)
+	p.InsertUsers(1, n)
+	start := time.Now()
+	p.run()
+	t.Logf("%d users brought in: %s", n, time.Since(start))
+	var peak uint64 // of the heap, whatever the number of users
+	p.Progress = func(int64, int64) {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		peak = max(peak, m.HeapAlloc)
+	}
+	compared := time.Hour
+	for range 5 { // the best try counts: other packages' tests run beside
+		start = time.Now()
+		p.wantRun(directory.Reconciled{Unchanged: int64(n)})
+		if compared = min(compared, time.Since(start)); compared/time.Duration(n)*1_000_000 < time.Minute {
+			break
+		}
+	}
+	if peak > 128<<20 {
+		t.Errorf("the heap grew to %d MiB", peak>>20)
+	}
+	p.InsertUsers(n+1, n/10)
+	start = time.Now()
+	p.wantRun(directory.Reconciled{Unchanged: int64(n), Created: int64(n / 10)})
+	mended := time.Since(start)
+	t.Logf("%d users compared in %s (%.0f/s), %d MiB of heap; with %d missing in %s", n, compared, float64(n)/compared.Seconds(), peak>>20, n/10, mended)
+	if perMillion := compared / time.Duration(n) * 1_000_000; testtag.Timing && perMillion > time.Minute {
+		t.Errorf("a million would take %s", perMillion)
+	}
+}
+
+// What ten thousand users take, or as many as ROLLCALL_TEST_CLERK_USERS says: brought in, and
+// compared with a roll that is right.
+func TestClerkSpeed(t *testing.T) {
+	n := usersOfTest(t, "ROLLCALL_TEST_CLERK_USERS", 10_000)
+	in := newInstance(t)
+	in.clerk.PutMany(n)
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	users, peak := m.HeapAlloc, uint64(0) // the instance's own users are in the same heap
+	in.Progress = func(int64, int64) {
+		runtime.ReadMemStats(&m)
+		peak = max(peak, m.HeapAlloc)
+	}
+	start := time.Now()
+	in.wantRun(directory.Reconciled{Created: int64(n)})
+	t.Logf("%d users brought in: %s", n, time.Since(start))
+	start = time.Now()
+	in.wantRun(directory.Reconciled{Unchanged: int64(n)})
+	t.Logf("%d users compared in %s, %d MiB of heap beside the %d MiB of the instance", n, time.Since(start), (max(peak, users)-users)>>20, users>>20)
+	if peak > users+128<<20 {
+		t.Errorf("the heap grew from %d to %d MiB", users>>20, peak>>20)
+	}
+}
