@@ -7,10 +7,9 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/capture"
 	"rollcall/internal/event"
@@ -22,6 +21,7 @@ import (
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
 	"rollcall/internal/target"
+	"rollcall/internal/testlog"
 	"rollcall/internal/testtag"
 )
 
@@ -96,17 +96,18 @@ func (p *project) newReplica() *replica {
 }
 
 // run empties the outbox until stop.
-func (r *replica) run() {
+func (r *replica) run() { r.runWith(slog.DiscardHandler) }
+
+func (r *replica) runWith(log slog.Handler) {
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
+	var running sync.WaitGroup
+	running.Go(func() {
 		capture.Run(ctx, capture.Config{
 			Sources: []*source.Source{r.source}, DB: r.DB, Submit: r.Pipeline.SubmitAll,
-			Observe: func(string, event.Outcome) {}, Log: slog.New(slog.DiscardHandler),
+			Observe: func(string, event.Outcome) {}, Log: slog.New(log),
 		})
-		close(ended)
-	}()
-	r.stop = func() { cancel(); <-ended }
+	})
+	r.stop = func() { cancel(); running.Wait() }
 }
 
 func (p *project) runUntilTheEnd() {
@@ -228,10 +229,7 @@ func TestTwoReadersApplyOnce(t *testing.T) {
 	p.Exec("insert into auth.users (id, email, updated_at) values ($1, 'old', '2026-01-01')", fixture.ID(1))
 	read := func() []outbox.Change {
 		t.Helper()
-		o, err := p.DB.Outbox().Hold(t.Context())
-		if err != nil || o == nil {
-			t.Fatal(o, err)
-		}
+		o := must.Get(p.DB.Outbox().Hold(t.Context()))(t)
 		defer o.Release()
 		changes, err := o.Next(t.Context(), outbox.Page{Sources: []string{"supabase"}, Changes: 10, Bytes: 1 << 20})
 		if err != nil || len(changes) != 1 {
@@ -242,20 +240,13 @@ func TestTwoReadersApplyOnce(t *testing.T) {
 	submit := func(r *replica, c outbox.Change) event.Outcome {
 		t.Helper()
 		user := must.Get(r.source.DecodeUser(c.Data, c.At))(t)
-		o := must.Get(r.Pipeline.Submit(t.Context(), event.Event{Source: "supabase", Op: event.Upsert, UserID: user.ID, User: user, Captured: []int64{c.ID}}))(t)
-		return o
+		return must.Get(r.Pipeline.Submit(t.Context(), event.Event{Source: "supabase", Op: event.Upsert, UserID: user.ID, User: user, Captured: []int64{c.ID}}))(t)
 	}
 	stale := read()[0]
-	if o := submit(p.replica, stale); o != event.Applied {
-		t.Errorf("the first reader: %s", o)
-	}
+	must.Equal(t, submit(p.replica, stale), event.Applied, "the first reader")
 	p.Exec("update auth.users set email = 'new'") // by SQL: the version stays
-	if o := submit(p.replica, read()[0]); o != event.Applied {
-		t.Errorf("the next change: %s", o)
-	}
-	if o := submit(other, stale); o != event.Stale {
-		t.Errorf("the second reader: %s", o)
-	}
+	must.Equal(t, submit(p.replica, read()[0]), event.Applied, "the next change")
+	must.Equal(t, submit(other, stale), event.Stale, "the second reader")
 	p.Want("select email from profiles", "new")
 }
 
@@ -286,8 +277,7 @@ func TestNeverFailsASignUp(t *testing.T) {
 	}
 	t.Run("locked", func(t *testing.T) {
 		p := newProject(t)
-		other := must.Get(pgx.Connect(t.Context(), p.Address))(t)
-		defer func() { _ = other.Close(context.Background()) }()
+		other := p.Connect()
 		must.Get(other.Exec(t.Context(), "begin; lock table "+p.outbox))(t)
 		p.signUp()
 		start := time.Now()
@@ -326,11 +316,30 @@ func (p *project) signUp() {
 // found reconciles and looks for the profiles.
 func (p *project) found() {
 	p.T.Helper()
-	_, err := reconcile.Run(p.T.Context(), reconcile.Config{
+	must.Get(reconcile.Run(p.T.Context(), reconcile.Config{
 		Source: p.source, Table: users.Table, MaxDelete: 0.05, DB: p.DB, Submit: p.Pipeline.SubmitAll, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		p.T.Error(err)
-	}
+	}))(p.T)
 	p.Want("select count(*)::text from profiles", p.Rows("select count(*)::text from auth.users")...)
+}
+
+// A holder of the outbox that does not empty it is named once by the log of the others.
+func TestSaysOnceThatTheHolderIsSlow(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	holder := must.Get(p.DB.Outbox().Hold(t.Context()))(t) // and leaves it as it is
+	defer holder.Release()
+	p.Exec("insert into rollcall.outbox (source, user_id, gone, data, at) values ('supabase', $1, false, '{}', clock_timestamp() - interval '20 seconds')", fixture.ID(1))
+	log := &testlog.Log{}
+	other := p.newReplica()
+	other.runWith(slog.NewTextHandler(log, nil))
+	time.Sleep(3 * time.Second) // it has looked, and twenty seconds are not long
+	must.Equal(t, log.String(), "", "log")
+	p.Exec("update rollcall.outbox set at = at - interval '20 seconds'")
+	time.Sleep(7 * time.Second) // for three looks
+	other.stop()
+	said := log.String()
+	if strings.Count(said, "\n") != 1 || !strings.Contains(said, "level=WARN") || !strings.Contains(said, "another replica holds the outbox") ||
+		!strings.Contains(said, "backend ") {
+		t.Errorf("the log says %s", said)
+	}
 }

@@ -153,7 +153,7 @@ func (c *Clerk) Update(id string, change func(*User)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.users[id]
-	if r == nil || r.present() == nil {
+	if r.present() == nil {
 		return false
 	}
 	u := *r.present()
@@ -167,12 +167,12 @@ func (c *Clerk) Update(id string, change func(*User)) bool {
 	return true
 }
 
-// present is the user's present state, nil when deleted.
+// present is the user's present state, nil when deleted or never there.
 func (r *record) present() *User {
-	if last := &r.states[len(r.states)-1]; !last.deleted {
-		return &last.user
+	if r == nil || r.states[len(r.states)-1].deleted {
+		return nil
 	}
-	return nil
+	return &r.states[len(r.states)-1].user
 }
 
 // Delete removes a user; it reports whether there was one.
@@ -180,7 +180,7 @@ func (c *Clerk) Delete(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.users[id]
-	if r == nil || r.present() == nil {
+	if r.present() == nil {
 		return false
 	}
 	r.states = append(r.states, state{since: time.Now(), user: *r.present(), deleted: true})

@@ -2,7 +2,6 @@ package reconcile_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -32,10 +31,7 @@ func (p *project) announce(name, members string, ago time.Duration) {
 // confirm looks up the users who are due.
 func (p *project) confirm(want reconcile.Confirmed) {
 	p.T.Helper()
-	got, err := reconcile.Confirm(p.T.Context(), p.Config)
-	if err != nil || got != want {
-		p.T.Errorf("got %+v, %v; want %+v", got, err, want)
-	}
+	must.Equal(p.T, must.Get(reconcile.Confirm(p.T.Context(), p.Config))(p.T), want, "announcements")
 }
 
 func announced(n int) string { return fmt.Sprintf(`"id":%q,"email":"%d@x.test"`, fixture.ID(n), n) }
@@ -133,20 +129,32 @@ func TestAnnouncedAndHidden(t *testing.T) {
 	reader := supabaseProject(p.Database, role)
 	p.announce("a", announced(1), time.Hour)
 	p.signUp(1, "1@x.test", "")
-	unseen := func(when string, is error) {
+	unseen := func(is error) {
 		t.Helper()
-		if _, err := reconcile.Confirm(t.Context(), reader.Config); !errors.Is(err, directory.ErrUnseen) || is != nil && !errors.Is(err, is) {
-			t.Errorf("%s: %v", when, err)
-		}
+		err := must.Err(reconcile.Confirm(t.Context(), reader.Config))
+		must.Fail(t, err, directory.ErrUnseen)
+		must.Fail(t, err, is)
 		p.Want(ends, "a announced")
 	}
-	unseen("without a right", nil)
+	unseen(nil) // without a right
 	p.Exec(fmt.Sprintf("grant usage on schema auth to %[1]s; grant select on auth.users to %[1]s", role))
-	unseen("behind row security", directory.ErrHidden)
+	unseen(directory.ErrHidden) // behind row security
 	p.Exec("alter table auth.users rename to away")
-	unseen("without the table", nil)
+	unseen(nil) // without the table
 	p.Exec("alter table auth.away rename to users; alter role " + role + " bypassrls")
 	reader.confirm(reconcile.Confirmed{Applied: 1})
+}
+
+// sought are the ids of those who are found, "" for the others.
+func sought(t *testing.T, users *directory.Users, whom ...directory.Sought) []string {
+	t.Helper()
+	ids := make([]string, len(whom))
+	for i, s := range must.Get(users.Seek(t.Context(), whom))(t) {
+		if s.ID != nil {
+			ids[i] = *s.ID
+		}
+	}
+	return ids
 }
 
 // Of a user who is found, by id or else by e-mail, only the id is read.
@@ -156,10 +164,7 @@ func TestSeekReadsTheID(t *testing.T) {
 	p.signUp(1, "1@x.test", "")
 	users := must.Get(p.DB.Directory().Users(t.Context(), "supabase", "auth.users"))(t)
 	for _, s := range []directory.Sought{{ID: fixture.ID(1)}, {Email: "1@X.test"}} {
-		seen, err := users.Seek(t.Context(), []directory.Sought{{ID: fixture.ID(2)}, s})
-		if err != nil || len(seen) != 2 || seen[0].ID != nil || seen[1].ID == nil || *seen[1].ID != fixture.ID(1) {
-			t.Fatalf("got %+v, %v", seen, err)
-		}
+		must.Equal(t, sought(t, users, directory.Sought{ID: fixture.ID(2)}, s), []string{"", fixture.ID(1)}, "ids")
 	}
 }
 
@@ -174,10 +179,8 @@ func TestRightsToColumns(t *testing.T) {
 	p.signUp(1, "1@x.test", "")
 	p.Exec(`grant select (id, email, phone, raw_user_meta_data, raw_app_meta_data, is_anonymous, email_confirmed_at, banned_until, created_at, updated_at, last_sign_in_at)
 on auth.users to ` + role)
-	_, err := reader.DB.Directory().Users(t.Context(), "supabase", "auth.users")
-	if want := `grant select ("is_sso_user", "phone_confirmed_at", "invited_at", "deleted_at") on "auth"."users" to "` + role + `"`; !errors.Is(err, directory.ErrUnseen) || !strings.Contains(err.Error(), want) {
-		t.Errorf("got %v, want %s", err, want)
-	}
+	must.Fail(t, must.Err(reader.DB.Directory().Users(t.Context(), "supabase", "auth.users")), directory.ErrUnseen,
+		`grant select ("is_sso_user", "phone_confirmed_at", "invited_at", "deleted_at") on "auth"."users" to "`+role+`"`)
 	p.Exec("grant select (phone_confirmed_at, deleted_at) on auth.users to " + role)
 	users := must.Get(reader.DB.Directory().Users(t.Context(), "supabase", "auth.users"))(t)
 	must.Do(t, reader.DB.Roll().Follow(t.Context(), "supabase", "auth.users")) // it lacks columns that older versions do not read
@@ -188,10 +191,7 @@ on auth.users to ` + role)
 	if page := must.Get(users.Compare(t.Context(), "", 10))(t); len(page.Differing) != 1 {
 		t.Errorf("compared %+v", page)
 	}
-	seen, err := users.Seek(t.Context(), []directory.Sought{{ID: fixture.ID(2), Email: "1@X.test"}})
-	if err != nil || len(seen) != 1 || seen[0].ID == nil || *seen[0].ID != fixture.ID(1) {
-		t.Errorf("sought by e-mail: %+v, %v", seen, err)
-	}
+	must.Equal(t, sought(t, users, directory.Sought{ID: fixture.ID(2), Email: "1@X.test"}), []string{fixture.ID(1)}, "ids sought by e-mail")
 	reader.wantRun(directory.Reconciled{Created: 1})
 }
 

@@ -119,17 +119,8 @@ func TestClerkRaces(t *testing.T) {
 func TestClerkAheadThenBehind(t *testing.T) {
 	t.Parallel()
 	for name, look := range map[string]func(in *instance, id string) error{
-		"reconciliation": func(in *instance, _ string) error {
-			_, err := reconcile.Run(in.T.Context(), in.Config)
-			return err
-		},
-		"just in time": func(in *instance, id string) error {
-			s := reconcile.NewSyncer(reconcile.SyncConfig{
-				Providers: map[string]reconcile.Provider{"clerk": reconcile.APIProvider(in.API, in.Source)}, DB: in.DB, Submit: in.pipeline.Submit,
-			})
-			_, err := s.Sync(in.T.Context(), "clerk", id)
-			return err
-		},
+		"reconciliation": func(in *instance, _ string) error { return must.Err(reconcile.Run(in.T.Context(), in.Config)) },
+		"just in time":   (*instance).sync,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -139,9 +130,7 @@ func TestClerkAheadThenBehind(t *testing.T) {
 			born := in.clerk.Put(clerktest.User{Email: "born@x.test"}).ID
 			in.wantRun(directory.Reconciled{Created: 1, Deleted: 1, Unchanged: 1})
 			in.clerk.SetLag(30 * time.Second)
-			if err := look(in, born); err != nil {
-				t.Error(err)
-			}
+			must.Do(t, look(in, born))
 			in.Want("select count(*)::text from people where id = '"+born+"'", "1")
 			in.inStep()
 		})

@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
+	"slices"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/clerk"
 	"rollcall/internal/clerktest"
@@ -49,15 +47,13 @@ func TestClerk(t *testing.T) {
 func TestClerkTrouble(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]func(in *instance, ids []string){
-		"cursor refused": func(in *instance, _ []string) { in.clerk.SetCursor(clerktest.CursorRefused) },
-		"cursor ignored": func(in *instance, _ []string) { in.clerk.SetCursor(clerktest.CursorIgnored) },
-		"429":            func(in *instance, _ []string) { in.clerk.SetLimit(2, time.Second) },
-		"500":            func(in *instance, _ []string) { in.clerk.FailNext(2, http.StatusInternalServerError) },
-		"cut off":        func(in *instance, _ []string) { in.clerk.CutNext(1) },
-		"slow":           func(in *instance, _ []string) { in.clerk.SetDelay(200 * time.Millisecond) },
-		"the cursor's user deleted": func(in *instance, ids []string) {
-			in.clerk.Delete(ids[499])
-		},
+		"cursor refused":            func(in *instance, _ []string) { in.clerk.SetCursor(clerktest.CursorRefused) },
+		"cursor ignored":            func(in *instance, _ []string) { in.clerk.SetCursor(clerktest.CursorIgnored) },
+		"429":                       func(in *instance, _ []string) { in.clerk.SetLimit(2, time.Second) },
+		"500":                       func(in *instance, _ []string) { in.clerk.FailNext(2, http.StatusInternalServerError) },
+		"cut off":                   func(in *instance, _ []string) { in.clerk.CutNext(1) },
+		"slow":                      func(in *instance, _ []string) { in.clerk.SetDelay(200 * time.Millisecond) },
+		"the cursor's user deleted": func(in *instance, ids []string) { in.clerk.Delete(ids[499]) },
 		"users before deleted, and the cursor refused": func(in *instance, ids []string) {
 			in.clerk.SetCursor(clerktest.CursorRefused)
 			for _, id := range ids[100:120] {
@@ -75,8 +71,7 @@ func TestClerkTrouble(t *testing.T) {
 					once()
 				}
 			})
-			tally := in.run()
-			if tally.Created != 1200 || tally.Failed != 0 {
+			if tally := in.run(); tally.Created != 1200 || tally.Failed != 0 {
 				t.Errorf("got %+v", tally)
 			}
 			in.clerk.AfterPage(nil)
@@ -92,19 +87,12 @@ func TestClerkTrouble(t *testing.T) {
 func TestClerkHalfTheList(t *testing.T) {
 	t.Parallel()
 	in, ids := filled(t, 120)
-	hidden := map[string]bool{}
-	for _, id := range ids[:60] {
-		hidden[id] = true
-	}
-	in.clerk.Hide(func(id string) bool { return hidden[id] })
+	in.clerk.Hide(func(id string) bool { return slices.Contains(ids[:60], id) })
 	in.clerk.Update(ids[0], func(u *clerktest.User) { u.Email = "hidden@x.test" })
 	in.clerk.Update(ids[100], func(u *clerktest.User) { u.Email = "shown@x.test" })
 	tally := in.fails(reconcile.ErrStopped, "nobody was deleted", "ended after 60 of the 120 users")
-	if want := (directory.Reconciled{Updated: 1, Unchanged: 59}); tally != want {
-		t.Errorf("got %+v, want %+v", tally, want)
-	}
-	_, err := reconcile.Preview(t.Context(), in.Config, func(reconcile.Finding) error { return nil })
-	in.wantError(err, reconcile.ErrStopped, "ended after 60 of the 120 users")
+	must.Equal(t, tally, directory.Reconciled{Updated: 1, Unchanged: 59}, "a stopped run")
+	in.previewFails(reconcile.ErrStopped, "ended after 60 of the 120 users")
 	in.MaxDelete = 1
 	in.wantRun(directory.Reconciled{Updated: 1, Unchanged: 119}) // each of the others was asked for
 	in.inStep()
@@ -117,13 +105,10 @@ func TestClerkWrongKey(t *testing.T) {
 	in, ids := filled(t, 20)
 	in.clerk.Delete(ids[0])
 	in.clerk.SetKey("sk_live_another")
-	before := in.content()
-	in.fails(clerk.ErrRefused, "api.key of source clerk")
-	_, err := reconcile.Preview(t.Context(), in.Config, func(reconcile.Finding) error { return nil })
-	in.wantError(err, clerk.ErrRefused, "api.key of source clerk")
-	if after := in.content(); after != before {
-		t.Errorf("before %s\nafter  %s", before, after)
-	}
+	in.unchanged(func() {
+		in.fails(clerk.ErrRefused, "api.key of source clerk")
+		in.previewFails(clerk.ErrRefused, "api.key of source clerk")
+	})
 	in.Want("select count(*)::text from rollcall.reconciliations", "1")
 }
 
@@ -138,10 +123,7 @@ func TestClerkKeyWithdrawn(t *testing.T) {
 			in.clerk.SetKey("sk_live_another")
 		}
 	})
-	tally := in.fails(clerk.ErrRefused, "after 500 of 700 users")
-	if tally.Created != 500 {
-		t.Errorf("got %+v", tally)
-	}
+	must.Equal(t, in.fails(clerk.ErrRefused, "after 500 of 700 users").Created, 500, "created")
 	in.Want("select count(*)::text from rollcall.reconciliations where finished_at is null and created = 500", "1")
 	in.clerk.BeforePage(nil)
 	in.clerk.SetKey(key)
@@ -156,13 +138,10 @@ func TestClerkWrongInstance(t *testing.T) {
 	in.clerk = clerktest.New(t)
 	in.put(40)
 	in.connect(in.clerk, in.clerk.Client())
-	before := in.content()
-	in.fails(reconcile.ErrStopped, "another instance", "none of the 20 users", "nothing was changed")
-	_, err := reconcile.Preview(t.Context(), in.Config, func(f reconcile.Finding) error { return fmt.Errorf("found %v", f) })
-	in.wantError(err, reconcile.ErrStopped, "another instance")
-	if after := in.content(); after != before {
-		t.Errorf("before %s\nafter  %s", before, after)
-	}
+	in.unchanged(func() {
+		in.fails(reconcile.ErrStopped, "another instance", "none of the 20 users", "nothing was changed")
+		must.Equal(t, in.previewFails(reconcile.ErrStopped, "another instance"), nil, "findings")
+	})
 	in.MaxDelete = 1 // said explicitly
 	in.wantRun(directory.Reconciled{Created: 40, Deleted: 30})
 	in.inStep()
@@ -174,48 +153,45 @@ func TestClerkWrongAddress(t *testing.T) {
 	t.Parallel()
 	in, ids := filled(t, 1)
 	in.MaxDelete = 1
-	sync := func() error {
-		_, err := reconcile.NewSyncer(reconcile.SyncConfig{
-			Providers: map[string]reconcile.Provider{"clerk": reconcile.APIProvider(in.API, in.Source)}, DB: in.DB, Submit: in.pipeline.Submit,
-		}).Sync(t.Context(), "clerk", ids[0])
-		return err
-	}
 	in.clerk.FailEvery(1, http.StatusNotFound)
-	in.wantError(sync(), event.ErrUnavailable, "nothing was deleted", "is this the right address?")
+	in.wantError(in.sync(ids[0]), event.ErrUnavailable, "nothing was deleted", "is this the right address?")
 	if tally, err := reconcile.Run(t.Context(), in.Config); err == nil {
 		t.Errorf("a run ended well: %+v", tally)
 	}
 	in.Want("select id from people", ids[0])
 	in.clerk.FailEvery(0, 0)
 	in.clerk.Delete(ids[0])
-	in.wantError(sync(), reconcile.ErrGone)
+	in.wantError(in.sync(ids[0]), reconcile.ErrGone)
 	in.Want("select id from people")
 }
 
-// One user that the API knows tells that it is the right instance.
-func TestClerkRightInstance(t *testing.T) {
+// A run and a dry run stop alike when more are gone than max_delete allows.
+func TestClerkGuards(t *testing.T) {
 	t.Parallel()
-	in, ids := filled(t, 25)
-	for _, id := range ids[:20] { // that just these are chosen happens once in 53,130 times
-		in.clerk.Delete(id)
+	for name, test := range map[string]struct {
+		users, gone int
+		says        []string
+		maxDelete   float64 // that is enough
+	}{
+		"some are gone": {100, 6, []string{"6 of the 100 users"}, 0.06},
+		// One user that the API knows tells that it is the right instance. That a run asks for just the others
+		// happens once in 53,130 times.
+		"most are gone": {25, 20, []string{"20 of the 25 users", "gone from " + clerktest.Address, "is this the key of the right instance?", "--max-delete 80%"}, 0.8},
+		"all are gone":  {10, 10, []string{"reads empty", "the right instance"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, ids := filled(t, test.users)
+			for _, id := range ids[:test.gone] {
+				in.clerk.Delete(id)
+			}
+			must.Equal(t, in.previewFails(reconcile.ErrStopped, test.says...), nil, "findings")
+			in.fails(reconcile.ErrStopped, test.says...)
+			in.Want("select count(*)::text from people", fmt.Sprint(test.users))
+			in.MaxDelete = test.maxDelete
+			in.wantRun(directory.Reconciled{Deleted: int64(test.gone), Unchanged: int64(test.users - test.gone)})
+		})
 	}
-	in.fails(reconcile.ErrStopped, "20 of the 25 users", "gone from "+clerktest.Address, "is this the key of the right instance?", "--max-delete 80%")
-	in.Want("select count(*)::text from people", "25")
-	in.MaxDelete = 0.8
-	in.wantRun(directory.Reconciled{Deleted: 20, Unchanged: 5})
-}
-
-// An instance without users deletes no user.
-func TestClerkEmpty(t *testing.T) {
-	t.Parallel()
-	in, ids := filled(t, 10)
-	for _, id := range ids {
-		in.clerk.Delete(id)
-	}
-	in.fails(reconcile.ErrStopped, "reads empty", "the right instance")
-	in.Want("select count(*)::text from people", "10")
-	in.MaxDelete = 1
-	in.wantRun(directory.Reconciled{Deleted: 10})
 }
 
 // A run that was interrupted goes on behind its last page, and remembers the users that the pages
@@ -223,9 +199,7 @@ func TestClerkEmpty(t *testing.T) {
 func TestClerkResume(t *testing.T) {
 	t.Parallel()
 	in, ids := filled(t, 1200)
-	if _, said := in.interrupted(0); !strings.Contains(said, "after 500 of 1200 users") {
-		t.Fatal(said)
-	}
+	in.interrupted(0, "after 500 of 1200 users")
 	in.clerk.ForgetRequests()
 	in.clerk.Delete(ids[1]) // was shown: the next run's affair
 	in.wantRun(directory.Reconciled{Unchanged: 1200})
@@ -281,8 +255,7 @@ func TestClerkBackMeanwhile(t *testing.T) {
 	in, ids := filled(t, 40)
 	in.clerk.Delete(ids[0])
 	submit := in.Submit
-	cfg := in.Config
-	cfg.Submit = func(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
+	in.Submit = func(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
 		for _, e := range events {
 			if e.Op == event.Delete {
 				in.hook("session.created", ids[0]) // the same version
@@ -290,10 +263,7 @@ func TestClerkBackMeanwhile(t *testing.T) {
 		}
 		return submit(ctx, events)
 	}
-	tally, err := reconcile.Run(t.Context(), cfg)
-	if want := (directory.Reconciled{Unchanged: 40}); err != nil || tally != want {
-		t.Errorf("got %+v, %v; want %+v", tally, err, want)
-	}
+	in.wantRun(directory.Reconciled{Unchanged: 40})
 	in.Want("select count(*)::text from people where id = '"+ids[0]+"'", "1")
 }
 
@@ -343,25 +313,19 @@ func TestClerkPreview(t *testing.T) {
 	in.clerk.Delete(ids[1])
 	in.clerk.Hide(func(id string) bool { return id == ids[2] })
 	born := in.put(1)[0]
-	before := in.content()
-	var got []string
-	tally, err := reconcile.Preview(t.Context(), in.Config, func(f reconcile.Finding) error {
-		got = append(got, fmt.Sprint(f.Action, " ", f.User, " ", f.Reason))
-		return nil
+	want := directory.Reconciled{Created: 1, Updated: 1, Deleted: 1, Unchanged: 598}
+	in.unchanged(func() {
+		found, tally, err := in.preview()
+		must.Do(t, err)
+		var got []string
+		for _, f := range found {
+			got = append(got, fmt.Sprint(f.Action, " ", f.User, " ", f.Reason))
+		}
+		must.Equal(t, got, []string{"updated " + ids[0] + " ", "created " + born + " ", "deleted " + ids[1] + " no longer in " + clerktest.Address}, "findings")
+		must.Equal(t, tally, want, "a dry run")
 	})
-	must.Do(t, err)
-	want := []string{"updated " + ids[0] + " ", "created " + born + " ", "deleted " + ids[1] + " no longer in " + clerktest.Address}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	if want := (directory.Reconciled{Created: 1, Updated: 1, Deleted: 1, Unchanged: 598}); tally != want {
-		t.Errorf("got %+v, want %+v", tally, want)
-	}
-	if after := in.content(); after != before {
-		t.Errorf("before %s\nafter  %s", before, after)
-	}
 	in.Want("select count(*)::text from rollcall.reconciliations", "1")
-	in.wantRun(tally) // and a run does what it said
+	in.wantRun(want) // and a run does what it said
 }
 
 // A role without temporary tables is told what its dry run lacks.
@@ -372,21 +336,7 @@ func TestClerkPreviewWithoutTemporary(t *testing.T) {
 	in.Exec("do $$ begin execute format('revoke temporary on database %I from public', current_database()); end $$")
 	in.DB = must.Get(postgres.Open(postgres.Config{URL: pgtest.As(t, in.Address, role), Log: in.Log}))(t)
 	t.Cleanup(in.DB.Close)
-	must.Fail(t, must.Err(reconcile.Preview(t.Context(), in.Config, func(reconcile.Finding) error { return nil })), nil, `grant temporary on database "`, `to "`+role+`"`)
-}
-
-// A dry run stops where a run would.
-func TestClerkPreviewGuards(t *testing.T) {
-	t.Parallel()
-	in, ids := filled(t, 100)
-	for _, id := range ids[:6] {
-		in.clerk.Delete(id)
-	}
-	_, err := reconcile.Preview(t.Context(), in.Config, func(f reconcile.Finding) error { return fmt.Errorf("found %v", f) })
-	in.wantError(err, reconcile.ErrStopped, "6 of the 100 users")
-	in.fails(reconcile.ErrStopped, "6 of the 100 users")
-	in.MaxDelete = 0.06
-	in.wantRun(directory.Reconciled{Deleted: 6, Unchanged: 94})
+	in.previewFails(nil, `grant temporary on database "`, `to "`+role+`"`)
 }
 
 // A user without an id is counted, a user with metadata that can't be used is brought in without

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 func TestJudge(t *testing.T) {
@@ -58,9 +59,7 @@ func TestJudge(t *testing.T) {
 		"kept, and a new address":   {keeping(5, "raw_user_meta_data"), living(5, "b"), Update},
 		"updated_at can't be used":  {&event.User{Row: event.Row{Version: 99, Kept: undated.Kept}, Email: undated.Email, RawUserMetaData: undated.RawUserMetaData, RawAppMetaData: "{}"}, undated, Same},
 	} {
-		if got := judge(test.theirs, test.ours); got != test.want {
-			t.Errorf("%s: got %s, want %s", name, got, test.want)
-		}
+		must.Equal(t, judge(test.theirs, test.ours), test.want, name)
 	}
 }
 
@@ -91,10 +90,7 @@ func TestDifferencesAreMasked(t *testing.T) {
 	meta := `{"street": "Long Lane"}`
 	ours := &event.User{Email: &mail, Phone: &phone, FullName: &name, RawUserMetaData: meta, RawAppMetaData: "{}"}
 	got := fmt.Sprint(differences(&event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"}, ours))
-	want := "[{email a…@e….com null} {phone +… null} {full_name A… null} {raw_user_meta_data 23 bytes 2 bytes}]"
-	if got != want {
-		t.Errorf("got %s\nwant %s", got, want)
-	}
+	must.Equal(t, got, "[{email a…@e….com null} {phone +… null} {full_name A… null} {raw_user_meta_data 23 bytes 2 bytes}]", "differences")
 }
 
 // The fields of another kind of roll are compared as those of users are.
@@ -111,9 +107,7 @@ func TestDifferencesOfAnotherRoll(t *testing.T) {
 	one, two := "One", "Two"
 	ours := &team{Row: event.Row{Version: 1}, Name: &one, Settings: `{"a":1}`}
 	theirs := &team{Row: event.Row{Version: 1}, Name: &two, Settings: `{ "a": 1 }`}
-	if got, want := fmt.Sprint(differencesOf(teams, theirs, ours)), "[{name O… T…}]"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
+	must.Equal(t, fmt.Sprint(differencesOf(teams, theirs, ours)), "[{name O… T…}]", "differences")
 }
 
 func TestAnswer(t *testing.T) {
@@ -146,8 +140,7 @@ func TestAnswer(t *testing.T) {
 		if test.want == event.Announced {
 			want = received.Add(test.next)
 		}
-		if got != test.want || !next.Equal(want) {
-			t.Errorf("%s: got %s at %s, want %s at %s", name, got, next, test.want, want)
-		}
+		must.Equal(t, got, test.want, name)
+		must.Equal(t, next, want, name, ": next look")
 	}
 }

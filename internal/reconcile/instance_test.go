@@ -8,11 +8,10 @@ import (
 	"log/slog"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/clerk"
 	"rollcall/internal/clerktest"
@@ -90,21 +89,12 @@ func (in *instance) hook(kind, id string) {
 // inStep holds the table against the instance.
 func (in *instance) inStep() {
 	in.T.Helper()
-	want := map[string]string{}
+	var want []string
 	for _, u := range in.clerk.Users() {
-		want[u.ID] = u.Email
+		want = append(want, u.ID+" "+u.Email)
 	}
-	got := map[string]string{}
-	rows := must.Get(in.SQL.Query(in.T.Context(), "select id, email from people"))(in.T)
-	defer rows.Close()
-	for rows.Next() {
-		var id, email string
-		must.Do(in.T, rows.Scan(&id, &email))
-		got[id] = email
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		in.T.Error("the table (-instance +table):", diff)
-	}
+	slices.Sort(want)
+	in.Want(`select id || ' ' || email from people order by id collate "C"`, want...)
 }
 
 // asked are the single users that were asked for.
@@ -116,6 +106,14 @@ func (in *instance) asked() map[string]bool {
 		}
 	}
 	return ids
+}
+
+// unchanged does what leaves the database as it is.
+func (in *instance) unchanged(do func()) {
+	in.T.Helper()
+	before := in.content()
+	do()
+	must.Equal(in.T, in.content(), before, "content")
 }
 
 // content is all that the database holds but for sequences, and for the records of runs.
@@ -135,6 +133,21 @@ func (in *instance) fails(is error, words ...string) directory.Reconciled {
 	tally, err := reconcile.Run(in.T.Context(), in.Config)
 	in.wantError(err, is, words...)
 	return tally
+}
+
+// previewFails returns what a dry run has found before it fails.
+func (in *instance) previewFails(is error, words ...string) []reconcile.Finding {
+	in.T.Helper()
+	found, _, err := in.preview()
+	in.wantError(err, is, words...)
+	return found
+}
+
+// sync brings a user into step just in time.
+func (in *instance) sync(id string) error {
+	providers := map[string]reconcile.Provider{"clerk": reconcile.APIProvider(in.API, in.Source)}
+	syncer := reconcile.NewSyncer(reconcile.SyncConfig{Providers: providers, DB: in.DB, Submit: in.pipeline.Submit})
+	return must.Err(syncer.Sync(in.T.Context(), "clerk", id))
 }
 
 func (in *instance) wantError(err, is error, words ...string) {
@@ -172,14 +185,13 @@ func (p *project) advice(user string) string {
 		a.Value = slog.StringValue(strings.ReplaceAll(a.Value.String(), `"`, "”")) // which the handler escapes
 		return a
 	}}))
+	found, _, err := p.preview()
+	must.Do(p.T, err)
 	var dry string
-	if _, err := reconcile.Preview(p.T.Context(), p.Config, func(f reconcile.Finding) error {
+	for _, f := range found {
 		if f.User == user {
 			dry = f.Reason
 		}
-		return nil
-	}); err != nil {
-		p.T.Fatal(err)
 	}
 	if tally, err := reconcile.Run(p.T.Context(), cfg); err != nil || tally.Failed != 1 {
 		p.T.Fatalf("got %+v, error %v, want one who can't be followed", tally, err)

@@ -2,12 +2,11 @@ package reconcile_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"cmp"
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
@@ -68,20 +67,26 @@ func startProject(db *fixture.Database, role string, targets ...target.Target) *
 
 func (p *project) run() directory.Reconciled {
 	p.T.Helper()
-	tally := must.Get(reconcile.Run(p.T.Context(), p.Config))(p.T)
-	return tally
+	return must.Get(reconcile.Run(p.T.Context(), p.Config))(p.T)
 }
 
 func (p *project) wantRun(want directory.Reconciled) {
 	p.T.Helper()
-	if got := p.run(); got != want {
-		p.T.Errorf("got %+v\nwant %+v", got, want)
-	}
+	must.Equal(p.T, p.run(), want, "a run")
 }
 
-// interrupted begins a run that is cancelled when more than so many users are done, and returns what
-// it says then.
-func (p *project) interrupted(after int64) (directory.Reconciled, string) {
+// preview is a dry run, with what it has found.
+func (p *project) preview() (found []reconcile.Finding, tally directory.Reconciled, err error) {
+	tally, err = reconcile.Preview(p.T.Context(), p.Config, func(f reconcile.Finding) error {
+		found = append(found, f)
+		return nil
+	})
+	return found, tally, err
+}
+
+// interrupted begins a run that is cancelled when more than so many users are done, and says some words
+// then.
+func (p *project) interrupted(after int64, words ...string) directory.Reconciled {
 	p.T.Helper()
 	ctx, cancel := context.WithCancel(p.T.Context())
 	defer cancel()
@@ -92,10 +97,8 @@ func (p *project) interrupted(after int64) (directory.Reconciled, string) {
 		}
 	}
 	tally, err := reconcile.Run(ctx, cfg)
-	if !errors.Is(err, context.Canceled) {
-		p.T.Fatalf("got %v", err)
-	}
-	return tally, err.Error()
+	must.Fail(p.T, err, context.Canceled, words...)
+	return tally
 }
 
 const inStep = "select count(*)::text from auth.users a full join profiles p on p.id = a.id where a.deleted_at is null and p.email is distinct from a.email"
@@ -129,22 +132,18 @@ func TestPreview(t *testing.T) {
 	p.Exec("update auth.users set last_sign_in_at = now(), updated_at = now() where id = '" + fixture.ID(3) + "'")
 	p.InsertUsers(31, 1)
 	p.Exec("create table before as select xmin::text as written, source, id, version from rollcall.users; create table runs as table rollcall.reconciliations")
+	found, tally, err := p.preview()
+	must.Do(t, err)
 	var got []string
-	tally, err := reconcile.Preview(t.Context(), p.Config, func(f reconcile.Finding) error {
+	for _, f := range found {
 		got = append(got, fmt.Sprint(f.Action, " ", f.User[34:], " ", len(f.Differences)))
 		if f.Action == "updated" {
 			got = append(got, fmt.Sprint(f.Differences))
 		}
-		return nil
-	})
-	must.Do(t, err)
+	}
 	want := []string{"updated 01 2", "[{email 1…@x….test n…@x….test} {is_anonymous false true}]", "deleted 02 0", "touched 03 3", "created 31 6"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	if want := (directory.Reconciled{Created: 1, Updated: 1, Touched: 1, Deleted: 1, Unchanged: 27}); tally != want {
-		t.Errorf("got %+v, want %+v", tally, want)
-	}
+	must.Equal(t, got, want, "findings")
+	must.Equal(t, tally, directory.Reconciled{Created: 1, Updated: 1, Touched: 1, Deleted: 1, Unchanged: 27}, "a dry run")
 	p.Want("select count(*)::text from rollcall.users u left join before b using (source, id) where b.written is distinct from u.xmin::text", "0")
 	p.Want("select count(*)::text from rollcall.reconciliations r left join runs b using (id) where b is distinct from r", "0")
 	p.wantRun(tally) // and a run does what it said
@@ -157,13 +156,13 @@ func TestPreview(t *testing.T) {
 func TestGuards(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		do, mend string
-		want     []string
+		do   string
+		want []string
 	}{
-		"too many":  {"delete from auth.users where id <= '" + fixture.ID(6) + "'", "", []string{"6 of the 100 users", "6%", "max_delete (5%)", "--max-delete 6%"}},
-		"softly":    {"update auth.users set deleted_at = now() where id <= '" + fixture.ID(6) + "'", "", []string{"6 of the 100 users"}},
-		"empty":     {"delete from auth.users", "", []string{"reads empty", "the right database?"}},
-		"truncated": {"truncate auth.users", "", []string{"reads empty"}},
+		"too many":  {"delete from auth.users where id <= '" + fixture.ID(6) + "'", []string{"6 of the 100 users", "6%", "max_delete (5%)", "--max-delete 6%"}},
+		"softly":    {"update auth.users set deleted_at = now() where id <= '" + fixture.ID(6) + "'", []string{"6 of the 100 users"}},
+		"empty":     {"delete from auth.users", []string{"reads empty", "the right database?"}},
+		"truncated": {"truncate auth.users", []string{"reads empty"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -171,7 +170,8 @@ func TestGuards(t *testing.T) {
 			p.Exec(test.do)
 			for range 2 {
 				must.Fail(t, must.Err(reconcile.Run(t.Context(), p.Config)), reconcile.ErrStopped, test.want...)
-				must.Fail(t, must.Err(reconcile.Preview(t.Context(), p.Config, func(reconcile.Finding) error { return nil })), reconcile.ErrStopped, test.want...)
+				_, _, err := p.preview()
+				must.Fail(t, err, reconcile.ErrStopped, test.want...)
 			}
 			p.Want("select count(*)::text from rollcall.users where deleted_at is null", "100")
 			p.Want("select count(*)::text from profiles", "100")
@@ -215,25 +215,17 @@ func TestResume(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	p.InsertUsers(1, 20_000)
-	before, _ := p.interrupted(3000)
+	before := p.interrupted(3000)
 	p.Want("select count(*)::text from rollcall.reconciliations where finished_at is null and created = 4096", "1")
 	if last, err := p.DB.Directory().LastRuns(t.Context()); err != nil || len(last) > 0 {
 		t.Errorf("got %v, %v: an interrupted run is no result", last, err)
 	}
 	p.Exec("delete from auth.users where id = '" + fixture.ID(1) + "'") // compared before, deleted after
 	var first int64
-	cfg := p.Config
-	cfg.Progress = func(done, _ int64) {
-		if first == 0 {
-			first = done
-		}
-	}
-	tally, err := reconcile.Run(t.Context(), cfg)
-	if err != nil || first <= before.Created {
-		t.Errorf("the second run began with %d users compared, the first had %d: %v", first, before.Created, err)
-	}
-	if want := (directory.Reconciled{Created: 20_000, Deleted: 1}); tally != want {
-		t.Errorf("got %+v, want %+v", tally, want)
+	p.Progress = func(done, _ int64) { first = cmp.Or(first, done) }
+	p.wantRun(directory.Reconciled{Created: 20_000, Deleted: 1})
+	if first <= before.Created {
+		t.Errorf("the second run began with %d users compared, the first had %d", first, before.Created)
 	}
 	p.Want("select count(*)::text from rollcall.reconciliations", "1")
 	p.Want(inStep, "0")
@@ -267,8 +259,7 @@ func TestWhatCameMeanwhileCounts(t *testing.T) {
 	p.Exec("update auth.users set email = 'listed@x.test' where id = '" + fixture.ID(1) + "'")
 	p.Exec("delete from auth.users where id = '" + fixture.ID(2) + "'")
 	submit := p.Submit
-	cfg := p.Config
-	cfg.Submit = func(ctx context.Context, findings []event.Event) ([]event.Outcome, error) {
+	p.Submit = func(ctx context.Context, findings []event.Event) ([]event.Outcome, error) {
 		if findings[0].Op == event.Delete {
 			p.Exec("insert into auth.users (id, email) values ('" + fixture.ID(2) + "', 'there again')")
 		} else {
@@ -276,7 +267,7 @@ func TestWhatCameMeanwhileCounts(t *testing.T) {
 		}
 		return submit(ctx, findings)
 	}
-	must.Get(reconcile.Run(t.Context(), cfg))(t)
+	p.run()
 	p.Want("select email from profiles where id <= '"+fixture.ID(2)+"' order by id", "edited later", "there again")
 }
 
@@ -286,13 +277,14 @@ func TestAsksOnceMore(t *testing.T) {
 	p := reconciled(t, 20)
 	p.Exec("delete from auth.users where id <= '" + fixture.ID(2) + "'")
 	users := must.Get(p.DB.Directory().Users(t.Context(), "supabase", "auth.users"))(t)
-	absent, err := users.Absent(t.Context(), "", 10)
-	if err != nil || len(absent) != 2 {
-		t.Fatal(absent, err)
+	var absent []string
+	for _, pair := range must.Get(users.Absent(t.Context(), "", 10))(t) {
+		absent = append(absent, pair.ID)
 	}
+	must.Equal(t, absent, []string{fixture.ID(1), fixture.ID(2)}, "absent users")
 	p.InsertUsers(1, 1)
-	living, err := users.Living(t.Context(), []string{absent[0].ID, absent[1].ID})
-	if err != nil || !living[fixture.ID(1)] || living[fixture.ID(2)] {
-		t.Errorf("got %v, %v", living, err)
+	living := must.Get(users.Living(t.Context(), absent))(t)
+	if !living[fixture.ID(1)] || living[fixture.ID(2)] {
+		t.Errorf("living users: %v", living)
 	}
 }

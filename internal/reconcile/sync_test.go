@@ -70,15 +70,29 @@ func said(m roll.Member, err error) string {
 	return fmt.Sprint(email, " ", m.Targets)
 }
 
-// hears fails unless the next request about user 1 is answered so, after so many looks in all.
+// answers fails unless the next request about a user is answered so.
+func (d *syncProject) answers(id, want string) {
+	d.T.Helper()
+	must.Equal(d.T, d.sync(id), want, "answer about ", id)
+}
+
+// hears is answers for user 1, after so many looks in all.
 func (d *syncProject) hears(want string, looks int64) {
 	d.T.Helper()
-	if got := d.sync(fixture.ID(1)); got != want {
-		d.T.Errorf("got %q, want %q", got, want)
+	d.answers(fixture.ID(1), want)
+	must.Equal(d.T, d.looks.Load(), looks, "looks")
+}
+
+// held has each look begin with asked, and go on when answer is closed.
+func (d *syncProject) held() (asked, answer chan struct{}) {
+	asked, answer = make(chan struct{}), make(chan struct{})
+	look := d.provider.Look
+	d.provider.Look = func(ctx context.Context, id string) ([]byte, error) {
+		asked <- struct{}{}
+		<-answer
+		return look(ctx, id)
 	}
-	if got := d.looks.Load(); got != looks {
-		d.T.Errorf("%d looks, want %d", got, looks)
-	}
+	return asked, answer
 }
 
 const (
@@ -94,11 +108,7 @@ func TestSyncTwentyAtOnce(t *testing.T) {
 	d.Exec(signUp)
 	var asking sync.WaitGroup
 	for range 20 {
-		asking.Go(func() {
-			if got := d.sync(fixture.ID(1)); got != synced {
-				t.Errorf("got %q", got)
-			}
-		})
+		asking.Go(func() { d.answers(fixture.ID(1), synced) })
 	}
 	asking.Wait()
 	d.hears(synced, 1)
@@ -109,15 +119,8 @@ func TestSyncTwentyAtOnce(t *testing.T) {
 // The first request may leave: the others wait for the same look.
 func TestSyncLeaver(t *testing.T) {
 	t.Parallel()
-	asked, answer := make(chan struct{}), make(chan struct{})
-	d := newSyncProject(t, func(d *syncProject) {
-		look := d.provider.Look
-		d.provider.Look = func(ctx context.Context, id string) ([]byte, error) {
-			asked <- struct{}{}
-			<-answer
-			return look(ctx, id)
-		}
-	})
+	var asked, answer chan struct{}
+	d := newSyncProject(t, func(d *syncProject) { asked, answer = d.held() })
 	d.Exec(signUp)
 	leaving, leave := context.WithCancel(t.Context())
 	left := make(chan string)
@@ -126,26 +129,16 @@ func TestSyncLeaver(t *testing.T) {
 	stays := make(chan string)
 	go func() { stays <- d.sync(fixture.ID(1)) }()
 	leave()
-	if got := <-left; got != "unavailable" {
-		t.Errorf("the request that left heard %q", got)
-	}
+	must.Equal(t, <-left, "unavailable", "answer to the request that left")
 	close(answer)
-	if got := <-stays; got != synced {
-		t.Errorf("the one that stayed heard %q", got)
-	}
+	must.Equal(t, <-stays, synced, "answer to the one that stayed")
 }
 
 // A request that joins a look learns what was acknowledged before it came, even if the look had begun before.
 func TestSyncJoiner(t *testing.T) {
 	t.Parallel()
-	asked, answer := make(chan struct{}), make(chan struct{})
-	d := newSyncProject(t, func(d *syncProject) {
-		d.provider.Look = func(context.Context, string) ([]byte, error) {
-			asked <- struct{}{}
-			<-answer
-			return nil, nil
-		}
-	})
+	var asked, answer chan struct{}
+	d := newSyncProject(t, func(d *syncProject) { asked, answer = d.held() })
 	first, joins := make(chan string), make(chan string)
 	go func() { first <- d.sync(fixture.ID(1)) }()
 	<-asked
@@ -155,12 +148,8 @@ func TestSyncJoiner(t *testing.T) {
 	go func() { joins <- d.sync(fixture.ID(1)) }()
 	time.Sleep(100 * time.Millisecond) // if it comes too late to join, it finds the roll young
 	close(answer)
-	if got := <-first; got != "gone" {
-		t.Errorf("the first heard %q", got)
-	}
-	if got := <-joins; got != synced {
-		t.Errorf("the one that joined heard %q", got)
-	}
+	must.Equal(t, <-first, "gone", "answer to the first")
+	must.Equal(t, <-joins, synced, "answer to the one that joined")
 }
 
 // A look that panics is one that failed: it ends no other.
@@ -176,8 +165,9 @@ func TestSyncPanic(t *testing.T) {
 		}
 	})
 	d.Exec(signUp)
-	_, err := d.Sync(t.Context(), "supabase", fixture.ID(1))
-	if !errors.Is(err, event.ErrUnavailable) || !strings.Contains(err.Error(), "panic: ") || strings.Contains(err.Error(), "for a test") || !strings.Contains(err.Error(), "sync_test.go") {
+	err := must.Err(d.Sync(t.Context(), "supabase", fixture.ID(1)))
+	must.Fail(t, err, event.ErrUnavailable, "panic: ", "sync_test.go")
+	if err != nil && strings.Contains(err.Error(), "for a test") {
 		t.Errorf("got %v", err)
 	}
 	d.hears(synced, 2)
@@ -230,9 +220,7 @@ func TestSyncGone(t *testing.T) {
 	t.Parallel()
 	d := newSyncProject(t, nil)
 	for _, odd := range []string{"", "x", "{00000000-0000-4000-8000-000000000001}", "urn:uuid:00000000-0000-4000-8000-000000000001", "00000000-0000-0000-0000-000000000000"} {
-		if got := d.sync(odd); got != "gone" {
-			t.Errorf("%q: %s", odd, got)
-		}
+		d.answers(odd, "gone")
 	}
 	d.hears("gone", 6)
 	d.Exec(signUp + "; update auth.users set deleted_at = now()")
@@ -258,9 +246,7 @@ func TestSyncTooLarge(t *testing.T) {
 	d.InsertUsers(2, 1)
 	d.Exec("update auth.users set raw_user_meta_data = jsonb_build_object('a', repeat('x', 2000000)) where id = '" + fixture.ID(1) + "'")
 	must.Fail(t, must.Err(d.Sync(t.Context(), "supabase", fixture.ID(1))), event.ErrUnavailable, "limits.metadata")
-	if got := d.sync(fixture.ID(2)); got != "2@x.test map[profiles:applied]" {
-		t.Error(got)
-	}
+	d.answers(fixture.ID(2), "2@x.test map[profiles:applied]")
 }
 
 // A provider that knows no user is another one than the roll's: with a wrong key, each who signs
@@ -276,16 +262,10 @@ func TestSyncWrongProvider(t *testing.T) {
 	}
 	must.Fail(t, must.Err(d.Sync(t.Context(), "supabase", fixture.ID(1))), event.ErrUnavailable, "nor 5 others")
 	d.Want("select count(*)::text from rollcall.users where deleted_at is null", "11")
-	if got := d.sync("nobody"); got != "gone" { // there is nothing to lose
-		t.Error(got)
-	}
+	d.answers("nobody", "gone") // there is nothing to lose
 	d.Exec("drop table auth.users; alter table auth.right_users rename to users; delete from auth.users where id <> '" + fixture.ID(2) + "'")
-	if got := d.sync(fixture.ID(2)); got != "2@x.test map[profiles:applied]" {
-		t.Error(got)
-	}
-	if got := d.sync(fixture.ID(1)); got != "gone" {
-		t.Error(got)
-	}
+	d.answers(fixture.ID(2), "2@x.test map[profiles:applied]")
+	d.answers(fixture.ID(1), "gone")
 	d.Want("select count(*)::text from rollcall.users where deleted_at is null", "10")
 }
 
@@ -296,15 +276,11 @@ func TestSyncRightProvider(t *testing.T) {
 	d.InsertUsers(2, 2)
 	d.Exec(signUp)
 	for n := range 3 {
-		if got := d.sync(fixture.ID(n + 1)); got == "gone" {
-			t.Fatal(got)
-		}
+		d.answers(fixture.ID(n+1), fmt.Sprint(n+1, "@x.test map[profiles:applied]"))
 	}
 	d.Exec("delete from auth.users where id = '" + fixture.ID(1) + "';" + ageing)
 	d.Syncer = reconcile.NewSyncer(d.SyncConfig) // knows nothing
-	if got := d.sync(fixture.ID(1)); got != "gone" {
-		t.Error(got)
-	}
+	d.answers(fixture.ID(1), "gone")
 }
 
 // A provider that lags does not delete users that the roll knows from a moment ago.
@@ -337,9 +313,7 @@ func TestSyncLimit(t *testing.T) {
 	}
 	now = now.Add(time.Second)
 	d.hears("limited for 50s", 10)
-	if got := d.sync(fixture.ID(2)); got != "gone" {
-		t.Errorf("another user: %s", got)
-	}
+	d.answers(fixture.ID(2), "gone") // another user is looked up
 	now = now.Add(50 * time.Second)
 	d.Exec(signUp)
 	d.hears(synced, 12)
