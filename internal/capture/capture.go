@@ -172,8 +172,8 @@ func (d *drain) apply(ctx context.Context, events []event.Event) error {
 	return err
 }
 
-// events makes one event of each user's changes: the last commit is what counts, unless they
-// was deleted.
+// events makes one event of each user's changes: the last commit is what counts, unless the
+// user was deleted.
 func (d *drain) events(changes []outbox.Change) []event.Event {
 	type key struct{ source, user string }
 	at := map[key]int{}

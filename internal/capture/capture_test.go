@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -126,12 +125,7 @@ func (p *project) drain() {
 // settled waits until the outbox is empty.
 func (p *project) settled() {
 	p.T.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if slices.Equal(p.Rows("select exists (select from "+p.outbox+")::text"), []string{"false"}) {
-			return
-		}
-	}
-	p.T.Fatal("the outbox isn't emptied")
+	p.Await("select exists (select from "+p.outbox+")::text", "false")
 }
 
 const shown = "select right(id::text, 1) || ' ' || coalesce(email, '-') || ' ' || coalesce(name, '-') from profiles order by 1"

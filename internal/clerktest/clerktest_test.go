@@ -23,7 +23,8 @@ func getWith(t *testing.T, client *http.Client, key, address string) (int, strin
 	t.Helper()
 	request := must.Get(http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody))(t)
 	request.Header.Set("Authorization", "Bearer "+key)
-	response := must.Get(client.Do(request))(t)
+	response, err := client.Do(request)
+	must.Do(t, err)
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {

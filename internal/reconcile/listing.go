@@ -35,14 +35,13 @@ type listing struct {
 }
 
 func (cfg Config) listing(ctx context.Context, dry bool) (userList, error) {
+	l := &listing{Config: cfg, seen: cfg.DB.Directory().Listing(cfg.Source.Name())}
 	if !dry {
-		return &listing{Config: cfg, seen: cfg.DB.Directory().Listing(cfg.Source.Name())}, nil
+		return l, nil
 	}
-	seen, err := cfg.DB.Directory().DryListing(ctx, cfg.Source.Name())
-	if err != nil {
-		return nil, err
-	}
-	return &listing{Config: cfg, seen: seen}, nil
+	var err error
+	l.seen, err = cfg.DB.Directory().DryListing(ctx, cfg.Source.Name())
+	return l, err
 }
 
 func (l *listing) name() string { return l.URL }
@@ -219,23 +218,12 @@ func (l *listing) preview(ctx context.Context, guard func(int64) error, each fun
 	if err == nil {
 		err = guard(gone)
 	}
-	for after := ""; err == nil && gone > 0; {
-		var absent []directory.Pair
-		if absent, err = l.absent(ctx, after); err != nil || len(absent) == 0 {
-			return err
-		}
-		after = absent[len(absent)-1].ID
-		err = l.previewAbsent(ctx, absent, each)
-	}
-	return err
-}
-
-func (l *listing) previewAbsent(ctx context.Context, absent []directory.Pair, each func(part) error) error {
-	gone, there, err := l.confirm(ctx, absent)
-	if err != nil {
+	if err != nil || gone == 0 {
 		return err
 	}
-	return each(part{pairs: append(gone, there...)})
+	return eachAbsent(ctx, l, func(_ int, gone, there []directory.Pair) error {
+		return each(part{pairs: append(gone, there...)})
+	})
 }
 
 // explain says which key is refused.

@@ -78,7 +78,7 @@ deferrable initially deferred for each row execute function rollcall.capture('su
 	applications.Wait()
 	close(send)
 	hooks.Wait()
-	p.emptied()
+	p.Await("select count(*)::text from rollcall.outbox", "0")
 	stop()
 	background.Wait()
 	p.Want(`select coalesce(a.id, p.id)::text from auth.users a full join profiles p on p.id = a.id
@@ -166,16 +166,6 @@ func (p *project) change(random *rand.Rand, part int, lives map[string]*life, se
 			}
 		}
 	}
-}
-
-func (p *project) emptied() {
-	p.T.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if p.Rows("select count(*)::text from rollcall.outbox")[0] == "0" {
-			return
-		}
-	}
-	p.T.Fatal("the outbox isn't emptied")
 }
 
 // life is a user, and what Rollcall has acknowledged of them.

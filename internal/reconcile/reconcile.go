@@ -268,32 +268,19 @@ func (r *run) deleteGone(ctx context.Context) error {
 	if err := r.guards(gone); err != nil {
 		return err
 	}
-	for after, deleted := "", int64(0); ; {
-		absent, err := r.from.absent(ctx, after)
-		if err != nil || len(absent) == 0 {
-			return err
-		}
-		after = absent[len(absent)-1].ID
-		sure, there, err := r.from.confirm(ctx, absent)
-		if err != nil {
-			return err
-		}
+	deleted := int64(0)
+	return eachAbsent(ctx, r.from, func(absent int, sure, there []directory.Pair) error {
 		if deleted += int64(len(sure)); deleted > gone {
 			if err := r.guards(deleted); err != nil {
 				return err // they are vanishing right now
 			}
 		}
-		r.Unchanged += int64(len(absent) - len(sure) - len(there)) // they are back
-		if err := r.deleteSome(ctx, sure); err != nil {
+		r.Unchanged += int64(absent - len(sure) - len(there)) // they are back
+		if err := r.deleteSome(ctx, sure); err != nil || len(there) == 0 {
 			return err
 		}
-		if len(there) == 0 {
-			continue
-		}
-		if err := r.mend(ctx, r.sift(part{pairs: there, position: r.Position})); err != nil {
-			return err
-		}
-	}
+		return r.mend(ctx, r.sift(part{pairs: there, position: r.Position}))
+	})
 }
 
 // guards keeps a wrong database or key, or a table that was emptied by mistake, from ending all

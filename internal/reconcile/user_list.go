@@ -37,6 +37,25 @@ type userList interface {
 	close()
 }
 
+// eachAbsent asks about each of the users who were not in the list once more, and hands on how many it asked
+// about at a time, who of them is gone, and who is there and may be compared.
+func eachAbsent(ctx context.Context, from userList, do func(asked int, gone, there []directory.Pair) error) error {
+	for after := ""; ; {
+		absent, err := from.absent(ctx, after)
+		if err != nil || len(absent) == 0 {
+			return err
+		}
+		after = absent[len(absent)-1].ID
+		gone, there, err := from.confirm(ctx, absent)
+		if err != nil {
+			return err
+		}
+		if err := do(len(absent), gone, there); err != nil {
+			return err
+		}
+	}
+}
+
 // part is a page of a list, beside the roll.
 type part struct {
 	pairs    []directory.Pair   // to be judged
