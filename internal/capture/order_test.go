@@ -205,9 +205,8 @@ func TestChangeDuringALook(t *testing.T) {
 create trigger slow before insert on rollcall.users for each row when (new.version is not null) execute function slow();
 insert into auth.users (id, email) values ('` + fixture.ID(1) + `', 'early')`)
 	looked := make(chan error, 1)
-	go func() {
-		looked <- must.Err(p.Pipeline.Submit(t.Context(), event.Event{Source: "supabase", Op: event.Look, UserID: fixture.ID(1), Captured: []int64{1}}))
-	}()
+	look := event.Event{Source: "supabase", Op: event.Look, UserID: fixture.ID(1), Captured: []int64{1}}
+	go func() { looked <- must.Err(p.Pipeline.Submit(t.Context(), look)) }()
 	time.Sleep(500 * time.Millisecond)
 	p.Exec("update auth.users set email = 'late'")
 	must.Do(t, <-looked)

@@ -271,7 +271,8 @@ func TestListingFails(t *testing.T) {
 // Entries without an id are given to the caller, who counts them, and hold nothing up.
 func TestListingUnreadableEntries(t *testing.T) {
 	t.Parallel()
-	const page = `[null,{"id":5},{"id":"a\u0000"},{"object":"user"},{"id":"user_1"},[{"id":"user_2"}],{"id":""},["id","user_3"]]`
+	const page = `[null,{"id":5},{"id":"a\u0000"},{"object":"user"},{"id":"user_1"},` +
+		`[{"id":"user_2"}],{"id":""},["id","user_3"]]`
 	for _, body := range []string{page, ` {"data":` + page + `,"total_count":8}`} {
 		users := must.Get(always(200, body).List(Position{}).Next(t.Context()))(t)
 		var ids []string

@@ -191,7 +191,8 @@ on auth.users to ` + role)
 	if page := must.Get(users.Compare(t.Context(), "", 10))(t); len(page.Differing) != 1 {
 		t.Errorf("compared %+v", page)
 	}
-	must.Equal(t, sought(t, users, directory.Sought{ID: fixture.ID(2), Email: "1@X.test"}), []string{fixture.ID(1)}, "ids sought by e-mail")
+	found := sought(t, users, directory.Sought{ID: fixture.ID(2), Email: "1@X.test"})
+	must.Equal(t, found, []string{fixture.ID(1)}, "ids sought by e-mail")
 	reader.wantRun(directory.Reconciled{Created: 1})
 }
 

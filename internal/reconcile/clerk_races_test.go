@@ -119,8 +119,10 @@ func TestClerkRaces(t *testing.T) {
 func TestClerkAheadThenBehind(t *testing.T) {
 	t.Parallel()
 	for name, look := range map[string]func(in *instance, id string) error{
-		"reconciliation": func(in *instance, _ string) error { return must.Err(reconcile.Run(in.T.Context(), in.Config)) },
-		"just in time":   (*instance).sync,
+		"reconciliation": func(in *instance, _ string) error {
+			return must.Err(reconcile.Run(in.T.Context(), in.Config))
+		},
+		"just in time": (*instance).sync,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

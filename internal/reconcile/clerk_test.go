@@ -47,13 +47,15 @@ func TestClerk(t *testing.T) {
 func TestClerkTrouble(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]func(in *instance, ids []string){
-		"cursor refused":            func(in *instance, _ []string) { in.clerk.SetCursor(clerktest.CursorRefused) },
-		"cursor ignored":            func(in *instance, _ []string) { in.clerk.SetCursor(clerktest.CursorIgnored) },
-		"429":                       func(in *instance, _ []string) { in.clerk.SetLimit(2, time.Second) },
-		"500":                       func(in *instance, _ []string) { in.clerk.FailNext(2, http.StatusInternalServerError) },
-		"cut off":                   func(in *instance, _ []string) { in.clerk.CutNext(1) },
-		"slow":                      func(in *instance, _ []string) { in.clerk.SetDelay(200 * time.Millisecond) },
-		"the cursor's user deleted": func(in *instance, ids []string) { in.clerk.Delete(ids[499]) },
+		"cursor refused": func(in *instance, _ []string) { in.clerk.SetCursor(clerktest.CursorRefused) },
+		"cursor ignored": func(in *instance, _ []string) { in.clerk.SetCursor(clerktest.CursorIgnored) },
+		"429":            func(in *instance, _ []string) { in.clerk.SetLimit(2, time.Second) },
+		"500":            func(in *instance, _ []string) { in.clerk.FailNext(2, http.StatusInternalServerError) },
+		"cut off":        func(in *instance, _ []string) { in.clerk.CutNext(1) },
+		"slow":           func(in *instance, _ []string) { in.clerk.SetDelay(200 * time.Millisecond) },
+		"the cursor's user deleted": func(in *instance, ids []string) {
+			in.clerk.Delete(ids[499])
+		},
 		"users before deleted, and the cursor refused": func(in *instance, ids []string) {
 			in.clerk.SetCursor(clerktest.CursorRefused)
 			for _, id := range ids[100:120] {
@@ -176,8 +178,10 @@ func TestClerkGuards(t *testing.T) {
 		"some are gone": {100, 6, []string{"6 of the 100 users"}, 0.06},
 		// One user that the API knows tells that it is the right instance. That a run asks for just the others
 		// happens once in 53,130 times.
-		"most are gone": {25, 20, []string{"20 of the 25 users", "gone from " + clerktest.Address, "is this the key of the right instance?", "--max-delete 80%"}, 0.8},
-		"all are gone":  {10, 10, []string{"reads empty", "the right instance"}, 1},
+		"most are gone": {25, 20, []string{
+			"20 of the 25 users", "gone from " + clerktest.Address, "is this the key of the right instance?", "--max-delete 80%",
+		}, 0.8},
+		"all are gone": {10, 10, []string{"reads empty", "the right instance"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -321,7 +325,9 @@ func TestClerkPreview(t *testing.T) {
 		for _, f := range found {
 			got = append(got, fmt.Sprint(f.Action, " ", f.User, " ", f.Reason))
 		}
-		must.Equal(t, got, []string{"updated " + ids[0] + " ", "created " + born + " ", "deleted " + ids[1] + " no longer in " + clerktest.Address}, "findings")
+		must.Equal(t, got, []string{
+			"updated " + ids[0] + " ", "created " + born + " ", "deleted " + ids[1] + " no longer in " + clerktest.Address,
+		}, "findings")
 		must.Equal(t, tally, want, "a dry run")
 	})
 	in.Want("select count(*)::text from rollcall.reconciliations", "1")

@@ -143,7 +143,8 @@ func TestPreview(t *testing.T) {
 	}
 	want := []string{"updated 01 2", "[{email 1…@x….test n…@x….test} {is_anonymous false true}]", "deleted 02 0", "touched 03 3", "created 31 6"}
 	must.Equal(t, got, want, "findings")
-	must.Equal(t, tally, directory.Reconciled{Created: 1, Updated: 1, Touched: 1, Deleted: 1, Unchanged: 27}, "a dry run")
+	would := directory.Reconciled{Created: 1, Updated: 1, Touched: 1, Deleted: 1, Unchanged: 27}
+	must.Equal(t, tally, would, "a dry run")
 	p.Want("select count(*)::text from rollcall.users u left join before b using (source, id) where b.written is distinct from u.xmin::text", "0")
 	p.Want("select count(*)::text from rollcall.reconciliations r left join runs b using (id) where b is distinct from r", "0")
 	p.wantRun(tally) // and a run does what it said
