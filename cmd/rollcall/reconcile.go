@@ -72,10 +72,10 @@ A run that was interrupted goes on where it was, if it is taken up within six ho
 type reconciled struct {
 	Source string `json:"source"`
 	directory.Reconciled
-	Seconds  float64             `json:"seconds"`
-	DryRun   bool                `json:"dry_run,omitempty"`
-	Error    string              `json:"error,omitempty"`
-	Findings []reconcile.Finding `json:"findings,omitempty"` // of a dry run, not of all users
+	Seconds float64          `json:"seconds"`
+	DryRun  bool             `json:"dry_run,omitempty"`
+	Error   string           `json:"error,omitempty"`
+	Plans   []reconcile.Plan `json:"findings,omitempty"` // of a dry run, not of all users
 }
 
 // reconciliation is what the command line asks for.
@@ -140,7 +140,7 @@ func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r r
 	start := time.Now()
 	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
 	left, shown := 0, map[bool]int{} // failed users have a limit of their own: the others must not hide them
-	result.Reconciled, err = reconcile.Preview(ctx, cfg, func(found reconcile.Finding) error {
+	result.Reconciled, err = reconcile.Preview(ctx, cfg, func(found reconcile.Plan) error {
 		if found.Action == "touched" && !o.touched {
 			return nil // after a quiet day they would be most of the list
 		}
@@ -150,11 +150,11 @@ func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r r
 			return nil
 		}
 		shown[failed]++
-		result.Findings = append(result.Findings, found)
+		result.Plans = append(result.Plans, found)
 		if *o.output == "json" {
 			return nil
 		}
-		return printFinding(w, found)
+		return printPlan(w, found)
 	})
 	result.Seconds = time.Since(start).Seconds()
 	if *o.output == "text" {
@@ -168,7 +168,7 @@ func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r r
 	return errors.Join(err, result.print(w, o.output, err))
 }
 
-func printFinding(w environment, found reconcile.Finding) error {
+func printPlan(w environment, found reconcile.Plan) error {
 	reason := ""
 	if found.Reason != "" {
 		reason = ": " + found.Reason

@@ -136,7 +136,7 @@ func (in *instance) fails(is error, words ...string) directory.Reconciled {
 }
 
 // previewFails returns what a dry run has found before it fails.
-func (in *instance) previewFails(is error, words ...string) []reconcile.Finding {
+func (in *instance) previewFails(is error, words ...string) []reconcile.Plan {
 	in.T.Helper()
 	found, _, err := in.preview()
 	in.wantError(err, is, words...)

@@ -7,8 +7,8 @@ import (
 	"rollcall/internal/postgres/directory"
 )
 
-// Finding is what a run would do about one user.
-type Finding struct {
+// Plan is what a run would do about one user.
+type Plan struct {
 	User        string       `json:"user"`
 	Action      string       `json:"action"` // created, updated, touched, deleted or failed
 	Reason      string       `json:"reason,omitempty"`
@@ -17,7 +17,7 @@ type Finding struct {
 
 // Preview says what Run would do, and writes nothing. Each is handed every user who is not in
 // step. The error is the guard's that would stop the run.
-func Preview(ctx context.Context, cfg Config, each func(Finding) error) (directory.Reconciled, error) {
+func Preview(ctx context.Context, cfg Config, each func(Plan) error) (directory.Reconciled, error) {
 	from, err := cfg.userList(ctx, true)
 	if err != nil {
 		return directory.Reconciled{}, err
@@ -38,7 +38,7 @@ func Preview(ctx context.Context, cfg Config, each func(Finding) error) (directo
 }
 
 // previewPage counts the users of a page and hands on what would become of those who differ.
-func (r *run) previewPage(page part, each func(Finding) error) error {
+func (r *run) previewPage(page part, each func(Plan) error) error {
 	for _, p := range page.pairs {
 		if f := r.preview(p); f.Action != "" {
 			if err := each(f); err != nil {
@@ -56,11 +56,11 @@ func (r *run) previewPage(page part, each func(Finding) error) error {
 }
 
 // preview counts a user and says what would become of them; no action when they are in step.
-func (r *run) preview(p directory.Pair) Finding {
+func (r *run) preview(p directory.Pair) Plan {
 	theirs, verdict, err := r.judge(p)
 	if err != nil {
 		r.Failed++
-		return Finding{User: p.ID, Action: "failed", Reason: err.Error()}
+		return Plan{User: p.ID, Action: "failed", Reason: err.Error()}
 	}
 	switch verdict {
 	case Create:
@@ -71,17 +71,17 @@ func (r *run) preview(p directory.Pair) Finding {
 		return r.foresee(verdict, p.ID, nil)
 	case Final, Newer:
 		r.Failed++
-		return Finding{User: p.ID, Action: "failed", Reason: r.advice(verdict, p)}
+		return Plan{User: p.ID, Action: "failed", Reason: r.advice(verdict, p)}
 	case Same:
 		r.Unchanged++
 	case Forgotten:
 	}
-	return Finding{}
+	return Plan{}
 }
 
 // foresee counts a user who is not in step and says what a run would do.
-func (r *run) foresee(verdict Verdict, id string, differ []Difference) Finding {
-	f := Finding{User: id, Action: string(verdict), Differences: differ}
+func (r *run) foresee(verdict Verdict, id string, differ []Difference) Plan {
+	f := Plan{User: id, Action: string(verdict), Differences: differ}
 	switch verdict {
 	case Create:
 		r.Created++

@@ -76,8 +76,8 @@ func (p *project) wantRun(want directory.Reconciled) {
 }
 
 // preview is a dry run, with what it has found.
-func (p *project) preview() (found []reconcile.Finding, tally directory.Reconciled, err error) {
-	tally, err = reconcile.Preview(p.T.Context(), p.Config, func(f reconcile.Finding) error {
+func (p *project) preview() (found []reconcile.Plan, tally directory.Reconciled, err error) {
+	tally, err = reconcile.Preview(p.T.Context(), p.Config, func(f reconcile.Plan) error {
 		found = append(found, f)
 		return nil
 	})

@@ -45,7 +45,7 @@ func TestRunKeepsWhatIsTooLarge(t *testing.T) {
 		{Column: "email", Roll: "1…@x….test", Theirs: "n…@x….test"},
 		{Column: "kept", Roll: "null", Theirs: "avatar_url first_name full_name last_name raw_user_meta_data username"},
 	}
-	must.Equal(t, found, []reconcile.Finding{{User: fixture.ID(1), Action: "updated", Differences: differ}}, "findings")
+	must.Equal(t, found, []reconcile.Plan{{User: fixture.ID(1), Action: "updated", Differences: differ}}, "plans")
 	p.wantRun(directory.Reconciled{Updated: 1, Unchanged: 2})
 	p.Want("select email || ' ' || full_name || ' ' || cardinality(kept) from rollcall.users where kept is not null", "new@x.test user 1 6")
 	p.wantRun(directory.Reconciled{Unchanged: 3})
