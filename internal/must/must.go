@@ -36,6 +36,22 @@ func Get[T any](value T, err error) func(testing.TB) T {
 // Err is the error that comes with a value.
 func Err[T any](_ T, err error) error { return err }
 
+// Equal wants two values to be equal; what says of what they are.
+func Equal[T any](t testing.TB, what string, got, want T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+}
+
+// Table wants a function to return, for each argument, the value beside it.
+func Table[In comparable, Out any](t testing.TB, of func(In) Out, rows map[In]Out) {
+	t.Helper()
+	for in, want := range rows {
+		Equal(t, fmt.Sprintf("%.90v", in), of(in), want)
+	}
+}
+
 // Fail wants an error that wraps another one, any if that is nil, and says some words.
 func Fail(t testing.TB, err, is error, words ...string) {
 	t.Helper()
