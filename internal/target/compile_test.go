@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"rollcall/internal/must"
 )
 
 // table describes a table whose columns are texts and may be null, with a unique index on a key.
@@ -80,12 +80,8 @@ order by new.source collate "C", new.id collate "C"
 ) gone
 where t."id" operator(pg_catalog.=) gone.k1
   and ((t."title" operator(pg_catalog.=) gone.c1::text is not true and (t."title" is not null or gone.c1::text is not null)))`
-	if diff := cmp.Diff(upsert, s.Upsert); diff != "" {
-		t.Errorf("upsert (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff(removal, s.Removal); diff != "" {
-		t.Errorf("removal (-want +got):\n%s", diff)
-	}
+	must.Equal(t, "upsert", s.Upsert, upsert)
+	must.Equal(t, "removal", s.Removal, removal)
 	all := []string{s.RemovalSpan, s.UpsertSpan, s.RemovalLocked, s.UpsertLocked, s.RemovalWanted, s.UpsertWanted, s.States, s.Differing,
 		c.Preview(), c.Keys(), Unowned([]*Compiler{c}, 0)}
 	for _, p := range c.Probes() {
@@ -104,28 +100,20 @@ where t."id" operator(pg_catalog.=) gone.k1
 // What is said about an expression is said about the record of its roll.
 func TestLintForAnotherRoll(t *testing.T) {
 	t.Parallel()
-	for set, want := range map[string]string{
+	lint := func(set string) string {
+		to := teamsTarget()
+		to.Set = assign(set)
+		return said(to.Lint(teams))
+	}
+	must.Table(t, lint, map[string]string{
 		"title: name":          "",
 		"title: email":         `email is no column of new; did you mean the text email? write "'email'"`,
 		"id: new.id||new.name": "key column id is made from new.name, which may change; a key uses only new.source, new.id and constants",
-	} {
-		to := teamsTarget()
-		to.Set = assign(set)
-		got := ""
-		for _, f := range to.Lint(teams) {
-			got += f.What
-		}
-		if got != want {
-			t.Errorf("%s: got %q, want %q", set, got, want)
-		}
-	}
+	})
 	c := NewCompiler(teamsTarget(), teams, table([]string{"id", "title"}, "id"))
 	unknown := Refusal{Code: "42703", Message: "column new.title does not exist"}
-	if got, want := c.hint(unknown, "title", "new.title"), "the record new has source, id, name, deleted_at"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if got, want := c.hint(unknown, "title", "new.picture"), "the record new has source, id, name, deleted_at"; got != want {
-		t.Errorf("a name that only users have: got %q, want %q", got, want)
+	for _, sql := range []string{"new.title", "new.picture"} { // only users have a picture
+		must.Equal(t, sql, c.hint(unknown, "title", sql), "the record new has source, id, name, deleted_at")
 	}
 }
 
@@ -141,9 +129,8 @@ func TestVariablesStayHidden(t *testing.T) {
 	if s := c.Compile(); !strings.Contains(s.Upsert, "hunter2") {
 		t.Errorf("run: %s", s.Upsert)
 	}
-	if got, want := c.ExplainStatement(Refusal{Code: "22P02", Message: `"hunter2"`}), "its statement is refused: refused by PostgreSQL (22P02)"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
+	must.Equal(t, "words", c.ExplainStatement(Refusal{Code: "22P02", Message: `"hunter2"`}),
+		"its statement is refused: refused by PostgreSQL (22P02)")
 }
 
 // A volatile value is no difference, and the compiler learns of it by a plan.
@@ -169,21 +156,18 @@ func TestMomentPlans(t *testing.T) {
 func TestKeyPlans(t *testing.T) {
 	t.Parallel()
 	plans := NewCompiler(profiles(), users, profilesTable).KeyPlans()
-	if got, want := plans[0].SQL, "select (\nnew.id\n)::text from (select 'app'::text as source, 'u1'::text as id) new"; got != want {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	for planned, want := range map[string]string{
+	must.Equal(t, "plan", plans[0].SQL,
+		"select (\nnew.id\n)::text from (select 'app'::text as source, 'u1'::text as id) new")
+	const another = `key column "id": new.id may give another value for the same user; ` +
+		`a key uses only new.source, new.id, constants and immutable functions`
+	must.Table(t, plans[0].Judge, map[string]string{
 		"'u1'::text":              "",
 		"NULL::text":              `key column "id": new.id is null; a unique index does not keep nulls apart`,
-		"('u1'::text || now())":   `key column "id": new.id may give another value for the same user; a key uses only new.source, new.id, constants and immutable functions`,
-		"(SubPlan 1)":             `key column "id": new.id may give another value for the same user; a key uses only new.source, new.id, constants and immutable functions`,
+		"('u1'::text || now())":   another,
+		"(SubPlan 1)":             another,
 		"'a5c1'::uuid::text":      "",
-		"current_setting('x'::t)": `key column "id": new.id may give another value for the same user; a key uses only new.source, new.id, constants and immutable functions`,
-	} {
-		if got := plans[0].Judge(planned); got != want {
-			t.Errorf("%s: got %q, want %q", planned, got, want)
-		}
-	}
+		"current_setting('x'::t)": another,
+	})
 }
 
 // The same targets have the same number at every version of the program: a backfill goes by it.
@@ -194,9 +178,7 @@ func TestFingerprint(t *testing.T) {
 		OnInsert: assign("role: 'x'"), OnDelete: OnDelete{DeleteSet, assign("email: null")}, Where: &Expr{SQL: "not new.banned"},
 	}
 	b := Target{Name: "b", Table: "b", From: []Origin{{"app", "u1"}}, Key: []string{"id"}, Set: a.Set[:1], OnDelete: OnDelete{Action: DeleteRow}}
-	if got, want := Fingerprint([]Target{a, b}), int32(1426973991); got != want {
-		t.Errorf("got %d, want %d", got, want)
-	}
+	must.Equal(t, "fingerprint", Fingerprint([]Target{a, b}), 1426973991)
 }
 
 // BenchmarkCompile turns a target whose table is known into its statements.

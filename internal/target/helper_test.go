@@ -39,3 +39,12 @@ func profiles() *Target {
 		OnInsert: assign("role: 'customer'"), OnDelete: OnDelete{Action: DeleteRow},
 	}
 }
+
+// said is what findings say, one in a line.
+func said(found []Finding) string {
+	var lines []string
+	for _, f := range found {
+		lines = append(lines, f.What)
+	}
+	return strings.Join(lines, "\n")
+}

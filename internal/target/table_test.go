@@ -3,6 +3,8 @@ package target
 import (
 	"strings"
 	"testing"
+
+	"rollcall/internal/must"
 )
 
 // A target is held against a described table.
@@ -56,12 +58,9 @@ func TestCheck(t *testing.T) {
 		if tt.table != nil {
 			tt.table(tab)
 		}
-		var got []string
-		for _, f := range to.Check(users, tab) {
-			got = append(got, f.What)
-		}
-		if all := strings.Join(got, "\n"); (tt.want == "") != (len(got) == 0) || len(got) > 1 || !strings.Contains(all, tt.want) {
-			t.Errorf("%s: got %q, want %q", name, all, tt.want)
+		found := to.Check(users, tab)
+		if got := said(found); (tt.want == "") != (got == "") || len(found) > 1 || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
 		}
 	}
 }
@@ -69,26 +68,21 @@ func TestCheck(t *testing.T) {
 // A table that is not the application's is refused by its name.
 func TestClosedTables(t *testing.T) {
 	t.Parallel()
-	for name, closed := range map[string]bool{
-		"auth.users": true, "auth.other": true, "rollcall.users": true, "pg_catalog.pg_authid": true, "members": true, "public.members": true,
-		"public.p": false, "p": false, "Auth.users": false,
-	} {
+	refused := func(name string) bool {
 		to := profiles()
 		to.Table, to.UsersTables = name, []string{"auth.users", "members"}
-		if got := len(to.Lint(users)) > 0; got != closed {
-			t.Errorf("%s: refused %v, want %v", name, got, closed)
-		}
+		return len(to.Lint(users)) > 0
 	}
+	must.Table(t, refused, map[string]bool{
+		"auth.users": true, "auth.other": true, "rollcall.users": true, "pg_catalog.pg_authid": true, "members": true, "public.members": true,
+		"public.p": false, "p": false, "Auth.users": false,
+	})
 }
 
 func TestQuote(t *testing.T) {
 	t.Parallel()
-	for got, want := range map[string]string{
+	must.Table(t, func(quoted string) string { return quoted }, map[string]string{
 		Quote(`a"b`): `"a""b"`, Quote("a\x00b"): `"ab"`, QuoteTable("shop.User"): `"shop"."User"`, QuoteTable("p"): `"public"."p"`,
 		QuoteTable("a.b.c"): `"a"."b.c"`, QuoteAll([]string{"a", "B"}): `"a", "B"`, Literal("it's"): "'it''s'",
-	} {
-		if got != want {
-			t.Errorf("got %s, want %s", got, want)
-		}
-	}
+	})
 }

@@ -4,8 +4,42 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"rollcall/internal/must"
 )
+
+func TestScan(t *testing.T) {
+	t.Parallel()
+	tests := []struct{ sql, want string }{
+		{`new.raw_user_meta_data->>'a''b'`, `new|.|raw_user_meta_data|-|>|>|'a''b'`},
+		{`E'it\'s' || "Na""me"`, `E'it\'s'|||||Na"me`},
+		{"$x$ ) ' $x$ -- ) \n + 1.5e3 /* ( /* ' */ ) */", "$x$ ) ' $x$|+|1.5e3"},
+		{`Coalesce(NEW.Email, $1)`, `coalesce|(|new|.|email|,|$1|)`},
+		{`$$a$$`, `$$a$$`},
+		{`1E'a\'b' 1.5e-3 2e+x 1e5`, `1|E'a\'b'|1.5e-3|2|e|+|x|1e5`},
+	}
+	for _, tt := range tests {
+		tokens, err := scan(tt.sql)
+		if err != nil {
+			t.Errorf("%s: %v", tt.sql, err)
+		}
+		var texts []string
+		for _, token := range tokens {
+			texts = append(texts, token.text)
+		}
+		must.Equal(t, tt.sql, strings.Join(texts, "|"), tt.want)
+	}
+	// A text goes on behind a line break, by the rules of its beginning.
+	for _, whole := range []string{"'a'\n'b'", "E'a'\n'b\\'c'", "'a' -- why\r -- more\n 'b'"} {
+		if tokens, err := scan(whole); err != nil || len(tokens) != 1 {
+			t.Errorf("%q: %d tokens, %v; want one", whole, len(tokens), err)
+		}
+	}
+	for _, open := range []string{`'a`, `"a`, `/* /* */`, `$a$ $b$`, `E'a\'`, `'a''`} {
+		if _, err := scan(open); err == nil {
+			t.Errorf("%s: taken for complete", open)
+		}
+	}
+}
 
 func FuzzLintExpr(f *testing.F) {
 	for _, s := range []string{`new.email`, `'`, `E'\`, `$a$b$a$`, `/*`, `--`, `1.`, `"`, `$1`} {
@@ -64,59 +98,39 @@ func TestLintExpr(t *testing.T) {
 		{"1 /* ) ", `a comment /* is not closed in 1 /* ); close it (a comma inside { } or a " #" may have cut the expression: write it in block style, between double quotes or after >-)`},
 	}
 	for _, tt := range tests {
-		if got := users.lintExpr(Expr{SQL: tt.sql}); got != tt.want {
-			t.Errorf("%q:\n got %s\nwant %s", tt.sql, got, tt.want)
-		}
+		must.Equal(t, tt.sql, users.lintExpr(Expr{SQL: tt.sql}), tt.want)
 	}
 }
 
 func TestReads(t *testing.T) {
 	t.Parallel()
-	tests := map[string]bool{
+	must.Table(t, users.reads, map[string]bool{
 		"now()": false, "'new.email'": false, "1": false, "new.email": true, "email": true, "coalesce(new.deleted_at, now())": true,
 		"to_jsonb(new)": true, "length(email)": true, "x.email": false, "email('x')": false,
-	}
-	for sql, want := range tests {
-		if got := users.reads(sql); got != want {
-			t.Errorf("reads(%s) = %v, want %v", sql, got, want)
-		}
-	}
+	})
 }
 
 func TestIsConstant(t *testing.T) {
 	t.Parallel()
-	tests := map[string]bool{
+	must.Table(t, isConstant, map[string]bool{
 		"'deleted'::public.status": true, "NULL::text": true, "5": true, "'x'::character varying": true, "true": true, "'{a,b}'::text[]": true,
 		"now()": false, "CURRENT_DATE": false, "(now())::timestamp without time zone": false, "'a' || b": false, "": false, "'": false, "$0": false,
-	}
-	for planned, want := range tests {
-		if got := isConstant(planned); got != want {
-			t.Errorf("isConstant(%s) = %v, want %v", planned, got, want)
-		}
-	}
+	})
 }
 
 func TestLintKey(t *testing.T) {
 	t.Parallel()
-	tests := []struct {
-		set  []string
-		want string
-	}{
-		{[]string{"id: new.id"}, ""},
-		{[]string{"id: new.source || ':' || new.id"}, ""},
-		{[]string{"id: new.email"}, "key column id is made from new.email, which may change; a key uses only new.source, new.id and constants"},
+	lint := func(set string) string {
+		to := profiles()
+		to.Set = assign(set)
+		return said(to.Lint(users))
 	}
-	for _, tt := range tests {
-		target := profiles()
-		target.Set = assign(tt.set...)
-		var got []string
-		for _, f := range target.Lint(users) {
-			got = append(got, f.What)
-		}
-		if diff := cmp.Diff(tt.want, strings.Join(got, "\n")); diff != "" {
-			t.Errorf("%v (-want +got):\n%s", tt.set, diff)
-		}
-	}
+	must.Table(t, lint, map[string]string{
+		"id: new.id":                      "",
+		"id: new.source || ':' || new.id": "",
+		"id: new.email": "key column id is made from new.email, which may change; " +
+			"a key uses only new.source, new.id and constants",
+	})
 }
 
 // The users of a measurement can be removed where their id is in the key.
@@ -132,11 +146,7 @@ func TestForgetTarget(t *testing.T) {
 		"computed":  {Target{Table: "p", Key: []string{"User Id"}, Set: []Assignment{{"User Id", Expr{SQL: "md5(new.id)"}}}}, ""},
 	} {
 		tt.target.From = []Origin{{Source: "supabase"}}
-		if got := tt.target.Forget("supabase", "10ad%'s"); got != tt.want {
-			t.Errorf("%s: got %s, want %s", name, got, tt.want)
-		}
-		if got := tt.target.Forget("clerk", "10ad%"); got != "" {
-			t.Errorf("%s: of a source that it doesn't follow: %s", name, got)
-		}
+		must.Equal(t, name, tt.target.Forget("supabase", "10ad%'s"), tt.want)
+		must.Equal(t, name+" of a source that it doesn't follow", tt.target.Forget("clerk", "10ad%"), "")
 	}
 }
