@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,15 +27,10 @@ end
 // differing lists the columns of set in which each user's row differs, and a number for what the row
 // has in all columns that a report reads.
 func (c *Compiler) differing() string {
-	var names []string
-	for _, a := range c.compared() {
-		unlike := c.unlike(a.Column, c.row(a.Column), c.value(a))
-		names = append(names, fmt.Sprintf("case when %s then %s end", unlike, Literal(a.Column)))
-	}
-	var read []string
-	for i := range c.columnsRead() {
-		read = append(read, fmt.Sprintf("t.r%d", i+1))
-	}
+	names := each(c.compared(), func(_ int, a Assignment) string {
+		return fmt.Sprintf("case when %s then %s end", c.unlike(a.Column, c.row(a.Column), c.value(a)), Literal(a.Column))
+	})
+	read := each(c.columnsRead(), func(_ int, name string) string { return c.row(name) })
 	return fmt.Sprintf(`select %s, pg_catalog.array_remove(array[%s]::text[], null),
   pg_catalog.hashtextextended(row(%s)::text, 0)
 %s`,
@@ -45,14 +41,12 @@ func (c *Compiler) differing() string {
 // other names than in the table: an expression may call new.email just email. Lateral with
 // offset 0 for the same reason as in batch.
 func (c *Compiler) withRows() string {
-	var values, same, columns []string
-	for i, a := range c.keyAssignments() {
-		values = append(values, fmt.Sprintf("case when parked.here then null else %s end as k%d", c.value(a), i+1))
-		same = append(same, equal("t."+Quote(a.Column), fmt.Sprintf("sought.k%d", i+1)))
-	}
-	for i, name := range c.columnsRead() {
-		columns = append(columns, fmt.Sprintf("t.%s as r%d", Quote(name), i+1))
-	}
+	values := each(c.keyAssignments(), func(n int, a Assignment) string {
+		return fmt.Sprintf("case when parked.here then null else %s end as k%d", c.value(a), n+1)
+	})
+	columns := each(c.columnsRead(), func(n int, name string) string {
+		return fmt.Sprintf("t.%s as r%d", Quote(name), n+1)
+	})
 	return fmt.Sprintf(`%s
 left join lateral (
   select true as here from rollcall.parked p
@@ -63,7 +57,7 @@ cross join lateral (select %s offset 0) sought
 left join lateral (
   select %s from %s t where %s offset 0
 ) t on true`, c.batch(), Literal(c.Name), strings.Join(values, ", "),
-		strings.Join(columns, ", "), QuoteTable(c.Table), strings.Join(same, " and "))
+		strings.Join(columns, ", "), QuoteTable(c.Table), c.sameKey("sought"))
 }
 
 // row is a column of t in withRows.
@@ -92,14 +86,10 @@ func (c *Compiler) compared() []Assignment {
 
 // unlikeSet holds for the row t of a user that set describes otherwise.
 func (c *Compiler) unlikeSet() string {
-	var unlike []string
-	for _, a := range c.compared() {
-		unlike = append(unlike, c.unlike(a.Column, c.row(a.Column), c.value(a)))
-	}
-	if len(unlike) == 0 {
-		return "false"
-	}
-	return strings.Join(unlike, "\n      or ")
+	unlike := each(c.compared(), func(_ int, a Assignment) string {
+		return c.unlike(a.Column, c.row(a.Column), c.value(a))
+	})
+	return cmp.Or(strings.Join(unlike, "\n      or "), "false")
 }
 
 // leftBehind holds for the row of a user who is gone, if something is still to be done about
@@ -122,10 +112,7 @@ func (c *Compiler) leftBehind(row func(column string) string, value func(n int) 
 // its key is the application's own.
 func Unowned(shared []*Compiler, at int) string {
 	t := shared[at]
-	var conditions []string
-	for _, name := range t.Key {
-		conditions = append(conditions, "t."+Quote(name)+" is not null")
-	}
+	conditions := each(t.Key, func(_ int, name string) string { return "t." + Quote(name) + " is not null" })
 	conditions = append(conditions, t.space())
 	for _, earlier := range shared[:at] {
 		conditions = append(conditions, "not "+earlier.space())
@@ -157,10 +144,7 @@ func (c *Compiler) space() string {
 // known holds for the rows t that are a user's, alive or gone; $n and $n+1 are the users to
 // leave out. Offset 0 keeps the key from being computed for them all the same.
 func (c *Compiler) known(n int) string {
-	same := make([]string, len(c.Key))
-	for i, a := range c.keyAssignments() {
-		same[i] = equal("t."+Quote(a.Column), c.value(a))
-	}
+	same := each(c.keyAssignments(), func(_ int, a Assignment) string { return equal("t."+Quote(a.Column), c.value(a)) })
 	source, id := c.roll.Source, c.roll.ID
 	return fmt.Sprintf(`exists (
   select from (
@@ -172,4 +156,35 @@ func (c *Compiler) known(n int) string {
   ) new
   where %[9]s
 )`, source, id, c.roll.Table, c.sources(), n, c.roll.array(source), n+1, c.roll.array(id), strings.Join(same, " and "))
+}
+
+// Preview counts all users of the target's sources by what would become of their rows.
+func (c *Compiler) Preview() string {
+	row := func(column string) string { return "t." + Quote(column) }
+	set := c.compared()
+	differs := append([]string{"false"}, each(set, func(n int, a Assignment) string {
+		return c.unlike(a.Column, row(a.Column), fmt.Sprintf("w.s%d", n+1))
+	})...)
+	values := slices.Concat([]string{"(" + c.alive() + ") is true as alive"}, c.aliased(c.keyAssignments(), "k"),
+		onlyIf(c.alive(), c.aliased(set, "s")), onlyIf(c.gone(), c.aliased(c.OnDelete.Set, "c")))
+	removed := c.leftBehind(row, func(n int) string { return fmt.Sprintf("w.c%d", n+1) })
+	return fmt.Sprintf(`select pg_catalog.count(*),
+  pg_catalog.count(*) filter (where w.alive and %[1]s is null),
+  pg_catalog.count(*) filter (where w.alive and %[1]s is not null and (%[2]s)),
+  pg_catalog.count(*) filter (where not w.alive and %[1]s is not null and (%[3]s))
+from (
+select %[4]s
+from (select %[5]s from %[9]s u where %[6]s offset 0) new
+) w
+left join %[7]s t on %[8]s`,
+		row(c.Key[0]), strings.Join(differs, "\n   or "), removed,
+		strings.Join(values, ",\n  "), c.roll.record(), c.followed(), QuoteTable(c.Table), c.sameKey("w"), c.roll.Table)
+}
+
+// onlyIf computes values, which have names, for the users only for which a condition holds.
+func onlyIf(condition string, values []string) []string {
+	return each(values, func(_ int, value string) string {
+		at := strings.LastIndex(value, " as ")
+		return "case when " + condition + " then " + value[:at] + " end" + value[at:]
+	})
 }

@@ -119,11 +119,7 @@ cross join lateral (
 
 // sources are those that the target follows, as a list of literals.
 func (c *Compiler) sources() string {
-	sources := make([]string, len(c.From))
-	for i, o := range c.From {
-		sources[i] = Literal(o.Source)
-	}
-	return strings.Join(sources, ", ")
+	return strings.Join(each(c.From, func(_ int, o Origin) string { return Literal(o.Source) }), ", ")
 }
 
 func (c *Compiler) alive() string {
@@ -142,10 +138,8 @@ func (c *Compiler) gone() string {
 
 func (c *Compiler) upsert() string {
 	all := slices.Concat(c.Set, c.OnInsert)
-	names, values := make([]string, len(all)), make([]string, len(all))
-	for i, a := range all {
-		names[i], values[i] = a.Column, c.value(a)
-	}
+	names := each(all, func(_ int, a Assignment) string { return a.Column })
+	values := each(all, func(_ int, a Assignment) string { return c.value(a) })
 	return fmt.Sprintf(`insert into %s as t (%s)
 select
   %s
@@ -220,26 +214,21 @@ func (c *Compiler) goneRows(values []string) string {
 }
 
 func (c *Compiler) goneAssign() string {
-	assign := make([]string, len(c.OnDelete.Set))
-	for i, a := range c.OnDelete.Set {
-		assign[i] = fmt.Sprintf("%s = gone.c%d", Quote(a.Column), i+1)
-	}
-	return strings.Join(assign, ",\n  ")
+	return strings.Join(each(c.OnDelete.Set, func(n int, a Assignment) string {
+		return fmt.Sprintf("%s = gone.c%d", Quote(a.Column), n+1)
+	}), ",\n  ")
 }
 
 // goneDiffers holds for a row that is not yet in its deleted form; row gives its columns,
 // value the nth value of that form. A volatile one such as now() is always another; it
 // counts while the column is null.
 func (c *Compiler) goneDiffers(row func(column string) string, value func(n int) string) string {
-	differs := make([]string, len(c.OnDelete.Set))
-	for i, a := range c.OnDelete.Set {
+	return strings.Join(each(c.OnDelete.Set, func(n int, a Assignment) string {
 		if c.volatile[a.Expr.SQL] {
-			differs[i] = row(a.Column) + " is null"
-			continue
+			return row(a.Column) + " is null"
 		}
-		differs[i] = c.unlike(a.Column, row(a.Column), value(i))
-	}
-	return strings.Join(differs, "\n    or ")
+		return c.unlike(a.Column, row(a.Column), value(n))
+	}), "\n    or ")
 }
 
 // locked asks who of the wanted users has a row that another transaction holds.
@@ -262,20 +251,14 @@ func (c *Compiler) wanted(who string) string {
 }
 
 func (c *Compiler) sameKey(with string) string {
-	same := make([]string, len(c.Key))
-	for i, name := range c.Key {
-		same[i] = equal("t."+Quote(name), fmt.Sprintf("%s.k%d", with, i+1))
-	}
-	return strings.Join(same, " and ")
+	return strings.Join(each(c.Key, func(n int, name string) string {
+		return equal("t."+Quote(name), fmt.Sprintf("%s.k%d", with, n+1))
+	}), " and ")
 }
 
 // aliased returns the values of assignments, named k1, k2 … or c1, c2 ….
 func (c *Compiler) aliased(list []Assignment, prefix string) []string {
-	values := make([]string, len(list))
-	for i, a := range list {
-		values[i] = fmt.Sprintf("%s as %s%d", c.value(a), prefix, i+1)
-	}
-	return values
+	return each(list, func(n int, a Assignment) string { return fmt.Sprintf("%s as %s%d", c.value(a), prefix, n+1) })
 }
 
 // value is an expression as its column's type, without the modifier: a cast to

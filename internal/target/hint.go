@@ -107,10 +107,7 @@ func (r *Roll) elsewhere(sql string) string {
 // words is PostgreSQL's own message, with its code, unless a variable was put into an expression: it
 // may be quoted there.
 func (c *Compiler) words(r Refusal) string {
-	exprs := []Expr{}
-	for _, a := range c.assignments() {
-		exprs = append(exprs, a.Expr)
-	}
+	exprs := each(c.assignments(), func(_ int, a Assignment) Expr { return a.Expr })
 	if c.Where != nil {
 		exprs = append(exprs, *c.Where)
 	}

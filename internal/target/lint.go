@@ -58,15 +58,11 @@ func (t *Target) TablesOfUsers() (schemas, names []string) {
 // lintName says why a target may not have its table, as far as the name shows it, or "".
 func (t *Target) lintName() string {
 	schema, name := SplitTable(t.Table)
-	schemas, names := t.TablesOfUsers()
-	closed := slices.Contains(ClosedSchemas, schema)
-	for i := range names {
-		closed = closed || schemas[i] == schema && names[i] == name
+	isOfUsers := func(table string) bool { return QuoteTable(table) == QuoteTable(t.Table) }
+	if slices.Contains(ClosedSchemas, schema) || slices.ContainsFunc(t.UsersTables, isOfUsers) {
+		return refuseClosed(schema + "." + name)
 	}
-	if !closed {
-		return ""
-	}
-	return refuseClosed(schema + "." + name)
+	return ""
 }
 
 // SharesRows says why a target may not have a table that is a partition, a parent, a child or a view
@@ -195,4 +191,55 @@ func isConstant(planned string) bool {
 	literal := first.kind == kindText || first.kind == kindNumber ||
 		slices.Contains([]string{"null", "true", "false"}, first.text)
 	return literal && (len(tokens) == 1 || tokens[1].text == ":")
+}
+
+// Reference is a foreign key to a table of a provider's users.
+type Reference struct {
+	Name       string
+	Columns    []string
+	Required   bool // one of them may not be null
+	Table      string
+	Referenced []string
+	OnDelete   string // confdeltype of pg_constraint
+}
+
+// LintReferences warns of foreign keys that keep the provider from deleting its users, or
+// that delete the rows that on_delete keeps.
+func (t *Target) LintReferences(list []Reference) []Finding {
+	var found []Finding
+	for _, r := range list {
+		if what := t.lintReference(r); what != "" {
+			found = append(found, Finding{Target: t.Name, At: t.At, What: what, Severity: Warning})
+		}
+	}
+	return found
+}
+
+func (t *Target) lintReference(r Reference) string {
+	const noAction, restrict, setNull, cascade = "a", "r", "n", "c"
+	blocks := r.OnDelete == noAction || r.OnDelete == restrict || r.OnDelete == setNull && r.Required
+	switch {
+	case blocks:
+		return fmt.Sprintf("the foreign key %s to %s keeps the provider from deleting a user who has a row here; run: %s",
+			r.Name, r.Table, t.remedy(r))
+	case r.OnDelete == cascade && t.OnDelete.Action != DeleteRow:
+		return fmt.Sprintf("the foreign key %s to %s deletes the row when the provider deletes the user, "+
+			"so on_delete keeps nothing; run: %s", r.Name, r.Table, t.remedy(r))
+	}
+	return ""
+}
+
+// remedy is the statement after which the foreign key does what on_delete says.
+func (t *Target) remedy(r Reference) string {
+	drop := fmt.Sprintf("alter table %s drop constraint %s", QuoteTable(t.Table), Quote(r.Name))
+	isKey := slices.ContainsFunc(r.Columns, func(name string) bool { return slices.Contains(t.Key, name) })
+	action := "cascade"
+	if t.OnDelete.Action != DeleteRow {
+		if r.Required || isKey { // a row that stays can't point to a user who is gone
+			return drop
+		}
+		action = "set null"
+	}
+	return fmt.Sprintf("%s, add constraint %s foreign key (%s) references %s (%s) on delete %s",
+		drop, Quote(r.Name), QuoteAll(r.Columns), QuoteTable(r.Table), QuoteAll(r.Referenced), action)
 }

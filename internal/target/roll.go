@@ -23,11 +23,7 @@ type Field struct {
 
 // Names are the names of the columns, in order.
 func (r *Roll) Names() []string {
-	names := make([]string, len(r.Columns))
-	for i, f := range r.Columns {
-		names[i] = f.Name
-	}
-	return names
+	return each(r.Columns, func(_ int, f Field) string { return f.Name })
 }
 
 func (r *Roll) has(column string) bool {
@@ -43,14 +39,12 @@ func (r *Roll) array(column string) string {
 // record is the select list of new from a row u. The keys have collation "C"; carried into the
 // application's table that would keep PostgreSQL from using the table's own index.
 func (r *Roll) record() string {
-	list := r.Names()
-	for i, name := range list {
-		list[i] = "u." + name
-		if name == r.Source || name == r.ID {
-			list[i] += ` collate "default" as ` + name
+	return strings.Join(each(r.Columns, func(_ int, f Field) string {
+		if f.Name == r.Source || f.Name == r.ID {
+			return "u." + f.Name + ` collate "default" as ` + f.Name
 		}
-	}
-	return strings.Join(list, ", ")
+		return "u." + f.Name
+	}), ", ")
 }
 
 // everyone is all rows as the record new.

@@ -85,12 +85,8 @@ func (t *Target) Check(roll *Roll, table *Table) []Finding {
 
 // lintAccess says what keeps Rollcall from writing the table, or "".
 func (t *Table) lintAccess(target *Target) string {
-	var missing []string
-	for _, p := range target.Rights() {
-		if slices.Contains(t.MissingPrivileges, p) {
-			missing = append(missing, p)
-		}
-	}
+	held := func(right string) bool { return !slices.Contains(t.MissingPrivileges, right) }
+	missing := slices.DeleteFunc(target.Rights(), held)
 	schema, _ := SplitTable(target.Table)
 	switch {
 	case !t.IsTable():

@@ -86,12 +86,7 @@ func (t *Target) Follows(source string) bool {
 
 // Sources are the sources whose users the target follows, in key order.
 func (t *Target) Sources() []string {
-	var names []string
-	for _, o := range t.From {
-		names = append(names, o.Source)
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(slices.Values(each(t.From, func(_ int, o Origin) string { return o.Source })))
 }
 
 // Forget is a statement that removes the rows of users whose ids are like a pattern, for people
@@ -182,11 +177,7 @@ func Fingerprint(targets []Target) int32 {
 	sum := fnv.New32a()
 	for _, t := range targets {
 		plain := func(list []Assignment) []string {
-			var lines []string
-			for _, a := range list {
-				lines = append(lines, a.Column+": "+a.Expr.SQL)
-			}
-			return lines
+			return each(list, func(_ int, a Assignment) string { return a.Column + ": " + a.Expr.SQL })
 		}
 		where := ""
 		if t.Where != nil {
