@@ -4,28 +4,21 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"rollcall/internal/must"
 )
 
 // A walk must split a document as encoding/json does.
 func TestWalk(t *testing.T) {
 	const document = ` { "a" : [ 1 , "]" , { "b" : "}" } ] , "\u0062\"" : { } , "c":null,"d" :-1.5e3 , "":"" } `
 	var want map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(document), &want); err != nil {
-		t.Fatal(err)
-	}
+	must.Do(t, json.Unmarshal([]byte(document), &want))
 	count := 0
-	for w := Into(Object([]byte(document))); ; count++ {
-		key, value, ok := w.Member()
-		if !ok {
-			break
-		}
-		if string(want[string(key)]) != string(value) {
-			t.Errorf("%s: got %s, want %s", key, value, want[string(key)])
-		}
+	for key, value := range Members(Object([]byte(document))) {
+		must.Equal(t, string(key), string(value), string(want[string(key)]))
+		count++
 	}
-	if count != len(want) {
-		t.Errorf("got %d members, want %d", count, len(want))
-	}
+	must.Equal(t, "members", count, len(want))
 }
 
 // FuzzValidJSON holds the quick judge of JSON against encoding/json.
