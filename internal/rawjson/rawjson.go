@@ -1,9 +1,8 @@
 // Package rawjson reads JSON in place. It decodes nothing into structs, which would match keys in any case
 // ("ID" for "id"), merge repeated ones and lose the bytes:
 //
-//	for key, value := range rawjson.Members(rawjson.Object(body)) {
-//		…
-//	}
+//	user := rawjson.Pick(rawjson.Object(body), []string{"id", "email"})
+//	email := user.Text("email")
 //
 // Object and Valid judge whether a text is JSON. All other functions rely on a text that is.
 package rawjson
@@ -12,6 +11,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -59,8 +59,8 @@ func (w *Walk) Element() (value []byte, ok bool) {
 // End is the index after the value that was returned last.
 func (w *Walk) End() int { return w.at }
 
-// Members are the keys of an object, unescaped, with their values.
-func Members(object []byte) iter.Seq2[[]byte, []byte] {
+// members are the keys of an object, unescaped, with their values.
+func members(object []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, value []byte) bool) {
 		for w := Into(object); ; {
 			key, value, ok := w.Member()
@@ -74,13 +74,40 @@ func Members(object []byte) iter.Seq2[[]byte, []byte] {
 // Member returns a member's value, nil when absent; the last one wins.
 func Member(object []byte, name string) []byte {
 	var found []byte
-	for key, value := range Members(object) {
+	for key, value := range members(object) {
 		if string(key) == name {
 			found = value
 		}
 	}
 	return found
 }
+
+// Picked are the values of some members of an object.
+type Picked struct {
+	names  []string
+	values [][]byte
+}
+
+// Pick reads the members with these names; of a repeated one the last value counts. What is no
+// object has none.
+func Pick(object []byte, names []string) Picked {
+	p := Picked{names, make([][]byte, len(names))}
+	if Kind(object) != '{' {
+		return p
+	}
+	for key, value := range members(object) {
+		if at := slices.IndexFunc(names, func(name string) bool { return name == string(key) }); at >= 0 {
+			p.values[at] = value
+		}
+	}
+	return p
+}
+
+// Get returns the value of one of the names, nil when it is absent.
+func (p Picked) Get(name string) []byte { return p.values[slices.Index(p.names, name)] }
+
+// Text is Text of the value of one of the names.
+func (p Picked) Text(name string) string { return Text(p.Get(name)) }
 
 // Kind is the first byte of a value, which tells its JSON type; 0 when there is none.
 func Kind(value []byte) byte {

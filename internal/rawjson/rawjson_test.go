@@ -14,7 +14,7 @@ func TestWalk(t *testing.T) {
 	var want map[string]json.RawMessage
 	must.Do(t, json.Unmarshal([]byte(document), &want))
 	count := 0
-	for key, value := range Members(Object([]byte(document))) {
+	for key, value := range members(Object([]byte(document))) {
 		must.Equal(t, string(key), string(value), string(want[string(key)]))
 		count++
 	}

@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"time"
 
@@ -15,23 +16,13 @@ type clerkEnvelope struct {
 	sent                 time.Time
 }
 
+var clerkEnvelopeMembers = []string{"type", "instance_id", "data", "timestamp"}
+
 func readClerkEnvelope(object []byte) clerkEnvelope {
-	var e clerkEnvelope
-	for w := rawjson.Into(object); ; {
-		key, value, ok := w.Member()
-		if !ok {
-			return e
-		}
-		switch string(key) {
-		case "type":
-			e.kind = rawjson.Contents(value)
-		case "instance_id":
-			e.instance = rawjson.Contents(value)
-		case "data":
-			e.data = value
-		case "timestamp":
-			e.sent = envelopeTime(value)
-		}
+	e := rawjson.Pick(object, clerkEnvelopeMembers)
+	return clerkEnvelope{
+		kind: rawjson.Contents(e.Get("type")), instance: rawjson.Contents(e.Get("instance_id")),
+		data: e.Get("data"), sent: envelopeTime(e.Get("timestamp")),
 	}
 }
 
@@ -39,7 +30,7 @@ func readClerkEnvelope(object []byte) clerkEnvelope {
 // ignored: an error would be retried for days and then disable the endpoint.
 func (m *message) clerk() event.Event {
 	e := readClerkEnvelope(m.object)
-	e.sent = firstTime(e.sent, m.event.ReceivedAt)
+	e.sent = cmp.Or(e.sent, m.event.ReceivedAt)
 	m.event.Type = m.source.known(m.endpoint, e.kind)
 	switch {
 	case m.object == nil:
@@ -120,14 +111,11 @@ func readClerkDeleted(e clerkEnvelope) (*profile, string) {
 	return p, ""
 }
 
-// clerkRefs are the parts of a user that refer to each other, in any order of keys.
-type clerkRefs struct {
-	emailID, phoneID []byte
-	emails, phones   []byte
-	userMeta         []byte
-	appMeta          []byte
-	deprovisioned    bool
-	hasID            bool
+// clerkMembers are the members of Clerk's user object that are read.
+var clerkMembers = []string{
+	"id", "external_id", "username", "first_name", "last_name", "image_url", "banned", "deprovisioned", "locked",
+	"primary_email_address_id", "email_addresses", "primary_phone_number_id", "phone_numbers", "external_accounts",
+	"unsafe_metadata", "public_metadata", "created_at", "updated_at", "last_sign_in_at",
 }
 
 // readClerkUser reads Clerk's user object: of an event, of a session, of the API. The
@@ -136,80 +124,33 @@ func readClerkUser(data []byte, received time.Time) (*profile, string) {
 	if rawjson.Kind(data) != '{' {
 		return nil, reasonNoUser
 	}
-	p, refs := &profile{}, clerkRefs{}
-	for w := rawjson.Into(data); ; {
-		key, value, ok := w.Member()
-		if !ok {
-			break
-		}
-		p.setClerk(string(key), value, &refs)
-	}
-	if !refs.hasID {
+	user := rawjson.Pick(data, clerkMembers)
+	id, ok := userID(user.Get("id"))
+	if !ok {
 		return nil, reasonNoID
 	}
-	p.email, p.emailVerified = primary(refs.emails, refs.emailID, "email_address")
-	p.phone, p.phoneVerified = primary(refs.phones, refs.phoneID, "phone_number")
+	p := &profile{
+		id: id, externalID: user.Text("external_id"), username: user.Text("username"), avatarURL: user.Text("image_url"),
+		firstName: user.Text("first_name"), lastName: user.Text("last_name"),
+		banned: isTrue(user.Get("banned")) || isTrue(user.Get("deprovisioned")), locked: isTrue(user.Get("locked")),
+	}
+	p.email, p.emailVerified = primary(user.Get("email_addresses"), user.Get("primary_email_address_id"), "email_address")
+	p.phone, p.phoneVerified = primary(user.Get("phone_numbers"), user.Get("primary_phone_number_id"), "phone_number")
 	p.fullName = joined(p.firstName, p.lastName)
-	p.banned = p.banned || refs.deprovisioned
-	p.setMetadata(refs.userMeta, refs.appMeta)
+	p.emails = p.list(user, "email_addresses")
+	p.accounts = p.list(user, "external_accounts")
+	p.created = p.time(user, "created_at", millisOf)
+	p.updated = p.time(user, "updated_at", millisOf)
+	p.lastSignIn = p.time(user, "last_sign_in_at", millisOf)
+	p.setMetadata(user.Get("unsafe_metadata"), user.Get("public_metadata"))
 	p.age(received)
 	return p, ""
-}
-
-func (p *profile) setClerk(key string, value []byte, refs *clerkRefs) {
-	switch key {
-	case "id":
-		p.id, refs.hasID = userID(value)
-	case "external_id":
-		p.externalID = rawjson.Text(value)
-	case "primary_email_address_id":
-		refs.emailID = rawjson.Contents(value)
-	case "primary_phone_number_id":
-		refs.phoneID = rawjson.Contents(value)
-	case "email_addresses":
-		refs.emails = value
-		p.setList(&p.emails, value, "email_addresses")
-	case "external_accounts":
-		p.setList(&p.accounts, value, "external_accounts")
-	case "phone_numbers":
-		refs.phones = value
-	case "username":
-		p.username = rawjson.Text(value)
-	case "first_name":
-		p.firstName = rawjson.Text(value)
-	case "last_name":
-		p.lastName = rawjson.Text(value)
-	case "image_url":
-		p.avatarURL = rawjson.Text(value)
-	default:
-		p.setClerkState(key, value, refs)
-	}
-}
-
-func (p *profile) setClerkState(key string, value []byte, refs *clerkRefs) {
-	switch key {
-	case "unsafe_metadata":
-		refs.userMeta = value
-	case "public_metadata":
-		refs.appMeta = value
-	case "banned":
-		p.banned = isTrue(value)
-	case "locked":
-		p.locked = isTrue(value)
-	case "deprovisioned":
-		refs.deprovisioned = isTrue(value)
-	case "created_at":
-		p.setTime(&p.created, value, millisOf, "created_at")
-	case "updated_at":
-		p.setTime(&p.updated, value, millisOf, "updated_at")
-	case "last_sign_in_at":
-		p.setTime(&p.lastSignIn, value, millisOf, "last_sign_in_at")
-	}
 }
 
 // primary finds the entry with the primary id and its verification. The id may be
 // null, or belong to no entry: then there is no primary one, whatever comes first.
 func primary(entries, id []byte, field string) (address string, verified bool) {
+	id = rawjson.Contents(id)
 	if len(id) == 0 || rawjson.Kind(entries) != '[' {
 		return "", false
 	}

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -102,7 +103,7 @@ func (m *message) apply(p *profile, reason string) event.Event {
 // remove is apply for an event that is a deletion, whether or not it says when.
 func (m *message) remove(p *profile, reason string) event.Event {
 	if reason == "" {
-		p.deleted = firstTime(p.deleted, m.event.ReceivedAt)
+		p.deleted = cmp.Or(p.deleted, m.event.ReceivedAt)
 	}
 	return m.apply(p, reason)
 }
@@ -126,13 +127,8 @@ type profile struct {
 	keptBecause string
 }
 
-// judge notes that columns keep their last known value for a reason, or with "" that they
-// don't: of a repeated member the last one counts.
-func (p *profile) judge(reason string, columns ...string) {
-	if reason == "" && p.kept == nil {
-		return // nearly always
-	}
-	p.kept = slices.DeleteFunc(p.kept, func(c string) bool { return slices.Contains(columns, c) })
+// keep notes that columns keep their last known value for a reason, if there is one.
+func (p *profile) keep(reason string, columns ...string) {
 	if reason != "" {
 		p.kept, p.keptBecause = append(p.kept, columns...), reason
 	}
@@ -142,30 +138,29 @@ func (p *profile) judge(reason string, columns ...string) {
 func (p *profile) setMetadata(userMeta, appMeta []byte) {
 	var reason string
 	p.userMeta, reason = metadataOf(userMeta)
-	p.judge(reason, "raw_user_meta_data")
+	p.keep(reason, "raw_user_meta_data")
 	p.appMeta, reason = metadataOf(appMeta)
-	p.judge(reason, "raw_app_meta_data")
+	p.keep(reason, "raw_app_meta_data")
 }
 
-// setList sets a column to a JSON array without its secret members; "" when there is no array.
-func (p *profile) setList(to *string, value []byte, column string) {
-	reason := ""
-	*to = ""
-	if rawjson.Kind(value) == '[' {
-		*to, reason = documentOf(salvageRedaction.apply(value))
+// list returns the JSON array of a column without its secret members; "" when there is no array.
+func (p *profile) list(user rawjson.Picked, column string) string {
+	value := user.Get(column)
+	if rawjson.Kind(value) != '[' {
+		return ""
 	}
-	p.judge(reason, column)
+	list, reason := documentOf(salvageRedaction.apply(value))
+	p.keep(reason, column)
+	return list
 }
 
-// setTime reads a time by one of the two forms of the providers.
-func (p *profile) setTime(to *time.Time, value []byte, read func([]byte) (time.Time, bool), column string) {
-	at, ok := read(value)
-	*to = at
-	if ok {
-		p.judge("", column)
-	} else {
-		p.judge(reasonTime, column)
+// time reads the time of a column in one of the forms of the providers.
+func (p *profile) time(user rawjson.Picked, column string, read func([]byte) (time.Time, bool)) time.Time {
+	at, ok := read(user.Get(column))
+	if !ok {
+		p.keep(reasonTime, column)
 	}
+	return at
 }
 
 // age sets the version, which is the provider's updated_at, or where there is none the time of
@@ -175,15 +170,12 @@ func (p *profile) age(received time.Time) {
 	if slices.Contains(p.kept, "updated_at") {
 		p.updated = received
 	}
-	if v := firstTime(p.updated, p.created); !v.IsZero() {
+	if v := cmp.Or(p.updated, p.created); !v.IsZero() {
 		p.version = v.UnixMicro()
 	}
 }
 
 func (p *profile) user(source string) *event.User {
-	if len(p.kept) == 0 {
-		p.kept, p.keptBecause = nil, ""
-	}
 	slices.Sort(p.kept)
 	if !p.deleted.IsZero() {
 		return &event.User{

@@ -18,12 +18,7 @@ const privateMetadata = "private_metadata"
 var secretWords = []string{"password", "passwd", "passcode", "token", "secret", "otp", "hash", "nonce"}
 
 func isSecretWord(key []byte) bool {
-	for _, word := range secretWords {
-		if containsFold(key, word) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(secretWords, func(word string) bool { return containsFold(key, word) })
 }
 
 // containsFold reports whether the lower-case word occurs in the key in any case.
@@ -123,7 +118,7 @@ func (r *redaction) apply(text []byte) []byte {
 			switch {
 			case depth == 2 && within && slices.Contains(r.kept, string(key)):
 				end = rawjson.ValueEnd(text, start)
-			case r.hides(key, text[start:]):
+			case r.secret(key) && !(r.keepEmpty && isEmpty(text[start:])):
 				end = c.cut(at, rawjson.ValueEnd(text, start))
 			case depth == 1:
 				within = slices.Contains(r.within, string(key))
@@ -134,11 +129,6 @@ func (r *redaction) apply(text []byte) []byte {
 		at++
 	}
 	return c.rest()
-}
-
-// hides decides on a member by its key and the text that begins with its value.
-func (r *redaction) hides(key, value []byte) bool {
-	return r.secret(key) && !(r.keepEmpty && isEmpty(value))
 }
 
 // isEmpty reports whether a text begins with null or {}.

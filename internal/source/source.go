@@ -16,6 +16,7 @@ import (
 	svix "github.com/svix/svix-webhooks/go"
 
 	"rollcall/internal/event"
+	"rollcall/internal/rawjson"
 )
 
 // The providers, as the configuration names them.
@@ -236,4 +237,25 @@ func (s *Source) Decode(r Request) event.Event {
 		return m.clerk()
 	}
 	return m.supabase()
+}
+
+// DecodeUser decodes a user given as a JSON object: a row of auth.users, as to_jsonb makes
+// it, or a user of Clerk's API, which comes out as if an event had carried it. A
+// soft-deleted row is a tombstone. Bans are judged at receivedAt. The error holds nothing
+// of the object.
+func (s *Source) DecodeUser(object []byte, receivedAt time.Time) (*event.User, error) {
+	object = rawjson.Object(rawjson.ToUTF8(object))
+	reason := reasonNoObject
+	var p *profile
+	switch {
+	case object == nil:
+	case s.provider == Clerk:
+		p, reason = readClerkUser(object, s.at(receivedAt))
+	default:
+		p, reason = readSupabaseUser(object, s.at(receivedAt))
+	}
+	if reason != "" {
+		return nil, fmt.Errorf("decode a user of source %s: %w", s.name, errors.New(reason))
+	}
+	return p.user(s.name), nil
 }

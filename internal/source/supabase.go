@@ -1,7 +1,10 @@
 package source
 
 import (
+	"cmp"
+	"slices"
 	"strings"
+	"time"
 
 	"rollcall/internal/event"
 	"rollcall/internal/rawjson"
@@ -31,22 +34,14 @@ type supabaseHook struct {
 	user, claims []byte
 }
 
+var hookMembers = []string{"metadata", "user", "claims"}
+
 func readSupabaseHook(object []byte) supabaseHook {
-	var h supabaseHook
-	for w := rawjson.Into(object); ; {
-		key, value, ok := w.Member()
-		if !ok {
-			return h
-		}
-		switch string(key) {
-		case "metadata":
-			h.id = messageID(rawjson.Member(value, "uuid"))
-			h.name = hookName(rawjson.Text(rawjson.Member(value, "name")))
-		case "user":
-			h.user = value
-		case "claims":
-			h.claims = value
-		}
+	hook := rawjson.Pick(object, hookMembers)
+	metadata := hook.Get("metadata")
+	return supabaseHook{
+		id: messageID(rawjson.Member(metadata, "uuid")), name: hookName(rawjson.Text(rawjson.Member(metadata, "name"))),
+		user: hook.Get("user"), claims: hook.Get("claims"),
 	}
 }
 
@@ -148,4 +143,128 @@ func (m *message) supabaseClaims(claims []byte) event.Event {
 	reply := make([]byte, 0, len(claims)+12)
 	reply = append(append(append(reply, `{"claims":`...), claims...), '}')
 	return m.answer(reply, "this hook is not handled: the claims were given back unchanged")
+}
+
+// changeTypes maps the operations of a database webhook to event types.
+var changeTypes = map[string]string{
+	"INSERT": "database.insert", "UPDATE": "database.update", "DELETE": "database.delete",
+}
+
+// changeMembers are the members of the body of a database webhook.
+var changeMembers = []string{"type", "schema", "table", "record", "old_record"}
+
+// database decodes a database webhook on auth.users.
+func (m *message) database() event.Event {
+	change := rawjson.Pick(m.object, changeMembers)
+	operation := change.Text("type")
+	known, handled := changeTypes[operation]
+	if handled {
+		m.event.Type = known
+	}
+	switch {
+	case m.object == nil:
+		return m.undecodable(reasonNoObject)
+	case operation == "":
+		return m.undecodable(reasonNoType)
+	case !handled:
+		return m.ignore("operations of this kind are not handled")
+	case change.Text("schema") != "auth" || change.Text("table") != "users":
+		return m.ignore("the change is of another table than auth.users")
+	case operation == "DELETE":
+		return m.remove(readSupabaseUser(change.Get("old_record"), m.event.ReceivedAt))
+	}
+	return m.apply(readSupabaseUser(change.Get("record"), m.event.ReceivedAt))
+}
+
+// supabaseMembers are the members of Supabase's user that are read.
+var supabaseMembers = []string{
+	"id", "email", "phone", "is_anonymous", "is_sso_user", "invited_at", "email_confirmed_at", "phone_confirmed_at",
+	"banned_until", "created_at", "updated_at", "last_sign_in_at", "deleted_at",
+	"user_metadata", "raw_user_meta_data", "app_metadata", "raw_app_meta_data",
+}
+
+// readSupabaseUser reads a user in either of Supabase's spellings: as the auth server
+// writes it (user_metadata) and as the row has it (raw_user_meta_data). The second
+// result is the reason it can't be read.
+func readSupabaseUser(data []byte, received time.Time) (*profile, string) {
+	if rawjson.Kind(data) != '{' {
+		return nil, reasonNoUser
+	}
+	user := rawjson.Pick(data, supabaseMembers)
+	id, ok := userID(user.Get("id"))
+	if !ok {
+		return nil, reasonNoID
+	}
+	proven := func(member string) time.Time {
+		at, _ := timeOf(user.Get(member)) // what can't be read proves nothing
+		return at
+	}
+	p := &profile{
+		id: id, email: user.Text("email"), phone: user.Text("phone"),
+		anonymous: isTrue(user.Get("is_anonymous")), sso: isTrue(user.Get("is_sso_user")),
+		emailConfirmed: proven("email_confirmed_at"), phoneConfirmed: proven("phone_confirmed_at"),
+		invited: proven("invited_at"), deleted: proven("deleted_at"),
+	}
+	p.emailVerified = !p.emailConfirmed.IsZero()
+	p.phoneVerified = !p.phoneConfirmed.IsZero()
+	p.bannedUntil = p.time(user, "banned_until", timeOf)
+	p.banned = p.bannedUntil.After(received)
+	if slices.Contains(p.kept, "banned_until") {
+		p.keep(reasonTime, "banned")
+	}
+	p.created = p.time(user, "created_at", timeOf)
+	p.updated = p.time(user, "updated_at", versionOf)
+	p.lastSignIn = p.time(user, "last_sign_in_at", timeOf)
+	userMeta := either(user.Get("user_metadata"), user.Get("raw_user_meta_data"))
+	p.setMetadata(userMeta, either(user.Get("app_metadata"), user.Get("raw_app_meta_data")))
+	p.setNames(userMeta)
+	p.updated = cmp.Or(p.updated, p.created, time.Unix(0, 0).UTC())
+	p.age(received)
+	return p, ""
+}
+
+// either is the value of whichever spelling of a member there is.
+func either(a, b []byte) []byte {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// nameMembers are the members of the metadata that name a user. The sign-up form writes some, each
+// OAuth provider others.
+var nameMembers = []string{
+	"username", "user_name", "preferred_username", "first_name", "given_name", "last_name", "family_name",
+	"full_name", "name", "avatar_url", "picture", "custom_claims",
+}
+
+// setNames picks the names out of the metadata, which the client writes: a value that
+// is no text, or an empty one, is absent, and the next member is asked, last those of
+// custom_claims, where Keycloak puts the names. If the metadata keeps its value, so do the names.
+func (p *profile) setNames(metadata []byte) {
+	if slices.Contains(p.kept, "raw_user_meta_data") {
+		p.keep(p.keptBecause, "username", "first_name", "last_name", "full_name", "avatar_url")
+		return
+	}
+	names := rawjson.Pick(metadata, nameMembers)
+	custom := rawjson.Pick(names.Get("custom_claims"), nameMembers)
+	p.username = nameIn(names, custom, "username", "user_name", "preferred_username")
+	p.firstName = nameIn(names, custom, "first_name", "given_name")
+	p.lastName = nameIn(names, custom, "last_name", "family_name")
+	p.fullName = cmp.Or(nameIn(names, custom, "full_name", "name"), joined(p.firstName, p.lastName))
+	p.avatarURL = nameIn(names, custom, "avatar_url", "picture")
+}
+
+// nameIn is the first of some members that holds a name, of all names before the custom ones.
+func nameIn(names, custom rawjson.Picked, members ...string) string {
+	for _, from := range []rawjson.Picked{names, custom} {
+		for _, member := range members {
+			name := from.Text(member)
+			isAddress := member == "preferred_username" && strings.Contains(name, "@") // as Azure has it
+			if name != "" && !isAddress {
+				return name
+			}
+		}
+	}
+	return ""
 }

@@ -117,13 +117,3 @@ func envelopeTime(value []byte) time.Time {
 	}
 	return time.UnixMilli(stamp).UTC()
 }
-
-// firstTime returns the first time that is not absent.
-func firstTime(times ...time.Time) time.Time {
-	for _, t := range times {
-		if !t.IsZero() {
-			return t
-		}
-	}
-	return time.Time{}
-}

@@ -2,10 +2,12 @@ package source
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,28 +23,26 @@ const tolerance = 5 * time.Minute
 // header of the database endpoint, against every configured secret. The error wraps
 // event.ErrUnverified and says why, without a secret or a signature.
 func (s *Source) Verify(r Request) error {
-	if reason := s.refusal(r); reason != "" {
-		return fmt.Errorf("%w: %s", event.ErrUnverified, reason)
-	}
-	return nil
-}
-
-// refusal is the reason to refuse a request, empty when there is none.
-func (s *Source) refusal(r Request) string {
 	mark, reason := s.headRefusal(r)
 	if reason == "" && r.Endpoint == Hook && !s.signed(mark, r.Body) {
 		reason = "the signature matches none of the configured secrets" + compression(r)
 	}
-	return reason
+	return unverified(reason)
 }
 
 // VerifyHeader is the part of Verify that needs no body: a request that fails it need not
 // be read.
 func (s *Source) VerifyHeader(r Request) error {
-	if _, reason := s.headRefusal(r); reason != "" {
-		return fmt.Errorf("%w: %s", event.ErrUnverified, reason)
+	_, reason := s.headRefusal(r)
+	return unverified(reason)
+}
+
+// unverified is the error for a reason to refuse a request, nil for none.
+func unverified(reason string) error {
+	if reason == "" {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("%w: %s", event.ErrUnverified, reason)
 }
 
 func (s *Source) headRefusal(r Request) (stamp, string) {
@@ -119,10 +119,6 @@ type stamp struct {
 	id, timestamp, signatures string
 }
 
-func (m stamp) complete() bool {
-	return m.id != "" && m.timestamp != "" && m.signatures != ""
-}
-
 // The header families. Svix writes its own name, Standard Webhooks the neutral one.
 var (
 	svixFamily    = family{"Svix-Id", "Svix-Timestamp", "Svix-Signature"}
@@ -147,7 +143,7 @@ func stampOf(h http.Header, usual family) (stamp, string) {
 	for _, f := range [...]family{svixFamily, webhookFamily} {
 		mark := stamp{first(h[f.id]), first(h[f.timestamp]), joinSignatures(h[f.signature])}
 		switch {
-		case !mark.complete():
+		case mark.id == "" || mark.timestamp == "" || mark.signatures == "":
 			continue
 		case !same(h[f.id]):
 			return stamp{}, "the header " + f.id + " occurs twice with different values"
@@ -181,12 +177,7 @@ func first(values []string) string {
 }
 
 func same(values []string) bool {
-	for _, value := range values[1:] {
-		if value != values[0] {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(values, func(value string) bool { return value != values[0] })
 }
 
 // joinSignatures brings the signatures of all header lines into the form of the
@@ -212,12 +203,7 @@ func joinSignatures(lines []string) string {
 // (a replay): then any id header will do.
 func (s *Source) eventID(h http.Header) string {
 	mark, _ := stampOf(h, s.family())
-	for _, id := range []string{mark.id, first(h[svixFamily.id]), first(h[webhookFamily.id])} {
-		if id != "" {
-			return boundedID(id)
-		}
-	}
-	return ""
+	return boundedID(cmp.Or(mark.id, first(h[svixFamily.id]), first(h[webhookFamily.id])))
 }
 
 // headerRefusal compares the whole header value with every secret. Both sides are
@@ -242,16 +228,9 @@ func (s *Source) headerRefusal(h http.Header) string {
 }
 
 func (s *Source) fingerprint(value string) [sha256.Size]byte {
-	if s.header == "Authorization" {
-		value = withoutBearer(value)
+	const scheme = "Bearer "
+	if s.header == "Authorization" && len(value) >= len(scheme) && strings.EqualFold(value[:len(scheme)], scheme) {
+		value = value[len(scheme):]
 	}
 	return sha256.Sum256([]byte(value))
-}
-
-func withoutBearer(value string) string {
-	const scheme = "Bearer "
-	if len(value) >= len(scheme) && strings.EqualFold(value[:len(scheme)], scheme) {
-		return value[len(scheme):]
-	}
-	return value
 }
