@@ -2,11 +2,9 @@ package source
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
@@ -54,9 +52,8 @@ func TestClerkPrimaryAddress(t *testing.T) {
 			after := `,"email_addresses":[` + test.entries + `],"primary_email_address_id":` + test.id
 			for _, fields := range []string{before, after} {
 				u := clerkUserOf(t, fields)
-				if got := str(u.Email); got != test.want || u.EmailVerified != test.verified {
-					t.Errorf("got %s, verified %v", got, u.EmailVerified)
-				}
+				must.Equal(t, "address", str(u.Email), test.want)
+				must.Equal(t, "verified", u.EmailVerified, test.verified)
 			}
 		})
 	}
@@ -70,7 +67,11 @@ func TestClerkPrimaryAddress(t *testing.T) {
 }
 
 func TestClerkNames(t *testing.T) {
-	for fields, want := range map[string]string{
+	names := func(fields string) string {
+		u := clerkUserOf(t, fields)
+		return str(u.FirstName) + "|" + str(u.LastName) + "|" + str(u.FullName)
+	}
+	must.Table(t, names, map[string]string{
 		`,"first_name":"Ada","last_name":"Lovelace"`:     "Ada|Lovelace|Ada Lovelace",
 		`,"first_name":null,"last_name":"Lovelace"`:      "<absent>|Lovelace|Lovelace",
 		`,"first_name":"Ada","last_name":""`:             "Ada|<absent>|Ada",
@@ -83,18 +84,17 @@ func TestClerkNames(t *testing.T) {
 		`,"first\u005fname":"Ada"`:                       "Ada|<absent>|Ada",
 		",\"first_name\":\"A\xffda\"":                    "A\uFFFDda|<absent>|A\uFFFDda",
 		`,"first_name":"\ud83d\ude00"`:                   "😀|<absent>|😀",
-	} {
-		u := clerkUserOf(t, fields)
-		if got := str(u.FirstName) + "|" + str(u.LastName) + "|" + str(u.FullName); got != want {
-			t.Errorf("%s: got %s, want %s", fields, got, want)
-		}
-	}
+	})
 }
 
 func TestClerkTimes(t *testing.T) {
 	// What can't be used must not keep the user from changing.
 	const received = "1795230000123456 2026-11-21T03:00:00.123456Z"
-	for fields, want := range map[string]string{
+	version := func(fields string) string {
+		u := clerkUserOf(t, fields)
+		return fmt.Sprint(u.Version, " ", stamp3339(u.UpdatedAt))
+	}
+	must.Table(t, version, map[string]string{
 		`,"updated_at":1760000000450,"created_at":1`:    "1760000000450000 2025-10-09T08:53:20.45Z",
 		`,"updated_at":null,"created_at":1760000000400`: "1760000000400000 <absent>",
 		``:                                           "0 <absent>",
@@ -109,27 +109,26 @@ func TestClerkTimes(t *testing.T) {
 		`,"updated_at":-62167219200000`:              received,
 		`,"updated_at":0,"created_at":1760000000400`: "0 1970-01-01T00:00:00Z",
 		`,"updated_at":-1`:                           "-1000 1969-12-31T23:59:59.999Z",
-	} {
-		u := clerkUserOf(t, fields)
-		if got := fmt.Sprint(u.Version, " ", stamp3339(u.UpdatedAt)); got != want {
-			t.Errorf("%s: got %s, want %s", fields, got, want)
-		}
-	}
+	})
 }
 
 func TestClerkBans(t *testing.T) {
-	for fields, want := range map[string]bool{
+	must.Table(t, func(fields string) bool { return clerkUserOf(t, fields).Banned }, map[string]bool{
 		``: false, `,"banned":true`: true, `,"deprovisioned":true`: true,
 		`,"deprovisioned":true,"banned":false`: true, `,"banned":"true"`: false, `,"locked":true`: false,
-	} {
-		if got := clerkUserOf(t, fields).Banned; got != want {
-			t.Errorf("%s: banned is %v", fields, got)
-		}
-	}
+	})
 }
 
 func TestClerkDeletes(t *testing.T) {
-	for timestamp, want := range map[string]string{
+	deleted := func(timestamp string) string {
+		e := decode(t, clerkSource(t),
+			`{"type":"user.deleted","data":{"id":"user_1","deleted":true,"updated_at":5},"timestamp":`+timestamp+`}`)
+		if e.Op != event.Delete || !e.User.Dead() {
+			t.Fatalf("%s: %s %s", timestamp, opNames[e.Op], e.Reason)
+		}
+		return fmt.Sprint(e.User.Version, " ", stamp3339(e.User.DeletedAt))
+	}
+	must.Table(t, deleted, map[string]string{
 		`1760000300123`: "1760000300123000 2025-10-09T08:58:20.123Z",
 		`1760000300`:    "1760000300000000 2025-10-09T08:58:20Z",
 		`99999999999`:   "99999999999000000 5138-11-16T09:46:39Z",
@@ -139,15 +138,7 @@ func TestClerkDeletes(t *testing.T) {
 		`0`:             "1795230000123456 2026-11-21T03:00:00.123456Z",
 		`-4e18`:         "1795230000123456 2026-11-21T03:00:00.123456Z",
 		`1e300`:         "1795230000123456 2026-11-21T03:00:00.123456Z",
-	} {
-		e := decode(t, clerkSource(t), `{"type":"user.deleted","data":{"id":"user_1","deleted":true,"updated_at":5},"timestamp":`+timestamp+`}`)
-		if e.Op != event.Delete || !e.User.Dead() {
-			t.Fatalf("%s: %s %s", timestamp, opNames[e.Op], e.Reason)
-		}
-		if got := fmt.Sprint(e.User.Version, " ", stamp3339(e.User.DeletedAt)); got != want {
-			t.Errorf("%s: got %s, want %s", timestamp, got, want)
-		}
-	}
+	})
 }
 
 func TestClerkOps(t *testing.T) {
@@ -192,9 +183,7 @@ func TestClerkOps(t *testing.T) {
 		`{"type":"user.updated","data":{"id":"user_1"},"instance_id":"ins_other"}`:        "ignore user.updated",
 	} {
 		e := decode(t, clerkSource(t), body)
-		if got := opNames[e.Op] + " " + e.Type; got != want {
-			t.Errorf("%.90s: got %s, want %s", body, got, want)
-		}
+		must.Equal(t, body, opNames[e.Op]+" "+e.Type, want)
 		checkEvent(t, e)
 		if strings.HasPrefix(e.Type, "session.") && e.Body != nil {
 			t.Errorf("%.90s: the body of a session was kept", body)
@@ -242,50 +231,41 @@ func TestClerkDashboardSample(t *testing.T) {
 		{open, "user.created", "user_29w83sxmDNGwOuEthce5gg56FcD", "ins_2abc", "upsert "},
 	} {
 		e := decode(t, test.s, body(test.kind, test.id, test.instance))
-		if got := opNames[e.Op] + " " + e.Reason; got != test.want {
-			t.Errorf("%s of %s, instance %s: got %s, want %s", test.kind, test.id, test.instance, got, test.want)
-		}
+		what := fmt.Sprintf("%s of %s, instance %s", test.kind, test.id, test.instance)
+		must.Equal(t, what, opNames[e.Op]+" "+e.Reason, test.want)
 		checkEvent(t, e)
 	}
-	if e := decode(t, clerkSource(t), body("user.created", docs, "ins_123")); e.Reason != reasonSample {
-		t.Errorf("beside instance_id: %s", e.Reason)
-	}
+	beside := decode(t, clerkSource(t), body("user.created", docs, "ins_123"))
+	must.Equal(t, "beside instance_id", beside.Reason, reasonSample)
 }
 
 func TestClerkInstanceIsOptional(t *testing.T) {
 	s := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret}})
-	if e := decode(t, s, `{"type":"user.updated","data":{"id":"user_1"},"instance_id":"ins_any"}`); e.Op != event.Upsert {
-		t.Errorf("%s: %s", opNames[e.Op], e.Reason)
-	}
+	e := decode(t, s, `{"type":"user.updated","data":{"id":"user_1"},"instance_id":"ins_any"}`)
+	must.Equal(t, e.Reason, opNames[e.Op], "upsert")
 }
 
 func TestClerkMetadataGoesWhereItBelongs(t *testing.T) {
 	u := clerkUserOf(t, `,"unsafe_metadata":{"a":1},"public_metadata":{"b":2},"private_metadata":{"c":3}`)
-	if u.RawUserMetaData != `{"a":1}` || u.RawAppMetaData != `{"b":2}` {
-		t.Errorf("user %s, app %s", u.RawUserMetaData, u.RawAppMetaData)
-	}
+	must.Equal(t, "of the user", u.RawUserMetaData, `{"a":1}`)
+	must.Equal(t, "of the app", u.RawAppMetaData, `{"b":2}`)
 }
 
 func TestEventIDs(t *testing.T) {
 	s, body := clerkSource(t), clerkEvent("")
-	hashed := func(id string) string {
-		sum := sha256.Sum256([]byte(id))
-		return "sha256:" + hex.EncodeToString(sum[:])
+	hashed := func(id string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(id))) }
+	received := func(id string) string {
+		r := Request{Header: must.Get(s.SignAs(Hook, []byte(body), id, now))(t), Body: []byte(body), ReceivedAt: now}
+		must.Do(t, s.Verify(r))
+		return s.Decode(r).ID
 	}
-	for id, want := range map[string]string{
+	must.Table(t, received, map[string]string{
 		"msg_1":                  "msg_1",
 		strings.Repeat("m", 255): strings.Repeat("m", 255),
 		strings.Repeat("m", 256): hashed(strings.Repeat("m", 256)),
 		"msg_\xff":               hashed("msg_\xff"),
 		"msg_\xfe":               hashed("msg_\xfe"),
-	} {
-		header := must.Get(s.SignAs(Hook, []byte(body), id, now))(t)
-		r := Request{Header: header, Body: []byte(body), ReceivedAt: now}
-		must.Do(t, s.Verify(r))
-		if got := s.Decode(r).ID; got != want {
-			t.Errorf("%q: got %q, want %q", id, got, want)
-		}
-	}
+	})
 	// The database keeps microseconds; a replay is given what it kept.
 	if got := s.Decode(Request{Body: []byte(body), ReceivedAt: now.Add(789)}); got.ReceivedAt != now {
 		t.Errorf("received %s", got.ReceivedAt)
@@ -324,12 +304,7 @@ func TestClerkUserOfTheAPI(t *testing.T) {
 func TestClerkUserOfTheAPIIsRepaired(t *testing.T) {
 	t.Parallel()
 	s := clerkSource(t)
-	for _, object := range []string{``, `null`, `[]`, `{"id":`, `{"first_name":"secret"}`, `{"id":""}`, `{"id":"secret\u0000"}`} {
-		u, err := s.DecodeUser([]byte(object), now)
-		if err == nil || u != nil || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%.40s: %+v, %v", object, u, err)
-		}
-	}
+	wantNoUser(t, s, ``, `null`, `[]`, `{"id":`, `{"first_name":"secret"}`, `{"id":""}`, `{"id":"secret\u0000"}`)
 	u, err := s.DecodeUser([]byte("{\"id\":\"user_1\",\"first_name\":\"\xff\",\"public_metadata\":{\"a\":\"\\u0000\"},\"private_metadata\":{\"secret\":1},\"updated_at\":1760000000480}"), now)
 	if err != nil || str(u.FirstName) != "\uFFFD" || u.RawAppMetaData != "{\"a\":\"\uFFFD\"}" || u.RawUserMetaData != "{}" || u.Version != 1760000000480000 {
 		t.Errorf("%+v, %v", u, err)
@@ -373,21 +348,13 @@ func TestClerkStandIn(t *testing.T) {
 
 // The lists of a Clerk user are kept as sent, without what may be a secret.
 func TestClerkLists(t *testing.T) {
-	u, err := clerkSource(t).DecodeUser([]byte(`{"id":"user_a","locked":true,"email_addresses":[{"id":"e1","email_address":"a@example.com","verification":{"nonce":"n","status":"verified"}}],
-		"external_accounts":[{"provider":"oauth_google","private_metadata":{"a":1},"token":"t"},7]}`), time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := `[{"id":"e1","email_address":"a@example.com","verification":{"status":"verified"}}]`; u.EmailAddresses != want {
-		t.Errorf("e-mail addresses %s, want %s", u.EmailAddresses, want)
-	}
-	if want := `[{"provider":"oauth_google"},7]`; u.ExternalAccounts != want {
-		t.Errorf("accounts %s, want %s", u.ExternalAccounts, want)
-	}
-	if !u.Locked {
-		t.Error("not locked")
-	}
-	if u, err = clerkSource(t).DecodeUser([]byte(`{"id":"user_a","email_addresses":{"a":1},"external_accounts":null}`), time.Now()); err != nil || u.EmailAddresses+u.ExternalAccounts != "" {
-		t.Errorf("no lists: %q %q, %v", u.EmailAddresses, u.ExternalAccounts, err)
-	}
+	u := userOf(t, clerkSource(t), `{"id":"user_a","locked":true,
+		"email_addresses":[{"id":"e1","email_address":"a@example.com","verification":{"nonce":"n","status":"verified"}}],
+		"external_accounts":[{"provider":"oauth_google","private_metadata":{"a":1},"token":"t"},7]}`)
+	must.Equal(t, "e-mail addresses", u.EmailAddresses,
+		`[{"id":"e1","email_address":"a@example.com","verification":{"status":"verified"}}]`)
+	must.Equal(t, "accounts", u.ExternalAccounts, `[{"provider":"oauth_google"},7]`)
+	must.Equal(t, "locked", u.Locked, true)
+	u = userOf(t, clerkSource(t), `{"id":"user_a","email_addresses":{"a":1},"external_accounts":null}`)
+	must.Equal(t, "no lists", u.EmailAddresses+u.ExternalAccounts, "")
 }

@@ -112,8 +112,7 @@ func jsonValue(t testing.TB, value []byte) []byte {
 	if value = rawjson.ToUTF8(value); rawjson.Valid(value) {
 		return value
 	}
-	quoted := must.Get(json.Marshal(string(value)))(t)
-	return quoted
+	return must.Get(json.Marshal(string(value)))(t)
 }
 
 func (c *clientBody) check(t *testing.T, value string) {
@@ -194,10 +193,7 @@ func TestKept(t *testing.T) {
 	deep := `{"first_name":"X","a":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`
 	names := "avatar_url first_name full_name last_name raw_user_meta_data username"
 	clerk := func(fields string) *event.User { return clerkUserOf(t, fields) }
-	row := func(fields string) *event.User {
-		u := must.Get(supabaseSource(t).DecodeUser([]byte(`{"id":"u1"`+fields+`}`), now))(t)
-		return u
-	}
+	row := func(fields string) *event.User { return userOf(t, supabaseSource(t), `{"id":"u1"`+fields+`}`) }
 	for _, test := range []struct {
 		of     func(string) *event.User
 		fields string

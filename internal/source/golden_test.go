@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"rollcall/internal/event"
@@ -64,7 +63,5 @@ func replay(t testing.TB, s *Source, r Request, e event.Event) {
 	if r.Endpoint == Database {
 		again.ID = e.ID
 	}
-	if diff := cmp.Diff(e, again); diff != "" {
-		t.Errorf("the stored body decodes differently: -first +again\n%s", diff)
-	}
+	must.Equal(t, "what the stored body decodes to", again, e)
 }

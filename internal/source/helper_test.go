@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"rollcall/internal/event"
 	"rollcall/internal/must"
 )
@@ -36,8 +34,7 @@ func build(t testing.TB, cfg Config) *Source {
 	if cfg.Now == nil {
 		cfg.Now = func() time.Time { return now }
 	}
-	s := must.Get(New(cfg))(t)
-	return s
+	return must.Get(New(cfg))(t)
 }
 
 func clerkSource(t testing.TB) *Source {
@@ -69,6 +66,23 @@ func decodeAt(t testing.TB, s *Source, d Endpoint, body string) event.Event {
 	r := signed(t, s, d, body)
 	must.Do(t, s.Verify(r))
 	return s.Decode(r)
+}
+
+// userOf decodes a user that is given as an object.
+func userOf(t testing.TB, s *Source, object string) *event.User {
+	t.Helper()
+	return must.Get(s.DecodeUser([]byte(object), now))(t)
+}
+
+// wantNoUser wants errors for objects that are no users, without what stands in them.
+func wantNoUser(t testing.TB, s *Source, objects ...string) {
+	t.Helper()
+	for _, object := range objects {
+		u, err := s.DecodeUser([]byte(object), now)
+		if err == nil || u != nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%.40s: %+v, %v", object, u, err)
+		}
+	}
 }
 
 // capture is a recorded request of Supabase Auth with the secrets that verify it.
@@ -157,9 +171,7 @@ func golden(t *testing.T, name string, v view) {
 		must.Do(t, os.WriteFile(path, []byte(got.String()), 0o644))
 	}
 	want := must.Get(os.ReadFile(path))(t)
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("-want +got\n%s", diff)
-	}
+	must.Equal(t, name, got.String(), string(want))
 }
 
 // str reads an optional text, with a word for absent.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 )
 
 func TestClerkBodyToStore(t *testing.T) {
@@ -26,9 +27,7 @@ func TestClerkBodyToStore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := signed(t, clerkSource(t), Hook, clerkEvent(test.in))
 			e := clerkSource(t).Decode(r)
-			if got, want := string(e.Body), clerkEvent(test.want); got != want {
-				t.Errorf("\n got %s\nwant %s", got, want)
-			}
+			must.Equal(t, "body", string(e.Body), clerkEvent(test.want))
 			replay(t, clerkSource(t), r, e)
 		})
 	}
@@ -36,9 +35,7 @@ func TestClerkBodyToStore(t *testing.T) {
 
 func TestClerkBodyOutsideTheData(t *testing.T) {
 	e := decode(t, clerkSource(t), `{"private_metadata":{"x":1},"type":"user.updated","data":{"id":"user_1"},"more":{"public_metadata":{"private_metadata":1}}}`)
-	if got, want := string(e.Body), `{"type":"user.updated","data":{"id":"user_1"},"more":{"public_metadata":{}}}`; got != want {
-		t.Errorf("got %s", got)
-	}
+	must.Equal(t, "body", string(e.Body), `{"type":"user.updated","data":{"id":"user_1"},"more":{"public_metadata":{}}}`)
 }
 
 func TestDatabaseBodyToStore(t *testing.T) {
@@ -57,9 +54,7 @@ func TestDatabaseBodyToStore(t *testing.T) {
 	e := supabaseSource(t).Decode(r)
 	clean := `{"id":"u1","raw_user_meta_data":{"token":"of the client"},"email_change":"new@example.com","deep":[{}]}`
 	want := `{"type":"UPDATE","schema":"auth","table":"users","record":` + clean + `,"old_record":` + clean + `}`
-	if got := string(e.Body); got != want {
-		t.Errorf("\n got %s\nwant %s", got, want)
-	}
+	must.Equal(t, "body", string(e.Body), want)
 	replay(t, supabaseSource(t), r, e)
 }
 

@@ -62,12 +62,9 @@ func TestEndpoints(t *testing.T) {
 		{supabaseSource(t), Hook, true}, {supabaseSource(t), Database, true},
 		{bare, Hook, false}, {bare, Database, false}, {supabaseSource(t), Endpoint(7), false},
 	} {
-		if got := test.s.Open(test.d); got != test.want {
-			t.Errorf("%s, %s: open is %v", test.s.Name(), test.d, got)
-		}
-		if _, err := test.s.Sign(test.d, nil); (err == nil) != test.want {
-			t.Errorf("%s, %s: sign: %v", test.s.Name(), test.d, err)
-		}
+		what := test.s.Name() + ", " + test.d.String()
+		must.Equal(t, what+": open", test.s.Open(test.d), test.want)
+		must.Equal(t, what+": signs", must.Err(test.s.Sign(test.d, nil)) == nil, test.want)
 	}
 }
 
@@ -75,15 +72,10 @@ func TestTypes(t *testing.T) {
 	if got, want := clerkSource(t).Types(Hook), (Type{"session.created", event.Upsert}); !slices.Contains(got, want) {
 		t.Errorf("got %v, want %v among them", got, want)
 	}
-	if got := clerkSource(t).Types(Database); got != nil {
-		t.Errorf("Clerk has no database endpoint, got %v", got)
-	}
-	want := []Type{{"database.insert", event.Upsert}, {"database.update", event.Upsert}, {"database.delete", event.Delete}, {Other, event.Ignore}}
-	if got := supabaseSource(t).Types(Database); !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
+	must.Equal(t, "Clerk has no database endpoint", clerkSource(t).Types(Database), nil)
+	must.Equal(t, "of the database endpoint", supabaseSource(t).Types(Database), []Type{
+		{"database.insert", event.Upsert}, {"database.update", event.Upsert}, {"database.delete", event.Delete}, {Other, event.Ignore},
+	})
 	supabaseSource(t).Types(Hook)[0].Name = "scribbled over"
-	if got := supabaseSource(t).Types(Hook)[0].Name; got != hookBefore {
-		t.Errorf("the caller's copy is the source's own: %s", got)
-	}
+	must.Equal(t, "the source's own, not the caller's copy", supabaseSource(t).Types(Hook)[0].Name, hookBefore)
 }

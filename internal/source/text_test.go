@@ -6,11 +6,17 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/testtag"
 )
 
 func TestMetadata(t *testing.T) {
-	for in, want := range map[string]string{
+	usable := func(in string) string {
+		metadata, reason := metadataOf([]byte(in))
+		must.Equal(t, in, reason, "")
+		return metadata
+	}
+	must.Table(t, usable, map[string]string{
 		`null`: `{}`, `[]`: `{}`, `"x"`: `{}`, `5`: `{}`, ``: `{}`, `{}`: `{}`,
 		`{ "a" : [1, 2.50, -0, 1E5], "a": "ü\u00fc\n\\u0000\/" }`: `{ "a" : [1, 2.50, -0, 1E5], "a": "ü\u00fc\n\\u0000\/" }`,
 		`{"a":"x\u0000y"}`:                      "{\"a\":\"x\uFFFDy\"}",
@@ -23,17 +29,17 @@ func TestMetadata(t *testing.T) {
 		`{"a":"\uD83Dx"}`:                       "{\"a\":\"\uFFFDx\"}",
 		`{"a":1e131072,"b":[1e-16384],"c":1e5}`: `{"a":"1e131072","b":["1e-16384"],"c":1e5}`,
 		`{"a":"\u0000 1e131072"}`:               "{\"a\":\"\uFFFD 1e131072\"}",
-	} {
-		if got, reason := metadataOf([]byte(in)); got != want || reason != "" {
-			t.Errorf("%s\n got %s %s\nwant %s", in, got, reason, want)
-		}
-	}
+	})
 }
 
 // What PostgreSQL 15 takes as a number of jsonb and what it refuses.
 func TestNumbers(t *testing.T) {
 	zeros := func(n int) string { return strings.Repeat("0", n) }
-	for number, want := range map[string]bool{
+	taken := func(number string) bool {
+		quoted, _ := repairNumber([]byte(number))
+		return quoted == nil
+	}
+	must.Table(t, taken, map[string]bool{
 		"1e131071": true, "1e131072": false, "-1e131071": true, "-1e131072": false,
 		"0e131072": true, "0.0001e131075": true, "0.0001e131076": false,
 		"1e-16383": true, "1e-16384": false, "0e-16383": true, "0e-16384": false,
@@ -42,11 +48,7 @@ func TestNumbers(t *testing.T) {
 		strings.Repeat("9", 131072): true, strings.Repeat("9", 131073): false,
 		"0." + zeros(16000) + "1e20000": true, "1e99999999999": false, "0e99999999999": false,
 		"1e99999999999999999999999": false, "1e-99999999999999999999999": false,
-	} {
-		if quoted, _ := repairNumber([]byte(number)); (quoted == nil) != want {
-			t.Errorf("%.30s…: taken is %v", number, quoted == nil)
-		}
-	}
+	})
 }
 
 // Sixteen times the metadata takes sixteen times as long, or so: not its square.
