@@ -129,8 +129,11 @@ func load(t *testing.T, file string, more map[string]string) *Config {
 	return c
 }
 
-func diff(got, want any) string {
-	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}))
+func wantConfig(t *testing.T, got, want *Config) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestLoadFull(t *testing.T) {
@@ -148,10 +151,8 @@ func TestLoadFull(t *testing.T) {
 		Sync:        Sync{[]string{"https://app.example.com"}, 30 * time.Second},
 		Log:         Log{"debug", "text"},
 	}
-	if d := diff(got, want); d != "" {
-		t.Error(d)
-	}
-	for path, want := range map[string]Pos{
+	wantConfig(t, got, want)
+	must.Table(t, got.At, map[string]Pos{
 		"sources.clerk.session":                        at(12, 5),
 		"targets.profiles.set.id":                      at(33, 7),
 		"targets.profiles.on_insert.first_name":        at(35, 7),
@@ -166,11 +167,7 @@ func TestLoadFull(t *testing.T) {
 		"targets.deadstock_users.on_insert.long":       at(47, 7),
 		"targets.deadstock_users.on_delete.email":      at(50, 17),
 		"targets.deadstock_users.on_delete.deleted_at": at(50, 30),
-	} {
-		if got := got.At(path); got != want {
-			t.Errorf("At(%s) = %v, want %v", path, got, want)
-		}
-	}
+	})
 }
 
 func fullSources() []Source {
@@ -236,41 +233,31 @@ func fullTargets() []target.Target {
 }
 
 func TestLoadDefaults(t *testing.T) {
-	got := load(t, "database: host=db dbname=app\n", nil)
-	want := &Config{
+	wantConfig(t, load(t, "database: host=db dbname=app\n", nil), &Config{
 		Database: "host=db dbname=app", Listen: ":8080", AdminListen: "127.0.0.1:8081",
 		Limits:    Limits{1 << 20, 1 << 20, 8192, 4 * time.Second, 800 * time.Millisecond, 4 * time.Second},
 		Retry:     Retry{20},
 		Retention: Retention{7 * 24 * time.Hour, 30 * 24 * time.Hour, 90 * 24 * time.Hour},
 		Sync:      Sync{MaxAge: time.Minute},
 		Log:       Log{"info", "json"},
-	}
-	if d := diff(got, want); d != "" {
-		t.Error(d)
-	}
+	})
 }
 
 func TestDefaultMaxDelete(t *testing.T) {
 	c := load(t, "database: a=b\nsources: {s: {provider: clerk, reconcile: {}}}\n", nil)
-	if got, want := c.Sources[0].Reconcile.MaxDelete, DefaultMaxDelete; got != want {
-		t.Errorf("max_delete = %v, want %v", got, want)
-	}
+	must.Equal(t, "max_delete", c.Sources[0].Reconcile.MaxDelete, DefaultMaxDelete)
 }
 
 func TestSmallest(t *testing.T) { load(t, smallest, nil) }
 
 func TestByteOrderMarkAndCRLF(t *testing.T) {
 	c := load(t, "\ufeff---\r\n"+strings.ReplaceAll(smallest, "\n", "\r\n")+"\r\n...\r\n", nil)
-	if got, want := c.Targets[0].At, at(8, 3).String(); got != want {
-		t.Errorf("pos = %v, want %v", got, want)
-	}
+	must.Equal(t, "place", c.Targets[0].At, at(8, 3).String())
 }
 
 func TestParsePos(t *testing.T) {
 	for _, want := range []Pos{at(8, 3), {"a:1:b.yaml", 1, 22}, {"a:b", 0, 0}, {"", 0, 0}, {"a.yaml", 0, 0}} {
-		if got := ParsePos(want.String()); got != want {
-			t.Errorf("got %v, want %v", got, want)
-		}
+		must.Equal(t, want.String(), ParsePos(want.String()), want)
 	}
 }
 
@@ -323,29 +310,24 @@ func TestReference(t *testing.T) {
 		}
 		byPath[f.Path] = f
 	}
-	want := map[string]Field{
-		"limits.body":               {Type: "a size such as 1MiB", Default: "1MiB"},
-		"limits.queue":              {Type: "a whole number", Default: "8192"},
-		"limits.wait":               {Type: "a duration such as 4s or 7d", Default: "4s"},
-		"log.level":                 {Type: "debug, info, warn or error", Default: "info"},
-		"sources":                   {Type: "map by name"},
-		"sources.*.signing_secrets": {Type: "list of texts"},
-		"sources.*.provider":        {Type: "clerk or supabase", Required: true},
-		"sources.*.api":             {Type: "map", Only: Clerk},
-		"sources.*.api.key":         {Type: "text", Required: true},
-		"sources.*.reconcile.max_delete": {Type: "a percentage such as 5%",
-			Default: "5%"},
-		"targets.*.key":       {Type: "text or list of texts", Required: true},
-		"targets.*.set":       {Type: "map of column to SQL expression", Required: true},
-		"targets.*.on_delete": {Type: "delete, keep or map of column to SQL expression", Required: true},
-		"targets.*.where":     {Type: "SQL expression"},
-		"database":            {Type: "text", Required: true},
-	}
-	for path, w := range want {
-		got := byPath[path]
-		w.Path, w.Doc = path, got.Doc
-		if got != w {
-			t.Errorf("%s: %s", path, cmp.Diff(w, got))
-		}
+	for path, want := range map[string]Field{
+		"limits.body":                    {Type: "a size such as 1MiB", Default: "1MiB"},
+		"limits.queue":                   {Type: "a whole number", Default: "8192"},
+		"limits.wait":                    {Type: "a duration such as 4s or 7d", Default: "4s"},
+		"log.level":                      {Type: "debug, info, warn or error", Default: "info"},
+		"sources":                        {Type: "map by name"},
+		"sources.*.signing_secrets":      {Type: "list of texts"},
+		"sources.*.provider":             {Type: "clerk or supabase", Required: true},
+		"sources.*.api":                  {Type: "map", Only: Clerk},
+		"sources.*.api.key":              {Type: "text", Required: true},
+		"sources.*.reconcile.max_delete": {Type: "a percentage such as 5%", Default: "5%"},
+		"targets.*.key":                  {Type: "text or list of texts", Required: true},
+		"targets.*.set":                  {Type: "map of column to SQL expression", Required: true},
+		"targets.*.on_delete":            {Type: "delete, keep or map of column to SQL expression", Required: true},
+		"targets.*.where":                {Type: "SQL expression"},
+		"database":                       {Type: "text", Required: true},
+	} {
+		want.Path, want.Doc = path, byPath[path].Doc
+		must.Equal(t, path, byPath[path], want)
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"rollcall/internal/target"
 )
@@ -25,6 +27,34 @@ type decoder struct {
 	// labels holds how a message may call a list's item, by path: never by the value of
 	// a variable.
 	labels map[string]string
+}
+
+// Load reads a configuration and finds all its mistakes, sorted by position. The
+// Config is nil only where the data isn't YAML; with problems it is what could be
+// understood, good for further checks and for nothing else. file is the name that the
+// positions carry.
+func Load(file string, data []byte, env Env) (*Config, Problems) {
+	d := &decoder{
+		file: file, env: env,
+		places: map[string]Pos{}, values: map[string]Pos{}, labels: map[string]string{},
+	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	if !utf8.Valid(data) {
+		d.problems.Add(notUTF8(file, data), "this byte is no UTF-8; save the file as UTF-8")
+		return nil, d.problems
+	}
+	root, ok := reader{file, &d.problems}.read(data)
+	if !ok {
+		return nil, d.problems
+	}
+	cfg := &Config{places: d.places, labels: d.labels}
+	setDefaults(reflect.ValueOf(cfg).Elem())
+	if root != nil {
+		d.section(root, reflect.ValueOf(cfg).Elem(), "")
+		d.check(cfg)
+	}
+	d.problems.Sort()
+	return cfg, d.problems
 }
 
 // field is what the tags of one struct field say.
@@ -113,11 +143,7 @@ func (d *decoder) unknown(e entry, known []string, path string) {
 		d.problems.Add(e.pos, "%s holds a name without a value here; %s", orFile(path), hintFlow)
 		return
 	}
-	guess := ""
-	if name := nearest(e.key, known); name != "" {
-		guess = "did you mean " + name + "? "
-	}
-	d.problems.Add(e.pos, "%s is no field of the configuration; %sknown here: %s", join(path, e.key), guess, strings.Join(known, ", "))
+	d.problems.Add(e.pos, "%s is no field of the configuration; %s", join(path, e.key), guess(e.key, known))
 }
 
 // value fills one field from one node.
@@ -227,24 +253,18 @@ func (d *decoder) given(path string) bool { return d.places[path].Line > 0 }
 var plainName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 
 // join quotes a name that would look like more than one, or like nothing.
-func join(path, name string) string {
-	if !plainName.MatchString(name) {
-		name = strconv.Quote(name)
-	}
-	if path == "" {
-		return name
-	}
-	return path + "." + name
-}
-
-// Path leads to a field by the names on the way, as At takes it and messages show it.
-func Path(names ...string) string {
-	path := ""
+func join(path string, names ...string) string {
 	for _, name := range names {
-		path = join(path, name)
+		if !plainName.MatchString(name) {
+			name = strconv.Quote(name)
+		}
+		path = strings.TrimPrefix(path+"."+name, ".")
 	}
 	return path
 }
+
+// Path leads to a field by the names on the way, as At takes it and messages show it.
+func Path(names ...string) string { return join("", names...) }
 
 func item(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
@@ -253,4 +273,44 @@ func orFile(path string) string {
 		return "the file"
 	}
 	return path
+}
+
+// guess says what a misspelt name may mean, and which are known.
+func guess(name string, known []string) string {
+	list := "known here: " + strings.Join(known, ", ")
+	if meant := nearest(name, known); meant != "" {
+		return "did you mean " + meant + "? " + list
+	}
+	return list
+}
+
+// nearest is the known name that a misspelt one most likely means, or "".
+func nearest(name string, known []string) string {
+	best, least := "", max(2, len(name)/3)+1
+	for _, k := range known {
+		if n := distance(name, k); n < least && n < len(k) {
+			best, least = k, n
+		}
+	}
+	return best
+}
+
+// distance counts the letters to insert, delete or replace (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"rollcall/internal/must"
 )
 
 func TestNotYAML(t *testing.T) {
@@ -64,17 +64,12 @@ func TestColonsInAList(t *testing.T) {
 	file := "database: a=b\nsync: {origins: [http://localhost:5173, https://a.example, https://b.example:8443]}\n" +
 		"sources: {s: {provider: supabase, database_webhook: {secrets: [made:up-and-long-enough:1, another-made-up:0x1f, 2026:made-up-too]}}}\n"
 	c := load(t, file, nil)
-	if d := cmp.Diff([]string{"http://localhost:5173", "https://a.example", "https://b.example:8443"}, c.Sync.Origins); d != "" {
-		t.Error(d)
-	}
+	must.Equal(t, "origins", c.Sync.Origins,
+		[]string{"http://localhost:5173", "https://a.example", "https://b.example:8443"})
 	for n, want := range []string{"made:up-and-long-enough:1", "another-made-up:0x1f", "2026:made-up-too"} {
-		if got := c.Sources[0].DatabaseWebhook.Secrets[n].Reveal(); got != want {
-			t.Errorf("secret %d is %q, want %q", n, got, want)
-		}
+		must.Equal(t, "secret", c.Sources[0].DatabaseWebhook.Secrets[n].Reveal(), want)
 	}
-	if got, want := c.At("sync.origins[0]"), at(2, 18); got != want {
-		t.Errorf("it stands at %v, want %v", got, want)
-	}
+	must.Equal(t, "place", c.At("sync.origins[0]"), at(2, 18))
 	aMap := "r.yaml:2:18: sync.origins is a map; write a text (a number or true as text wants quotes)"
 	runMistakes(t, []mistake{
 		{"a map", "database: a=b\nsync: {origins: [http://a: 5173]}\n", nil, []string{aMap}},
@@ -125,17 +120,15 @@ func TestLiterals(t *testing.T) {
 	for _, v := range values {
 		file := "database: a=b\nsources: {a: {provider: clerk}}\ntargets:\n  t:\n    table: t\n    key: id\n    on_delete: keep\n    set:\n      id: " + v[0] + "\n"
 		got := load(t, file, map[string]string{"WORD": "new.x"}).Targets[0].Set[0].Expr
-		if got.SQL != v[1] {
-			t.Errorf("%s is %q, want %q", v[0], got.SQL, v[1])
-		}
-		if v[0] == "${WORD}" && got.Written != "${WORD}" {
-			t.Errorf("written %q, want the variable's name", got.Written)
+		must.Equal(t, v[0], got.SQL, v[1])
+		if v[0] == "${WORD}" {
+			must.Equal(t, "written", got.Written, "${WORD}")
 		}
 	}
 }
 
 func TestUnbalanced(t *testing.T) {
-	tests := map[string]string{
+	must.Table(t, unbalanced, map[string]string{
 		"":                         "",
 		"f(a, ')', \")\")":         "",
 		"array[1, f(2)]":           "",
@@ -164,12 +157,7 @@ func TestUnbalanced(t *testing.T) {
 		"a - b / c * d":            "",
 		"$é$ ( $é$":                "",
 		"new.x->>'it' || chr(39))": ") closes nothing",
-	}
-	for text, want := range tests {
-		if got := unbalanced(text); got != want {
-			t.Errorf("unbalanced(%s) = %q, want %q", text, got, want)
-		}
-	}
+	})
 }
 
 func TestVariables(t *testing.T) {
@@ -204,7 +192,14 @@ func TestVariablesAreReplacedAfterParsing(t *testing.T) {
 	vars := map[string]string{
 		"TOKEN_FILE": "/run/token", "TWO_FILE": "/run/two", "CRLF_FILE": "/run/crlf", "BREAK": "a\nlisten: x # \" ' { [", "NEST": "${BREAK}", "Q": "5", "W": "90s",
 	}
-	tests := map[string]string{
+	replaced := func(text string) string {
+		c := load(t, "database: a=b\nadmin_token: \""+text+"\"\nlimits: {queue: \"${Q}\", wait: \"${W}\"}\n", vars)
+		if c.Limits.Queue != 5 || c.Limits.Wait != 90*time.Second {
+			t.Errorf("limits from variables: %+v", c.Limits)
+		}
+		return c.AdminToken.Reveal()
+	}
+	must.Table(t, replaced, map[string]string{
 		"${TOKEN}":            "from-a-file",
 		"${TWO}":              "x\r\n",
 		"${CRLF}":             "x",
@@ -213,32 +208,17 @@ func TestVariablesAreReplacedAfterParsing(t *testing.T) {
 		"a$${TOKEN}b${TOKEN}": "a${TOKEN}bfrom-a-file",
 		"$$x$$ $ {":           "$$x$$ $ {",
 		"$$${TOKEN}":          "$${TOKEN}",
-	}
-	for text, want := range tests {
-		c := load(t, "database: a=b\nadmin_token: \""+text+"\"\nlimits: {queue: \"${Q}\", wait: \"${W}\"}\n", vars)
-		if got := c.AdminToken.Reveal(); got != want {
-			t.Errorf("%s is %q, want %q", text, got, want)
-		}
-		if c.Limits.Queue != 5 || c.Limits.Wait != 90*time.Second {
-			t.Errorf("limits from variables: %+v", c.Limits)
-		}
-	}
+	})
 }
 
 func TestSeveralSecretsInOneValue(t *testing.T) {
 	file := "database: a=b\nsources:\n  s:\n    provider: supabase\n    signing_secrets: [\"${S}\", \"" + supabaseSecret + "\"]\n"
 	c := load(t, file, map[string]string{"S": supabaseSecret + "|" + supabaseSecret})
-	if got, want := len(c.Sources[0].SigningSecrets), 3; got != want {
-		t.Errorf("%d secrets, want %d", got, want)
-	}
-	if got := c.Sources[0].SigningSecrets[1].Reveal(); got != supabaseSecret {
-		t.Errorf("the second is %q", got)
-	}
+	must.Equal(t, "secrets", len(c.Sources[0].SigningSecrets), 3)
+	must.Equal(t, "the second", c.Sources[0].SigningSecrets[1].Reveal(), supabaseSecret)
 	// A header's secret may hold a bar.
 	file = "database: a=b\nsources:\n  s:\n    provider: supabase\n    database_webhook: {secrets: [\"0123456789|abcdef\"]}\n"
-	if got := load(t, file, nil).Sources[0].DatabaseWebhook.Secrets[0].Reveal(); got != "0123456789|abcdef" {
-		t.Errorf("the header's secret is %q", got)
-	}
+	must.Equal(t, "the header's secret", load(t, file, nil).Sources[0].DatabaseWebhook.Secrets[0].Reveal(), "0123456789|abcdef")
 }
 
 func TestProblemsHoldNoSecret(t *testing.T) {

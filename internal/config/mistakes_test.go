@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"rollcall/internal/must"
 )
 
 // mistake is a file and the lines of its problems.
@@ -24,9 +24,7 @@ func runMistakes(t *testing.T, tests []mistake) {
 			if len(problems) > 0 {
 				got = strings.Split(problems.Error(), "\n")
 			}
-			if d := cmp.Diff(tt.want, got); d != "" {
-				t.Errorf("problems (-want +got):\n%s", d)
-			}
+			must.Equal(t, "problems", got, tt.want)
 		})
 	}
 }
@@ -216,9 +214,7 @@ targets:
 		r.yaml:1:1: r.yaml:1:1: r.yaml:2:9: r.yaml:3:16: r.yaml:3:28: r.yaml:4:19: r.yaml:5:15: r.yaml:10:5:
 		r.yaml:11:17: r.yaml:11:27: r.yaml:11:46: r.yaml:14:5: r.yaml:15:23: r.yaml:17:3: r.yaml:17:3: r.yaml:19:12: r.yaml:20:10:
 		r.yaml:21:29: r.yaml:22:17: r.yaml:23:12:`)
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("%s\n%v", d, problems)
-	}
+	must.Equal(t, problems.Error(), got, want)
 }
 
 func TestProblemsOfOthersAreSortedIn(t *testing.T) {
@@ -226,7 +222,5 @@ func TestProblemsOfOthersAreSortedIn(t *testing.T) {
 	ps.Add(Pos{"f", 1, 9}, "a %d", 1)
 	ps.Add(Pos{File: "f"}, "whole file")
 	ps.Sort()
-	if got, want := ps.Error(), "f: whole file\nf:1:9: a 1\nf:2:1: b"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
+	must.Equal(t, "problems", ps.Error(), "f: whole file\nf:1:9: a 1\nf:2:1: b")
 }
