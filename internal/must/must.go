@@ -52,6 +52,26 @@ func Table[In comparable, Out any](t testing.TB, of func(In) Out, rows map[In]Ou
 	}
 }
 
+// Contain wants a text to hold each of some words.
+func Contain(t testing.TB, text string, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			t.Errorf("%q is not in %q", w, text)
+		}
+	}
+}
+
+// Lack wants a text to hold none of some words.
+func Lack(t testing.TB, text string, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if strings.Contains(text, w) {
+			t.Errorf("%q is in %q", w, text)
+		}
+	}
+}
+
 // Fail wants an error that wraps another one, any if that is nil, and says some words.
 func Fail(t testing.TB, err, is error, words ...string) {
 	t.Helper()
@@ -59,11 +79,7 @@ func Fail(t testing.TB, err, is error, words ...string) {
 		t.Errorf("the error is %v, want %v %q", err, is, words)
 		return
 	}
-	for _, w := range words {
-		if !strings.Contains(err.Error(), w) {
-			t.Errorf("%q is not in %q", w, err)
-		}
-	}
+	Contain(t, err.Error(), words...)
 }
 
 // Sentence wants an error that matches a pattern and can be shown to an operator: one line, without a
@@ -74,11 +90,7 @@ func Sentence(t testing.TB, err error, want string) {
 		t.Errorf("got error %v\nwant one that matches %s", err, want)
 		return
 	}
-	for _, bad := range []string{"\n", "hunt", "secret", "SQLSTATE", "failed to connect"} {
-		if strings.Contains(err.Error(), bad) {
-			t.Errorf("%q in the error %v", bad, err)
-		}
-	}
+	Lack(t, err.Error(), "\n", "hunt", "secret", "SQLSTATE", "failed to connect")
 }
 
 // Equal wants two values to be the same; what says what they are, as fmt.Sprint does.

@@ -95,9 +95,7 @@ func (p *provider) becomes(answer http.HandlerFunc) { p.answer.Store(&answer) }
 
 func (p *provider) wantCalls(t testing.TB, want int64) {
 	t.Helper()
-	if got := p.calls.Load(); got != want {
-		t.Errorf("the keys were fetched %d times, want %d", got, want)
-	}
+	must.Equal(t, "fetches of the keys", p.calls.Load(), want)
 }
 
 func publish(t testing.TB, keys ...jose.JSONWebKey) http.HandlerFunc {
@@ -114,8 +112,7 @@ func text(status int, body string) http.HandlerFunc {
 
 func encode(t testing.TB, v any) []byte {
 	t.Helper()
-	b := must.Get(json.Marshal(v))(t)
-	return b
+	return must.Get(json.Marshal(v))(t)
 }
 
 func public(kid string, key crypto.Signer) jose.JSONWebKey {
@@ -140,10 +137,14 @@ func compact(header, claims string, sign func(string) []byte) string {
 
 func b64(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 
-func signRSA(key *rsa.PrivateKey) func(string) []byte {
+func signRSA(key *rsa.PrivateKey) func(string) []byte { return signWith(key, crypto.SHA256) }
+
+// signWith signs with RSA as the options say: a hash alone is PKCS #1.
+func signWith(key *rsa.PrivateKey, options crypto.SignerOpts) func(string) []byte {
 	return func(input string) []byte {
-		sum := sha256.Sum256([]byte(input))
-		return sure(rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:]))
+		sum := options.HashFunc().New()
+		sum.Write([]byte(input))
+		return sure(key.Sign(rand.Reader, sum.Sum(nil), options))
 	}
 }
 
@@ -169,6 +170,38 @@ func signHMAC(secret string) func(string) []byte {
 	}
 }
 
+func header(name string, value any) func(*draft) {
+	return func(d *draft) { d.header[name] = value }
+}
+
+func claim(name string, value any) func(*draft) {
+	return func(d *draft) { d.claims[name] = value }
+}
+
+func without(name string) func(*draft) {
+	return func(d *draft) {
+		delete(d.header, name)
+		delete(d.claims, name)
+	}
+}
+
+// since moves a moment to so many seconds from now.
+func since(name string, seconds int64) func(*draft) {
+	return claim(name, newClock().now().Unix()+seconds)
+}
+
+func both(changes ...func(*draft)) func(*draft) {
+	return func(d *draft) {
+		for _, change := range changes {
+			change(d)
+		}
+	}
+}
+
+func signedBy(sign func(string) []byte) func(*draft) {
+	return func(d *draft) { d.sign = sign }
+}
+
 // world is both providers with the verifier that believes them.
 type world struct {
 	*Verifier
@@ -185,10 +218,16 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
+// parallel is newWorld for a test that runs beside others.
+func parallel(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	return newWorld(t)
+}
+
 func build(t testing.TB, configs ...Config) *Verifier {
 	t.Helper()
-	v := must.Get(New(configs...))(t)
-	return v
+	return must.Get(New(configs...))(t)
 }
 
 func (w *world) clerkConfig() Config {
@@ -249,4 +288,11 @@ func (w *world) accept(t testing.TB, token, source, userID string) {
 	if err != nil || gotSource != source || gotID != userID {
 		t.Errorf("Verify = %q, %q, %v, want %q, %q", gotSource, gotID, err, source, userID)
 	}
+}
+
+// refusal is why a token is not believed, nil if it is.
+func (w *world) refusal(t testing.TB, token string) error {
+	t.Helper()
+	_, _, err := w.Verify(t.Context(), token)
+	return err
 }

@@ -4,6 +4,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,17 +91,11 @@ func New(configs ...Config) (*Verifier, error) {
 }
 
 func newIssuer(cfg Config) (*issuer, error) {
-	if cfg.JWKSURL == "" {
-		cfg.JWKSURL = strings.TrimRight(cfg.Issuer, "/") + "/.well-known/jwks.json"
-	}
-	if cfg.Client == nil {
-		cfg.Client = &http.Client{}
-	}
+	cfg.JWKSURL = cmp.Or(cfg.JWKSURL, strings.TrimRight(cfg.Issuer, "/")+"/.well-known/jwks.json")
+	cfg.Client = cmp.Or(cfg.Client, &http.Client{})
+	cfg.Log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	if cfg.Now == nil {
 		cfg.Now = time.Now
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if err := checkConfig(cfg); err != nil {
 		return nil, err
