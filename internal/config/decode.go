@@ -35,7 +35,7 @@ type decoder struct {
 // positions carry.
 func Load(file string, data []byte, env Env) (*Config, Problems) {
 	d := &decoder{
-		file: file, env: env,
+		file: file, env: env.known(),
 		places: map[string]Pos{}, values: map[string]Pos{}, labels: map[string]string{},
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))

@@ -49,14 +49,14 @@ func (e Env) expand(text string) (value string, complaints []string) {
 
 // lookup prefers NAME to NAME_FILE: what is set by hand overrides what is mounted.
 func (e Env) lookup(name string) (value, complaint string) {
-	if value := e.getenv(name); value != "" {
+	if value := e.Getenv(name); value != "" {
 		return value, ""
 	}
-	path := e.getenv(name + "_FILE")
+	path := e.Getenv(name + "_FILE")
 	if path == "" {
 		return "", fmt.Sprintf("%s is not set; set %s, or %s_FILE to the path of a file that holds it", name, name, name)
 	}
-	data, err := e.readFile(path)
+	data, err := e.ReadFile(path)
 	if err != nil {
 		return "", fmt.Sprintf("the file that %s_FILE names %s; set it to the path of a file that holds the value", name, unreadable(err))
 	}
@@ -81,16 +81,13 @@ func unreadable(err error) string {
 	return "can't be read"
 }
 
-func (e Env) getenv(name string) string {
+// known is the world with functions that know nothing in place of those that are missing.
+func (e Env) known() Env {
 	if e.Getenv == nil {
-		return ""
+		e.Getenv = func(string) string { return "" }
 	}
-	return e.Getenv(name)
-}
-
-func (e Env) readFile(path string) ([]byte, error) {
 	if e.ReadFile == nil {
-		return nil, fs.ErrNotExist
+		e.ReadFile = func(string) ([]byte, error) { return nil, fs.ErrNotExist }
 	}
-	return e.ReadFile(path)
+	return e
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"reflect"
 	"strings"
-	"time"
 
 	"rollcall/internal/target"
 )
@@ -43,47 +42,34 @@ func reference(t reflect.Type, path string) []Field {
 	return out
 }
 
+// words are what to write for the types that stand for themselves.
+var words = map[reflect.Type]string{
+	reflect.TypeFor[Secret]():              "text",
+	reflect.TypeFor[[]Secret]():            "list of texts",
+	reflect.TypeFor[[]string]():            "list of texts",
+	reflect.TypeFor[[]target.Origin]():     "list of texts",
+	reflect.TypeFor[[]target.Assignment](): "map of column to SQL expression",
+	reflect.TypeFor[target.OnDelete]():     "delete, keep or map of column to SQL expression",
+	reflect.TypeFor[*target.Expr]():        "SQL expression",
+}
+
 // describe names a field's type, and gives the struct below it, if any.
 func describe(t reflect.Type, as string) (name string, inner reflect.Type) {
-	switch t {
-	case reflect.TypeFor[Secret]():
-		return "text", nil
-	case reflect.TypeFor[[]Secret](), reflect.TypeFor[[]target.Origin]():
-		return "list of texts", nil
-	case reflect.TypeFor[[]string]():
-		if as == "column" {
-			return "text or list of texts", nil
-		}
-		return "list of texts", nil
-	case reflect.TypeFor[[]target.Assignment]():
-		return "map of column to SQL expression", nil
-	case reflect.TypeFor[target.OnDelete]():
-		return "delete, keep or map of column to SQL expression", nil
-	case reflect.TypeFor[*target.Expr]():
-		return "SQL expression", nil
-	case reflect.TypeFor[time.Duration]():
-		return wanted(new(time.Duration), as), nil
-	case reflect.TypeFor[string]():
-		return textual(as), nil
-	}
-	return structured(t, as)
-}
-
-func structured(t reflect.Type, as string) (name string, inner reflect.Type) {
-	switch t.Kind() {
-	case reflect.Slice:
+	switch {
+	case t == reflect.TypeFor[[]string]() && as == "column":
+		return "text or list of texts", nil
+	case words[t] != "":
+		return words[t], nil
+	case numbers[t] != "":
+		return numbers[t], nil
+	case strings.Contains(as, "|"):
+		return oneOf(as), nil
+	case t.Kind() == reflect.Slice:
 		return "map by name", t.Elem()
-	case reflect.Pointer:
+	case t.Kind() == reflect.Pointer:
 		return "map", t.Elem()
-	case reflect.Struct:
+	case t.Kind() == reflect.Struct:
 		return "map", t
 	}
-	return wanted(reflect.New(t).Interface(), as), nil
-}
-
-func textual(as string) string {
-	if strings.Contains(as, "|") {
-		return oneOf(as)
-	}
-	return "text"
+	return "text", nil
 }

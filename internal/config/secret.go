@@ -41,17 +41,11 @@ func (s Secret) Equal(other Secret) bool { return s.Reveal() == other.Reveal() }
 // String never tells.
 func (s Secret) String() string { return redacted }
 
-// GoString never tells.
-func (s Secret) GoString() string { return redacted }
-
-// Format never tells, for the verbs that ask neither of the two above.
+// Format never tells, whatever the verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// MarshalText never tells; encoders other than JSON ask it.
+// MarshalText never tells; encoders ask it, that of JSON too.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// MarshalJSON never tells.
-func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
 
 // LogValue never tells.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }

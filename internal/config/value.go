@@ -1,10 +1,12 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net"
 	"net/url"
+	"reflect"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,8 +20,12 @@ import (
 // scalar fills a single value. A number may come as a text too: variables are texts.
 func (d *decoder) scalar(n *node, to any, f field, path string) {
 	value := n.text
-	if n.kind != number || !takesNumbers(to) {
-		if !d.is(n, text, path, wanted(to, f.as)) {
+	wanted := numbers[reflect.TypeOf(to).Elem()]
+	if n.kind != number || wanted == "" {
+		if wanted == "" && strings.Contains(f.as, "|") {
+			wanted = oneOf(f.as)
+		}
+		if !d.is(n, text, path, cmp.Or(wanted, "a text (a number or true as text wants quotes)")) {
 			return
 		}
 		var ok bool
@@ -122,30 +128,12 @@ func (d *decoder) element(n *node, to any, f field, path string) bool {
 	return n.kind == text && len(d.problems) == before
 }
 
-func takesNumbers(to any) bool {
-	switch to.(type) {
-	case *int, *int64, *float64, *time.Duration:
-		return true
-	}
-	return false
-}
-
-// wanted is what to write for a field.
-func wanted(to any, as string) string {
-	switch to.(type) {
-	case *int:
-		return "a whole number"
-	case *int64:
-		return "a size such as 1MiB"
-	case *float64:
-		return "a percentage such as 5%"
-	case *time.Duration:
-		return "a duration such as 4s or 7d"
-	}
-	if strings.Contains(as, "|") {
-		return oneOf(as)
-	}
-	return "a text (a number or true as text wants quotes)"
+// numbers are what to write for the types of fields that may be YAML numbers.
+var numbers = map[reflect.Type]string{
+	reflect.TypeFor[int]():           "a whole number",
+	reflect.TypeFor[int64]():         "a size such as 1MiB",
+	reflect.TypeFor[float64]():       "a percentage such as 5%",
+	reflect.TypeFor[time.Duration](): "a duration such as 4s or 7d",
 }
 
 func oneOf(as string) string {

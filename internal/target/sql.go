@@ -1,6 +1,9 @@
 package target
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // The lexer splits SQL text into tokens by PostgreSQL's lexical rules, as they are with
 // standard_conforming_strings on. It knows no grammar: PostgreSQL judges that.
@@ -130,20 +133,9 @@ func plain(s string) (kind, int) {
 
 // numberSize ends a number before a letter, unless it begins an exponent. PostgreSQL 14 reads
 // 1E'a' as a number and a text with escapes; later ones refuse it.
-func numberSize(s string) int {
-	size := run(s, func(b byte) bool { return isDigit(b) || b == '.' || b == '_' })
-	exponent := size
-	if exponent < len(s) && (s[exponent] == 'e' || s[exponent] == 'E') {
-		exponent++
-		if exponent < len(s) && (s[exponent] == '+' || s[exponent] == '-') {
-			exponent++
-		}
-		if digits := run(s[exponent:], isDigit); digits > 0 {
-			return exponent + digits
-		}
-	}
-	return size
-}
+func numberSize(s string) int { return len(numberForm.FindString(s)) }
+
+var numberForm = regexp.MustCompile(`^[0-9._]+([eE][+-]?[0-9]+)?`)
 
 // closed is a token of a size, or the error that it has no end (size 0).
 func closed(k kind, size int, open unclosed) (kind, int, *unclosed) {
