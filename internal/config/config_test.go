@@ -263,9 +263,8 @@ func TestParsePos(t *testing.T) {
 
 func TestFollows(t *testing.T) {
 	all, some := target.Target{}, target.Target{From: []target.Origin{{Source: "a"}}}
-	if !all.Follows("b") || !some.Follows("a") || some.Follows("b") {
-		t.Error("an empty from follows every source, another one those it names")
-	}
+	must.True(t, all.Follows("b") && some.Follows("a") && !some.Follows("b"),
+		"an empty from follows every source, another one those it names")
 }
 
 func TestSecretsStayHidden(t *testing.T) {
@@ -290,24 +289,17 @@ func TestSecretsStayHidden(t *testing.T) {
 	for _, secret := range []string{
 		"hunter2", "admin-token-value", clerkSecret, supabaseSecret, "sk_test_clerkapikey", "a-long-static", "jwt-secret",
 	} {
-		if strings.Contains(printed, secret) || strings.Contains(printed, fmt.Sprintf("%x", secret)) {
-			t.Errorf("%s is printed", secret)
-		}
+		must.Lack(t, printed, secret, fmt.Sprintf("%x", secret))
 	}
-	if !strings.Contains(printed, "[secret]") || !strings.Contains(printed, "new.email") {
-		t.Error("the configuration isn't printed at all")
-	}
-	if c.AdminToken.Reveal() != "admin-token-value" || c.AdminToken.IsZero() || !(Secret{}).IsZero() {
-		t.Error("a secret must reveal itself when asked")
-	}
+	must.Contain(t, printed, "[secret]", "new.email")
+	must.True(t, c.AdminToken.Reveal() == "admin-token-value" && !c.AdminToken.IsZero() && (Secret{}).IsZero(),
+		"a secret must reveal itself when asked")
 }
 
 func TestReference(t *testing.T) {
 	byPath := map[string]Field{}
 	for _, f := range Reference() {
-		if f.Doc == "" || f.Type == "" {
-			t.Errorf("%s has no doc or no type", f.Path)
-		}
+		must.True(t, f.Doc != "" && f.Type != "", "%s has no doc or no type", f.Path)
 		byPath[f.Path] = f
 	}
 	for path, want := range map[string]Field{

@@ -36,12 +36,10 @@ func TestNotYAML(t *testing.T) {
 			"r.yaml:1:4: YAML reads a value that starts with | or > as a text in the lines below; " + hintQuotes}},
 		{"other", "x: \"y\" z\n", nil, []string{"r.yaml:1:8: " + unread}},
 	})
-	if c, _ := Load("r.yaml", []byte("x: \"a\n"), Env{}); c != nil {
-		t.Error("a Config without YAML")
-	}
-	if c, _ := Load("r.yaml", nil, Env{}); c == nil || c.Listen != ":8080" {
-		t.Error("no Config for an empty file")
-	}
+	c, _ := Load("r.yaml", []byte("x: \"a\n"), Env{})
+	must.True(t, c == nil, "a Config without YAML")
+	c, _ = Load("r.yaml", nil, Env{})
+	must.True(t, c != nil && c.Listen == ":8080", "no Config for an empty file")
 }
 
 func TestFinerYAMLIsRefused(t *testing.T) {
@@ -183,9 +181,8 @@ func TestVariables(t *testing.T) {
 			"r.yaml:3:16: limits.wait: the value of ${X} is no duration above zero; write it like 800ms, 4s, 12h or 7d",
 			`r.yaml:3:31: limits.queue: "1${X}" is no whole number from 1 to 2147483647; write one`}},
 	})
-	if _, problems := Load("r.yaml", []byte("database: ${X}\n"), Env{}); len(problems) != 1 {
-		t.Errorf("an Env without functions: %v", problems)
-	}
+	_, problems := Load("r.yaml", []byte("database: ${X}\n"), Env{})
+	must.True(t, len(problems) == 1, "an Env without functions: %v", problems)
 }
 
 func TestVariablesAreReplacedAfterParsing(t *testing.T) {
@@ -194,9 +191,7 @@ func TestVariablesAreReplacedAfterParsing(t *testing.T) {
 	}
 	replaced := func(text string) string {
 		c := load(t, "database: a=b\nadmin_token: \""+text+"\"\nlimits: {queue: \"${Q}\", wait: \"${W}\"}\n", vars)
-		if c.Limits.Queue != 5 || c.Limits.Wait != 90*time.Second {
-			t.Errorf("limits from variables: %+v", c.Limits)
-		}
+		must.True(t, c.Limits.Queue == 5 && c.Limits.Wait == 90*time.Second, "limits from variables: %+v", c.Limits)
 		return c.AdminToken.Reveal()
 	}
 	must.Table(t, replaced, map[string]string{
@@ -233,16 +228,9 @@ func TestProblemsHoldNoSecret(t *testing.T) {
 		"admin_token: |" + s + "\n", "admin_token: '" + s + "'x\n", "admin_token: @" + s + "\n", "sources: {a: {api: {key: x," + s + "}}}\n",
 		"admin_token: \"\\q" + s + "\n", "admin_token: " + s + ": " + s + "\n", "admin_token: *" + s + "\n", "admin_token: !" + s + "\n",
 	} {
-		env := environment(vars)
-		_, problems := Load("r.yaml", []byte(file), env)
-		if len(problems) == 0 {
-			t.Errorf("no problems in\n%s", file)
-		}
-		for _, secret := range []string{s, "hunter2", "admin-token-value", clerkSecret, supabaseSecret, "sk_test_clerkapikey"} {
-			if strings.Contains(problems.Error(), secret) {
-				t.Errorf("%s stands in\n%v", secret, problems)
-			}
-		}
+		_, problems := Load("r.yaml", []byte(file), environment(vars))
+		must.True(t, len(problems) > 0, "no problems in\n%s", file)
+		must.Lack(t, problems.Error(), s, "hunter2", "admin-token-value", clerkSecret, supabaseSecret, "sk_test_clerkapikey")
 	}
 }
 
@@ -257,13 +245,9 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file string) {
 		c, problems := Load("r.yaml", []byte(file), environment(nil))
-		if c == nil && len(problems) == 0 {
-			t.Error("neither a Config nor a problem")
-		}
+		must.True(t, c != nil || len(problems) > 0, "neither a Config nor a problem")
 		for _, p := range problems {
-			if p.Pos.Line < 1 || p.Pos.Column < 1 || p.What == "" {
-				t.Errorf("a problem without place or words: %+v", p)
-			}
+			must.True(t, p.Pos.Line >= 1 && p.Pos.Column >= 1 && p.What != "", "a problem without place or words: %+v", p)
 		}
 	})
 }

@@ -57,9 +57,7 @@ func renderPage(t *testing.T) string {
 	tmpl := must.Get(template.New(filepath.Base(pageTemplate)).Funcs(functions).ParseFiles(pageTemplate))(t)
 	var out strings.Builder
 	must.Do(t, tmpl.Execute(&out, nil))
-	if len(sections) > 0 {
-		t.Errorf("%s leaves out %q", pageTemplate, slices.Sorted(maps.Keys(sections)))
-	}
+	must.True(t, len(sections) == 0, "%s leaves out %q", pageTemplate, slices.Sorted(maps.Keys(sections)))
 	return out.String()
 }
 

@@ -36,6 +36,14 @@ func Get[T any](value T, err error) func(testing.TB) T {
 // Err is the error that comes with a value.
 func Err[T any](_ T, err error) error { return err }
 
+// True wants a condition to hold, and otherwise says what is wrong.
+func True(t testing.TB, holds bool, format string, args ...any) {
+	t.Helper()
+	if !holds {
+		t.Errorf(format, args...)
+	}
+}
+
 // Equal wants two values to be equal; what says of what they are.
 func Equal[T any](t testing.TB, what string, got, want T) {
 	t.Helper()

@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"rollcall/internal/must"
 )
 
 // FuzzVerify believes nothing but the tokens it began with: nobody else has a key. The
@@ -61,9 +63,7 @@ func FuzzClaims(f *testing.F) {
 	f.Fuzz(func(t *testing.T, claims string) {
 		source, userID, err := w.Verify(t.Context(), compact(`{"alg":"HS256"}`, claims, signHMAC(jwtSecret)))
 		if err != nil {
-			if !errors.Is(err, ErrInvalid) {
-				t.Errorf("%q: %v", claims, err)
-			}
+			must.True(t, errors.Is(err, ErrInvalid), "%q: %v", claims, err)
 			return
 		}
 		var c map[string]any // a struct would match "EXP", too
@@ -91,15 +91,12 @@ func FuzzKeySet(f *testing.F) {
 	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"AA","y":"AA","kid":"e"},{"kty":"RSA","n":"AA","e":"","kid":"r"},null,[]]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		keys, err := parseKeys(body)
-		if (err == nil) != (len(keys) > 0) {
-			t.Errorf("%d keys, %v", len(keys), err)
-		}
+		must.True(t, (err == nil) == (len(keys) > 0), "%d keys, %v", len(keys), err)
 		for name, key := range keys {
 			_, ofRSA := key.(*rsa.PublicKey)
 			_, ofEC := key.(*ecdsa.PublicKey)
-			if name.id == "" || ofRSA != (name.algorithm == jose.RS256) || ofEC != (name.algorithm == jose.ES256) {
-				t.Errorf("kept %T as %v", key, name)
-			}
+			must.True(t, name.id != "" && ofRSA == (name.algorithm == jose.RS256) && ofEC == (name.algorithm == jose.ES256),
+				"kept %T as %v", key, name)
 		}
 	})
 }

@@ -285,9 +285,8 @@ func (w *world) supabaseHMAC() draft {
 func (w *world) accept(t testing.TB, token, source, userID string) {
 	t.Helper()
 	gotSource, gotID, err := w.Verify(t.Context(), token)
-	if err != nil || gotSource != source || gotID != userID {
-		t.Errorf("Verify = %q, %q, %v, want %q, %q", gotSource, gotID, err, source, userID)
-	}
+	must.True(t, err == nil && gotSource == source && gotID == userID,
+		"Verify = %q, %q, %v, want %q, %q", gotSource, gotID, err, source, userID)
 }
 
 // refusal is why a token is not believed, nil if it is.

@@ -30,9 +30,8 @@ func (w *world) fresh(t testing.TB, kid string) string {
 
 func (w *world) wantError(t testing.TB, token string, want error) {
 	t.Helper()
-	if source, _, err := w.Verify(t.Context(), token); !errors.Is(err, want) || source != "clerk" {
-		t.Errorf("Verify = %q, %v, want %q, %v", source, err, "clerk", want)
-	}
+	source, _, err := w.Verify(t.Context(), token)
+	must.True(t, errors.Is(err, want) && source == "clerk", "Verify = %q, %v, want %q, %v", source, err, "clerk", want)
 }
 
 func TestKeysAreFetchedLazilyAndKeptAnHour(t *testing.T) {
@@ -127,9 +126,7 @@ func TestOutageBeforeAnySet(t *testing.T) {
 			w.clerk.becomes(outage)
 			w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
 			asked := w.clerk.calls.Load()
-			if asked > 4 {
-				t.Errorf("followed %d redirects", asked-1)
-			}
+			must.True(t, asked <= 4, "followed %d redirects", asked-1)
 			w.pass(coldFloor - time.Second)
 			w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
 			w.clerk.becomes(publish(t, public("ins_1", clerkKey())))
@@ -148,10 +145,10 @@ func TestOutageSaysWhenToComeAgain(t *testing.T) {
 	w.clerk.becomes(text(http.StatusInternalServerError, ""))
 	wantWait := func(kid string, want time.Duration) {
 		t.Helper()
-		_, _, err := w.Verify(t.Context(), w.fresh(t, kid))
-		if later, _ := errors.AsType[*event.LaterError](err); later == nil || later.Wait != want || !errors.Is(err, event.ErrUnavailable) {
-			t.Errorf("%s: %v: got %+v, want to wait for %v", kid, err, later, want)
-		}
+		err := w.refusal(t, w.fresh(t, kid))
+		later, _ := errors.AsType[*event.LaterError](err)
+		must.True(t, later != nil && later.Wait == want && errors.Is(err, event.ErrUnavailable),
+			"%s: %v: got %+v, want to wait for %v", kid, err, later, want)
 	}
 	wantWait("ins_1", coldFloor)
 	w.pass(2 * time.Second)
@@ -176,9 +173,7 @@ func TestOutageKeepsTheLastGoodSet(t *testing.T) {
 			w.pass(24 * time.Hour)
 			w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
 			asked := w.clerk.calls.Load()
-			if asked < 2 {
-				t.Error("an old set was not refreshed")
-			}
+			must.True(t, asked >= 2, "an old set was not refreshed")
 			w.pass(fetchFloor - time.Second)
 			w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
 			// Whether this one is a new key can't be known.
@@ -203,9 +198,9 @@ func TestSilentProvider(t *testing.T) {
 	w.clerk.becomes(func(http.ResponseWriter, *http.Request) { <-release })
 	began := time.Now()
 	w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
-	if took := time.Since(began); took < fetchTimeout || testtag.Timing && took > 10*fetchTimeout {
-		t.Errorf("gave up after %s, want %s", took, fetchTimeout)
-	}
+	took := time.Since(began)
+	must.True(t, took >= fetchTimeout && (!testtag.Timing || took <= 10*fetchTimeout),
+		"gave up after %s, want %s", took, fetchTimeout)
 	w.pass(coldFloor)
 	w.clerk.becomes(publish(t, public("ins_1", clerkKey())))
 	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
@@ -213,9 +208,8 @@ func TestSilentProvider(t *testing.T) {
 	w.pass(keysLife)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, _, err := w.Verify(ctx, w.fresh(t, "ins_1")); err != nil {
-		t.Errorf("with a set that is old: %v", err)
-	}
+	_, _, err := w.Verify(ctx, w.fresh(t, "ins_1"))
+	must.Do(t, err) // with a set that is old
 	w.wantError(t, w.fresh(t, "ins_2"), event.ErrUnavailable)
 }
 
@@ -234,9 +228,8 @@ func TestSilentOutage(t *testing.T) {
 	w.pass(fetchFloor)
 	began := time.Now()
 	w.accept(t, w.fresh(t, "ins_1"), "clerk", clerkUser)
-	if took := time.Since(began); testtag.Timing && took > fetchTimeout/2 {
-		t.Errorf("waited %s for a provider who was away a moment ago", took)
-	}
+	took := time.Since(began)
+	must.True(t, !testtag.Timing || took <= fetchTimeout/2, "waited %s for a provider who was away a moment ago", took)
 	close(release)
 	fetches := &w.issuers[clerkIssuer].keys.fetches
 	<-fetches.DoChan("", func() (any, error) { return nil, nil }) // ends with the one under way

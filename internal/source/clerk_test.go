@@ -58,12 +58,9 @@ func TestClerkPrimaryAddress(t *testing.T) {
 		})
 	}
 	u := clerkUserOf(t, `,"primary_phone_number_id":"p2","phone_numbers":[{"id":"p1","phone_number":"+1"},{"id":"p2","phone_number":"+2","verification":{"status":"verified"}}]`)
-	if str(u.Phone) != "+2" || !u.PhoneVerified {
-		t.Errorf("phone %s, verified %v", str(u.Phone), u.PhoneVerified)
-	}
-	if u := clerkUserOf(t, `,"primary_email_address_id":"e1","email_addresses":{"id":"e1"}`); u.Email != nil {
-		t.Errorf("a list that is none gave %s", *u.Email)
-	}
+	must.True(t, str(u.Phone) == "+2" && u.PhoneVerified, "phone %s, verified %v", str(u.Phone), u.PhoneVerified)
+	u = clerkUserOf(t, `,"primary_email_address_id":"e1","email_addresses":{"id":"e1"}`)
+	must.Equal(t, "of a list that is none", str(u.Email), "<absent>")
 }
 
 func TestClerkNames(t *testing.T) {
@@ -185,9 +182,7 @@ func TestClerkOps(t *testing.T) {
 		e := decode(t, clerkSource(t), body)
 		must.Equal(t, body, opNames[e.Op]+" "+e.Type, want)
 		checkEvent(t, e)
-		if strings.HasPrefix(e.Type, "session.") && e.Body != nil {
-			t.Errorf("%.90s: the body of a session was kept", body)
-		}
+		must.True(t, !strings.HasPrefix(e.Type, "session.") || e.Body == nil, "%.90s: the body of a session was kept", body)
 	}
 }
 
@@ -267,12 +262,10 @@ func TestEventIDs(t *testing.T) {
 		"msg_\xfe":               hashed("msg_\xfe"),
 	})
 	// The database keeps microseconds; a replay is given what it kept.
-	if got := s.Decode(Request{Body: []byte(body), ReceivedAt: now.Add(789)}); got.ReceivedAt != now {
-		t.Errorf("received %s", got.ReceivedAt)
-	}
-	if got := s.Decode(Request{Body: []byte(body)}); got.ID != "" || got.ReceivedAt != now {
-		t.Errorf("without headers: id %q, received %s", got.ID, got.ReceivedAt)
-	}
+	got := s.Decode(Request{Body: []byte(body), ReceivedAt: now.Add(789)})
+	must.True(t, got.ReceivedAt == now, "received %s", got.ReceivedAt)
+	got = s.Decode(Request{Body: []byte(body)})
+	must.True(t, got.ID == "" && got.ReceivedAt == now, "without headers: id %q, received %s", got.ID, got.ReceivedAt)
 }
 
 // A user of the API is the one an event would have carried.
@@ -296,9 +289,7 @@ func TestClerkUserOfTheAPI(t *testing.T) {
 			t.Errorf("%s: %+v", name, u)
 		}
 	}
-	if compared < 6 {
-		t.Errorf("only %d users compared", compared)
-	}
+	must.True(t, compared >= 6, "only %d users compared", compared)
 }
 
 func TestClerkUserOfTheAPIIsRepaired(t *testing.T) {
@@ -309,9 +300,7 @@ func TestClerkUserOfTheAPIIsRepaired(t *testing.T) {
 	if err != nil || str(u.FirstName) != "\uFFFD" || u.RawAppMetaData != "{\"a\":\"\uFFFD\"}" || u.RawUserMetaData != "{}" || u.Version != 1760000000480000 {
 		t.Errorf("%+v, %v", u, err)
 	}
-	if strings.Contains(fmt.Sprintf("%+v", *u), "secret") {
-		t.Error("a user with what only the backend may see")
-	}
+	must.True(t, !strings.Contains(fmt.Sprintf("%+v", *u), "secret"), "a user with what only the backend may see")
 }
 
 // What the stand-in for the API says in a webhook and in an answer is one user.
@@ -332,9 +321,7 @@ func TestClerkStandIn(t *testing.T) {
 			t.Errorf("%s: %s %+v", kind, e.Reason, e.User)
 		}
 		checkSame(t, s, e, clerk.Object(u.ID))
-		if strings.Contains(string(e.Body), "secret") {
-			t.Errorf("%s: stored %s", kind, e.Body)
-		}
+		must.True(t, !strings.Contains(string(e.Body), "secret"), "%s: stored %s", kind, e.Body)
 	}
 	clerk.Update(u.ID, func(u *clerktest.User) { u.Banned, u.Unverified = false, true })
 	if e := decode(t, s, string(clerk.Event("user.updated", u.ID))); e.User.Banned || e.User.EmailVerified || e.User.Version <= u.UpdatedAt.UnixMicro() {

@@ -41,9 +41,7 @@ func FuzzDecode(f *testing.F) {
 		r.Header = map[string][]string{"Svix-Id": {id}}
 		e := s.Decode(r)
 		checkEvent(t, e)
-		if !bytes.Equal(r.Body, body) {
-			t.Error("the request's body was changed")
-		}
+		must.True(t, bytes.Equal(r.Body, body), "the request's body was changed")
 		if e.Body != nil && e.Op != event.Undecodable {
 			replay(t, s, r, e)
 		}
@@ -114,27 +112,19 @@ func repaired(value any) any {
 func checkEvent(t testing.TB, e event.Event) {
 	t.Helper()
 	for name, id := range map[string]string{"event": e.ID, "user": e.UserID} {
-		if len(id) > 255 {
-			t.Errorf("the %s's id has %d bytes", name, len(id))
-		}
+		must.True(t, len(id) <= 255, "the %s's id has %d bytes", name, len(id))
 		checkText(t, id)
 	}
 	checkText(t, e.Type)
-	if e.Op < event.Upsert || e.Op > event.Ignore {
-		t.Errorf("no such op: %d", e.Op)
-	}
-	if (e.User != nil) != (e.Op == event.Upsert || e.Op == event.Delete) {
-		t.Errorf("op %s with user %v", opNames[e.Op], e.User)
-	}
-	if (e.Reason != "") != (e.Op == event.Undecodable || e.Op == event.Ignore) {
-		t.Errorf("op %s with the reason %q", opNames[e.Op], e.Reason)
-	}
+	must.True(t, e.Op >= event.Upsert && e.Op <= event.Ignore, "no such op: %d", e.Op)
+	must.True(t, (e.User != nil) == (e.Op == event.Upsert || e.Op == event.Delete),
+		"op %s with user %v", opNames[e.Op], e.User)
+	must.True(t, (e.Reason != "") == (e.Op == event.Undecodable || e.Op == event.Ignore),
+		"op %s with the reason %q", opNames[e.Op], e.Reason)
 	if e.Op == event.Ignore && e.Body != nil || e.Op != event.Ignore && e.Reply != nil {
 		t.Errorf("op %s with body %s and reply %s", opNames[e.Op], e.Body, e.Reply)
 	}
-	if e.Reply != nil && !json.Valid(e.Reply) {
-		t.Errorf("the reply is no JSON: %s", e.Reply)
-	}
+	must.True(t, e.Reply == nil || json.Valid(e.Reply), "the reply is no JSON: %s", e.Reply)
 	if e.User != nil {
 		checkUser(t, e.User)
 	}
@@ -145,9 +135,7 @@ func checkUser(t testing.TB, u *event.User) {
 	t.Helper()
 	checkText(t, u.ID)
 	for _, s := range []*string{u.ExternalID, u.Email, u.Phone, u.Username, u.FirstName, u.LastName, u.FullName, u.AvatarURL} {
-		if s != nil && *s == "" {
-			t.Error("an empty text should be absent")
-		}
+		must.True(t, s == nil || *s != "", "an empty text should be absent")
 		checkText(t, str(s))
 	}
 	for _, at := range []*time.Time{u.EmailConfirmedAt, u.PhoneConfirmedAt, u.BannedUntil, u.CreatedAt, u.UpdatedAt, u.LastSignInAt, u.DeletedAt} {
@@ -166,9 +154,7 @@ func checkUser(t testing.TB, u *event.User) {
 
 func checkText(t testing.TB, s string) {
 	t.Helper()
-	if !utf8.ValidString(s) || strings.Contains(s, "\x00") {
-		t.Errorf("PostgreSQL refuses %q", s)
-	}
+	must.True(t, utf8.ValidString(s) && !strings.Contains(s, "\x00"), "PostgreSQL refuses %q", s)
 }
 
 func checkMetadata(t testing.TB, metadata string) {
@@ -177,20 +163,15 @@ func checkMetadata(t testing.TB, metadata string) {
 	if err := json.Unmarshal([]byte(metadata), &object); err != nil || object == nil {
 		t.Errorf("not a JSON object: %q", metadata)
 	}
-	if strings.Contains(strings.ReplaceAll(metadata, `\\`, ""), `\u0000`) || !utf8.ValidString(metadata) {
-		t.Errorf("jsonb refuses %q", metadata)
-	}
-	if rawjson.Deeper([]byte(metadata), maxNesting) {
-		t.Errorf("too deep: %q", metadata)
-	}
+	must.True(t, !strings.Contains(strings.ReplaceAll(metadata, `\\`, ""), `\u0000`) && utf8.ValidString(metadata),
+		"jsonb refuses %q", metadata)
+	must.True(t, !rawjson.Deeper([]byte(metadata), maxNesting), "too deep: %q", metadata)
 }
 
 // checkBody looks for members that must not be stored, with encoding/json's eyes.
 func checkBody(t testing.TB, e event.Event) {
 	t.Helper()
-	if !utf8.Valid(e.Body) {
-		t.Errorf("the body is not UTF-8: %q", e.Body)
-	}
+	must.True(t, utf8.Valid(e.Body), "the body is not UTF-8: %q", e.Body)
 	var document any
 	if e.Body == nil || json.Unmarshal(e.Body, &document) != nil {
 		return
@@ -204,9 +185,7 @@ func checkBody(t testing.TB, e event.Event) {
 		if object, ok := value.(map[string]any); name == privateMetadata && value != nil && !(ok && len(object) == 0) {
 			secret = e.Source == "clerk" || e.Op == event.Undecodable
 		}
-		if secret && !inMetadata {
-			t.Errorf("stored %v: %s", path, e.Body)
-		}
+		must.True(t, !secret || inMetadata, "stored %v: %s", path, e.Body)
 	})
 }
 

@@ -79,9 +79,7 @@ func wantNoUser(t testing.TB, s *Source, objects ...string) {
 	t.Helper()
 	for _, object := range objects {
 		u, err := s.DecodeUser([]byte(object), now)
-		if err == nil || u != nil || strings.Contains(err.Error(), "secret") {
-			t.Errorf("%.40s: %+v, %v", object, u, err)
-		}
+		must.True(t, err != nil && u == nil && !strings.Contains(err.Error(), "secret"), "%.40s: %+v, %v", object, u, err)
 	}
 }
 

@@ -60,9 +60,7 @@ func TestHookReplies(t *testing.T) {
 	reply := func(body string) string {
 		e := decode(t, supabaseSource(t), body)
 		checkEvent(t, e)
-		if e.Op != event.Ignore || e.Body != nil {
-			t.Errorf("%s: %s, body %s", body, opNames[e.Op], e.Body)
-		}
+		must.True(t, e.Op == event.Ignore && e.Body == nil, "%s: %s, body %s", body, opNames[e.Op], e.Body)
 		return string(e.Reply)
 	}
 	must.Table(t, reply, map[string]string{
@@ -132,16 +130,13 @@ func TestHookIDs(t *testing.T) {
 
 func TestSupabaseAbsence(t *testing.T) {
 	u := hookUser(t, `,"email":"","phone":"","created_at":"0001-01-01T00:00:00Z","updated_at":"0001-01-01T00:00:00Z","last_sign_in_at":null`)
-	if u.Email != nil || u.Phone != nil || u.CreatedAt != nil || u.LastSignInAt != nil {
-		t.Errorf("absent values are there: %+v", u)
-	}
-	if u.Version != 0 || stamp3339(u.UpdatedAt) != "1970-01-01T00:00:00Z" {
-		t.Errorf("version %d, updated %s", u.Version, stamp3339(u.UpdatedAt))
-	}
+	must.True(t, u.Email == nil && u.Phone == nil && u.CreatedAt == nil && u.LastSignInAt == nil,
+		"absent values are there: %+v", u)
+	must.True(t, u.Version == 0 && stamp3339(u.UpdatedAt) == "1970-01-01T00:00:00Z",
+		"version %d, updated %s", u.Version, stamp3339(u.UpdatedAt))
 	u = hookUser(t, `,"created_at":"2026-11-21T01:00:00Z","updated_at":null`)
-	if u.Version != 1795222800000000 || stamp3339(u.UpdatedAt) != "2026-11-21T01:00:00Z" {
-		t.Errorf("version %d, updated %s", u.Version, stamp3339(u.UpdatedAt))
-	}
+	must.True(t, u.Version == 1795222800000000 && stamp3339(u.UpdatedAt) == "2026-11-21T01:00:00Z",
+		"version %d, updated %s", u.Version, stamp3339(u.UpdatedAt))
 }
 
 func TestSupabaseConfirmations(t *testing.T) {
@@ -230,9 +225,8 @@ func TestDatabaseDeletions(t *testing.T) {
 		soft: "2026-11-21T01:00:01Z", hard: "2026-11-21T03:00:00.123456Z", both: "2026-11-20T00:00:00Z",
 	} {
 		e := decodeAt(t, supabaseSource(t), Database, body)
-		if e.Op != event.Delete || stamp3339(e.User.DeletedAt) != want || e.User.Version != 1795222800000000 {
-			t.Errorf("%s: %s %+v", body, opNames[e.Op], e.User)
-		}
+		must.True(t, e.Op == event.Delete && stamp3339(e.User.DeletedAt) == want && e.User.Version == 1795222800000000,
+			"%s: %s %+v", body, opNames[e.Op], e.User)
 	}
 }
 
@@ -289,8 +283,7 @@ func TestTimes(t *testing.T) {
 		strings.Repeat("9", 70):            "<absent>",
 	})
 	for _, value := range []string{"null", "5", "true", "[]", ""} {
-		if got, _ := timeOf([]byte(value)); got != (time.Time{}) {
-			t.Errorf("%s: got %s", value, got)
-		}
+		got, _ := timeOf([]byte(value))
+		must.Equal(t, value, got, time.Time{})
 	}
 }

@@ -64,9 +64,7 @@ func TestScan(t *testing.T) {
 	}
 	for _, tt := range tests {
 		tokens, err := scan(tt.sql)
-		if err != nil {
-			t.Errorf("%s: %v", tt.sql, err)
-		}
+		must.True(t, err == nil, "%s: %v", tt.sql, err)
 		var texts []string
 		for _, token := range tokens {
 			texts = append(texts, token.text)
@@ -75,14 +73,12 @@ func TestScan(t *testing.T) {
 	}
 	// A text goes on behind a line break, by the rules of its beginning.
 	for _, whole := range []string{"'a'\n'b'", "E'a'\n'b\\'c'", "'a' -- why\r -- more\n 'b'"} {
-		if tokens, err := scan(whole); err != nil || len(tokens) != 1 {
-			t.Errorf("%q: %d tokens, %v; want one", whole, len(tokens), err)
-		}
+		tokens, err := scan(whole)
+		must.True(t, err == nil && len(tokens) == 1, "%q: %d tokens, %v; want one", whole, len(tokens), err)
 	}
 	for _, open := range []string{`'a`, `"a`, `/* /* */`, `$a$ $b$`, `E'a\'`, `'a''`} {
-		if _, err := scan(open); err == nil {
-			t.Errorf("%s: taken for complete", open)
-		}
+		_, err := scan(open)
+		must.True(t, err != nil, "%s: taken for complete", open)
 	}
 }
 
