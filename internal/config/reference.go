@@ -1,8 +1,8 @@
 package config
 
 import (
+	"cmp"
 	"reflect"
-	"strings"
 
 	"rollcall/internal/target"
 )
@@ -62,8 +62,6 @@ func describe(t reflect.Type, as string) (name string, inner reflect.Type) {
 		return words[t], nil
 	case numbers[t] != "":
 		return numbers[t], nil
-	case strings.Contains(as, "|"):
-		return oneOf(as), nil
 	case t.Kind() == reflect.Slice:
 		return "map by name", t.Elem()
 	case t.Kind() == reflect.Pointer:
@@ -71,5 +69,5 @@ func describe(t reflect.Type, as string) (name string, inner reflect.Type) {
 	case t.Kind() == reflect.Struct:
 		return "map", t
 	}
-	return "text", nil
+	return cmp.Or(oneOf(as), "text"), nil
 }

@@ -22,10 +22,7 @@ func (d *decoder) scalar(n *node, to any, f field, path string) {
 	value := n.text
 	wanted := numbers[reflect.TypeOf(to).Elem()]
 	if n.kind != number || wanted == "" {
-		if wanted == "" && strings.Contains(f.as, "|") {
-			wanted = oneOf(f.as)
-		}
-		if !d.is(n, text, path, cmp.Or(wanted, "a text (a number or true as text wants quotes)")) {
+		if !d.is(n, text, path, cmp.Or(wanted, oneOf(f.as), "a text (a number or true as text wants quotes)")) {
 			return
 		}
 		var ok bool
@@ -136,9 +133,13 @@ var numbers = map[reflect.Type]string{
 	reflect.TypeFor[time.Duration](): "a duration such as 4s or 7d",
 }
 
+// oneOf lists the words of a choice; "" where a tag names none.
 func oneOf(as string) string {
 	words := strings.Split(as, "|")
 	last := len(words) - 1
+	if last == 0 {
+		return ""
+	}
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
@@ -237,8 +238,8 @@ func form(value, as string) (complaint string) {
 	if check, ok := forms[as]; ok {
 		return check(value)
 	}
-	if strings.Contains(as, "|") && !strings.Contains("|"+as+"|", "|"+value+"|") {
-		return "is not known here; write " + oneOf(as)
+	if words := oneOf(as); words != "" && !strings.Contains("|"+as+"|", "|"+value+"|") {
+		return "is not known here; write " + words
 	}
 	return ""
 }
