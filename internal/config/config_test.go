@@ -245,19 +245,19 @@ func TestLoadDefaults(t *testing.T) {
 
 func TestDefaultMaxDelete(t *testing.T) {
 	c := load(t, "database: a=b\nsources: {s: {provider: clerk, reconcile: {}}}\n", nil)
-	must.Equal(t, "max_delete", c.Sources[0].Reconcile.MaxDelete, DefaultMaxDelete)
+	must.Equal(t, c.Sources[0].Reconcile.MaxDelete, DefaultMaxDelete, "max_delete")
 }
 
 func TestSmallest(t *testing.T) { load(t, smallest, nil) }
 
 func TestByteOrderMarkAndCRLF(t *testing.T) {
 	c := load(t, "\ufeff---\r\n"+strings.ReplaceAll(smallest, "\n", "\r\n")+"\r\n...\r\n", nil)
-	must.Equal(t, "place", c.Targets[0].At, at(8, 3).String())
+	must.Equal(t, c.Targets[0].At, at(8, 3).String(), "place")
 }
 
 func TestParsePos(t *testing.T) {
 	for _, want := range []Pos{at(8, 3), {"a:1:b.yaml", 1, 22}, {"a:b", 0, 0}, {"", 0, 0}, {"a.yaml", 0, 0}} {
-		must.Equal(t, want.String(), ParsePos(want.String()), want)
+		must.Equal(t, ParsePos(want.String()), want, want.String())
 	}
 }
 
@@ -320,6 +320,6 @@ func TestReference(t *testing.T) {
 		"database":                       {Type: "text", Required: true},
 	} {
 		want.Path, want.Doc = path, byPath[path].Doc
-		must.Equal(t, path, byPath[path], want)
+		must.Equal(t, byPath[path], want, path)
 	}
 }

@@ -62,12 +62,11 @@ func TestColonsInAList(t *testing.T) {
 	file := "database: a=b\nsync: {origins: [http://localhost:5173, https://a.example, https://b.example:8443]}\n" +
 		"sources: {s: {provider: supabase, database_webhook: {secrets: [made:up-and-long-enough:1, another-made-up:0x1f, 2026:made-up-too]}}}\n"
 	c := load(t, file, nil)
-	must.Equal(t, "origins", c.Sync.Origins,
-		[]string{"http://localhost:5173", "https://a.example", "https://b.example:8443"})
+	must.Equal(t, c.Sync.Origins, []string{"http://localhost:5173", "https://a.example", "https://b.example:8443"}, "origins")
 	for n, want := range []string{"made:up-and-long-enough:1", "another-made-up:0x1f", "2026:made-up-too"} {
-		must.Equal(t, "secret", c.Sources[0].DatabaseWebhook.Secrets[n].Reveal(), want)
+		must.Equal(t, c.Sources[0].DatabaseWebhook.Secrets[n].Reveal(), want, "secret")
 	}
-	must.Equal(t, "place", c.At("sync.origins[0]"), at(2, 18))
+	must.Equal(t, c.At("sync.origins[0]"), at(2, 18), "place")
 	aMap := "r.yaml:2:18: sync.origins is a map; write a text (a number or true as text wants quotes)"
 	runMistakes(t, []mistake{
 		{"a map", "database: a=b\nsync: {origins: [http://a: 5173]}\n", nil, []string{aMap}},
@@ -118,9 +117,9 @@ func TestLiterals(t *testing.T) {
 	for _, v := range values {
 		file := "database: a=b\nsources: {a: {provider: clerk}}\ntargets:\n  t:\n    table: t\n    key: id\n    on_delete: keep\n    set:\n      id: " + v[0] + "\n"
 		got := load(t, file, map[string]string{"WORD": "new.x"}).Targets[0].Set[0].Expr
-		must.Equal(t, v[0], got.SQL, v[1])
+		must.Equal(t, got.SQL, v[1], v[0])
 		if v[0] == "${WORD}" {
-			must.Equal(t, "written", got.Written, "${WORD}")
+			must.Equal(t, got.Written, "${WORD}", "written")
 		}
 	}
 }
@@ -209,11 +208,11 @@ func TestVariablesAreReplacedAfterParsing(t *testing.T) {
 func TestSeveralSecretsInOneValue(t *testing.T) {
 	file := "database: a=b\nsources:\n  s:\n    provider: supabase\n    signing_secrets: [\"${S}\", \"" + supabaseSecret + "\"]\n"
 	c := load(t, file, map[string]string{"S": supabaseSecret + "|" + supabaseSecret})
-	must.Equal(t, "secrets", len(c.Sources[0].SigningSecrets), 3)
-	must.Equal(t, "the second", c.Sources[0].SigningSecrets[1].Reveal(), supabaseSecret)
+	must.Equal(t, len(c.Sources[0].SigningSecrets), 3, "secrets")
+	must.Equal(t, c.Sources[0].SigningSecrets[1].Reveal(), supabaseSecret, "the second")
 	// A header's secret may hold a bar.
 	file = "database: a=b\nsources:\n  s:\n    provider: supabase\n    database_webhook: {secrets: [\"0123456789|abcdef\"]}\n"
-	must.Equal(t, "the header's secret", load(t, file, nil).Sources[0].DatabaseWebhook.Secrets[0].Reveal(), "0123456789|abcdef")
+	must.Equal(t, load(t, file, nil).Sources[0].DatabaseWebhook.Secrets[0].Reveal(), "0123456789|abcdef", "the header's secret")
 }
 
 func TestProblemsHoldNoSecret(t *testing.T) {

@@ -24,7 +24,7 @@ func runMistakes(t *testing.T, tests []mistake) {
 			if len(problems) > 0 {
 				got = strings.Split(problems.Error(), "\n")
 			}
-			must.Equal(t, "problems", got, tt.want)
+			must.Equal(t, got, tt.want, "problems")
 		})
 	}
 }
@@ -214,7 +214,7 @@ targets:
 		r.yaml:1:1: r.yaml:1:1: r.yaml:2:9: r.yaml:3:16: r.yaml:3:28: r.yaml:4:19: r.yaml:5:15: r.yaml:10:5:
 		r.yaml:11:17: r.yaml:11:27: r.yaml:11:46: r.yaml:14:5: r.yaml:15:23: r.yaml:17:3: r.yaml:17:3: r.yaml:19:12: r.yaml:20:10:
 		r.yaml:21:29: r.yaml:22:17: r.yaml:23:12:`)
-	must.Equal(t, problems.Error(), got, want)
+	must.Equal(t, got, want, problems.Error())
 }
 
 func TestProblemsOfOthersAreSortedIn(t *testing.T) {
@@ -222,5 +222,5 @@ func TestProblemsOfOthersAreSortedIn(t *testing.T) {
 	ps.Add(Pos{"f", 1, 9}, "a %d", 1)
 	ps.Add(Pos{File: "f"}, "whole file")
 	ps.Sort()
-	must.Equal(t, "problems", ps.Error(), "f: whole file\nf:1:9: a 1\nf:2:1: b")
+	must.Equal(t, ps.Error(), "f: whole file\nf:1:9: a 1\nf:2:1: b", "problems")
 }

@@ -107,5 +107,5 @@ func TestConfigurationPageListsTheRecord(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| (`\\w+` \\| \\w+)").FindAllStringSubmatch(section, -1) {
 		got = append(got, row[1])
 	}
-	must.Equal(t, "columns of new on the page", got, want)
+	must.Equal(t, got, want, "columns of new on the page")
 }

@@ -44,11 +44,11 @@ func True(t testing.TB, holds bool, format string, args ...any) {
 	}
 }
 
-// Equal wants two values to be equal; what says of what they are.
-func Equal[T any](t testing.TB, what string, got, want T) {
+// Equal wants two values to be the same; what says what they are, as fmt.Sprint does.
+func Equal[T any](t testing.TB, got, want T, what ...any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", what, diff)
+		t.Errorf("%s (-want +got):\n%s", fmt.Sprint(what...), diff)
 	}
 }
 
@@ -56,7 +56,7 @@ func Equal[T any](t testing.TB, what string, got, want T) {
 func Table[In comparable, Out any](t testing.TB, of func(In) Out, rows map[In]Out) {
 	t.Helper()
 	for in, want := range rows {
-		Equal(t, fmt.Sprintf("%.90v", in), of(in), want)
+		Equal(t, of(in), want, fmt.Sprintf("%.90v", in))
 	}
 }
 
@@ -99,12 +99,4 @@ func Sentence(t testing.TB, err error, want string) {
 		return
 	}
 	Lack(t, err.Error(), "\n", "hunt", "secret", "SQLSTATE", "failed to connect")
-}
-
-// Equal wants two values to be the same; what says what they are, as fmt.Sprint does.
-func Equal[T any](t testing.TB, got, want T, what ...any) {
-	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", fmt.Sprint(what...), diff)
-	}
 }

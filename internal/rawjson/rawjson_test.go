@@ -15,10 +15,10 @@ func TestWalk(t *testing.T) {
 	must.Do(t, json.Unmarshal([]byte(document), &want))
 	count := 0
 	for key, value := range members(Object([]byte(document))) {
-		must.Equal(t, string(key), string(value), string(want[string(key)]))
+		must.Equal(t, string(value), string(want[string(key)]), string(key))
 		count++
 	}
-	must.Equal(t, "members", count, len(want))
+	must.Equal(t, count, len(want), "members")
 }
 
 // FuzzValidJSON holds the quick judge of JSON against encoding/json.

@@ -95,7 +95,7 @@ func (p *provider) becomes(answer http.HandlerFunc) { p.answer.Store(&answer) }
 
 func (p *provider) wantCalls(t testing.TB, want int64) {
 	t.Helper()
-	must.Equal(t, "fetches of the keys", p.calls.Load(), want)
+	must.Equal(t, p.calls.Load(), want, "fetches of the keys")
 }
 
 func publish(t testing.TB, keys ...jose.JSONWebKey) http.HandlerFunc {

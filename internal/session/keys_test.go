@@ -354,7 +354,7 @@ func TestOutageIsLogged(t *testing.T) {
 	w.clerk.becomes(text(http.StatusInternalServerError, "what-was-answered"))
 	w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
 	w.wantError(t, w.fresh(t, "ins_1"), event.ErrUnavailable)
-	must.Equal(t, "lines", strings.Count(log.String(), "\n"), 1)
+	must.Equal(t, strings.Count(log.String(), "\n"), 1, "lines")
 	must.Contain(t, log.String(), "source=clerk", "the answer is 500")
 	must.Lack(t, log.String(), "what-was-answered")
 }

@@ -52,15 +52,15 @@ func TestClerkPrimaryAddress(t *testing.T) {
 			after := `,"email_addresses":[` + test.entries + `],"primary_email_address_id":` + test.id
 			for _, fields := range []string{before, after} {
 				u := clerkUserOf(t, fields)
-				must.Equal(t, "address", str(u.Email), test.want)
-				must.Equal(t, "verified", u.EmailVerified, test.verified)
+				must.Equal(t, str(u.Email), test.want, "address")
+				must.Equal(t, u.EmailVerified, test.verified, "verified")
 			}
 		})
 	}
 	u := clerkUserOf(t, `,"primary_phone_number_id":"p2","phone_numbers":[{"id":"p1","phone_number":"+1"},{"id":"p2","phone_number":"+2","verification":{"status":"verified"}}]`)
 	must.True(t, str(u.Phone) == "+2" && u.PhoneVerified, "phone %s, verified %v", str(u.Phone), u.PhoneVerified)
 	u = clerkUserOf(t, `,"primary_email_address_id":"e1","email_addresses":{"id":"e1"}`)
-	must.Equal(t, "of a list that is none", str(u.Email), "<absent>")
+	must.Equal(t, str(u.Email), "<absent>", "of a list that is none")
 }
 
 func TestClerkNames(t *testing.T) {
@@ -180,7 +180,7 @@ func TestClerkOps(t *testing.T) {
 		`{"type":"user.updated","data":{"id":"user_1"},"instance_id":"ins_other"}`:        "ignore user.updated",
 	} {
 		e := decode(t, clerkSource(t), body)
-		must.Equal(t, body, opNames[e.Op]+" "+e.Type, want)
+		must.Equal(t, opNames[e.Op]+" "+e.Type, want, body)
 		checkEvent(t, e)
 		must.True(t, !strings.HasPrefix(e.Type, "session.") || e.Body == nil, "%.90s: the body of a session was kept", body)
 	}
@@ -227,23 +227,23 @@ func TestClerkDashboardSample(t *testing.T) {
 	} {
 		e := decode(t, test.s, body(test.kind, test.id, test.instance))
 		what := fmt.Sprintf("%s of %s, instance %s", test.kind, test.id, test.instance)
-		must.Equal(t, what, opNames[e.Op]+" "+e.Reason, test.want)
+		must.Equal(t, opNames[e.Op]+" "+e.Reason, test.want, what)
 		checkEvent(t, e)
 	}
 	beside := decode(t, clerkSource(t), body("user.created", docs, "ins_123"))
-	must.Equal(t, "beside instance_id", beside.Reason, reasonSample)
+	must.Equal(t, beside.Reason, reasonSample, "beside instance_id")
 }
 
 func TestClerkInstanceIsOptional(t *testing.T) {
 	s := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret}})
 	e := decode(t, s, `{"type":"user.updated","data":{"id":"user_1"},"instance_id":"ins_any"}`)
-	must.Equal(t, e.Reason, opNames[e.Op], "upsert")
+	must.Equal(t, opNames[e.Op], "upsert", e.Reason)
 }
 
 func TestClerkMetadataGoesWhereItBelongs(t *testing.T) {
 	u := clerkUserOf(t, `,"unsafe_metadata":{"a":1},"public_metadata":{"b":2},"private_metadata":{"c":3}`)
-	must.Equal(t, "of the user", u.RawUserMetaData, `{"a":1}`)
-	must.Equal(t, "of the app", u.RawAppMetaData, `{"b":2}`)
+	must.Equal(t, u.RawUserMetaData, `{"a":1}`, "of the user")
+	must.Equal(t, u.RawAppMetaData, `{"b":2}`, "of the app")
 }
 
 func TestEventIDs(t *testing.T) {
@@ -263,9 +263,9 @@ func TestEventIDs(t *testing.T) {
 	})
 	// The database keeps microseconds; a replay is given what it kept.
 	got := s.Decode(Request{Body: []byte(body), ReceivedAt: now.Add(789)})
-	must.Equal(t, "received", got.ReceivedAt.String(), now.String())
+	must.Equal(t, got.ReceivedAt.String(), now.String(), "received")
 	got = s.Decode(Request{Body: []byte(body)})
-	must.Equal(t, "without headers", got.ID+got.ReceivedAt.String(), now.String())
+	must.Equal(t, got.ID+got.ReceivedAt.String(), now.String(), "without headers")
 }
 
 // A user of the API is the one an event would have carried.
@@ -338,10 +338,9 @@ func TestClerkLists(t *testing.T) {
 	u := userOf(t, clerkSource(t), `{"id":"user_a","locked":true,
 		"email_addresses":[{"id":"e1","email_address":"a@example.com","verification":{"nonce":"n","status":"verified"}}],
 		"external_accounts":[{"provider":"oauth_google","private_metadata":{"a":1},"token":"t"},7]}`)
-	must.Equal(t, "e-mail addresses", u.EmailAddresses,
-		`[{"id":"e1","email_address":"a@example.com","verification":{"status":"verified"}}]`)
-	must.Equal(t, "accounts", u.ExternalAccounts, `[{"provider":"oauth_google"},7]`)
-	must.Equal(t, "locked", u.Locked, true)
+	must.Equal(t, u.EmailAddresses, `[{"id":"e1","email_address":"a@example.com","verification":{"status":"verified"}}]`, "e-mail addresses")
+	must.Equal(t, u.ExternalAccounts, `[{"provider":"oauth_google"},7]`, "accounts")
+	must.Equal(t, u.Locked, true, "locked")
 	u = userOf(t, clerkSource(t), `{"id":"user_a","email_addresses":{"a":1},"external_accounts":null}`)
-	must.Equal(t, "no lists", u.EmailAddresses+u.ExternalAccounts, "")
+	must.Equal(t, u.EmailAddresses+u.ExternalAccounts, "", "no lists")
 }

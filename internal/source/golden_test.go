@@ -40,7 +40,7 @@ func TestDatabaseBodies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := signed(t, s, Database, body)
 			e := decodeAt(t, s, Database, body)
-			must.Equal(t, "version of the id", must.Get(uuid.Parse(e.ID))(t).Version(), 7)
+			must.Equal(t, must.Get(uuid.Parse(e.ID))(t).Version(), 7, "version of the id")
 			must.True(t, !strings.Contains(string(e.Body), "SECRET"), "a secret column was kept: %s", e.Body)
 			replay(t, s, r, e)
 			e.ID = "made at receipt"
@@ -59,5 +59,5 @@ func replay(t testing.TB, s *Source, r Request, e event.Event) {
 	if r.Endpoint == Database {
 		again.ID = e.ID
 	}
-	must.Equal(t, "what the stored body decodes to", again, e)
+	must.Equal(t, again, e, "what the stored body decodes to")
 }

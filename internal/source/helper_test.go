@@ -169,7 +169,7 @@ func golden(t *testing.T, name string, v view) {
 		must.Do(t, os.WriteFile(path, []byte(got.String()), 0o644))
 	}
 	want := must.Get(os.ReadFile(path))(t)
-	must.Equal(t, name, got.String(), string(want))
+	must.Equal(t, got.String(), string(want), name)
 }
 
 // str reads an optional text, with a word for absent.

@@ -27,7 +27,7 @@ func TestClerkBodyToStore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := signed(t, clerkSource(t), Hook, clerkEvent(test.in))
 			e := clerkSource(t).Decode(r)
-			must.Equal(t, "body", string(e.Body), clerkEvent(test.want))
+			must.Equal(t, string(e.Body), clerkEvent(test.want), "body")
 			replay(t, clerkSource(t), r, e)
 		})
 	}
@@ -35,7 +35,7 @@ func TestClerkBodyToStore(t *testing.T) {
 
 func TestClerkBodyOutsideTheData(t *testing.T) {
 	e := decode(t, clerkSource(t), `{"private_metadata":{"x":1},"type":"user.updated","data":{"id":"user_1"},"more":{"public_metadata":{"private_metadata":1}}}`)
-	must.Equal(t, "body", string(e.Body), `{"type":"user.updated","data":{"id":"user_1"},"more":{"public_metadata":{}}}`)
+	must.Equal(t, string(e.Body), `{"type":"user.updated","data":{"id":"user_1"},"more":{"public_metadata":{}}}`, "body")
 }
 
 func TestDatabaseBodyToStore(t *testing.T) {
@@ -54,7 +54,7 @@ func TestDatabaseBodyToStore(t *testing.T) {
 	e := supabaseSource(t).Decode(r)
 	clean := `{"id":"u1","raw_user_meta_data":{"token":"of the client"},"email_change":"new@example.com","deep":[{}]}`
 	want := `{"type":"UPDATE","schema":"auth","table":"users","record":` + clean + `,"old_record":` + clean + `}`
-	must.Equal(t, "body", string(e.Body), want)
+	must.Equal(t, string(e.Body), want, "body")
 	replay(t, supabaseSource(t), r, e)
 }
 

@@ -62,18 +62,18 @@ func TestEndpoints(t *testing.T) {
 		{bare, Hook, false}, {bare, Database, false}, {supabaseSource(t), Endpoint(7), false},
 	} {
 		what := test.s.Name() + ", " + test.d.String()
-		must.Equal(t, what+": open", test.s.Open(test.d), test.want)
-		must.Equal(t, what+": signs", must.Err(test.s.Sign(test.d, nil)) == nil, test.want)
+		must.Equal(t, test.s.Open(test.d), test.want, what+": open")
+		must.Equal(t, must.Err(test.s.Sign(test.d, nil)) == nil, test.want, what+": signs")
 	}
 }
 
 func TestTypes(t *testing.T) {
 	types := clerkSource(t).Types(Hook)
 	must.True(t, slices.Contains(types, Type{"session.created", event.Upsert}), "session.created is not in %v", types)
-	must.Equal(t, "Clerk has no database endpoint", clerkSource(t).Types(Database), nil)
-	must.Equal(t, "of the database endpoint", supabaseSource(t).Types(Database), []Type{
+	must.Equal(t, clerkSource(t).Types(Database), nil, "Clerk has no database endpoint")
+	must.Equal(t, supabaseSource(t).Types(Database), []Type{
 		{"database.insert", event.Upsert}, {"database.update", event.Upsert}, {"database.delete", event.Delete}, {Other, event.Ignore},
-	})
+	}, "of the database endpoint")
 	supabaseSource(t).Types(Hook)[0].Name = "scribbled over"
-	must.Equal(t, "the source's own, not the caller's copy", supabaseSource(t).Types(Hook)[0].Name, hookBefore)
+	must.Equal(t, supabaseSource(t).Types(Hook)[0].Name, hookBefore, "the source's own, not the caller's copy")
 }

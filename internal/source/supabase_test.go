@@ -125,7 +125,7 @@ func TestHookIDs(t *testing.T) {
 		`"\u0061"`:       "a",
 	})
 	// A body without an id still has the one of its delivery.
-	must.Equal(t, "undecodable", decode(t, supabaseSource(t), `nonsense`).ID, "msg_made_up")
+	must.Equal(t, decode(t, supabaseSource(t), `nonsense`).ID, "msg_made_up", "undecodable")
 }
 
 func TestSupabaseAbsence(t *testing.T) {
@@ -146,7 +146,7 @@ func TestSupabaseConfirmations(t *testing.T) {
 	}
 	// What the client claims in its metadata proves nothing.
 	u = hookUser(t, `,"email":"a@example.com","user_metadata":{"email_verified":true}`)
-	must.Equal(t, "verified by the client's word", u.EmailVerified, false)
+	must.Equal(t, u.EmailVerified, false, "verified by the client's word")
 }
 
 func TestSupabaseBans(t *testing.T) {
@@ -238,8 +238,8 @@ func TestDecodeUser(t *testing.T) {
 		t.Errorf("%+v", u)
 	}
 	u = userOf(t, s, "{\"id\":\"u1\",\"raw_app_meta_data\":{\"a\":\"\xff\"}}")
-	must.Equal(t, "not UTF-8", u.RawAppMetaData, "{\"a\":\"\uFFFD\"}")
-	must.Equal(t, "soft-deleted", userOf(t, s, `{"id":"u1","deleted_at":"2026-11-21T03:00:01Z"}`).Dead(), true)
+	must.Equal(t, u.RawAppMetaData, "{\"a\":\"\uFFFD\"}", "not UTF-8")
+	must.Equal(t, userOf(t, s, `{"id":"u1","deleted_at":"2026-11-21T03:00:01Z"}`).Dead(), true, "soft-deleted")
 	wantNoUser(t, s, ``, `null`, `[]`, `{"id":`, `{"email":"secret@example.com"}`)
 }
 
@@ -284,6 +284,6 @@ func TestTimes(t *testing.T) {
 	})
 	for _, value := range []string{"null", "5", "true", "[]", ""} {
 		got, _ := timeOf([]byte(value))
-		must.Equal(t, value, got, time.Time{})
+		must.Equal(t, got, time.Time{}, value)
 	}
 }

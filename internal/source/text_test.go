@@ -13,7 +13,7 @@ import (
 func TestMetadata(t *testing.T) {
 	usable := func(in string) string {
 		metadata, reason := metadataOf([]byte(in))
-		must.Equal(t, in, reason, "")
+		must.Equal(t, reason, "", in)
 		return metadata
 	}
 	must.Table(t, usable, map[string]string{

@@ -84,7 +84,7 @@ func TestEachOfTwoSecretsVerifies(t *testing.T) {
 				verified++
 			}
 		}
-		must.Equal(t, name+": secrets that verify alone", verified, signatures)
+		must.Equal(t, verified, signatures, name+": secrets that verify alone")
 	}
 }
 
@@ -104,7 +104,7 @@ func TestRotationAtTheReceiver(t *testing.T) {
 	}})
 	r = signed(t, pair, Hook, `{}`)
 	must.Do(t, hook.Verify(r))
-	must.Equal(t, "joints", strings.Count(r.Header.Get("Webhook-Signature"), ", v1,"), 1)
+	must.Equal(t, strings.Count(r.Header.Get("Webhook-Signature"), ", v1,"), 1, "joints")
 }
 
 func TestAgeOfSignatures(t *testing.T) {
@@ -119,7 +119,7 @@ func TestAgeOfSignatures(t *testing.T) {
 	for _, offset := range []time.Duration{-5 * time.Minute, 0, 5*time.Minute + 999*time.Millisecond} {
 		r := signed(t, s, Hook, `{}`)
 		r.ReceivedAt = sent.Add(offset)
-		must.Equal(t, offset.String(), s.Verify(r), nil)
+		must.Equal(t, s.Verify(r), nil, offset.String())
 	}
 	refuse(t, s, at("1795230000", time.Unix(1795230301, 0)), "too old by 1 s")
 	refuse(t, s, at("1795230000", time.Unix(1795229699, 0)), "too new by 1 s")
@@ -144,7 +144,7 @@ func TestCompressedBody(t *testing.T) {
 	signedPacked.Header.Set("Content-Encoding", "gzip")
 	must.Do(t, s.Verify(signedPacked))
 	e := s.Decode(signedPacked)
-	must.Equal(t, "op", opNames[e.Op], "undecodable")
+	must.Equal(t, opNames[e.Op], "undecodable", "op")
 	must.Contain(t, e.Reason, "compressed (gzip)")
 	wrong := signed(t, s, Hook, `{}`)
 	wrong.Body = []byte(`{ }`)
@@ -232,6 +232,6 @@ func TestSign(t *testing.T) {
 		must.Do(t, s.Verify(Request{Header: first, Body: []byte(`{"a":1}`)}))
 		old, _ := s.SignAs(Hook, nil, "msg_old", now.Add(-time.Hour))
 		refuse(t, s, Request{Header: old, ReceivedAt: now}, "too old by 3300 s")
-		must.Equal(t, "id", s.eventID(old), "msg_old")
+		must.Equal(t, s.eventID(old), "msg_old", "id")
 	}
 }

@@ -80,8 +80,8 @@ order by new.source collate "C", new.id collate "C"
 ) gone
 where t."id" operator(pg_catalog.=) gone.k1
   and ((t."title" operator(pg_catalog.=) gone.c1::text is not true and (t."title" is not null or gone.c1::text is not null)))`
-	must.Equal(t, "upsert", s.Upsert, upsert)
-	must.Equal(t, "removal", s.Removal, removal)
+	must.Equal(t, s.Upsert, upsert, "upsert")
+	must.Equal(t, s.Removal, removal, "removal")
 	all := []string{s.RemovalSpan, s.UpsertSpan, s.RemovalLocked, s.UpsertLocked, s.RemovalWanted, s.UpsertWanted, s.States, s.Differing,
 		c.Preview(), c.Keys(), Unowned([]*Compiler{c}, 0)}
 	for _, p := range c.Probes() {
@@ -112,7 +112,7 @@ func TestLintForAnotherRoll(t *testing.T) {
 	c := NewCompiler(teamsTarget(), teams, table([]string{"id", "title"}, "id"))
 	unknown := Refusal{Code: "42703", Message: "column new.title does not exist"}
 	for _, sql := range []string{"new.title", "new.picture"} { // only users have a picture
-		must.Equal(t, sql, c.hint(unknown, "title", sql), "the record new has source, id, name, deleted_at")
+		must.Equal(t, c.hint(unknown, "title", sql), "the record new has source, id, name, deleted_at", sql)
 	}
 }
 
@@ -125,8 +125,7 @@ func TestVariablesStayHidden(t *testing.T) {
 	must.Lack(t, c.Shown().Upsert, "hunter2")
 	must.Contain(t, c.Shown().Upsert, "'${PEPPER}'")
 	must.Contain(t, c.Compile().Upsert, "hunter2")
-	must.Equal(t, "words", c.ExplainStatement(Refusal{Code: "22P02", Message: `"hunter2"`}),
-		"its statement is refused: refused by PostgreSQL (22P02)")
+	must.Equal(t, c.ExplainStatement(Refusal{Code: "22P02", Message: `"hunter2"`}), "its statement is refused: refused by PostgreSQL (22P02)", "words")
 }
 
 // A volatile value is no difference, and the compiler learns of it by a plan.
@@ -151,8 +150,7 @@ func TestMomentPlans(t *testing.T) {
 func TestKeyPlans(t *testing.T) {
 	t.Parallel()
 	plans := NewCompiler(profiles(), users, profilesTable).KeyPlans()
-	must.Equal(t, "plan", plans[0].SQL,
-		"select (\nnew.id\n)::text from (select 'app'::text as source, 'u1'::text as id) new")
+	must.Equal(t, plans[0].SQL, "select (\nnew.id\n)::text from (select 'app'::text as source, 'u1'::text as id) new", "plan")
 	const another = `key column "id": new.id may give another value for the same user; ` +
 		`a key uses only new.source, new.id, constants and immutable functions`
 	must.Table(t, plans[0].Judge, map[string]string{
@@ -173,7 +171,7 @@ func TestFingerprint(t *testing.T) {
 		OnInsert: assign("role: 'x'"), OnDelete: OnDelete{DeleteSet, assign("email: null")}, Where: &Expr{SQL: "not new.banned"},
 	}
 	b := Target{Name: "b", Table: "b", From: []Origin{{"app", "u1"}}, Key: []string{"id"}, Set: a.Set[:1], OnDelete: OnDelete{Action: DeleteRow}}
-	must.Equal(t, "fingerprint", Fingerprint([]Target{a, b}), 1426973991)
+	must.Equal(t, Fingerprint([]Target{a, b}), 1426973991, "fingerprint")
 }
 
 // BenchmarkCompile turns a target whose table is known into its statements.

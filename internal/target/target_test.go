@@ -69,7 +69,7 @@ func TestScan(t *testing.T) {
 		for _, token := range tokens {
 			texts = append(texts, token.text)
 		}
-		must.Equal(t, tt.sql, strings.Join(texts, "|"), tt.want)
+		must.Equal(t, strings.Join(texts, "|"), tt.want, tt.sql)
 	}
 	// A text goes on behind a line break, by the rules of its beginning.
 	for _, whole := range []string{"'a'\n'b'", "E'a'\n'b\\'c'", "'a' -- why\r -- more\n 'b'"} {
@@ -139,7 +139,7 @@ func TestLintExpr(t *testing.T) {
 		{"1 /* ) ", `a comment /* is not closed in 1 /* ); close it (a comma inside { } or a " #" may have cut the expression: write it in block style, between double quotes or after >-)`},
 	}
 	for _, tt := range tests {
-		must.Equal(t, tt.sql, users.lintExpr(Expr{SQL: tt.sql}), tt.want)
+		must.Equal(t, users.lintExpr(Expr{SQL: tt.sql}), tt.want, tt.sql)
 	}
 }
 
@@ -187,7 +187,7 @@ func TestForgetTarget(t *testing.T) {
 		"computed":  {Target{Table: "p", Key: []string{"User Id"}, Set: []Assignment{{"User Id", Expr{SQL: "md5(new.id)"}}}}, ""},
 	} {
 		tt.target.From = []Origin{{Source: "supabase"}}
-		must.Equal(t, name, tt.target.Forget("supabase", "10ad%'s"), tt.want)
-		must.Equal(t, name+" of a source that it doesn't follow", tt.target.Forget("clerk", "10ad%"), "")
+		must.Equal(t, tt.target.Forget("supabase", "10ad%'s"), tt.want, name)
+		must.Equal(t, tt.target.Forget("clerk", "10ad%"), "", name+" of a source that it doesn't follow")
 	}
 }
