@@ -4,11 +4,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,29 +34,17 @@ type loop struct {
 // run measures. A latency is that of a commit; the rate counts events.
 func (l loop) run(ctx context.Context) (measured, error) {
 	runtime.GC()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	r := &looping{loop: l, begin: time.Now().Add(l.warm)}
 	r.last.Store(int64(l.window))
-	took := make([][]time.Duration, l.committers)
-	errs := make([]error, l.committers)
-	var all sync.WaitGroup
-	for i := range l.committers {
-		all.Go(func() {
-			if took[i], errs[i] = r.committer(ctx); errs[i] != nil {
-				cancel()
-			}
-		})
-	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
+	took, err := sideBySide(ctx, l.committers, r.committer)
+	if err != nil {
 		return measured{}, err
 	}
 	within := time.Duration(r.last.Load())
 	if within < 100*time.Millisecond {
 		return measured{}, fmt.Errorf("%d events are too few to measure batches of %d", len(l.events), l.size)
 	}
-	m := summary(slices.Concat(took...), within)
+	m := summary(took, within)
 	m.PerSecond *= float64(l.size)
 	m.Batch = float64(l.size)
 	m.Committed = int(r.committed.Load())
@@ -75,7 +60,7 @@ type looping struct {
 }
 
 // committer takes batch after batch until the time or the events are used up.
-func (r *looping) committer(ctx context.Context) ([]time.Duration, error) {
+func (r *looping) committer(ctx context.Context, _ int) ([]time.Duration, error) {
 	var took []time.Duration
 	for {
 		start := time.Now()

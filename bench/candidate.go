@@ -5,105 +5,77 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"time"
 
 	"rollcall/bench/rival"
 )
 
-// candidate is something that takes webhooks.
+// candidate is a program that takes webhooks, with its settings in the environment.
 type candidate struct {
-	name  string
-	pool  int // connections to the database; 0 where it is not ours to say
-	start func(ctx context.Context, pool int) (*process, error)
+	name    string
+	pool    int // connections to the database; 0 where it is not ours to say
+	argv    []string
+	metrics bool // it has them at an address of their own, and says there when it is ready
 }
 
-// stand is the place of a measurement.
-type stand struct {
-	options
-	programs *programs
-	mill     *mill
-	database *database
-	dir      string             // of the server
-	expected map[string]float64 // events a second, from earlier measurements, by name
-}
-
-// rollcall is the built binary with its defaults. Its log, a line per request, goes nowhere.
+// rollcall is the built binary with its defaults.
 func (s *stand) rollcall(name, file string) *candidate {
-	return &candidate{name: name, start: func(ctx context.Context, _ int) (*process, error) {
-		public, err := freeAddress(ctx)
-		if err != nil {
-			return nil, err
-		}
-		admin, err := freeAddress(ctx)
-		if err != nil {
-			return nil, err
-		}
-		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-		if err != nil {
-			return nil, err
-		}
-		defer null.Close()
-		p := &process{cmd: exec.CommandContext(context.WithoutCancel(ctx), s.programs.rollcall, "serve", "-c", file), address: public, admin: admin}
-		p.cmd.Stderr = null
-		getenv := environment(s.database.url, s.mill, public, admin)
-		p.cmd.Env = os.Environ()
-		for _, name := range []string{"DATABASE_URL", "CLERK_WEBHOOK_SIGNING_SECRET", "LISTEN", "ADMIN_LISTEN"} {
-			p.cmd.Env = append(p.cmd.Env, name+"="+getenv(name))
-		}
-		return p, start(ctx, p, "http://"+admin+"/readyz")
-	}}
+	return &candidate{name: name, argv: []string{s.programs.rollcall, "serve", "-c", file}, metrics: true}
 }
 
 // rival is this program again, as a server of one of the rivals.
 func (s *stand) rival(name string) *candidate {
-	return &candidate{name: name, start: func(ctx context.Context, pool int) (*process, error) {
-		return s.launch(ctx, pool, s.programs.self, "rival", name)
-	}}
+	return &candidate{name: name, argv: []string{s.programs.self, "rival", name}}
 }
 
 func (s *stand) fastify() *candidate {
-	return &candidate{name: nameFastify, start: func(ctx context.Context, pool int) (*process, error) {
-		return s.launch(ctx, pool, "node", filepath.Join(s.programs.fastify, "server.mjs"))
-	}}
+	return &candidate{name: nameFastify, argv: []string{"node", filepath.Join(s.programs.fastify, "server.mjs")}}
 }
 
-// launch runs a program that takes its settings from the environment.
-func (s *stand) launch(ctx context.Context, pool int, argv ...string) (*process, error) {
+// start runs a candidate until it is ready.
+func (s *stand) start(ctx context.Context, c *candidate) (*process, error) {
 	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{cmd: exec.CommandContext(context.WithoutCancel(ctx), argv[0], argv[1:]...), address: address}
+	p := &process{cmd: exec.CommandContext(context.WithoutCancel(ctx), c.argv[0], c.argv[1:]...), address: address}
 	p.cmd.Env = append(os.Environ(), "DATABASE_URL="+s.database.url, "CLERK_WEBHOOK_SIGNING_SECRET="+s.mill.secret,
-		"LISTEN="+address, "POOL="+strconv.Itoa(pool), "NODE_ENV=production")
-	return p, start(ctx, p, "http://"+address+"/readyz")
+		"LISTEN="+address, "POOL="+strconv.Itoa(c.pool), "NODE_ENV=production")
+	if !c.metrics {
+		p.cmd.Stderr = &p.said
+		return p, p.start(ctx, address)
+	}
+	if p.admin, err = freeAddress(ctx); err != nil { // its log, a line per request, goes nowhere
+		return nil, err
+	}
+	p.cmd.Env = append(p.cmd.Env, "ADMIN_LISTEN="+p.admin)
+	return p, p.start(ctx, p.admin)
+}
+
+// rivals are what this program serves in other processes, by name.
+var rivals = map[string]func(context.Context, rival.Config) (http.Handler, func(), error){
+	namePerRequest: rival.PerRequest, nameHandler: rival.Handler,
 }
 
 // runRival serves one of the rivals until a signal.
-func runRival(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet("rival", flag.ContinueOnError)
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
+func runRival(ctx context.Context, name string) error {
 	pool, err := strconv.ParseInt(os.Getenv("POOL"), 10, 32)
 	if err != nil {
 		return fmt.Errorf("POOL: %w", err)
 	}
-	cfg := rival.Config{Database: os.Getenv("DATABASE_URL"), Secret: os.Getenv("CLERK_WEBHOOK_SIGNING_SECRET"), Connections: int32(pool)}
-	makers := map[string]func(context.Context, rival.Config) (http.Handler, func(), error){namePerRequest: rival.PerRequest, nameHandler: rival.Handler}
-	maker, ok := makers[flags.Arg(0)]
+	maker, ok := rivals[name]
 	if !ok {
-		return fmt.Errorf("there is no rival %q", flags.Arg(0))
+		return fmt.Errorf("there is no rival %q", name)
 	}
-	handler, closePool, err := maker(ctx, cfg)
+	handler, closePool, err := maker(ctx, rival.Config{
+		Database: os.Getenv("DATABASE_URL"), Secret: os.Getenv("CLERK_WEBHOOK_SIGNING_SECRET"), Connections: int32(pool),
+	})
 	if err != nil {
 		return err
 	}
@@ -117,46 +89,4 @@ func runRival(ctx context.Context, args []string) error {
 		return err
 	}
 	return nil
-}
-
-// guess is assumed of a candidate that has not been measured yet, in events a second.
-const guess = 15_000
-
-// load drives a running candidate, on tables that are empty, and checks what it has written.
-func (s *stand) load(ctx context.Context, c *candidate, p *process, connections int) (measured, error) {
-	if err := s.database.reset(ctx); err != nil {
-		return measured{}, err
-	}
-	return s.loadOnto(ctx, c, p, connections)
-}
-
-// loadOnto is load on tables as they are.
-func (s *stand) loadOnto(ctx context.Context, c *candidate, p *process, connections int) (measured, error) {
-	key := c.name + "/" + strconv.Itoa(connections)
-	rate := s.expected[key] * 1.5
-	if rate == 0 {
-		rate = guess
-	}
-	requests := s.mill.make(int(rate*(s.warm+s.window).Seconds()) + 100)
-	runtime.GC()
-	batches, events, err := p.batches(ctx)
-	if err != nil {
-		return measured{}, err
-	}
-	before := s.spent(p)
-	m, err := drive(ctx, traffic{addresses: []string{p.address}, requests: requests, connections: connections, warm: s.warm, window: s.window})
-	if err != nil {
-		return measured{}, fmt.Errorf("%s at %d connections: %w", c.name, connections, err)
-	}
-	s.spent(p).note(&m, before)
-	batchesAfter, eventsAfter, err := p.batches(ctx)
-	if err != nil {
-		return measured{}, err
-	}
-	if batchesAfter > batches {
-		m.Batch = (eventsAfter - events) / (batchesAfter - batches)
-	}
-	s.expected[key] = max(s.expected[key], m.PerSecond)
-	m.PeakMiB = p.memory("VmHWM")
-	return m, s.database.holds(ctx, m.Committed)
 }

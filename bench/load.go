@@ -6,17 +6,15 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"net/textproto"
 	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // measured is what one measurement found.
@@ -43,27 +41,33 @@ type traffic struct {
 // drive sends the load, and measures from outside. It ends early when the requests are used
 // up. An answer other than 2xx is an error: nobody is to be fast by refusing.
 func drive(ctx context.Context, t traffic) (measured, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	d := &driver{traffic: t, begin: time.Now().Add(t.warm)}
 	d.end = d.begin.Add(t.window)
-	took := make([][]time.Duration, t.connections)
-	errs := make([]error, t.connections)
-	var all sync.WaitGroup
-	for i := range t.connections {
-		all.Go(func() {
-			if took[i], errs[i] = d.connection(ctx, t.addresses[i%len(t.addresses)]); errs[i] != nil {
-				cancel()
-			}
-		})
-	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
+	took, err := sideBySide(ctx, t.connections, func(ctx context.Context, i int) ([]time.Duration, error) {
+		return d.connection(ctx, t.addresses[i%len(t.addresses)])
+	})
+	if err != nil {
 		return measured{}, err
 	}
-	m := summary(slices.Concat(took...), min(t.window, d.lasted()))
+	m := summary(took, min(t.window, d.lasted()))
 	m.Committed = int(d.answered.Load())
 	return m, nil
+}
+
+// sideBySide runs n workers, which end each other by an error, and returns what all have measured.
+func sideBySide(
+	ctx context.Context, n int, work func(ctx context.Context, i int) ([]time.Duration, error),
+) ([]time.Duration, error) {
+	workers, ctx := errgroup.WithContext(ctx)
+	took := make([][]time.Duration, n)
+	for i := range n {
+		workers.Go(func() (err error) {
+			took[i], err = work(ctx, i)
+			return err
+		})
+	}
+	err := workers.Wait()
+	return slices.Concat(took...), err
 }
 
 // driver is a load under way.
@@ -119,25 +123,19 @@ func (d *driver) connection(ctx context.Context, address string) ([]time.Duratio
 // readAnswer reads one answer with as little work as will do.
 func readAnswer(r *bufio.Reader) error {
 	line, err := r.ReadSlice('\n')
-	if err != nil {
-		return fmt.Errorf("read an answer: %w", err)
-	}
 	ok := len(line) > 12 && line[9] == '2'
 	status := string(bytes.TrimSpace(line))
 	length := 0
-	for {
-		line, err = r.ReadSlice('\n')
-		if err != nil {
-			return fmt.Errorf("read an answer: %w", err)
-		}
-		if len(line) <= 2 {
+	for err == nil {
+		if line, err = r.ReadSlice('\n'); len(line) <= 2 {
 			break
 		}
 		if name, value, _ := bytes.Cut(line, []byte(":")); len(name) == 14 && bytes.EqualFold(name, []byte("content-length")) {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
-				return fmt.Errorf("read an answer: %w", err)
-			}
+			length, err = strconv.Atoi(string(bytes.TrimSpace(value)))
 		}
+	}
+	if err != nil {
+		return fmt.Errorf("read an answer: %w", err)
 	}
 	if ok {
 		_, err = r.Discard(length)
@@ -158,10 +156,4 @@ func summary(took []time.Duration, within time.Duration) measured {
 		P50:       took[len(took)/2],
 		P99:       took[len(took)*99/100],
 	}
-}
-
-func headerOf(head []byte) (http.Header, error) {
-	_, lines, _ := bytes.Cut(head, []byte("\r\n"))
-	h, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(lines))).ReadMIMEHeader()
-	return http.Header(h), err
 }

@@ -6,52 +6,33 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"rollcall/internal/pgtest/pgserver"
+	"rollcall/bench/machine"
 )
 
-// long is what make bench-long runs: parts that take minutes each. The server is as it would
-// be, with autovacuum and checkpoints by the clock.
+// long is what make bench-long runs: parts that take minutes each.
 type long struct {
 	*stand
-	server  *pgserver.Server
-	results results
-	text    strings.Builder
-	out     io.Writer
+	text strings.Builder
 }
 
-func runLong(ctx context.Context, o options, out io.Writer) (err error) {
+// longSettings leave the server as it would be, with autovacuum and checkpoints by the clock.
+var longSettings = map[string]string{"autovacuum": "on", "checkpoint_timeout": "5min"}
+
+func runLong(ctx context.Context, s *stand) error {
 	began := time.Now()
-	p, err := install(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.remove()) }()
-	server, err := startServer(ctx, map[string]string{"autovacuum": "on", "checkpoint_timeout": "5min"})
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	l := &long{stand: &stand{options: o, programs: p, dir: server.Dir(), expected: map[string]float64{}}, server: server, results: results{}, out: out}
-	if l.mill, err = newMill(); err != nil {
-		return err
-	}
-	if l.database, err = newDatabase(ctx, server, "bench"); err != nil {
-		return err
-	}
+	l := &long{stand: s}
 	failed := l.parts(ctx) // what was measured before is not lost
-	about, err := describe(ctx, l.database, server.Dir())
+	about, err := machine.Describe(ctx, l.database.conn, l.server.Dir())
 	if err != nil {
 		return errors.Join(failed, err)
 	}
 	text := fmt.Sprintf("%s\n`make bench-long`, %s in all.\n\n%s", about, time.Since(began).Round(time.Second), l.text.String())
-	fmt.Fprint(out, text)
-	return errors.Join(failed, writeBetween(o.document, "bench-long", text))
+	fmt.Fprint(l.out, text)
+	return errors.Join(failed, writeBetween(l.document, "bench-long", text))
 }
 
 func (l *long) parts(ctx context.Context) error {
@@ -74,32 +55,29 @@ func (l *long) parts(ctx context.Context) error {
 const segment = 20 * time.Second
 
 // memory loads one Rollcall for minutes and looks at its resident memory every second.
-func (l *long) memory(ctx context.Context) (err error) {
-	c := l.rollcall(nameRollcall, l.file("rollcall.yaml"))
-	p, err := c.start(ctx, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	watching, stop := context.WithCancel(ctx)
-	defer stop()
-	resident := watch(watching, p)
+func (l *long) memory(ctx context.Context) error {
 	before := l.window
 	defer func() { l.window = before }()
 	l.window = segment
-	var rates []float64
-	for began := time.Now(); len(rates) == 0 || time.Since(began) < time.Duration(l.minutes)*time.Minute; {
-		m, err := l.load(ctx, c, p, tuned)
-		if err != nil {
-			return err
+	c := l.rollcall(nameRollcall, l.programs.file("rollcall.yaml"))
+	return l.while(ctx, c, func(p *process) error {
+		watching, stop := context.WithCancel(ctx)
+		defer stop()
+		resident := watch(watching, p)
+		var rates []float64
+		for began := time.Now(); len(rates) == 0 || time.Since(began) < time.Duration(l.minutes)*time.Minute; {
+			m, err := l.load(ctx, c.name, tuned, p)
+			if err != nil {
+				return err
+			}
+			rates = append(rates, m.PerSecond)
+			fmt.Fprintf(l.out, "  %s: %.0f/s, resident %.0f MiB\n", time.Since(began).Round(time.Second), m.PerSecond, machine.Resident(p.cmd.Process.Pid, "VmRSS"))
 		}
-		rates = append(rates, m.PerSecond)
-		fmt.Fprintf(l.out, "  %s: %.0f/s, resident %.0f MiB\n", time.Since(began).Round(time.Second), m.PerSecond, p.memory("VmRSS"))
-	}
-	peak := p.memory("VmHWM")
-	stop()
-	l.sayMemory(<-resident, rates, peak)
-	return nil
+		peak := machine.Resident(p.cmd.Process.Pid, "VmHWM")
+		stop()
+		l.sayMemory(<-resident, rates, peak)
+		return nil
+	})
 }
 
 // watch takes the resident memory every second until the context ends.
@@ -107,12 +85,11 @@ func watch(ctx context.Context, p *process) <-chan []float64 {
 	done := make(chan []float64, 1)
 	go func() {
 		var seen []float64
-		tick := time.NewTicker(time.Second)
-		defer tick.Stop()
+		second := time.Tick(time.Second)
 		for {
 			select {
-			case <-tick.C:
-				seen = append(seen, p.memory("VmRSS"))
+			case <-second:
+				seen = append(seen, machine.Resident(p.cmd.Process.Pid, "VmRSS"))
 			case <-ctx.Done():
 				done <- seen
 				return
@@ -134,8 +111,6 @@ func (l *long) sayMemory(resident, rates []float64, peak float64) {
 	fmt.Fprintf(&l.text, "\nThroughput: first part %.0f/s, last part %.0f/s, median %.0f/s.\n\n", rates[0], rates[len(rates)-1], median(rates))
 }
 
-func (l *long) file(name string) string { return filepath.Join(l.programs.dir, name) }
-
 // largeRoll alternates between a database with nobody and one with ten million users, in
 // the roll and in both tables. New ids fall anywhere among theirs.
 func (l *long) largeRoll(ctx context.Context) error {
@@ -152,6 +127,7 @@ func (l *long) largeRoll(ctx context.Context) error {
 	if err := large.settle(ctx); err != nil {
 		return err
 	}
+	large.keeps = true
 	users := 10 * l.million
 	fmt.Fprintf(l.out, "  filled with %d users in %s\n", users, time.Since(began).Round(time.Second))
 	if err := l.alternate(ctx, large); err != nil {
@@ -167,9 +143,8 @@ func (l *long) alternate(ctx context.Context, large *database) error {
 	defer func() { l.database, l.mill.ordered = empty, false }()
 	for range l.rounds {
 		for _, l.mill.ordered = range []bool{true, false} {
-			for _, d := range []*database{empty, large} {
-				l.database = d
-				if err := l.crowd(ctx, d == large); err != nil {
+			for _, l.database = range []*database{empty, large} {
+				if err := l.crowd(ctx); err != nil {
 					return err
 				}
 			}
@@ -179,59 +154,29 @@ func (l *long) alternate(ctx context.Context, large *database) error {
 }
 
 // crowd measures Rollcall, and the bare upsert at the batch it reached, on a database.
-func (l *long) crowd(ctx context.Context, large bool) error {
+func (l *long) crowd(ctx context.Context) error {
 	key := "empty"
-	if large {
+	if l.database.keeps {
 		key = "large"
 	}
 	if !l.mill.ordered {
 		key += "/anywhere"
 	}
-	if err := l.ready(ctx, large); err != nil {
-		return err
-	}
-	m, err := l.serveOnce(ctx)
+	m, err := l.once(ctx, l.rollcall(nameRollcall, l.programs.file("rollcall.yaml")))
 	if err != nil {
 		return err
 	}
 	l.note(key, m)
-	if err := l.ready(ctx, large); err != nil {
-		return err
-	}
-	pool, err := pooled(ctx, l.database.url, committers)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
 	events, err := l.mill.events(preparedEvents)
 	if err != nil {
 		return err
 	}
-	m, err = loop{events: events, size: max(1, int(m.Batch)), committers: committers, warm: l.warm, window: l.window, commit: upserting(pool)}.run(ctx)
+	m, err = l.upserts(ctx, l.loop(events, max(1, int(m.Batch))))
 	if err != nil {
 		return err
 	}
 	l.note(key+"/upsert", m)
 	return nil
-}
-
-// ready empties a database, unless it is the large one.
-func (l *long) ready(ctx context.Context, large bool) error {
-	if large {
-		return l.database.exec(ctx, "checkpoint")
-	}
-	return l.database.reset(ctx)
-}
-
-// serveOnce starts Rollcall for one measurement on tables as they are.
-func (l *long) serveOnce(ctx context.Context) (m measured, err error) {
-	c := l.rollcall(nameRollcall, l.file("rollcall.yaml"))
-	p, err := c.start(ctx, 0)
-	if err != nil {
-		return measured{}, err
-	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	return l.loadOnto(ctx, c, p, tuned)
 }
 
 func (l *long) sayRoll(users int) {
@@ -256,31 +201,27 @@ func (l *long) sayRoll(users int) {
 }
 
 func (l *long) note(key string, m measured) {
-	l.results[key] = append(l.results[key], m)
+	l.results.add(key, m)
 	fmt.Fprintf(l.out, "  %-24s %9.0f/s  p99 %8s  batch %5.1f\n", key, m.PerSecond, m.P99.Round(10*time.Microsecond), m.Batch)
 }
 
 // people puts users into the roll and both tables as a while of webhooks would have.
 func (d *database) people(ctx context.Context, from, n int) error {
-	for _, sql := range []string{
-		`insert into rollcall.users (source, id, version, email, email_verified, phone_verified, username, first_name, last_name, full_name, avatar_url,
+	parts := strings.NewReplacer("FROM", fmt.Sprint(from+1), "TO", fmt.Sprint(from+n))
+	return d.exec(ctx,
+		parts.Replace(`insert into rollcall.users (source, id, version, email, email_verified, phone_verified, username, first_name, last_name, full_name, avatar_url,
 			raw_user_meta_data, raw_app_meta_data, created_at, updated_at, is_anonymous, banned)
 		select 'clerk', 'user_2' || substr(md5(n::text), 1, 16) || 'RollBench1', 1700000000000000 + n, n || '@example.com', true, false, 'user' || n, 'Ada', 'Example', 'Ada Example',
 			'https://img.example.com/ada.png', '{"newsletter": true}', '{"plan": "free"}', now(), clock_timestamp(), false, n < 0
-		from generate_series(FROM, TO) n`,
-		`insert into public.profiles (id, email, first_name, last_name, role)
-		select 'user_2' || substr(md5(n::text), 1, 16) || 'RollBench1', n || '@example.com', 'Ada', 'Example', 'customer' from generate_series(FROM, TO) n`,
-		`insert into deadstock.users (id, email, full_name, role, avatar_url)
-		select 'user_2' || substr(md5(n::text), 1, 16) || 'RollBench1', n || '@example.com', 'Ada Example', 'free', 'https://img.example.com/ada.png' from generate_series(FROM, TO) n`,
-	} {
-		if err := d.exec(ctx, strings.NewReplacer("FROM", fmt.Sprint(from+1), "TO", fmt.Sprint(from+n)).Replace(sql)); err != nil {
-			return err
-		}
-	}
-	return nil
+		from generate_series(FROM, TO) n`),
+		parts.Replace(`insert into public.profiles (id, email, first_name, last_name, role)
+		select 'user_2' || substr(md5(n::text), 1, 16) || 'RollBench1', n || '@example.com', 'Ada', 'Example', 'customer' from generate_series(FROM, TO) n`),
+		parts.Replace(`insert into deadstock.users (id, email, full_name, role, avatar_url)
+		select 'user_2' || substr(md5(n::text), 1, 16) || 'RollBench1', n || '@example.com', 'Ada Example', 'free', 'https://img.example.com/ada.png' from generate_series(FROM, TO) n`),
+	)
 }
 
 // write puts a file beside the programs and returns its name.
 func (l *long) write(name string, text []byte) (string, error) {
-	return l.file(name), os.WriteFile(l.file(name), text, 0o600)
+	return l.programs.file(name), os.WriteFile(l.programs.file(name), text, 0o600)
 }

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -63,12 +62,22 @@ func (l *long) withTargets(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
+	if err := l.database.exec(ctx, extraTables); err != nil {
+		return err
+	}
 	m, err := l.once(ctx, l.rollcall(fmt.Sprintf("rollcall with %d targets", n), file))
 	if err != nil {
 		return err
 	}
 	l.note(fmt.Sprintf("%s/targets/%d", nameRollcall, n), m)
-	m, err = l.bare(ctx, text, max(1, int(m.Batch+0.5)))
+	events, err := l.mill.events(preparedEvents)
+	if err != nil {
+		return err
+	}
+	if err := l.database.exec(ctx, extraTables); err != nil {
+		return err
+	}
+	m, err = l.bare(ctx, text, l.loop(events, max(1, int(m.Batch+0.5))))
 	if err != nil {
 		return err
 	}
@@ -91,39 +100,6 @@ const extraTarget = `  extraN:
 
 const extraTables = "truncate public.extra3, public.extra4, public.extra5, public.extra6, public.extra7, public.extra8"
 
-// once starts a candidate for one measurement.
-func (l *long) once(ctx context.Context, c *candidate) (m measured, err error) {
-	if err := l.database.exec(ctx, extraTables); err != nil {
-		return measured{}, err
-	}
-	p, err := c.start(ctx, c.pool)
-	if err != nil {
-		return measured{}, err
-	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	return l.load(ctx, c, p, tuned)
-}
-
-// bare drives the statements of a configuration.
-func (l *long) bare(ctx context.Context, yaml []byte, size int) (measured, error) {
-	if err := l.database.exec(ctx, extraTables); err != nil {
-		return measured{}, err
-	}
-	if err := l.database.reset(ctx); err != nil {
-		return measured{}, err
-	}
-	events, err := l.mill.events(preparedEvents)
-	if err != nil {
-		return measured{}, err
-	}
-	db, err := openRollcall(ctx, yaml, l.database.url, l.mill)
-	if err != nil {
-		return measured{}, err
-	}
-	defer db.Close()
-	return loop{events: events, size: size, committers: committers, warm: l.warm, window: l.window, commit: applying(db)}.run(ctx)
-}
-
 // jobs measures what is done to a million users: the first reconciliation, which applies
 // them all, one that finds nothing to do, and the backfill of an emptied table.
 func (l *long) jobs(ctx context.Context) error {
@@ -131,10 +107,7 @@ func (l *long) jobs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.exec(ctx, authUsers+fmt.Sprintf(authPeople, l.million)); err != nil {
-		return err
-	}
-	if err := d.exec(ctx, "vacuum (analyze) auth.users"); err != nil {
+	if err := d.exec(ctx, authUsers+fmt.Sprintf(authPeople, l.million), "vacuum (analyze) auth.users"); err != nil {
 		return err
 	}
 	file, err := l.write("supabase.yaml", supabaseConfiguration)
@@ -155,16 +128,11 @@ func (l *long) jobs(ctx context.Context) error {
 			return err
 		}
 		l.sayJob(job.name, took)
-		if err := l.everybody(ctx, d); err != nil {
+		if err := d.holds(ctx, l.million); err != nil {
 			return err
 		}
 	}
 	return l.bareInsert(ctx, d)
-}
-
-// everybody checks that both tables hold all.
-func (l *long) everybody(ctx context.Context, d *database) error {
-	return d.holds(ctx, l.million)
 }
 
 func (l *long) sayJob(name string, took time.Duration) {

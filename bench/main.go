@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -29,8 +30,9 @@ func main() {
 	}
 }
 
-// options are the command line.
+// options are the command line, and where the findings are printed.
 type options struct {
+	out       io.Writer
 	document  string
 	rounds    int
 	window    time.Duration
@@ -47,9 +49,9 @@ type options struct {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) > 0 && args[0] == "rival" {
-		return runRival(ctx, args[1:])
+		return runRival(ctx, strings.Join(args[1:], " "))
 	}
-	var o options
+	o := options{out: out}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.document, "document", "docs/benchmark.md", "the file whose generated part is written anew; empty for none")
 	flags.IntVar(&o.rounds, "rounds", 5, "rounds; a figure is the median of them")
@@ -67,20 +69,17 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	debug.SetGCPercent(400) // the generator's own garbage must not take the candidates' processor
-	if o.against != "" {
-		return runAgainst(ctx, o, out)
+	switch {
+	case o.against != "":
+		return onStand(ctx, o, nil, runAgainst)
+	case o.scale != "":
+		return onStand(ctx, o, nil, runScale)
+	case o.try != "":
+		return onStand(ctx, o, nil, runTry)
+	case o.profileTo != "":
+		return onStand(ctx, o, profileSettings, runProfile)
+	case o.long:
+		return onStand(ctx, o, longSettings, runLong)
 	}
-	if o.scale != "" {
-		return runScale(ctx, o, out)
-	}
-	if o.try != "" {
-		return runTry(ctx, o, out)
-	}
-	if o.profileTo != "" {
-		return runProfile(ctx, o, out)
-	}
-	if o.long {
-		return runLong(ctx, o, out)
-	}
-	return runShort(ctx, o, out)
+	return onStand(ctx, o, nil, runShort)
 }

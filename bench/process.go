@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -39,11 +40,8 @@ func freeAddress(ctx context.Context) (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// start runs a program with more variables and waits until it says that it is ready.
-func start(ctx context.Context, p *process, ready string) error {
-	if p.cmd.Stderr == nil {
-		p.cmd.Stderr = &p.said
-	}
+// start runs the program and waits until an address says that it is ready.
+func (p *process) start(ctx context.Context, address string) error {
 	p.ended = make(chan error, 1)
 	if err := p.cmd.Start(); err != nil {
 		return fmt.Errorf("start a candidate: %w", err)
@@ -52,7 +50,7 @@ func start(ctx context.Context, p *process, ready string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		if answers(ctx, ready) {
+		if _, err := get(ctx, "http://"+address+"/readyz"); err == nil {
 			return nil
 		}
 		select {
@@ -66,17 +64,22 @@ func start(ctx context.Context, p *process, ready string) error {
 	}
 }
 
-func answers(ctx context.Context, url string) bool {
+// get returns the text behind a URL.
+func get(ctx context.Context, url string) (string, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return false
+		return "", err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return false
+		return "", err
 	}
-	_ = response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = errors.New(response.Status)
+	}
+	return string(text), err
 }
 
 // stop ends the process in order.
@@ -95,54 +98,25 @@ func (p *process) stop() error {
 	}
 }
 
-// memory returns a line of /proc/PID/status in MiB: VmHWM is the peak, VmRSS the present.
-// It is 0 where there is no /proc.
-func (p *process) memory(line string) float64 {
-	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "status"))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := strings.Cut(string(status), line+":")
-	fields := strings.Fields(rest)
-	if len(fields) == 0 {
-		return 0
-	}
-	kib, err := strconv.ParseFloat(fields[0], 64)
-	if err != nil {
-		return 0
-	}
-	return kib / 1024
-}
-
 // batches returns how many batches and events Rollcall has committed.
 func (p *process) batches(ctx context.Context) (batches, events float64, err error) {
 	if p.admin == "" {
 		return 0, 0, nil
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/metrics", nil)
-	if err != nil {
-		return 0, 0, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, 0, fmt.Errorf("read Rollcall's metrics: %w", err)
-	}
-	defer response.Body.Close()
-	var text bytes.Buffer
-	if _, err := text.ReadFrom(response.Body); err != nil {
-		return 0, 0, fmt.Errorf("read Rollcall's metrics: %w", err)
-	}
-	for line := range strings.Lines(text.String()) {
+	text, err := get(ctx, "http://"+p.admin+"/metrics")
+	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		var bad error
 		switch name {
 		case "rollcall_batch_events_count":
-			batches, err = strconv.ParseFloat(value, 64)
+			batches, bad = strconv.ParseFloat(value, 64)
 		case "rollcall_batch_events_sum":
-			events, err = strconv.ParseFloat(value, 64)
+			events, bad = strconv.ParseFloat(value, 64)
 		}
-		if err != nil {
-			return 0, 0, fmt.Errorf("read Rollcall's metrics: %w", err)
-		}
+		err = errors.Join(err, bad)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("read Rollcall's metrics: %w", err)
 	}
 	return batches, events, nil
 }
@@ -152,23 +126,11 @@ type programs struct {
 	dir      string // temporary
 	rollcall string
 	self     string // this program
-	fastify  string // directory with everything installed; empty when it can't be measured
-	without  string // why
+	fastify  string // directory with everything installed
+	without  string // why fastify can't be measured
 }
 
-// install builds and installs the candidates in a temporary directory.
-func install(ctx context.Context) (*programs, error) {
-	p, err := build(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.installFastify(ctx); err != nil {
-		p.without = err.Error()
-	}
-	return p, nil
-}
-
-// build is install without what isn't ours.
+// build builds Rollcall in a temporary directory.
 func build(ctx context.Context) (*programs, error) {
 	dir, err := os.MkdirTemp("", "rollcall-bench-")
 	if err != nil {
@@ -182,19 +144,23 @@ func build(ctx context.Context) (*programs, error) {
 	if p.self, err = os.Executable(); err != nil {
 		return nil, errors.Join(err, p.remove())
 	}
-	if err := os.WriteFile(filepath.Join(dir, "rollcall.yaml"), configuration, 0o600); err != nil {
+	if err := os.WriteFile(p.file("rollcall.yaml"), configuration, 0o600); err != nil {
 		return nil, errors.Join(err, p.remove())
 	}
 	return p, nil
 }
 
+// file is the path of a file beside the programs.
+func (p *programs) file(name string) string { return filepath.Join(p.dir, name) }
+
 func (p *programs) remove() error { return os.RemoveAll(p.dir) }
 
+// installFastify installs what isn't ours.
 func (p *programs) installFastify(ctx context.Context) error {
 	if _, err := exec.LookPath("node"); err != nil {
 		return errors.New("node is not installed")
 	}
-	to := filepath.Join(p.dir, "fastify")
+	to := p.file("fastify")
 	if err := os.CopyFS(to, os.DirFS("bench/fastify")); err != nil {
 		return fmt.Errorf("copy the handler: %w", err)
 	}

@@ -4,9 +4,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,107 +18,69 @@ import (
 // profiled is how long each profile is taken.
 const profiled = 10 * time.Second
 
+// profileSettings have PostgreSQL count what each statement takes.
+var profileSettings = map[string]string{
+	"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track_planning": "on", "track_io_timing": "on",
+}
+
 // runProfile says where the time goes: a profile of Rollcall's processor time at 64
 // connections, and what PostgreSQL has spent on each statement under that load, under the
 // bare statements at the batch reached and under the bare upsert. It writes to a directory.
-func runProfile(ctx context.Context, o options, out io.Writer) (err error) {
-	p, err := install(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.remove()) }()
-	build := exec.CommandContext(ctx, "go", "build", "-tags", "bench", "-o", p.rollcall, "./cmd/rollcall")
+func runProfile(ctx context.Context, s *stand) error {
+	build := exec.CommandContext(ctx, "go", "build", "-tags", "bench", "-o", s.programs.rollcall, "./cmd/rollcall")
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build Rollcall to be profiled: %w: %s", err, output)
 	}
-	server, err := startServer(ctx, map[string]string{"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.track_planning": "on", "track_io_timing": "on"})
-	if err != nil {
-		return fmt.Errorf("%w (the profile needs the extension pg_stat_statements)", err)
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	o.window = profiled
-	s := &short{stand: &stand{options: o, programs: p, dir: server.Dir(), expected: map[string]float64{}}, results: results{}, out: out}
-	if s.mill, err = newMill(); err != nil {
-		return err
-	}
-	if s.database, err = newDatabase(ctx, server, "bench"); err != nil {
-		return err
-	}
+	s.window = profiled
 	if err := s.database.exec(ctx, "create extension pg_stat_statements schema public"); err != nil {
 		return err
 	}
-	return s.profile(ctx)
-}
-
-func (b *short) profile(ctx context.Context) error {
-	if err := os.Setenv("ROLLCALL_CPU_PROFILE", filepath.Join(b.profileTo, "rollcall.pprof")); err != nil {
+	if err := os.Setenv("ROLLCALL_CPU_PROFILE", filepath.Join(s.profileTo, "rollcall.pprof")); err != nil {
 		return err
 	}
+	b := &short{stand: s}
 	if err := b.profileServe(ctx); err != nil {
 		return err
 	}
 	if err := b.statements(ctx, "statements-rollcall.txt"); err != nil {
 		return err
 	}
-	var err error
-	if b.events, err = b.mill.events(3 * preparedEvents); err != nil {
-		return err
-	}
-	return b.profileLoops(ctx)
-}
-
-// profileServe loads Rollcall and has it write a profile meanwhile.
-func (b *short) profileServe(ctx context.Context) (err error) {
-	c := b.rollcall(nameRollcall, filepath.Join(b.programs.dir, "rollcall.yaml"))
-	p, err := c.start(ctx, 0)
+	events, err := b.mill.events(3 * preparedEvents)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	if err := b.forget(ctx); err != nil {
-		return err
-	}
-	begin := time.AfterFunc(b.warm, func() { _ = p.cmd.Process.Signal(syscall.SIGUSR1) })
-	defer begin.Stop()
-	m, err := b.load(ctx, c, p, tuned)
-	if err != nil {
-		return err
-	}
-	b.note(fmt.Sprintf("%s/%d", c.name, tuned), m)
-	err = p.cmd.Process.Signal(syscall.SIGUSR1)
-	time.Sleep(time.Second) // the profile is written behind the signal
-	return err
-}
-
-// profileLoops runs the loops at the batch that Rollcall has reached.
-func (b *short) profileLoops(ctx context.Context) error {
-	db, err := openRollcall(ctx, configuration, b.database.url, b.mill)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	pool, err := pooled(ctx, b.database.url, committers)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	l := loop{events: b.events, committers: committers, warm: b.warm, window: b.window, size: b.reached(tuned)}
-	for _, one := range []struct {
-		name   string
-		commit commitment
-	}{{nameBare, applying(db)}, {nameUpsert, upserting(pool)}} {
+	for _, name := range []string{nameBare, nameUpsert} {
 		if err := b.forget(ctx); err != nil {
 			return err
 		}
-		l.commit = one.commit
-		if err := b.loop(ctx, one.name, l); err != nil {
+		if err := b.noteLoop(ctx, name, b.loop(events, b.reached(tuned))); err != nil {
 			return err
 		}
-		if err := b.statements(ctx, "statements-"+one.name+".txt"); err != nil {
+		if err := b.statements(ctx, "statements-"+name+".txt"); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// profileServe loads Rollcall and has it write a profile meanwhile.
+func (b *short) profileServe(ctx context.Context) error {
+	c := b.rollcall(nameRollcall, b.programs.file("rollcall.yaml"))
+	return b.while(ctx, c, func(p *process) error {
+		if err := b.forget(ctx); err != nil {
+			return err
+		}
+		begin := time.AfterFunc(b.warm, func() { _ = p.cmd.Process.Signal(syscall.SIGUSR1) })
+		defer begin.Stop()
+		m, err := b.load(ctx, c.name, tuned, p)
+		if err != nil {
+			return err
+		}
+		b.note(fmt.Sprintf("%s/%d", c.name, tuned), m)
+		err = p.cmd.Process.Signal(syscall.SIGUSR1)
+		time.Sleep(time.Second) // the profile is written behind the signal
+		return err
+	})
 }
 
 func (b *short) forget(ctx context.Context) error {

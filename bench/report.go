@@ -15,7 +15,7 @@ var titles = map[string]string{
 }
 
 // report is the generated part of the document.
-func (b *short) report(about *machine, took time.Duration) string {
+func (b *short) report(about string, took time.Duration) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s\n", about)
 	fmt.Fprintf(&text, "`make bench`, %d rounds, %s in all; medians of the rounds. Requests: user.created of new users, %d bytes of body, signed "+

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
@@ -10,6 +11,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"math"
+	"net/http"
+	"net/textproto"
 	"strconv"
 	"strings"
 	"time"
@@ -30,7 +33,8 @@ const (
 // mill makes signed user.created requests about users nobody has met. All have the same
 // length, so that a second of load is one piece of memory.
 type mill struct {
-	secret   string // whsec_…
+	secret   string         // whsec_…
+	source   *source.Source // believes the mill
 	key      []byte
 	template []byte // a whole request
 	body     int    // where its body begins
@@ -45,6 +49,11 @@ func newMill() (*mill, error) {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
 	m := &mill{secret: "whsec_" + base64.StdEncoding.EncodeToString(key), key: key}
+	var err error
+	m.source, err = source.New(source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{m.secret}})
+	if err != nil {
+		return nil, err
+	}
 	body, err := m.sample()
 	if err != nil {
 		return nil, fmt.Errorf("make the requests: %w", err)
@@ -65,18 +74,9 @@ func newMill() (*mill, error) {
 	return m, nil
 }
 
-// source is one that believes the mill.
-func (m *mill) source() (*source.Source, error) {
-	return source.New(source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{m.secret}})
-}
-
 // sample is the built-in user.created with marks for what tells users apart: 2 kB.
 func (m *mill) sample() ([]byte, error) {
-	src, err := m.source()
-	if err != nil {
-		return nil, err
-	}
-	x, _ := testevent.Find(src, "user.created")
+	x, _ := testevent.Find(m.source, "user.created")
 	return testevent.Apply(x.Body(time.Now()), []testevent.Change{
 		{Path: "data.id", Value: `"user_2` + mark + `RollBench0"`},
 		{Path: "data.email_addresses[0].email_address", Value: `"` + mark + `@example.com"`},
@@ -138,21 +138,23 @@ func scatter(n uint64) uint64 {
 	return n ^ n>>31
 }
 
+// received is a request as Rollcall's handler sees it.
+func (m *mill) received(request []byte) (source.Request, error) {
+	_, lines, _ := bytes.Cut(request[:m.body], []byte("\r\n"))
+	header, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(lines))).ReadMIMEHeader()
+	return source.Request{Header: http.Header(header), Body: request[m.body:], ReceivedAt: time.Now()}, err
+}
+
 // events are what Rollcall makes of n requests.
 func (m *mill) events(n int) ([]event.Event, error) {
-	src, err := m.source()
-	if err != nil {
-		return nil, err
-	}
 	r := m.make(n)
 	list := make([]event.Event, n)
 	for i := range list {
-		request := r.at(i)
-		header, err := headerOf(request[:m.body])
+		request, err := m.received(r.at(i))
 		if err != nil {
 			return nil, err
 		}
-		list[i] = src.Decode(source.Request{Header: header, Body: request[m.body:], ReceivedAt: time.Now()})
+		list[i] = m.source.Decode(request)
 		if list[i].User == nil {
 			return nil, fmt.Errorf("decode a request: %s", list[i].Reason)
 		}

@@ -11,6 +11,8 @@ import (
 // results are the measurements by what was measured ("rollcall/64"), one of each round.
 type results map[string][]measured
 
+func (r results) add(key string, m measured) { r[key] = append(r[key], m) }
+
 // field picks one figure of a measurement.
 type field func(measured) float64
 
@@ -62,6 +64,12 @@ func (r results) ratio(of, by string, f field) (spread, bool) {
 		return spread{}, false
 	}
 	return spread{slices.Min(values), median(values), slices.Max(values)}, true
+}
+
+// of is a ratio over the rounds, in words.
+func (r results) of(key, by string, f field) string {
+	s, _ := r.ratio(key, by, f)
+	return fmt.Sprintf("%.2f (%.2f … %.2f)", s.median, s.low, s.high)
 }
 
 // goal is a figure to reach.

@@ -49,8 +49,7 @@ func newScene(t *testing.T, stale bool) *scene {
 	s := &scene{t: t, mill: m, database: d}
 	made := m.make(20)
 	for i := range made.len() {
-		header := must.Get(headerOf(made.at(i)[:m.body]))(t)
-		s.requests = append(s.requests, source.Request{Header: header, Body: made.at(i)[m.body:], ReceivedAt: time.Now()})
+		s.requests = append(s.requests, must.Get(m.received(made.at(i)))(t))
 	}
 	s.requests = append(s.requests, s.requests[3], s.changed(s.requests[5].Body, "newer@example.com", time.Hour))
 	if stale {
@@ -62,12 +61,11 @@ func newScene(t *testing.T, stale bool) *scene {
 // changed is an update of a user by another version.
 func (s *scene) changed(body []byte, email string, by time.Duration) source.Request {
 	s.t.Helper()
-	src := must.Get(s.mill.source())(s.t)
 	body = must.Get(testevent.Apply(body, []testevent.Change{
 		{Path: "type", Value: `"user.updated"`}, {Path: "data.email_addresses[0].email_address", Value: `"` + email + `"`}, {Path: "data.first_name", Value: `"Changed"`},
 		{Path: "data.updated_at", Value: strconv.FormatInt(time.Now().Add(by).UnixMilli(), 10)},
 	}))(s.t)
-	header := must.Get(src.Sign(source.Hook, body))(s.t)
+	header := must.Get(s.mill.source.Sign(source.Hook, body))(s.t)
 	return source.Request{Header: header, Body: body, ReceivedAt: time.Now()}
 }
 
@@ -94,10 +92,9 @@ func (s *scene) apply() {
 	must.Do(s.t, s.database.exec(s.t.Context(), "truncate public.profiles, deadstock.users"))
 	db := must.Get(openRollcall(s.t.Context(), configuration, s.database.url, s.mill))(s.t)
 	defer db.Close()
-	src := must.Get(s.mill.source())(s.t)
 	for _, r := range s.requests {
-		must.Do(s.t, src.Verify(r))
-		must.Get(db.Roll().Apply(s.t.Context(), []event.Event{src.Decode(r)}))(s.t)
+		must.Do(s.t, s.mill.source.Verify(r))
+		must.Get(db.Roll().Apply(s.t.Context(), []event.Event{s.mill.source.Decode(r)}))(s.t)
 	}
 }
 

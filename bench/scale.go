@@ -6,34 +6,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"slices"
 	"time"
 )
 
 // scale measures what docs/scaling.md reckons with.
-type scale struct {
-	*stand
-	results results
-	out     io.Writer
-}
+type scale struct{ *stand }
 
 // runScale measures one part of what happens to a larger Rollcall.
-func runScale(ctx context.Context, o options, out io.Writer) (err error) {
-	server, err := startServer(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	s := &scale{stand: &stand{options: o, dir: server.Dir(), expected: map[string]float64{}}, results: results{}, out: out}
-	if s.mill, err = newMill(); err != nil {
-		return err
-	}
-	if s.database, err = newDatabase(ctx, server, "bench"); err != nil {
-		return err
-	}
-	switch o.scale {
+func runScale(ctx context.Context, st *stand) error {
+	s := &scale{st}
+	switch s.scale {
 	case "replicas":
 		return s.replicas(ctx)
 	case "committers":
@@ -41,15 +25,11 @@ func runScale(ctx context.Context, o options, out io.Writer) (err error) {
 	case "size":
 		return s.size(ctx)
 	}
-	return fmt.Errorf("there is no part %q; write replicas, committers or size", o.scale)
+	return fmt.Errorf("there is no part %q; write replicas, committers or size", s.scale)
 }
 
 // replicas holds two processes on one database against one, alternating.
-func (s *scale) replicas(ctx context.Context) (err error) {
-	if s.programs, err = build(ctx); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.programs.remove()) }()
+func (s *scale) replicas(ctx context.Context) error {
 	for range s.rounds {
 		for _, n := range []int{1, 2} {
 			if err := s.withReplicas(ctx, n); err != nil {
@@ -57,13 +37,14 @@ func (s *scale) replicas(ctx context.Context) (err error) {
 			}
 		}
 	}
+	r := s.results
 	for _, n := range connections[1:] {
 		one, two := fmt.Sprintf("1/%d", n), fmt.Sprintf("2/%d", n)
 		for _, key := range []string{one, two} {
 			fmt.Fprintf(s.out, "%s\n", s.said(key))
 		}
-		fmt.Fprintf(s.out, "two of one at %d: throughput %s, processor time %s (PostgreSQL %s, Rollcall %s), p99 %s\n", n, s.of(two, one, perSecond),
-			s.of(two, one, totalTime), s.of(two, one, serverTime), s.of(two, one, ownTime), s.of(two, one, p99))
+		fmt.Fprintf(s.out, "two of one at %d: throughput %s, processor time %s (PostgreSQL %s, Rollcall %s), p99 %s\n", n, r.of(two, one, perSecond),
+			r.of(two, one, totalTime), r.of(two, one, serverTime), r.of(two, one, ownTime), r.of(two, one, p99))
 	}
 	return nil
 }
@@ -77,71 +58,25 @@ func (s *scale) withReplicas(ctx context.Context, n int) (err error) {
 		}
 	}()
 	for range n {
-		p, err := s.rollcall(nameRollcall, s.programs.dir+"/rollcall.yaml").start(ctx, 0)
+		p, err := s.start(ctx, s.rollcall(nameRollcall, s.programs.file("rollcall.yaml")))
 		if err != nil {
 			return err
 		}
 		list = append(list, p)
 	}
 	for _, connections := range connections[1:] {
-		if err := s.load(ctx, list, connections); err != nil {
+		m, err := s.load(ctx, fmt.Sprintf("%d replicas", n), connections, list...)
+		if err != nil {
 			return err
 		}
+		s.results.add(fmt.Sprintf("%d/%d", n, connections), m)
 	}
 	return nil
-}
-
-// load drives replicas on empty tables, each over its part of the connections.
-func (s *scale) load(ctx context.Context, replicas []*process, connections int) error {
-	if err := s.database.reset(ctx); err != nil {
-		return err
-	}
-	requests := s.mill.make(int(guess * (s.warm + s.window).Seconds()))
-	runtime.GC()
-	addresses := make([]string, len(replicas))
-	for i, p := range replicas {
-		addresses[i] = p.address
-	}
-	batches, events, err := committed(ctx, replicas)
-	if err != nil {
-		return err
-	}
-	before := s.spent(replicas...)
-	m, err := drive(ctx, traffic{addresses: addresses, requests: requests, connections: connections, warm: s.warm, window: s.window})
-	if err != nil {
-		return fmt.Errorf("%d replicas at %d connections: %w", len(replicas), connections, err)
-	}
-	s.spent(replicas...).note(&m, before)
-	batchesAfter, eventsAfter, err := committed(ctx, replicas)
-	if err != nil {
-		return err
-	}
-	m.Batch = (eventsAfter - events) / max(1, batchesAfter-batches)
-	key := fmt.Sprintf("%d/%d", len(replicas), connections)
-	s.results[key] = append(s.results[key], m)
-	return s.database.holds(ctx, m.Committed)
-}
-
-// committed is what replicas have committed together.
-func committed(ctx context.Context, replicas []*process) (batches, events float64, err error) {
-	for _, p := range replicas {
-		b, e, err := p.batches(ctx)
-		if err != nil {
-			return 0, 0, err
-		}
-		batches, events = batches+b, events+e
-	}
-	return batches, events, nil
 }
 
 // committers holds the bare statements with more of them side by side against those with
 // two, alternating: what one PostgreSQL has left for more replicas.
 func (s *scale) committers(ctx context.Context) error {
-	db, err := openRollcall(ctx, configuration, s.database.url, s.mill)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
 	events, err := s.mill.events(preparedEvents)
 	if err != nil {
 		return err
@@ -150,17 +85,13 @@ func (s *scale) committers(ctx context.Context) error {
 	for range s.rounds {
 		for _, size := range sizes {
 			for _, n := range counts {
-				if err := s.database.reset(ctx); err != nil {
-					return err
-				}
-				before := s.spent()
-				m, err := loop{events: events, size: size, committers: n, warm: s.warm, window: s.window, commit: applying(db)}.run(ctx)
+				l := s.loop(events, size)
+				l.committers = n
+				m, err := s.bare(ctx, configuration, l)
 				if err != nil {
 					return err
 				}
-				s.spent().note(&m, before)
-				key := fmt.Sprintf("%d/%d", n, size)
-				s.results[key] = append(s.results[key], m)
+				s.results.add(fmt.Sprintf("%d/%d", n, size), m)
 			}
 		}
 	}
@@ -168,7 +99,8 @@ func (s *scale) committers(ctx context.Context) error {
 		by := fmt.Sprintf("%d/%d", committers, size)
 		for _, n := range counts {
 			key := fmt.Sprintf("%d/%d", n, size)
-			fmt.Fprintf(s.out, "%s; of two: throughput %s, PostgreSQL's processor time %s\n", s.said(key), s.of(key, by, perSecond), s.of(key, by, serverTime))
+			fmt.Fprintf(s.out, "%s; of two: throughput %s, PostgreSQL's processor time %s\n",
+				s.said(key), s.results.of(key, by, perSecond), s.results.of(key, by, serverTime))
 		}
 	}
 	return nil
@@ -182,11 +114,6 @@ func (s *scale) said(key string) string {
 	return fmt.Sprintf("%-6s %6.0f/s, batch %5.1f, p50 %s ms, p99 %s ms, µs each: PostgreSQL %.0f, Rollcall %.0f, generator %.0f; %.0f %% of the processors",
 		key, rate, r.median(key, batch), millis(r.median(key, p50)), millis(r.median(key, p99)),
 		r.median(key, serverTime), r.median(key, ownTime), r.median(key, generatorTime), busy*100)
-}
-
-func (s *scale) of(key, by string, f field) string {
-	r, _ := s.results.ratio(key, by, f)
-	return fmt.Sprintf("%.2f (%.2f … %.2f)", r.median, r.low, r.high)
 }
 
 const (
@@ -257,7 +184,9 @@ func (s *scale) apply(ctx context.Context, n, size int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := (loop{events: events[:n-n%size], size: size, committers: committers, window: time.Hour, commit: applying(db)}).run(ctx); err != nil {
+	l := s.loop(events[:n-n%size], size)
+	l.warm, l.window, l.commit = 0, time.Hour, applying(db)
+	if _, err := l.run(ctx); err != nil {
 		return 0, err
 	}
 	after, err := s.database.count(ctx, position)
@@ -270,17 +199,10 @@ func (s *scale) weigh(ctx context.Context) error {
 		return err
 	}
 	for _, table := range []string{"rollcall.users", "rollcall.events", "public.profiles", "deadstock.users"} {
-		users, err := s.database.count(ctx, "select count(*) from "+table)
-		if err != nil {
-			return err
-		}
-		bytes, err := s.database.count(ctx, "select pg_total_relation_size('"+table+"')")
-		if err != nil {
-			return err
-		}
-		indexes, err := s.database.count(ctx, "select pg_indexes_size('"+table+"')")
-		if err != nil {
-			return err
+		var users, bytes, indexes int
+		sql := fmt.Sprintf("select count(*), pg_total_relation_size('%[1]s'), pg_indexes_size('%[1]s') from %[1]s", table)
+		if err := s.database.conn.QueryRow(ctx, sql).Scan(&users, &bytes, &indexes); err != nil {
+			return fmt.Errorf("run %.60q: %w", sql, err)
 		}
 		fmt.Fprintf(s.out, "disk, %s, %d rows: %d bytes each, indexes %d of them\n", table, users, bytes/users, indexes/users)
 	}
@@ -292,10 +214,7 @@ func (s *scale) weigh(ctx context.Context) error {
 // forget weighs the events once more, written without bodies: what is left of them when
 // their table is no longer growing.
 func (s *scale) forget(ctx context.Context) error {
-	if err := s.database.exec(ctx, "update rollcall.events set body = null"); err != nil {
-		return err
-	}
-	if err := s.database.exec(ctx, "vacuum full rollcall.events"); err != nil {
+	if err := s.database.exec(ctx, "update rollcall.events set body = null", "vacuum full rollcall.events"); err != nil {
 		return err
 	}
 	fmt.Fprintln(s.out, "without bodies, packed:")

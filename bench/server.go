@@ -8,12 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"rollcall/bench/machine"
 	"rollcall/internal/app"
-	"rollcall/internal/config"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/postgres"
 	"rollcall/internal/target"
@@ -39,21 +40,22 @@ const tables = "rollcall.events, rollcall.users, rollcall.parked, public.profile
 
 // database is one database of the private server.
 type database struct {
-	url  string
-	conn *pgx.Conn
+	url   string
+	conn  *pgx.Conn
+	keeps bool // its users stay
 }
 
+// startServer starts one that has some settings changed.
 func startServer(ctx context.Context, change map[string]string) (*pgserver.Server, error) {
-	all := map[string]string{}
-	for name, value := range settings {
-		all[name] = value
-	}
-	for name, value := range change {
-		all[name] = value
-	}
+	all := maps.Clone(settings)
+	maps.Copy(all, change)
 	server, err := pgserver.Start(ctx, pgserver.Options{Durable: true, Settings: all})
 	if err != nil {
-		return nil, fmt.Errorf("start the server: %w", err)
+		err = fmt.Errorf("start the server: %w", err)
+		if extension := change["shared_preload_libraries"]; extension != "" {
+			err = fmt.Errorf("%w (the profile needs the extension %s)", err, extension)
+		}
+		return nil, err
 	}
 	if err := durable(ctx, server.URL("postgres")); err != nil {
 		return nil, errors.Join(err, server.Close())
@@ -69,7 +71,7 @@ func durable(ctx context.Context, url string) error {
 	}
 	defer conn.Close(ctx)
 	for _, name := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
-		value, err := show(ctx, conn, name)
+		value, err := machine.Setting(ctx, conn, name)
 		if err != nil {
 			return err
 		}
@@ -78,14 +80,6 @@ func durable(ctx context.Context, url string) error {
 		}
 	}
 	return nil
-}
-
-func show(ctx context.Context, conn *pgx.Conn, name string) (string, error) {
-	var value string
-	if err := conn.QueryRow(ctx, "select current_setting($1)", name).Scan(&value); err != nil {
-		return "", fmt.Errorf("ask for %s: %w", name, err)
-	}
-	return value, nil
 }
 
 // newDatabase makes a database with Rollcall's schema and the applications' tables.
@@ -119,9 +113,12 @@ func fill(ctx context.Context, url string) (*database, error) {
 	return d, d.exec(ctx, schema)
 }
 
-func (d *database) exec(ctx context.Context, sql string) error {
-	if _, err := d.conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
-		return fmt.Errorf("run %.60q: %w", sql, err)
+// exec runs each text as a transaction.
+func (d *database) exec(ctx context.Context, sqls ...string) error {
+	for _, sql := range sqls {
+		if _, err := d.conn.PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+			return fmt.Errorf("run %.60q: %w", sql, err)
+		}
 	}
 	return nil
 }
@@ -133,8 +130,12 @@ func (d *database) count(ctx context.Context, sql string) (n int, err error) {
 	return n, nil
 }
 
-// reset gives the next measurement empty tables and a server with nothing left to do.
+// reset gives the next measurement empty tables, unless they keep their users, and a server with nothing
+// left to do.
 func (d *database) reset(ctx context.Context) error {
+	if d.keeps {
+		return d.exec(ctx, "checkpoint")
+	}
 	if err := d.exec(ctx, "truncate "+tables); err != nil {
 		return err
 	}
@@ -143,10 +144,7 @@ func (d *database) reset(ctx context.Context) error {
 
 // settle lets nobody pay for what others wrote.
 func (d *database) settle(ctx context.Context) error {
-	if err := d.exec(ctx, "vacuum (analyze) "+tables); err != nil {
-		return err
-	}
-	return d.exec(ctx, "checkpoint")
+	return d.exec(ctx, "vacuum (analyze) "+tables, "checkpoint")
 }
 
 // holds checks that both tables hold as many users as were acknowledged, at least: an answer
@@ -166,16 +164,14 @@ func (d *database) holds(ctx context.Context, acknowledged int) error {
 
 // openRollcall puts the targets of the configuration into service in this process.
 func openRollcall(ctx context.Context, yaml []byte, url string, m *mill) (*postgres.DB, error) {
-	getenv := environment(url, m, "127.0.0.1:0", "127.0.0.1:0")
-	cfg, problems := config.Load("rollcall.yaml", yaml, config.Env{Getenv: getenv})
-	if len(problems) > 0 {
-		return nil, problems
+	environment := map[string]string{
+		"DATABASE_URL": url, "CLERK_WEBHOOK_SIGNING_SECRET": m.secret, "LISTEN": "127.0.0.1:0", "ADMIN_LISTEN": "127.0.0.1:0",
 	}
-	assembly, problems := app.Assemble(cfg)
-	if len(problems) > 0 {
-		return nil, problems
+	setup, err := app.Read("rollcall.yaml", yaml, func(name string) string { return environment[name] })
+	if err != nil {
+		return nil, err
 	}
-	db, err := postgres.Open(postgres.Config{URL: url, Targets: assembly.Targets, Log: slog.New(slog.DiscardHandler)})
+	db, err := postgres.Open(postgres.Config{URL: url, Targets: setup.Targets, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}
@@ -188,14 +184,6 @@ func openRollcall(ctx context.Context, yaml []byte, url string, m *mill) (*postg
 		return nil, err
 	}
 	return db, nil
-}
-
-// environment is what the configuration asks for.
-func environment(url string, m *mill, public, admin string) func(string) string {
-	values := map[string]string{
-		"DATABASE_URL": url, "CLERK_WEBHOOK_SIGNING_SECRET": m.secret, "LISTEN": public, "ADMIN_LISTEN": admin,
-	}
-	return func(name string) string { return values[name] }
 }
 
 // pooled opens connections for the bare upsert.

@@ -4,17 +4,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
+	"rollcall/bench/machine"
 	"rollcall/internal/event"
-	"rollcall/internal/source"
 )
 
 // The names of what is measured.
@@ -38,52 +36,34 @@ const tuned = 64 // connections at which the rivals' pools are tuned
 // preparedEvents is how many events the loops without HTTP have at hand.
 const preparedEvents = 60_000
 
-func runShort(ctx context.Context, o options, out io.Writer) (err error) {
+// runShort is the benchmark that make bench runs.
+func runShort(ctx context.Context, s *stand) error {
 	began := time.Now()
-	p, err := install(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.remove()) }()
-	server, err := startServer(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Close()) }()
-	s := &stand{options: o, programs: p, dir: server.Dir(), expected: map[string]float64{}}
-	if s.mill, err = newMill(); err != nil {
-		return err
-	}
-	if s.database, err = newDatabase(ctx, server, "bench"); err != nil {
-		return err
-	}
-	b := &short{stand: s, results: results{}, out: out}
+	b := &short{stand: s}
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	for round := range o.rounds {
-		fmt.Fprintf(out, "round %d of %d, %s\n", round+1, o.rounds, time.Since(began).Round(time.Second))
+	for round := range b.rounds {
+		fmt.Fprintf(b.out, "round %d of %d, %s\n", round+1, b.rounds, time.Since(began).Round(time.Second))
 		if err := b.round(ctx); err != nil {
 			return err
 		}
 	}
-	about, err := describe(ctx, s.database, server.Dir())
+	about, err := machine.Describe(ctx, b.database.conn, b.server.Dir())
 	if err != nil {
 		return err
 	}
 	text := b.report(about, time.Since(began))
-	fmt.Fprint(out, text)
-	return writeBetween(o.document, "bench", text)
+	fmt.Fprint(b.out, text)
+	return writeBetween(b.document, "bench", text)
 }
 
-// short is the benchmark that make bench runs.
+// short measures each candidate with each number of connections, and the statements alone.
 type short struct {
 	*stand
-	results    results
 	candidates []*candidate
 	events     []event.Event
 	tuning     []string
-	out        io.Writer
 }
 
 // prepare makes the events and finds the best pool for each rival.
@@ -91,8 +71,11 @@ func (b *short) prepare(ctx context.Context) (err error) {
 	if b.events, err = b.mill.events(preparedEvents); err != nil {
 		return err
 	}
-	b.candidates = []*candidate{b.rollcall(nameRollcall, b.programs.dir+"/rollcall.yaml"), b.rival(namePerRequest), b.rival(nameHandler)}
-	if b.programs.fastify != "" {
+	file := b.programs.file("rollcall.yaml")
+	b.candidates = []*candidate{b.rollcall(nameRollcall, file), b.rival(namePerRequest), b.rival(nameHandler)}
+	if err := b.programs.installFastify(ctx); err != nil {
+		b.programs.without = err.Error()
+	} else {
 		b.candidates = append(b.candidates, b.fastify())
 	}
 	for _, c := range b.candidates[1:] {
@@ -105,30 +88,22 @@ func (b *short) prepare(ctx context.Context) (err error) {
 
 // tune keeps the pool with which a rival does the most.
 func (b *short) tune(ctx context.Context, c *candidate) error {
-	best := 0.0
+	best, most := 0, 0.0
 	var said strings.Builder
-	for _, pool := range poolSizes {
-		m, err := b.tryPool(ctx, c, pool)
+	for _, c.pool = range poolSizes {
+		m, err := b.once(ctx, c)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&said, " %d: %.0f/s", pool, m.PerSecond)
-		if m.PerSecond > best {
-			best, c.pool = m.PerSecond, pool
+		fmt.Fprintf(&said, " %d: %.0f/s", c.pool, m.PerSecond)
+		if m.PerSecond > most {
+			best, most = c.pool, m.PerSecond
 		}
 	}
+	c.pool = best
 	b.tuning = append(b.tuning, fmt.Sprintf("%s %d (tried%s)", c.name, c.pool, &said))
 	fmt.Fprintf(b.out, "pool of %s: %d of%s\n", c.name, c.pool, &said)
 	return nil
-}
-
-func (b *short) tryPool(ctx context.Context, c *candidate, pool int) (m measured, err error) {
-	p, err := c.start(ctx, pool)
-	if err != nil {
-		return measured{}, err
-	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	return b.load(ctx, c, p, tuned)
 }
 
 // round measures everything once, one after the other.
@@ -149,20 +124,17 @@ func (b *short) round(ctx context.Context) error {
 }
 
 // candidate measures one that listens, with each number of connections.
-func (b *short) candidate(ctx context.Context, c *candidate) (err error) {
-	p, err := c.start(ctx, c.pool)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	for _, n := range connections {
-		m, err := b.load(ctx, c, p, n)
-		if err != nil {
-			return err
+func (b *short) candidate(ctx context.Context, c *candidate) error {
+	return b.while(ctx, c, func(p *process) error {
+		for _, n := range connections {
+			m, err := b.load(ctx, c.name, n, p)
+			if err != nil {
+				return err
+			}
+			b.note(fmt.Sprintf("%s/%d", c.name, n), m)
 		}
-		b.note(fmt.Sprintf("%s/%d", c.name, n), m)
-	}
-	return nil
+		return nil
+	})
 }
 
 // reached is the batch that Rollcall has just reached with a number of connections.
@@ -172,7 +144,7 @@ func (b *short) reached(connections int) int {
 }
 
 func (b *short) note(key string, m measured) {
-	b.results[key] = append(b.results[key], m)
+	b.results.add(key, m)
 	fmt.Fprintf(b.out, "  %-18s %9.0f/s  p50 %8s  p99 %8s  batch %5.1f  peak %4.0f MiB  µs each: PostgreSQL %d, candidate %d, generator %d\n", key, m.PerSecond,
 		m.P50.Round(10*time.Microsecond), m.P99.Round(10*time.Microsecond), m.Batch, m.PeakMiB, m.Server.Microseconds(), m.Candidate.Microseconds(), m.Generator.Microseconds())
 }
@@ -181,71 +153,55 @@ func (b *short) note(key string, m measured) {
 // the other, and both at the sizes that Rollcall has reached. With one committer the first
 // size is measured once more: an idle connection waits for one commit, not beside another.
 func (b *short) loops(ctx context.Context, sizes []int) error {
-	db, err := openRollcall(ctx, configuration, b.database.url, b.mill)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	pool, err := pooled(ctx, b.database.url, committers)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	l := loop{events: b.events, warm: b.warm / 2, window: b.window * 3 / 5}
+	l := b.loop(b.events, 0)
+	l.warm, l.window = b.warm/2, b.window*3/5
 	for i, size := range sizes {
 		key := strconv.Itoa(size)
 		if i >= len(batchSizes) {
 			key = "reached/" + strconv.Itoa(connections[1+i-len(batchSizes)])
 		}
-		l.size, l.committers = size, committers
-		l.commit = applying(db)
-		if err := b.loop(ctx, nameBare+"/"+key, l); err != nil {
+		l.size = size
+		if err := b.noteLoop(ctx, nameBare+"/"+key, l); err != nil {
 			return err
 		}
-		l.commit = upserting(pool)
-		if err := b.loop(ctx, nameUpsert+"/"+key, l); err != nil {
+		if err := b.noteLoop(ctx, nameUpsert+"/"+key, l); err != nil {
 			return err
 		}
 	}
-	l.size, l.committers, l.commit = 1, 1, applying(db)
-	return b.loop(ctx, nameBare+"/alone", l)
+	l.size, l.committers = 1, 1
+	return b.noteLoop(ctx, nameBare+"/alone", l)
 }
 
-func (b *short) loop(ctx context.Context, key string, l loop) error {
-	if err := b.database.reset(ctx); err != nil {
-		return err
+// noteLoop measures what a key begins with.
+func (b *short) noteLoop(ctx context.Context, key string, l loop) (err error) {
+	var m measured
+	if strings.HasPrefix(key, nameBare) {
+		m, err = b.bare(ctx, configuration, l)
+	} else {
+		m, err = b.upserts(ctx, l)
 	}
-	before := b.spent()
-	m, err := l.run(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
 	}
-	b.spent().note(&m, before)
 	b.note(key, m)
 	return nil
 }
 
 // verifyAndDecode measures what a request costs before it is in the queue.
 func (b *short) verifyAndDecode() error {
-	src, err := b.mill.source()
+	r, err := b.mill.received(b.mill.make(1).at(0))
 	if err != nil {
 		return err
 	}
-	request := b.mill.make(1).at(0)
-	header, err := headerOf(request[:b.mill.body])
-	if err != nil {
-		return err
-	}
-	r := source.Request{Header: header, Body: request[b.mill.body:], ReceivedAt: time.Now()}
 	const times = 10_000
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	began := time.Now()
 	for range times {
-		if err := src.Verify(r); err != nil {
+		if err := b.mill.source.Verify(r); err != nil {
 			return fmt.Errorf("verify a request: %w", err)
 		}
-		if e := src.Decode(r); e.User == nil {
+		if e := b.mill.source.Decode(r); e.User == nil {
 			return fmt.Errorf("decode a request: %s", e.Reason)
 		}
 	}
