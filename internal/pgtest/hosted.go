@@ -54,3 +54,9 @@ func (h *Hosted) Role(role string) string { return role + "_" + h.end }
 
 // As is the database's URL for a role of the project.
 func (h *Hosted) As(role string) string { return As(h.t, h.URL, h.Role(role)) }
+
+// Auth is SQL that makes a database look as Supabase Auth leaves it: auth.users with its
+// secrets and its row security.
+//
+//go:embed auth.sql
+var Auth string

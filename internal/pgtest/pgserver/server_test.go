@@ -3,15 +3,23 @@
 package pgserver
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.uber.org/goleak"
 
 	"rollcall/internal/must"
@@ -206,5 +214,102 @@ func TestUnreachableTmpFallsBack(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(tmp, "*")); want != tmp && len(left) > 0 {
 		t.Errorf("left in TMPDIR: %v", left)
+	}
+}
+
+// Another local user has no password and is refused, there is no other way in, and nothing that
+// others can read holds the password.
+func TestOtherLocalUsersAreRefused(t *testing.T) {
+	t.Parallel()
+	s := start(t, Options{})
+	u := must.Get(url.Parse(s.URL("postgres")))(t)
+	password, _ := u.User.Password()
+	mustQuery(t, s, "SELECT 'x'") // the password is right
+	for _, user := range []*url.Userinfo{url.User("postgres"), url.UserPassword("postgres", "guess"), url.User(strings.Repeat("a", 8))} {
+		u.User = user
+		conn, err := pgx.Connect(t.Context(), u.String())
+		if err == nil {
+			_ = conn.Close(t.Context())
+		}
+		if refusal := (*pgconn.PgError)(nil); !errors.As(err, &refusal) || refusal.Code != "28P01" {
+			t.Errorf("as %s without the password: got %v, want 28P01", user.Username(), err)
+		}
+	}
+	if sockets := mustQuery(t, s, "SELECT current_setting('unix_socket_directories')"); sockets != "" {
+		t.Errorf("there is a socket in %s", sockets)
+	}
+	if args := commandLine(s.proc.cmd.Process.Pid); password == "" || strings.Contains(args, password) {
+		t.Errorf("the arguments of the server are %s", args)
+	}
+	for _, file := range []string{s.home.hbaPath(), s.home.passwordPath(), s.home.data()} {
+		if info, err := os.Stat(file); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v, %v; want it closed to others", file, info.Mode(), err)
+		}
+	}
+	if said, err := os.ReadFile(s.home.logPath()); err != nil || strings.Contains(string(said), password) {
+		t.Errorf("the log holds the password, or %v", err)
+	}
+}
+
+// ownerEnv makes this binary start a server, print where it is, and wait to be killed.
+const ownerEnv = "ROLLCALL_PGSERVER_OWNER"
+
+func own() {
+	s, err := Start(context.Background(), Options{})
+	if err != nil {
+		fmt.Println("error:", err)
+		os.Exit(1)
+	}
+	fmt.Println(s.Dir(), s.proc.cmd.Process.Pid)
+	select {} // until killed
+}
+
+// killedOwner returns the directory and the server's process of an owner just killed.
+func killedOwner(t *testing.T, tmp string) (dir string, pid int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), ownerEnv+"=1", "TMPDIR="+tmp)
+	out := must.Get(cmd.StdoutPipe())(t)
+	must.Do(t, cmd.Start())
+	line, _ := bufio.NewReader(out).ReadString('\n')
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	dir, number, _ := strings.Cut(strings.TrimSpace(line), " ")
+	pid, err := strconv.Atoi(number)
+	if err != nil {
+		t.Fatalf("owner said %q", line)
+	}
+	return dir, pid
+}
+
+func TestServerDiesWithItsOwner(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Log("this system doesn't end children with their parent; the next start does: TestNextStartSweeps")
+		return
+	}
+	dir, pid := killedOwner(t, reachable(t))
+	for deadline := time.Now().Add(10 * time.Second); strings.Contains(commandLine(pid), dir); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the server still runs: %s", commandLine(pid))
+		}
+	}
+}
+
+func TestNextStartSweeps(t *testing.T) {
+	t.Parallel()
+	tmp := reachable(t)
+	dir, pid := killedOwner(t, tmp)
+	kept := filepath.Join(tmp, homePrefix()+"young") // one that is just being made
+	must.Do(t, os.Mkdir(kept, 0o700))
+	sweep(tmp)
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("directory of a killed owner: %v", err)
+	}
+	if got := commandLine(pid); strings.Contains(got, dir) {
+		t.Errorf("server of a killed owner: %s", got)
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("directory that is just being made: %v", err)
 	}
 }
