@@ -86,24 +86,35 @@ func readSample(file string) string {
 // so it is newer than every earlier body, and a message id in it is a new one. The user
 // is the same in all samples of a provider.
 func (x Sample) Body(now time.Time) []byte {
-	now = now.UTC()
-	before := now.Add(-time.Hour) // what a later event says of the sign-up
-	number := func(n int64) string { return strconv.FormatInt(n, 10) }
-	return []byte(strings.NewReplacer(
-		`"$now_millis"`, number(now.UnixMilli()),
-		`"$before_millis"`, number(before.UnixMilli()),
-		`"$now_seconds"`, number(now.Unix()),
-		`"$later_seconds"`, number(now.Add(time.Hour).Unix()),
-		`$now_row`, now.Format(rowLayout),
-		`$before_row`, before.Format(rowLayout),
-		`$now`, now.Format(time.RFC3339Nano),
-		`$uuid`, uuid.NewString(),
-		`$instance`, x.instance,
-	).Replace(x.body))
+	replaced := []string{`$instance`, x.instance}
+	for _, w := range words {
+		replaced = append(replaced, w.text, string(w.write(nil, now.UTC())))
+	}
+	return []byte(strings.NewReplacer(replaced...).Replace(x.body))
 }
 
 // rowLayout is how PostgreSQL writes a timestamptz into JSON.
 const rowLayout = "2006-01-02T15:04:05.999999-07:00"
+
+// words stand in the samples for what differs from one delivery to the next. The moment before is what a
+// later event says of the sign-up, the later one is when a token expires.
+var words = []struct {
+	text  string
+	write func(to []byte, now time.Time) []byte
+}{
+	{`"$now_millis"`, number(time.Time.UnixMilli, 0)}, {`"$before_millis"`, number(time.Time.UnixMilli, -time.Hour)},
+	{`"$now_seconds"`, number(time.Time.Unix, 0)}, {`"$later_seconds"`, number(time.Time.Unix, time.Hour)},
+	{`$now_row`, date(rowLayout, 0)}, {`$before_row`, date(rowLayout, -time.Hour)}, {`$now`, date(time.RFC3339Nano, 0)},
+	{`$uuid`, func(to []byte, _ time.Time) []byte { return append(to, uuid.NewString()...) }},
+}
+
+func number(of func(time.Time) int64, later time.Duration) func([]byte, time.Time) []byte {
+	return func(to []byte, now time.Time) []byte { return strconv.AppendInt(to, of(now.Add(later)), 10) }
+}
+
+func date(layout string, later time.Duration) func([]byte, time.Time) []byte {
+	return func(to []byte, now time.Time) []byte { return now.Add(later).AppendFormat(to, layout) }
+}
 
 // endpointFor tells the endpoint at which a body belongs: only a database webhook names a table
 // and has no metadata.

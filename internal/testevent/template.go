@@ -1,11 +1,8 @@
 package testevent
 
 import (
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"rollcall/internal/source"
 )
@@ -16,36 +13,25 @@ type Person struct {
 	FirstName, LastName        string
 }
 
+// texts are all that tells users apart, and the names.
+func (p *Person) texts() [7]string {
+	return [...]string{p.ID, p.Email, p.Username, p.Phone, p.FirstName, p.LastName, p.FirstName + " " + p.LastName}
+}
+
 // Template is a built-in event cut into pieces, so that it's filled with one of many users
 // at the cost of a copy. It is safe for concurrent use.
 type Template struct {
 	// Endpoint is where the event belongs.
 	Endpoint source.Endpoint
-	// pieces alternate between text and the one-letter name of what stands behind it.
+	// pieces alternate between text and a letter for what stands behind it: a text of the person, or a word.
 	pieces []string
 }
 
-// The names of what a template holds; they are letters, so that the pieces stay texts.
 const (
-	slotID         = "i"
-	slotEmail      = "e"
-	slotUsername   = "u"
-	slotPhone      = "p"
-	slotFirst      = "f"
-	slotLast       = "l"
-	slotFull       = "n"
-	slotMessage    = "m"
-	slotNowMillis  = "1"
-	slotPastMillis = "2"
-	slotNow        = "3"
-	slotNowRow     = "4"
-	slotPastRow    = "5"
-	slotNowUnix    = "6"
-	slotLaterUnix  = "7"
+	// slotMark surrounds a letter while a body is cut up; no JSON text holds the character.
+	slotMark  = "\x00"
+	firstSlot = 'A'
 )
-
-// slotMark surrounds a name while a body is cut up; no JSON text holds the character.
-const slotMark = "\x00"
 
 // NewTemplate returns a built-in event by its name as a template; false when the provider has
 // none. It is dated and about a user as Sample.Body is; all that tells users apart, and the
@@ -55,91 +41,48 @@ func NewTemplate(src *source.Source, name string) (Template, bool) {
 	if !ok {
 		return Template{}, false
 	}
-	mark := func(slot string) string { return slotMark + slot + slotMark }
-	words := []string{
-		`"$now_millis"`, mark(slotNowMillis), `"$before_millis"`, mark(slotPastMillis),
-		`"$now_seconds"`, mark(slotNowUnix), `"$later_seconds"`, mark(slotLaterUnix),
-		`$now_row`, mark(slotNowRow), `$before_row`, mark(slotPastRow), `$now`, mark(slotNow),
-		`$uuid`, mark(slotMessage), `$instance`, sample.instance,
+	mark := func(slot int) string { return slotMark + string(rune(firstSlot+slot)) + slotMark }
+	texts := personIn(src, sample).texts()
+	replaced := []string{`$instance`, sample.instance}
+	for n, w := range words {
+		replaced = append(replaced, w.text, mark(len(texts)+n))
 	}
-	for slot, text := range personIn(src, sample) {
-		if text != "" {
-			words = append(words, `"`+text+`"`, `"`+mark(slot)+`"`)
+	for slot, text := range texts {
+		if strings.TrimSpace(text) != "" {
+			replaced = append(replaced, `"`+text+`"`, `"`+mark(slot)+`"`)
 		}
 	}
-	return Template{sample.Endpoint, strings.Split(strings.NewReplacer(words...).Replace(sample.body), slotMark)}, true
+	return Template{sample.Endpoint, strings.Split(strings.NewReplacer(replaced...).Replace(sample.body), slotMark)}, true
 }
 
-// personIn is the user of a sample, by slot.
-func personIn(src *source.Source, x Sample) map[string]string {
+// personIn is the user of a sample.
+func personIn(src *source.Source, x Sample) *Person {
 	e := src.Decode(source.Request{Endpoint: x.Endpoint, Body: x.Body(time.Now())})
-	person := map[string]string{slotID: e.UserID}
-	u := e.User
-	if u == nil {
-		return person
-	}
-	for slot, text := range map[string]*string{
-		slotEmail: u.Email, slotUsername: u.Username, slotPhone: u.Phone,
-		slotFirst: u.FirstName, slotLast: u.LastName, slotFull: u.FullName,
-	} {
-		if text != nil {
-			person[slot] = *text
+	p := &Person{ID: e.UserID}
+	if u := e.User; u != nil {
+		for to, text := range map[*string]*string{
+			&p.Email: u.Email, &p.Username: u.Username, &p.Phone: u.Phone, &p.FirstName: u.FirstName, &p.LastName: u.LastName,
+		} {
+			if text != nil {
+				*to = *text
+			}
 		}
 	}
-	return person
+	return p
 }
 
 // Append writes the event as the provider would send it about a person at a moment.
 func (t *Template) Append(to []byte, p Person, now time.Time) []byte {
+	texts := p.texts()
+	now = now.UTC()
 	for n, piece := range t.pieces {
 		if n%2 == 0 {
 			to = append(to, piece...)
-			continue
+		} else if slot := int(piece[0] - firstSlot); slot < len(texts) {
+			to = append(to, texts[slot]...)
+		} else {
+			to = words[slot-len(texts)].write(to, now)
 		}
-		to = fillSlot(to, piece, p, now)
 	}
 	return to
-}
-
-func fillSlot(to []byte, slot string, p Person, now time.Time) []byte {
-	switch slot {
-	case slotID:
-		return append(to, p.ID...)
-	case slotEmail:
-		return append(to, p.Email...)
-	case slotUsername:
-		return append(to, p.Username...)
-	case slotPhone:
-		return append(to, p.Phone...)
-	case slotFirst:
-		return append(to, p.FirstName...)
-	case slotLast:
-		return append(to, p.LastName...)
-	case slotFull:
-		return append(append(append(to, p.FirstName...), ' '), p.LastName...)
-	case slotMessage:
-		return append(to, uuid.NewString()...)
-	}
-	return fillTime(to, slot, now.UTC())
-}
-
-// fillTime writes a moment; the past one is what a later event says of the sign-up, the later
-// one when a token expires.
-func fillTime(to []byte, slot string, now time.Time) []byte {
-	before := now.Add(-time.Hour)
-	switch slot {
-	case slotNowMillis:
-		return strconv.AppendInt(to, now.UnixMilli(), 10)
-	case slotPastMillis:
-		return strconv.AppendInt(to, before.UnixMilli(), 10)
-	case slotNowUnix:
-		return strconv.AppendInt(to, now.Unix(), 10)
-	case slotLaterUnix:
-		return strconv.AppendInt(to, now.Add(time.Hour).Unix(), 10)
-	case slotNow:
-		return now.AppendFormat(to, time.RFC3339Nano)
-	case slotNowRow:
-		return now.AppendFormat(to, rowLayout)
-	}
-	return before.AppendFormat(to, rowLayout)
 }
