@@ -4,13 +4,12 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"slices"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -120,29 +119,21 @@ func (d *driver) connection(ctx context.Context, address string) ([]time.Duratio
 	}
 }
 
-// readAnswer reads one answer with as little work as will do.
+// readAnswer reads one answer to its end. Any but 2xx is an error.
 func readAnswer(r *bufio.Reader) error {
-	line, err := r.ReadSlice('\n')
-	ok := len(line) > 12 && line[9] == '2'
-	status := string(bytes.TrimSpace(line))
-	length := 0
-	for err == nil {
-		if line, err = r.ReadSlice('\n'); len(line) <= 2 {
-			break
-		}
-		if name, value, _ := bytes.Cut(line, []byte(":")); len(name) == 14 && bytes.EqualFold(name, []byte("content-length")) {
-			length, err = strconv.Atoi(string(bytes.TrimSpace(value)))
-		}
-	}
+	answer, err := http.ReadResponse(r, nil)
 	if err != nil {
 		return fmt.Errorf("read an answer: %w", err)
 	}
-	if ok {
-		_, err = r.Discard(length)
-		return err
+	defer answer.Body.Close()
+	said, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return fmt.Errorf("read an answer: %w", err)
 	}
-	said, _ := io.ReadAll(io.LimitReader(r, int64(min(length, 300))))
-	return fmt.Errorf("the candidate answered %q: %s", status, said)
+	if answer.StatusCode < 200 || answer.StatusCode > 299 {
+		return fmt.Errorf("the candidate answered %q: %.300s", answer.Proto+" "+answer.Status, said)
+	}
+	return nil
 }
 
 // summary needs the latencies of everything answered within a time.

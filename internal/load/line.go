@@ -19,7 +19,6 @@ import (
 // line is a connection that is opened again whenever it was lost.
 type line struct {
 	to     Receiver
-	tally  *tally
 	reader *bufio.Reader
 	used   time.Time // when the last answer came
 
@@ -40,7 +39,7 @@ const (
 func openLines(ctx context.Context, cfg Config) ([]*line, error) {
 	lines := make([]*line, cfg.Connections)
 	for n := range lines {
-		l := &line{to: cfg.To, tally: newTally()}
+		l := &line{to: cfg.To}
 		if err := l.open(ctx); err != nil {
 			for _, opened := range lines[:n] {
 				opened.close()

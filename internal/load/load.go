@@ -60,12 +60,12 @@ const (
 type run struct {
 	Config
 	lines []*line
-	ahead *ahead
+	ahead <-chan *request
 	// sending ends when nothing more is sent, hard when nothing more is waited for.
 	sending, hard context.Context
 	start         time.Time
 	tried         atomic.Int64
-	total         *total
+	tally         *tally
 }
 
 // Run sends until the duration is over or the context ends, and returns what came of it. An
@@ -75,7 +75,7 @@ func Run(ctx context.Context, cfg Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	r := &run{Config: cfg, total: newTotal()}
+	r := &run{Config: cfg, tally: newTally()}
 	if r.lines, err = openLines(ctx, cfg); err != nil {
 		return Result{}, err
 	}
@@ -116,7 +116,7 @@ func (r *run) run(ctx context.Context) Result {
 
 // work keeps every connection busy until the end, and looks at the numbers every second.
 func (r *run) work() {
-	var next <-chan *request = r.ahead.requests
+	next := r.ahead
 	if r.Rate > 0 {
 		next = r.paced()
 	}
@@ -126,16 +126,14 @@ func (r *run) work() {
 	}
 	done := make(chan struct{})
 	go func() { working.Wait(); close(done) }()
-	for ticker := time.NewTicker(time.Second); ; {
+	for second := time.Tick(time.Second); ; {
 		select {
-		case <-ticker.C:
-			snapshot := r.total.collect(r.lines)
+		case <-second:
+			snapshot := r.tally.look()
 			if r.Live != nil {
 				r.Live(snapshot)
 			}
 		case <-done:
-			ticker.Stop()
-			r.total.collect(r.lines)
 			return
 		}
 	}
@@ -173,11 +171,11 @@ func (r *run) exchange(l *line, q *request) {
 		a, err = l.exchange(q.raw)
 	}
 	if err != nil {
-		l.tally.failed(q.kind, err, r.hard.Err() != nil)
+		r.tally.failed(q.kind, err, r.hard.Err() != nil)
 		r.rest(l)
 		return
 	}
-	l.tally.answered(q.kind, a, time.Since(from))
+	r.tally.answered(q.kind, a, time.Since(from))
 }
 
 // rest keeps an attempt in vain from being repeated thousands of times a second.
@@ -222,7 +220,7 @@ func (r *run) paced() <-chan *request {
 	out := make(chan *request)
 	go func() {
 		defer close(out)
-		for q := range r.ahead.requests {
+		for q := range r.ahead {
 			if !r.sleepUntil(r.due(q)) {
 				return
 			}

@@ -145,11 +145,6 @@ func (e *envelope) seal(body []byte) ([]byte, error) {
 	return append(append(raw, "\r\n\r\n"...), body...), nil
 }
 
-// ahead are requests that are made before they are needed.
-type ahead struct {
-	requests chan *request
-}
-
 const (
 	// aheadRequests is how many are made ahead by default, some 3 kB each.
 	aheadRequests = 1 << 13
@@ -160,40 +155,38 @@ const (
 
 // prepare makes what there is room for, or all if that's less, and goes on with the rest
 // while the first are sent, until the context ends.
-func prepare(ctx context.Context, s *sealer, cfg Config) (*ahead, error) {
+func prepare(ctx context.Context, s *sealer, cfg Config) (<-chan *request, error) {
 	limit := cfg.requests()
-	a := &ahead{requests: make(chan *request, cmp.Or(cfg.Ahead, aheadRequests))}
-	if err := a.fill(ctx, s, limit); err != nil || s.number == limit {
-		close(a.requests)
-		return a, err
+	ahead := make(chan *request, cmp.Or(cfg.Ahead, aheadRequests))
+	if err := s.fill(ctx, ahead, limit); err != nil || s.number == limit {
+		close(ahead)
+		return ahead, err
 	}
 	go func() {
-		defer close(a.requests)
-		for ticker := time.NewTicker(refill); ; {
+		defer close(ahead)
+		for room := time.Tick(refill); ; {
 			select {
 			case <-ctx.Done():
-				ticker.Stop()
 				return
-			case <-ticker.C:
+			case <-room:
 			}
-			if a.fill(ctx, s, limit) != nil || s.number == limit { // what could be signed once can be signed again
-				ticker.Stop()
+			if s.fill(ctx, ahead, limit) != nil || s.number == limit { // what could be signed once can be signed again
 				return
 			}
 		}
 	}()
-	return a, nil
+	return ahead, nil
 }
 
 // fill makes requests until there is no room, all are made, or the context ends. It's the only sender, so
 // room that is there stays.
-func (a *ahead) fill(ctx context.Context, s *sealer, limit int64) error {
-	for ctx.Err() == nil && len(a.requests) < cap(a.requests) && (limit == 0 || s.number < limit) {
+func (s *sealer) fill(ctx context.Context, ahead chan<- *request, limit int64) error {
+	for ctx.Err() == nil && len(ahead) < cap(ahead) && (limit == 0 || s.number < limit) {
 		q, err := s.next(time.Now())
 		if err != nil {
 			return fmt.Errorf("make a request: %w", err)
 		}
-		a.requests <- q
+		ahead <- q
 	}
 	return nil
 }

@@ -146,12 +146,12 @@ func TestPrepare(t *testing.T) {
 			Connections: 1, Ahead: room, Rate: 1, Duration: time.Duration(limit) * time.Second,
 		}
 		s := must.Get(newSealer(cfg))(t)
-		a := must.Get(prepare(t.Context(), s, cfg))(t)
-		if got := int64(len(a.requests)); got != min(limit, room) {
+		ahead := must.Get(prepare(t.Context(), s, cfg))(t)
+		if got := int64(len(ahead)); got != min(limit, room) {
 			t.Errorf("%d are ready", got)
 		}
 		var n int64
-		for q := range a.requests {
+		for q := range ahead {
 			if q.number != n {
 				t.Fatalf("request %d has the number %d", n, q.number)
 			}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -25,28 +24,25 @@ const (
 	digits  = 3
 )
 
-// tally is what came over one connection since it was last collected.
+// tally is what has come of a run so far, and since it was last looked at.
 type tally struct {
-	mu sync.Mutex
-	counts
-	latency *hdrhistogram.PackedHistogram // of what was accepted; sparse, for a dense one takes 200 kB
-}
-
-// counts add up.
-type counts struct {
-	accepted int64
-	sent     [kinds]int64
-	outcomes map[string]int64
-	errors   map[string]int64
-	example  error // one of the errors
-}
-
-func newCounts() counts {
-	return counts{outcomes: map[string]int64{}, errors: map[string]int64{}}
+	mu              sync.Mutex
+	total           Result
+	lately          Snapshot
+	latency, recent *hdrhistogram.Histogram // of what was accepted
+	looked          time.Time
 }
 
 func newTally() *tally {
-	return &tally{counts: newCounts(), latency: hdrhistogram.NewPacked(1, slowest, digits)}
+	t := &tally{
+		total:   Result{Outcomes: map[string]int64{}, Events: map[string]int64{}, Errors: map[string]int64{}},
+		latency: hdrhistogram.New(1, slowest, digits), recent: hdrhistogram.New(1, slowest, digits),
+		looked: time.Now(),
+	}
+	for _, name := range kindNames {
+		t.total.Events[name] = 0
+	}
+	return t
 }
 
 // answered notes an answer. The latency of a refusal says nothing about how long accepting
@@ -54,12 +50,14 @@ func newTally() *tally {
 func (t *tally) answered(k Kind, a answer, took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.sent[k]++
-	t.outcomes[a.name()]++
-	if a.accepted() {
-		t.accepted++
-		_ = t.latency.RecordValue(min(took.Microseconds(), slowest)) // within its range
+	t.total.Events[k.String()]++
+	t.total.Outcomes[a.name()]++
+	if !a.accepted() {
+		t.lately.Refused++
+		return
 	}
+	t.lately.Accepted++
+	_ = t.recent.RecordValue(min(took.Microseconds(), slowest)) // within its range
 }
 
 // failed notes a request without an answer; over is whether it was cut off at the end of
@@ -67,14 +65,30 @@ func (t *tally) answered(k Kind, a answer, took time.Duration) {
 func (t *tally) failed(k Kind, err error, over bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.sent[k]++
+	t.lately.Failed++
+	t.total.Events[k.String()]++
 	kind := errorKind(err)
 	if over {
 		kind = "unanswered"
-	} else if t.example == nil {
-		t.example = err
+	} else if t.total.Example == nil {
+		t.total.Example = err
 	}
-	t.errors[kind]++
+	t.total.Errors[kind]++
+}
+
+// look returns what has come since the last look.
+func (t *tally) look() Snapshot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, now := t.lately, time.Now()
+	s.For, s.Latency = now.Sub(t.looked), latencyOf(t.recent)
+	t.total.Accepted += s.Accepted
+	t.total.Refused += s.Refused
+	t.total.Failed += s.Failed
+	t.latency.Merge(t.recent)
+	t.recent.Reset()
+	t.lately, t.looked = Snapshot{}, now
+	return s
 }
 
 // errorKind names what kept an answer away.
@@ -122,74 +136,6 @@ func (a answer) name() string {
 	return fmt.Sprintf("http_%d", a.status)
 }
 
-// add moves what another has counted here.
-func (c *counts) add(from *counts) {
-	c.accepted += from.accepted
-	for k, n := range from.sent {
-		c.sent[k] += n
-	}
-	for name, n := range from.outcomes {
-		c.outcomes[name] += n
-	}
-	for name, n := range from.errors {
-		c.errors[name] += n
-	}
-	if c.example == nil {
-		c.example = from.example
-	}
-	clear(from.outcomes)
-	clear(from.errors)
-	*from = counts{outcomes: from.outcomes, errors: from.errors}
-}
-
-// total is what came of all connections.
-type total struct {
-	counts
-	latency   *hdrhistogram.Histogram
-	lately    *hdrhistogram.Histogram
-	collected time.Time
-}
-
-func newTotal() *total {
-	return &total{
-		counts: newCounts(), collected: time.Now(),
-		latency: hdrhistogram.New(1, slowest, digits), lately: hdrhistogram.New(1, slowest, digits),
-	}
-}
-
-// collect takes what has gathered on the lines.
-func (t *total) collect(lines []*line) Snapshot {
-	t.lately.Reset()
-	before := t.counts.numbers()
-	for _, l := range lines {
-		l.tally.mu.Lock()
-		t.counts.add(&l.tally.counts)
-		l.tally.latency.MergeInto(t.lately)
-		l.tally.latency.Reset()
-		l.tally.mu.Unlock()
-	}
-	t.latency.Merge(t.lately)
-	after := t.counts.numbers()
-	now := time.Now()
-	defer func() { t.collected = now }()
-	return Snapshot{
-		Accepted: after[0] - before[0], Refused: after[1] - before[1], Failed: after[2] - before[2],
-		For: now.Sub(t.collected), Latency: latencyOf(t.lately),
-	}
-}
-
-// numbers are accepted, refused and failed.
-func (c *counts) numbers() [3]int64 {
-	var answered, failed int64
-	for _, n := range c.outcomes {
-		answered += n
-	}
-	for _, n := range c.errors {
-		failed += n
-	}
-	return [3]int64{c.accepted, answered - c.accepted, failed}
-}
-
 // Result is what came of a run.
 type Result struct {
 	// Requests were sent, or tried to; each was accepted (2xx), refused or failed. Unsent
@@ -231,16 +177,10 @@ func latencyOf(h *hdrhistogram.Histogram) Latency {
 
 // result sums a run up when nothing is under way any more.
 func (r *run) result(ctx context.Context, took time.Duration) Result {
-	numbers := r.total.numbers()
-	result := Result{
-		Requests: r.tried.Load(), Accepted: numbers[0], Refused: numbers[1], Failed: numbers[2],
-		Elapsed: time.Since(r.start), Interrupted: ctx.Err() != nil, Latency: latencyOf(r.total.latency),
-		Outcomes: maps.Clone(r.total.outcomes), Events: map[string]int64{}, Errors: maps.Clone(r.total.errors),
-		Example: r.total.example, CPU: took,
-	}
-	for k, n := range r.total.sent {
-		result.Events[Kind(k).String()] = n
-	}
+	r.tally.look()
+	result := r.tally.total
+	result.Requests, result.Elapsed, result.CPU = r.tried.Load(), time.Since(r.start), took
+	result.Interrupted, result.Latency = ctx.Err() != nil, latencyOf(r.tally.latency)
 	if !result.Interrupted {
 		result.Elapsed = max(result.Elapsed, r.Duration)
 		result.Unsent = r.overdue()
