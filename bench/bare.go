@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -34,52 +33,14 @@ type loop struct {
 // run measures. A latency is that of a commit; the rate counts events.
 func (l loop) run(ctx context.Context) (measured, error) {
 	runtime.GC()
-	r := &looping{loop: l, begin: time.Now().Add(l.warm)}
-	r.last.Store(int64(l.window))
-	took, err := sideBySide(ctx, l.committers, r.committer)
-	if err != nil {
-		return measured{}, err
+	e := effort{workers: l.committers, things: len(l.events), step: l.size, warm: l.warm, window: l.window}
+	e.worker = func(ctx context.Context, _ int) (func(int) error, error) {
+		return func(from int) error { return l.commit(ctx, l.events[from:from+l.size]) }, nil
 	}
-	within := time.Duration(r.last.Load())
-	if within < 100*time.Millisecond {
-		return measured{}, fmt.Errorf("%d events are too few to measure batches of %d", len(l.events), l.size)
-	}
-	m := summary(took, within)
+	m, err := e.measure(ctx)
 	m.PerSecond *= float64(l.size)
 	m.Batch = float64(l.size)
-	m.Committed = int(r.committed.Load())
-	return m, nil
-}
-
-type looping struct {
-	loop
-	begin     time.Time
-	next      atomic.Int64
-	committed atomic.Int64 // also before the measured time
-	last      atomic.Int64 // nanoseconds after begin at which measuring ends
-}
-
-// committer takes batch after batch until the time or the events are used up.
-func (r *looping) committer(ctx context.Context, _ int) ([]time.Duration, error) {
-	var took []time.Duration
-	for {
-		start := time.Now()
-		if start.Sub(r.begin) >= r.window {
-			return took, nil
-		}
-		to := int(r.next.Add(int64(r.size)))
-		if to > len(r.events) {
-			r.last.Store(int64(start.Sub(r.begin)))
-			return took, nil
-		}
-		if err := r.commit(ctx, r.events[to-r.size:to]); err != nil {
-			return nil, err
-		}
-		r.committed.Add(int64(r.size))
-		if done := time.Now(); start.After(r.begin) && int64(done.Sub(r.begin)) < r.last.Load() {
-			took = append(took, done.Sub(start))
-		}
-	}
+	return m, err
 }
 
 // applying commits as Rollcall does: the pipeline's committers call exactly this.

@@ -28,94 +28,93 @@ type measured struct {
 	Allocated                    float64 // allocations, where they were counted
 }
 
-// traffic is a load: connections that each wait for their answer before the next request.
-type traffic struct {
-	addresses   []string // of one Rollcall, or of several replicas, taken in turn
-	requests    *requests
-	connections int
-	warm        time.Duration // not measured
-	window      time.Duration // measured
+// effort is what workers do side by side, each one thing after the other, until the time or the things are
+// used up.
+type effort struct {
+	workers int
+	things  int
+	step    int           // how many are done at once
+	warm    time.Duration // not measured
+	window  time.Duration // measured
+	// worker makes one: it does the things from a number on. With the context all of them end.
+	worker func(ctx context.Context, i int) (do func(from int) error, err error)
 }
 
-// drive sends the load, and measures from outside. It ends early when the requests are used
-// up. An answer other than 2xx is an error: nobody is to be fast by refusing.
-func drive(ctx context.Context, t traffic) (measured, error) {
-	d := &driver{traffic: t, begin: time.Now().Add(t.warm)}
-	d.end = d.begin.Add(t.window)
-	took, err := sideBySide(ctx, t.connections, func(ctx context.Context, i int) ([]time.Duration, error) {
-		return d.connection(ctx, t.addresses[i%len(t.addresses)])
-	})
-	if err != nil {
-		return measured{}, err
-	}
-	m := summary(took, min(t.window, d.lasted()))
-	m.Committed = int(d.answered.Load())
-	return m, nil
-}
-
-// sideBySide runs n workers, which end each other by an error, and returns what all have measured.
-func sideBySide(
-	ctx context.Context, n int, work func(ctx context.Context, i int) ([]time.Duration, error),
-) ([]time.Duration, error) {
+// measure measures from outside. The rate counts steps. An error of one worker ends the others.
+func (e effort) measure(ctx context.Context) (measured, error) {
+	u := &underWay{effort: e, begin: time.Now().Add(e.warm)}
+	u.last.Store(int64(e.window))
 	workers, ctx := errgroup.WithContext(ctx)
-	took := make([][]time.Duration, n)
-	for i := range n {
-		workers.Go(func() (err error) {
-			took[i], err = work(ctx, i)
+	took := make([][]time.Duration, e.workers)
+	for i := range e.workers {
+		workers.Go(func() error {
+			do, err := e.worker(ctx, i)
+			if err == nil {
+				took[i], err = u.work(do)
+			}
 			return err
 		})
 	}
-	err := workers.Wait()
-	return slices.Concat(took...), err
-}
-
-// driver is a load under way.
-type driver struct {
-	traffic
-	begin, end time.Time
-	next       atomic.Int64
-	answered   atomic.Int64
-	usedUp     atomic.Int64 // nanoseconds after begin when there were no more requests
-}
-
-func (d *driver) lasted() time.Duration {
-	if n := d.usedUp.Load(); n > 0 {
-		return time.Duration(n)
+	if err := workers.Wait(); err != nil {
+		return measured{}, err
 	}
-	return d.window
+	within := time.Duration(u.last.Load())
+	if within < min(100*time.Millisecond, e.window) {
+		return measured{}, fmt.Errorf("%d events are too few to measure batches of %d", e.things, e.step)
+	}
+	m := summary(slices.Concat(took...), within)
+	m.Committed = int(u.done.Load())
+	return m, nil
 }
 
-// connection sends one request after the other, and returns how long each answer took.
-func (d *driver) connection(ctx context.Context, address string) ([]time.Duration, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("connect to the candidate: %w", err)
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
-	defer stop()
-	answers := bufio.NewReader(conn)
+// underWay is an effort that has begun.
+type underWay struct {
+	effort
+	begin time.Time
+	next  atomic.Int64
+	done  atomic.Int64 // also before the measured time
+	last  atomic.Int64 // nanoseconds after begin at which measuring ends
+}
+
+// work returns how long each step took.
+func (u *underWay) work(do func(from int) error) ([]time.Duration, error) {
 	took := make([]time.Duration, 0, 1<<14)
 	for {
-		sent := time.Now()
-		n := int(d.next.Add(1)) - 1
-		if n >= d.requests.len() {
-			d.usedUp.CompareAndSwap(0, int64(sent.Sub(d.begin)))
+		start := time.Now()
+		if start.Sub(u.begin) >= u.window {
 			return took, nil
 		}
-		if sent.After(d.end) {
+		to := int(u.next.Add(int64(u.step)))
+		if to > u.things {
+			u.last.CompareAndSwap(int64(u.window), int64(start.Sub(u.begin)))
 			return took, nil
 		}
-		if _, err := conn.Write(d.requests.at(n)); err != nil {
-			return nil, fmt.Errorf("send a request: %w", err)
+		if err := do(to - u.step); err != nil {
+			return nil, fmt.Errorf("after %d events: %w", u.done.Load(), err)
 		}
-		if err := readAnswer(answers); err != nil {
-			return nil, fmt.Errorf("after %d answers: %w", d.answered.Load(), err)
+		u.done.Add(int64(u.step))
+		if end := time.Now(); start.After(u.begin) && int64(end.Sub(u.begin)) < u.last.Load() {
+			took = append(took, end.Sub(start))
 		}
-		d.answered.Add(1)
-		if done := time.Now(); sent.After(d.begin) && done.Before(d.end) {
-			took = append(took, done.Sub(sent))
+	}
+}
+
+// sending makes workers that send requests to some addresses in turn. Each has a connection and waits for its
+// answer before the next request. An answer other than 2xx is an error: nobody is to be fast by refusing.
+func sending(requests *requests, addresses []string) func(context.Context, int) (func(int) error, error) {
+	return func(ctx context.Context, i int) (func(int) error, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addresses[i%len(addresses)])
+		if err != nil {
+			return nil, fmt.Errorf("connect to the candidate: %w", err)
 		}
+		context.AfterFunc(ctx, func() { _ = conn.Close() })
+		answers := bufio.NewReader(conn)
+		return func(n int) error {
+			if _, err := conn.Write(requests.at(n)); err != nil {
+				return fmt.Errorf("send a request: %w", err)
+			}
+			return readAnswer(answers)
+		}, nil
 	}
 }
 

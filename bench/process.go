@@ -130,30 +130,22 @@ type programs struct {
 	without  string // why fastify can't be measured
 }
 
-// build builds Rollcall in a temporary directory.
-func build(ctx context.Context) (*programs, error) {
-	dir, err := os.MkdirTemp("", "rollcall-bench-")
-	if err != nil {
-		return nil, err
-	}
+// build builds Rollcall in a directory.
+func build(ctx context.Context, dir string) (*programs, error) {
 	p := &programs{dir: dir, rollcall: filepath.Join(dir, "rollcall")}
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", p.rollcall, "./cmd/rollcall")
 	if output, err := command.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("build Rollcall (run this in the repository's first directory): %w: %s", err, output), p.remove())
+		return nil, fmt.Errorf("build Rollcall (run this in the repository's first directory): %w: %s", err, output)
 	}
+	var err error
 	if p.self, err = os.Executable(); err != nil {
-		return nil, errors.Join(err, p.remove())
+		return nil, err
 	}
-	if err := os.WriteFile(p.file("rollcall.yaml"), configuration, 0o600); err != nil {
-		return nil, errors.Join(err, p.remove())
-	}
-	return p, nil
+	return p, os.WriteFile(p.file("rollcall.yaml"), configuration, 0o600)
 }
 
 // file is the path of a file beside the programs.
 func (p *programs) file(name string) string { return filepath.Join(p.dir, name) }
-
-func (p *programs) remove() error { return os.RemoveAll(p.dir) }
 
 // installFastify installs what isn't ours.
 func (p *programs) installFastify(ctx context.Context) error {

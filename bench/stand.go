@@ -34,10 +34,14 @@ func onStand(
 	ctx context.Context, o options, change map[string]string, measure func(context.Context, *stand) error,
 ) (err error) {
 	s := &stand{options: o, results: results{}, expected: map[string]float64{}}
-	if s.programs, err = build(ctx); err != nil {
+	dir, err := os.MkdirTemp("", "rollcall-bench-")
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.programs.remove()) }()
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if s.programs, err = build(ctx, dir); err != nil {
+		return err
+	}
 	if s.server, err = startServer(ctx, change); err != nil {
 		return err
 	}
@@ -81,18 +85,20 @@ func (s *stand) load(ctx context.Context, name string, connections int, replicas
 	}
 	key := name + "/" + strconv.Itoa(connections)
 	rate := cmp.Or(s.expected[key]*1.5, guess)
-	t := traffic{connections: connections, warm: s.warm, window: s.window}
-	t.requests = s.mill.make(int(rate*(s.warm+s.window).Seconds()) + 100)
+	requests := s.mill.make(int(rate*(s.warm+s.window).Seconds()) + 100)
+	var addresses []string
 	for _, p := range replicas {
-		t.addresses = append(t.addresses, p.address)
+		addresses = append(addresses, p.address)
 	}
+	e := effort{workers: connections, things: requests.len(), step: 1, warm: s.warm, window: s.window}
+	e.worker = sending(requests, addresses)
 	runtime.GC()
 	batches, events, err := committed(ctx, replicas)
 	if err != nil {
 		return measured{}, err
 	}
 	before := s.spent(replicas...)
-	m, err := drive(ctx, t)
+	m, err := e.measure(ctx)
 	if err != nil {
 		return measured{}, fmt.Errorf("%s at %d connections: %w", name, connections, err)
 	}
