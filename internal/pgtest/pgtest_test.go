@@ -13,12 +13,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest/pgserver"
@@ -110,9 +110,11 @@ type child struct {
 	server string
 }
 
+// startChild starts one, which ends with the test.
 func startChild(t *testing.T, tmp string) *child {
 	t.Helper()
 	c := must.Get(newChild(t.Context(), tmp))(t)
+	t.Cleanup(c.kill)
 	return c
 }
 
@@ -142,27 +144,30 @@ func (c *child) kill() {
 }
 
 // temporary returns a directory for temporary files that the server's user can enter,
-// unlike t.TempDir, with a path short enough for sockets.
+// unlike t.TempDir, with a path short enough for sockets. In the end it must be empty, and no process
+// may work in it.
 func temporary(t *testing.T) string {
 	t.Helper()
 	dir := must.Get(os.MkdirTemp("/tmp", "pgtest-"))(t)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	t.Cleanup(func() { awaitNone(t, func() []string { return append(filesIn(dir), processesIn(dir)...) }) })
 	must.Do(t, os.Chmod(dir, 0o711))
 	return dir
 }
 
-// awaitNothing waits until a directory is empty and no process works in it.
-func awaitNothing(t *testing.T, tmp string) {
+func filesIn(tmp string) []string {
+	files, _ := filepath.Glob(filepath.Join(tmp, "*"))
+	return files
+}
+
+// awaitNone waits until nothing is left.
+func awaitNone(t *testing.T, left func() []string) {
 	t.Helper()
-	var left []string
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-		files, _ := filepath.Glob(filepath.Join(tmp, "*"))
-		left = append(files, processesIn(tmp)...)
-		if len(left) == 0 {
-			return
+	for deadline := time.Now().Add(10 * time.Second); len(left()) > 0; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("left behind after 10 s: %v", left())
 		}
 	}
-	t.Errorf("left behind after 10 s: %v", left)
 }
 
 // processesIn returns the processes that name the directory in their arguments or
@@ -202,20 +207,20 @@ func TestProcessesShareOneServer(t *testing.T) {
 	t.Parallel()
 	tmp := temporary(t)
 	var children [4]*child
-	var errs [len(children)]error
-	var all sync.WaitGroup
+	var starting errgroup.Group
 	for i := range children {
-		all.Go(func() { children[i], errs[i] = newChild(t.Context(), tmp) })
+		starting.Go(func() (err error) {
+			children[i], err = newChild(t.Context(), tmp)
+			return err
+		})
 	}
-	all.Wait()
-	must.Do(t, errors.Join(errs[:]...))
+	must.Do(t, starting.Wait())
 	for _, c := range children {
 		if c.server != children[0].server {
 			t.Errorf("servers of two processes: got %s and %s, want one", c.server, children[0].server)
 		}
 		c.kill()
 	}
-	awaitNothing(t, tmp)
 }
 
 func TestNothingRemains(t *testing.T) {
@@ -225,8 +230,6 @@ func TestNothingRemains(t *testing.T) {
 	one.kill()
 	time.Sleep(linger + time.Second)
 	ask(t, two.server, "SELECT 'still there'")
-	two.kill()
-	awaitNothing(t, tmp)
 }
 
 // TestNewcomerMeetsALeavingSupervisor comes back again and again around the moment at
@@ -240,7 +243,6 @@ func TestNewcomerMeetsALeavingSupervisor(t *testing.T) {
 		c.kill()
 		time.Sleep(linger - 100*time.Millisecond + time.Duration(i)*60*time.Millisecond)
 	}
-	awaitNothing(t, tmp)
 }
 
 func TestSupervisorKilled(t *testing.T) {
@@ -249,35 +251,24 @@ func TestSupervisorKilled(t *testing.T) {
 	one := startChild(t, tmp)
 	must.Do(t, syscall.Kill(supervisorPid(t, tmp), syscall.SIGKILL))
 	one.kill()
-	awaitNoSupervisor(t, tmp) // a signal takes its time to arrive
+	awaitNone(t, func() []string { // a signal takes its time to arrive
+		conn, err := net.DialUnix("unix", nil, socket(place(t, tmp)))
+		if err != nil {
+			return nil
+		}
+		_ = conn.Close()
+		return []string{"the supervisor"}
+	})
 	two := startChild(t, tmp) // cleans up and has a server of its own
 	ask(t, two.server, "SELECT 'there'")
 	supervisorPid(t, tmp) // there is one directory only
-	two.kill()
-	awaitNothing(t, tmp)
-}
-
-func awaitNoSupervisor(t *testing.T, tmp string) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		conn, err := net.DialUnix("unix", nil, socket(place(t, tmp)))
-		if err != nil {
-			return
-		}
-		_ = conn.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("the supervisor still lives")
-		}
-	}
 }
 
 func TestSupervisorTerminated(t *testing.T) {
 	t.Parallel()
 	tmp := temporary(t)
-	one := startChild(t, tmp)
+	startChild(t, tmp)
 	must.Do(t, syscall.Kill(supervisorPid(t, tmp), syscall.SIGTERM))
-	one.kill()
-	awaitNothing(t, tmp)
 }
 
 func TestServerDies(t *testing.T) {
@@ -288,19 +279,9 @@ func TestServerDies(t *testing.T) {
 	// as a crash would: the postmaster is the parent of the process that answers
 	_, _ = conn.Exec(t.Context(), "COPY (SELECT 1) TO PROGRAM 'kill -QUIT $(head -1 postmaster.pid)'")
 	_ = conn.Close(t.Context())
-	defer one.kill()
-	deadline := time.Now().Add(10 * time.Second)
-	for left := []string{tmp}; len(left) > 0; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("left by a supervisor whose server died, 10 s later: %v", left)
-		}
-		left, _ = filepath.Glob(filepath.Join(tmp, "*"))
-	}
+	awaitNone(t, func() []string { return filesIn(tmp) }) // while the first child lives
 	two := startChild(t, tmp)
 	ask(t, two.server, "SELECT 'there'")
-	two.kill()
-	one.kill()
-	awaitNothing(t, tmp)
 }
 
 // BenchmarkNew measures an empty database without its drop, which comes with the end.

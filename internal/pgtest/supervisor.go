@@ -62,15 +62,20 @@ func runShared(ctx context.Context, dir string) error {
 	if err != nil {
 		return s.refuse(err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		<-server.Exited()
+		cancel()
+	}()
 	s.greeting = server.URL("postgres")
-	ended := func() bool { return isClosed(ctx.Done()) || isClosed(server.Exited()) }
 	for {
-		s.serve(ended)
+		s.serve(ctx)
 		lock, err := pgserver.Lock(dir, syscall.LOCK_EX) // newcomers wait from here on
 		if err != nil {
 			return errors.Join(err, server.Close())
 		}
-		if ended() || !s.greet(time.Millisecond) {
+		if ctx.Err() != nil || !s.greet(time.Millisecond) {
 			return errors.Join(server.Close(), os.RemoveAll(dir))
 		}
 		_ = lock.Close() // one had come just before
@@ -86,9 +91,9 @@ func (s *supervisor) refuse(why error) error {
 	return errors.Join(why, err, os.RemoveAll(s.dir))
 }
 
-// serve greets who connects, until nobody has been connected for a while or the server has ended.
-func (s *supervisor) serve(ended func() bool) {
-	for usedAt := time.Now(); time.Since(usedAt) < linger && !ended(); {
+// serve greets who connects, until nobody has been connected for a while or the context has ended.
+func (s *supervisor) serve(ctx context.Context) {
+	for usedAt := time.Now(); time.Since(usedAt) < linger && ctx.Err() == nil; {
 		if s.greet(lookEvery) || s.users.Load() > 0 {
 			usedAt = time.Now()
 		}
@@ -110,13 +115,4 @@ func (s *supervisor) greet(patience time.Duration) bool {
 		s.users.Add(-1)
 	}()
 	return true
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }

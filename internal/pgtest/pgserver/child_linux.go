@@ -10,9 +10,7 @@ import (
 // childAttr makes a child die with us, by PostgreSQL's fast shutdown, and puts it into
 // a process group of its own, so that a terminal's Ctrl-C reaches us alone.
 func childAttr(a *account) *syscall.SysProcAttr {
-	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGINT}
-	attr.Credential = credential(a)
-	return attr
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGINT, Credential: credential(a)}
 }
 
 // commandLine returns the arguments of a process, empty when there is no such process.

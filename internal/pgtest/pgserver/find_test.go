@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"rollcall/internal/must"
 )
 
@@ -26,18 +28,9 @@ func TestFindNamesTheRemedy(t *testing.T) {
 		check: func(context.Context, string) error { return errors.New("no initdb") },
 		fetch: func(context.Context) (string, error) { return "", errors.New("unable to connect") },
 	}
-	_, err := f.find(t.Context())
-	if err == nil {
-		t.Fatal("found PostgreSQL where there is none")
-	}
-	for _, want := range []string{
+	must.Fail(t, must.Err(f.find(t.Context())), nil,
 		"/somewhere/bin (pg_config --bindir): no initdb", "/elsewhere/bin (PATH): no initdb",
-		"download: unable to connect", "apt-get install postgresql", "brew install postgresql@17",
-	} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("the error lacks %q: %v", want, err)
-		}
-	}
+		"download: unable to connect", "apt-get install postgresql", "brew install postgresql@17")
 }
 
 func TestFindTakesTheFirstWholeOne(t *testing.T) {
@@ -84,14 +77,12 @@ func TestCheckPrograms(t *testing.T) {
 func TestNewestFirst(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
+	bin := func(version string) string { return filepath.Join(root, "pg-"+version, "bin") }
 	for _, version := range []string{"9.6", "15", "17", "16"} {
-		must.Do(t, os.MkdirAll(filepath.Join(root, "pg-"+version, "bin"), 0o700))
+		must.Do(t, os.MkdirAll(bin(version), 0o700))
 	}
-	got := newestFirst(filepath.Join(root, "pg-*", "bin"))
-	for i, want := range []string{"17", "16", "15", "9.6"} {
-		if i >= len(got) || !strings.Contains(got[i], "pg-"+want) {
-			t.Fatalf("got %v, want 17, 16, 15, 9.6", got)
-		}
+	if diff := cmp.Diff([]string{bin("17"), bin("16"), bin("15"), bin("9.6")}, newestFirst(bin("*"))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
@@ -125,9 +116,7 @@ func TestFetch(t *testing.T) {
 		if err != nil || filepath.Dir(filepath.Dir(bin)) != cache || !strings.HasPrefix(bin, filepath.Join(cache, "rollcall-")) {
 			t.Fatalf("got %s, %v", bin, err)
 		}
-		if err := checkPrograms(t.Context(), a, bin); err != nil {
-			t.Error(err)
-		}
+		must.Do(t, checkPrograms(t.Context(), a, bin))
 	}
 	if left, _ := filepath.Glob(filepath.Join(cache, "unpack-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)

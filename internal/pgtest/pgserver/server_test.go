@@ -44,11 +44,7 @@ func reachable(t *testing.T) string {
 func start(t *testing.T, opt Options) *Server {
 	t.Helper()
 	s := must.Get(Start(t.Context(), opt))(t)
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { must.Do(t, s.Close()) })
 	return s
 }
 
@@ -65,8 +61,7 @@ func query(ctx context.Context, s *Server, sql string) (string, error) {
 
 func mustQuery(t *testing.T, s *Server, sql string) string {
 	t.Helper()
-	answer := must.Get(query(t.Context(), s, sql))(t)
-	return answer
+	return must.Get(query(t.Context(), s, sql))(t)
 }
 
 func TestStopKillRestart(t *testing.T) {
@@ -78,21 +73,15 @@ func TestStopKillRestart(t *testing.T) {
 	mustQuery(t, s, "WITH made AS (SELECT 1) SELECT set_config('a.b', 'c', false) FROM made")
 	for name, end := range map[string]func() error{"Stop": s.Stop, "Kill": s.Kill} {
 		mustQuery(t, s, "SELECT pg_notify('x', 'y')::text")
-		if err := end(); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		must.Do(t, end())
 		<-s.Exited()
 		if _, err := query(t.Context(), s, "SELECT 'x'"); err == nil {
 			t.Errorf("%s: the server still answers", name)
 		}
-		if err := s.Restart(t.Context()); err != nil {
-			t.Fatalf("Restart after %s: %v", name, err)
-		}
+		must.Do(t, s.Restart(t.Context()))
 		mustQuery(t, s, "SELECT 'x'")
 	}
-	if err := s.Restart(t.Context()); err != nil { // of a running one
-		t.Fatal(err)
-	}
+	must.Do(t, s.Restart(t.Context())) // of a running one
 	mustQuery(t, s, "SELECT 'x'")
 	if got := s.URL("postgres"); got != address {
 		t.Errorf("address after restarts: got %s, want %s", got, address)
@@ -172,15 +161,11 @@ func TestForeignPidIsLeftAlone(t *testing.T) {
 	pidFile := filepath.Join(data, "postmaster.pid")
 	// our parent lives, and it's no server of this directory
 	must.Do(t, os.WriteFile(pidFile, []byte("1\n"+data+"\n"), 0o600))
-	if err := stopForeign(os.Getppid(), data); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, stopForeign(os.Getppid(), data))
 	if err := syscall.Kill(os.Getppid(), 0); errors.Is(err, syscall.ESRCH) {
 		t.Errorf("our parent after stopForeign: %v", err)
 	}
-	if err := stopOrphan(data); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, stopOrphan(data))
 }
 
 func TestBadSettingIsReported(t *testing.T) {
@@ -195,9 +180,7 @@ func TestPortTakenIsRecognised(t *testing.T) {
 	two.port = one.port
 	must.Fail(t, two.Restart(t.Context()), nil, errPortTaken.Error())
 	two.port = port
-	if err := two.Restart(t.Context()); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, two.Restart(t.Context()))
 }
 
 func TestUnreachableTmpFallsBack(t *testing.T) {
@@ -275,11 +258,7 @@ func killedOwner(t *testing.T, tmp string) (dir string, pid int) {
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
 	dir, number, _ := strings.Cut(strings.TrimSpace(line), " ")
-	pid, err := strconv.Atoi(number)
-	if err != nil {
-		t.Fatalf("owner said %q", line)
-	}
-	return dir, pid
+	return dir, must.Get(strconv.Atoi(number))(t)
 }
 
 func TestServerDiesWithItsOwner(t *testing.T) {
