@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -50,26 +49,18 @@ func startServer(ctx context.Context, change map[string]string) (*pgserver.Serve
 	all := maps.Clone(settings)
 	maps.Copy(all, change)
 	server, err := pgserver.Start(ctx, pgserver.Options{Durable: true, Settings: all})
-	if err != nil {
-		err = fmt.Errorf("start the server: %w", err)
-		if extension := change["shared_preload_libraries"]; extension != "" {
-			err = fmt.Errorf("%w (the profile needs the extension %s)", err, extension)
-		}
-		return nil, err
+	if err == nil {
+		return server, nil
 	}
-	if err := durable(ctx, server.URL("postgres")); err != nil {
-		return nil, errors.Join(err, server.Close())
+	err = fmt.Errorf("start the server: %w", err)
+	if extension := change["shared_preload_libraries"]; extension != "" {
+		err = fmt.Errorf("%w (the profile needs the extension %s)", err, extension)
 	}
-	return server, nil
+	return nil, err
 }
 
 // durable refuses a server whose commits would not survive a crash of the machine.
-func durable(ctx context.Context, url string) error {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
+func durable(ctx context.Context, conn *pgx.Conn) error {
 	for _, name := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
 		value, err := machine.Setting(ctx, conn, name)
 		if err != nil {
@@ -88,9 +79,11 @@ func newDatabase(ctx context.Context, server *pgserver.Server, name string) (*da
 	if err != nil {
 		return nil, fmt.Errorf("make a database: %w", err)
 	}
-	_, err = admin.Exec(ctx, "create database "+name)
-	_ = admin.Close(ctx)
-	if err != nil {
+	defer admin.Close(ctx)
+	if err := durable(ctx, admin); err != nil {
+		return nil, err
+	}
+	if _, err := admin.Exec(ctx, "create database "+name); err != nil {
 		return nil, fmt.Errorf("make a database: %w", err)
 	}
 	return fill(ctx, server.URL(name))

@@ -1,12 +1,15 @@
 package load
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -37,16 +40,13 @@ func mustRun(ctx context.Context, t testing.TB, cfg Config) Result {
 		cfg.Mix = DefaultMix
 	}
 	r := must.Get(Run(ctx, cfg))(t)
-	var outcomes, events, failed int64
-	for _, n := range r.Outcomes {
-		outcomes += n
+	sum := func(counts map[string]int64) (n int64) {
+		for _, each := range counts {
+			n += each
+		}
+		return n
 	}
-	for _, n := range r.Events {
-		events += n
-	}
-	for _, n := range r.Errors {
-		failed += n
-	}
+	outcomes, events, failed := sum(r.Outcomes), sum(r.Events), sum(r.Errors)
 	if events != r.Requests || outcomes != r.Accepted+r.Refused || failed != r.Failed || r.Requests != outcomes+failed {
 		t.Errorf("the numbers don't add up: %+v", r)
 	}
@@ -268,4 +268,59 @@ func TestLocal(t *testing.T) {
 	if allLoopback([]netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("192.0.2.1")}) || allLoopback(nil) {
 		t.Error("a name with one address elsewhere counts as local")
 	}
+}
+
+func TestReadAnswer(t *testing.T) {
+	t.Parallel()
+	const next = "HTTP/1.1 200 OK\r\nRollcall-Outcome: duplicate\r\nContent-Length: 0\r\n\r\n"
+	for _, tt := range []struct {
+		name, text string
+		outcome    string
+		last       bool
+		err        string
+	}{
+		{"empty", "HTTP/1.1 204 No Content\r\nRollcall-Outcome: applied\r\n\r\n" + next, "applied", false, ""},
+		{"any case", "HTTP/1.1 204 No Content\r\nrollcall-outcome:parked\r\n\r\n" + next, "parked", false, ""},
+		{"a body", "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nRollcall-Outcome: unavailable\r\nContent-Length: 7\r\n\r\n{\"a\":1}" + next, "unavailable", false, ""},
+		{"chunked", "HTTP/1.1 200 OK\r\nRollcall-Outcome: ignored\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" + next, "ignored", false, ""},
+		{"closing", "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 2\r\n\r\nno", "unavailable", true, ""},
+		{"until closed", "HTTP/1.0 502 Bad Gateway\r\n\r\nsorry", "http_502", true, ""},
+		{"no promise", "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n" + next, "http_503", false, ""},
+		{"announced", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nRollcall-Outcome: stale\r\n\r\n" + next, "stale", false, ""},
+		{"of a stranger", "HTTP/1.1 200 OK\r\nRollcall-Outcome: won\r\nContent-Length: 0\r\n\r\n" + next, "http_200", false, ""},
+		{"with controls", "HTTP/1.1 200 OK\r\nRollcall-Outcome: \x1b[2J\r\nContent-Length: 0\r\n\r\n", "", true, "malformed"},
+		{"cut off", "HTTP/1.1 204 No Con", "", true, "cut_off"},
+		{"cut off in its body", "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 20\r\n\r\nno", "", true, "cut_off"},
+		{"cut off in a chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", "", true, "cut_off"},
+		{"nothing", "", "", true, "cut_off"},
+		{"no HTTP", "SSH-2.0-OpenSSH_9.6\r\n\r\n", "", true, "malformed"},
+		{"a broken chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", "", true, "malformed"},
+		{"endless", "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("x", answerLimit+10), "http_200", true, ""},
+	} {
+		reader := bufio.NewReader(strings.NewReader(tt.text))
+		a, last, err := readAnswer(reader)
+		if kind := errorKindOrNone(err); kind != tt.err || last != tt.last {
+			t.Errorf("%s: error %v (%s), last %v", tt.name, err, kind, last)
+			continue
+		}
+		if err == nil && a.name() != tt.outcome {
+			t.Errorf("%s: got %s, want %s", tt.name, a.name(), tt.outcome)
+		}
+		if err != nil || last {
+			continue
+		}
+		if a, _, err = readAnswer(reader); err != nil || a.name() != "duplicate" {
+			t.Errorf("%s: the next answer is %v, error %v", tt.name, a, err)
+		}
+		if _, err := reader.ReadByte(); !errors.Is(err, io.EOF) {
+			t.Errorf("%s: something is left", tt.name)
+		}
+	}
+}
+
+func errorKindOrNone(err error) string {
+	if err == nil {
+		return ""
+	}
+	return errorKind(err)
 }

@@ -23,8 +23,7 @@ const (
 func newSource(t testing.TB, cfg source.Config) *source.Source {
 	t.Helper()
 	cfg.Name = cfg.Provider
-	src := must.Get(source.New(cfg))(t)
-	return src
+	return must.Get(source.New(cfg))(t)
 }
 
 func clerk(t testing.TB) *source.Source {
@@ -33,8 +32,7 @@ func clerk(t testing.TB) *source.Source {
 
 func receiver(t testing.TB, base string) Receiver {
 	t.Helper()
-	r := must.Get(Resolve(t.Context(), base))(t)
-	return r
+	return must.Get(Resolve(t.Context(), base))(t)
 }
 
 // received reads the bytes of a request as a server does.

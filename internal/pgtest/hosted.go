@@ -26,13 +26,9 @@ func NewHosted(t testing.TB, sqls ...string) *Hosted {
 	t.Helper()
 	h := &Hosted{t: t, end: strings.ToLower(rand.Text())[:16]}
 	var server string
-	t.Cleanup(func() { // after the database is gone, nothing belongs to them
-		for _, role := range hostedRoles {
-			if err := execute(server, "DROP ROLE IF EXISTS "+h.Role(role)); err != nil {
-				t.Errorf("drop a role of the test: %v", err)
-			}
-		}
-	})
+	for _, role := range hostedRoles { // after the database is gone, nothing belongs to them
+		atEnd(t, "drop a role of the test", func() error { return execute(server, "DROP ROLE IF EXISTS "+h.Role(role)) })
+	}
 	h.URL = New(t)
 	server = withDatabase(h.URL, "postgres")
 	name := h.URL[strings.LastIndex(h.URL, "/")+1:]

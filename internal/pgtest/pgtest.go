@@ -98,10 +98,8 @@ func NewWith(t testing.TB, sqls ...string) string {
 	if err := execute(server, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
 		t.Fatalf("make a database: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := execute(server, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
-			t.Errorf("drop the database of the test: %v", err)
-		}
+	atEnd(t, "drop the database of the test", func() error {
+		return execute(server, "DROP DATABASE "+name+" WITH (FORCE)")
 	})
 	database := withDatabase(server, name)
 	if err := execute(database, sqls...); err != nil {
@@ -121,11 +119,7 @@ func StartServer(t testing.TB, opt pgserver.Options) *pgserver.Server {
 	if err != nil {
 		t.Fatalf("start a server: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Errorf("close the server of the test: %v", err)
-		}
-	})
+	atEnd(t, "close the server of the test", server.Close)
 	return server
 }
 
@@ -137,12 +131,18 @@ func Pooled(t testing.TB, database string, settings map[string]string) string {
 	if err != nil {
 		t.Fatalf("start a pooler: %v", err)
 	}
+	atEnd(t, "close the pooler of the test", b.Close)
+	return b.URL(database)
+}
+
+// atEnd does something when the test has ended; an error fails it.
+func atEnd(t testing.TB, what string, do func() error) {
+	t.Helper()
 	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Errorf("close the pooler of the test: %v", err)
+		if err := do(); err != nil {
+			t.Errorf("%s: %v", what, err)
 		}
 	})
-	return b.URL(database)
 }
 
 // settings are those of every server for tests. The time zone is one that is never UTC,

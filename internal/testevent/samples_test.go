@@ -207,8 +207,7 @@ var now = time.Date(2026, 11, 21, 3, 0, 0, 123456000, time.UTC)
 func build(t *testing.T, cfg source.Config) *source.Source {
 	t.Helper()
 	cfg.Now = func() time.Time { return now }
-	s := must.Get(source.New(cfg))(t)
-	return s
+	return must.Get(source.New(cfg))(t)
 }
 
 func clerkSource(t *testing.T) *source.Source {

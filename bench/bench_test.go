@@ -3,10 +3,13 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,12 +47,10 @@ type scene struct {
 // and, if stale, an older version.
 func newScene(t *testing.T, stale bool) *scene {
 	t.Helper()
-	m := must.Get(newMill())(t)
-	d := must.Get(fill(t.Context(), pgtest.New(t)))(t)
-	s := &scene{t: t, mill: m, database: d}
-	made := m.make(20)
+	s := &scene{t: t, mill: must.Get(newMill())(t), database: must.Get(fill(t.Context(), pgtest.New(t)))(t)}
+	made := s.mill.make(20)
 	for i := range made.len() {
-		s.requests = append(s.requests, must.Get(m.received(made.at(i)))(t))
+		s.requests = append(s.requests, must.Get(s.mill.received(made.at(i)))(t))
 	}
 	s.requests = append(s.requests, s.requests[3], s.changed(s.requests[5].Body, "newer@example.com", time.Hour))
 	if stale {
@@ -126,26 +127,94 @@ func (s *scene) wantSame(what string, rival, ours [][]string) {
 // inRival asks the rival's own tables.
 func inRival(sql string) string { return strings.ReplaceAll(sql, "from rollcall.", "from rival.") }
 
-func TestHandlerWritesTheSameRows(t *testing.T) {
-	t.Parallel()
-	s := newScene(t, false)
-	s.send(rival.Handler)
+// wantSameTables gives everything to a rival and to Rollcall, and compares the applications' tables.
+func (s *scene) wantSameTables(maker func(context.Context, rival.Config) (http.Handler, func(), error)) {
+	s.t.Helper()
+	s.send(maker)
 	profiles, deadstock := s.rows(profilesNow), s.rows(deadstockNow)
 	s.apply()
 	s.wantSame("profiles", profiles, s.rows(profilesNow))
 	s.wantSame("deadstock.users", deadstock, s.rows(deadstockNow))
 }
 
+func TestHandlerWritesTheSameRows(t *testing.T) {
+	t.Parallel()
+	newScene(t, false).wantSameTables(rival.Handler)
+}
+
 func TestPerRequestHasTheSameGuarantees(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, true)
-	s.send(rival.PerRequest)
-	profiles, deadstock := s.rows(profilesNow), s.rows(deadstockNow)
-	s.apply()
-	s.wantSame("profiles", profiles, s.rows(profilesNow))
-	s.wantSame("deadstock.users", deadstock, s.rows(deadstockNow))
+	s.wantSameTables(rival.PerRequest)
 	s.wantSame("the roll", s.rows(inRival(usersNow)), s.rows(usersNow))
 	if diff := cmp.Diff(s.rows(eventsNow), s.rows(inRival(eventsNow))); diff != "" {
 		t.Errorf("events (-Rollcall +rival):\n%s", diff)
+	}
+}
+
+func TestRatioIsTakenWithinARound(t *testing.T) {
+	t.Parallel()
+	r := results{"a": {{PerSecond: 10}, {PerSecond: 40}, {PerSecond: 90}}, "b": {{PerSecond: 10}, {PerSecond: 10}, {PerSecond: 10}}}
+	got, ok := r.ratio("a", "b", perSecond)
+	if want := (spread{1, 4, 9}); !ok || got != want {
+		t.Errorf("ratio: got %v, want %v", got, want)
+	}
+	if _, ok := r.ratio("a", "nobody", perSecond); ok {
+		t.Error("a ratio of what was not measured")
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		g     goal
+		value float64
+		want  string
+	}{
+		{goal{bound: 8}, 8, "reached"},
+		{goal{bound: 8}, 6, "**missed** by 25 %"},
+		{goal{bound: 2, atMost: true}, 2, "reached"},
+		{goal{bound: 2, atMost: true}, 3, "**missed** by 50 %"},
+		{goal{}, 3, ""},
+	} {
+		if got := tt.g.verdict(tt.value); got != tt.want {
+			t.Errorf("%v at %v: got %q, want %q", tt.g, tt.value, got, tt.want)
+		}
+	}
+}
+
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	var took []time.Duration
+	for i := range 1000 {
+		took = append(took, time.Duration(1000-i))
+	}
+	got := summary(took, 2*time.Second)
+	if want := (measured{PerSecond: 500, P50: 501, P99: 991}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestReadAnswer(t *testing.T) {
+	t.Parallel()
+	two := "HTTP/1.1 204 No Content\r\nDate: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy"
+	r := bufio.NewReader(strings.NewReader(two))
+	for range 2 {
+		must.Do(t, readAnswer(r))
+	}
+	must.Fail(t, readAnswer(r), nil, "503", "busy")
+}
+
+func TestWriteBetweenKeepsWhatIsAround(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "b.md")
+	must.Do(t, os.WriteFile(file, []byte("before\n<!-- x: begin, written by the program -->\nold\n<!-- x: end -->\nafter\n"), 0o600))
+	must.Do(t, writeBetween(file, "x", "new\n"))
+	got, err := os.ReadFile(file)
+	if want := "before\n<!-- x: begin, written by the program -->\n\nnew\n\n<!-- x: end -->\nafter\n"; err != nil || string(got) != want {
+		t.Errorf("got %q, %v, want %q", got, err, want)
+	}
+	if err := writeBetween(file, "y", "new"); err == nil {
+		t.Error("a part without marks was written")
 	}
 }
