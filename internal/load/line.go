@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 )
@@ -221,10 +222,5 @@ func Resolve(ctx context.Context, base string) (Receiver, error) {
 func (r Receiver) Local() bool { return r.local }
 
 func allLoopback(found []netip.Addr) bool {
-	for _, address := range found {
-		if !address.IsLoopback() {
-			return false
-		}
-	}
-	return len(found) > 0
+	return len(found) > 0 && !slices.ContainsFunc(found, func(a netip.Addr) bool { return !a.IsLoopback() })
 }

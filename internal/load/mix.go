@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,8 +44,8 @@ func (m *Mix) Set(text string) error {
 		if err != nil || weight < 0 || weight > 1_000_000 {
 			return fmt.Errorf("%q: write kind=weight, such as created=70,updated=25,deleted=5", part)
 		}
-		k := kindOf(name)
-		if k == kinds {
+		k := slices.Index(kindNames[:], name)
+		if k < 0 {
 			return fmt.Errorf("%q: a kind is created, updated or deleted", name)
 		}
 		if named[k] {
@@ -69,15 +70,6 @@ func (m *Mix) String() string {
 		parts = append(parts, fmt.Sprintf("%s=%d", Kind(k), weight))
 	}
 	return strings.Join(parts, ",")
-}
-
-func kindOf(name string) Kind {
-	for k, known := range kindNames {
-		if name == known {
-			return Kind(k)
-		}
-	}
-	return kinds
 }
 
 func (m *Mix) sum() int { return m[Created] + m[Updated] + m[Deleted] }

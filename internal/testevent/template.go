@@ -28,9 +28,9 @@ type Template struct {
 }
 
 const (
-	// slotMark surrounds a letter while a body is cut up; no JSON text holds the character.
-	slotMark  = "\x00"
-	firstSlot = 'A'
+	letters = "abcdefghijklmnopqrstuvwxyz"
+	// letterMark surrounds a letter while a body is cut up; no JSON text holds the character.
+	letterMark = "\x00"
 )
 
 // NewTemplate returns a built-in event by its name as a template; false when the provider has
@@ -41,7 +41,7 @@ func NewTemplate(src *source.Source, name string) (Template, bool) {
 	if !ok {
 		return Template{}, false
 	}
-	mark := func(slot int) string { return slotMark + string(rune(firstSlot+slot)) + slotMark }
+	mark := func(slot int) string { return letterMark + letters[slot:slot+1] + letterMark }
 	texts := personIn(src, sample).texts()
 	replaced := []string{`$instance`, sample.instance}
 	for n, w := range words {
@@ -52,7 +52,7 @@ func NewTemplate(src *source.Source, name string) (Template, bool) {
 			replaced = append(replaced, `"`+text+`"`, `"`+mark(slot)+`"`)
 		}
 	}
-	return Template{sample.Endpoint, strings.Split(strings.NewReplacer(replaced...).Replace(sample.body), slotMark)}, true
+	return Template{sample.Endpoint, strings.Split(strings.NewReplacer(replaced...).Replace(sample.body), letterMark)}, true
 }
 
 // personIn is the user of a sample.
@@ -78,7 +78,7 @@ func (t *Template) Append(to []byte, p Person, now time.Time) []byte {
 	for n, piece := range t.pieces {
 		if n%2 == 0 {
 			to = append(to, piece...)
-		} else if slot := int(piece[0] - firstSlot); slot < len(texts) {
+		} else if slot := int(piece[0] - letters[0]); slot < len(texts) {
 			to = append(to, texts[slot]...)
 		} else {
 			to = words[slot-len(texts)].write(to, now)
