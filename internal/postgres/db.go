@@ -1,5 +1,5 @@
 // Package postgres is the database of a configuration, put together of the packages below it, which alone
-// speak to PostgreSQL:
+// speak to PostgreSQL. Besides, it migrates the schema and forgets old events:
 //
 //	db, err := postgres.Open(postgres.Config{URL: url, Targets: targets})
 //	findings, err := db.Targets().Check(ctx)
@@ -13,16 +13,15 @@ import (
 	"log/slog"
 	"time"
 
-	"rollcall/internal/postgres/audit"
-	"rollcall/internal/postgres/backfill"
-	"rollcall/internal/postgres/roll"
-	"rollcall/internal/postgres/settle"
-
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/audit"
+	"rollcall/internal/postgres/backfill"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/outbox"
+	"rollcall/internal/postgres/roll"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/target"
 )
 
@@ -44,7 +43,7 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// DB is the roll, the parked users and the targets in one database.
+// DB is the roll, the targets, the directory and the outbox in one database.
 type DB struct {
 	pool      *connection.Pool
 	directory *directory.Directory

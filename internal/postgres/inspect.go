@@ -15,7 +15,7 @@ type Rows struct {
 }
 
 // Inspect runs SQL, of any number of statements, on a connection of its own, and returns
-// the rows of the last. It is for looking at an application's tables, and for being one.
+// the rows of the last. It is for looking at an application's tables, and for playing the application, as the demo does.
 func Inspect(ctx context.Context, url, sql string) (*Rows, error) {
 	conn, err := pgconn.Connect(ctx, url)
 	if err != nil {

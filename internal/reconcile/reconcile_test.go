@@ -1,12 +1,11 @@
 package reconcile_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"testing"
-
-	"cmp"
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"

@@ -72,7 +72,7 @@ from rollcall.checks group by target, state`)
 	return checked, nil
 }
 
-// The statements that depend on no target; the files describe their parameters.
+// The statements; the files describe their parameters.
 var (
 	//go:embed checked.sql
 	checkedSQL string

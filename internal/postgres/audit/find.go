@@ -4,12 +4,11 @@ import (
 	"context"
 	"slices"
 
-	"rollcall/internal/postgres/catalog"
-	"rollcall/internal/postgres/settle"
-
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
 )
 
@@ -41,10 +40,10 @@ func (a *Audit) find(ctx context.Context, t *catalog.Compiled, users []settle.Ke
 	}
 	refused, err := a.refusals(ctx, settle.Piece{Target: t, Statement: t.States}, users, refusedNamed)
 	if err != nil {
-		return nil, sorted(err)
+		return nil, asUncountable(err)
 	}
 	if f, err = a.ask(ctx, t, settle.Without(users, refused)); err != nil {
-		return nil, sorted(err) // it fails for nobody in particular
+		return nil, asUncountable(err) // it fails for nobody in particular
 	}
 	f.refused = refused
 	for _, r := range refused {
@@ -53,9 +52,9 @@ func (a *Audit) find(ctx context.Context, t *catalog.Compiled, users []settle.Ke
 	return f, nil
 }
 
-// sorted tells what keeps one target from being counted from what keeps all.
-func sorted(err error) error {
-	if b := sqlstate.ClassOf(err); b == sqlstate.Retry || b == sqlstate.Server {
+// asUncountable tells what keeps one target from being counted from what keeps all.
+func asUncountable(err error) error {
+	if class := sqlstate.ClassOf(err); class == sqlstate.Retry || class == sqlstate.Server {
 		return err
 	}
 	return &uncountable{err}
@@ -70,7 +69,7 @@ func (a *Audit) ask(ctx context.Context, t *catalog.Compiled, users []settle.Key
 	return f, err
 }
 
-// readStates reads what an audit has said.
+// readStates reads the result of a States statement.
 func readStates(rows pgx.Rows, into map[settle.Key]State) error {
 	var u settle.Key
 	var state *string
@@ -105,7 +104,7 @@ func (a *Audit) refusals(ctx context.Context, p settle.Piece, users []settle.Key
 		if refused, err = settle.RunIsolated(ctx, tx.Conn(), p, users); err != nil {
 			return err
 		}
-		return settle.FindReasons(ctx, tx.Conn(), p.Target, refused[:min(len(refused), explained)])
+		return settle.ExplainRefusals(ctx, tx.Conn(), p.Target, refused[:min(len(refused), explained)])
 	})
 	return refused, err
 }

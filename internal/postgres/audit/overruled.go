@@ -4,11 +4,10 @@ import (
 	"context"
 	"slices"
 
-	"rollcall/internal/postgres/catalog"
-	"rollcall/internal/postgres/settle"
-
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
 )
 

@@ -8,11 +8,10 @@ import (
 	"slices"
 	"time"
 
-	"rollcall/internal/postgres/catalog"
-	"rollcall/internal/postgres/settle"
-
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 )
@@ -113,7 +112,7 @@ const (
 )
 
 // Report holds every user of the roll against every target, page by page, each page in a
-// snapshot of its own, and stores the result where Checked finds it. Check must have
+// snapshot of its own, and stores the result where Checked finds it. Targets.Check must have
 // compiled the targets.
 func (a *Audit) Report(ctx context.Context, o Options) (*Report, error) {
 	c := newCounting(a, o.Repair)

@@ -6,11 +6,10 @@ import (
 	"fmt"
 	"slices"
 
-	"rollcall/internal/postgres/catalog"
-	"rollcall/internal/postgres/settle"
-
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 )
@@ -74,11 +73,11 @@ func (a *Audit) countUnowned(ctx context.Context, shared []*catalog.Compiled, at
 	}
 	for i, t := range shared {
 		if odd[i], err = a.withoutKey(ctx, t); err != nil {
-			return 0, sorted(err)
+			return 0, asUncountable(err)
 		}
 	}
 	if n, err = a.scanUnowned(ctx, shared, at, odd); err != nil {
-		return 0, sorted(err)
+		return 0, asUncountable(err)
 	}
 	return n, nil
 }

@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"time"
 
-	"rollcall/internal/postgres/catalog"
-	"rollcall/internal/postgres/settle"
-
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
 )
 

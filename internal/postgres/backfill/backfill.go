@@ -10,12 +10,11 @@ import (
 	"fmt"
 	"time"
 
-	"rollcall/internal/postgres/catalog"
-	"rollcall/internal/postgres/settle"
-
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/target"
 )
 
@@ -289,7 +288,7 @@ func (f *run) moved(ctx context.Context) (users []settle.Key, seen string, err e
 func (f *run) note(ctx context.Context, finished bool) error {
 	tag, err := f.conn.Exec(ctx, noteSQL, f.target.Name, f.startedAt, f.last.Source, f.last.ID, f.done.Visited, f.seen, finished)
 	if err == nil && tag.RowsAffected() == 0 {
-		return errors.New("another one has begun meanwhile")
+		return errors.New("another backfill of this target has begun")
 	}
 	return err
 }

@@ -2,7 +2,7 @@ package backfill
 
 import _ "embed"
 
-// The statements that depend on no target; the files describe their parameters.
+// The statements; the files describe their parameters.
 var (
 	//go:embed begin.sql
 	beginSQL string

@@ -34,7 +34,8 @@ type Compiled struct {
 // Outage is why a target as a whole can't be written.
 type Outage struct{ State, Message string }
 
-// LockTable waits for an exclusive lock on the table, and does not hold up who reads or writes it.
+// LockTable is the statement that takes the lock that an insert takes: it waits for a session that holds
+// the table exclusively, and holds up no session that reads or writes it.
 func (t *Compiled) LockTable() string {
 	return "lock table " + target.QuoteTable(t.Table) + " in row exclusive mode"
 }

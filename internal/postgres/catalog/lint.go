@@ -15,7 +15,8 @@ import (
 	"rollcall/internal/target"
 )
 
-// What a target is warned of: it works, and does to some users, or to the provider, what nobody
+// What a target is warned of, and what it is refused for by the tables that it shares rows with or reads.
+// A warning says that it works, and does to some users, or to the provider, what nobody
 // may have meant.
 
 // Surroundings says what in the database lets others act as Rollcall's role. Nothing of it keeps

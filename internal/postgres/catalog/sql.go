@@ -2,7 +2,7 @@ package catalog
 
 import _ "embed"
 
-// The statements that depend on no target; the files describe their parameters.
+// The statements; the files describe their parameters.
 var (
 	//go:embed catalog.sql
 	catalogSQL string

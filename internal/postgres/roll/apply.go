@@ -13,11 +13,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"rollcall/internal/postgres/settle"
-
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/outbox"
+	"rollcall/internal/postgres/settle"
 )
 
 // Roll is the roll in one database. What is applied to it settles the targets.
@@ -36,9 +35,10 @@ func New(targets *settle.Targets, users *directory.Directory, box *outbox.Outbox
 }
 
 // Apply records a batch of events, brings the roll up to date and settles every target,
-// in one transaction, and returns the outcome of each event. Signals, and events without a user
-// that were made for a source that was a table source then, take transactions of their own. An error wraps event.ErrUnavailable and means that nothing of the
-// batch is acknowledged: it was rolled back, or its fate is unknown and a repetition is harmless.
+// in one transaction, and returns the outcome of each event. Signals, and events that
+// only name a user, take transactions of their own. An error wraps event.ErrUnavailable and means that
+// nothing of the batch is acknowledged: it was rolled back, or its fate is unknown and a repetition is
+// harmless.
 func (r *Roll) Apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
 	looks := func(e *event.Event) bool { return r.Signal(e) || bodiless(e) }
 	if !slices.ContainsFunc(events, func(e event.Event) bool { return looks(&e) }) {

@@ -5,9 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	"rollcall/internal/postgres/settle"
-
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/settle"
 )
 
 // bansPage is how many bans one transaction ends, as many users as the largest batch.

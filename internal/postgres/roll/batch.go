@@ -5,11 +5,10 @@ import (
 	"strings"
 	"time"
 
-	"rollcall/internal/postgres/settle"
+	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
-
-	"github.com/jackc/pgx/v5"
+	"rollcall/internal/postgres/settle"
 )
 
 // eventKey names a row of rollcall.events.

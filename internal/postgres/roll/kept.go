@@ -6,9 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"rollcall/internal/postgres/settle"
-
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/settle"
 )
 
 // Events that keep columns (event.User.Kept) apply all that can be used of a user. The roll

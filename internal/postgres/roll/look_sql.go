@@ -27,7 +27,7 @@ select $1, id, null, pg_catalog.now() from pg_catalog.unnest($2::text[]) id orde
 on conflict (source, id) do update set version = u.version where false`
 
 // readUsers brings the roll up to date with the state of users (%[1]s, directory.StateOfRows; $1 the source, $2 ids,
-// locked; $3 as above), whatever the versions say. It deletes the rows of the outboxes ($4; %[7]s is
+// locked; $3 of each whether a signal says that they were deleted), whatever the versions say. It deletes the rows of the outboxes ($4; %[7]s is
 // about that of ids) about the users it has read, and takes back this transaction's events ($5 ids, $6 user ids) about those it
 // has not; $7 bounds the bytes. $8 is the set of targets, $9 limits.metadata. An absence that no
 // signal explains ends no living user.

@@ -10,12 +10,11 @@ import (
 	"sync"
 	"time"
 
-	"rollcall/internal/postgres/settle"
-
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
 )
 
@@ -107,7 +106,7 @@ func (r *Roll) tryCommit(ctx context.Context, size int) error {
 		User: &event.User{Row: event.Row{ID: id}, RawUserMetaData: "{}", RawAppMetaData: "{}"},
 	}})
 	steps := slices.Concat(settle.Begin([]any{connection.Milliseconds(probeLock), connection.Milliseconds(probeStatement)}), []settle.Step{{Kind: settle.Marking, SQL: "savepoint probe"}}, w.Open,
-		[]settle.Step{{Kind: settle.Marking, SQL: "rollback to savepoint probe"}, settle.End()})
+		[]settle.Step{{Kind: settle.Undoing, SQL: "rollback to savepoint probe"}, settle.End()})
 	return settle.Run(ctx, conn.Conn(), steps)
 }
 

@@ -8,7 +8,7 @@ import (
 	"rollcall/internal/target"
 )
 
-// roll is a kind of roll with the statements that follow from its fields.
+// kind is a kind of roll with the statements that follow from its fields.
 type kind struct {
 	*event.Roll
 	write string

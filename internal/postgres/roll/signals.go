@@ -10,14 +10,13 @@ import (
 	"strings"
 	"time"
 
-	"rollcall/internal/postgres/settle"
-
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/outbox"
+	"rollcall/internal/postgres/settle"
 )
 
 // applySignals is Apply for signals. It takes a transaction for each source, and a further one

@@ -2,7 +2,7 @@ package roll
 
 import _ "embed"
 
-// The statements that depend on no target; the files describe their parameters.
+// The statements; the files describe their parameters.
 var (
 	//go:embed bans_over.sql
 	bansOverSQL string

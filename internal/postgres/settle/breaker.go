@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"slices"
 
-	"rollcall/internal/postgres/catalog"
-
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
@@ -157,5 +156,5 @@ func (ts *Targets) rehearse(ctx context.Context, conn *pgx.Conn, t *catalog.Comp
 			steps = append(steps, Step{Kind: settling, SQL: s, Args: []any{sources, ids, true}})
 		}
 	}
-	return Run(ctx, conn, append(steps, constraints(), Step{Kind: undoing, SQL: "rollback"}))
+	return Run(ctx, conn, append(steps, constraints(), Step{Kind: Undoing, SQL: "rollback"}))
 }

@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"rollcall/internal/postgres/catalog"
-
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 )
@@ -42,7 +41,7 @@ func (ts *Targets) Due(ctx context.Context) ([]string, error) {
 
 // CatchUp brings the parked users of a target who are due up to date with the roll as it is
 // now, in batches, and returns how many it tried. A user that the target refuses again stays
-// parked until the next try; after Config.Attempts of them they are given up. It ends early when the target
+// parked until the next try; after Targets.Attempts of them they are given up. It ends early when the target
 // goes out of service, and at once while another replica is at it.
 func (ts *Targets) CatchUp(ctx context.Context, target string) (tried int, err error) {
 	stages := []struct {

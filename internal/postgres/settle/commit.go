@@ -31,7 +31,7 @@ func (ts *Targets) Commit(ctx context.Context, w *Work) (parked map[Key]bool, er
 			}
 			parked, err = ts.isolated(ctx, w, err, last)
 		}
-		if FailedFor(err, constraintRefuses) {
+		if FailedFor(err, constraintRefuses) { // it failed when the targets ran one by one: now each row is checked at once
 			parked, err = ts.isolated(ctx, w, err, last)
 		}
 		if err == nil {
@@ -127,7 +127,7 @@ func (ts *Targets) Settle(ctx context.Context, t *catalog.Compiled, users []Key)
 // Span is the users of a source after one key up to another.
 type Span struct{ Source, After, To string }
 
-// SettleSpan is settle for all users of a span at that time; it takes half the
+// SettleSpan is Settle for all users of a span at that time; it takes half the
 // time. When the target refuses one of them, nothing is done and the error says so: settle
 // sorts them out. A crash may undo what it has committed a moment ago.
 func (ts *Targets) SettleSpan(ctx context.Context, t *catalog.Compiled, s Span) error {

@@ -5,19 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
-
-	"rollcall/internal/postgres/catalog"
-	"rollcall/internal/postgres/connection"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 )
-
-// leaveTimeout bounds the end of a failed transaction.
-const leaveTimeout = time.Second
 
 // Refusal is a user that a target refuses.
 type Refusal struct {

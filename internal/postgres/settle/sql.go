@@ -2,7 +2,7 @@ package settle
 
 import _ "embed"
 
-// The statements that depend on no target; the files describe their parameters.
+// The statements; the files describe their parameters.
 var (
 	//go:embed forget_filling.sql
 	forgetFillingSQL string

@@ -19,10 +19,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"rollcall/internal/postgres/catalog"
-
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/target"
 )
@@ -46,7 +45,7 @@ type Targets struct {
 	lateWriters time.Duration
 }
 
-// New prepares targets that are not in service before they are checked.
+// New prepares the targets; none is in service before Check.
 func New(pool *connection.Pool, list []target.Target, attempts int, log *slog.Logger) *Targets {
 	ts := &Targets{
 		Pool: pool, Log: log, Configured: list, Fingerprint: target.Fingerprint(list), Attempts: attempts,

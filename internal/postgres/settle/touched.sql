@@ -1,7 +1,7 @@
 -- The users of the sources $1 whose roll row was written or locked by a transaction that the
 -- snapshot $2 does not show as committed: all who can have been settled since. xmin tells who
 -- wrote the row, xmax who locked it last. Each has 32 bits; the upper half is the one that puts
--- it before now, as in backfill_moved. age() sorts out cheaply what is older than the snapshot.
+-- it before now, as in backfill/moved.sql. age() sorts out cheaply what is older than the snapshot.
 -- All users, if the snapshot says nothing any more: it is too many transactions old, or of a server
 -- whose last transactions this one has not got.
 select u.source, u.id

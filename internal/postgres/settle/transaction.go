@@ -11,8 +11,8 @@ import (
 	"rollcall/internal/postgres/sqlstate"
 )
 
-// A transaction is a value: a list of steps, each of which says what it is for. Targets.Steps is the whole
-// transaction of a batch.
+// Work says what a transaction is for. What is sent is a list of steps, each of which says what it does.
+// Targets.Steps is the whole transaction of a batch.
 
 // Step is one statement of a transaction.
 type Step struct {
@@ -34,13 +34,13 @@ const (
 	Writing    StepKind = "write the roll"
 	Marking    StepKind = "set a savepoint"
 	settling   StepKind = "settle a target"
-	restoring  StepKind = "restore the settings"
+	restoring  StepKind = "apply the settings"
 	Reading    StepKind = "read"
 	Parking    StepKind = "note who is parked"
 	checking   StepKind = "check deferred constraints"
 	// checkingAlone is that of targets that ran one by one.
 	checkingAlone StepKind = "check deferred constraints of single targets"
-	undoing       StepKind = "undo"
+	Undoing       StepKind = "undo"
 	ending        StepKind = "commit"
 )
 
@@ -48,7 +48,7 @@ const (
 type Reason int
 
 const (
-	// transient: a deadlock, a lost connection, a server that goes away. The whole runs again.
+	// transient: of the class sqlstate.Retry. The whole runs again.
 	transient Reason = iota + 1
 	// RollBusy means that another transaction of Rollcall's holds a row of the roll, which is soon over. The
 	// whole runs again.
@@ -112,7 +112,8 @@ func (f *failure) Error() string {
 	return what + ": " + sqlstate.Text(f.cause)
 }
 
-// Unwrap keeps the cause, except where it is no matter of the caller's.
+// Unwrap keeps the cause, except of RollBusy, which says nothing about the server or a target: without
+// an SQLSTATE the error counts as sqlstate.Retry, so that Commit runs the transaction again.
 func (f *failure) Unwrap() error {
 	if f.reason == RollBusy {
 		return nil
@@ -198,7 +199,7 @@ func Leave(conn *pgx.Conn) {
 	if conn.PgConn().TxStatus() == 'I' || conn.IsClosed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), connection.LeaveTimeout)
 	defer cancel()
 	_, _ = conn.Exec(ctx, "rollback")
 }

@@ -7,10 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"rollcall/internal/postgres/catalog"
-
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/sqlstate"
 )
 

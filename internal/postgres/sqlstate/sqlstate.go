@@ -28,7 +28,7 @@ const (
 	InsufficientPrivilege = "42501"
 	ReadOnlyTransaction   = "25006"
 	InvalidText           = "22P02"
-	NotSupported          = "0A000" // a standby's answer to "begin read write"
+	NotSupported          = "0A000" // a standby's answer to "begin read write", or a stale plan
 )
 
 // Of is the SQLSTATE of an error, empty for one that PostgreSQL did not send.
@@ -52,14 +52,16 @@ const StalePlan = "RevalidateCachedQuery"
 type Class int
 
 const (
-	// Retry means a deadlock, a serialization failure, a lost connection, a server that goes away.
+	// Retry means a deadlock, a serialization failure, a lost connection, a stale plan, a server that
+	// goes away.
 	// The whole batch runs again.
 	Retry Class = iota + 1
 	// Server means that the database takes no writes at all; trying again at once gains nothing.
 	Server
 	// Row means that this row does not fit the table; one user is parked.
 	Row
-	// Lock means that another session held a lock for too long; which one has to be asked.
+	// Lock means that a wait for a lock, or the statement as a whole, took too long; which session holds
+	// what has to be asked.
 	Lock
 	// Target means that the table as a whole refuses (gone, renamed, no privilege).
 	Target

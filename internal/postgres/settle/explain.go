@@ -7,11 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"rollcall/internal/postgres/catalog"
-
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
@@ -39,7 +38,7 @@ func (s *separation) explain(ctx context.Context) error {
 				own, at = append(own, r), append(at, i)
 			}
 		}
-		if err := FindReasons(ctx, s.conn, t, own); err != nil {
+		if err := ExplainRefusals(ctx, s.conn, t, own); err != nil {
 			return err
 		}
 		for i, r := range own {
@@ -49,17 +48,17 @@ func (s *separation) explain(ctx context.Context) error {
 	return nil
 }
 
-// FindReasons adds the column or the trigger to the messages of users that a target refuses. It runs
+// ExplainRefusals adds the column or the trigger to the messages of users that a target refuses. It runs
 // in the transaction that has tried the users, and changes nothing in it. What can't be found out in
 // time is left out.
-func FindReasons(ctx context.Context, conn *pgx.Conn, t *catalog.Compiled, refused []Refusal) error {
+func ExplainRefusals(ctx context.Context, conn *pgx.Conn, t *catalog.Compiled, refused []Refusal) error {
 	if len(refused) == 0 || t.Compiler == nil {
 		return nil
 	}
 	if _, err := conn.Exec(ctx, "savepoint reason"); err != nil {
 		return err
 	}
-	r := &reasons{
+	r := &explanations{
 		conn: conn, target: t, until: time.Now().Add(explainTime),
 		columns: make([][]string, len(refused)), where: make([]bool, len(refused)),
 	}
@@ -79,8 +78,8 @@ func FindReasons(ctx context.Context, conn *pgx.Conn, t *catalog.Compiled, refus
 	return nil
 }
 
-// reasons are what was found out about refused users of a target, by their places in the list.
-type reasons struct {
+// explanations are what was found out about refused users of a target, by their places in the list.
+type explanations struct {
 	conn    *pgx.Conn
 	target  *catalog.Compiled
 	until   time.Time
@@ -101,7 +100,7 @@ type placeNames struct {
 	triggers []string // of the target's table that call it
 }
 
-func (r *reasons) ask(ctx context.Context, refused []Refusal) error {
+func (r *explanations) ask(ctx context.Context, refused []Refusal) error {
 	if _, err := r.conn.Exec(ctx, setTimeouts, connection.Milliseconds(askingLock), connection.Milliseconds(explainStatement)); err != nil {
 		return err
 	}
@@ -112,7 +111,7 @@ func (r *reasons) ask(ctx context.Context, refused []Refusal) error {
 }
 
 // names reads from the catalog what the refusals name.
-func (r *reasons) names(ctx context.Context, refused []Refusal) error {
+func (r *explanations) names(ctx context.Context, refused []Refusal) error {
 	var against, places []string
 	for _, x := range refused {
 		against = append(against, x.against)
@@ -150,7 +149,7 @@ func (r *reasons) names(ctx context.Context, refused []Refusal) error {
 }
 
 // expressions evaluates each expression by itself for the users who may fail in one.
-func (r *reasons) expressions(ctx context.Context, refused []Refusal) error {
+func (r *explanations) expressions(ctx context.Context, refused []Refusal) error {
 	open := map[Key]int{}
 	groups := map[string][]int{} // who is refused in the same words
 	for i, x := range refused {
@@ -186,7 +185,7 @@ func (r *reasons) expressions(ctx context.Context, refused []Refusal) error {
 }
 
 // share takes what the first of a group have in common for the others, too.
-func (r *reasons) share(groups map[string][]int) {
+func (r *explanations) share(groups map[string][]int) {
 	for _, group := range groups {
 		tried := group[:min(len(group), explainUsers)]
 		first := group[0]
@@ -204,7 +203,7 @@ func (r *reasons) share(groups map[string][]int) {
 
 // fails returns the places of those open users for which a statement fails with the SQLSTATE they were
 // refused with.
-func (r *reasons) fails(ctx context.Context, statement string, open map[Key]int, refused []Refusal) ([]int, error) {
+func (r *explanations) fails(ctx context.Context, statement string, open map[Key]int, refused []Refusal) ([]int, error) {
 	if time.Now().After(r.until) {
 		return nil, nil
 	}
@@ -224,7 +223,7 @@ func (r *reasons) fails(ctx context.Context, statement string, open map[Key]int,
 }
 
 // message is a user's reason with what was found out.
-func (r *reasons) message(x *Refusal, i int) string {
+func (r *explanations) message(x *Refusal, i int) string {
 	message := x.message
 	if place := r.places[x.place]; place.function != "" {
 		where := "function " + place.function
