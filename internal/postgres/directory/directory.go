@@ -20,6 +20,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // Directory reads providers' users beside the roll.
@@ -78,4 +79,153 @@ func scanPair(row pgx.CollectableRow) (Pair, error) {
 	}
 	p.Roll, p.Known = &u, *known
 	return p, nil
+}
+
+// Reconciled counts users by what a reconciliation did about them: all that the provider
+// has, and those of the roll that it no longer had. Not counted are users who are deleted on
+// both sides, and those in the roll alone that the roll learned of too lately for a list to show
+// them.
+type Reconciled struct {
+	Created int64 `json:"created"`
+	Updated int64 `json:"updated"`
+	// Touched were brought up to date as Updated were, but only moments differed: version,
+	// updated_at, last_sign_in_at.
+	Touched int64 `json:"touched"`
+	Deleted int64 `json:"deleted"`
+	// Unchanged are those in step, and those that the roll learned more of by another way
+	// meanwhile.
+	Unchanged int64 `json:"unchanged"`
+	Failed    int64 `json:"failed"` // the roll could not follow; the log says why
+}
+
+// Run is a run that compares the roll with all users of a source. There is one
+// of a source at a time.
+type Run struct {
+	Reconciled
+	// Position says how far the provider's users have been compared; "" at the beginning.
+	Position string
+	// Started is when it began, by the database's clock; before its interruption, if it was
+	// taken up.
+	Started time.Time
+
+	directory *Directory
+	lock      *connection.Lock
+	source    string
+	id        int64
+}
+
+// resumeWithin is how old an interrupted run may be to be resumed: what it compared before
+// says nothing about today.
+const resumeWithin = "6 hours"
+
+// BeginRun takes up the source's last run if that was interrupted a short while
+// ago, and begins a new one otherwise. It fails with ErrRunning beside another.
+func (d *Directory) BeginRun(ctx context.Context, source, listed string) (*Run, error) {
+	lock, err := d.Pool.TryLock(ctx, "reconcile "+source)
+	if err != nil {
+		return nil, fmt.Errorf("reconcile %s: %w", source, err)
+	}
+	r := &Run{directory: d, lock: lock, source: source}
+	if err := r.begin(ctx, listed); err != nil {
+		lock.Release()
+		return nil, fmt.Errorf("begin to reconcile %s: %w", source, d.Pool.Explain(err))
+	}
+	return r, nil
+}
+
+func (r *Run) begin(ctx context.Context, listed string) error {
+	err := r.directory.Pool.QueryRow(ctx, `select id, started_at, coalesce(position, ''),
+  created, updated, touched, deleted, unchanged, failed
+from rollcall.reconciliations
+where id = (select pg_catalog.max(id) from rollcall.reconciliations where source = $1)
+  and finished_at is null and listed = $3 and started_at > pg_catalog.now() - $2::interval`,
+		r.source, resumeWithin, listed).
+		Scan(&r.id, &r.Started, &r.Position, &r.Created, &r.Updated, &r.Touched, &r.Deleted, &r.Unchanged, &r.Failed)
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	if err := r.forgetListed(ctx); err != nil {
+		return err
+	}
+	return r.directory.Pool.QueryRow(ctx, "insert into rollcall.reconciliations (source, listed) values ($1, $2) "+
+		"returning id, started_at", r.source, listed).
+		Scan(&r.id, &r.Started)
+}
+
+// forgetListed empties the source's Listing, which may be long.
+func (r *Run) forgetListed(ctx context.Context) error {
+	return r.directory.Pool.Unbounded(ctx, "delete from rollcall.listed where source = $1", r.source)
+}
+
+// Save records how far the run has come.
+func (r *Run) Save(ctx context.Context) error { return r.save(ctx, false, nil) }
+
+// End records how the run ended; with an error it is no success. Both end it for good: the
+// next begins anew.
+func (r *Run) End(ctx context.Context, cause error) error {
+	if err := r.save(ctx, true, cause); err != nil {
+		return err
+	}
+	_ = r.forgetListed(ctx) // or the next one does when it begins
+	return nil
+}
+
+// During runs do with a context that ends with ctx, or when another run may begin because this
+// one's session was lost; the error then says so.
+func (r *Run) During(ctx context.Context, do func(context.Context) error) error {
+	return r.lock.During(ctx, do)
+}
+
+// Release lets others begin. A run that was not ended is taken up by the next.
+func (r *Run) Release() { r.lock.Release() }
+
+func (r *Run) save(ctx context.Context, ended bool, cause error) error {
+	var why *string
+	if cause != nil {
+		text := sqlstate.Text(cause)
+		why = &text
+	}
+	// What was done is recorded also by a run that is being stopped. One that another replica has
+	// ended stays as it ended, whatever a replica that was stopped for a while still records.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connection.LeaveTimeout)
+	defer cancel()
+	_, err := r.directory.Pool.Exec(ctx, `update rollcall.reconciliations
+set position = nullif($2, ''), created = $3, updated = $4, touched = $5, deleted = $6, unchanged = $7, failed = $8,
+    finished_at = case when $9 then pg_catalog.now() end, error = $10
+where id = $1 and finished_at is null`, r.id, r.Position, r.Created, r.Updated, r.Touched, r.Deleted, r.Unchanged, r.Failed, ended, why)
+	if err != nil {
+		return fmt.Errorf("record the reconciliation: %w", err)
+	}
+	return nil
+}
+
+// LastRun is how a source's last run that ended went, and when one was a success.
+type LastRun struct {
+	Source  string
+	Users   Reconciled
+	Stopped bool      // a guard has ended it before any deletion
+	Success time.Time // when the last success ended; 1970 for never
+}
+
+// LastRuns returns those of every source that was ever reconciled.
+func (d *Directory) LastRuns(ctx context.Context) ([]LastRun, error) {
+	rows, _ := d.Pool.Query(ctx, `select distinct on (source) source,
+  created, updated, touched, deleted, unchanged, failed, error is not null,
+  coalesce((select pg_catalog.max(s.finished_at) from rollcall.reconciliations s
+    where s.source = r.source and s.error is null), 'epoch')
+from rollcall.reconciliations r where finished_at is not null order by source, id desc`)
+	var l LastRun
+	var list []LastRun
+	into := []any{
+		&l.Source, &l.Users.Created, &l.Users.Updated, &l.Users.Touched, &l.Users.Deleted, &l.Users.Unchanged,
+		&l.Users.Failed, &l.Stopped, &l.Success,
+	}
+	_, err := pgx.ForEachRow(rows, into, func() error {
+		list = append(list, l)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for the last reconciliations: %w", err)
+	}
+	return list, nil
 }

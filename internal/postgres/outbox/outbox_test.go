@@ -1,13 +1,32 @@
 package outbox
 
 import (
+	"log/slog"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/directory"
 )
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// bench is a fresh database with the schema rollcall and a connection to look.
+type bench struct {
+	*Outbox
+	*pgtest.Conn
+}
+
+func newBench(t testing.TB, schema string) *bench {
+	t.Helper()
+	url := pgtest.NewMigrated(t, schema)
+	pool := must.Get(connection.Open(connection.Config{URL: url, Log: slog.New(slog.DiscardHandler)}))(t)
+	t.Cleanup(pool.Close)
+	return &bench{New(pool, &directory.Directory{Pool: pool, Metadata: 1 << 20}), pgtest.Connect(t, url)}
+}
 
 // A capture is installed when a trigger of its source fires on its table, and late by its
 // oldest row alone.

@@ -1,0 +1,244 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/must"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/jobs"
+	"rollcall/internal/postgres/outbox"
+	"rollcall/internal/testlog"
+	"rollcall/internal/testtag"
+)
+
+func TestMain(m *testing.M) { os.Exit(pgtest.Wrap(m).Run()) }
+
+// capturedSources are two sources: the first is fed by its capture alone, the second by its hook, too.
+const capturedSources = `
+database: ${DATABASE_URL}
+listen: 127.0.0.1:0
+admin_listen: 127.0.0.1:0
+sources:
+  captured: {provider: supabase}
+  open: {provider: supabase, signing_secrets: ["${SUPABASE_AUTH_HOOK_SECRET}"]}
+`
+
+// readOn reads a configuration on a database.
+func readOn(t *testing.T, yaml, database string) *Setup {
+	t.Helper()
+	s, err := Read("rollcall.yaml", []byte(yaml), func(name string) string {
+		if name == "DATABASE_URL" {
+			return database
+		}
+		return getenv(name)
+	})
+	must.Do(t, err)
+	return s
+}
+
+func execute(t *testing.T, url, sql string) {
+	t.Helper()
+	conn := must.Get(pgx.Connect(t.Context(), url))(t)
+	defer func() { _ = conn.Close(context.Background()) }()
+	must.Get(conn.Exec(t.Context(), sql))(t)
+}
+
+// journal collects log lines and waits for them.
+type journal struct{ testlog.Log }
+
+// await returns the first line with a message once there is one.
+func (j *journal) await(t *testing.T, message string) map[string]any {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if found := j.Lines(message); len(found) > 0 {
+			return found[0]
+		}
+	}
+	t.Fatalf("no line %q in the log:\n%s", message, j)
+	return nil
+}
+
+const jobsConfig = `
+database: ${DATABASE_URL}
+listen: 127.0.0.1:0
+admin_listen: 127.0.0.1:0
+sources:
+  clerk: {provider: clerk, signing_secrets: ["${CLERK_SECRET}"]}
+`
+
+// serveJobs is a serve on free ports whose jobs are given; stop ends it.
+func serveJobs(t *testing.T, database string, jobs ...jobs.Job) (log *journal, stop func()) {
+	t.Helper()
+	log = &journal{}
+	s := readOn(t, jobsConfig, database)
+	db := must.Get(s.Open(s.Logger(log)))(t)
+	t.Cleanup(db.Close)
+	sv := must.Get(newService(Options{Setup: s, Log: s.Logger(log)}, db))(t)
+	sv.jobs = jobs
+	public := must.Get(listen(t.Context(), s.Config, "listen", "127.0.0.1:0"))(t)
+	admin := must.Get(listen(t.Context(), s.Config, "admin_listen", "127.0.0.1:0"))(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- sv.run(ctx, public, admin) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return log, stop
+}
+
+// A job that is due runs beside the webhooks, and a shutdown ends it in time.
+func TestServeRunsJobs(t *testing.T) {
+	testtag.Parallel(t)
+	url := pgtest.New(t)
+	var cutOff atomic.Bool
+	begun := make(chan struct{})
+	log, stop := serveJobs(t, url, jobs.Job{Name: "hanging", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(ctx context.Context) error {
+		close(begun)
+		<-ctx.Done()
+		cutOff.Store(true)
+		return ctx.Err()
+	}})
+	log.await(t, "ready")
+	// The schedule is too slow for a test, so it is made due by hand.
+	execute(t, url, `insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"hanging"}', 1)`)
+	select {
+	case <-begun:
+	case <-time.After(20 * time.Second):
+		t.Fatalf("the job does not run:\n%s", log)
+	}
+	start := time.Now()
+	stop()
+	if took := time.Since(start); !cutOff.Load() || testtag.Timing && took > 8*time.Second {
+		t.Errorf("cut off: %t, stopped after %s", cutOff.Load(), took)
+	}
+	if said := log.Lines("a job was cut off by the shutdown and runs again after it"); len(said) != 1 {
+		t.Errorf("the log says:\n%s", log)
+	}
+}
+
+// Jobs that can't start hold nothing up, are tried again, and are complained of once.
+func TestServeWhoseJobsCannotStart(t *testing.T) {
+	t.Parallel()
+	url := pgtest.New(t)
+	first, stop := serveJobs(t, url)
+	first.await(t, "ready")
+	stop()
+	execute(t, url, "alter table rollcall.river_queue rename to away")
+	ran := make(chan struct{}, 1)
+	log, _ := serveJobs(t, url, jobs.Job{Name: "waiting", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(context.Context) error {
+		ran <- struct{}{}
+		return nil
+	}})
+	log.await(t, "ready")
+	line := log.await(t, "the jobs can't start yet")
+	if said, _ := line["error"].(string); !strings.Contains(said, "river_queue") {
+		t.Errorf("the log says %s", said)
+	}
+	time.Sleep(3 * databaseRetry)
+	if n := len(log.Lines("the jobs can't start yet")); n != 1 {
+		t.Errorf("said %d times", n)
+	}
+	execute(t, url, `alter table rollcall.away rename to river_queue;
+		insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"waiting"}', 1)`)
+	select {
+	case <-ran:
+	case <-time.After(20 * time.Second):
+		t.Errorf("the job does not run:\n%s", log)
+	}
+}
+
+// After an outage of the database, or when this replica was stopped, the others must have had time
+// to note themselves.
+func TestPulse(t *testing.T) {
+	t.Parallel()
+	var p pulse
+	at := time.Now()
+	for i, step := range []struct {
+		pause  time.Duration
+		failed error
+		want   time.Duration
+	}{
+		{0, nil, 0}, {5 * time.Second, nil, 5 * time.Second}, {5 * time.Second, nil, 10 * time.Second},
+		{5 * time.Second, context.DeadlineExceeded, 0}, {5 * time.Second, nil, 5 * time.Second}, {time.Hour, nil, 0}, {time.Second, nil, time.Second},
+	} {
+		at = at.Add(step.pause)
+		if got := p.beat(at, step.failed); got != step.want {
+			t.Errorf("note %d: %s, want %s", i, got, step.want)
+		}
+	}
+}
+
+func TestBlindForAWhile(t *testing.T) {
+	t.Parallel()
+	b, now := newBackoff(), time.Now()
+	b.set("a", now.Add(backoffPause))
+	for _, test := range []struct {
+		source string
+		after  time.Duration
+		want   bool
+	}{{"a", 0, false}, {"a", backoffPause - 1, false}, {"a", backoffPause, true}, {"b", 0, true}} {
+		if got := b.sees(test.source, now.Add(test.after)); got != test.want {
+			t.Errorf("%s after %s: %t", test.source, test.after, got)
+		}
+	}
+}
+
+const (
+	captureGone  = "a capture is gone, or its trigger is disabled: changes are no longer noted; install it, then reconcile for what was missed"
+	captureBack  = "a capture is there again"
+	captureNever = "nothing tells of the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret"
+)
+
+// What becomes of a trigger is said once, whether it is dropped or disabled; of a source that
+// nothing tells of, the first look says how that is mended.
+func TestCaptureWatch(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, pgtest.Auth)
+	s := readOn(t, capturedSources, url)
+	db := must.Get(postgres.Open(postgres.Config{URL: url}))(t)
+	t.Cleanup(db.Close)
+	must.Get(db.Migrate(t.Context()))(t)
+	log := &journal{}
+	watch := (&service{db: db, setup: s, log: s.Logger(log)}).newCaptureWatch()
+	install := outbox.Capture{Source: "captured", Table: "auth.users"}
+	for i, step := range []struct {
+		do   func() error
+		said []string // so far
+	}{
+		{func() error { return nil }, []string{captureNever}},
+		{func() error { return nil }, []string{captureNever}},
+		{func() error { return db.Outbox().Install(t.Context(), install) }, []string{captureNever}},
+		{func() error { return db.Outbox().Remove(t.Context(), install) }, []string{captureNever, captureGone}},
+		{func() error { return nil }, []string{captureNever, captureGone}},
+		{func() error { return db.Outbox().Install(t.Context(), install) }, []string{captureNever, captureGone, captureBack}},
+		{func() error { execute(t, url, "alter table auth.users disable trigger rollcall_capture"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
+		{func() error { execute(t, url, "drop table auth.users cascade"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
+	} {
+		must.Do(t, step.do())
+		watch.look(t.Context())
+		var said []string
+		for _, line := range log.Lines("") {
+			said = append(said, fmt.Sprint(line["msg"]))
+			if line["source"] != "captured" || line["msg"] != captureBack && line["command"] != "rollcall capture install captured" {
+				t.Errorf("step %d: %v", i, line)
+			}
+		}
+		if got, want := strings.Join(said, "\n"), strings.Join(step.said, "\n"); got != want {
+			t.Errorf("step %d: the log says\n%s\nwant\n%s", i, got, want)
+		}
+	}
+}

@@ -1,0 +1,283 @@
+package directory
+
+import (
+	"fmt"
+	"log/slog"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"rollcall/internal/must"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres/connection"
+	"rollcall/internal/testtag"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// bench is a fresh database with the schema rollcall and a connection to look.
+type bench struct {
+	*Directory
+	*pgtest.Conn
+}
+
+func newBench(t testing.TB, schema string) *bench {
+	t.Helper()
+	url := pgtest.NewMigrated(t, schema)
+	pool := must.Get(connection.Open(connection.Config{URL: url, Log: slog.New(slog.DiscardHandler)}))(t)
+	t.Cleanup(pool.Close)
+	return &bench{&Directory{Pool: pool, Metadata: 1 << 20}, pgtest.Connect(t, url)}
+}
+
+// A page of a comparison reads its own part of the roll, by the key, with the plans of an
+// empty table: not all that is left. Of the table it reads nothing that was before.
+func TestCompareGoesByTheKey(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "create table people (id uuid primary key, email text)")
+	u := must.Get(b.Users(t.Context(), "app", "public.people"))(t)
+	b.Run("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
+	b.Run("prepare compare as " + u.compare)
+	plan := strings.Join(b.Rows("explain (costs off) execute compare ('app', '00000000-0000-4000-8000-000000000000', 100, 1000000, 1000000)"), "\n")
+	if !regexp.MustCompile(`Index Cond: \(\(source = \$1\) AND \(id > .*\) AND \(id <= .*\)\)`).MatchString(plan) {
+		t.Error(plan)
+	}
+	if !regexp.MustCompile(`Index Cond: \(id >= COALESCE`).MatchString(plan) {
+		t.Errorf("a page begins at the beginning of the table:\n%s", plan)
+	}
+	b.Run(`insert into people values ('00000000-0000-0000-0000-000000000000')`) // the first of all, and an id like any other
+	b.Run(`insert into people select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x' from generate_series(1, 40, 2) g`)
+	b.Run(`insert into rollcall.users (source, id, version) select 'app', '00000000-0000-4000-8000-' || lpad(g::text, 12, '0'), 1 from generate_series(2, 60) g`)
+	seen := map[string]int{}
+	for after, end := "", false; !end; {
+		page := must.Get(u.Compare(t.Context(), after, 7))(t)
+		for _, d := range page.Differing {
+			seen[d.ID]++
+		}
+		after, end = page.Last, page.End
+	}
+	if len(seen) != 61 {
+		t.Errorf("%d users were compared, want 61", len(seen))
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("%s came %d times", id, n)
+		}
+	}
+}
+
+// The count of those who are gone is that of the list of them, whatever their ids look like.
+func TestCountAbsent(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "create table people (id uuid primary key, email text, deleted_at timestamptz)")
+	u := must.Get(b.Users(t.Context(), "app", "public.people"))(t)
+	b.Run(`insert into people select ('00000000-0000-4000-8000-00000000000' || c)::uuid, c || '@x', at from (values
+		('a', null), ('b', '0001-01-01'), ('c', '2026-01-01'), ('d', null::timestamptz)) v (c, at)`)
+	b.Run(`insert into rollcall.users (source, id, version, deleted_at) select source, id, 1, at from (values
+		('app', '00000000-0000-4000-8000-00000000000a', null),  -- there
+		('app', '00000000-0000-4000-8000-00000000000B', null),  -- there, by another spelling
+		('app', '00000000-0000-4000-8000-00000000000c', null),  -- softly deleted
+		('app', '00000000-0000-4000-8000-00000000000e', null),  -- gone
+		('app', '{00000000-0000-4000-8000-00000000000d}', null),-- no uuid as the table writes it
+		('app', 'user_1', null),                                -- no uuid
+		('app', '00000000-0000-4000-8000-00000000000f', now()), -- deleted
+		('other', 'user_2', null::timestamptz)) v (source, id, at)`)
+	absent := must.Get(u.Absent(t.Context(), "", 100))(t)
+	n, err := u.CountAbsent(t.Context())
+	if err != nil || n != 4 || len(absent) != 4 {
+		t.Errorf("%d are counted and %d listed, want 4; %v", n, len(absent), err)
+	}
+}
+
+// What is due is found by an index, in its order, whatever the statistics say.
+func TestAnnouncedGoesByTheIndex(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	b.Run("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
+	for name, test := range map[string]struct{ statement, arguments string }{
+		"announced": {announcedSQL, "'app', interval '2 s', 500"},
+		"due":       {announcedSourcesSQL, "'{app}', interval '2 s'"},
+	} {
+		b.Run("prepare " + name + " as " + test.statement)
+		plan := strings.Join(b.Rows("explain (costs off) execute "+name+" ("+test.arguments+")"), "\n")
+		if !strings.Contains(plan, "Index Scan using events_announced") || strings.Contains(plan, "Sort") || strings.Contains(plan, "Seq Scan") {
+			t.Errorf("%s:\n%s", name, plan)
+		}
+	}
+}
+
+// What a replica that was stopped for a while still records does not change a run that another
+// replica has ended.
+func TestRunStaysEnded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	first := must.Get(b.BeginRun(t.Context(), "app", "a list"))(t)
+	first.Created, first.Position = 1, "1"
+	must.Do(t, first.Save(t.Context()))
+	first.Release() // as PostgreSQL does when it is silent
+	second := must.Get(b.BeginRun(t.Context(), "app", "a list"))(t)
+	defer second.Release()
+	if second.Position != "1" {
+		t.Errorf("it goes on at %q", second.Position)
+	}
+	second.Created, second.Position = 3, "3"
+	must.Do(t, second.End(t.Context(), nil))
+	first.Created, first.Position = 2, "2"
+	must.Do(t, first.Save(t.Context()))
+	b.WantRows("select created, position, finished_at is not null from rollcall.reconciliations", "3|3|t")
+}
+
+// compareAll reads page after page and returns how often each user came, and how many pages there were.
+func compareAll(t *testing.T, u *Users, n int) (seen map[string]int, pages int) {
+	t.Helper()
+	seen = map[string]int{}
+	for page := (Compared{}); !page.End; pages++ {
+		page = must.Get(u.Compare(t.Context(), page.Last, n))(t)
+		for _, d := range page.Differing {
+			seen[d.ID]++
+		}
+	}
+	return seen, pages
+}
+
+// A page ends where its bytes do, and the next one goes on there.
+func TestComparedPageEndsByBytes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, pgtest.Auth)
+	b.Run(`insert into auth.users (id, raw_user_meta_data)
+select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, jsonb_build_object('a', (select string_agg(md5(g || ' ' || n), '') from generate_series(1, 6000) n))
+from generate_series(1, 40) g`)
+	b.Run(`insert into rollcall.users (source, id, version) values ('app', '00000000-0000-4000-8000-000000000020x', 1), ('app', 'zz', 1)`)
+	u := must.Get(b.Users(t.Context(), "app", "auth.users"))(t)
+	seen, pages := compareAll(t, u, 4096)
+	if pages < 3 || len(seen) != 42 {
+		t.Errorf("%d users on %d pages, want 42 on 3 or more", len(seen), pages)
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("%s came %d times", id, n)
+		}
+	}
+}
+
+// A page that takes too long is read again with fewer users; of one user, the error names the limits.
+func TestComparedPageTakesTooLong(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, pgtest.Auth)
+	b.Run(`insert into auth.users (id) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid from generate_series(1, 20) g`)
+	u := must.Get(b.Users(t.Context(), "app", "auth.users"))(t)
+	quick := u.compare
+	slowly := func(seconds string) {
+		u.compare = strings.Replace(quick, "from state s\n", "from (select s.* from state s cross join lateral (select pg_sleep("+seconds+") where s.id is not null offset 0) slow) s\n", 1)
+	}
+	slowly("0.3") // the statement timeout is 4 s
+	if seen, pages := compareAll(t, u, 16); len(seen) != 20 || pages < 3 {
+		t.Errorf("%d users on %d pages", len(seen), pages)
+	}
+	slowly("5")
+	if _, err := u.Compare(t.Context(), "", 1); err == nil || !strings.Contains(err.Error(), "limits.statement_timeout") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The plan of a page is by the keys also where the statistics are those of empty tables.
+func TestCompareWithStaleStatistics(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, pgtest.Auth)
+	u := must.Get(b.Users(t.Context(), "app", "auth.users"))(t)
+	b.Run("alter table auth.users set (autovacuum_enabled = off); alter table rollcall.users set (autovacuum_enabled = off); analyze auth.users; analyze rollcall.users")
+	b.Run("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
+	b.Run("prepare compare as " + u.compare)
+	const after = "('app', '00000000-0000-4000-8000-000000010000', 100, 16000000, 1000000)"
+	b.Run("execute compare " + after) // planned while both are empty
+	n := testtag.Part(400_000)
+	b.Run(`insert into auth.users (id) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid from generate_series(1, ` + strconv.Itoa(n) + `) g`)
+	b.Run(`insert into rollcall.users (source, id, version) select 'app', id::text, 1 from auth.users`)
+	plan := strings.Join(b.Rows("explain (analyze, costs off, timing off, summary off) execute compare "+after), "\n")
+	for _, m := range regexp.MustCompile(`Index Scan .*rows=(\d+)`).FindAllStringSubmatch(plan, -1) {
+		if len(m[1]) > 3 {
+			t.Errorf("a page of 100 users reads %s rows:\n%s", m[1], plan)
+		}
+	}
+	if strings.Contains(plan, "Seq Scan") {
+		t.Error(plan)
+	}
+}
+
+// Of a large roll other users are chosen each time, and only a part of it is read.
+func TestSample(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	b.Run(`insert into rollcall.users (source, id, version, changed_at, raw_user_meta_data)
+select s, md5(g::text), 1, now() - interval '1 hour', jsonb_build_object('pad', repeat('x', 600)) from generate_series(1, 15000) g, unnest('{app,clerk}'::text[]) s`)
+	if share := b.Rows("select ((" + sampleShare + ")::int between 30 and 70)::text"); !slices.Equal(share, []string{"true"}) {
+		t.Errorf("%s", b.Rows(sampleShare))
+	}
+	for _, source := range []string{"app", "clerk"} {
+		chosen := map[string]bool{}
+		for range 20 {
+			ids, err := b.Listing(source).Sample(t.Context(), 20, time.Now())
+			if err != nil || len(ids) != 20 {
+				t.Fatal(ids, err)
+			}
+			for _, id := range ids {
+				chosen[id] = true
+			}
+		}
+		if len(chosen) < 200 {
+			t.Errorf("%d users of %s were chosen of 400", len(chosen), source)
+		}
+	}
+}
+
+// The partitions of a roll count.
+func TestSampleOfPartitions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	b.Run(`alter table rollcall.users rename to one; create table rollcall.users (like rollcall.one including defaults) partition by hash (source, id);
+create table rollcall.users_0 partition of rollcall.users for values with (modulus 2, remainder 0);
+create table rollcall.users_1 partition of rollcall.users for values with (modulus 2, remainder 1);
+insert into rollcall.users (source, id, version, changed_at, raw_user_meta_data)
+select 'app', md5(g::text), 1, now() - interval '1 hour', jsonb_build_object('pad', repeat('x', 600)) from generate_series(1, 30000) g`)
+	if share := b.Rows("select ((" + sampleShare + ")::int between 30 and 70)::text"); !slices.Equal(share, []string{"true"}) {
+		t.Errorf("%s", b.Rows(sampleShare))
+	}
+	if ids, err := b.Listing("app").Sample(t.Context(), 20, time.Now()); err != nil || len(ids) != 20 {
+		t.Errorf("chosen: %v, %v", ids, err)
+	}
+}
+
+// Of a small roll all are chosen who live and are no newcomers.
+func TestSampleOfFew(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	for n, want := range []int{0, 1, 2, 5} {
+		source := fmt.Sprint("source", n)
+		b.Run(fmt.Sprintf(`insert into rollcall.users (source, id, version, changed_at, deleted_at)
+select '%s', 'ü' || g, 1, now() - interval '1 hour' * (g %% 2), case when g %% 4 = 1 then now() end from generate_series(1, %d) g`, source, 4*want))
+		ids, err := b.Listing(source).Sample(t.Context(), 6, time.Now().Add(-time.Minute))
+		if err != nil || len(ids) != want {
+			t.Errorf("%d of %d were chosen: %v, %v", len(ids), want, ids, err)
+		}
+		slices.Sort(ids)
+		if len(slices.Compact(ids)) != want {
+			t.Errorf("a user came twice: %v", ids)
+		}
+	}
+}
+
+// Among many tombstones the living user is found: a sample of none would allow every deletion.
+func TestSampleAmongTombstones(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "")
+	b.Run(`insert into rollcall.users (source, id, version, changed_at, deleted_at)
+select 'app', lpad(g::text, 5, '0'), 1, now() - interval '1 hour', case when g <> 31337 then now() end from generate_series(1, 60000) g`)
+	for range 5 {
+		ids, err := b.Listing("app").Sample(t.Context(), 6, time.Now())
+		if err != nil || !slices.Equal(ids, []string{"31337"}) {
+			t.Errorf("chosen: %v, %v", ids, err)
+		}
+	}
+}
