@@ -30,9 +30,7 @@ func TestBound(t *testing.T) {
 		t.Cleanup(client.CloseIdleConnections)
 		request := must.Get(http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.Addr().String()+"/healthz", strings.NewReader(strings.Repeat("x", 3000))))(t)
 		request.Method = http.MethodGet
-		response, err := client.Do(request)
-		must.Do(t, err)
-		return response
+		return must.Get(client.Do(request))(t)
 	}
 	for n, want := range []int{200, 200, 503, 200} {
 		response := ask()
@@ -53,7 +51,7 @@ func TestBound(t *testing.T) {
 // What all bodies take together is bounded, until their requests are answered.
 func TestBodiesTogether(t *testing.T) {
 	t.Parallel()
-	src := must.Get(source.New(source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{"whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="}}))(t)
+	src := clerkSource(t)
 	arrived, answer := make(chan struct{}), make(chan struct{})
 	s := New(Config{
 		Sources: []*source.Source{src}, Limits: Limits{Bodies: 1500}, Log: slog.New(slog.DiscardHandler),
@@ -66,27 +64,18 @@ func TestBodiesTogether(t *testing.T) {
 	server := httptest.NewServer(s.Public())
 	t.Cleanup(server.Close)
 	body := `{"object":"event","type":"user.created","data":{"id":"u","first_name":"` + strings.Repeat("x", 1000) + `"}}`
-	deliver := func() string {
-		header, err := src.Sign(source.Hook, []byte(body))
-		if err != nil {
-			t.Error(err)
-		}
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/webhooks/clerk", strings.NewReader(body))
+	header := must.Get(src.Sign(source.Hook, []byte(body)))(t)
+	outcome := func() string {
+		response, _, err := deliver(t.Context(), server, header, body)
 		if err != nil {
 			return err.Error()
 		}
-		r.Header = header
-		response, err := server.Client().Do(r)
-		if err != nil {
-			return err.Error()
-		}
-		defer response.Body.Close()
 		return response.Header.Get(OutcomeHeader) + response.Header.Get("Retry-After")
 	}
 	first := make(chan string)
-	go func() { first <- deliver() }()
+	go func() { first <- outcome() }()
 	<-arrived
-	if got := deliver(); got != "unavailable1" {
+	if got := outcome(); got != "unavailable1" {
 		t.Errorf("one body too many: got %s", got)
 	}
 	close(answer)
@@ -94,7 +83,7 @@ func TestBodiesTogether(t *testing.T) {
 		t.Errorf("the first: got %s", got)
 	}
 	go func() { <-arrived }()
-	if got := deliver(); got != "applied" {
+	if got := outcome(); got != "applied" {
 		t.Errorf("after the first is answered: got %s", got)
 	}
 }
