@@ -182,6 +182,14 @@ func (p *Pool) Unbounded(ctx context.Context, statement string, args ...any) err
 	})
 }
 
+// Wrap says what an error has kept from being done; without one there is nothing to say.
+func Wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
+}
+
 // Pause waits, unless the context ends before.
 func Pause(ctx context.Context, pause time.Duration) error {
 	select {

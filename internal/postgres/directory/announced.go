@@ -3,7 +3,6 @@ package directory
 import (
 	"context"
 	_ "embed"
-	"fmt"
 	"strings"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/connection"
 )
 
 var (
@@ -35,20 +35,14 @@ type Announcement struct {
 func (d *Directory) AnnouncedSources(ctx context.Context, sources []string, first time.Duration) ([]string, error) {
 	rows, _ := d.Pool.Query(ctx, announcedSourcesSQL, sources, first)
 	due, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, fmt.Errorf("look for announced users who are due: %w", err)
-	}
-	return due, nil
+	return due, connection.Wrap(err, "look for announced users who are due")
 }
 
 // Announced returns the announcements of a source that are due, n at most; first is as above.
 func (d *Directory) Announced(ctx context.Context, source string, first time.Duration, n int) ([]Announcement, error) {
 	rows, _ := d.Pool.Query(ctx, announcedSQL, source, first, n)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Announcement])
-	if err != nil {
-		return nil, fmt.Errorf("read the announced users of %s who are due: %w", source, err)
-	}
-	return list, nil
+	return list, connection.Wrap(err, "read the announced users of %s who are due", source)
 }
 
 // Answer is what has become of an announcement; with the outcome event.Announced it is to be
@@ -69,10 +63,8 @@ func (d *Directory) Answer(ctx context.Context, source string, answers []Answer)
 			next[i] = &a.Next
 		}
 	}
-	if _, err := d.Pool.Exec(ctx, answerSQL, source, ids, outcomes, next); err != nil {
-		return fmt.Errorf("record what has become of announced users of %s: %w", source, err)
-	}
-	return nil
+	_, err := d.Pool.Exec(ctx, answerSQL, source, ids, outcomes, next)
+	return connection.Wrap(err, "record what has become of announced users of %s", source)
 }
 
 // Sought is what is known of a user who may be in the table of users; "" is unknown.
@@ -100,10 +92,7 @@ func (u *Users) Seek(ctx context.Context, sought []Sought) ([]Seen, error) {
 	}
 	rows, _ := u.directory.Pool.Query(ctx, u.sought, ids, emails, phones, since)
 	seen, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Seen])
-	if err != nil {
-		return nil, fmt.Errorf("look for announced users of %s: %w", u.source, err)
-	}
-	return seen, nil
+	return seen, connection.Wrap(err, "look for announced users of %s", u.source)
 }
 
 func known(text string) *string {

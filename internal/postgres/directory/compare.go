@@ -189,23 +189,18 @@ func (u *Users) CompareAll(ctx context.Context, n int, each func(Compared) error
 	err := u.atLength(ctx, func(tx pgx.Tx) error {
 		u.page = n
 		for page := (Compared{}); !page.End; {
-			rows, err := tx.Query(ctx, u.detailed, u.pageAfter(page.Last)...)
-			if err == nil {
-				page, err = readCompared(rows)
+			rows, _ := tx.Query(ctx, u.detailed, u.pageAfter(page.Last)...)
+			var err error
+			if page, err = readCompared(rows); err != nil {
+				return err
 			}
-			if err == nil {
-				err = each(page)
-			}
-			if err != nil {
+			if err = each(page); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("compare users: %w", u.directory.Pool.Explain(err))
-	}
-	return nil
+	return connection.Wrap(u.directory.Pool.Explain(err), "compare users")
 }
 
 // atLength gives a transaction that reads as of one moment, as long as it takes: what it has read
@@ -225,11 +220,7 @@ func (u *Users) atLength(ctx context.Context, do func(pgx.Tx) error) error {
 
 // pageAfter are the arguments of comparedUsers.
 func (u *Users) pageAfter(after string) []any {
-	var from *string
-	if after != "" {
-		from = &after
-	}
-	return []any{u.source, from, u.page, int64(comparedBytes), u.directory.Metadata}
+	return []any{u.source, known(after), u.page, int64(comparedBytes), u.directory.Metadata}
 }
 
 func readCompared(rows pgx.Rows) (Compared, error) {

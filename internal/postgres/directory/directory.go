@@ -182,8 +182,7 @@ func (r *Run) Release() { r.lock.Release() }
 func (r *Run) save(ctx context.Context, ended bool, cause error) error {
 	var why *string
 	if cause != nil {
-		text := sqlstate.Text(cause)
-		why = &text
+		why = new(sqlstate.Text(cause))
 	}
 	// What was done is recorded also by a run that is being stopped. One that another replica has
 	// ended stays as it ended, whatever a replica that was stopped for a while still records.
@@ -193,10 +192,7 @@ func (r *Run) save(ctx context.Context, ended bool, cause error) error {
 set position = nullif($2, ''), created = $3, updated = $4, touched = $5, deleted = $6, unchanged = $7, failed = $8,
     finished_at = case when $9 then pg_catalog.now() end, error = $10
 where id = $1 and finished_at is null`, r.id, r.Position, r.Created, r.Updated, r.Touched, r.Deleted, r.Unchanged, r.Failed, ended, why)
-	if err != nil {
-		return fmt.Errorf("record the reconciliation: %w", err)
-	}
-	return nil
+	return connection.Wrap(err, "record the reconciliation")
 }
 
 // LastRun is how a source's last run that ended went, and when one was a success.
@@ -214,18 +210,11 @@ func (d *Directory) LastRuns(ctx context.Context) ([]LastRun, error) {
   coalesce((select pg_catalog.max(s.finished_at) from rollcall.reconciliations s
     where s.source = r.source and s.error is null), 'epoch')
 from rollcall.reconciliations r where finished_at is not null order by source, id desc`)
-	var l LastRun
-	var list []LastRun
-	into := []any{
-		&l.Source, &l.Users.Created, &l.Users.Updated, &l.Users.Touched, &l.Users.Deleted, &l.Users.Unchanged,
-		&l.Users.Failed, &l.Stopped, &l.Success,
-	}
-	_, err := pgx.ForEachRow(rows, into, func() error {
-		list = append(list, l)
-		return nil
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l LastRun, err error) {
+		users := &l.Users
+		err = row.Scan(&l.Source, &users.Created, &users.Updated, &users.Touched, &users.Deleted, &users.Unchanged,
+			&users.Failed, &l.Stopped, &l.Success)
+		return l, err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("look for the last reconciliations: %w", err)
-	}
-	return list, nil
+	return list, connection.Wrap(err, "look for the last reconciliations")
 }

@@ -95,10 +95,8 @@ func (l *Listing) Close() {
 
 // Now is the moment by the database's clock.
 func (l *Listing) Now(ctx context.Context) (now time.Time, err error) {
-	if err := l.on.QueryRow(ctx, "select pg_catalog.clock_timestamp()").Scan(&now); err != nil {
-		return now, fmt.Errorf("ask the database for the time: %w", l.directory.Pool.Explain(err))
-	}
-	return now, nil
+	err = l.on.QueryRow(ctx, "select pg_catalog.clock_timestamp()").Scan(&now)
+	return now, connection.Wrap(l.directory.Pool.Explain(err), "ask the database for the time")
 }
 
 // Note notes the users of a page, and returns them beside the roll's, in their order. At is
@@ -126,10 +124,7 @@ func (l *Listing) Count(ctx context.Context) (noted, roll int64, err error) {
   (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)`, l.source).
 			Scan(&noted, &roll)
 	})
-	if err != nil {
-		return 0, 0, fmt.Errorf("count users of %s: %w", l.source, l.directory.Pool.Explain(err))
-	}
-	return noted, roll, nil
+	return noted, roll, connection.Wrap(l.directory.Pool.Explain(err), "count users of %s", l.source)
 }
 
 // CountUnlisted returns how many living users of the roll have not been noted. Those of which the
@@ -139,10 +134,7 @@ func (l *Listing) CountUnlisted(ctx context.Context, since time.Time) (n int64, 
 		count := "select pg_catalog.count(*) from (\n" + l.unlisted + "\n) unlisted"
 		return tx.QueryRow(ctx, count, l.source, "", nil, since).Scan(&n)
 	})
-	if err != nil {
-		return 0, fmt.Errorf("count users of %s who are not listed: %w", l.source, err)
-	}
-	return n, nil
+	return n, connection.Wrap(err, "count users of %s who are not listed", l.source)
 }
 
 // Unlisted returns the next n of them after an id.
@@ -152,10 +144,7 @@ func (l *Listing) Unlisted(ctx context.Context, after string, n int, since time.
 		pairs, err = pgx.CollectRows(rows, scanPair)
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("look for users of %s who are not listed, after %q: %w", l.source, after, err)
-	}
-	return pairs, nil
+	return pairs, connection.Wrap(err, "look for users of %s who are not listed, after %q", l.source, after)
 }
 
 const (
@@ -187,10 +176,7 @@ func (l *Listing) Sample(ctx context.Context, n int, since time.Time) (ids []str
 		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("choose users of %s: %w", l.source, l.directory.Pool.Explain(err))
-	}
-	return ids, nil
+	return ids, connection.Wrap(l.directory.Pool.Explain(err), "choose users of %s", l.source)
 }
 
 // ForgetListings empties the listings of runs that can't be taken up any more. A source's
@@ -203,10 +189,7 @@ func (d *Directory) ForgetListings(ctx context.Context) error {
 			err = d.forgetListing(ctx, source)
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("forget what lists have shown: %w", err)
-	}
-	return nil
+	return connection.Wrap(err, "forget what lists have shown")
 }
 
 // forgetListing looks again under the run's own lock: one may be at it, or have begun meanwhile.

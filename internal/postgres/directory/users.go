@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 )
@@ -198,10 +199,7 @@ func (u *Users) Count(ctx context.Context) (table, roll int64, err error) {
   (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)`, u.source).
 			Scan(&table, &roll)
 	})
-	if err != nil {
-		return 0, 0, fmt.Errorf("count users: %w", u.directory.Pool.Explain(err))
-	}
-	return table, roll, nil
+	return table, roll, connection.Wrap(u.directory.Pool.Explain(err), "count users")
 }
 
 // CountAbsent returns how many living users of the roll the table has no more.
@@ -209,10 +207,7 @@ func (u *Users) CountAbsent(ctx context.Context) (n int64, err error) {
 	err = u.directory.Pool.Scan(ctx, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, u.countAbsent, u.source).Scan(&n)
 	})
-	if err != nil {
-		return 0, fmt.Errorf("count users who are gone: %w", err)
-	}
-	return n, nil
+	return n, connection.Wrap(err, "count users who are gone")
 }
 
 // Absent returns the next n living users of the roll after an id that the table has no more, or as
@@ -225,10 +220,7 @@ func (u *Users) Absent(ctx context.Context, after string, n int) (absent []Pair,
 		})
 		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("look for users who are gone after %q: %w", after, err)
-	}
-	return absent, nil
+	return absent, connection.Wrap(err, "look for users who are gone after %q", after)
 }
 
 // One returns a user's columns as a JSON object, nil when the table does not have them. An id
@@ -258,8 +250,5 @@ func (u *Users) Living(ctx context.Context, ids []string) (map[string]bool, erro
 		living[id] = true
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("confirm that users are gone: %w", err)
-	}
-	return living, nil
+	return living, connection.Wrap(err, "confirm that users are gone")
 }

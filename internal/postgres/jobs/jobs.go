@@ -103,10 +103,8 @@ func (r *Replica) Start(ctx context.Context, jobs []Job) (*Running, error) {
 
 // Enqueue has a job run as soon as a replica has time, unless a run is due or under way.
 func (j *Running) Enqueue(ctx context.Context, name string) error {
-	if _, err := j.client.Insert(ctx, jobArgs{Name: name}, nil); err != nil {
-		return fmt.Errorf("put job %s down: %w", name, err)
-	}
-	return nil
+	_, err := j.client.Insert(ctx, jobArgs{Name: name}, nil)
+	return connection.Wrap(err, "put job %s down", name)
 }
 
 // Stop waits for what is running until its context ends, then has it end, and returns a
@@ -198,10 +196,7 @@ func stop(ctx context.Context, client *river.Client[pgx.Tx]) error {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTime)
 	defer cancel()
-	if err := client.StopAndCancel(last); err != nil {
-		return fmt.Errorf("a job goes on although it was told to end: %w", err)
-	}
-	return nil
+	return connection.Wrap(client.StopAndCancel(last), "a job goes on although it was told to end")
 }
 
 // jobArgs is what a row of river_job says of a run. There is one kind for all jobs: a kind
@@ -311,10 +306,8 @@ var (
 func (r *Replica) Note(ctx context.Context) (others int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
 	defer cancel()
-	if err := r.pool.Jobs.QueryRow(ctx, noteReplica, r.id, r.targets, ReplicaAge).Scan(&others); err != nil {
-		return 0, fmt.Errorf("note this replica: %w", r.pool.Explain(err))
-	}
-	return others, nil
+	err = r.pool.Jobs.QueryRow(ctx, noteReplica, r.id, r.targets, ReplicaAge).Scan(&others)
+	return others, connection.Wrap(r.pool.Explain(err), "note this replica")
 }
 
 // TakeOver lets the runs go on, at any replica, that replicas which are gone have under way. A
@@ -334,8 +327,5 @@ func (r *Replica) TakeOver(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("take jobs over: %w", r.pool.Explain(err))
-	}
-	return nil
+	return connection.Wrap(r.pool.Explain(err), "take jobs over")
 }

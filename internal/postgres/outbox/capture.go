@@ -215,8 +215,5 @@ func (o *Outbox) Captures(ctx context.Context, list []Capture) ([]Captured, erro
 		"from rollcall_provider.outbox o where o.source = w.source order by o.id limit 1)"))
 	rows, _ := o.pool.Query(ctx, statement, sources, schemas, names)
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Captured])
-	if err != nil {
-		return nil, fmt.Errorf("look at the captures: %w", o.pool.Explain(err))
-	}
-	return found, nil
+	return found, connection.Wrap(o.pool.Explain(err), "look at the captures")
 }

@@ -72,10 +72,8 @@ func (o *Outbox) Wanted(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	var wanted bool
-	if err := o.pool.QueryRow(ctx, fmt.Sprintf(outboxWantedSQL, bothOutboxes(ids))).Scan(&wanted); err != nil {
-		return false, fmt.Errorf("look for a capture: %w", err)
-	}
-	return wanted, nil
+	err = o.pool.QueryRow(ctx, fmt.Sprintf(outboxWantedSQL, bothOutboxes(ids))).Scan(&wanted)
+	return wanted, connection.Wrap(err, "look for a capture")
 }
 
 // Hold takes the right to empty the outbox; connection.ErrRunning when another replica has it.
@@ -114,10 +112,7 @@ func (o *Outbox) Age(ctx context.Context) (time.Duration, error) {
 		"greatest(0, extract(epoch from pg_catalog.clock_timestamp() - at)) "+
 		"from rollcall_provider.outbox order by id limit 1)"))
 	err := o.pool.QueryRow(ctx, statement).Scan(&seconds)
-	if err != nil {
-		return 0, fmt.Errorf("look at the oldest row of the outbox: %w", err)
-	}
-	return time.Duration(seconds * float64(time.Second)), nil
+	return time.Duration(seconds * float64(time.Second)), connection.Wrap(err, "look at the oldest row of the outbox")
 }
 
 // Page says which changes are wanted.
