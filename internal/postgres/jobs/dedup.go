@@ -43,78 +43,72 @@ const (
 
 // wordsFor has every warning and error that the pinned version of River can log, without the
 // name of River's part.
-var wordsFor = map[string]string{
-	"Error fetching jobs": trouble, "Error attempting to elect": trouble, "Error scheduling jobs": trouble,
-	"Error rescuing jobs": trouble, "Error cleaning jobs": trouble, "Error starting queue maintainer": trouble,
-	"Error completing batch": trouble, "Completer error (will retry after sleep)": trouble,
-	"Error fetching queue settings": trouble, "Error fetching initial queue settings": trouble,
-	"Hit maximum backlog; completions will wait until below threshold": trouble,
+var wordsFor = byMessage(map[string][]string{
+	trouble: {
+		"Error fetching jobs", "Error attempting to elect", "Error scheduling jobs", "Error rescuing jobs",
+		"Error cleaning jobs", "Error starting queue maintainer", "Error completing batch",
+		"Completer error (will retry after sleep)", "Error fetching queue settings",
+		"Error fetching initial queue settings", "Hit maximum backlog; completions will wait until below threshold",
+	},
+	leftOut: {
+		"Error inserting periodic jobs", "Error starting transaction", "Error committing transaction",
+		"Internal error generating periodic job",
+	},
+	notOurs: {
+		"Job row couldn't be decoded; failing attempt without working it", "Unhandled job kind",
+		"Attempted to rescue unhandled job kind, discarding", "Error unmarshaling job args",
+	},
+	lost: {
+		"Too many errors; giving up", "Error completing job", "Error snoozing job",
+		"Failed to discard job and report error", "Failed to report error for job",
+		"Failed to cancel job and report error", "Failed to make soft-stopped job available",
+	},
+	"a job goes on although its time is over": {"Job appears to be stuck"},
+	"a job panicked outside of its own code":  {"panic recovery; possible bug with Worker"},
+	internal: {
+		// A change of the leader: jobs wait for the next one, at most for some seconds.
+		"Error keeping leadership", "Error attempting reelection", "Error attempting to resign",
+		"Current leader stepping down because the reelection deadline elapsed",
+		"Current leader stepping down because the reelection deadline elapsed after an error",
+		"Queue maintainer failed to start after all attempts, requesting leader resignation",
+		// A shutdown: serve says what did not end in time.
+		"Soft stop timeout; cancelling remaining job contexts", "Error waiting on async completer",
+		"Failed to cleanly shutdown producer after all attempts", "Error shutting down producer with pilot",
+		// Notifications, which PollOnly does without.
+		"Received unexpected notification", "Unable to unmarshal leadership notification",
+		"Failed to unmarshal insert notification payload", "Failed to unmarshal job control notification payload",
+		"Queue control notification dropped due to full buffer",
+		"Job cancel notification dropped due to full buffer", "Subscription event dropped due to full buffer",
+		"Failed to send job insert notification", "Failed to send queue state change notification",
+		"Error unlistening on topic", "Error running listener (will attempt reconnect after backoff)",
+		"Error closing listener", "Error connecting listener", "Dropping notification due to full buffer",
+		"Error on draining notification wait", "Error from notification wait",
+		"Error cleaning SQLite notifications",
+		// Bookkeeping that none of our jobs depends on, or that is done again.
+		"Error initializing producer state", "Error setting fetched queue metadata with pilot",
+		"Error updating queue metadata with pilot", "Queue row not found when polling for setting changes",
+		"Producer status update, error updating in database", "Queue status update, error updating in database",
+		"Error fetching job cancellation requests", "job cancelled remotely", "Error cleaning queues",
+		"Error upserting periodic job next run times", "Error setting periodic metadata",
+		"Error executing periodic job keep alive and reap", "Error listing reindexable indexes", "Error reindexing",
+		"Error listing reindex artifacts", "Error dropping reindex artifact",
+		"Configured reindex indexes do not exist; run migrations or update ReindexerIndexNames",
+		"Found reindex artifact likely resulting from previous partially completed reindex attempt; skipping reindex",
+		"Retry policy returned invalid next retry before current time; using default retry policy instead",
+		"ErrorHandler invocation panicked", "Failed to marshal metadata updates", "Failed to marshal attempt error",
+		"job kind should match regex; this will be an error in future versions",
+	},
+})
 
-	"Error inserting periodic jobs":          leftOut,
-	"Error starting transaction":             leftOut,
-	"Error committing transaction":           leftOut,
-	"Internal error generating periodic job": leftOut,
-
-	"Job row couldn't be decoded; failing attempt without working it": notOurs, "Unhandled job kind": notOurs,
-	"Attempted to rescue unhandled job kind, discarding": notOurs, "Error unmarshaling job args": notOurs,
-
-	"Too many errors; giving up": lost, "Error completing job": lost, "Error snoozing job": lost,
-	"Failed to discard job and report error": lost, "Failed to report error for job": lost,
-	"Failed to cancel job and report error": lost, "Failed to make soft-stopped job available": lost,
-
-	"Job appears to be stuck":                  "a job goes on although its time is over",
-	"panic recovery; possible bug with Worker": "a job panicked outside of its own code",
-
-	// A change of the leader: jobs wait for the next one, at most for some seconds.
-	"Error keeping leadership":    internal,
-	"Error attempting reelection": internal,
-	"Error attempting to resign":  internal,
-	"Current leader stepping down because the reelection deadline elapsed":                internal,
-	"Current leader stepping down because the reelection deadline elapsed after an error": internal,
-	"Queue maintainer failed to start after all attempts, requesting leader resignation":  internal,
-	// A shutdown: serve says what did not end in time.
-	"Soft stop timeout; cancelling remaining job contexts":   internal,
-	"Error waiting on async completer":                       internal,
-	"Failed to cleanly shutdown producer after all attempts": internal,
-	"Error shutting down producer with pilot":                internal,
-	// Notifications, which PollOnly does without.
-	"Received unexpected notification": internal, "Unable to unmarshal leadership notification": internal,
-	"Failed to unmarshal insert notification payload":       internal,
-	"Failed to unmarshal job control notification payload":  internal,
-	"Queue control notification dropped due to full buffer": internal,
-	"Job cancel notification dropped due to full buffer":    internal,
-	"Subscription event dropped due to full buffer":         internal,
-	"Failed to send job insert notification":                internal,
-	"Failed to send queue state change notification":        internal, "Error unlistening on topic": internal,
-	"Error running listener (will attempt reconnect after backoff)": internal,
-	"Error closing listener":    internal,
-	"Error connecting listener": internal, "Dropping notification due to full buffer": internal,
-	"Error on draining notification wait": internal,
-	"Error from notification wait":        internal,
-	"Error cleaning SQLite notifications": internal,
-	// Bookkeeping that none of our jobs depends on, or that is done again.
-	"Error initializing producer state": internal, "Error setting fetched queue metadata with pilot": internal,
-	"Error updating queue metadata with pilot":             internal,
-	"Queue row not found when polling for setting changes": internal,
-	"Producer status update, error updating in database":   internal,
-	"Queue status update, error updating in database":      internal,
-	"Error fetching job cancellation requests":             internal,
-	"job cancelled remotely":                               internal,
-	"Error cleaning queues":                                internal,
-	"Error upserting periodic job next run times":          internal, "Error setting periodic metadata": internal,
-	"Error executing periodic job keep alive and reap": internal, "Error listing reindexable indexes": internal,
-	"Error reindexing":                internal,
-	"Error listing reindex artifacts": internal,
-	"Error dropping reindex artifact": internal,
-	"Configured reindex indexes do not exist; run migrations or update ReindexerIndexNames": internal,
-
-	"Found reindex artifact likely resulting from previous partially completed reindex attempt; skipping reindex": internal,
-
-	"Retry policy returned invalid next retry before current time; using default retry policy instead": internal,
-	"ErrorHandler invocation panicked":                                      internal,
-	"Failed to marshal metadata updates":                                    internal,
-	"Failed to marshal attempt error":                                       internal,
-	"job kind should match regex; this will be an error in future versions": internal,
+// byMessage turns a map of what becomes of messages round.
+func byMessage(messages map[string][]string) map[string]string {
+	words := map[string]string{}
+	for becomes, list := range messages {
+		for _, message := range list {
+			words[message] = becomes
+		}
+	}
+	return words
 }
 
 func newDedup(handler slog.Handler) *dedupHandler {

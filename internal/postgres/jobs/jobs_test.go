@@ -38,22 +38,15 @@ func startReplica(t testing.TB, url string, jobs ...scheduledJob) *replica {
 	t.Helper()
 	log := &testlog.Log{}
 	r := &replica{Replica: newReplica(t, url, log), t: t, log: log}
-	var err error
-	r.Client, err = r.start(t.Context(), jobs, 100*time.Millisecond)
-	must.Do(t, err)
-	t.Cleanup(func() {
-		if err := stop(ended(), r.Client); err != nil {
-			t.Error(err)
-		}
-	})
+	r.Client = must.Get(r.start(t.Context(), jobs, 100*time.Millisecond))(t)
+	t.Cleanup(func() { must.Do(t, stop(ended(), r.Client)) })
 	return r
 }
 
 // due makes a run of a job due now, and reports whether none was under way.
 func (r *replica) due(name string) bool {
 	r.t.Helper()
-	result := must.Get(r.Insert(r.t.Context(), jobArgs{Name: name}, nil))(r.t)
-	return !result.UniqueSkippedAsDuplicate
+	return !must.Get(r.Insert(r.t.Context(), jobArgs{Name: name}, nil))(r.t).UniqueSkippedAsDuplicate
 }
 
 func ended() context.Context {
@@ -74,6 +67,14 @@ func await(t testing.TB, what string, so func() bool) {
 			t.Fatalf("%s: not within %s", what, soon)
 		}
 	}
+}
+
+// awaitRuns waits until so many rows of river_job fulfil a condition.
+func (b *migrated) awaitRuns(n int, condition string) {
+	b.t.Helper()
+	await(b.t, condition, func() bool {
+		return b.Rows("select count(*) from rollcall.river_job where " + condition)[0] == fmt.Sprint(n)
+	})
 }
 
 // In UTC, whatever the zone of the machine; and only what the configuration takes.
@@ -101,21 +102,22 @@ func TestStartRefuses(t *testing.T) {
 	noSchedule, noTimeout := fine, fine
 	noSchedule.Schedule, noTimeout.Timeout = "@daily", 0
 	for _, jobs := range [][]Job{{fine, fine}, {noSchedule}, {noTimeout}} {
-		if _, err := r.Start(t.Context(), jobs); err == nil || !strings.Contains(err.Error(), "job fine") {
-			t.Errorf("got error %v", err)
-		}
+		must.Fail(t, must.Err(r.Start(t.Context(), jobs)), nil, "job fine")
 	}
 	jobs := must.Get(r.Start(t.Context(), []Job{fine}))(t)
-	if err := jobs.Stop(t.Context()); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, jobs.Stop(t.Context()))
 }
 
 // everySecond is due at every full second.
 type everySecond struct{}
 
-func (everySecond) Next(now time.Time) time.Time {
-	return now.Truncate(time.Second).Add(time.Second)
+func (everySecond) Next(now time.Time) time.Time { return now.Truncate(time.Second).Add(time.Second) }
+
+// tick counts its runs, one at every full second.
+func tick(runs *atomic.Int64) scheduledJob {
+	job := never("tick", func(context.Context) error { runs.Add(1); return nil })
+	job.at = everySecond{}
+	return job
 }
 
 // Of two replicas one runs what is due, again and again, though both know the schedule; and
@@ -124,11 +126,7 @@ func TestScheduledJobRunsOnOneReplica(t *testing.T) {
 	t.Parallel()
 	b := newMigrated(t)
 	var runs atomic.Int64
-	job := scheduledJob{Job{Name: "tick", Timeout: time.Minute, Run: func(context.Context) error {
-		runs.Add(1)
-		return nil
-	}}, everySecond{}}
-	first, second := startReplica(t, b.url, job), startReplica(t, b.url, job)
+	first, second := startReplica(t, b.url, tick(&runs)), startReplica(t, b.url, tick(&runs))
 	await(t, "three runs", func() bool { return runs.Load() >= 3 })
 	leader := b.Rows("select leader_id from rollcall.river_leader")
 	if len(leader) != 1 {
@@ -139,9 +137,7 @@ func TestScheduledJobRunsOnOneReplica(t *testing.T) {
 	before := runs.Load()
 	await(t, "three more runs", func() bool { return runs.Load() >= before+3 })
 	for _, r := range []*replica{first, second} {
-		if err := stop(t.Context(), r.Client); err != nil {
-			t.Error(err)
-		}
+		must.Do(t, stop(t.Context(), r.Client))
 	}
 	b.WantRows("select scheduled_at from rollcall.river_job group by 1 having count(*) > 1")
 	b.WantRows("select count(*) from rollcall.river_job where attempt = 1", fmt.Sprint(runs.Load()))
@@ -172,15 +168,12 @@ func TestJobIsUnderWayOnce(t *testing.T) {
 	two.due("quick")
 	await(t, "another job", func() bool { return other.Load() == 1 })
 	close(release)
-	await(t, "its end", func() bool {
-		return running.Load() == 0 && b.Rows("select count(*) from rollcall.river_job where state = 'running'")[0] == "0"
-	})
+	await(t, "its end", func() bool { return running.Load() == 0 })
+	b.awaitRuns(0, "state = 'running'")
 	if !two.due("slow") {
 		t.Error("the next run was refused")
 	}
-	await(t, "the second run", func() bool {
-		return b.Rows("select count(*) from rollcall.river_job where state = 'completed' and args->>'name' = 'slow'")[0] == "2"
-	})
+	b.awaitRuns(2, "state = 'completed' and args->>'name' = 'slow'")
 	if most.Load() != 1 {
 		t.Errorf("%d runs at once", most.Load())
 	}
@@ -199,15 +192,13 @@ func TestJobFails(t *testing.T) {
 	for _, name := range []string{"failing", "panicking", "fine"} {
 		r.due(name)
 	}
-	await(t, "the end of all", func() bool {
-		return b.Rows("select count(*) from rollcall.river_job where finalized_at is not null")[0] == "3"
-	})
+	b.awaitRuns(3, "finalized_at is not null")
 	if failed.Load() != 1 || panicked.Load() != 1 || fine.Load() != 1 {
 		t.Errorf("runs: %d failed, %d panicked, %d were fine", failed.Load(), panicked.Load(), fine.Load())
 	}
 	b.WantRows("select args->>'name', state, attempt from rollcall.river_job order by 1", "failing|discarded|1", "fine|completed|1", "panicking|discarded|1")
 	for _, want := range []string{`level=ERROR msg="a job failed" job=failing`, `error="no place for …@…"`, `level=ERROR msg="a job panicked" job=panicking`, "jobs_test.go"} {
-		if n := strings.Count(r.log.String(), want); n == 0 {
+		if !strings.Contains(r.log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, r.log)
 		}
 	}
@@ -228,9 +219,7 @@ func TestJobTimesOut(t *testing.T) {
 	hanging.Timeout = 50 * time.Millisecond
 	r := startReplica(t, b.url, hanging)
 	r.due("hanging")
-	await(t, "the end", func() bool {
-		return strings.Contains(r.log.String(), `msg="a job failed" job=hanging`)
-	})
+	await(t, "the end", func() bool { return strings.Contains(r.log.String(), `msg="a job failed" job=hanging`) })
 }
 
 // A stop waits for a run until its context ends, then has it end; another replica takes it
@@ -251,9 +240,7 @@ func TestStopJobs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	if err := stop(ctx, r.Client); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, stop(ctx, r.Client))
 	if took := time.Since(start); cancelled.Load() != 1 || took < 300*time.Millisecond || testtag.Timing && took > 5*time.Second {
 		t.Errorf("%d runs were cancelled after %s; want one, after 300 ms", cancelled.Load(), took)
 	}
@@ -289,9 +276,7 @@ func TestUnknownJob(t *testing.T) {
 	b := newMigrated(t)
 	r := startReplica(t, b.url, never("known", func(context.Context) error { return nil }))
 	r.due("new")
-	await(t, "putting it off", func() bool {
-		return b.Rows("select count(*) from rollcall.river_job where args->>'name' = 'new' and scheduled_at > now() + interval '1 second' and attempt = 0")[0] == "1"
-	})
+	b.awaitRuns(1, "args->>'name' = 'new' and scheduled_at > now() + interval '1 second' and attempt = 0") // put off
 	b.Run("update rollcall.river_job set created_at = now() - interval '2 minutes', scheduled_at = now(), state = 'available'")
 	await(t, "dropping it", func() bool { return strings.Contains(r.log.String(), "dropped\" job=new") })
 }
@@ -360,10 +345,7 @@ func TestJobsOfARestrictedRole(t *testing.T) {
 		t.Errorf("isolation %q, error %v", isolation, err)
 	}
 	var runs atomic.Int64
-	startReplica(t, asRole, scheduledJob{Job{Name: "tick", Timeout: time.Minute, Run: func(context.Context) error {
-		runs.Add(1)
-		return nil
-	}}, everySecond{}})
+	startReplica(t, asRole, tick(&runs))
 	await(t, "two runs", func() bool { return runs.Load() >= 2 })
 }
 
@@ -372,10 +354,7 @@ func TestJobsOfARestrictedRole(t *testing.T) {
 func TestStartWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	job := Job{Name: "any", Schedule: "* * * * *", Timeout: time.Minute, Run: func(context.Context) error { return nil }}
-	if _, err := newReplica(t, "postgres://nobody@127.0.0.1:1/none", io.Discard).Start(t.Context(), []Job{job}); err == nil || !strings.Contains(err.Error(), "no PostgreSQL answers at 127.0.0.1:1") {
-		t.Errorf("got error %v", err)
-	}
-	if _, err := newReplica(t, newMigrated(t).url, io.Discard).Start(ended(), []Job{job}); !errors.Is(err, context.Canceled) {
-		t.Errorf("a start without time: %v", err)
-	}
+	away := newReplica(t, "postgres://nobody@127.0.0.1:1/none", io.Discard)
+	must.Fail(t, must.Err(away.Start(t.Context(), []Job{job})), nil, "no PostgreSQL answers at 127.0.0.1:1")
+	must.Fail(t, must.Err(newReplica(t, newMigrated(t).url, io.Discard).Start(ended(), []Job{job})), context.Canceled)
 }

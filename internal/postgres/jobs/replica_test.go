@@ -65,11 +65,8 @@ on conflict (id) do update set seen_at = excluded.seen_at`, replica, since.Milli
 // takeOver has a replica note itself and take over what others have left.
 func (r *replica) takeOver() {
 	r.t.Helper()
-	_, err := r.Note(r.t.Context())
-	if err == nil {
-		err = r.TakeOver(r.t.Context())
-	}
-	must.Do(r.t, err)
+	must.Get(r.Note(r.t.Context()))(r.t)
+	must.Do(r.t, r.TakeOver(r.t.Context()))
 }
 
 // A run of a replica that is silent goes on at another one. When the first goes on after all, the
@@ -104,9 +101,7 @@ func TestJobOfASilentReplica(t *testing.T) {
 		t.Error("another run became due although one is under way")
 	}
 	close(releases[1])
-	await(t, "its end", func() bool {
-		return b.Rows("select count(*) from rollcall.river_job where state = 'completed'")[0] == "1"
-	})
+	b.awaitRuns(1, "state = 'completed'")
 	b.WantRows("select state, attempt, errors[1]->>'error' from rollcall.river_job order by id",
 		"discarded|1|the replica that ran it is gone", "completed|2|∅")
 	if !second.due("slow") {
@@ -160,9 +155,7 @@ func TestJobWaitsForTheLockOfAReplicaThatIsGone(t *testing.T) {
 	b.Run(`insert into rollcall.river_job (kind, args, state, attempt, max_attempts, attempted_at, attempted_by)
   values ('rollcall_job', '{"name": "locked"}', 'running', 1, 1, now(), '{gone}')`)
 	r.takeOver()
-	await(t, "the end", func() bool {
-		return b.Rows("select count(*) from rollcall.river_job where state = 'completed'")[0] == "1"
-	})
+	b.awaitRuns(1, "state = 'completed'")
 	if log := r.log.String(); runs.Load() != 2 || strings.Contains(log, "level=ERROR") {
 		t.Errorf("%d runs; the log says:\n%s", runs.Load(), log)
 	}
@@ -201,17 +194,13 @@ func TestRiverTables(t *testing.T) {
 	defer pool.Close()
 	migrator := must.Get(rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Schema: schema}))(t)
 	must.Get(migrator.Migrate(t.Context(), rivermigrate.DirectionUp, nil))(t)
-	want, got := tablesOf(pgtest.Connect(t, theirs)), tablesOf(b.Conn)
+	want, got := pgtest.Connect(t, theirs).Rows(riverTables), b.Rows(riverTables)
+	slices.Sort(want)
+	slices.Sort(got)
 	if len(want) < 50 {
 		t.Errorf("River's own tables have only %d properties: %q", len(want), want)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("tables (-of River's migrations +of ours):\n%s", diff)
 	}
-}
-
-func tablesOf(conn *pgtest.Conn) []string {
-	list := conn.Rows(riverTables)
-	slices.Sort(list)
-	return list
 }
