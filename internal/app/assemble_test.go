@@ -57,13 +57,8 @@ func TestDocumentedConfigurations(t *testing.T) {
 			text := must.Get(os.ReadFile(file))(t)
 			for _, block := range blocks.FindAllSubmatch(text, -1) {
 				found++
-				cfg, problems := config.Load(file, block[1], config.Env{Getenv: getenv})
-				if cfg != nil {
-					_, more := Assemble(cfg)
-					problems = append(problems, more...)
-				}
-				if len(problems) > 0 {
-					t.Errorf("%v", problems)
+				if _, err := Read(file, block[1], getenv); err != nil {
+					t.Error(err)
 				}
 			}
 		}

@@ -8,6 +8,7 @@ import (
 
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/audit"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/reconcile"
 )
@@ -128,9 +129,7 @@ func (sv *service) startJobs(ctx context.Context) {
 			said = err.Error()
 			sv.log.Error("the jobs can't start yet", "error", err)
 		}
-		select {
-		case <-time.After(databaseRetry):
-		case <-ctx.Done():
+		if connection.Pause(ctx, databaseRetry) != nil {
 			return
 		}
 	}

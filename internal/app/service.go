@@ -56,7 +56,7 @@ type service struct {
 	jobs       []jobs.Job            // what runs by the clock
 	replica    *jobs.Replica
 	running    atomic.Pointer[jobs.Running]
-	backoff    *backoff    // sources whose announced users can't be looked up
+	backoff    backoff     // sources whose announced users can't be looked up
 	said       *said       // what the log has said
 	followedAt time.Time   // when the tables of users were last looked at
 	prepared   atomic.Bool // the schema is migrated and the targets are checked
@@ -69,8 +69,7 @@ type service struct {
 func newService(o Options, db *postgres.DB) (*service, error) {
 	s, log := o.Setup, o.Log
 	sv := &service{
-		options: o, apis: s.APIs(log), log: log, db: db, replica: jobs.NewReplica(db.Pool(), db.Targets().Fingerprint, log), setup: s, wait: s.Config.Limits.Wait, backoff: newBackoff(),
-		said: newSaid(),
+		options: o, apis: s.APIs(log), log: log, db: db, replica: jobs.NewReplica(db.Pool(), db.Targets().Fingerprint, log), setup: s, wait: s.Config.Limits.Wait, said: newSaid(),
 	}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
@@ -173,10 +172,7 @@ func (sv *service) keepUp(ctx context.Context, what string, run func(context.Con
 			return
 		}
 		sv.log.Error("a background task panicked; it begins anew", "task", what, "error", stopped, "stack", stopped.Stack)
-		select {
-		case <-time.After(panicPause):
-		case <-ctx.Done():
-		}
+		_ = connection.Pause(ctx, panicPause)
 	}
 }
 
@@ -214,9 +210,7 @@ func (sv *service) prepare(ctx context.Context) error {
 			said = err.Error()
 			sv.log.Error("waiting for the database", "error", err)
 		}
-		select {
-		case <-time.After(databaseRetry):
-		case <-ctx.Done():
+		if connection.Pause(ctx, databaseRetry) != nil {
 			return nil
 		}
 	}

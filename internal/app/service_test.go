@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
@@ -36,21 +34,12 @@ sources:
 // readOn reads a configuration on a database.
 func readOn(t *testing.T, yaml, database string) *Setup {
 	t.Helper()
-	s, err := Read("rollcall.yaml", []byte(yaml), func(name string) string {
+	return must.Get(Read("rollcall.yaml", []byte(yaml), func(name string) string {
 		if name == "DATABASE_URL" {
 			return database
 		}
 		return getenv(name)
-	})
-	must.Do(t, err)
-	return s
-}
-
-func execute(t *testing.T, url, sql string) {
-	t.Helper()
-	conn := must.Get(pgx.Connect(t.Context(), url))(t)
-	defer func() { _ = conn.Close(context.Background()) }()
-	must.Get(conn.Exec(t.Context(), sql))(t)
+	}))(t)
 }
 
 // journal collects log lines and waits for them.
@@ -92,9 +81,7 @@ func serveJobs(t *testing.T, database string, jobs ...jobs.Job) (log *journal, s
 	go func() { ended <- sv.run(ctx, public, admin) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		must.Do(t, <-ended)
 	})
 	t.Cleanup(stop)
 	return log, stop
@@ -114,7 +101,7 @@ func TestServeRunsJobs(t *testing.T) {
 	}})
 	log.await(t, "ready")
 	// The schedule is too slow for a test, so it is made due by hand.
-	execute(t, url, `insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"hanging"}', 1)`)
+	pgtest.Connect(t, url).Run(`insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"hanging"}', 1)`)
 	select {
 	case <-begun:
 	case <-time.After(20 * time.Second):
@@ -137,7 +124,7 @@ func TestServeWhoseJobsCannotStart(t *testing.T) {
 	first, stop := serveJobs(t, url)
 	first.await(t, "ready")
 	stop()
-	execute(t, url, "alter table rollcall.river_queue rename to away")
+	pgtest.Connect(t, url).Run("alter table rollcall.river_queue rename to away")
 	ran := make(chan struct{}, 1)
 	log, _ := serveJobs(t, url, jobs.Job{Name: "waiting", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(context.Context) error {
 		ran <- struct{}{}
@@ -152,7 +139,7 @@ func TestServeWhoseJobsCannotStart(t *testing.T) {
 	if n := len(log.Lines("the jobs can't start yet")); n != 1 {
 		t.Errorf("said %d times", n)
 	}
-	execute(t, url, `alter table rollcall.away rename to river_queue;
+	pgtest.Connect(t, url).Run(`alter table rollcall.away rename to river_queue;
 		insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"waiting"}', 1)`)
 	select {
 	case <-ran:
@@ -184,7 +171,8 @@ func TestPulse(t *testing.T) {
 
 func TestBlindForAWhile(t *testing.T) {
 	t.Parallel()
-	b, now := newBackoff(), time.Now()
+	var b backoff
+	now := time.Now()
 	b.set("a", now.Add(backoffPause))
 	for _, test := range []struct {
 		source string
@@ -208,6 +196,7 @@ const (
 func TestCaptureWatch(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewWith(t, pgtest.Auth)
+	conn := pgtest.Connect(t, url)
 	s := readOn(t, capturedSources, url)
 	db := must.Get(postgres.Open(postgres.Config{URL: url}))(t)
 	t.Cleanup(db.Close)
@@ -225,8 +214,8 @@ func TestCaptureWatch(t *testing.T) {
 		{func() error { return db.Outbox().Remove(t.Context(), install) }, []string{captureNever, captureGone}},
 		{func() error { return nil }, []string{captureNever, captureGone}},
 		{func() error { return db.Outbox().Install(t.Context(), install) }, []string{captureNever, captureGone, captureBack}},
-		{func() error { execute(t, url, "alter table auth.users disable trigger rollcall_capture"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
-		{func() error { execute(t, url, "drop table auth.users cascade"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
+		{func() error { conn.Run("alter table auth.users disable trigger rollcall_capture"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
+		{func() error { conn.Run("drop table auth.users cascade"); return nil }, []string{captureNever, captureGone, captureBack, captureGone}},
 	} {
 		must.Do(t, step.do())
 		watch.look(t.Context())

@@ -80,24 +80,15 @@ const backoffPause = time.Minute
 
 // backoff remembers of which sources the users can't be seen, as far as this replica has found
 // out.
-type backoff struct {
-	mu    sync.Mutex
-	until map[string]time.Time
-}
+type backoff struct{ until sync.Map }
 
-func newBackoff() *backoff { return &backoff{until: map[string]time.Time{}} }
-
-func (b *backoff) set(source string, until time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.until[source] = until
-}
+func (b *backoff) set(source string, until time.Time) { b.until.Store(source, until) }
 
 // sees reports whether it is worth a look at a moment.
 func (b *backoff) sees(source string, at time.Time) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return !at.Before(b.until[source])
+	until, _ := b.until.Load(source)
+	end, _ := until.(time.Time) // the zero time of a source that was never set
+	return !at.Before(end)
 }
 
 // confirm is the name of the job that looks for a source's announced users.
