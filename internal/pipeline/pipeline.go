@@ -84,15 +84,13 @@ type answer struct {
 
 // New returns a pipeline that takes events and applies none until Start.
 func New(cfg Config) *Pipeline {
-	setDefault(&cfg.Queue, 8192)
-	setDefault(&cfg.QueueBytes, 64<<20)
-	setDefault(&cfg.Wait, 4*time.Second)
-	setDefault(&cfg.Committers, 2)
+	cfg.Queue = cmp.Or(cfg.Queue, 8192)
+	cfg.QueueBytes = cmp.Or(cfg.QueueBytes, 64<<20)
+	cfg.Wait = cmp.Or(cfg.Wait, 4*time.Second)
+	cfg.Committers = cmp.Or(cfg.Committers, 2)
+	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	if cfg.Observe == nil {
 		cfg.Observe = func(int, time.Duration) {}
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.Default()
 	}
 	p := &Pipeline{config: cfg}
 	if cfg.Apart != nil {
@@ -105,27 +103,12 @@ func New(cfg Config) *Pipeline {
 	return p
 }
 
-func setDefault[T comparable](value *T, to T) {
-	var zero T
-	if *value == zero {
-		*value = to
-	}
-}
-
-// laneOf is the pipeline that takes an event.
-func (p *Pipeline) laneOf(e *event.Event) *Pipeline {
-	if p.apart != nil && p.config.Apart(e) {
-		return p.apart
-	}
-	return p
-}
-
 // Submit queues an event and waits for its outcome, for as long as the context and
 // Config.Wait allow. Every error wraps event.ErrUnavailable. An event whose submitter has
 // gone is applied all the same.
 func (p *Pipeline) Submit(ctx context.Context, e event.Event) (event.Outcome, error) {
-	w := &waiter{event: e, bytes: size(&e), done: make(chan answer, 1)}
-	if err := p.laneOf(&e).enqueue(w); err != nil {
+	w, err := p.enqueue(e)
+	if err != nil {
 		return "", err
 	}
 	timer := time.NewTimer(p.config.Wait)
@@ -183,9 +166,8 @@ func (p *Pipeline) SubmitAll(ctx context.Context, events []event.Event) ([]event
 
 // enqueueLater waits for room in the queue.
 func (p *Pipeline) enqueueLater(ctx context.Context, e event.Event) (*waiter, error) {
-	w := &waiter{event: e, bytes: size(&e), done: make(chan answer, 1)}
 	for {
-		err := p.laneOf(&e).enqueue(w)
+		w, err := p.enqueue(e)
 		if !errors.Is(err, errFull) {
 			return w, err
 		}
@@ -207,21 +189,26 @@ func size(e *event.Event) int {
 	return n
 }
 
-func (p *Pipeline) enqueue(w *waiter) error {
+// enqueue queues an event in the pipeline that takes it.
+func (p *Pipeline) enqueue(e event.Event) (*waiter, error) {
+	if p.apart != nil && p.config.Apart(&e) {
+		return p.apart.enqueue(e)
+	}
+	w := &waiter{event: e, bytes: size(&e), done: make(chan answer, 1)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.closed:
-		return fmt.Errorf("%w: shutting down", event.ErrUnavailable)
+		return nil, fmt.Errorf("%w: shutting down", event.ErrUnavailable)
 	case len(p.queue) >= p.config.Queue:
-		return fmt.Errorf("%w with %d events", errFull, len(p.queue))
+		return nil, fmt.Errorf("%w with %d events", errFull, len(p.queue))
 	case len(p.queue) > 0 && p.bytes+w.bytes > p.config.QueueBytes:
-		return fmt.Errorf("%w with %d bytes", errFull, p.bytes)
+		return nil, fmt.Errorf("%w with %d bytes", errFull, p.bytes)
 	}
 	p.queue = append(p.queue, w)
 	p.bytes += w.bytes
 	p.arrival.Signal()
-	return nil
+	return w, nil
 }
 
 // Start begins to apply what is queued.
@@ -242,12 +229,9 @@ func (p *Pipeline) Start() {
 // every waiter: those that the context leaves no time for with event.ErrUnavailable.
 func (p *Pipeline) Shutdown(ctx context.Context) {
 	if p.apart != nil {
-		done := make(chan struct{})
-		go func() {
-			p.apart.Shutdown(ctx)
-			close(done)
-		}()
-		defer func() { <-done }()
+		var apart sync.WaitGroup
+		apart.Go(func() { p.apart.Shutdown(ctx) })
+		defer apart.Wait()
 	}
 	p.mu.Lock()
 	p.closed = true

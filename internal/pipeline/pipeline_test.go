@@ -25,7 +25,6 @@ type gate struct {
 	mu    sync.Mutex
 	sizes []int
 	open  chan struct{}
-	err   error
 }
 
 func (g *gate) apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
@@ -41,7 +40,16 @@ func (g *gate) apply(ctx context.Context, events []event.Event) ([]event.Outcome
 	for i, e := range events {
 		outcomes[i] = event.Outcome("outcome of " + e.ID)
 	}
-	return outcomes, g.err
+	return outcomes, nil
+}
+
+// startGated starts a pipeline behind a gate that is not open yet.
+func startGated(cfg Config) (*gate, *Pipeline) {
+	g := &gate{open: make(chan struct{})}
+	cfg.Apply = g.apply
+	p := New(cfg)
+	p.Start()
+	return g, p
 }
 
 // submit sends n events at once and returns what each submitter got.
@@ -68,9 +76,7 @@ func submit(p *Pipeline, n int) func() map[string]string {
 // outcome.
 func TestBatchesFormByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{open: make(chan struct{})}
-		p := New(Config{Apply: g.apply})
-		p.Start()
+		g, p := startGated(Config{})
 		wants := func(sizes string) {
 			t.Helper()
 			synctest.Wait()
@@ -80,9 +86,9 @@ func TestBatchesFormByThemselves(t *testing.T) {
 				t.Errorf("batches of %s, want %s", got, sizes)
 			}
 		}
-		results := []func() map[string]string{submit(p, 1)}
+		first := submit(p, 1)
 		wants("[1]")
-		results = append(results, submit(p, 10))
+		second := submit(p, 10)
 		wants("[1]") // the first will soon be done
 		time.Sleep(patience)
 		wants("[1 10]")
@@ -94,9 +100,8 @@ func TestBatchesFormByThemselves(t *testing.T) {
 				t.Errorf("%s got %q", id, outcome)
 			}
 		}
-		for _, result := range results {
-			result()
-		}
+		first()
+		second()
 		p.Shutdown(t.Context())
 		slices.Sort(g.sizes)
 		wants("[1 10 88 512]") // what had gathered, 512 at most
@@ -106,9 +111,7 @@ func TestBatchesFormByThemselves(t *testing.T) {
 // Enough of them need not wait for the batch that is under way.
 func TestEnoughBeginAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{open: make(chan struct{})}
-		p := New(Config{Apply: g.apply})
-		p.Start()
+		g, p := startGated(Config{})
 		first := submit(p, 1)
 		synctest.Wait()
 		begin := time.Now()
@@ -173,9 +176,7 @@ func TestBatchIsBoundedInBytes(t *testing.T) {
 // Waiting ends with the context or with Config.Wait; the event is applied all the same.
 func TestSubmitStopsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{open: make(chan struct{})}
-		p := New(Config{Apply: g.apply, Wait: 4 * time.Second, Committers: 1})
-		p.Start()
+		g, p := startGated(Config{Wait: 4 * time.Second, Committers: 1})
 		start := time.Now()
 		_, err := p.Submit(t.Context(), event.Event{ID: "patient"})
 		if !errors.Is(err, event.ErrUnavailable) || time.Since(start) != 4*time.Second {
@@ -222,9 +223,7 @@ func TestErrorsReachTheirWaiters(t *testing.T) {
 // A shutdown finishes what is queued, and ends what does not end by itself.
 func TestShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{open: make(chan struct{})} // never opened
-		p := New(Config{Apply: g.apply})
-		p.Start()
+		_, p := startGated(Config{}) // the gate is never opened
 		waiting := submit(p, 5)
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -246,9 +245,7 @@ func TestShutdown(t *testing.T) {
 // others.
 func TestSubmitAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &gate{open: make(chan struct{})}
-		p := New(Config{Apply: g.apply, Queue: inFlight + 1})
-		p.Start()
+		g, p := startGated(Config{Queue: inFlight + 1})
 		events := make([]event.Event, 5000)
 		for i := range events {
 			events[i].ID = fmt.Sprint("e", i)
