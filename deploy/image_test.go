@@ -20,6 +20,7 @@ import (
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/source"
+	"rollcall/internal/testevent"
 	"rollcall/internal/testlog"
 )
 
@@ -253,22 +254,15 @@ func (c *container) webhooks(t *testing.T, other *container, app *fixture.Databa
 func (c *container) send(t *testing.T, endpoint source.Endpoint, body string) {
 	t.Helper()
 	cfg := source.Config{Name: "clerk", Provider: source.Clerk, SigningSecrets: []string{secrets["CLERK_WEBHOOK_SIGNING_SECRET"]}}
-	url := c.public + "/webhooks/clerk"
 	if endpoint == source.Database {
 		cfg = source.Config{
 			Name: "supabase", Provider: source.Supabase,
 			WebhookHeader: "X-Webhook-Secret", WebhookSecrets: []string{secrets["SUPABASE_DB_WEBHOOK_SECRET"]},
 		}
-		url = c.public + "/webhooks/supabase/database"
 	}
-	src := must.Get(source.New(cfg))(t)
-	header := must.Get(src.Sign(endpoint, []byte(body)))(t)
-	request := must.Get(http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body)))(t)
-	request.Header = header
-	response, err := http.DefaultClient.Do(request)
-	must.Do(t, err)
-	_ = response.Body.Close()
-	if got := response.Header.Get("Rollcall-Outcome"); got != "applied" {
-		t.Errorf("%s is %d %s, want applied:\n%s", url, response.StatusCode, got, c.log)
+	request := must.Get(testevent.Seal(must.Get(source.New(cfg))(t), endpoint, []byte(body)))(t)
+	answer := must.Get(testevent.NewSender(c.public).Post(t.Context(), request))(t)
+	if answer.Outcome != "applied" {
+		t.Errorf("%s is %d %s, want applied:\n%s", body, answer.Status, answer.Outcome, c.log)
 	}
 }

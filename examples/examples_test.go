@@ -8,14 +8,13 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
+	"text/tabwriter"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,13 +22,13 @@ import (
 
 	"rollcall/api"
 	"rollcall/internal/app"
-	"rollcall/internal/config"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
 	"rollcall/internal/target"
+	"rollcall/internal/testevent"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -68,7 +67,7 @@ func TestTriggerAndTargetsAgree(t *testing.T) {
 	trigger.given = targets.given
 	trigger.step(dir + "/trigger.sql")
 	trigger.step(signUp[0])
-	for _, target := range targets.cfg.Targets {
+	for _, target := range targets.setup.Targets {
 		if diff := cmp.Diff(trigger.rows(target), targets.rows(target)); diff != "" {
 			t.Errorf("rows (-trigger +target):\n%s", diff)
 		}
@@ -90,10 +89,9 @@ func TestReadmeShowsTheExample(t *testing.T) {
 type example struct {
 	*fixture.Database
 
-	dir     string
-	cfg     *config.Config
-	sources []*source.Source
-	public  *httptest.Server
+	dir    string
+	setup  *app.Setup
+	public *httptest.Server
 	// given are the ids that the story's files name; others are made by the database.
 	given string
 }
@@ -102,15 +100,10 @@ type example struct {
 func start(t *testing.T, dir string) *example {
 	t.Helper()
 	x := &example{Database: fixture.New(t, read(t, filepath.Join(dir, "schema.sql"))), dir: dir}
-	x.cfg = load(t, filepath.Join(dir, "rollcall.yaml"), x.Address)
-	assembly, problems := app.Assemble(x.cfg)
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	x.sources = assembly.Sources
-	rollcall := x.Start(postgres.Config{Targets: assembly.Targets})
+	x.setup = setUp(t, filepath.Join(dir, "rollcall.yaml"), x.Address)
+	rollcall := x.Start(postgres.Config{Targets: x.setup.Targets})
 	server := api.New(api.Config{
-		Sources: x.sources, Submit: rollcall.Pipeline.Submit, Ready: rollcall.DB.Roll().Ready, DB: rollcall.DB,
+		Sources: x.setup.Sources, Submit: rollcall.Pipeline.Submit, Ready: rollcall.DB.Roll().Ready, DB: rollcall.DB,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	x.public = httptest.NewServer(server.Public())
@@ -118,8 +111,8 @@ func start(t *testing.T, dir string) *example {
 	return x
 }
 
-// load reads a configuration with made-up secrets.
-func load(t *testing.T, file, url string) *config.Config {
+// setUp reads a configuration with made-up secrets.
+func setUp(t *testing.T, file, url string) *app.Setup {
 	t.Helper()
 	variables := map[string]string{
 		"DATABASE_URL":                 url,
@@ -127,12 +120,7 @@ func load(t *testing.T, file, url string) *config.Config {
 		"SUPABASE_AUTH_HOOK_SECRET":    "v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==",
 		"SUPABASE_DB_WEBHOOK_SECRET":   "test-secret-of-database-webhooks",
 	}
-	getenv := func(name string) string { return variables[name] }
-	cfg, problems := config.Load(file, []byte(read(t, file)), config.Env{Getenv: getenv})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	return cfg
+	return must.Get(app.Read(file, []byte(read(t, file)), func(name string) string { return variables[name] }))(t)
 }
 
 // story runs the events and tells after each what the tables hold.
@@ -147,7 +135,7 @@ func (x *example) story() string {
 	var told strings.Builder
 	for _, file := range files {
 		fmt.Fprintf(&told, "== %s\n%s\n\n", filepath.Base(file), x.step(file))
-		for _, target := range x.cfg.Targets {
+		for _, target := range x.setup.Targets {
 			told.WriteString(x.rows(target) + "\n")
 		}
 	}
@@ -162,26 +150,13 @@ func (x *example) step(file string) string {
 		x.Exec(text)
 		return strings.TrimSpace(text)
 	}
-	endpoint, path := source.Hook, "/webhooks/"+parts[1]
+	endpoint := source.Hook
 	if parts[2] == "database" {
-		endpoint, path = source.Database, path+"/database"
+		endpoint = source.Database
 	}
-	return fmt.Sprintf("POST %s: %s", path, x.post(parts[1], endpoint, path, text))
-}
-
-// post signs a body as the provider does, sends it and returns status and outcome.
-func (x *example) post(name string, endpoint source.Endpoint, path, body string) string {
-	i := slices.IndexFunc(x.sources, func(s *source.Source) bool { return s.Name() == name })
-	if i < 0 {
-		x.T.Fatalf("no source %s", name)
-	}
-	header := must.Get(x.sources[i].Sign(endpoint, []byte(body)))(x.T)
-	r := must.Get(http.NewRequestWithContext(x.T.Context(), http.MethodPost, x.public.URL+path, strings.NewReader(body)))(x.T)
-	r.Header = header
-	answer, err := x.public.Client().Do(r)
-	must.Do(x.T, err)
-	defer answer.Body.Close()
-	return fmt.Sprintf("%d %s", answer.StatusCode, answer.Header.Get("Rollcall-Outcome"))
+	request := must.Get(testevent.Seal(must.Get(x.setup.Source(parts[1]))(x.T), endpoint, []byte(text)))(x.T)
+	answer := must.Get(testevent.NewSender(x.public.URL).Post(x.T.Context(), request))(x.T)
+	return fmt.Sprintf("POST %s: %d %s", api.Path(parts[1], endpoint), answer.Status, answer.Outcome)
 }
 
 // rows is a target's table as text, by key.
@@ -236,20 +211,12 @@ func (x *example) cell(value []byte) string {
 
 // aligned writes a grid in columns; the first line is the header.
 func aligned(grid [][]string) string {
-	width := make([]int, len(grid[0]))
-	for _, line := range grid {
-		for i, cell := range line {
-			width[i] = max(width[i], len(cell))
-		}
-	}
 	var out strings.Builder
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	for _, line := range grid {
-		var text string
-		for i, cell := range line {
-			text += fmt.Sprintf("  %-*s", width[i], cell)
-		}
-		out.WriteString(strings.TrimRight(text, " ") + "\n")
+		_, _ = fmt.Fprintln(w, "  "+strings.Join(line, "\t"))
 	}
+	_ = w.Flush() // a builder takes everything
 	return out.String()
 }
 
