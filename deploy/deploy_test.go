@@ -27,8 +27,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 func read(t testing.TB, file string) string {
 	t.Helper()
-	text := must.Get(os.ReadFile(filepath.FromSlash(file)))(t)
-	return string(text)
+	return string(must.Get(os.ReadFile(filepath.FromSlash(file)))(t))
 }
 
 // secrets fill .env in.
@@ -56,15 +55,9 @@ func environment(t testing.TB) map[string]string {
 // configuration loads rollcall.yaml in an environment, as every command does.
 func configuration(t testing.TB, env map[string]string) (*config.Config, []target.Target) {
 	t.Helper()
-	cfg, problems := config.Load("rollcall.yaml", []byte(read(t, "rollcall.yaml")), config.Env{Getenv: func(name string) string { return env[name] }})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	assembly, problems := app.Assemble(cfg)
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	return cfg, assembly.Targets
+	getenv := func(name string) string { return env[name] }
+	setup := must.Get(app.Read("rollcall.yaml", []byte(read(t, "rollcall.yaml")), getenv))(t)
+	return setup.Config, setup.Targets
 }
 
 // port is the port of host:port.

@@ -95,8 +95,7 @@ func (s stage) argv(t testing.TB, name string) []string {
 func ignoreFile(t testing.TB) *patternmatcher.PatternMatcher {
 	t.Helper()
 	patterns := must.Get(ignorefile.ReadAll(strings.NewReader(read(t, "../.dockerignore"))))(t)
-	matcher := must.Get(patternmatcher.New(patterns))(t)
-	return matcher
+	return must.Get(patternmatcher.New(patterns))(t)
 }
 
 // sandbox runs a stage in a directory that stands for the root of its image.

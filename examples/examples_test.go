@@ -232,6 +232,5 @@ func golden(t *testing.T, path, got string) {
 
 func read(t testing.TB, path string) string {
 	t.Helper()
-	text := must.Get(os.ReadFile(path))(t)
-	return string(text)
+	return string(must.Get(os.ReadFile(path))(t))
 }

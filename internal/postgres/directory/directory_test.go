@@ -32,15 +32,24 @@ func newBench(t testing.TB, schema string) *bench {
 	return &bench{&Directory{Pool: pool, Metadata: 1 << 20}, pgtest.Connect(t, url)}
 }
 
+// prepare prepares a statement whose plan is made once, as on the connections of the pool.
+func (b *bench) prepare(name, statement string) {
+	b.Run("set enable_seqscan = off; set plan_cache_mode = force_generic_plan; prepare " + name + " as " + statement)
+}
+
+// plan is that of a call of a prepared statement.
+func (b *bench) plan(options, call string) string {
+	return strings.Join(b.Rows("explain ("+options+") execute "+call), "\n")
+}
+
 // A page of a comparison reads its own part of the roll, by the key, with the plans of an
 // empty table: not all that is left. Of the table it reads nothing that was before.
 func TestCompareGoesByTheKey(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "create table people (id uuid primary key, email text)")
 	u := must.Get(b.Users(t.Context(), "app", "public.people"))(t)
-	b.Run("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
-	b.Run("prepare compare as " + u.compare)
-	plan := strings.Join(b.Rows("explain (costs off) execute compare ('app', '00000000-0000-4000-8000-000000000000', 100, 1000000, 1000000)"), "\n")
+	b.prepare("compare", u.compare)
+	plan := b.plan("costs off", "compare ('app', '00000000-0000-4000-8000-000000000000', 100, 1000000, 1000000)")
 	if !regexp.MustCompile(`Index Cond: \(\(source = \$1\) AND \(id > .*\) AND \(id <= .*\)\)`).MatchString(plan) {
 		t.Error(plan)
 	}
@@ -50,21 +59,8 @@ func TestCompareGoesByTheKey(t *testing.T) {
 	b.Run(`insert into people values ('00000000-0000-0000-0000-000000000000')`) // the first of all, and an id like any other
 	b.Run(`insert into people select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, g || '@x' from generate_series(1, 40, 2) g`)
 	b.Run(`insert into rollcall.users (source, id, version) select 'app', '00000000-0000-4000-8000-' || lpad(g::text, 12, '0'), 1 from generate_series(2, 60) g`)
-	seen := map[string]int{}
-	for after, end := "", false; !end; {
-		page := must.Get(u.Compare(t.Context(), after, 7))(t)
-		for _, d := range page.Differing {
-			seen[d.ID]++
-		}
-		after, end = page.Last, page.End
-	}
-	if len(seen) != 61 {
-		t.Errorf("%d users were compared, want 61", len(seen))
-	}
-	for id, n := range seen {
-		if n != 1 {
-			t.Errorf("%s came %d times", id, n)
-		}
+	if users, _ := compareAll(t, u, 7); users != 61 {
+		t.Errorf("%d users were compared, want 61", users)
 	}
 }
 
@@ -95,13 +91,12 @@ func TestCountAbsent(t *testing.T) {
 func TestAnnouncedGoesByTheIndex(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
-	b.Run("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
 	for name, test := range map[string]struct{ statement, arguments string }{
 		"announced": {announcedSQL, "'app', interval '2 s', 500"},
 		"due":       {announcedSourcesSQL, "'{app}', interval '2 s'"},
 	} {
-		b.Run("prepare " + name + " as " + test.statement)
-		plan := strings.Join(b.Rows("explain (costs off) execute "+name+" ("+test.arguments+")"), "\n")
+		b.prepare(name, test.statement)
+		plan := b.plan("costs off", name+" ("+test.arguments+")")
 		if !strings.Contains(plan, "Index Scan using events_announced") || strings.Contains(plan, "Sort") || strings.Contains(plan, "Seq Scan") {
 			t.Errorf("%s:\n%s", name, plan)
 		}
@@ -129,17 +124,20 @@ func TestRunStaysEnded(t *testing.T) {
 	b.WantRows("select created, position, finished_at is not null from rollcall.reconciliations", "3|3|t")
 }
 
-// compareAll reads page after page and returns how often each user came, and how many pages there were.
-func compareAll(t *testing.T, u *Users, n int) (seen map[string]int, pages int) {
+// compareAll reads page after page and counts the users, each of whom must come once, and the pages.
+func compareAll(t *testing.T, u *Users, n int) (users, pages int) {
 	t.Helper()
-	seen = map[string]int{}
+	seen := map[string]bool{}
 	for page := (Compared{}); !page.End; pages++ {
 		page = must.Get(u.Compare(t.Context(), page.Last, n))(t)
 		for _, d := range page.Differing {
-			seen[d.ID]++
+			if seen[d.ID] {
+				t.Errorf("%s came again", d.ID)
+			}
+			seen[d.ID] = true
 		}
 	}
-	return seen, pages
+	return len(seen), pages
 }
 
 // A page ends where its bytes do, and the next one goes on there.
@@ -151,14 +149,8 @@ select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid, jsonb_build
 from generate_series(1, 40) g`)
 	b.Run(`insert into rollcall.users (source, id, version) values ('app', '00000000-0000-4000-8000-000000000020x', 1), ('app', 'zz', 1)`)
 	u := must.Get(b.Users(t.Context(), "app", "auth.users"))(t)
-	seen, pages := compareAll(t, u, 4096)
-	if pages < 3 || len(seen) != 42 {
-		t.Errorf("%d users on %d pages, want 42 on 3 or more", len(seen), pages)
-	}
-	for id, n := range seen {
-		if n != 1 {
-			t.Errorf("%s came %d times", id, n)
-		}
+	if users, pages := compareAll(t, u, 4096); users != 42 || pages < 3 {
+		t.Errorf("%d users on %d pages, want 42 on 3 or more", users, pages)
 	}
 }
 
@@ -173,13 +165,11 @@ func TestComparedPageTakesTooLong(t *testing.T) {
 		u.compare = strings.Replace(quick, "from state s\n", "from (select s.* from state s cross join lateral (select pg_sleep("+seconds+") where s.id is not null offset 0) slow) s\n", 1)
 	}
 	slowly("0.3") // the statement timeout is 4 s
-	if seen, pages := compareAll(t, u, 16); len(seen) != 20 || pages < 3 {
-		t.Errorf("%d users on %d pages", len(seen), pages)
+	if users, pages := compareAll(t, u, 16); users != 20 || pages < 3 {
+		t.Errorf("%d users on %d pages", users, pages)
 	}
 	slowly("5")
-	if _, err := u.Compare(t.Context(), "", 1); err == nil || !strings.Contains(err.Error(), "limits.statement_timeout") {
-		t.Errorf("got %v", err)
-	}
+	must.Fail(t, must.Err(u.Compare(t.Context(), "", 1)), nil, "limits.statement_timeout")
 }
 
 // The plan of a page is by the keys also where the statistics are those of empty tables.
@@ -188,14 +178,13 @@ func TestCompareWithStaleStatistics(t *testing.T) {
 	b := newBench(t, pgtest.Auth)
 	u := must.Get(b.Users(t.Context(), "app", "auth.users"))(t)
 	b.Run("alter table auth.users set (autovacuum_enabled = off); alter table rollcall.users set (autovacuum_enabled = off); analyze auth.users; analyze rollcall.users")
-	b.Run("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
-	b.Run("prepare compare as " + u.compare)
+	b.prepare("compare", u.compare)
 	const after = "('app', '00000000-0000-4000-8000-000000010000', 100, 16000000, 1000000)"
 	b.Run("execute compare " + after) // planned while both are empty
 	n := testtag.Part(400_000)
 	b.Run(`insert into auth.users (id) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid from generate_series(1, ` + strconv.Itoa(n) + `) g`)
 	b.Run(`insert into rollcall.users (source, id, version) select 'app', id::text, 1 from auth.users`)
-	plan := strings.Join(b.Rows("explain (analyze, costs off, timing off, summary off) execute compare "+after), "\n")
+	plan := b.plan("analyze, costs off, timing off, summary off", "compare "+after)
 	for _, m := range regexp.MustCompile(`Index Scan .*rows=(\d+)`).FindAllStringSubmatch(plan, -1) {
 		if len(m[1]) > 3 {
 			t.Errorf("a page of 100 users reads %s rows:\n%s", m[1], plan)
@@ -212,9 +201,7 @@ func TestSample(t *testing.T) {
 	b := newBench(t, "")
 	b.Run(`insert into rollcall.users (source, id, version, changed_at, raw_user_meta_data)
 select s, md5(g::text), 1, now() - interval '1 hour', jsonb_build_object('pad', repeat('x', 600)) from generate_series(1, 15000) g, unnest('{app,clerk}'::text[]) s`)
-	if share := b.Rows("select ((" + sampleShare + ")::int between 30 and 70)::text"); !slices.Equal(share, []string{"true"}) {
-		t.Errorf("%s", b.Rows(sampleShare))
-	}
+	b.WantRows("select ("+sampleShare+")::int between 30 and 70", "t")
 	for _, source := range []string{"app", "clerk"} {
 		chosen := map[string]bool{}
 		for range 20 {
@@ -241,9 +228,7 @@ create table rollcall.users_0 partition of rollcall.users for values with (modul
 create table rollcall.users_1 partition of rollcall.users for values with (modulus 2, remainder 1);
 insert into rollcall.users (source, id, version, changed_at, raw_user_meta_data)
 select 'app', md5(g::text), 1, now() - interval '1 hour', jsonb_build_object('pad', repeat('x', 600)) from generate_series(1, 30000) g`)
-	if share := b.Rows("select ((" + sampleShare + ")::int between 30 and 70)::text"); !slices.Equal(share, []string{"true"}) {
-		t.Errorf("%s", b.Rows(sampleShare))
-	}
+	b.WantRows("select ("+sampleShare+")::int between 30 and 70", "t")
 	if ids, err := b.Listing("app").Sample(t.Context(), 20, time.Now()); err != nil || len(ids) != 20 {
 		t.Errorf("chosen: %v, %v", ids, err)
 	}
@@ -275,9 +260,8 @@ func TestSampleAmongTombstones(t *testing.T) {
 	b.Run(`insert into rollcall.users (source, id, version, changed_at, deleted_at)
 select 'app', lpad(g::text, 5, '0'), 1, now() - interval '1 hour', case when g <> 31337 then now() end from generate_series(1, 60000) g`)
 	for range 5 {
-		ids, err := b.Listing("app").Sample(t.Context(), 6, time.Now())
-		if err != nil || !slices.Equal(ids, []string{"31337"}) {
-			t.Errorf("chosen: %v, %v", ids, err)
+		if ids := must.Get(b.Listing("app").Sample(t.Context(), 6, time.Now()))(t); !slices.Equal(ids, []string{"31337"}) {
+			t.Errorf("chosen: %v", ids)
 		}
 	}
 }
