@@ -51,9 +51,10 @@ const retryAfter = "1"
 // acknowledge writes the answer to a webhook and returns its status.
 func acknowledge(w http.ResponseWriter, d *delivery) int {
 	r, known := replies[d.outcome]
+	code := string(d.outcome)
 	switch {
 	case !known:
-		r = internalError
+		r, code = internalError, "internal"
 	case d.slow:
 		r = tooSlow
 	}
@@ -63,20 +64,15 @@ func acknowledge(w http.ResponseWriter, d *delivery) int {
 	}
 	switch {
 	case r.message != "":
-		code := string(d.outcome)
-		if !known {
-			code = "internal"
-		}
 		writeError(w, r.status, code, r.message)
-		return r.status
 	case d.event.Reply != nil:
+		r.status = http.StatusOK
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(d.event.Reply) // a sender who left has no use for the error
-		return http.StatusOK
 	default:
 		w.WriteHeader(r.status)
-		return r.status
 	}
+	return r.status
 }
 
 // writeError writes {"error":{"code":…,"message":…}}.

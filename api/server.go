@@ -169,8 +169,8 @@ func (s *Server) router() *chi.Mux {
 // of the panic, which may hold data of a user.
 func (s *Server) answerPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var stopped *event.PanicError
-		if !errors.As(event.Safely(func() error { next.ServeHTTP(w, r); return nil }), &stopped) {
+		stopped, panicked := errors.AsType[*event.PanicError](event.Safely(func() error { next.ServeHTTP(w, r); return nil }))
+		if !panicked {
 			return
 		}
 		s.config.Log.Error("a request panicked", "error", stopped, "stack", stopped.Stack)

@@ -218,9 +218,7 @@ func (s *Server) logSync(ctx context.Context, d *syncing, status int, took time.
 		slog.String("result", d.result),
 		slog.Int("status", status),
 		slog.Float64("seconds", took.Seconds()),
-	}
-	if d.user != "" {
-		fields = append(fields, slog.String("user", d.user))
+		known("user", d.user),
 	}
 	if d.err != nil {
 		fields = append(fields, slog.String("error", d.err.Error()))

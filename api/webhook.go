@@ -137,6 +137,10 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 	if !d.known && !s.lines.allow("webhook "+d.source.Name()+" "+string(d.outcome)) {
 		return
 	}
+	reason := d.event.Reason
+	if reason == "" && d.why != nil && d.why.Load() != nil {
+		reason = *d.why.Load()
+	}
 	fields := []slog.Attr{
 		slog.String("source", d.source.Name()),
 		slog.String("type", d.kind()),
@@ -144,17 +148,9 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 		slog.Int("status", status),
 		slog.Float64("seconds", took.Seconds()),
 		slog.Int("bytes", d.bytes),
-	}
-	if d.event.ID != "" {
-		fields = append(fields, slog.String("event", d.event.ID))
-	}
-	if d.event.UserID != "" {
-		fields = append(fields, slog.String("user", d.event.UserID))
-	}
-	if d.event.Reason != "" {
-		fields = append(fields, slog.String("reason", d.event.Reason))
-	} else if d.why != nil && d.why.Load() != nil {
-		fields = append(fields, slog.String("reason", *d.why.Load()))
+		known("event", d.event.ID),
+		known("user", d.event.UserID),
+		known("reason", reason),
 	}
 	level := logLevel(d.outcome)
 	if u := d.event.User; u.Keeps() {
@@ -165,6 +161,14 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 		fields = append(fields, slog.String("error", d.err.Error()))
 	}
 	s.config.Log.LogAttrs(ctx, level, "webhook", fields...)
+}
+
+// known is a field of a log line, left out where it has no text: slog drops an empty Attr.
+func known(key, text string) slog.Attr {
+	if text == "" {
+		return slog.Attr{}
+	}
+	return slog.String(key, text)
 }
 
 func logLevel(o event.Outcome) slog.Level {

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bufio"
 	"regexp"
 	"slices"
 	"strings"
@@ -82,9 +81,8 @@ var (
 
 func readScrape(text string, jobs []string) scraped {
 	found := scraped{"up": {"job": jobs}} // made by Prometheus itself
-	lines := bufio.NewScanner(strings.NewReader(text))
-	for lines.Scan() {
-		m := sample.FindStringSubmatch(lines.Text())
+	for line := range strings.Lines(text) {
+		m := sample.FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}

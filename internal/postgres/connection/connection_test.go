@@ -77,13 +77,10 @@ func TestLockLost(t *testing.T) {
 	p := open(t, url)
 	lock := must.Get(p.TryLock(t.Context(), "work"))(t)
 	t.Cleanup(lock.Release)
-	if _, err := open(t, url).TryLock(t.Context(), "work"); !errors.Is(err, ErrRunning) {
-		t.Fatalf("a second holder gets %v, want %v", err, ErrRunning)
-	}
-	_, err := p.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 1919904876
-		and database = (select oid from pg_database where datname = current_database())`)
-	must.Do(t, err)
-	err = lock.During(t.Context(), func(ctx context.Context) error {
+	must.Fail(t, must.Err(open(t, url).TryLock(t.Context(), "work")), ErrRunning)
+	must.Get(p.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = 1919904876
+		and database = (select oid from pg_database where datname = current_database())`))(t)
+	err := lock.During(t.Context(), func(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -91,11 +88,9 @@ func TestLockLost(t *testing.T) {
 			return errors.New("the context goes on")
 		}
 	})
-	if !errors.Is(err, errLockLost) || !errors.Is(err, event.ErrUnavailable) {
-		t.Errorf("the work ends with %v, want %v", err, errLockLost)
-	}
-	next := must.Get(open(t, url).TryLock(t.Context(), "work"))(t)
-	next.Release()
+	must.Fail(t, err, errLockLost)
+	must.Fail(t, err, event.ErrUnavailable)
+	must.Get(open(t, url).TryLock(t.Context(), "work"))(t).Release()
 }
 
 // A lock that was released, or whose work ended by itself, is not lost.
@@ -104,15 +99,10 @@ func TestLockReleased(t *testing.T) {
 	p := open(t, pgtest.New(t))
 	lock := must.Get(p.TryLock(t.Context(), "work"))(t)
 	failed := errors.New("the work failed")
-	if err := lock.During(t.Context(), func(context.Context) error { return failed }); !errors.Is(err, failed) {
-		t.Errorf("the work ends with %v, want %v", err, failed)
-	}
+	must.Fail(t, lock.During(t.Context(), func(context.Context) error { return failed }), failed)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := lock.During(ctx, func(ctx context.Context) error { return ctx.Err() }); !errors.Is(err, context.Canceled) {
-		t.Errorf("the work ends with %v, want %v", err, context.Canceled)
-	}
+	must.Fail(t, lock.During(ctx, func(ctx context.Context) error { return ctx.Err() }), context.Canceled)
 	lock.Release()
-	again := must.Get(p.TryLock(t.Context(), "work"))(t)
-	again.Release()
+	must.Get(p.TryLock(t.Context(), "work"))(t).Release()
 }

@@ -10,6 +10,7 @@
 package connection
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -64,12 +65,9 @@ func Open(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{LockTimeout: cfg.LockTimeout, StatementTimeout: cfg.StatementTimeout}
-	if p.LockTimeout == 0 {
-		p.LockTimeout = 800 * time.Millisecond
-	}
-	if p.StatementTimeout == 0 {
-		p.StatementTimeout = 4 * time.Second
+	p := &Pool{
+		LockTimeout:      cmp.Or(cfg.LockTimeout, 800*time.Millisecond),
+		StatementTimeout: cmp.Or(cfg.StatementTimeout, 4*time.Second),
 	}
 	found.warnOfIgnored(cfg.Log)
 	jobs := config.Copy()
