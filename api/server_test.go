@@ -22,41 +22,20 @@ import (
 	"rollcall/internal/testlog"
 )
 
-// knock sends a request without a body to the admin listener.
-func knock(t *testing.T, method, path, authorization string) (answer *httptest.ResponseRecorder, log string) {
-	t.Helper()
-	var lines strings.Builder
-	s := New(Config{
-		Limits: Limits{Connections: 2}, Log: slog.New(slog.NewTextHandler(&lines, nil)), AdminToken: "made-up-token",
-		Ready: func(context.Context) error { return nil },
-	})
-	r := httptest.NewRequestWithContext(t.Context(), method, path, nil)
-	if authorization != "" {
-		r.Header.Set("Authorization", authorization)
-	}
-	answer = httptest.NewRecorder()
-	s.Admin().ServeHTTP(answer, r)
-	return answer, lines.String()
-}
-
-// Monitors ask with HEAD, which every path that takes GET takes.
-func TestHead(t *testing.T) {
-	t.Parallel()
-	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusOK, "/healthz/": http.StatusOK, "/webhooks/clerk": http.StatusNotFound} {
-		if answer, log := knock(t, http.MethodHead, path, ""); answer.Code != want {
-			t.Errorf("HEAD %s: %d, want %d; the log says %s", path, answer.Code, want, log)
-		}
-	}
-}
-
 // Who guesses the admin token shows in the log, and the guess does not.
 func TestWrongAdminToken(t *testing.T) {
 	t.Parallel()
-	for _, authorization := range []string{"", "Bearer guess", "made-up-token"} {
-		answer, log := knock(t, http.MethodGet, "/admin/v1/status", authorization)
-		if answer.Code != http.StatusUnauthorized || !strings.Contains(log, "request refused") || !strings.Contains(log, "status=401") ||
-			strings.Contains(log, "guess") || strings.Contains(log, "made-up-token") {
-			t.Errorf("%q: %d; the log says %s", authorization, answer.Code, log)
+	for _, header := range []http.Header{{}, {"Authorization": {"Bearer guess"}}, {"Authorization": {"made-up-token"}}} {
+		var log strings.Builder
+		s := New(Config{Log: slog.New(slog.NewTextHandler(&log, nil)), AdminToken: "made-up-token"})
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/admin/v1/status", nil)
+		r.Header = header
+		answer := httptest.NewRecorder()
+		s.Admin().ServeHTTP(answer, r)
+		said := log.String()
+		if answer.Code != http.StatusUnauthorized || !strings.Contains(said, "request refused") || !strings.Contains(said, "status=401") ||
+			strings.Contains(said, "guess") || strings.Contains(said, "made-up-token") {
+			t.Errorf("%v: %d; the log says %s", header, answer.Code, said)
 		}
 	}
 }
@@ -210,6 +189,11 @@ func TestPaths(t *testing.T) {
 		{s.Public(), "POST", "/webhooks/nobody/", http.Header{}, 404},
 		{s.Public(), "POST", "/" + strings.Repeat("long", 100), http.Header{}, 404},
 		{s.Public(), "POST", "/a%1b%c2%9b%e2%80%aeb%0a", http.Header{}, 404},
+		// monitors ask with HEAD, which every path that takes GET takes
+		{s.Admin(), "HEAD", "/healthz", http.Header{}, 200},
+		{s.Admin(), "HEAD", "/readyz", http.Header{}, 200},
+		{s.Admin(), "HEAD", "/healthz/", http.Header{}, 200},
+		{s.Admin(), "HEAD", "/webhooks/clerk", http.Header{}, 404},
 		{s.Admin(), "GET", "/admin/v1/status/", bearer("Bearer a long token"), 200},
 		{s.Admin(), "GET", "/admin/v1/status", bearer("bearer a long token"), 200},
 		{s.Admin(), "GET", "/admin/v1/status", bearer("a long token"), 401},
@@ -234,5 +218,77 @@ func TestPaths(t *testing.T) {
 		if len(line) > 500 {
 			t.Errorf("a line of %d bytes", len(line))
 		}
+	}
+}
+
+// One connection too many is told to come again, in the words of any other answer, and
+// those who idle make room for the next.
+func TestBound(t *testing.T) {
+	t.Parallel()
+	s := New(Config{Limits: Limits{Connections: 2}, Log: slog.New(slog.DiscardHandler)})
+	server := &http.Server{Handler: s.Public(), ReadHeaderTimeout: time.Second}
+	l := must.Get((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
+	go func() { _ = server.Serve(s.Bound(server, l)) }()
+	t.Cleanup(func() { _ = server.Close() })
+	ask := func() *http.Response {
+		client := &http.Client{Transport: &http.Transport{}} // its connection idles afterwards
+		t.Cleanup(client.CloseIdleConnections)
+		request := must.Get(http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+l.Addr().String()+"/healthz", strings.NewReader(strings.Repeat("x", 3000))))(t)
+		request.Method = http.MethodGet
+		return must.Get(client.Do(request))(t)
+	}
+	for n, want := range []int{200, 200, 503, 200} {
+		response := ask()
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if response.StatusCode != want || err != nil {
+			t.Errorf("request %d: got %s %s, error %v, want %d", n, response.Status, body, err, want)
+		}
+		if want == http.StatusServiceUnavailable {
+			if got := response.Header.Get("Retry-After") + response.Header.Get(OutcomeHeader) + string(body); got != `1unavailable{"error":{"code":"unavailable","message":"not recorded; send it again later"}}`+"\n" {
+				t.Errorf("the answer is %s", got)
+			}
+			time.Sleep(100 * time.Millisecond) // until the idle ones have gone
+		}
+	}
+}
+
+// What all bodies take together is bounded, until their requests are answered.
+func TestBodiesTogether(t *testing.T) {
+	t.Parallel()
+	src := clerkSource(t)
+	arrived, answer := make(chan struct{}), make(chan struct{})
+	s := New(Config{
+		Sources: []*source.Source{src}, Limits: Limits{Bodies: 1500}, Log: slog.New(slog.DiscardHandler),
+		Submit: func(context.Context, event.Event) (event.Outcome, error) {
+			arrived <- struct{}{}
+			<-answer
+			return event.Applied, nil
+		},
+	})
+	server := httptest.NewServer(s.Public())
+	t.Cleanup(server.Close)
+	body := `{"object":"event","type":"user.created","data":{"id":"u","first_name":"` + strings.Repeat("x", 1000) + `"}}`
+	header := must.Get(src.Sign(source.Hook, []byte(body)))(t)
+	outcome := func() string {
+		response, _, err := deliver(t.Context(), server, header, body)
+		if err != nil {
+			return err.Error()
+		}
+		return response.Header.Get(OutcomeHeader) + response.Header.Get("Retry-After")
+	}
+	first := make(chan string)
+	go func() { first <- outcome() }()
+	<-arrived
+	if got := outcome(); got != "unavailable1" {
+		t.Errorf("one body too many: got %s", got)
+	}
+	close(answer)
+	if got := <-first; got != "applied" {
+		t.Errorf("the first: got %s", got)
+	}
+	go func() { <-arrived }()
+	if got := outcome(); got != "applied" {
+		t.Errorf("after the first is answered: got %s", got)
 	}
 }

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/jackc/pgx/v5"
 
 	"rollcall/api"
 	"rollcall/internal/app"
@@ -161,30 +160,29 @@ func (x *example) step(file string) string {
 
 // rows is a target's table as text, by key.
 func (x *example) rows(to target.Target) string {
-	schema, name := target.SplitTable(to.Table)
-	table := pgx.Identifier{schema, name}.Sanitize()
-	keys := make([]string, len(to.Key))
-	for i, column := range to.Key {
-		keys[i] = pgx.Identifier{column}.Sanitize()
-	}
 	// texts, so that nothing depends on how a driver prints a type
-	results := must.Get(x.SQL.PgConn().Exec(x.T.Context(), "set timezone = 'UTC'; select * from "+table+" order by "+strings.Join(keys, ", ")).ReadAll())(x.T)
+	sql := "set timezone = 'UTC'; select * from " + target.QuoteTable(to.Table) + " order by " + target.QuoteAll(to.Key)
+	results := must.Get(x.SQL.PgConn().Exec(x.T.Context(), sql).ReadAll())(x.T)
 	result := results[len(results)-1]
 	if len(result.Rows) == 0 {
 		return to.Table + "\n  (empty)\n"
 	}
-	grid := [][]string{nil}
+	var columns []string
 	for _, f := range result.FieldDescriptions {
-		grid[0] = append(grid[0], f.Name)
+		columns = append(columns, f.Name)
 	}
+	var out strings.Builder
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintf(w, "%s\n  %s\n", to.Table, strings.Join(columns, "\t"))
 	for _, row := range result.Rows {
-		var cells []string
-		for _, value := range row {
-			cells = append(cells, x.cell(value))
+		cells := make([]string, len(row))
+		for i, value := range row {
+			cells[i] = x.cell(value)
 		}
-		grid = append(grid, cells)
+		_, _ = fmt.Fprintln(w, "  "+strings.Join(cells, "\t"))
 	}
-	return to.Table + "\n" + aligned(grid)
+	_ = w.Flush() // a builder takes everything
+	return out.String()
 }
 
 var (
@@ -207,17 +205,6 @@ func (x *example) cell(value []byte) string {
 		}
 	}
 	return text
-}
-
-// aligned writes a grid in columns; the first line is the header.
-func aligned(grid [][]string) string {
-	var out strings.Builder
-	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	for _, line := range grid {
-		_, _ = fmt.Fprintln(w, "  "+strings.Join(line, "\t"))
-	}
-	_ = w.Flush() // a builder takes everything
-	return out.String()
 }
 
 func golden(t *testing.T, path, got string) {

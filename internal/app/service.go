@@ -145,7 +145,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 		working.Go(func() { sv.keepUp(background, "watch of the catalog", sv.db.Targets().Watch) })
 		working.Go(func() { sv.keepUp(background, "capture", sv.capture) })
 		working.Go(func() { sv.keepUp(background, "jobs", sv.startJobs) })
-		working.Go(func() { sv.keepUp(background, "watch of captures", sv.newCaptureWatch().run) })
+		working.Go(func() { sv.keepUp(background, "watch of captures", sv.newCaptureWatch().watch) })
 		working.Go(func() { sv.keepUp(background, "watch of replicas", sv.watchReplicas) })
 		sv.keepUp(background, "watch of targets", sv.watchTargets)
 	})

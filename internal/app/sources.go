@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -181,29 +180,20 @@ const lookAtCaptures = time.Minute
 
 // captureWatch says what becomes of the captures.
 type captureWatch struct {
-	db       *postgres.DB
-	log      *slog.Logger
-	captures []outbox.Capture
-	open     map[string]bool // sources with an endpoint that has a secret
-	there    map[string]bool // at the last look; no entry before the first
-	gone     map[string]bool // the log has said so
-	failing  bool            // the log has said so
+	*service
+
+	there   map[string]bool // at the last look; no entry before the first
+	gone    map[string]bool // the log has said so
+	failing bool            // the log has said so
 }
 
 func (sv *service) newCaptureWatch() *captureWatch {
-	c := &captureWatch{
-		db: sv.db, log: sv.log, captures: sv.setup.Captures(),
-		open: map[string]bool{}, there: map[string]bool{}, gone: map[string]bool{},
-	}
-	for _, src := range sv.setup.Sources {
-		c.open[src.Name()] = src.Open(source.Hook) || src.Open(source.Database)
-	}
-	return c
+	return &captureWatch{service: sv, there: map[string]bool{}, gone: map[string]bool{}}
 }
 
-// run looks at once, and then about once a minute, until the context ends.
-func (c *captureWatch) run(ctx context.Context) {
-	if len(c.captures) == 0 {
+// watch looks at once, and then about once a minute, until the context ends.
+func (c *captureWatch) watch(ctx context.Context) {
+	if len(c.setup.Captures()) == 0 {
 		return
 	}
 	every(ctx, lookAtCaptures, func() { c.look(ctx) })
@@ -211,7 +201,7 @@ func (c *captureWatch) run(ctx context.Context) {
 
 // look logs which captures went or came back since the last look.
 func (c *captureWatch) look(ctx context.Context) {
-	list, err := c.db.Outbox().Captures(ctx, c.captures)
+	list, err := c.db.Outbox().Captures(ctx, c.setup.Captures())
 	if err != nil {
 		if ctx.Err() == nil && !c.failing {
 			c.failing = true
@@ -228,6 +218,7 @@ func (c *captureWatch) look(ctx context.Context) {
 func (c *captureWatch) say(now outbox.Captured) {
 	before, known := c.there[now.Source]
 	c.there[now.Source] = now.Installed
+	src, _ := c.setup.Source(now.Source) // it is one of the configuration's
 	install := "rollcall capture install " + now.Source
 	switch {
 	case before && !now.Installed:
@@ -237,7 +228,7 @@ func (c *captureWatch) say(now outbox.Captured) {
 	case c.gone[now.Source] && now.Installed:
 		delete(c.gone, now.Source)
 		c.log.Info("a capture is there again", "source", now.Source)
-	case !known && !now.Installed && !c.open[now.Source]:
+	case !known && !now.Installed && !src.Open(source.Hook) && !src.Open(source.Database):
 		c.log.Warn("nothing tells of the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret",
 			"source", now.Source, "command", install)
 	}

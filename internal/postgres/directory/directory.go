@@ -98,10 +98,11 @@ type Reconciled struct {
 	Failed    int64 `json:"failed"` // the roll could not follow; the log says why
 }
 
-// Run is a run that compares the roll with all users of a source. There is one
-// of a source at a time.
+// Run is a run that compares the roll with all users of a source. There is one of a source at a time:
+// its lock is lost when another may begin. One that is released without an End is taken up by the next.
 type Run struct {
 	Reconciled
+	*connection.Lock
 	// Position says how far the provider's users have been compared; "" at the beginning.
 	Position string
 	// Started is when it began, by the database's clock; before its interruption, if it was
@@ -109,7 +110,6 @@ type Run struct {
 	Started time.Time
 
 	directory *Directory
-	lock      *connection.Lock
 	source    string
 	id        int64
 }
@@ -125,7 +125,7 @@ func (d *Directory) BeginRun(ctx context.Context, source, listed string) (*Run, 
 	if err != nil {
 		return nil, fmt.Errorf("reconcile %s: %w", source, err)
 	}
-	r := &Run{directory: d, lock: lock, source: source}
+	r := &Run{Lock: lock, directory: d, source: source}
 	if err := r.begin(ctx, listed); err != nil {
 		lock.Release()
 		return nil, fmt.Errorf("begin to reconcile %s: %w", source, d.Pool.Explain(err))
@@ -169,15 +169,6 @@ func (r *Run) End(ctx context.Context, cause error) error {
 	_ = r.forgetListed(ctx) // or the next one does when it begins
 	return nil
 }
-
-// During runs do with a context that ends with ctx, or when another run may begin because this
-// one's session was lost; the error then says so.
-func (r *Run) During(ctx context.Context, do func(context.Context) error) error {
-	return r.lock.During(ctx, do)
-}
-
-// Release lets others begin. A run that was not ended is taken up by the next.
-func (r *Run) Release() { r.lock.Release() }
 
 func (r *Run) save(ctx context.Context, ended bool, cause error) error {
 	var why *string

@@ -179,47 +179,38 @@ func TestJobIsUnderWayOnce(t *testing.T) {
 	}
 }
 
-// One that fails and one that panics are logged by name, once, without the address of a
-// user, are not tried again, and stop nobody.
+// One that fails, one that its own timeout ends and one that panics are logged by name, once,
+// without the address of a user, are not tried again, and stop nobody.
 func TestJobFails(t *testing.T) {
 	t.Parallel()
 	b := newMigrated(t)
 	var failed, panicked, fine atomic.Int64
-	r := startReplica(t, b.url,
+	hanging := never("hanging", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+	hanging.Timeout = 50 * time.Millisecond
+	r := startReplica(t, b.url, hanging,
 		never("failing", func(context.Context) error { failed.Add(1); return errors.New("no place for ann@example.com") }),
 		never("panicking", func(context.Context) error { panicked.Add(1); panic("bob@example.com") }),
 		never("fine", func(context.Context) error { fine.Add(1); return nil }))
-	for _, name := range []string{"failing", "panicking", "fine"} {
+	for _, name := range []string{"failing", "hanging", "panicking", "fine"} {
 		r.due(name)
 	}
-	b.awaitRuns(3, "finalized_at is not null")
+	b.awaitRuns(4, "finalized_at is not null")
 	if failed.Load() != 1 || panicked.Load() != 1 || fine.Load() != 1 {
 		t.Errorf("runs: %d failed, %d panicked, %d were fine", failed.Load(), panicked.Load(), fine.Load())
 	}
-	b.WantRows("select args->>'name', state, attempt from rollcall.river_job order by 1", "failing|discarded|1", "fine|completed|1", "panicking|discarded|1")
-	for _, want := range []string{`level=ERROR msg="a job failed" job=failing`, `error="no place for …@…"`, `level=ERROR msg="a job panicked" job=panicking`, "jobs_test.go"} {
+	b.WantRows("select args->>'name', state, attempt from rollcall.river_job order by 1", "failing|discarded|1", "fine|completed|1", "hanging|discarded|1", "panicking|discarded|1")
+	for _, want := range []string{`level=ERROR msg="a job failed" job=failing`, `error="no place for …@…"`, `level=ERROR msg="a job failed" job=hanging`, `level=ERROR msg="a job panicked" job=panicking`, "jobs_test.go"} {
 		if !strings.Contains(r.log.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, r.log)
 		}
 	}
-	if n := strings.Count(r.log.String(), "level=ERROR"); n != 2 {
+	if n := strings.Count(r.log.String(), "level=ERROR"); n != 3 {
 		t.Errorf("%d errors in the log, want one for each:\n%s", n, r.log)
 	}
 	kept := fmt.Sprint(b.Rows("select errors from rollcall.river_job"))
 	if strings.Contains(kept+r.log.String(), "@example.com") {
 		t.Errorf("an address got out: %s\n%s", kept, r.log)
 	}
-}
-
-// A run is ended by its own timeout, and that is a failure.
-func TestJobTimesOut(t *testing.T) {
-	t.Parallel()
-	b := newMigrated(t)
-	hanging := never("hanging", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
-	hanging.Timeout = 50 * time.Millisecond
-	r := startReplica(t, b.url, hanging)
-	r.due("hanging")
-	await(t, "the end", func() bool { return strings.Contains(r.log.String(), `msg="a job failed" job=hanging`) })
 }
 
 // A stop waits for a run until its context ends, then has it end; another replica takes it

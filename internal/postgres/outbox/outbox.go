@@ -85,25 +85,17 @@ func (o *Outbox) Hold(ctx context.Context) (*Holder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Holder{outbox: o, lock: lock}, nil
+	return &Holder{Lock: lock, outbox: o}, nil
 }
 
 // Holder is the sole right to empty the outboxes, of all replicas. The right only saves
 // work: what two read is applied once.
 type Holder struct {
+	*connection.Lock
+
 	outbox *Outbox
-	lock   *connection.Lock
 	page   int // changes of the next page at most, once one could not be read
 }
-
-// During runs do with a context that ends with ctx, or when another replica may have the right
-// because this one's session was lost; the error then says so.
-func (h *Holder) During(ctx context.Context, do func(context.Context) error) error {
-	return h.lock.During(ctx, do)
-}
-
-// Release gives the right back.
-func (h *Holder) Release() { h.lock.Release() }
 
 // Age is how long the oldest change has waited; zero when none does.
 func (o *Outbox) Age(ctx context.Context) (time.Duration, error) {
