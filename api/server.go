@@ -234,9 +234,8 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 			s.notFound(w, r)
 			return
 		}
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		got := sha256.Sum256([]byte(token))
-		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
+		got := sha256.Sum256([]byte(bearer(r)))
+		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			writeError(w, http.StatusUnauthorized, "unauthorized", "send Authorization: Bearer with the admin_token of the configuration")
 			s.logRefused(r, http.StatusUnauthorized, "reason", "the admin token is missing or wrong")

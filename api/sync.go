@@ -111,9 +111,9 @@ func (s *Server) bringIntoStep(ctx context.Context, r *http.Request, d *syncing)
 
 // identify learns from the token whose request it is.
 func (s *Server) identify(ctx context.Context, r *http.Request, d *syncing) error {
-	token, err := bearer(r)
-	if err != nil {
-		return err
+	token := strings.TrimSpace(bearer(r))
+	if token == "" {
+		return errNoToken
 	}
 	from, user, err := s.config.Sync.Verify(ctx, token)
 	d.source, d.user = cmp.Or(from, unknownSource), user
@@ -122,12 +122,13 @@ func (s *Server) identify(ctx context.Context, r *http.Request, d *syncing) erro
 
 var errNoToken = errors.New("the request has no header Authorization: Bearer with a session token")
 
-func bearer(r *http.Request) (string, error) {
+// bearer is the token of a request, "" where there is none.
+func bearer(r *http.Request) string {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if token = strings.TrimSpace(token); !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", errNoToken
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
 	}
-	return token, nil
+	return token
 }
 
 func syncResult(m roll.Member, err error) string {

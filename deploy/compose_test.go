@@ -128,17 +128,13 @@ func TestPublished(t *testing.T) {
 	t.Parallel()
 	project := compose(t)
 	cfg, _ := configuration(t, environment(t))
-	for name, want := range map[string][]string{
-		"rollcall":   {"127.0.0.1:8080:" + port(t, cfg.Listen)},
-		"postgres":   {},
-		"prometheus": {"127.0.0.1:9090:9090"},
+	for name, want := range map[string]struct{ ports, networks []string }{
+		"rollcall":   {[]string{"127.0.0.1:8080:" + port(t, cfg.Listen)}, []string{"edge", "inside"}},
+		"postgres":   {nil, []string{"inside"}},
+		"prometheus": {[]string{"127.0.0.1:9090:9090"}, []string{"inside", "console"}},
 	} {
-		sameSet(t, "ports of "+name, project.Services[name].Ports, want)
-	}
-	for name, want := range map[string][]string{
-		"rollcall": {"edge", "inside"}, "postgres": {"inside"}, "prometheus": {"inside", "console"},
-	} {
-		sameSet(t, "networks of "+name, project.Services[name].Networks, want)
+		sameSet(t, "ports of "+name, project.Services[name].Ports, want.ports)
+		sameSet(t, "networks of "+name, project.Services[name].Networks, want.networks)
 	}
 	if !project.Networks["inside"].Internal {
 		t.Error("the network inside leads outside")

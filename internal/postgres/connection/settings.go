@@ -1,6 +1,7 @@
 package connection
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -89,7 +91,11 @@ func readConnection(text string) (*connectionString, error) {
 	c := &connectionString{settings: map[string]string{}}
 	text = strings.TrimLeft(text, " \t\r\n")
 	err := errMarks
-	if rest, isURL := cutScheme(text); isURL {
+	rest, isURL := strings.CutPrefix(text, "postgres://")
+	if !isURL {
+		rest, isURL = strings.CutPrefix(text, "postgresql://")
+	}
+	if isURL {
 		err = c.readURL(strings.TrimRight(rest, " \t\r\n"))
 	} else if !strings.HasPrefix(text, `"`) && !strings.HasPrefix(text, "'") {
 		err = c.readPairs(text)
@@ -98,13 +104,6 @@ func readConnection(text string) (*connectionString, error) {
 		return nil, err
 	}
 	return c, c.checkAddresses()
-}
-
-func cutScheme(text string) (rest string, isURL bool) {
-	if rest, isURL = strings.CutPrefix(text, "postgres://"); !isURL {
-		rest, isURL = strings.CutPrefix(text, "postgresql://")
-	}
-	return rest, isURL
 }
 
 // readURL reads what follows the scheme: [user[:password]@]host[:port],…[/name][?name=value&…].
@@ -243,7 +242,9 @@ func (c *connectionString) set(key, value, space string) error {
 		c.settings["sslmode"] = "require"
 	case isForeign:
 		c.ignored = append(c.ignored, key)
-		c.remedies = append(c.remedies, remediesFor(key, value)...)
+		if remedy := foreign[key]; remedy != "" && value != "" && value != harmless[key] {
+			c.remedies = append(c.remedies, remedy)
+		}
 	case slices.Contains(parameters, lower):
 		c.settings[lower] = value
 		c.nameless = c.nameless || lower == "password" || lower == "sslpassword"
@@ -252,14 +253,6 @@ func (c *connectionString) set(key, value, space string) error {
 	default:
 		return fmt.Errorf("database: the parameter %[1]q is not known; remove it, or, if it is a setting of the server, "+
 			"write options=-c%[2]s%[1]s=value", key, space)
-	}
-	return nil
-}
-
-// remediesFor says what to do instead of a parameter of others, unless it asks for what is so anyway.
-func remediesFor(key, value string) []string {
-	if remedy := foreign[key]; remedy != "" && value != "" && value != harmless[key] {
-		return []string{remedy}
 	}
 	return nil
 }
@@ -313,10 +306,7 @@ func (c *connectionString) refusal() error {
 	keys := slices.DeleteFunc(slices.Sorted(maps.Keys(c.settings)), func(key string) bool { return key == "host" })
 	for _, key := range append(keys, "host") { // without a host it is a socket's, and TLS is off
 		if _, err := pgxpool.ParseConfig(c.text(key)); err == nil {
-			hint := hints[key]
-			if hint == "" {
-				hint = "see PostgreSQL's manual for what it may be"
-			}
+			hint := cmp.Or(hints[key], "see PostgreSQL's manual for what it may be")
 			return fmt.Errorf("database: the parameter %s has a value that can't be used: %s", key, hint)
 		}
 	}
@@ -362,16 +352,12 @@ func poolConfig(text string) (*pgxpool.Config, *connectionString, error) {
 // addresses are the hosts and ports that are tried, each once.
 func addresses(to *pgx.ConnConfig) (hosts, ports []string) {
 	seen := map[string]bool{}
-	add := func(host string, port uint16) {
-		number := strconv.Itoa(int(port))
-		if at := host + " " + number; !seen[at] {
+	for _, f := range append([]*pgconn.FallbackConfig{{Host: to.Host, Port: to.Port}}, to.Fallbacks...) {
+		port := strconv.Itoa(int(f.Port))
+		if at := f.Host + " " + port; !seen[at] {
 			seen[at] = true
-			hosts, ports = append(hosts, host), append(ports, number)
+			hosts, ports = append(hosts, f.Host), append(ports, port)
 		}
-	}
-	add(to.Host, to.Port)
-	for _, f := range to.Fallbacks {
-		add(f.Host, f.Port)
 	}
 	return hosts, ports
 }

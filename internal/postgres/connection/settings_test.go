@@ -34,6 +34,13 @@ func parsed(text string) (connected, error) {
 	return connected{strings.Join(hosts, ","), strings.Join(ports, ","), to.User, to.Password, to.Database}, nil
 }
 
+func wantConnected(t *testing.T, text string, want connected) {
+	t.Helper()
+	if got, err := parsed(text); err != nil || got != want {
+		t.Errorf("%q: got %+v, error %v\nwant %+v", text, got, err, want)
+	}
+}
+
 func TestConnectionString(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]connected{
@@ -50,9 +57,7 @@ func TestConnectionString(t *testing.T) {
 		"host=db.test port=6000 user=app password='p\\'w \\\\@/#' dbname=shop": {"db.test", "6000", "app", `p'w \@/#`, "shop"},
 		"host=a.test,b.test user=app password=hunter@2/w dbname = shop\n":      {"a.test,b.test", "5432,5432", "app", "hunter@2/w", "shop"},
 	} {
-		if got, err := parsed(text); err != nil || got != want {
-			t.Errorf("%q: got %+v, error %v\nwant %+v", text, got, err, want)
-		}
+		wantConnected(t, text, want)
 	}
 }
 
@@ -119,9 +124,7 @@ func TestConnectionFiles(t *testing.T) {
 		"postgres://app@db.test/shop?passfile=" + passwords: {"db.test", "5432", "app", "hunter 2@/", "shop"},
 		"service=shop servicefile=" + services:              {"db.test", "5432", "app", "pw", "shop"},
 	} {
-		if got, err := parsed(text); err != nil || got != want {
-			t.Errorf("%q: got %+v, error %v\nwant %+v", text, got, err, want)
-		}
+		wantConnected(t, text, want)
 	}
 }
 

@@ -125,7 +125,7 @@ func TestPanicInAHandler(t *testing.T) {
 	if response.StatusCode != http.StatusInternalServerError || !strings.Contains(answer, `"internal"`) {
 		t.Errorf("got %d %s", response.StatusCode, answer)
 	}
-	if said := log.String(); strings.Contains(said+answer, "bob@example.com") || !strings.Contains(said, "ack_test.go") {
+	if said := log.String(); strings.Contains(said+answer, "bob@example.com") || !strings.Contains(said, "webhook_test.go") {
 		t.Errorf("the log says %s", said)
 	}
 }
