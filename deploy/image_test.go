@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
@@ -155,16 +154,6 @@ func (c *container) health(t *testing.T) int {
 	return cmd.ProcessState.ExitCode()
 }
 
-// await tries until a condition holds.
-func (c *container) await(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not come about:\n%s", what, c.log)
-		}
-	}
-}
-
 // deployment: two replicas begin at once on an empty database, take webhooks, are healthy
 // while they run, offer the metrics that the alerts are about, and end when asked to.
 func (im image) deployment(t *testing.T) {
@@ -176,7 +165,10 @@ func (im image) deployment(t *testing.T) {
 	one.start(t)
 	two.start(t)
 	for _, c := range []*container{one, two} {
-		c.await(t, "ready", func() bool { status, _ := c.get(c.admin + "/readyz"); return status == http.StatusOK })
+		must.Await(t, "ready", func() bool {
+			status, _ := c.get(c.admin + "/readyz")
+			return status == http.StatusOK
+		}, c.log)
 		if got := c.health(t); got != 0 {
 			t.Errorf("health exits with %d while it runs, want 0:\n%s", got, c.log)
 		}

@@ -48,13 +48,8 @@ type journal struct{ testlog.Log }
 // await returns the first line with a message once there is one.
 func (j *journal) await(t *testing.T, message string) map[string]any {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if found := j.Lines(message); len(found) > 0 {
-			return found[0]
-		}
-	}
-	t.Fatalf("no line %q in the log:\n%s", message, j)
-	return nil
+	must.Await(t, "the line "+message, func() bool { return len(j.Lines(message)) > 0 }, j)
+	return j.Lines(message)[0]
 }
 
 const jobsConfig = `

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -99,4 +100,18 @@ func Sentence(t testing.TB, err error, want string) {
 		return
 	}
 	Lack(t, err.Error(), "\n", "hunt", "secret", "SQLSTATE", "failed to connect")
+}
+
+// patience bounds what Await waits for; only a broken build comes near it.
+const patience = 30 * time.Second
+
+// Await waits until something holds, and ends the test if it takes too long; the end shows a log, or
+// what else says why.
+func Await(t testing.TB, what string, holds func() bool, shown ...any) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %s\n%s", what, patience, fmt.Sprint(shown...))
+		}
+	}
 }

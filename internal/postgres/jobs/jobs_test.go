@@ -21,9 +21,6 @@ import (
 	"rollcall/internal/testtag"
 )
 
-// soon bounds what needs a leader to be elected; only a broken build comes near it.
-const soon = 30 * time.Second
-
 // replica is one of several that run the same jobs on one database.
 type replica struct {
 	*river.Client[pgx.Tx]
@@ -59,20 +56,10 @@ func never(name string, run func(context.Context) error) scheduledJob {
 	return scheduledJob{Job{Name: name, Timeout: time.Minute, Run: run}, river.NeverSchedule()}
 }
 
-// await waits until something is so.
-func await(t testing.TB, what string, so func() bool) {
-	t.Helper()
-	for end := time.Now().Add(soon); !so(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s: not within %s", what, soon)
-		}
-	}
-}
-
 // awaitRuns waits until so many rows of river_job fulfil a condition.
 func (b *migrated) awaitRuns(n int, condition string) {
 	b.t.Helper()
-	await(b.t, condition, func() bool {
+	must.Await(b.t, condition, func() bool {
 		return b.Rows("select count(*) from rollcall.river_job where " + condition)[0] == fmt.Sprint(n)
 	})
 }
@@ -127,7 +114,7 @@ func TestScheduledJobRunsOnOneReplica(t *testing.T) {
 	b := newMigrated(t)
 	var runs atomic.Int64
 	first, second := startReplica(t, b.url, tick(&runs)), startReplica(t, b.url, tick(&runs))
-	await(t, "three runs", func() bool { return runs.Load() >= 3 })
+	must.Await(t, "three runs", func() bool { return runs.Load() >= 3 })
 	leader := b.Rows("select leader_id from rollcall.river_leader")
 	if len(leader) != 1 {
 		t.Fatalf("leaders: %q", leader)
@@ -135,7 +122,7 @@ func TestScheduledJobRunsOnOneReplica(t *testing.T) {
 	leading := map[string]*replica{first.ID(): first, second.ID(): second}[leader[0]]
 	must.Do(t, stop(t.Context(), leading.Client))
 	before := runs.Load()
-	await(t, "three more runs", func() bool { return runs.Load() >= before+3 })
+	must.Await(t, "three more runs", func() bool { return runs.Load() >= before+3 })
 	for _, r := range []*replica{first, second} {
 		must.Do(t, stop(t.Context(), r.Client))
 	}
@@ -161,14 +148,14 @@ func TestJobIsUnderWayOnce(t *testing.T) {
 	if !one.due("slow") {
 		t.Error("the first run was refused")
 	}
-	await(t, "the first run", func() bool { return running.Load() == 1 })
+	must.Await(t, "the first run", func() bool { return running.Load() == 1 })
 	if one.due("slow") || two.due("slow") {
 		t.Error("another run became due although one is under way")
 	}
 	two.due("quick")
-	await(t, "another job", func() bool { return other.Load() == 1 })
+	must.Await(t, "another job", func() bool { return other.Load() == 1 })
 	close(release)
-	await(t, "its end", func() bool { return running.Load() == 0 })
+	must.Await(t, "its end", func() bool { return running.Load() == 0 })
 	b.awaitRuns(0, "state = 'running'")
 	if !two.due("slow") {
 		t.Error("the next run was refused")
@@ -227,7 +214,7 @@ func TestStopJobs(t *testing.T) {
 	})
 	r := startReplica(t, b.url, hanging)
 	r.due("hanging")
-	await(t, "the run", func() bool { return begun.Load() == 1 })
+	must.Await(t, "the run", func() bool { return begun.Load() == 1 })
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	start := time.Now()
@@ -241,7 +228,7 @@ func TestStopJobs(t *testing.T) {
 	}
 	var again atomic.Int64
 	startReplica(t, b.url, never("hanging", func(context.Context) error { again.Add(1); return nil }))
-	await(t, "another replica's run", func() bool { return again.Load() == 1 })
+	must.Await(t, "another replica's run", func() bool { return again.Load() == 1 })
 }
 
 func TestStopJobsThatDoNotListen(t *testing.T) {
@@ -251,7 +238,7 @@ func TestStopJobsThatDoNotListen(t *testing.T) {
 	release := make(chan struct{})
 	r := startReplica(t, b.url, never("deaf", func(context.Context) error { begun.Store(true); <-release; return nil }))
 	r.due("deaf")
-	await(t, "the run", begun.Load)
+	must.Await(t, "the run", begun.Load)
 	start := time.Now()
 	err := stop(ended(), r.Client)
 	if took := time.Since(start); err == nil || testtag.Timing && took > cancelTime+2*time.Second {
@@ -269,7 +256,7 @@ func TestUnknownJob(t *testing.T) {
 	r.due("new")
 	b.awaitRuns(1, "args->>'name' = 'new' and scheduled_at > now() + interval '1 second' and attempt = 0") // put off
 	b.Run("update rollcall.river_job set created_at = now() - interval '2 minutes', scheduled_at = now(), state = 'available'")
-	await(t, "dropping it", func() bool { return strings.Contains(r.log.String(), "dropped\" job=new") })
+	must.Await(t, "dropping it", func() bool { return strings.Contains(r.log.String(), "dropped\" job=new") })
 }
 
 // River holds no connection between its moments, neither of the pool nor beside it, and takes
@@ -288,7 +275,7 @@ func TestJobsLeaveConnections(t *testing.T) {
 	for n := range 6 {
 		r.due(fmt.Sprint("job ", n))
 	}
-	await(t, "runs", func() bool { return running.Load() >= connection.DefaultConnections-keptConnections })
+	must.Await(t, "runs", func() bool { return running.Load() >= connection.DefaultConnections-keptConnections })
 	held, most := 0, int32(0)
 	for range 200 {
 		acquired := r.pool.Stat().AcquiredConns()
@@ -337,7 +324,7 @@ func TestJobsOfARestrictedRole(t *testing.T) {
 	}
 	var runs atomic.Int64
 	startReplica(t, asRole, tick(&runs))
-	await(t, "two runs", func() bool { return runs.Load() >= 2 })
+	must.Await(t, "two runs", func() bool { return runs.Load() >= 2 })
 }
 
 // Without the database a start fails, and leaves nothing behind; when its context ends, it

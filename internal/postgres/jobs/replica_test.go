@@ -79,7 +79,7 @@ func TestJobOfASilentReplica(t *testing.T) {
 	job := never("slow", func(context.Context) error { <-releases[runs.Add(1)-1]; return nil })
 	first := startReplica(t, b.url, job)
 	first.due("slow")
-	await(t, "the first run", func() bool { return runs.Load() == 1 })
+	must.Await(t, "the first run", func() bool { return runs.Load() == 1 })
 	second := startReplica(t, b.url, job)
 	second.takeOver()
 	b.WantRows("select state, attempt from rollcall.river_job", "running|1")
@@ -87,7 +87,7 @@ func TestJobOfASilentReplica(t *testing.T) {
 	second.takeOver()
 	b.silent(first.id, 0) // River may give the second run to the first replica
 	second.takeOver()
-	await(t, "the second run", func() bool { return runs.Load() == 2 })
+	must.Await(t, "the second run", func() bool { return runs.Load() == 2 })
 	const running = "select attempt, attempted_by[1] from rollcall.river_job where state = 'running'"
 	b.WantRows(running, "2|"+first.ID())
 	if log := second.log.String(); strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "job=slow") {
