@@ -36,7 +36,8 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 	}
 	seconds := prometheus.ExponentialBuckets(0.0005, 2, 15) // 0.5 ms to 8 s: past limits.wait
 	durations := func(name, help string) *prometheus.HistogramVec {
-		return made.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: seconds}, []string{"source"})
+		options := prometheus.HistogramOpts{Name: name, Help: help, Buckets: seconds}
+		return made.NewHistogramVec(options, []string{"source"})
 	}
 	m := &metrics{
 		webhooks: counter("rollcall_webhooks_total",
@@ -63,8 +64,8 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 		looks: counter("rollcall_sync_lookups_total",
 			"Users that just-in-time sync has looked up at their provider, by result.", "source", "result"),
 	}
-	registry.MustRegister(newCollectors(cfg)...)
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	process := collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})
+	registry.MustRegister(append(newCollectors(cfg), collectors.NewGoCollector(), process)...)
 	for _, src := range cfg.Sources {
 		m.webhookSeconds.WithLabelValues(src.Name())
 		m.reach(src, cfg.Refuse[src.Name()])
@@ -184,8 +185,9 @@ type tell func(of *prometheus.Desc, value float64, labels ...string)
 
 // newCollectors returns one for each question: what one waits for does not delay the others.
 func newCollectors(cfg *Config) []prometheus.Collector {
+	targets := []*prometheus.Desc{targetOutage, parkedUsers, targetUsers, targetChecked, tableSource}
 	return []prometheus.Collector{
-		&collector{cfg, []*prometheus.Desc{targetOutage, parkedUsers, targetUsers, targetChecked, tableSource}, askTargets},
+		&collector{cfg, targets, askTargets},
 		&collector{cfg, []*prometheus.Desc{reconcileUsers, reconcileSuccess, reconcileStopped}, askReconciliations},
 		&collector{cfg, []*prometheus.Desc{captureInstalled, captureOldest}, askCaptures},
 	}

@@ -169,7 +169,8 @@ func (s *Server) router() *chi.Mux {
 // of the panic, which may hold data of a user.
 func (s *Server) answerPanics(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		stopped, panicked := errors.AsType[*event.PanicError](event.Safely(func() error { next.ServeHTTP(w, r); return nil }))
+		err := event.Safely(func() error { next.ServeHTTP(w, r); return nil })
+		stopped, panicked := errors.AsType[*event.PanicError](err)
 		if !panicked {
 			return
 		}

@@ -119,7 +119,7 @@ func (sv *service) reconcile(ctx context.Context, name string) error {
 // startJobs tries until the database lets the jobs start. Webhooks don't wait for that.
 func (sv *service) startJobs(ctx context.Context) {
 	said := ""
-	for {
+	for ; ctx.Err() == nil; _ = connection.Pause(ctx, databaseRetry) {
 		running, err := sv.replica.Start(ctx, sv.jobs)
 		if err == nil {
 			sv.running.Store(running)
@@ -128,9 +128,6 @@ func (sv *service) startJobs(ctx context.Context) {
 		if ctx.Err() == nil && err.Error() != said {
 			said = err.Error()
 			sv.log.Error("the jobs can't start yet", "error", err)
-		}
-		if connection.Pause(ctx, databaseRetry) != nil {
-			return
 		}
 	}
 }

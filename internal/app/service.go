@@ -69,7 +69,8 @@ type service struct {
 func newService(o Options, db *postgres.DB) (*service, error) {
 	s, log := o.Setup, o.Log
 	sv := &service{
-		options: o, apis: s.APIs(log), log: log, db: db, replica: jobs.NewReplica(db.Pool(), db.Targets().Fingerprint, log), setup: s, wait: s.Config.Limits.Wait, said: newSaid(),
+		options: o, apis: s.APIs(log), log: log, db: db, setup: s, wait: s.Config.Limits.Wait, said: newSaid(),
+		replica: jobs.NewReplica(db.Pool(), db.Targets().Fingerprint, log),
 	}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
@@ -188,7 +189,7 @@ func (sv *service) httpServer(h http.Handler) *http.Server {
 // error is one that waiting does not mend.
 func (sv *service) prepare(ctx context.Context) error {
 	said := ""
-	for {
+	for ; ctx.Err() == nil; _ = connection.Pause(ctx, databaseRetry) {
 		findings, err := sv.prepareOnce(ctx)
 		if err == nil {
 			sv.sayFindings(findings)
@@ -210,10 +211,8 @@ func (sv *service) prepare(ctx context.Context) error {
 			said = err.Error()
 			sv.log.Error("waiting for the database", "error", err)
 		}
-		if connection.Pause(ctx, databaseRetry) != nil {
-			return nil
-		}
 	}
+	return nil
 }
 
 func (sv *service) prepareOnce(ctx context.Context) ([]target.Finding, error) {

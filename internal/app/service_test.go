@@ -86,10 +86,9 @@ func serveJobs(t *testing.T, database string, jobs ...jobs.Job) (log *journal, s
 func TestServeRunsJobs(t *testing.T) {
 	testtag.Parallel(t)
 	url := pgtest.New(t)
-	var cutOff atomic.Bool
-	begun := make(chan struct{})
+	var begun, cutOff atomic.Bool
 	log, stop := serveJobs(t, url, jobs.Job{Name: "hanging", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(ctx context.Context) error {
-		close(begun)
+		begun.Store(true)
 		<-ctx.Done()
 		cutOff.Store(true)
 		return ctx.Err()
@@ -97,11 +96,7 @@ func TestServeRunsJobs(t *testing.T) {
 	log.await(t, "ready")
 	// The schedule is too slow for a test, so it is made due by hand.
 	pgtest.Connect(t, url).Run(`insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"hanging"}', 1)`)
-	select {
-	case <-begun:
-	case <-time.After(20 * time.Second):
-		t.Fatalf("the job does not run:\n%s", log)
-	}
+	must.Await(t, "the job's run", begun.Load, log)
 	start := time.Now()
 	stop()
 	if took := time.Since(start); !cutOff.Load() || testtag.Timing && took > 8*time.Second {
@@ -120,9 +115,9 @@ func TestServeWhoseJobsCannotStart(t *testing.T) {
 	first.await(t, "ready")
 	stop()
 	pgtest.Connect(t, url).Run("alter table rollcall.river_queue rename to away")
-	ran := make(chan struct{}, 1)
+	var ran atomic.Bool
 	log, _ := serveJobs(t, url, jobs.Job{Name: "waiting", Schedule: "0 0 1 1 *", Timeout: time.Hour, Run: func(context.Context) error {
-		ran <- struct{}{}
+		ran.Store(true)
 		return nil
 	}})
 	log.await(t, "ready")
@@ -136,11 +131,7 @@ func TestServeWhoseJobsCannotStart(t *testing.T) {
 	}
 	pgtest.Connect(t, url).Run(`alter table rollcall.away rename to river_queue;
 		insert into rollcall.river_job (kind, args, max_attempts) values ('rollcall_job', '{"name":"waiting"}', 1)`)
-	select {
-	case <-ran:
-	case <-time.After(20 * time.Second):
-		t.Errorf("the job does not run:\n%s", log)
-	}
+	must.Await(t, "the job's run", ran.Load, log)
 }
 
 // After an outage of the database, or when this replica was stopped, the others must have had time

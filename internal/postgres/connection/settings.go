@@ -230,7 +230,7 @@ func (c *connectionString) readPairs(text string) error {
 // set takes one parameter; space is how its form writes one.
 func (c *connectionString) set(key, value, space string) error {
 	lower := strings.ToLower(key) // the server's settings come in any case, such as TimeZone
-	_, isForeign := foreign[key]
+	remedy, isForeign := foreign[key]
 	switch {
 	case key == "dbname":
 		c.settings["database"] = value
@@ -242,12 +242,12 @@ func (c *connectionString) set(key, value, space string) error {
 		c.settings["sslmode"] = "require"
 	case isForeign:
 		c.ignored = append(c.ignored, key)
-		if remedy := foreign[key]; remedy != "" && value != "" && value != harmless[key] {
+		if remedy != "" && value != "" && value != harmless[key] { // it asks for what is not so anyway
 			c.remedies = append(c.remedies, remedy)
 		}
 	case slices.Contains(parameters, lower):
 		c.settings[lower] = value
-		c.nameless = c.nameless || lower == "password" || lower == "sslpassword"
+		c.nameless = c.nameless || strings.HasSuffix(lower, "password")
 	case c.nameless || !hostName.MatchString(key):
 		return errUnknown
 	default:
