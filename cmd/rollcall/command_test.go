@@ -33,7 +33,7 @@ func TestBackfillInterrupted(t *testing.T) {
 	defer interrupt()
 	stopped := make(chan ran)
 	go func() { stopped <- c.run(ctx, "backfill", "profiles") }()
-	awaitRows(watcher, `select exists (select from pg_stat_activity
+	watcher.Await(`select exists (select from pg_stat_activity
 		where datname = current_database() and wait_event_type = 'Lock')`, "t")
 	interrupt()
 	holder.Exec("commit")

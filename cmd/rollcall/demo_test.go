@@ -143,7 +143,7 @@ func TestDemoInvites(t *testing.T) {
 		t.Errorf("other users see these arguments: %s %v", seen, err)
 	}
 	db := fixture.At(t, "postgres://postgres:"+password+"@"+regexp.MustCompile(`@(127[^']+)'`).FindStringSubmatch(look)[1])
-	awaitRows(db, "select exists (select from rollcall.users)", "t")
+	db.Await("select exists (select from rollcall.users)", "t")
 	traffic := func() bool {
 		return strings.Contains(out.String(), "zoe@example.com") && strings.Count(out.String(), "→") >= 15
 	}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -121,13 +120,6 @@ func soon(patience time.Duration, so func() bool) bool {
 		}
 	}
 	return true
-}
-
-// awaitRows waits until a query has these rows.
-func awaitRows(db *fixture.Database, sql string, want ...string) {
-	db.T.Helper()
-	soon(20*time.Second, func() bool { return slices.Equal(db.Rows(sql), want) })
-	db.Want(sql, want...)
 }
 
 // cli runs command lines with a configuration and its environment.

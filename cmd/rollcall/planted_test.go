@@ -181,12 +181,12 @@ func live(t *testing.T, db *fixture.Database) {
 	db.Exec(fmt.Sprintf(`insert into auth.users (id, email, created_at, updated_at) values ('%[1]s9', '9@example.com', now(), now()); delete from auth.users where id = '%[1]s0'`, plantedUser))
 	command("reconcile", "supabase", "--dry-run", "--max-delete", "100%")
 	command("reconcile", "supabase", "--max-delete", "100%")
-	awaitRows(db, fmt.Sprintf("select (select count(*) from public.people where id = '%[1]s0') || ' ' || (select count(*) from public.people where id = '%[1]s9')", plantedUser), "0 1")
+	db.Await(fmt.Sprintf("select (select count(*) from public.people where id = '%[1]s0') || ' ' || (select count(*) from public.people where id = '%[1]s9')", plantedUser), "0 1")
 	db.Exec(`alter table auth.users enable trigger rollcall_capture`)
 	in.expect(created(t, "user_made"), accepted("applied"))
 	command("reconcile", "clerk", "--dry-run", "--max-delete", "100%")
 	command("reconcile", "clerk", "--max-delete", "100%")
-	awaitRows(db, "select count(*)::text from public.people where id like 'user%'", "21")
+	db.Await("select count(*)::text from public.people where id like 'user%'", "21")
 	db.Exec("truncate public.people, public.accounts")
 	for _, target := range []string{"people", "accounts"} {
 		command("backfill", target, "--dry-run")
@@ -199,7 +199,7 @@ func live(t *testing.T, db *fixture.Database) {
 	for _, job := range []string{"check", "retention", "reconcile clerk", "reconcile supabase", "catch up people"} {
 		in.due(job)
 	}
-	awaitRows(db, "select count(*)::text from rollcall.river_job where finalized_at is null", "0")
+	db.Await("select count(*)::text from rollcall.river_job where finalized_at is null", "0")
 	get(t, in.admin+"/metrics", "")
 	command("capture", "remove", "supabase")
 	in.stop()
@@ -217,29 +217,29 @@ func changeUsers(in *instance) {
 	for n := range 6 {
 		db.Exec(fmt.Sprintf(`insert into auth.users (id, email, raw_user_meta_data, created_at, updated_at) values ('%[1]s%[2]d', '%[2]d@example.com', '{"first_name": "Ann%[2]d"}', now(), now())`, user, n))
 	}
-	awaitRows(db, "select (select count(*) from public.people) || ' ' || (select count(*) from public.accounts)", "6 6")
+	db.Await("select (select count(*) from public.people) || ' ' || (select count(*) from public.accounts)", "6 6")
 	// Two users swap their addresses: refused at first, then settled by a job.
 	db.Exec(fmt.Sprintf(`begin; update auth.users set email = 'free@example.com', updated_at = now() where id = '%[1]s1';
 		update auth.users set email = '1@example.com', updated_at = now() where id = '%[1]s2';
 		update auth.users set email = '2@example.com', updated_at = now() where id = '%[1]s1'; commit`, user))
-	awaitRows(db, fmt.Sprintf("select (select email from public.people where id = '%[1]s1') || ' ' || (select email from public.people where id = '%[1]s2')", user), "2@example.com 1@example.com")
+	db.Await(fmt.Sprintf("select (select email from public.people where id = '%[1]s1') || ' ' || (select email from public.people where id = '%[1]s2')", user), "2@example.com 1@example.com")
 	// A constraint refuses a user, who is parked; the others are found by halves. Where an
 	// expression fails, its column is looked for, too.
 	db.Exec("alter table public.people add constraint fits check (n < 7) not valid")
 	db.Exec(fmt.Sprintf(`update auth.users set email = 'refused@example.com', updated_at = now() where id = '%s3'`, user))
-	awaitRows(db, "select count(*)::text from rollcall.parked", "1")
+	db.Await("select count(*)::text from rollcall.parked", "1")
 	db.Exec("alter table public.people drop constraint fits")
 	db.Exec(fmt.Sprintf(`update auth.users set email = repeat('x', 81), updated_at = now() where id = '%s5'`, user))
-	awaitRows(db, "select count(*)::text from rollcall.parked where error like 'column \"email\": %'", "1")
+	db.Await("select count(*)::text from rollcall.parked where error like 'column \"email\": %'", "1")
 	db.Exec(fmt.Sprintf(`update auth.users set email = '5@example.com', updated_at = now() where id = '%s5'`, user))
-	awaitRows(db, fmt.Sprintf("select count(*)::text from rollcall.parked where user_id = '%s5'", user), "0")
+	db.Await(fmt.Sprintf("select count(*)::text from rollcall.parked where user_id = '%s5'", user), "0")
 	unplanted(in.t, in.cli, "check", "--user", user+"3", "--repair")
 	db.Exec(fmt.Sprintf("delete from auth.users where id = '%s4'", user))
-	awaitRows(db, fmt.Sprintf("select (select count(*) from public.people) || ' ' || coalesce((select gone from public.accounts where uid = '%s4'), '')", user), "5 gone")
+	db.Await(fmt.Sprintf("select (select count(*) from public.people) || ' ' || coalesce((select gone from public.accounts where uid = '%s4'), '')", user), "5 gone")
 	// Announced, then found in auth.users.
 	db.Exec(`alter table auth.users disable trigger rollcall_capture`)
 	db.Exec(fmt.Sprintf(`insert into auth.users (id, email, created_at, updated_at) values ('%[1]s7', '7@example.com', now(), now())`, user))
 	in.announce("m1", user+"7")
-	awaitRows(db, fmt.Sprintf("select count(*)::text from public.people where id = '%s7'", user), "1")
+	db.Await(fmt.Sprintf("select count(*)::text from public.people where id = '%s7'", user), "1")
 	in.announce("m2", user+"8")
 }

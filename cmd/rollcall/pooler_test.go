@@ -29,7 +29,7 @@ func TestSessionPooler(t *testing.T) {
 	}
 	db.Exec("insert into auth.users (id, email, updated_at) values ('5b6f0a0e-0000-4000-8000-000000000001', 'c@example.com', now())")
 	db.Exec("alter table profiles drop constraint nobody") // from now on a job can settle the user
-	awaitRows(db, "select id, email from profiles order by 1",
+	db.Await("select id, email from profiles order by 1",
 		"5b6f0a0e-0000-4000-8000-000000000001|c@example.com", "user_a|∅", "user_b|parked@example.com")
 	if got := in.run(t.Context(), "check"); got.code != exitFine {
 		t.Errorf("check: %s", got)

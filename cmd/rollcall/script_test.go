@@ -148,7 +148,7 @@ func storyClerk(ts *testscript.TestScript, args []string) {
 
 func storySettled(ts *testscript.TestScript, _ []string) {
 	db := fixture.At(storyTB(ts), ts.Getenv("DATABASE_URL"))
-	awaitRows(db, "select (select count(*) from rollcall.outbox) + (select count(*) from rollcall_provider.outbox)", "0")
+	db.Await("select (select count(*) from rollcall.outbox) + (select count(*) from rollcall_provider.outbox)", "0")
 }
 
 func storyExits(ts *testscript.TestScript, args []string) {

@@ -255,7 +255,7 @@ func TestReplicasWithOtherTargets(t *testing.T) {
 	says := func(in *instance) int { return len(in.log.Lines(differ)) }
 	url := pgtest.NewWith(t, shopTables)
 	first, same := serveAt(t, twoSources+shopTargets, url), serveAt(t, twoSources+shopTargets, url)
-	awaitRows(first.db, "select count(*) from rollcall.replicas", "2")
+	first.db.Await("select count(*) from rollcall.replicas", "2")
 	other := startServe(t, twoSources+strings.Replace(shopTargets, "'customer'", "'guest'", 1), env(url))
 	other.log.await(t, differ, 1)
 	if says(first)+says(same) > 0 {
@@ -300,7 +300,7 @@ targets:
 	body := `{"type":"UPDATE","schema":"auth","table":"users","record":{"id":"s_1","updated_at":"2026-01-02T03:04:06+00:00","banned_until":"` + until + `"},"old_record":{"id":"s_1"}}`
 	in.expect(signed(t, source.Supabase, source.Database, body), accepted("applied"))
 	in.db.Want("select banned from profiles", "t")
-	awaitRows(in.db, "select banned from profiles", "f")
+	in.db.Await("select banned from profiles", "f")
 	in.expect(signed(t, source.Supabase, source.Database, body), accepted("applied"))
 	in.db.Want("select banned from profiles", "f")
 }

@@ -20,7 +20,7 @@ func tableHook(id, user string) string {
 // arrives waits until there is one profile, with an e-mail address.
 func (l *lobby) arrives(email string) {
 	l.t.Helper()
-	awaitRows(l.db, "select email from profiles", email)
+	l.db.Await("select email from profiles", email)
 }
 
 // A change counts though its updated_at is before that of the last one, and a deletion at once.
@@ -149,7 +149,7 @@ grant usage on schema public to %[1]s; grant select, insert, update, delete on p
 
 	want := func(profiles ...string) {
 		t.Helper()
-		awaitRows(in.db, "select email from profiles order by 1", profiles...)
+		in.db.Await("select email from profiles order by 1", profiles...)
 	}
 	command(exitFine, "reconcile", "supabase")
 	want("before@example.com")
@@ -211,7 +211,7 @@ func startKept(t testing.TB, table string) *instance {
 // keeps waits until the target has one row so, "" for none, and the roll keeps so many columns.
 func (in *instance) keeps(row string, columns int) {
 	in.t.Helper()
-	awaitRows(in.db, `select coalesce((select concat_ws('|', email, banned, name, theme) from members), '') || '|' ||
+	in.db.Await(`select coalesce((select concat_ws('|', email, banned, name, theme) from members), '') || '|' ||
 		coalesce((select max(cardinality(kept)) from rollcall.users), 0)`, fmt.Sprintf("%s|%d", row, columns))
 }
 

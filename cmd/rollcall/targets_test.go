@@ -186,7 +186,7 @@ func TestServeBreaker(t *testing.T) {
 			if took := time.Since(cured); testtag.Timing && took > 6500*time.Millisecond {
 				t.Errorf("it was in service again after %s", took)
 			}
-			awaitRows(in.db, "select count(*) from rollcall.parked", "0")
+			in.db.Await("select count(*) from rollcall.parked", "0")
 			in.db.Want("select count(*) from members", "401")
 			if n := len(in.log.Lines("a target is out of service; its users are parked")); n != 1 {
 				t.Errorf("the log says %d times that it is out of service", n)

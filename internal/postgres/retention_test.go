@@ -27,10 +27,19 @@ func forgets(b *fixture.Bench, want postgres.Forgotten) {
 	}
 }
 
-// record puts an event down as it was recorded some days ago.
-func record(b *fixture.Bench, id, outcome string, days float64, body string) {
+// recorded is an event as it was recorded some days ago.
+type recorded struct {
+	id, outcome string
+	days        float64
+	body        string // an SQL expression
+}
+
+func record(b *fixture.Bench, events ...recorded) {
 	b.T.Helper()
-	b.Exec(fmt.Sprintf("insert into rollcall.events (source, id, type, outcome, received_at, body) values ('app', '%s', 'x', '%s', now() - interval '24 hours' * %g, %s)", id, outcome, days, body))
+	for _, e := range events {
+		b.Exec(fmt.Sprintf(`insert into rollcall.events (source, id, type, outcome, received_at, body)
+			values ('app', '%s', 'x', '%s', now() - interval '24 hours' * %g, %s)`, e.id, e.outcome, e.days, e.body))
+	}
 }
 
 // Each thing is forgotten when it is older than it is kept, and the roll never.
@@ -39,11 +48,7 @@ func TestForget(t *testing.T) {
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.All(event.Applied, 2), fixture.Observed(fixture.Updated("u", 1, "u@x")), fixture.Observed(fixture.Gone("v", 1)))
 	b.Exec("update rollcall.users set changed_at = '2001-01-01', deleted_at = case when id = 'v' then '2001-01-01'::timestamptz end")
-	for _, e := range []struct {
-		id, outcome string
-		days        float64
-		body        string
-	}{
+	record(b, []recorded{
 		{"01 young", "applied", 6.9, "'b'"},
 		{"02 week", "applied", 7.1, "'b'"},
 		{"03 parked", "parked", 8, "'b'"},
@@ -57,9 +62,7 @@ func TestForget(t *testing.T) {
 		{"11 announced", "announced", 0.9, "'b'"},
 		{"12 announced", "announced", 1.1, "'b'"},
 		{"13 announced", "announced", 8, "'b'"},
-	} {
-		record(b, e.id, e.outcome, e.days, e.body)
-	}
+	}...)
 	b.Exec("update rollcall.events set look_at = received_at + interval '5 s' where id like '12%'")
 	forgets(b, postgres.Forgotten{Bodies: 4, Events: 3, Unanswered: 2})
 	b.Want("select id, outcome, body is not null, look_at from rollcall.events order by id",
@@ -118,10 +121,10 @@ func TestForgetOfPartitions(t *testing.T) {
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Exec(string(partitions))
 	for n := range 60 {
-		record(b, fmt.Sprintf("%02d old", n), "applied", 100, "'b'")
-		record(b, fmt.Sprintf("%02d week", n), "applied", 8, "'b'")
-		record(b, fmt.Sprintf("%02d announced", n), "announced", 1.1, "'b'")
-		record(b, fmt.Sprintf("%02d young", n), "applied", 1, "'b'")
+		record(b, recorded{fmt.Sprintf("%02d old", n), "applied", 100, "'b'"})
+		record(b, recorded{fmt.Sprintf("%02d week", n), "applied", 8, "'b'"})
+		record(b, recorded{fmt.Sprintf("%02d announced", n), "announced", 1.1, "'b'"})
+		record(b, recorded{fmt.Sprintf("%02d young", n), "applied", 1, "'b'"})
 	}
 	if parts := b.Rows("select tableoid from rollcall.events group by 1 having count(*) > 1"); len(parts) < 2 {
 		t.Fatalf("the events are in %d partitions", len(parts))
@@ -137,9 +140,9 @@ func TestForgetOfPartitions(t *testing.T) {
 func TestForgetBesideLiveEvents(t *testing.T) {
 	testtag.Parallel(t)
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	record(b, "held", "applied", 100, "'b'")
-	record(b, "week", "applied", 8, "'b'")
-	record(b, "old", "applied", 100, "'b'")
+	record(b, recorded{"held", "applied", 100, "'b'"})
+	record(b, recorded{"week", "applied", 8, "'b'"})
+	record(b, recorded{"old", "applied", 100, "'b'"})
 	holder := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, holder, "begin; select from rollcall.events where id = 'held' for update")
 	start := time.Now()
