@@ -128,7 +128,7 @@ func ValidID(id string) bool {
 // label and column value.
 type Outcome string
 
-// The outcomes. The table in api/ack.go maps each to its answer, the same at every endpoint.
+// The outcomes. The table in api/webhook.go maps each to its answer, the same at every endpoint.
 const (
 	Applied         Outcome = "applied"
 	Duplicate       Outcome = "duplicate"
