@@ -17,18 +17,33 @@ const privateMetadata = "private_metadata"
 // auth.users, one-time codes, and what later versions may add under such a name.
 var secretWords = []string{"password", "passwd", "passcode", "token", "secret", "otp", "hash", "nonce"}
 
-func isSecretWord(key []byte) bool {
-	return slices.ContainsFunc(secretWords, func(word string) bool { return containsFold(key, word) })
-}
+// secretInitials are the first letters of secretWords.
+const secretInitials = "ptsohn"
 
-// containsFold reports whether the lower-case word occurs in the key in any case.
-func containsFold(key []byte, word string) bool {
-	for at := 0; at+len(word) <= len(key); at++ {
-		if key[at]|0x20 == word[0] && strings.EqualFold(string(key[at:at+len(word)]), word) {
+// isSecretWord reports whether one of the words occurs in the key, in any case.
+func isSecretWord(key []byte) bool {
+	for at, c := range key {
+		if strings.IndexByte(secretInitials, c|0x20) < 0 {
+			continue
+		}
+		if slices.ContainsFunc(secretWords, func(word string) bool { return beginsFold(key[at:], word) }) {
 			return true
 		}
 	}
 	return false
+}
+
+// beginsFold reports whether a text begins with a lower-case word of ASCII, in any case.
+func beginsFold(text []byte, word string) bool {
+	if len(text) < len(word) {
+		return false
+	}
+	for i := range len(word) {
+		if text[i]|0x20 != word[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // redaction says which members to drop from a JSON text.
@@ -88,8 +103,16 @@ func (m *message) salvage() []byte {
 // obviouslyClean spares the usual delivery, which says {} or null, the search through
 // all of its members.
 func obviouslyClean(body []byte) bool {
-	empty := bytes.Count(body, []byte(`"private_metadata":{}`)) + bytes.Count(body, []byte(`"private_metadata":null`))
-	return empty == bytes.Count(body, []byte(privateMetadata)) && !bytes.Contains(body, []byte(`\u`))
+	for rest := body; ; {
+		at := bytes.Index(rest, []byte(privateMetadata))
+		if at < 0 {
+			return !bytes.Contains(body, []byte(`\u`))
+		}
+		rest = rest[at+len(privateMetadata):]
+		if !bytes.HasPrefix(rest, []byte(`":{}`)) && !bytes.HasPrefix(rest, []byte(`":null`)) {
+			return false
+		}
+	}
 }
 
 // mentions reports whether a key may occur in a text; an escape may spell any key.
