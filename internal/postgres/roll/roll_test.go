@@ -1,6 +1,7 @@
 package roll_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
+	"rollcall/internal/postgres/backfill"
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/target"
 )
@@ -26,6 +28,33 @@ func TestFieldsOfTheTable(t *testing.T) {
 		from information_schema.columns where table_schema = 'rollcall' and table_name = 'users'
 			and column_name not in ('source', 'id', 'version', 'changed_at', 'config', 'deleted_at', 'kept')
 		order by 1`, want...)
+}
+
+// The lists of a user are JSON to a target, to a dry run, and to those who ask for a user.
+func TestListsOfAUser(t *testing.T) {
+	t.Parallel()
+	lists := fixture.Everyone()
+	lists.Set = fixture.Assign("id: new.id", "email: new.email_addresses -> 1 ->> 'email_address'",
+		"name: pg_typeof(new.external_accounts)::text || coalesce(new.external_accounts ->> 0, '')")
+	b := fixture.NewBench(t, fixture.PTable, lists)
+	said := fixture.With(fixture.Updated("a", 1, ""), func(u *event.User) {
+		u.EmailAddresses, u.ExternalAccounts = `[{}, {"email_address": "two@x.test"}]`, `["one"]`
+	})
+	b.Applies(fixture.All(event.Applied, 2), said, fixture.Updated("b", 1, "b@x.test"))
+	b.Want("select id, email, name from p order by id", "a|two@x.test|jsonbone", "b|∅|jsonb")
+	member := must.Get(b.Member(t.Context(), "app", "a"))(t)
+	var user struct {
+		Addresses []any    `json:"email_addresses"`
+		Accounts  []string `json:"external_accounts"`
+	}
+	must.Do(t, json.Unmarshal(member.User, &user))
+	must.Equal(t, len(user.Addresses), 2, "addresses")
+	must.Equal(t, user.Accounts, []string{"one"}, "accounts")
+	b.Exec("update p set email = null")
+	preview := must.Get(b.DB.Backfills().Preview(t.Context(), "profiles"))(t)
+	must.Equal(t, preview, backfill.Preview{Visit: 2, Change: 1}, "a dry run")
+	must.Get(b.DB.Backfills().Run(t.Context(), "profiles", nil))(t)
+	b.Want("select email from p where id = 'a'", "two@x.test")
 }
 
 // team is a record of another kind of roll.
