@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"rollcall/internal/precise"
 	"rollcall/internal/source"
 )
 
@@ -250,7 +251,7 @@ func (r *run) sleepUntil(due time.Time) bool {
 		}
 	}
 	if wait := time.Until(due); wait > 0 {
-		preciseSleep(wait)
+		precise.Sleep(wait)
 	}
 	return true
 }
