@@ -1,7 +1,8 @@
 FUZZTIME ?= 10s
 SOAK ?= 3m
+CHAOS ?= 10m
 
-.PHONY: build test test-timing test-long test-pgbouncer soak bench bench-long bench-profile lint tidy fuzz ci
+.PHONY: build test test-timing test-long test-pgbouncer soak chaos bench bench-long bench-far bench-profile lint tidy fuzz ci
 
 build:
 	go build -o rollcall ./cmd/rollcall
@@ -31,6 +32,10 @@ bench:
 # memory over ten minutes, a large roll, more targets, reconcile and backfill
 bench-long:
 	go run -tags bench ./bench -long
+
+# the candidates with a distance between them and the database
+bench-far:
+	go run -tags bench ./bench -far
 
 # where the time goes, as pprof and pg_stat_statements tell it
 bench-profile:

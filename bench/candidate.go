@@ -45,7 +45,7 @@ func (s *stand) start(ctx context.Context, c *candidate) (*process, error) {
 		return nil, err
 	}
 	p := &process{cmd: exec.CommandContext(context.WithoutCancel(ctx), c.argv[0], c.argv[1:]...), address: address}
-	p.cmd.Env = append(os.Environ(), "DATABASE_URL="+s.database.url, "CLERK_WEBHOOK_SIGNING_SECRET="+s.mill.secret,
+	p.cmd.Env = append(os.Environ(), "DATABASE_URL="+s.url, "CLERK_WEBHOOK_SIGNING_SECRET="+s.mill.secret,
 		"LISTEN="+address, "POOL="+strconv.Itoa(c.pool), "NODE_ENV=production")
 	if !c.metrics {
 		p.cmd.Stderr = &p.said

@@ -45,6 +45,7 @@ type options struct {
 	try       string
 	against   string
 	scale     string
+	far       bool
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
@@ -65,6 +66,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&o.try, "try", "", "SQL: hold the bare statements with it against those without it, instead")
 	flags.StringVar(&o.against, "against", "", "another build of Rollcall, or a script that execs it: hold it against this one, instead")
 	flags.StringVar(&o.scale, "scale", "", "what docs/scaling.md is made of, instead: replicas, committers or size")
+	flags.BoolVar(&o.far, "far", false, "with a distance between the candidates and the database, instead")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -72,6 +74,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	switch {
 	case o.against != "":
 		return onStand(ctx, o, nil, runAgainst)
+	case o.far:
+		return onStand(ctx, o, nil, runFar)
 	case o.scale != "":
 		return onStand(ctx, o, nil, runScale)
 	case o.try != "":

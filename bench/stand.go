@@ -25,6 +25,7 @@ type stand struct {
 	server   *pgserver.Server
 	mill     *mill
 	database *database
+	url      string // of the database, as the candidates have it
 	results  results
 	expected map[string]float64 // events a second, from earlier measurements, by name
 }
@@ -52,6 +53,7 @@ func onStand(
 	if s.database, err = newDatabase(ctx, s.server, "bench"); err != nil {
 		return err
 	}
+	s.url = s.database.url
 	return measure(ctx, s)
 }
 
