@@ -67,6 +67,37 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	return s, nil
 }
 
+// Standby starts a server that follows this one, on a port of its own. This one is started again, for the
+// standby begins as a copy of its directory, with its owner. The caller must Close it.
+func (s *Server) Standby(ctx context.Context) (_ *Server, err error) {
+	if err := s.Stop(); err != nil {
+		return nil, err
+	}
+	h, err := openHome(ctx, s.opt, s.bin, s.home.account)
+	if err != nil {
+		return nil, err
+	}
+	standby := &Server{bin: s.bin, opt: s.opt, home: h, password: s.password}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, standby.Close())
+		}
+	}()
+	if _, err := output(command(ctx, nil, h.dir, "cp", "-a", s.home.data(), h.data())); err != nil {
+		return nil, fmt.Errorf("copy the server's directory: %w", err)
+	}
+	primary := fmt.Sprintf("primary_conninfo = 'host=127.0.0.1 port=%d user=postgres password=%s application_name=standby'\n", s.port, s.password)
+	for path, text := range map[string]string{h.hbaPath(): rules, filepath.Join(h.data(), "standby.signal"): "", filepath.Join(h.data(), "postgresql.auto.conf"): primary} {
+		if err := h.account.writeFile(path, text); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.launch(ctx); err != nil {
+		return nil, err
+	}
+	return standby, standby.listen(ctx)
+}
+
 // URL returns the address of a database, for pgx and for psql. It holds the password: it
 // belongs into no log and no argument of a process.
 func (s *Server) URL(database string) string {
@@ -114,11 +145,18 @@ func (s *Server) Close() error {
 // errPortTaken says that another process took the port between our choice and the start.
 var errPortTaken = errors.New("the port is taken")
 
+// rules admit whoever has a password, standbys too.
+const rules = "host all,replication all 127.0.0.1/32 scram-sha-256\n"
+
 func (s *Server) boot(ctx context.Context) error {
 	if err := s.initialise(ctx); err != nil {
 		return err
 	}
-	var err error
+	return s.listen(ctx)
+}
+
+// listen starts the server on a free port.
+func (s *Server) listen(ctx context.Context) (err error) {
 	for range 5 {
 		if s.port, err = freePort(ctx); err != nil {
 			return err
@@ -133,7 +171,6 @@ func (s *Server) boot(ctx context.Context) error {
 // initialise makes the database cluster.
 func (s *Server) initialise(ctx context.Context) error {
 	s.password = rand.Text()
-	const rules = "host all all 127.0.0.1/32 scram-sha-256\n" //nolint:dupword // all databases, all users
 	a := s.home.account
 	if err := errors.Join(a.writeFile(s.home.hbaPath(), rules), a.writeFile(s.home.passwordPath(), s.password)); err != nil {
 		return err
