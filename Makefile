@@ -24,6 +24,10 @@ test-pgbouncer:
 soak:
 	ROLLCALL_SOAK=$(SOAK) go test -tags long -count 1 -timeout 30m -run '^TestSoak$$' -v ./cmd/rollcall
 
+# three replicas that are killed, stopped and cut off while everything is at work
+chaos:
+	ROLLCALL_SOAK=$(CHAOS) go test -tags long -count 1 -timeout 30m -run '^TestChaos$$' -v ./cmd/rollcall
+
 # Rollcall beside its rivals, under 10 minutes; writes docs/benchmark.md. First: are their rows right?
 bench:
 	go test -tags bench ./bench/...

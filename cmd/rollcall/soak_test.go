@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/bench/relay"
 	"rollcall/internal/demo"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
@@ -55,37 +56,48 @@ var (
 // soakPatience is for all to be in step after the last failure.
 const soakPatience = time.Minute
 
-// replica is a service that is started again whenever it is killed.
+// replica is a service that is started again whenever it is killed. It has its own way to the database.
 type replica struct {
+	cli
+	way     *relay.Relay
 	killing sync.Mutex
 	now     atomic.Pointer[process]
 }
 
-// soak is the machine room: a server, two replicas, and what befalls them.
+// soak is a server, some replicas, and what happens to them.
 type soak struct {
 	t        *testing.T
 	length   time.Duration
 	server   *pgserver.Server
-	launch   func() (*process, error)
-	replicas [2]replica
-	log      demo.Tail // of both replicas
+	replicas []*replica
+	log      demo.Tail // of all replicas
+	turn     atomic.Int64
 	kills    atomic.Int64
 	caught   int // of the kills, those in the middle of catching up
 	restarts int
 }
 
-func newSoak(t *testing.T) *soak {
-	s := &soak{t: t, length: soakLength, server: pgtest.StartServer(t, pgserver.Options{})}
+// setting is what a soak begins with.
+type setting struct {
+	replicas     int
+	length       time.Duration
+	yaml, tables string
+}
+
+func newSoak(t *testing.T, with setting) *soak {
+	s := &soak{t: t, length: with.length, server: pgtest.StartServer(t, pgserver.Options{})}
 	if text := os.Getenv("ROLLCALL_SOAK"); text != "" {
 		var err error
 		if s.length, err = time.ParseDuration(text); err != nil {
 			t.Fatalf("ROLLCALL_SOAK: %v", err)
 		}
 	}
-	s.exec(soakTables, 0)
-	c := newCLI(t, soakConfig, s.server.URL("postgres"))
-	s.launch = func() (*process, error) { return launch(t, c, &s.log) }
-	for i := range s.replicas {
+	s.exec(with.tables, 0)
+	for i := range with.replicas {
+		way, url, err := relay.Database(s.server.URL("postgres"), 0)
+		must.Do(t, err)
+		t.Cleanup(func() { _ = way.Close() })
+		s.replicas = append(s.replicas, &replica{cli: newCLI(t, with.yaml, url), way: way})
 		s.start(i)
 	}
 	t.Cleanup(func() {
@@ -102,7 +114,7 @@ func newSoak(t *testing.T) *soak {
 }
 
 func (s *soak) start(i int) {
-	p, err := s.launch()
+	p, err := launch(s.t, s.replicas[i].cli, &s.log)
 	if err != nil {
 		s.t.Error(err)
 		return
@@ -141,9 +153,8 @@ func (s *soak) kill(i int, pause time.Duration) {
 	s.start(i)
 }
 
-// killAgain kills a replica at random, as often as the length allows, until it is told to stop.
-func (s *soak) killAgain(stop <-chan struct{}) {
-	every := max(time.Second, min(s.length/time.Duration(soakKills+10), 3*time.Second))
+// killAgain kills a replica at random about as often as that, until it is told to stop.
+func (s *soak) killAgain(stop <-chan struct{}, every time.Duration) {
 	for {
 		select {
 		case <-stop:
@@ -154,7 +165,7 @@ func (s *soak) killAgain(stop <-chan struct{}) {
 	}
 }
 
-// killCatchingUp waits until parked users are being settled, and kills both replicas then.
+// killCatchingUp waits until parked users are being settled, and kills all replicas then.
 func (s *soak) killCatchingUp() {
 	s.connected(func(conn *pgx.Conn) (err error) {
 		running := false
@@ -211,18 +222,14 @@ func (s *soak) restart(end func() error) {
 // in the end, once, and nobody who was deleted is alive.
 func TestSoak(t *testing.T) {
 	t.Parallel()
-	s := newSoak(t)
-	give, cancel := context.WithTimeout(t.Context(), s.length+soakPatience)
-	defer cancel()
-	var turn atomic.Int64
-	p := &providers{t: t, post: newPostman(t), book: newLedger(), give: give, silent: make(chan struct{}),
-		bases: func() string { return s.replicas[turn.Add(1)%2].now.Load().public }}
+	s := newSoak(t, setting{2, soakLength, soakConfig, soakTables})
+	p := s.providers()
 	var telling, killing sync.WaitGroup
 	for _, source := range []string{"clerk", "supabase"} {
 		telling.Go(func() { p.run(source) })
 	}
 	peace := make(chan struct{})
-	killing.Go(func() { s.killAgain(peace) })
+	killing.Go(func() { s.killAgain(peace, max(time.Second, min(s.length/time.Duration(soakKills+10), 3*time.Second))) })
 	s.storm()
 	close(peace)
 	killing.Wait()
@@ -230,18 +237,36 @@ func TestSoak(t *testing.T) {
 	telling.Wait()
 
 	db := fixture.At(t, s.server.URL("postgres"))
-	parked := s.awaitStep(db)
-	lost, resurrected := judge(db, p.book)
-	doubled := pairs(db, "select target || ' ' || source || ' ' || id, count(*)::text from inserted group by 1 having count(*) > 1")
-	t.Logf("a soak of %s: sent %d, acknowledged %d (in %d requests), kills %d (%d while catching up), restarts %d, parked at the end %d, lost %d, doubled %d, resurrected %d",
-		s.length, p.book.sent, p.book.acknowledged, p.post.sent.Load(), s.kills.Load(), s.caught, s.restarts, parked, len(lost), len(doubled), len(resurrected))
-	if parked+len(lost)+len(doubled)+len(resurrected) > 0 {
-		t.Errorf("lost %.2000q, doubled %.2000q, resurrected %.2000q", lost, doubled, resurrected)
-	}
+	s.verdict(db, p, nil)
 	if s.kills.Load() < int64(soakKills) || s.restarts < 3 {
 		t.Errorf("%d kills and %d restarts are too few", s.kills.Load(), s.restarts)
 	}
 	s.quiet(p, db)
+}
+
+// providers send to whichever replica comes next.
+func (s *soak) providers() *providers {
+	give, cancel := context.WithTimeout(s.t.Context(), s.length+soakPatience)
+	s.t.Cleanup(cancel)
+	return &providers{t: s.t, post: newPostman(s.t), book: newLedger(), give: give, silent: make(chan struct{}), bases: s.public}
+}
+
+// public is the address of one replica after the other.
+func (s *soak) public() string {
+	return s.replicas[s.turn.Add(1)%int64(len(s.replicas))].now.Load().public
+}
+
+// verdict holds what the tables have against what was sent, and against what else must be so.
+func (s *soak) verdict(db *fixture.Database, p *providers, wrong []string) {
+	parked := s.awaitStep(db)
+	lost, resurrected := judge(db, p.book)
+	lost = append(lost, wrong...)
+	doubled := pairs(db, "select target || ' ' || source || ' ' || id, count(*)::text from inserted group by 1 having count(*) > 1")
+	s.t.Logf("%s: sent %d, acknowledged %d (in %d requests), kills %d (%d while catching up), restarts %d, parked at the end %d, lost %d, doubled %d, resurrected %d",
+		s.length, p.book.sent, p.book.acknowledged, p.post.sent.Load(), s.kills.Load(), s.caught, s.restarts, parked, len(lost), len(doubled), len(resurrected))
+	if parked+len(lost)+len(doubled)+len(resurrected) > 0 {
+		s.t.Errorf("lost %.2000q, doubled %.2000q, resurrected %.2000q", lost, doubled, resurrected)
+	}
 }
 
 // awaitStep waits until nobody is parked and every target is in service, as the table says

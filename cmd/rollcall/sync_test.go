@@ -70,11 +70,17 @@ func (l *lobby) clerkToken(user string, change func(map[string]any)) string {
 
 func (in *instance) supabaseToken(user string) string {
 	in.t.Helper()
-	sign := must.Get(jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(jwtSecret)}, nil))(in.t)
+	return supabaseToken(in.t, user)
+}
+
+// supabaseToken is a session token of Supabase's.
+func supabaseToken(t testing.TB, user string) string {
+	t.Helper()
+	sign := must.Get(jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: []byte(jwtSecret)}, nil))(t)
 	return must.Get(jwt.Signed(sign).Claims(map[string]any{
 		"iss": "https://made-up.supabase.co/auth/v1", "aud": "authenticated", "sub": user, "role": "authenticated",
 		"exp": time.Now().Add(time.Hour).Unix(),
-	}).Serialize())(in.t)
+	}).Serialize())(t)
 }
 
 // answered is what a front end gets back.
