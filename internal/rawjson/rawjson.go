@@ -82,16 +82,20 @@ func Member(object []byte, name string) []byte {
 	return found
 }
 
+// mostPicked is how many members may be picked. Their values have room in Picked itself: a slice would be
+// an allocation for every object that is read.
+const mostPicked = 32
+
 // Picked are the values of some members of an object.
 type Picked struct {
 	names  []string
-	values [][]byte
+	values [mostPicked][]byte
 }
 
-// Pick reads the members with these names; of a repeated one the last value counts. What is no
+// Pick reads the members with these names, 32 at most; of a repeated one the last value counts. What is no
 // object has none.
 func Pick(object []byte, names []string) Picked {
-	p := Picked{names, make([][]byte, len(names))}
+	p := Picked{names: names}
 	if Kind(object) != '{' {
 		return p
 	}
@@ -104,10 +108,10 @@ func Pick(object []byte, names []string) Picked {
 }
 
 // Get returns the value of one of the names, nil when it is absent.
-func (p Picked) Get(name string) []byte { return p.values[slices.Index(p.names, name)] }
+func (p *Picked) Get(name string) []byte { return p.values[slices.Index(p.names, name)] }
 
 // Text is Text of the value of one of the names.
-func (p Picked) Text(name string) string { return Text(p.Get(name)) }
+func (p *Picked) Text(name string) string { return Text(p.Get(name)) }
 
 // Kind is the first byte of a value, which tells its JSON type; 0 when there is none.
 func Kind(value []byte) byte {

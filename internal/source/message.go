@@ -144,7 +144,7 @@ func (p *profile) setMetadata(userMeta, appMeta []byte) {
 }
 
 // list returns the JSON array of a column without its secret members; "" when there is no array.
-func (p *profile) list(user rawjson.Picked, column string) string {
+func (p *profile) list(user *rawjson.Picked, column string) string {
 	value := user.Get(column)
 	if rawjson.Kind(value) != '[' {
 		return ""
@@ -155,7 +155,7 @@ func (p *profile) list(user rawjson.Picked, column string) string {
 }
 
 // time reads the time of a column in one of the forms of the providers.
-func (p *profile) time(user rawjson.Picked, column string, read func([]byte) (time.Time, bool)) time.Time {
+func (p *profile) time(user *rawjson.Picked, column string, read func([]byte) (time.Time, bool)) time.Time {
 	at, ok := read(user.Get(column))
 	if !ok {
 		p.keep(reasonTime, column)

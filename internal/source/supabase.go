@@ -207,14 +207,14 @@ func readSupabaseUser(data []byte, received time.Time) (*profile, string) {
 	}
 	p.emailVerified = !p.emailConfirmed.IsZero()
 	p.phoneVerified = !p.phoneConfirmed.IsZero()
-	p.bannedUntil = p.time(user, "banned_until", timeOf)
+	p.bannedUntil = p.time(&user, "banned_until", timeOf)
 	p.banned = p.bannedUntil.After(received)
 	if slices.Contains(p.kept, "banned_until") {
 		p.keep(reasonTime, "banned")
 	}
-	p.created = p.time(user, "created_at", timeOf)
-	p.updated = p.time(user, "updated_at", versionOf)
-	p.lastSignIn = p.time(user, "last_sign_in_at", timeOf)
+	p.created = p.time(&user, "created_at", timeOf)
+	p.updated = p.time(&user, "updated_at", versionOf)
+	p.lastSignIn = p.time(&user, "last_sign_in_at", timeOf)
 	userMeta := either(user.Get("user_metadata"), user.Get("raw_user_meta_data"))
 	p.setMetadata(userMeta, either(user.Get("app_metadata"), user.Get("raw_app_meta_data")))
 	p.setNames(userMeta)
@@ -248,16 +248,16 @@ func (p *profile) setNames(metadata []byte) {
 	}
 	names := rawjson.Pick(metadata, nameMembers)
 	custom := rawjson.Pick(names.Get("custom_claims"), nameMembers)
-	p.username = nameIn(names, custom, "username", "user_name", "preferred_username")
-	p.firstName = nameIn(names, custom, "first_name", "given_name")
-	p.lastName = nameIn(names, custom, "last_name", "family_name")
-	p.fullName = cmp.Or(nameIn(names, custom, "full_name", "name"), joined(p.firstName, p.lastName))
-	p.avatarURL = nameIn(names, custom, "avatar_url", "picture")
+	p.username = nameIn(&names, &custom, "username", "user_name", "preferred_username")
+	p.firstName = nameIn(&names, &custom, "first_name", "given_name")
+	p.lastName = nameIn(&names, &custom, "last_name", "family_name")
+	p.fullName = cmp.Or(nameIn(&names, &custom, "full_name", "name"), joined(p.firstName, p.lastName))
+	p.avatarURL = nameIn(&names, &custom, "avatar_url", "picture")
 }
 
 // nameIn is the first of some members that holds a name, of all names before the custom ones.
-func nameIn(names, custom rawjson.Picked, members ...string) string {
-	for _, from := range []rawjson.Picked{names, custom} {
+func nameIn(names, custom *rawjson.Picked, members ...string) string {
+	for _, from := range []*rawjson.Picked{names, custom} {
 		for _, member := range members {
 			name := from.Text(member)
 			isAddress := member == "preferred_username" && strings.Contains(name, "@") // as Azure has it
