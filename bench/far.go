@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -28,11 +31,11 @@ func runFar(ctx context.Context, s *stand) (err error) {
 	began := time.Now()
 	var all []*distant
 	for _, delay := range distances {
-		r, url, failed := relay.Database(s.database.url, delay)
+		url, stop, failed := s.startRelay(ctx, delay)
 		if failed != nil {
 			return failed
 		}
-		defer func() { err = errors.Join(err, r.Close()) }() //nolint:revive // a relay for each distance, until the end
+		defer func() { err = errors.Join(err, stop()) }() //nolint:revive // a relay for each distance, until the end
 		at := *s
 		at.url, at.results, at.expected = url, results{}, map[string]float64{}
 		d := &distant{&short{stand: &at}, delay}
@@ -59,6 +62,57 @@ func runFar(ctx context.Context, s *stand) (err error) {
 	text := reportFar(all, about, time.Since(began))
 	fmt.Fprint(s.out, text)
 	return writeBetween(s.document, "bench-far", text)
+}
+
+// relayThreads let each connection of a relay sleep in a thread of its own: one that sleeps to within
+// microseconds holds a processor of the Go scheduler for a while.
+const relayThreads = 512
+
+// startRelay runs this program again, as a relay before the database, and returns the URL through it.
+func (s *stand) startRelay(ctx context.Context, delay time.Duration) (address string, stop func() error, err error) {
+	cmd := exec.CommandContext(ctx, s.programs.self, "relay", delay.String())
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+s.database.url, fmt.Sprint("GOMAXPROCS=", relayThreads))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe() // the relay ends when it is closed, also by the end of this process
+	if err != nil {
+		return "", nil, err
+	}
+	said, err := cmd.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", nil, fmt.Errorf("start a relay: %w", err)
+	}
+	stop = func() error { return errors.Join(in.Close(), cmd.Wait()) }
+	if _, err := fmt.Fscanln(said, &address); err != nil {
+		return "", nil, errors.Join(fmt.Errorf("read the relay's address: %w", err), stop())
+	}
+	return address, stop, nil
+}
+
+// runRelay is a relay until its standard input ends; it prints the database's URL through it.
+func runRelay(ctx context.Context, args []string, out io.Writer) error {
+	delay, err := time.ParseDuration(strings.Join(args, " "))
+	if err != nil {
+		return err
+	}
+	r, url, err := relay.Database(os.Getenv("DATABASE_URL"), delay)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	fmt.Fprintln(out, url)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, os.Stdin)
+		ended <- err
+	}()
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+	}
+	return err
 }
 
 // reportFar is the generated part of the document about distances.
@@ -94,7 +148,7 @@ func (d *distant) goals() []goal {
 		}{{1, 2}, {64, 8}, {256, 10}} {
 			of, by := fmt.Sprint(nameRollcall, "/", at.connections), fmt.Sprint(other, "/", at.connections)
 			list = append(list, goal{
-				what: fmt.Sprintf("throughput at %d connections, of %s", at.connections, letter(titles[other])),
+				what: fmt.Sprintf("throughput, connections: %d, of %s", at.connections, letter(titles[other])),
 				of:   of, by: by, field: perSecond, bound: wanted(at.throughput),
 			})
 		}

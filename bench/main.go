@@ -52,6 +52,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) > 0 && args[0] == "rival" {
 		return runRival(ctx, strings.Join(args[1:], " "))
 	}
+	if len(args) > 0 && args[0] == "relay" {
+		return runRelay(ctx, args[1:], out)
+	}
 	o := options{out: out}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.StringVar(&o.document, "document", "docs/benchmark.md", "the file whose generated part is written anew; empty for none")

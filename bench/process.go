@@ -149,6 +149,9 @@ func (p *programs) file(name string) string { return filepath.Join(p.dir, name) 
 
 // installFastify installs what isn't ours.
 func (p *programs) installFastify(ctx context.Context) error {
+	if p.fastify != "" {
+		return nil
+	}
 	if _, err := exec.LookPath("node"); err != nil {
 		return errors.New("node is not installed")
 	}
