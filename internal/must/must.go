@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"rollcall/internal/testtag"
 )
 
 // Do ends the test if there is an error.
@@ -89,6 +91,15 @@ func Fail(t testing.TB, err, is error, words ...string) {
 		return
 	}
 	Contain(t, err.Error(), words...)
+}
+
+// Within wants what began at a moment to have taken no longer than a limit; without the tag timing it
+// wants nothing.
+func Within(t testing.TB, began time.Time, limit time.Duration, what string) {
+	t.Helper()
+	if took := time.Since(began); testtag.Timing && took > limit {
+		t.Errorf("%s took %s, more than %s", what, took, limit)
+	}
 }
 
 // Sentence wants an error that matches a pattern and can be shown to an operator: one line, without a

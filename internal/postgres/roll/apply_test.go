@@ -176,17 +176,17 @@ func TestTypes(t *testing.T) {
 	id := "0b8ff2a7-5c0f-4f0f-8a51-3b1d3c5f0001"
 	u := fixture.User(id, 1, "a@x")
 	u.RawAppMetaData, u.RawUserMetaData = `{"role":"admin"}`, `{"tags":["x","y"],"n":7}`
-	u.CreatedAt, u.Username = ptr(time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.UTC)), ptr("Ada")
+	u.CreatedAt, u.Username = new(time.Date(2026, 1, 2, 3, 4, 5, 678_900_000, time.UTC)), new("Ada")
 	b.Applies(fixture.Applied, fixture.Said(u))
 	b.Want(`select * from "Shop"."User Profiles"`, id+`|app|a@x|admin|{x,y}|{"n": 7, "tags": ["x", "y"]}|2026-01-02 03:04:05.679|7|Ada|f|abc|∅|12.35|∅|1|A@X`)
 
 	next := *u
-	next.Version, next.Username = 2, ptr("ADA") // equal to citext, and yet another name
+	next.Version, next.Username = 2, new("ADA") // equal to citext, and yet another name
 	b.Applies(fixture.Applied, fixture.Said(&next))
 	b.Want(`select ci, serial from "Shop"."User Profiles"`, "ADA|1")
 
 	long := *u
-	long.Version, long.Email = 3, ptr("this-is-longer-than-twenty@example.com")
+	long.Version, long.Email = 3, new("this-is-longer-than-twenty@example.com")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Said(&long)) // never cut
 	b.Want(`select "eMail" from "Shop"."User Profiles"`, "a@x")
 	b.Want("select target, user_id, sqlstate, error from rollcall.parked", "t|"+id+"|22001|column \"eMail\": value too long for type character varying(20)")

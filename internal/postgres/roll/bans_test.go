@@ -38,14 +38,10 @@ func TestEndBans(t *testing.T) {
 	b := fixture.NewBench(t, "create table p (id text primary key, banned boolean, role text); create table live (id text primary key)", tgt, live)
 	over, later := time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
 	b.Applies(fixture.All(event.Applied, 4), banned("u_soon", 5, &later), banned("u_later", 5, &later), banned("u_forever", 5, nil), fixture.Updated("u_free", 5, ""))
-	if n, err := b.EndBans(t.Context()); n != 0 || err != nil {
-		t.Errorf("before it is over: %d ended, error %v", n, err)
-	}
+	must.Equal(t, must.Get(b.EndBans(t.Context()))(t), 0, "bans ended before they are over")
 	b.Want("select id from live", "u_free")
 	banIsOver(b, "u_soon")
-	if found, err := b.BansOver(t.Context()); !found || err != nil {
-		t.Errorf("over: %v, error %v", found, err)
-	}
+	must.Equal(t, must.Get(b.BansOver(t.Context()))(t), true, "a ban is over")
 	var replicas sync.WaitGroup
 	for range 4 {
 		replicas.Go(func() {
@@ -75,10 +71,8 @@ func TestEndBansAfterANewerEvent(t *testing.T) {
 	later := time.Now().Add(time.Hour)
 	b.Applies(fixture.Applied, banned("u_a", 1, &later))
 	banIsOver(b, "u_a")
-	users, err := b.BannedUntil(t.Context(), 10)
-	if err != nil || len(users) != 1 {
-		t.Fatalf("%v, error %v", users, err)
-	}
+	users := must.Get(b.BannedUntil(t.Context(), 10))(t)
+	must.Equal(t, len(users), 1, "users")
 	b.Applies(fixture.Applied, banned("u_a", 2, &later))
 	must.Get(b.Commit(t.Context(), roll.EndBansWork(users)))(t)
 	b.Want("select banned from rollcall.users", "t")
@@ -91,12 +85,8 @@ func TestBansOverIsCheap(t *testing.T) {
 	b.Exec(`insert into rollcall.users (source, id, version, banned, banned_until)
 select 'app', n::text, 1, n % 100 = 0, case when n % 200 = 0 then now() + interval '1 h' end from generate_series(1, 20000) n; analyze rollcall.users`)
 	b.Want(`select count(*) from pg_indexes where schemaname = 'rollcall' and tablename = 'users' and indexdef like '%WHERE banned'`, "1")
-	if over, err := b.BansOver(t.Context()); over || err != nil {
-		t.Errorf("over: %v, error %v", over, err)
-	}
+	must.Equal(t, must.Get(b.BansOver(t.Context()))(t), false, "a ban is over")
 	rows := b.Rows("set plan_cache_mode = force_generic_plan; prepare q(bigint) as " +
 		roll.BansOverSQL + "; explain execute q(1)")
-	if len(rows) < 2 || !strings.Contains(strings.Join(rows, " "), "Index Scan using users_banned_until_idx") {
-		t.Errorf("the plan is %v", rows)
-	}
+	must.True(t, len(rows) >= 2 && strings.Contains(strings.Join(rows, " "), "Index Scan using users_banned_until_idx"), "the plan is %v", rows)
 }

@@ -1,11 +1,12 @@
 package roll_test
 
 import (
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
@@ -48,9 +49,7 @@ alter default privileges for role %[1]s grant all on functions to %[2]s; alter d
 			"create table rollcall_provider.mine ()", "create table rollcall.mine ()",
 			"create table pg_temp.t (); create trigger t after insert on pg_temp.t for each row execute function rollcall_provider.capture('app')",
 		} {
-			if _, err := other.PgConn().Exec(t.Context(), statement).ReadAll(); sqlstate.Of(err) != sqlstate.InsufficientPrivilege {
-				t.Errorf("%s: %s: %v", role, statement, err)
-			}
+			forbidden(t, other, statement)
 		}
 	}
 	mine := pgtest.Connect(t, p.hosted.As("rollcall")).Conn // and this one no more than it needs
@@ -59,16 +58,19 @@ alter default privileges for role %[1]s grant all on functions to %[2]s; alter d
 		"truncate rollcall_provider.outbox", "create table rollcall_provider.mine ()",
 		"create table pg_temp.t (); create trigger t after insert on pg_temp.t for each row execute function rollcall_provider.capture('app')",
 	} {
-		if _, err := mine.PgConn().Exec(t.Context(), statement).ReadAll(); sqlstate.Of(err) != sqlstate.InsufficientPrivilege {
-			t.Errorf("rollcall: %s: %v", statement, err)
-		}
+		forbidden(t, mine, statement)
 	}
 	var columns string
 	must.Do(t, mine.QueryRow(t.Context(), "select string_agg(key, ' ' order by key) from rollcall_provider.users_after(null, null) u, to_jsonb(u) j, jsonb_each(j)").Scan(&columns))
 	const want = "app_size banned_until created_at deleted_at email email_confirmed_at id invited_at is_anonymous is_sso_user last_sign_in_at phone phone_confirmed_at raw_app_meta_data raw_user_meta_data updated_at user_size"
-	if columns != want {
-		t.Errorf("the reader shows %s", columns)
-	}
+	must.True(t, columns == want, "the reader shows %s", columns)
+}
+
+// forbidden wants a statement to fail for lack of a right.
+func forbidden(t *testing.T, conn *pgx.Conn, statement string) {
+	t.Helper()
+	err := must.Err(conn.PgConn().Exec(t.Context(), statement).ReadAll())
+	must.Equal(t, sqlstate.Of(err), sqlstate.InsufficientPrivilege, conn.Config().User, ": ", statement, ": ", err)
 }
 
 // The auth server's later migrations run beside the script, and the reader goes on in sessions that
@@ -79,7 +81,7 @@ func TestHostedProjectMigrations(t *testing.T) {
 	p.paste()
 	p.follow()
 	p.signUp(1, "one")
-	p.drain(p.DB)
+	p.drain()
 	for i, migration := range []string{
 		"alter table auth.users alter column email type text",
 		"alter table auth.users alter column email type varchar(255), alter column phone type varchar(20)",
@@ -95,21 +97,16 @@ func TestHostedProjectMigrations(t *testing.T) {
 	} {
 		p.Exec("set role " + p.hosted.Role("supabase_auth_admin") + "; " + migration + "; reset role")
 		p.Exec(fmt.Sprintf(`update auth.users set raw_user_meta_data = '{"first_name": "n%d"}'`, i))
-		if n := p.drain(p.DB); n != 1 || !p.Follows("app") {
-			t.Errorf("after %s: %d changes were captured", migration, n)
-		}
+		must.Equal(t, p.drain(), 1, "changes captured after ", migration)
+		must.True(t, p.Follows("app"), "no table source after %s", migration)
 		p.Want("select email, first_name, is_anonymous from rollcall.users", fmt.Sprintf("1@X.test|n%d|f", i))
-		u, err := p.DB.Directory().Users(t.Context(), "app", "auth.users")
-		if err != nil {
-			t.Fatalf("after %s: %v", migration, err)
-		}
-		seen, err := u.Seek(t.Context(), []directory.Sought{{ID: userID(1)}, {Email: "1@x.test"}})
-		if n, err2 := u.CountAbsent(t.Context()); err != nil || err2 != nil || n != 0 || seen[0].ID == nil || seen[1].ID == nil {
-			t.Errorf("after %s: seen %v, %d absent, %v, %v", migration, seen, n, err, err2)
-		}
+		u := must.Get(p.DB.Directory().Users(t.Context(), "app", "auth.users"))(t)
+		seen := must.Get(u.Seek(t.Context(), []directory.Sought{{ID: userID(1)}, {Email: "1@x.test"}}))(t)
+		must.True(t, seen[0].ID != nil && seen[1].ID != nil, "after %s: seen %v", migration, seen)
+		must.Equal(t, must.Get(u.CountAbsent(t.Context()))(t), 0, "absent after ", migration)
 	}
 	p.Exec("delete from auth.users")
-	p.drain(p.DB)
+	p.drain()
 	p.Want("select count(*) from p", "0")
 }
 
@@ -130,30 +127,24 @@ func TestHostedProjectLosesTheReader(t *testing.T) {
 			p.paste()
 			p.follow()
 			p.signUp(1, "one")
-			p.drain(p.DB)
+			p.drain()
 			p.signUp(2, "two")
 			named := strings.NewReplacer("rollcall_role", p.hosted.Role("rollcall"), "owner_role", p.hosted.Role("owner"))
 			p.Exec(named.Replace(how[0]))
 			if name == "hidden rows" {
 				p.Pool.Reset() // a session keeps its plan, which reads all rows
 			}
-			outcomes, err := p.Apply(t.Context(), []event.Event{lookAt(2)})
-			if err != nil || outcomes[0] != event.Unavailable || p.Follows("app") {
-				t.Fatalf("%v, %v, follows: %t", outcomes, err, p.Follows("app"))
-			}
-			if err := p.Follow(t.Context(), "app", "auth.users"); !errors.Is(err, directory.ErrUnseen) {
-				t.Errorf("follow says %v", err)
-			}
-			if n := p.drain(p.DB); n != 0 {
-				t.Errorf("%d changes were drained", n)
-			}
-			signal(p.Bench, event.Applied, fixture.Said(&event.User{Row: event.Row{Source: "app", ID: userID(1), Version: 1 << 60}, Email: ptr("by@x.test")}))
+			signal(p.Bench, event.Unavailable, lookAt(2))
+			must.True(t, !p.Follows("app"), "it is a table source still")
+			must.Fail(t, p.Follow(t.Context(), "app", "auth.users"), directory.ErrUnseen)
+			must.Equal(t, p.drain(), 0, "changes drained")
+			signal(p.Bench, event.Applied, fixture.Said(&event.User{Row: event.Row{Source: "app", ID: userID(1), Version: 1 << 60}, Email: new("by@x.test")}))
 			p.Want("select email from p", "by@x.test")
 			p.Want("select count(*) from rollcall_provider.outbox", "1")
 			p.Exec(named.Replace(how[1]))
 			p.paste()
 			p.follow()
-			p.drain(p.DB)
+			p.drain()
 			signal(p.Bench, event.Applied, lookAt(1)) // as the next reconciliation does
 			p.Want("select email from p order by 1", "1@X.test", "2@X.test")
 		})
@@ -170,17 +161,14 @@ func TestHostedProjectUpgrade(t *testing.T) {
 deferrable initially deferred for each row execute function rollcall.capture('app')`)
 	}
 	old()
-	state, err := p.DB.Outbox().State(t.Context(), ofUsers)
-	if err != nil || !state.Installed || !state.Old {
-		t.Errorf("the capture is %+v, %v", state, err)
-	}
+	box := p.DB.Outbox()
+	state := must.Get(box.State(t.Context(), ofUsers))(t)
+	must.True(t, state.Installed && state.Old, "the capture is %+v", state)
 	p.signUp(1, "one")
 	p.Want("select count(*) from rollcall.outbox", "1")
 	p.pasteFails(sqlstate.InsufficientPrivilege) // the owner of the project may not drop the trigger in this database
 	p.Want("select count(*) from pg_namespace where nspname = 'rollcall_provider'", "0")
-	if err := p.DB.Outbox().Remove(t.Context(), ofUsers); err != nil { // Rollcall's role may, by its function
-		t.Error(err)
-	}
+	must.Do(t, box.Remove(t.Context(), ofUsers)) // Rollcall's role may, by its function
 	p.Want("select count(*) from pg_trigger where tgname = 'rollcall_capture'", "0")
 	old()
 	p.Exec("grant " + p.hosted.Role("supabase_auth_admin") + " to " + p.hosted.Role("owner")) // on Supabase, supautils lets postgres do it
@@ -190,33 +178,28 @@ deferrable initially deferred for each row execute function rollcall.capture('ap
 	p.Exec("update auth.users set email = 'now@x.test' where id = '" + userID(1) + "'")
 	p.Want("select count(*) from rollcall.outbox", "1")
 	p.Want("select count(*) from rollcall_provider.outbox", "2")
-	if state, err = p.DB.Outbox().State(t.Context(), ofUsers); err != nil || state.Old || !state.Installed || state.Waiting != 3 {
-		t.Errorf("the capture is %+v, %v", state, err)
-	}
+	state = must.Get(box.State(t.Context(), ofUsers))(t)
+	must.True(t, !state.Old && state.Installed && state.Waiting == 3, "the capture is %+v", state)
 	p.Want("select count(*) from pg_trigger where tgrelid = 'auth.users'::regclass and tgname = 'rollcall_capture'", "1")
 	// an old replica takes its own outbox by the rule of bodies, and sees no other
 	db := p.Database.Bench(p.hosted.As("rollcall"), fixture.Members()).DB
 	o := must.Get(db.Outbox().Hold(t.Context()))(t)
-	changes, err := o.Next(t.Context(), pageOf(db))
+	changes := must.Get(o.Next(t.Context(), pageOf(db)))(t)
 	o.Release()
-	if err != nil || len(changes) != 1 || changes[0].Data == nil {
-		t.Errorf("without the table %v wait, %v", changes, err)
-	}
+	must.True(t, len(changes) == 1 && changes[0].Data != nil, "without the table %v wait", changes)
 	p.follow()
-	p.drain(p.DB)
+	p.drain()
 	p.Want("select count(*) from rollcall.outbox union all select count(*) from rollcall_provider.outbox", "0", "0")
 	p.Want("select email from p order by id", "now@x.test", "2@X.test")
 	// the way back: the old version's command drops what it finds and installs its own
-	err = p.DB.Outbox().Remove(t.Context(), ofUsers)
+	err := box.Remove(t.Context(), ofUsers)
 	const remedy = "drop function rollcall_provider.capture() cascade"
-	if sqlstate.Of(err) != sqlstate.InsufficientPrivilege || !strings.Contains(err.Error(), remedy) {
-		t.Errorf("remove says %v", err)
-	}
+	must.True(t, sqlstate.Of(err) == sqlstate.InsufficientPrivilege && strings.Contains(err.Error(), remedy), "remove says %v", err)
 	p.asOwner(remedy)
 	old()
 	p.signUp(3, "three")
 	p.Want("select count(*) from rollcall.outbox", "1")
-	p.drain(p.DB)
+	p.drain()
 	p.Want("select count(*) from p", "3")
 }
 
@@ -237,19 +220,13 @@ func TestHostedProjectWithAnOlderReader(t *testing.T) {
 	p.follow()
 	p.signUp(1, "one")
 	p.Exec("update auth.users set is_sso_user = true, invited_at = '2026-01-02' where id = '" + userID(1) + "'")
-	p.drain(p.DB)
+	p.drain()
 	const row = "select email is not null, is_sso_user, invited_at is not null from rollcall.users"
 	p.Want(row, "t|f|f")
 	users := must.Get(p.DB.Directory().Users(t.Context(), "app", "auth.users"))(t)
-	if row, err := users.One(t.Context(), userID(1)); err != nil || !strings.Contains(string(row), `"is_sso_user":null`) {
-		t.Errorf("read %s, %v", row, err)
-	}
-	if page, err := users.Compare(t.Context(), "", 10); err != nil || page.Same != 1 {
-		t.Errorf("compared %+v, %v", page, err)
-	}
-	if !strings.Contains(said.String(), "is_sso_user invited_at") {
-		t.Errorf("the log says %s", said.String())
-	}
+	must.Contain(t, string(must.Get(users.One(t.Context(), userID(1)))(t)), `"is_sso_user":null`)
+	must.Equal(t, must.Get(users.Compare(t.Context(), "", 10))(t).Same, 1, "users that are the same")
+	must.Contain(t, said.String(), "is_sso_user invited_at")
 	p.paste()
 	signal(p.Bench, event.Applied, lookAt(1))
 	p.Want(row, "t|t|t")
@@ -278,17 +255,11 @@ func TestHostedProjectBelievesNoStranger(t *testing.T) {
 	p.Exec("create table public.nothing (id uuid, email text, raw_user_meta_data jsonb, raw_app_meta_data jsonb, created_at timestamptz); grant select on public.nothing to " + stranger)
 	pgtest.Exec(t, other, script)
 	pgtest.Exec(t, other, fmt.Sprintf("insert into rollcall_provider.outbox (source, user_id, gone) values ('app', '%s', false)", userID(1)))
-	if err := p.Follow(t.Context(), "app", "auth.users"); !errors.Is(err, directory.ErrUnseen) {
-		t.Errorf("follow says %v", err)
-	}
-	if n := p.drain(p.DB); n != 0 {
-		t.Errorf("%d changes of a stranger were drained", n)
-	}
+	must.Fail(t, p.Follow(t.Context(), "app", "auth.users"), directory.ErrUnseen)
+	must.Equal(t, p.drain(), 0, "changes of a stranger drained")
 	p.pasteFails(sqlstate.InsufficientPrivilege)
 	p.Exec(fmt.Sprintf(`alter role %[1]s bypassrls; set role supabase_admin_%[2]s; grant usage on schema auth to %[1]s; reset role;
 set role supabase_auth_admin_%[2]s; grant select on auth.users to %[1]s; reset role`, p.hosted.Role("rollcall"), strings.TrimPrefix(stranger, "stranger_")))
 	p.follow() // the table itself
-	if n := p.drain(p.DB); n != 0 {
-		t.Errorf("%d changes of a stranger were drained", n)
-	}
+	must.Equal(t, p.drain(), 0, "changes of a stranger drained")
 }

@@ -2,9 +2,7 @@ package roll_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,13 +64,13 @@ func (p *project) follow() {
 }
 
 // drain applies what has been captured, and returns how many changes there were.
-func (p *project) drain(db *postgres.DB) int {
+func (p *project) drain() int {
 	p.T.Helper()
-	o := must.Get(db.Outbox().Hold(p.T.Context()))(p.T)
+	o := must.Get(p.DB.Outbox().Hold(p.T.Context()))(p.T)
 	defer o.Release()
 	n := 0
 	for {
-		changes := must.Get(o.Next(p.T.Context(), pageOf(db)))(p.T)
+		changes := must.Get(o.Next(p.T.Context(), pageOf(p.DB)))(p.T)
 		if len(changes) == 0 {
 			return n
 		}
@@ -84,7 +82,7 @@ func (p *project) drain(db *postgres.DB) int {
 			}
 			events = append(events, e)
 		}
-		must.Get(db.Roll().Apply(p.T.Context(), events))(p.T)
+		must.Get(p.Apply(p.T.Context(), events))(p.T)
 		if n += len(changes); n > 1000 {
 			p.T.Fatal("the outbox is not emptied")
 		}
@@ -107,16 +105,11 @@ func TestHostedProjectGrantsNoSchema(t *testing.T) {
 	owner := must.Get(pgx.ConnectConfig(t.Context(), config))(t)
 	defer func() { _ = owner.Close(context.Background()) }()
 	pgtest.Exec(t, owner, "grant usage on schema auth to "+p.hosted.Role("rollcall"))
-	if want := `WARNING: no privileges were granted for "auth"`; !slices.Equal(said, []string{want}) {
-		t.Errorf("the server says %q", said)
-	}
-	_, err := p.DB.Directory().Users(t.Context(), "app", "auth.users")
-	if !errors.Is(err, directory.ErrUnseen) || !strings.Contains(err.Error(), "rollcall capture install --print app") || strings.Contains(err.Error(), "grant usage on schema") {
-		t.Errorf("got %v", err)
-	}
-	if err := p.DB.Outbox().Install(t.Context(), ofUsers); err == nil || !strings.Contains(err.Error(), "rollcall capture install --print app") {
-		t.Errorf("capture install says %v", err)
-	}
+	must.Equal(t, said, []string{`WARNING: no privileges were granted for "auth"`}, "the server says")
+	err := must.Err(p.DB.Directory().Users(t.Context(), "app", "auth.users"))
+	must.Fail(t, err, directory.ErrUnseen, "rollcall capture install --print app")
+	must.Lack(t, fmt.Sprint(err), "grant usage on schema")
+	must.Fail(t, p.DB.Outbox().Install(t.Context(), ofUsers), nil, "rollcall capture install --print app")
 	p.Want("select count(*) from pg_namespace where nspname = 'rollcall_provider'", "0") // all or nothing
 }
 
@@ -132,32 +125,23 @@ func TestHostedProject(t *testing.T) {
 	p.Exec("update auth.users set raw_user_meta_data = '{\"first_name\": \"one\"}', updated_at = updated_at - interval '5 ms' where id = '" + userID(1) + "'")
 	p.Want("select user_id, gone from rollcall_provider.outbox order by id", userID(2)+"|f", userID(1)+"|f")
 	p.Want("select count(*) from rollcall.outbox", "0") // what an old replica reads
-	state, err := p.DB.Outbox().State(t.Context(), ofUsers)
-	if err != nil || !state.Installed || state.Old || state.For != "app" || state.Waiting != 2 || state.Oldest.IsZero() {
-		t.Errorf("the capture is %+v, %v", state, err)
-	}
-	if list, err := p.DB.Outbox().Captures(t.Context(), []outbox.Capture{ofUsers}); err != nil || len(list) != 1 || !list[0].Installed || list[0].Oldest <= 0 {
-		t.Errorf("the captures are %+v, %v", list, err)
-	}
-	if wanted, err := p.DB.Outbox().Wanted(t.Context()); err != nil || !wanted {
-		t.Errorf("the outbox is wanted: %t, %v", wanted, err)
-	}
-	if age, err := p.DB.Outbox().Age(t.Context()); err != nil || age <= 0 {
-		t.Errorf("the outbox is %s old, %v", age, err)
-	}
-	if n := p.drain(p.DB); n != 2 {
-		t.Errorf("%d changes were drained", n)
-	}
+	box := p.DB.Outbox()
+	state := must.Get(box.State(t.Context(), ofUsers))(t)
+	must.True(t, state.Installed && !state.Old && state.For == "app" && state.Waiting == 2 && !state.Oldest.IsZero(), "the capture is %+v", state)
+	list := must.Get(box.Captures(t.Context(), []outbox.Capture{ofUsers}))(t)
+	must.True(t, len(list) == 1 && list[0].Installed && list[0].Oldest > 0, "the captures are %+v", list)
+	must.Equal(t, must.Get(box.Wanted(t.Context()))(t), true, "the outbox is wanted")
+	age := must.Get(box.Age(t.Context()))(t)
+	must.True(t, age > 0, "the outbox is %s old", age)
+	must.Equal(t, p.drain(), 2, "changes drained")
 	p.Want("select id, email, name from p order by id", userID(1)+"|1@X.test|one", userID(2)+"|2@X.test|two")
 	p.Exec("update auth.users set last_sign_in_at = now(), updated_at = now(), encrypted_password = 'x'")
 	p.Want("select count(*) from rollcall_provider.outbox", "0")
 	p.Exec("delete from auth.users where id = '" + userID(1) + "'; update auth.users set id = '" + userID(3) + "'")
 	p.Want("select user_id, gone from rollcall_provider.outbox order by id", userID(1)+"|t", userID(2)+"|t", userID(3)+"|f")
-	p.drain(p.DB)
+	p.drain()
 	p.Want("select id from p", userID(3))
-	if err := p.DB.Outbox().Install(t.Context(), ofUsers); err != nil { // another role has done it
-		t.Error(err)
-	}
+	must.Do(t, p.DB.Outbox().Install(t.Context(), ofUsers)) // another role has done it
 }
 
 // What reads the table elsewhere works by the reader.
@@ -172,51 +156,33 @@ func TestHostedProjectReads(t *testing.T) {
 	p.Exec(`insert into rollcall.users (source, id, version, deleted_at) select 'app', '00000000-0000-0000-0000-00000000000' || n, 1, null::timestamptz from generate_series(3, 8) n;
 insert into rollcall.users (source, id, version) values ('app', 'user_1', 1)`)
 	u := must.Get(p.DB.Directory().Users(t.Context(), "app", "auth.users"))(t)
-	if err := u.Visible(t.Context()); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, u.Visible(t.Context()))
 	table, roll, err := u.Count(t.Context())
-	if err != nil || table != 5 || roll != 7 {
-		t.Errorf("%d in the table, %d in the roll, %v", table, roll, err)
-	}
-	if n, err := u.CountAbsent(t.Context()); err != nil || n != 5 { // 5 to 8, user_1
-		t.Errorf("%d are absent, %v", n, err)
-	}
-	absent, err := u.Absent(t.Context(), "", 2)
-	if err != nil || len(absent) != 2 || absent[0].ID != userID(5) || absent[1].ID != userID(6) {
-		t.Errorf("absent are %+v, %v", absent, err)
-	}
-	living, err := u.Living(t.Context(), []string{userID(1), userID(5), userID(6)})
-	if err != nil || len(living) != 1 || !living[userID(1)] {
-		t.Errorf("living are %v, %v", living, err)
-	}
-	first, err := u.Compare(t.Context(), "", 3)
-	second, err2 := u.Compare(t.Context(), userID(3), 3)
-	if err = errors.Join(err, err2); err != nil || ids(first) != "1 2 3" || ids(second) != "4 5 6 7 8 1" || first.End || !second.End {
-		t.Errorf("the pages are %s and %s, %v", ids(first), ids(second), err)
-	}
+	must.True(t, err == nil && table == 5 && roll == 7, "%d in the table, %d in the roll, %v", table, roll, err)
+	must.Equal(t, must.Get(u.CountAbsent(t.Context()))(t), 5, "absent are 5 to 8 and user_1")
+	absent := must.Get(u.Absent(t.Context(), "", 2))(t)
+	must.True(t, len(absent) == 2 && absent[0].ID == userID(5) && absent[1].ID == userID(6), "absent are %+v", absent)
+	living := must.Get(u.Living(t.Context(), []string{userID(1), userID(5), userID(6)}))(t)
+	must.True(t, len(living) == 1 && living[userID(1)], "living are %v", living)
+	first := must.Get(u.Compare(t.Context(), "", 3))(t)
+	second := must.Get(u.Compare(t.Context(), userID(3), 3))(t)
+	must.Equal(t, ids(first)+", "+ids(second), "1 2 3, 4 5 6 7 8 1", "pages")
+	must.True(t, !first.End && second.End, "the first page ends: %t, the second %t", first.End, second.End)
 	var all directory.Compared
-	err = u.CompareAll(t.Context(), 100, func(page directory.Compared) error { all = page; return nil })
-	if err != nil || len(all.Differing) != 9 || !strings.Contains(fmt.Sprint(all.Differing[0]), "1@X.test") {
-		t.Errorf("all are %+v, %v", all, err)
-	}
+	must.Do(t, u.CompareAll(t.Context(), 100, func(page directory.Compared) error { all = page; return nil }))
+	must.True(t, len(all.Differing) == 9 && strings.Contains(fmt.Sprint(all.Differing[0]), "1@X.test"), "all are %+v", all)
 	since := time.Now().Add(-time.Hour)
-	seen, err := u.Seek(t.Context(), []directory.Sought{{ID: userID(1)}, {Email: "2@x.TEST", Since: since}, {Phone: "+3", Since: since}, {ID: userID(9), Email: "no@x.test", Since: since}, {Email: "2@x.test", Since: time.Now().Add(time.Hour)}})
-	if err != nil || len(seen) != 5 {
-		t.Fatalf("sought: %v, %v", seen, err)
+	seen := must.Get(u.Seek(t.Context(), []directory.Sought{
+		{ID: userID(1)}, {Email: "2@x.TEST", Since: since}, {Phone: "+3", Since: since},
+		{ID: userID(9), Email: "no@x.test", Since: since}, {Email: "2@x.test", Since: time.Now().Add(time.Hour)},
+	}))(t)
+	var found []*string
+	for _, s := range seen {
+		found = append(found, s.ID)
 	}
-	for i, want := range []string{userID(1), userID(2), userID(3), "", ""} {
-		if got := seen[i].ID; got == nil && want != "" || got != nil && *got != want {
-			t.Errorf("sought %d: %v, want %q", i, got, want)
-		}
-	}
-	one, err := u.One(t.Context(), userID(1))
-	if err != nil || !strings.Contains(string(one), "1@X.test") {
-		t.Errorf("one is %s, %v", one, err)
-	}
-	if one, err = u.One(t.Context(), userID(9)); err != nil || one != nil {
-		t.Errorf("none is %s, %v", one, err)
-	}
+	must.Equal(t, found, []*string{new(userID(1)), new(userID(2)), new(userID(3)), nil, nil}, "sought")
+	must.Contain(t, string(must.Get(u.One(t.Context(), userID(1)))(t)), "1@X.test")
+	must.Equal(t, must.Get(u.One(t.Context(), userID(9)))(t), nil, "none")
 }
 
 // Two tables have a reader each; the script of one leaves the other's rights as they are.
@@ -229,9 +195,8 @@ func TestHostedProjectWithTwoTables(t *testing.T) {
 	p.signUp(1, "one")
 	for table, want := range map[string]string{"auth.users": userID(1), "public.People": userID(7)} {
 		u := must.Get(p.DB.Directory().Users(t.Context(), "app", table))(t)
-		if page, err := u.Compare(t.Context(), "", 10); err != nil || !u.Reader || len(page.Differing) != 1 || page.Differing[0].ID != want {
-			t.Errorf("%s: %+v, %v", table, page, err)
-		}
+		page := must.Get(u.Compare(t.Context(), "", 10))(t)
+		must.True(t, u.Reader && len(page.Differing) == 1 && page.Differing[0].ID == want, "%s: %+v", table, page)
 	}
 	p.asOwner(`update public."People" set email = 'new@x.test'`)
 	p.Want("select source, user_id from rollcall_provider.outbox order by id", "app|"+userID(1), "other|"+userID(7))

@@ -9,7 +9,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
-	"rollcall/internal/pgtest"
+	"rollcall/internal/must"
 	"rollcall/internal/target"
 	"rollcall/internal/testtag"
 )
@@ -21,9 +21,7 @@ func TestHostileTriggers(t *testing.T) {
 	for _, state := range []string{"P0001", "MY001", "40001", "40P01", "08001", "25006", "26000", "53300", "57P01", "58030", "42P01", "0A000", "XX000", "55000"} {
 		t.Run(state, func(t *testing.T) {
 			t.Parallel()
-			other := fixture.Everyone()
-			other.Name, other.Table = "other", "public.q"
-			b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all);"+fixture.Raising("p", state), fixture.Everyone(), other)
+			b := fixture.NewBench(t, fixture.BothTables+fixture.Raising("p", state), fixture.Everyone(), fixture.Second())
 			b.Applies([]event.Outcome{event.Applied, event.Parked, event.Applied}, fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "bad"), fixture.Updated("c", 1, "c"))
 			b.Want("select id from p order by 1", "a", "c")
 			b.Want("select id from q order by 1", "a", "b", "c")
@@ -67,11 +65,9 @@ func TestPoisonBesideALockedRow(t *testing.T) {
 		return fixture.Said(u)
 	}
 	b.Applies(fixture.All(event.Applied, 1), with("held", "1", 1))
-	app := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, app, "begin; update p set role = 'x'")
+	b.Hold("update p set role = 'x'")
 	held := with("held", "1", 2)
-	name := "new name"
-	held.User.FirstName = &name
+	held.User.FirstName = new("new name")
 	b.Applies([]event.Outcome{event.Parked, event.Parked, event.Applied}, held, with("poison", "many", 1), with("well", "1", 1))
 	b.Want("select user_id, sqlstate from rollcall.parked order by 1", "held|55P03", "poison|22P02")
 	b.Want("select id from p order by 1", "held", "well")
@@ -110,14 +106,10 @@ func TestLongChainOfEmails(t *testing.T) {
 	}
 	b.Applies(fixture.All(event.Applied, users), step(1)...)
 	start := time.Now()
-	outcomes, err := b.Apply(t.Context(), step(2))
-	if err != nil || !slices.Contains(outcomes, event.Applied) {
-		t.Fatalf("outcomes %v, error %v", outcomes, err)
-	}
+	outcomes := must.Get(b.Apply(t.Context(), step(2)))(t)
+	must.True(t, slices.Contains(outcomes, event.Applied), "outcomes %v", outcomes)
 	t.Logf("a chain of %d took %s", users, time.Since(start))
-	if took := time.Since(start); testtag.Timing && took > 4*time.Second {
-		t.Errorf("a chain of %d took %s", users, took)
-	}
+	must.Within(t, start, 4*time.Second, "a chain")
 }
 
 // A cast to a domain over varchar(5) would cut; the base type lets the assignment refuse.
@@ -134,23 +126,19 @@ func TestVariablesInExpressionsStayHidden(t *testing.T) {
 	tgt := fixture.Everyone()
 	tgt.Set[1].Expr.SQL, tgt.Set[1].Expr.Written = "'hunter2' || new.email", "'${PEPPER}' || new.email"
 	b := fixture.NewBench(t, fixture.PTable, tgt)
-	if shown := strings.Join(b.Statements("profiles"), ""); strings.Contains(shown, "hunter2") || !strings.Contains(shown, "${PEPPER}") {
-		t.Errorf("the statements show %s", shown)
-	}
+	shown := strings.Join(b.Statements("profiles"), "")
+	must.Contain(t, shown, "${PEPPER}")
+	must.Lack(t, shown, "hunter2")
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "x"))
 	b.Want("select email from p", "hunter2x")
 
 	where := fixture.Everyone()
 	where.Where = &target.Expr{SQL: "new.email <> hunter2", Written: "new.email <> ${PEPPER}"}
-	b = fixture.EmptyBench(t, fixture.PTable, where)
-	if found, err := b.Check(t.Context()); err != nil || len(found) == 0 || strings.Contains(fmt.Sprint(found), "hunter2") {
-		t.Errorf("findings %v, error %v", found, err)
-	}
 	tgt.Set[1].Expr.SQL = "'hunter2'::uuid"
-	b = fixture.EmptyBench(t, fixture.PTable, tgt)
-	found, err := b.Check(t.Context())
-	if err != nil || len(found) == 0 || strings.Contains(fmt.Sprint(found), "hunter2") {
-		t.Errorf("findings %v, error %v", found, err)
+	for _, wrong := range []target.Target{where, tgt} {
+		found := must.Get(fixture.EmptyBench(t, fixture.PTable, wrong).Check(t.Context()))(t)
+		must.True(t, len(found) > 0, "no finding")
+		must.Lack(t, fmt.Sprint(found), "hunter2")
 	}
 }
 
@@ -158,14 +146,12 @@ func TestVariablesInExpressionsStayHidden(t *testing.T) {
 // batch runs again.
 func TestPassingErrorBesideAPoisonRow(t *testing.T) {
 	t.Parallel()
-	other := fixture.Everyone()
-	other.Name, other.Table = "other", "public.q"
 	b := fixture.NewBench(t, fixture.PTable+`create table q (like p including all, check (email <> 'bad')); create sequence met;
 		create function once() returns trigger language plpgsql as $$ begin
 			if nextval('met') = 2 then raise exception 'once' using errcode = '40P01'; end if; return new; end $$;
-		create trigger once before insert on p for each row execute function once()`, fixture.Everyone(), other)
+		create trigger once before insert on p for each row execute function once()`, fixture.Everyone(), fixture.Second())
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "bad"))
-	b.Want("select target from rollcall.parked", "other")
+	b.Want("select target from rollcall.parked", "second")
 	b.Want("select id from p", "a")
 }
 
@@ -173,11 +159,8 @@ func TestPassingErrorBesideAPoisonRow(t *testing.T) {
 func TestCheckBesideALock(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	app := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, app, "begin; lock table p in access exclusive mode")
-	if found, err := b.Check(t.Context()); err != nil || len(found) > 0 {
-		t.Errorf("findings %v, error %v", found, err)
-	}
-	pgtest.Exec(t, app, "rollback")
+	app := b.Hold("lock table p in access exclusive mode")
+	must.Equal(t, must.Get(b.Check(t.Context()))(t), nil, "findings")
+	app.Run("rollback")
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "a"))
 }

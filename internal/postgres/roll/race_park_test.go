@@ -2,7 +2,6 @@ package roll_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -12,7 +11,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
-	"rollcall/internal/pgtest"
+	"rollcall/internal/must"
 	"rollcall/internal/postgres/roll"
 	"rollcall/internal/target"
 	"rollcall/internal/testtag"
@@ -23,16 +22,13 @@ func TestRaceApplicationHoldsARow(t *testing.T) {
 	testtag.Parallel(t)
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a1"), fixture.Updated("b", 1, "b1"))
-	app := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, app, "begin; update p set role = 'admin' where id = 'a'")
+	app := b.Hold("update p set role = 'admin' where id = 'a'")
 	start := time.Now()
 	b.Applies([]event.Outcome{event.Parked, event.Applied}, fixture.Updated("a", 2, "a2"), fixture.Updated("b", 2, "b2"))
-	if took := time.Since(start); testtag.Timing && took > 2*b.Pool.LockTimeout {
-		t.Errorf("one held row cost %s, more than one lock_timeout and the work", took)
-	}
+	must.Within(t, start, 2*b.Pool.LockTimeout, "a batch beside a held row")
 	b.Want("select id, email from p order by 1", "a|a1", "b|b2")
 	b.Want("select user_id, sqlstate from rollcall.parked", "a|55P03")
-	pgtest.Exec(t, app, "commit")
+	app.Run("commit")
 	b.Applies(fixture.Applied, fixture.Updated("a", 3, "a3"))
 	b.Want("select id, email, role from p order by 1", "a|a3|admin", "b|b2|customer")
 	b.Want("select user_id from rollcall.parked")
@@ -41,18 +37,14 @@ func TestRaceApplicationHoldsARow(t *testing.T) {
 // A locked table parks its target's users and nobody else.
 func TestRaceLockedTable(t *testing.T) {
 	t.Parallel()
-	other := fixture.Everyone()
-	other.Name, other.Table = "other", "public.q"
-	b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all)", fixture.Everyone(), other)
+	b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
 	b.Pool.LockTimeout = time.Second
-	app := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, app, "begin; lock table p in access exclusive mode")
+	app := b.Hold("lock table p in access exclusive mode")
 	start := time.Now()
 	b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "a1"), fixture.Updated("b", 1, "b1"))
-	if took := time.Since(start); testtag.Timing && took > b.Pool.LockTimeout { // the session's own, shorter one is waited for once
-		t.Errorf("a locked table cost %s: it was waited for again", took)
-	}
-	pgtest.Exec(t, app, "rollback")
+	// the session's own, shorter lock_timeout is waited for once
+	must.Within(t, start, b.Pool.LockTimeout, "a batch beside a locked table")
+	app.Run("rollback")
 	b.Want("select (select count(*) from p), (select count(*) from q)", "0|2")
 	b.Want("select target, count(*) from rollcall.parked group by 1", "profiles|2")
 }
@@ -62,19 +54,12 @@ func TestRaceTheRollIsBusy(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "one"))
-	other := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, other, "begin; select from rollcall.users for update")
+	other := b.Hold("select from rollcall.users for update")
 	release := func() {
 		time.Sleep(2 * b.Pool.LockTimeout) // both ways of the first try are through
-		pgtest.Exec(t, other, "commit")
+		other.Run("commit")
 	}
-	err := fixture.Beside(func() error {
-		_, err := b.Apply(t.Context(), []event.Event{fixture.Updated("a", 2, "two")})
-		return err
-	}, release)
-	if err != nil {
-		t.Error(err)
-	}
+	must.Do(t, fixture.Beside(applying(b, fixture.Updated("a", 2, "two")), release))
 	b.Want("select email from p", "two")
 	b.Want("select user_id from rollcall.parked")
 }
@@ -83,37 +68,31 @@ func TestRaceTheRollIsBusy(t *testing.T) {
 // other is current.
 func TestStatementTimeout(t *testing.T) {
 	t.Parallel()
-	slow := fixture.Everyone()
-	slow.Name, slow.Table = "slow", "public.q"
-	b := fixture.NewBench(t, fixture.PTable+`create table q (like p including all);
+	b := fixture.NewBench(t, fixture.BothTables+`
 		create function sleep() returns trigger language plpgsql as $$ begin perform pg_sleep(30); return new; end $$;
-		create trigger sleep before insert on q for each row execute function sleep()`, fixture.Everyone(), slow)
+		create trigger sleep before insert on q for each row execute function sleep()`, fixture.Everyone(), fixture.Second())
 	b.Pool.StatementTimeout = time.Second
 	b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "b"))
 	b.Want("select id from p order by 1", "a", "b")
-	b.Want("select target, user_id, sqlstate from rollcall.parked order by 2", "slow|a|57014", "slow|b|57014")
+	b.Want("select target, user_id, sqlstate from rollcall.parked order by 2", "second|a|57014", "second|b|57014")
 }
 
 // A target that is out of service, one that refuses a row, and one that another
 // transaction holds, all in one batch.
 func TestEverythingAtOnce(t *testing.T) {
 	t.Parallel()
-	missing, held := fixture.Everyone(), fixture.Everyone()
+	missing := fixture.Everyone()
 	missing.Name, missing.Table = "missing", "public.nowhere"
-	held.Name, held.Table = "held", "public.q"
-	b := fixture.EmptyBench(t, fixture.PTable+"create table q (like p including all); insert into p values ('app', 'b')", fixture.Everyone(), missing, held)
-	if found, err := b.Check(t.Context()); err != nil || len(found) != 1 {
-		t.Fatalf("findings %v, error %v", found, err)
-	}
+	b := fixture.EmptyBench(t, fixture.BothTables+"insert into p values ('app', 'b')", fixture.Everyone(), missing, fixture.Second())
+	must.Equal(t, len(must.Get(b.Check(t.Context()))(t)), 1, "findings")
 	b.Exec("insert into q values ('c', 'old')")
-	app := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, app, "begin; update q set role = 'x'")
+	app := b.Hold("update q set role = 'x'")
 	b.Applies(fixture.All(event.Parked, 3), fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "b"), fixture.Updated("c", 1, "c"))
 	b.Want("select target, user_id, sqlstate from rollcall.parked order by 1, 2",
-		"held|c|55P03", "missing|a|42000", "missing|b|42000", "missing|c|42000", "profiles|b|23505")
+		"missing|a|42000", "missing|b|42000", "missing|c|42000", "profiles|b|23505", "second|c|55P03")
 	b.Want("select id from p order by 1", "a", "app", "c")
 	b.Want("select id, outcome from rollcall.events order by 1", "a-1|parked", "b-1|parked", "c-1|parked")
-	pgtest.Exec(t, app, "rollback")
+	app.Run("rollback")
 	b.Want("select id, email from q order by 1", "a|a", "b|b", "c|old")
 }
 
@@ -134,7 +113,7 @@ func TestRaceWhoseErrorItIs(t *testing.T) {
 	ids := target.Target{Name: "ids", Table: "public.ids", From: fixture.FromApp, Key: []string{"id"}, Set: fixture.Assign("id: new.id", "n: new.first_name"), OnDelete: target.OnDelete{Action: target.DeleteKeep}}
 	b := fixture.NewBench(t, fixture.PTable+"create table ids (id text primary key, n integer)", fixture.Everyone(), ids)
 	u := fixture.User("a", 1, "a@x")
-	u.FirstName = ptr("secret-name")
+	u.FirstName = new("secret-name")
 	b.Applies([]event.Outcome{event.Parked, event.Applied}, fixture.Said(u), fixture.Updated("b", 1, "b@x"))
 	b.Want("select id from p order by 1", "a", "b")
 	b.Want("select id from ids", "b")
@@ -161,14 +140,10 @@ func TestRaceStaleEventClearsNothing(t *testing.T) {
 func TestRaceApplicationInsertsTheSameEmail(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	app := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, app, "begin; insert into p values ('app', 'x')")
+	app := b.Hold("insert into p values ('app', 'x')")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "x"))
-	rollback := func() { pgtest.Exec(t, app, "rollback") }
-	err := fixture.Beside(func() error { return pipelinedOnly(b, fixture.Updated("a", 2, "x")) }, rollback)
-	if err != nil {
-		t.Error(err)
-	}
+	rollback := func() { app.Run("rollback") }
+	must.Do(t, fixture.Beside(func() error { return pipelinedOnly(b, fixture.Updated("a", 2, "x")) }, rollback))
 	b.Want("select id, email from p", "a|x")
 	b.Want("select user_id from rollcall.parked")
 }
@@ -199,11 +174,10 @@ func TestRaceApplicationRefersToADeletedUser(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable+"create table orders (n int, profile text references p)", fixture.Everyone())
 	b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "b"))
-	app := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, app, "begin; insert into orders values (1, 'a')")
+	app := b.Hold("insert into orders values (1, 'a')")
 	b.Applies([]event.Outcome{event.Parked, event.Applied}, fixture.Gone("a", 2), fixture.Gone("b", 2))
 	b.Want("select user_id, sqlstate from rollcall.parked", "a|55P03")
-	pgtest.Exec(t, app, "commit")
+	app.Run("commit")
 	b.Applies(fixture.All(event.Duplicate, 1), fixture.Gone("a", 2))
 	b.Want("select user_id, sqlstate, attempts from rollcall.parked", "a|23503|1")
 	b.Exec("delete from orders")
@@ -225,9 +199,7 @@ func TestRaceTheRollRefuses(t *testing.T) {
 // The order of locks is the same everywhere, so nobody waits in a circle.
 func TestRaceNoDeadlocks(t *testing.T) {
 	t.Parallel()
-	second := fixture.Everyone()
-	second.Name, second.Table = "second", "public.q"
-	b := fixture.NewBench(t, "create table p (id text primary key, email text, name text, role text); create table q (like p including all)", fixture.Everyone(), second)
+	b := fixture.NewBench(t, "create table p (id text primary key, email text, name text, role text); create table q (like p including all)", fixture.Everyone(), fixture.Second())
 	var workers sync.WaitGroup
 	for worker := range 4 {
 		workers.Go(func() {
@@ -239,9 +211,7 @@ func TestRaceNoDeadlocks(t *testing.T) {
 					e.ID = fmt.Sprint(n, "-", round, "-", random.IntN(2)) // which other workers send, too
 					events = append(events, e)
 				}
-				if _, err := b.Apply(t.Context(), events); err != nil {
-					t.Error(err)
-				}
+				applyBeside(b, events)
 			}
 		})
 	}
@@ -267,19 +237,12 @@ func TestRaceConnectionCut(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "one"))
-	holder := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, holder, "begin; select from rollcall.users for update")
+	holder := b.Hold("select from rollcall.users for update")
 	cut := func() {
 		b.Want("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", "t")
-		pgtest.Exec(t, holder, "commit")
+		holder.Run("commit")
 	}
-	err := fixture.Beside(func() error {
-		_, err := b.Apply(t.Context(), []event.Event{fixture.Updated("a", 2, "two")})
-		return err
-	}, cut)
-	if err != nil {
-		t.Error(err)
-	}
+	must.Do(t, fixture.Beside(applying(b, fixture.Updated("a", 2, "two")), cut))
 	b.Want("select email from p", "two")
 }
 
@@ -290,9 +253,7 @@ func TestTheRollIsOutOfReach(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	b.Exec("alter table rollcall.users rename to elsewhere") // the roll itself is out of reach
-	if _, err := b.Apply(ctx, []event.Event{fixture.Updated("a", 1, "a")}); !errors.Is(err, event.ErrUnavailable) {
-		t.Errorf("got %v, want event.ErrUnavailable", err)
-	}
+	must.Fail(t, must.Err(b.Apply(ctx, []event.Event{fixture.Updated("a", 1, "a")})), event.ErrUnavailable)
 	b.Exec("alter table rollcall.elsewhere rename to users")
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "a"))
 }
@@ -301,8 +262,8 @@ func TestTheRollIsOutOfReach(t *testing.T) {
 // first start followed by a first reconciliation.
 func TestStalePlans(t *testing.T) {
 	t.Parallel()
-	where := fixture.Everyone()
-	where.Name, where.Table, where.Where = "second", "public.q", &target.Expr{SQL: "new.email is not null"}
+	where := fixture.Second()
+	where.Where = &target.Expr{SQL: "new.email is not null"}
 	b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all); alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", fixture.Everyone(), where)
 	b.Exec("alter table rollcall.users set (autovacuum_enabled = off); alter table rollcall.events set (autovacuum_enabled = off)")
 	next := int64(0)

@@ -12,6 +12,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/outbox"
@@ -26,52 +27,65 @@ func settleAgain(b *fixture.Bench, id string) error {
 	return b.Pipelined(roll.Repair(fixture.Updated(id, 0, ""), event.Duplicate))
 }
 
+func applying(b *fixture.Bench, events ...event.Event) func() error {
+	return func() error { return must.Err(b.Apply(b.T.Context(), events)) }
+}
+
+// applyBeside applies events in a goroutine of the test's own.
+func applyBeside(b *fixture.Bench, events []event.Event) {
+	if err := applying(b, events...)(); err != nil {
+		b.T.Error(err)
+	}
+}
+
 // An e-mail passes from a deleted user to the next one within a batch.
 func TestRaceEmailOfADeletedUserInOneBatch(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "x"))
-	if err := pipelinedOnly(b, fixture.Gone("a", 2), fixture.Updated("b", 1, "x")); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, pipelinedOnly(b, fixture.Gone("a", 2), fixture.Updated("b", 1, "x")))
 	b.Want("select id, email from p", "b|x")
 }
 
-// A duplicate's user is none of the batch's business.
-func TestRaceDuplicateDoesNotOverwriteANewerState(t *testing.T) {
+// A transaction waits for another one about the same user, which commits meanwhile.
+func TestRaceBesideACommit(t *testing.T) {
 	t.Parallel()
-	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
-	newer := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "six")}))
-	if err := fixture.Beside(func() error { return pipelinedOnly(b, fixture.Updated("a", 5, "five")) }, newer.Commit); err != nil {
-		t.Error(err)
+	six := fixture.Updated("a", 6, "six")
+	update := func(version int64, email string) func(*fixture.Bench) error {
+		return func(b *fixture.Bench) error { return pipelinedOnly(b, fixture.Updated("a", version, email)) }
 	}
-	b.Want("select email from p", "six")
-}
-
-// Who settles again waits for the roll and then sees it as it is.
-func TestRaceSettlingAgainSeesTheNewestState(t *testing.T) {
-	t.Parallel()
-	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
-	newer := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "six")}))
-	if err := fixture.Beside(func() error { return settleAgain(b, "a") }, newer.Commit); err != nil {
-		t.Error(err)
+	again := func(b *fixture.Bench) error { return settleAgain(b, "a") }
+	tests := map[string]struct {
+		before string // SQL
+		first  event.Event
+		second func(*fixture.Bench) error
+		want   string // version, e-mail in the roll, e-mail in the target
+	}{
+		"a duplicate's user is none of the batch's business":      {"", six, update(5, "five"), "6|six|six"},
+		"who settles again sees the roll as it is after the wait": {"", six, again, "6|six|six"},
+		// The row is gone, so that an insert would find nothing in its way.
+		"and brings back nobody who was deleted meanwhile": {"delete from p", fixture.Gone("a", 6), again, "6|∅|∅"},
+		// That nothing changes is decided on the locked row, not before.
+		"back to the old value": {"", fixture.Updated("a", 6, "two"), update(7, "five"), "7|five|five"},
+		// A role's default of repeatable read would fail at every wait.
+		"another isolation by default": {
+			"do $$ begin execute format('alter database %I set default_transaction_isolation = ''repeatable read''', current_database()); end $$",
+			six, update(7, "seven"), "7|seven|seven",
+		},
 	}
-	b.Want("select email from p", "six")
-}
-
-// And brings back nobody who was deleted meanwhile.
-func TestRaceSettlingAgainBesideADelete(t *testing.T) {
-	t.Parallel()
-	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
-	b.Exec("delete from p") // so that the insert would find nothing in its way
-	dead := b.Begin(b.Work([]event.Event{fixture.Gone("a", 6)}))
-	if err := fixture.Beside(func() error { return settleAgain(b, "a") }, dead.Commit); err != nil {
-		t.Error(err)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
+			b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
+			b.Exec(tt.before)
+			b.Pool.Reset() // a new session has the defaults of the database
+			first := b.Begin(b.Work([]event.Event{tt.first}))
+			must.Do(t, fixture.Beside(func() error { return tt.second(b) }, first.Commit))
+			b.Want("select version, u.email, p.email from rollcall.users u left join p using (id)", tt.want)
+			b.Want("select id from p", b.Rows("select id from rollcall.users where deleted_at is null")...)
+		})
 	}
-	b.Want("select email from p")
 }
 
 // The removal of one who leaves is a statement after the lock, with a snapshot of its own.
@@ -83,22 +97,8 @@ func TestRaceSettlingAgainBesideALeaver(t *testing.T) {
 	b.Applies(fixture.Applied, fixture.Updated("a", 5, "stay"))
 	replica := pgtest.Connect(t, b.Address).Conn // one that does not know the target
 	pgtest.Exec(t, replica, "begin; update rollcall.users set version = 6, email = 'leave'")
-	if err := fixture.Beside(func() error { return settleAgain(b, "a") }, func() { pgtest.Exec(t, replica, "commit") }); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, fixture.Beside(func() error { return settleAgain(b, "a") }, func() { pgtest.Exec(t, replica, "commit") }))
 	b.Want("select email from p")
-}
-
-// That nothing changes is decided on the locked row, not before.
-func TestRaceBackToTheOldValue(t *testing.T) {
-	t.Parallel()
-	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	b.Applies(fixture.Applied, fixture.Updated("a", 5, "one"))
-	other := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "two")}))
-	if err := fixture.Beside(func() error { return pipelinedOnly(b, fixture.Updated("a", 7, "one")) }, other.Commit); err != nil {
-		t.Error(err)
-	}
-	b.Want("select version, u.email, p.email from rollcall.users u join p using (id)", "7|one|one")
 }
 
 // A duplicate of an event that is in flight waits for it and does nothing.
@@ -111,9 +111,7 @@ func TestRaceDuplicateInFlight(t *testing.T) {
 		pgtest.Exec(t, inFlight.Conn, "update rollcall.users set email = 'second'; update p set email = 'second'")
 		inFlight.Commit()
 	}
-	if err := fixture.Beside(func() error { return pipelinedOnly(b, first) }, release); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, fixture.Beside(func() error { return pipelinedOnly(b, first) }, release))
 	b.Want("select u.email, p.email from rollcall.users u join p using (id)", "second|second")
 }
 
@@ -160,11 +158,7 @@ func TestRaceCrossedEmails(t *testing.T) {
 		}
 		var both sync.WaitGroup
 		for _, events := range batches {
-			both.Go(func() {
-				if _, err := b.Apply(t.Context(), events); err != nil {
-					t.Error(err)
-				}
-			})
+			both.Go(func() { applyBeside(b, events) })
 		}
 		both.Wait()
 	}
@@ -183,26 +177,12 @@ func TestRaceLeaveAndReturn(t *testing.T) {
 	tgt.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("name: 'left'")}
 	b := fixture.NewBench(t, fixture.PTable, tgt)
 	away := fixture.User("a", 2, "")
-	away.Username = ptr("away")
+	away.Username = new("away")
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, ""))
 	b.Applies(fixture.Applied, fixture.Said(away))
 	b.Want("select email, name from p", "∅|left")
 	b.Applies(fixture.Applied, fixture.Updated("a", 3, ""))
 	b.Want("select email, name from p", "∅|∅")
-}
-
-// A role's default of repeatable read would fail at every wait.
-func TestRaceDefaultIsolation(t *testing.T) {
-	t.Parallel()
-	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	b.Exec("do $$ begin execute format('alter database %I set default_transaction_isolation = ''repeatable read''', current_database()); end $$")
-	b.Pool.Reset()
-	b.Applies(fixture.Applied, fixture.Updated("a", 5, "five"))
-	other := b.Begin(b.Work([]event.Event{fixture.Updated("a", 6, "six")}))
-	if err := fixture.Beside(func() error { return pipelinedOnly(b, fixture.Updated("a", 7, "seven")) }, other.Commit); err != nil {
-		t.Error(err)
-	}
-	b.Want("select email from p", "seven")
 }
 
 // One user several times in a batch: a delete before a version, a version before
@@ -252,13 +232,9 @@ func TestPanicInATransaction(t *testing.T) {
 	}
 	began := time.Now()
 	b.Applies(fixture.Applied, fixture.Updated("user_a", 3, ""))
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("the next batch took %s", took)
-	}
+	must.True(t, time.Since(began) <= 5*time.Second, "the next batch took %s", time.Since(began))
 	b.Want("select version::text from rollcall.users", "3")
-	if held := b.Pool.Stat().AcquiredConns(); held != 0 {
-		t.Errorf("%d connections were not returned", held)
-	}
+	must.Equal(t, b.Pool.Stat().AcquiredConns(), 0, "connections that were not returned")
 }
 
 // Installing a capture stops waiting for the table when its context ends.
@@ -269,10 +245,6 @@ func TestCaptureHonoursItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 350*time.Millisecond) // within the first pause, from 100 to 600 ms
 	defer cancel()
 	began := time.Now()
-	if err := b.DB.Outbox().Install(ctx, outbox.Capture{Source: "supabase", Table: "auth.users"}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v", err)
-	}
-	if took := time.Since(began); took > 550*time.Millisecond {
-		t.Errorf("it took %s", took)
-	}
+	must.Fail(t, b.DB.Outbox().Install(ctx, outbox.Capture{Source: "supabase", Table: "auth.users"}), context.DeadlineExceeded)
+	must.True(t, time.Since(began) <= 550*time.Millisecond, "it took %s", time.Since(began))
 }

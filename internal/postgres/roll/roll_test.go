@@ -135,17 +135,13 @@ func TestStatementsForAnotherRoll(t *testing.T) {
 	ids := []string{"a", "b", "c", "d"}
 	sources := []string{"app", "app", "app", "web"}
 	for _, statement := range []string{c.Compile().Removal, c.Compile().Upsert} {
-		if _, err := b.SQL.Exec(t.Context(), statement, sources, ids, true); err != nil {
-			t.Fatalf("%s: %v", statement, err)
-		}
+		b.Exec(statement, sources, ids, true)
 	}
 	b.Want("select id, title, gone from crew order by 1", "a|A|f", "b|B|f", "c|left|t", "stranger|x|f")
 	var strangers, visit, insert, change, remove int64
-	if err := b.SQL.QueryRow(t.Context(), target.Unowned([]*target.Compiler{c}, 0), []string{}, []string{}).Scan(&strangers); err != nil || strangers != 1 {
-		t.Errorf("%d rows of no team, %v; want 1", strangers, err)
-	}
+	must.Do(t, b.SQL.QueryRow(t.Context(), target.Unowned([]*target.Compiler{c}, 0), []string{}, []string{}).Scan(&strangers))
+	must.Equal(t, strangers, 1, "rows of no team")
 	b.Exec("update teams set name = 'new' where id = 'a'; delete from crew where id = 'b'")
-	if err := b.SQL.QueryRow(t.Context(), c.Preview()).Scan(&visit, &insert, &change, &remove); err != nil || visit != 3 || insert != 1 || change != 1 || remove != 0 {
-		t.Errorf("preview %d %d %d %d, %v", visit, insert, change, remove, err)
-	}
+	must.Do(t, b.SQL.QueryRow(t.Context(), c.Preview()).Scan(&visit, &insert, &change, &remove))
+	must.Equal(t, []int64{visit, insert, change, remove}, []int64{3, 1, 1, 0}, "preview")
 }

@@ -21,13 +21,6 @@ func beginLook(b *fixture.Bench, events ...event.Event) *fixture.Paused {
 	return b.Begin(b.LookWork("app", events))
 }
 
-func lookFast(b *fixture.Bench, events ...event.Event) func() error {
-	return func() error {
-		_, err := b.Apply(b.T.Context(), events)
-		return err
-	}
-}
-
 // A look that waits for another one reads the table after it: what was committed meanwhile counts.
 func TestRaceLookReadsBehindTheLock(t *testing.T) {
 	t.Parallel()
@@ -44,9 +37,7 @@ func TestRaceLookReadsBehindTheLock(t *testing.T) {
 				b.Exec("update auth.users set email = 'two@x.test', updated_at = updated_at - interval '1 s'")
 				first.Commit()
 			}
-			if err := fixture.Beside(lookFast(b, lookAt(1)), release); err != nil {
-				t.Error(err)
-			}
+			must.Do(t, fixture.Beside(applying(b, lookAt(1)), release))
 			b.Want("select u.email, p.email from rollcall.users u join p on p.id::text = u.id", "two@x.test|two@x.test")
 			b.Want(noPlaceholders, "0")
 		})
@@ -81,9 +72,7 @@ func TestRaceTwoLooksAtNobody(t *testing.T) {
 				insertUsers(b, 2)
 				pgtest.Exec(t, first.Conn, end)
 			}
-			if err := fixture.Beside(lookFast(b, lookAt(2), lookAt(1)), release); err != nil {
-				t.Error(err)
-			}
+			must.Do(t, fixture.Beside(applying(b, lookAt(2), lookAt(1)), release))
 			b.Want("select id, email from rollcall.users", userID(2)+"|2@x.test")
 			b.Want("select count(*) from p", "1")
 		})
@@ -97,12 +86,7 @@ func TestRaceLookThatDies(t *testing.T) {
 	insertUsers(b, 1)
 	p := beginLook(b, lookAt(1), hook(2, "two"))
 	must.Do(t, p.Conn.PgConn().Conn().Close())
-	for deadline := time.Now().Add(5 * time.Second); len(b.Rows("select from pg_stat_activity where datname = current_database() and state = 'idle in transaction'")) > 0; {
-		if time.Now().After(deadline) {
-			t.Fatal("the session does not end")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	b.Await("select from pg_stat_activity where datname = current_database() and state = 'idle in transaction'")
 	b.Want("select (select count(*) from rollcall.users) + (select count(*) from rollcall.events)", "0")
 	b.Applies([]event.Outcome{event.Applied, event.Stale}, lookAt(1), hook(2, "two"))
 	b.Want(noPlaceholders, "0")
@@ -115,18 +99,14 @@ func TestRaceLookBesideABody(t *testing.T) {
 	b := followed(t)
 	looking := beginLook(b, lookAt(1), lookAt(2))
 	bodies := func() error { return pipelinedOnly(b, hook(2, "two"), hook(1, "one")) }
-	if err := fixture.Beside(bodies, looking.Commit); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, fixture.Beside(bodies, looking.Commit))
 	b.Want("select count(*) from rollcall.users where email = 'said@x.test'", "2")
 	said := b.Begin(b.Work([]event.Event{hook(1, "one more")}))
 	release := func() {
 		insertUsers(b, 1)
 		said.Commit()
 	}
-	if err := fixture.Beside(lookFast(b, lookAt(1), lookAt(2)), release); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, fixture.Beside(applying(b, lookAt(1), lookAt(2)), release))
 	b.Want("select email from p order by 1", "1@x.test")
 }
 
@@ -141,9 +121,7 @@ func TestRaceRevivedBesideADeletion(t *testing.T) {
 	gone.Op = event.Delete
 	deleting := beginLook(b, gone)
 	release := func() { insertUsers(b, 1); deleting.Commit() }
-	if err := fixture.Beside(lookFast(b, lookAt(1)), release); err != nil {
-		t.Error(err)
-	}
+	must.Do(t, fixture.Beside(applying(b, lookAt(1)), release))
 	b.Want("select email from p", "1@x.test")
 	b.Want("select deleted_at from rollcall.users", "∅")
 	signal(b, event.Applied, gone) // late
@@ -159,8 +137,7 @@ func TestRaceLockedTableOfUsers(t *testing.T) {
 	b := fixture.NewBench(t, fixture.UsersTable, tgt)
 	must.Do(t, b.Follow(t.Context(), "app", "auth.users"))
 	insertUsers(b, 1)
-	migration := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, migration, "begin; lock table auth.users in access exclusive mode")
+	migration := b.Hold("lock table auth.users in access exclusive mode")
 	ended := make(chan error, 1)
 	go func() {
 		for {
@@ -176,15 +153,11 @@ func TestRaceLockedTableOfUsers(t *testing.T) {
 		e.Source, e.User.Source, e.ID = "other", "other", fmt.Sprint(n)
 		began := time.Now()
 		signal(b, event.Applied, e)
-		if took := time.Since(began); took > 2*time.Second {
-			t.Errorf("a body took %s", took)
-		}
+		must.True(t, time.Since(began) <= 2*time.Second, "a body took %s", time.Since(began))
 	}
 	b.Want("select count(*) from p", "1")
-	pgtest.Exec(t, migration, "commit")
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	migration.Run("commit")
+	must.Do(t, <-ended)
 	b.Want("select count(*) from p", "2")
 }
 
@@ -196,24 +169,19 @@ func TestRaceMigrationBehindALook(t *testing.T) {
 	insertUsers(b, 1)
 	signal(b, event.Applied, lookAt(1))
 	b.Exec("update auth.users set email = 'new@x.test'")
-	application := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, application, "begin; select from p for update")
+	application := b.Hold("select from p for update")
 	looked := make(chan error, 1)
-	go func() { looked <- lookFast(b, lookAt(1))() }()
+	go func() { looked <- applying(b, lookAt(1))() }()
 	time.Sleep(100 * time.Millisecond)
-	migration := pgtest.Connect(t, b.Address).Conn
+	migration := pgtest.Connect(t, b.Address)
 	began := time.Now()
-	pgtest.Exec(t, migration, "begin; lock table auth.users in access exclusive mode; rollback")
+	migration.Run("begin; lock table auth.users in access exclusive mode; rollback")
 	took := time.Since(began)
 	t.Logf("the migration waited for %s, with a lock_timeout of %s", took, b.Pool.LockTimeout)
-	if took > b.Pool.LockTimeout+2*time.Second {
-		t.Errorf("the migration waited for %s", took)
-	}
-	if err := <-looked; err != nil {
-		t.Error(err)
-	}
+	must.True(t, took <= b.Pool.LockTimeout+2*time.Second, "the migration waited for %s", took)
+	must.Do(t, <-looked)
 	b.Want("select count(*) from rollcall.parked", "1")
-	pgtest.Exec(t, application, "rollback")
+	application.Run("rollback")
 }
 
 // Looks, bodies of another replica, ends of bans, another try, backfills and repairs meet at the
@@ -226,16 +194,15 @@ func TestRaceLooksBesideEverything(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	work := []func(n int) error{
-		func(n int) error { return lookFast(b, lookAt(n%9+1), lookAt((n+4)%9+1), lookAt((n*7)%9+1))() },
-		func(n int) error { return lookFast(b, hook((n*5)%9+1, fmt.Sprint("h", n)), lookAt((n+1)%9+1))() },
-		func(int) error { _, err := b.EndBans(b.T.Context()); return err },
+		func(n int) error { return applying(b, lookAt(n%9+1), lookAt((n+4)%9+1), lookAt((n*7)%9+1))() },
+		func(n int) error { return applying(b, hook((n*5)%9+1, fmt.Sprint("h", n)), lookAt((n+1)%9+1))() },
+		func(int) error { return must.Err(b.EndBans(b.T.Context())) },
 		func(n int) error {
 			e, f := hook((n*3)%9+1, fmt.Sprint("b", n)), hook((n*2)%9+1, fmt.Sprint("c", n))
-			_, err := b.ApplyBodies(b.T.Context(), []event.Event{e, f})
-			return err
+			return must.Err(b.ApplyBodies(b.T.Context(), []event.Event{e, f}))
 		},
-		func(int) error { _, err := b.CatchUp(b.T.Context(), "profiles"); return err },
-		func(int) error { _, err := b.DB.Audit().Report(b.T.Context(), audit.Options{Repair: true}); return err },
+		func(int) error { return must.Err(b.CatchUp(b.T.Context(), "profiles")) },
+		func(int) error { return must.Err(b.DB.Audit().Report(b.T.Context(), audit.Options{Repair: true})) },
 	}
 	ended := make(chan error, len(work))
 	for _, do := range work {
@@ -254,9 +221,7 @@ func TestRaceLooksBesideEverything(t *testing.T) {
 		b.Exec(fmt.Sprintf("update auth.users set email = '%d@x.test', banned_until = now() + interval '5 ms' where id = '%s'", random, userID(random%9+1)))
 	}
 	for range work {
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
+		must.Do(t, <-ended)
 	}
 	signal(b, event.Applied, lookAt(1), lookAt(2), lookAt(3), lookAt(4), lookAt(5), lookAt(6), lookAt(7), lookAt(8), lookAt(9))
 	b.Want("select a.id from auth.users a left join p on p.id = a.id left join rollcall.users u on u.id = a.id::text where (a.email, a.email) is distinct from (p.email, u.email)")

@@ -79,20 +79,14 @@ func TestSignalsDeferredByBytes(t *testing.T) {
 	}
 	l := b.NewLook("app", events)
 	unread := must.Get(l.First(t.Context()))(t)
-	if len(unread) == 0 || len(unread) == 4 {
-		t.Fatalf("%d users of 4 are deferred", len(unread))
-	}
+	must.True(t, len(unread) != 0 && len(unread) != 4, "%d users of 4 are deferred", len(unread))
 	read := fmt.Sprint(4 - len(unread))
 	for _, table := range []string{"rollcall.users", "rollcall.events", "p"} {
 		b.Want("select count(*) from "+table, read)
 	}
 	b.Want("select count(*) from rollcall.outbox", fmt.Sprint(len(unread)))
 	b.Want("select count(*) from rollcall.events where outcome <> 'applied'", "0")
-	for i, o := range must.Get(l.Rest(t.Context(), unread))(t) {
-		if o != event.Applied {
-			t.Errorf("event %d: %s", i, o)
-		}
-	}
+	must.Equal(t, must.Get(l.Rest(t.Context(), unread))(t), fixture.All(event.Applied, 4), "outcomes")
 	b.Want("select count(*), count(email) from rollcall.users", "4|4")
 	b.Want("select outcome, count(*) from rollcall.events group by 1", "applied|4")
 	b.Want("select count(*) from rollcall.outbox", "0")
@@ -186,12 +180,8 @@ func TestSignalsAboutNobody(t *testing.T) {
 		e.Explain = func(reason string) { reasons = append(reasons, reason) }
 		signal(b, event.Stale, e)
 	}
-	if len(reasons) != 3*roll.ManyUnlisted || reasons[0] != "not in auth.users" {
-		t.Errorf("%d reasons: %.1q", len(reasons), reasons)
-	}
-	if n := strings.Count(log.String(), "wrong database?"); n != 1 {
-		t.Errorf("%d warnings:\n%s", n, log)
-	}
+	must.True(t, len(reasons) == 3*roll.ManyUnlisted && reasons[0] == "not in auth.users", "%d reasons: %.1q", len(reasons), reasons)
+	must.Equal(t, strings.Count(log.String(), "wrong database?"), 1, log)
 	b.Want("select outcome, count(*) from rollcall.events group by 1", fmt.Sprintf("stale|%d", 3*roll.ManyUnlisted))
 	b.Want("select count(*) from rollcall.users", "0")
 	b.Want("select count(*) from rollcall.parked", "0")
@@ -255,15 +245,11 @@ func TestSignalsWithoutTheTable(t *testing.T) {
 			later := hook(1, "later")
 			later.User.Version = 1 << 60
 			b.Applies([]event.Outcome{event.Applied, event.Unavailable}, later, captured)
-			if b.Follows("app") {
-				t.Error("it is a table source still")
-			}
+			must.True(t, !b.Follows("app"), "it is a table source still")
 			signal(b, event.Unavailable, captured) // and now that it is none
 			b.Want("select email from rollcall.users", "said@x.test")
 			b.Want("select count(*) from rollcall.outbox", "1")
-			if n := strings.Count(log.String(), "can't be read any more"); n != 1 {
-				t.Errorf("%d lines:\n%s", n, log)
-			}
+			must.Equal(t, strings.Count(log.String(), "can't be read any more"), 1, log)
 		})
 	}
 }
@@ -273,19 +259,14 @@ func TestSignalsKeepTheTable(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
 	insertUsers(b, 1)
-	holder := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, holder, "begin; lock table auth.users in access exclusive mode")
+	holder := b.Hold("lock table auth.users in access exclusive mode")
 	began := time.Now()
-	if _, err := b.Apply(t.Context(), []event.Event{lookAt(1)}); err == nil {
-		t.Error("no error beside a locked table")
-	}
+	must.Fail(t, applying(b, lookAt(1))(), nil)
 	t.Logf("given up after %s", time.Since(began))
-	pgtest.Exec(t, holder, "rollback")
+	holder.Run("rollback")
 	b.Exec("alter table auth.users drop column phone")
 	signal(b, event.Applied, lookAt(1))
-	if !b.Follows("app") {
-		t.Error("it is no table source any more")
-	}
+	must.True(t, b.Follows("app"), "it is no table source any more")
 	b.Want(noPlaceholders, "0")
 }
 
@@ -311,15 +292,13 @@ func TestSignalsOfATableThatHides(t *testing.T) {
 	t.Parallel()
 	b, role := followedBySomeone(t)
 	b.Exec("alter table auth.users enable row level security; create policy all_rows on auth.users for select to " + role + " using (true)")
-	if err := b.Follow(t.Context(), "app", "auth.users"); err != nil || !b.Follows("app") {
-		t.Fatal(err)
-	}
+	must.Do(t, b.Follow(t.Context(), "app", "auth.users"))
+	must.True(t, b.Follows("app"), "it is no table source")
 	insertUsers(b, 1, 2)
 	signal(b, event.Applied, lookAt(1), lookAt(2))
 	b.Exec("drop policy all_rows on auth.users")
 	signal(b, event.Stale, lookAt(1), lookAt(2))
-	if err := b.Follow(t.Context(), "app", "auth.users"); err == nil || b.Follows("app") {
-		t.Errorf("it is a table source still, %v", err)
-	}
+	must.Fail(t, b.Follow(t.Context(), "app", "auth.users"), nil)
+	must.True(t, !b.Follows("app"), "it is a table source still")
 	b.Want("select count(*) from p", "2")
 }

@@ -22,12 +22,7 @@ func userID(n int) string { return "00000000-0000-0000-0000-00000000000" + strin
 
 func signal(b *fixture.Bench, want event.Outcome, events ...event.Event) {
 	b.T.Helper()
-	outcomes := must.Get(b.Apply(b.T.Context(), events))(b.T)
-	for i, o := range outcomes {
-		if o != want {
-			b.T.Errorf("event %d: %s, want %s", i, o, want)
-		}
-	}
+	b.Applies(fixture.All(want, len(events)), events...)
 }
 
 func lookAt(n int) event.Event { return event.Event{Source: "app", Op: event.Look, UserID: userID(n)} }
@@ -97,14 +92,9 @@ func TestSignalsThatRunOutOfTime(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	outcomes := must.Get(b.Apply(ctx, []event.Event{hook(1, "one"), hook(2, "two"), hook(3, "three")}))(t)
-	if outcomes[0] != event.Applied || outcomes[2] != event.Unavailable {
-		t.Errorf("outcomes %s", outcomes)
-	}
+	must.True(t, outcomes[0] == event.Applied && outcomes[2] == event.Unavailable, "outcomes %s", outcomes)
 	b.Exec("drop trigger slow on rollcall.users")
-	outcomes, err := b.Apply(t.Context(), []event.Event{hook(1, "one"), hook(3, "three")})
-	if err != nil || outcomes[0] != event.Duplicate || outcomes[1] != event.Applied {
-		t.Errorf("outcomes %s, %v", outcomes, err)
-	}
+	b.Applies([]event.Outcome{event.Duplicate, event.Applied}, hook(1, "one"), hook(3, "three"))
 	b.Want("select id, outcome from rollcall.events order by 1", "one|applied", "three|applied", "two|applied")
 }
 

@@ -3,14 +3,12 @@ package settle_test
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
-	"rollcall/internal/pgtest"
 	"rollcall/internal/testtag"
 )
 
@@ -37,29 +35,21 @@ func TestBreaker(t *testing.T) {
 			b.Exec(sickness.fall)
 			start := time.Now()
 			b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
-			took := time.Since(start)
+			must.Within(t, start, b.Pool.StatementTimeout+time.Second, "the first batch")
 			out := b.Outages()
 			if sickness.says == "" { // it refuses each row by itself, so each user is to blame
-				if len(out) > 0 {
-					t.Errorf("out of service: %q", out)
-				}
-			} else if len(out) != 1 || !strings.HasPrefix(out[0], "second: ") || !strings.Contains(out[0], sickness.says) {
-				t.Errorf("out of service: %q, want second: …%s", out, sickness.says)
-			}
-			if testtag.Timing && took > b.Pool.StatementTimeout+time.Second {
-				t.Errorf("the first batch took %s", took)
+				b.WantOutages()
+			} else {
+				b.WantOutages(sickness.says)
+				must.Contain(t, fmt.Sprint(out), "[second: ")
 			}
 			start = time.Now()
 			b.Applies(fixture.All(event.Parked, 1), fixture.Updated("c", 1, "c@x"))
-			if took := time.Since(start); testtag.Timing && took > 200*time.Millisecond {
-				t.Errorf("the next batch took %s", took)
-			}
+			must.Within(t, start, 200*time.Millisecond, "the next batch")
 			b.Want("select id from p order by 1", "a", "b", "before", "c")
 			b.Want("select user_id from rollcall.parked where target = 'second' order by 1", "a", "b", "c")
 			must.Do(t, b.Probe(t.Context()))
-			if now := b.Outages(); len(now) != len(out) {
-				t.Errorf("after a probe of a sick table: %q", now)
-			}
+			must.Equal(t, len(b.Outages()), len(out), "targets out of service after a probe of a sick table")
 			b.Exec(sickness.cure)
 			b.Recover()
 			b.Want("select id from q order by 1", "a", "b", "before", "c")
@@ -72,16 +62,11 @@ func TestBreaker(t *testing.T) {
 func TestBreakerOfALockedTable(t *testing.T) {
 	testtag.Parallel(t)
 	b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
-	holder := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, holder, "begin; lock table q in access exclusive mode")
+	holder := b.Hold("lock table q in access exclusive mode")
 	start := time.Now()
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "a@x"))
-	if took := time.Since(start); testtag.Timing && took > b.Pool.LockTimeout+700*time.Millisecond {
-		t.Errorf("the first batch took %s", took)
-	}
-	if out := b.Outages(); len(out) != 1 || !strings.Contains(out[0], "another session holds the table") {
-		t.Errorf("out of service: %q", out)
-	}
+	must.Within(t, start, b.Pool.LockTimeout+700*time.Millisecond, "the first batch")
+	b.WantOutages("another session holds the table")
 	var took []time.Duration
 	for n := range 20 {
 		start := time.Now()
@@ -93,10 +78,8 @@ func TestBreakerOfALockedTable(t *testing.T) {
 		t.Errorf("half of the batches beside a locked table take %s and more", took[10])
 	}
 	must.Do(t, b.Probe(t.Context()))
-	if len(b.Outages()) != 1 {
-		t.Error("a locked table was put back into service")
-	}
-	pgtest.Exec(t, holder, "rollback")
+	b.WantOutages("") // a locked table is not put back into service
+	holder.Run("rollback")
 	b.Recover()
 	b.Want("select count(*) from q", "21")
 }
@@ -114,20 +97,13 @@ func TestOneHeldRowOpensNothing(t *testing.T) {
 			t.Parallel()
 			b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
 			b.Applies(fixture.All(event.Applied, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
-			holder := pgtest.Connect(t, b.Address).Conn
-			pgtest.Exec(t, holder, "begin; "+hold)
+			holder := b.Hold("" + hold)
 			outcomes := must.Get(b.Apply(t.Context(), []event.Event{fixture.Updated("a", 2, "a2@x"), fixture.Updated("b", 2, "b2@x"), fixture.Updated("c", 2, "c@x")}))(t)
-			held := 0
-			for _, o := range outcomes {
-				if o == event.Parked {
-					held++
-				}
-			}
-			if out := b.Outages(); held != 1 || len(out) > 0 {
-				t.Errorf("%d users are parked and out of service is %q: want one user", held, out)
-			}
+			held := slices.DeleteFunc(outcomes, func(o event.Outcome) bool { return o != event.Parked })
+			must.Equal(t, held, fixture.All(event.Parked, 1), "one user is parked")
+			b.WantOutages()
 			b.Want("select count(*), min(sqlstate) from rollcall.parked", "1|55P03")
-			pgtest.Exec(t, holder, "rollback")
+			holder.Run("rollback")
 			b.Recover()
 			b.Want("select id, email from q order by 1", "a|a2@x", "b|b2@x", "c|c@x")
 		})
@@ -138,15 +114,11 @@ func TestOneHeldRowOpensNothing(t *testing.T) {
 func TestProbeOfABrokenTarget(t *testing.T) {
 	t.Parallel()
 	b := fixture.EmptyBench(t, fixture.PTable, fixture.Everyone(), fixture.Second())
-	if found, err := b.Check(t.Context()); err != nil || len(found) != 1 {
-		t.Fatal(found, err)
-	}
+	must.Equal(t, len(must.Get(b.Check(t.Context()))(t)), 1, "findings")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "a@x"))
 	b.Exec("create table q (id text primary key, email text unique)")
 	must.Do(t, b.Probe(t.Context()))
-	if out := b.Outages(); len(out) != 1 || !strings.Contains(out[0], "has no column") {
-		t.Errorf("got %q, want what is wrong now", out)
-	}
+	b.WantOutages("has no column") // what is wrong now
 	b.Exec("alter table q add name text, add role text")
 	b.Recover()
 	b.Want("select id from q", "a")

@@ -2,7 +2,6 @@ package settle_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,8 +20,7 @@ import (
 func catchUp(b *fixture.Bench, target string) int {
 	b.T.Helper()
 	b.Exec("update rollcall.parked set retry_at = now() where not given_up")
-	n := must.Get(b.CatchUp(b.T.Context(), target))(b.T)
-	return n
+	return must.Get(b.CatchUp(b.T.Context(), target))(b.T)
 }
 
 // Users who swap their e-mail addresses, two or in a circle, settle; one whose address another user
@@ -51,13 +49,9 @@ func TestCatchUpTakesTurns(t *testing.T) {
 	b.Exec("delete from p where id = 'stranger'")
 	b.Exec("update rollcall.parked set retry_at = now()")
 	b.Exec(fmt.Sprintf("begin; select pg_advisory_xact_lock(%d, %d)", connection.LockSpace, connection.Hash32("catch up profiles")))
-	if n, err := b.CatchUp(t.Context(), "profiles"); n != 0 || err != nil {
-		t.Errorf("%d users tried, error %v, while another replica is at it", n, err)
-	}
+	must.Equal(t, must.Get(b.CatchUp(t.Context(), "profiles"))(t), 0, "users tried while another replica is at it")
 	b.Exec("commit")
-	if n := catchUp(b, "profiles"); n != 1 {
-		t.Errorf("%d users tried afterwards, want 1", n)
-	}
+	must.Equal(t, catchUp(b, "profiles"), 1, "users tried afterwards")
 	b.Want("select id, email from p", "a|x")
 }
 
@@ -69,9 +63,7 @@ func TestCatchUpForgetsTheErased(t *testing.T) {
 	b.Exec("insert into p (id, email) values ('stranger', 'x')")
 	b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "x"), fixture.Updated("b", 1, "x"))
 	b.Exec("delete from rollcall.users where id = 'a'")
-	if n := catchUp(b, "profiles"); n != 2 {
-		t.Errorf("%d users tried, want each once", n)
-	}
+	must.Equal(t, catchUp(b, "profiles"), 2, "users tried, each once")
 	b.Want("select user_id, attempts from rollcall.parked", "b|2")
 }
 
@@ -95,12 +87,8 @@ func TestCatchUpGivesUp(t *testing.T) {
 			t.Fatal("nobody was tried")
 		}
 	}
-	if got := fmt.Sprint(pauses); got != "[2 5 15 60 300 3600]" {
-		t.Errorf("pauses of %s seconds", got)
-	}
-	if n := catchUp(b, "profiles"); n != 0 {
-		t.Errorf("%d users who were given up were tried", n)
-	}
+	must.Equal(t, pauses, []int{2, 5, 15, 60, 300, 3600}, "pauses in seconds")
+	must.Equal(t, catchUp(b, "profiles"), 0, "users tried who were given up")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 2, "x"))
 	b.Want("select attempts, given_up from rollcall.parked", "1|f")
 	b.Applies(fixture.Applied, fixture.Updated("a", 3, "y"))
@@ -118,12 +106,8 @@ func TestCatchUpInOrder(t *testing.T) {
 	b.Exec("insert into p (id, email) values ('stranger', 'x')")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "x"))
 	b.Want("select target from rollcall.parked order by 1", "a_child", "profiles")
-	if n, err := b.CatchUp(t.Context(), "profiles"); n != 0 || err != nil {
-		t.Errorf("%d users were tried before their time: %v", n, err)
-	}
-	if n := catchUp(b, "a_child"); n != 0 {
-		t.Errorf("%d users were tried that the parent's table lacks", n)
-	}
+	must.Equal(t, must.Get(b.CatchUp(t.Context(), "profiles"))(t), 0, "users tried before their time")
+	must.Equal(t, catchUp(b, "a_child"), 0, "users tried that the parent's table lacks")
 	b.Exec("delete from p")
 	catchUp(b, "profiles")
 	catchUp(b, "a_child")
@@ -156,30 +140,18 @@ func TestLiveEventsBesideCatchingUp(t *testing.T) {
 	}
 	b.Applies(fixture.All(event.Parked, 200), events...)
 	b.Exec("drop trigger refuse on q")
-	holder := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, holder, "begin; lock table q in access exclusive mode")
+	holder := b.Hold("lock table q in access exclusive mode")
 	b.Exec("update rollcall.parked set retry_at = now()")
 	ended := make(chan error, 1)
-	go func() {
-		_, err := b.CatchUp(t.Context(), "second")
-		ended <- err
-	}()
+	go func() { ended <- must.Err(b.CatchUp(t.Context(), "second")) }()
 	for len(b.Outages()) == 0 && t.Context().Err() == nil { // it notices at once, and waits for nobody
 		time.Sleep(time.Millisecond)
 	}
 	start := time.Now()
-	if _, err := b.Apply(t.Context(), []event.Event{fixture.Updated("u7", 2, "")}); err != nil {
-		t.Error(err)
-	}
-	live := time.Since(start)
-	t.Logf("a live event of a parked user took %s", live)
-	if testtag.Timing && live > 100*time.Millisecond {
-		t.Errorf("a live event of a parked user took %s", live)
-	}
-	pgtest.Exec(t, holder, "rollback")
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	b.Submit(fixture.Updated("u7", 2, ""))
+	must.Within(t, start, 100*time.Millisecond, "a live event of a parked user")
+	holder.Run("rollback")
+	must.Do(t, <-ended)
 	b.Recover()
 	b.Want("select count(*) from q", "200")
 }
@@ -192,17 +164,11 @@ func TestCatchUpOfMany(t *testing.T) {
 	b.Exec(fmt.Sprintf(`insert into rollcall.users (source, id, version, email, raw_user_meta_data, raw_app_meta_data) select 'app', 'u' || g, 1, g || '@x', '{}', '{}' from generate_series(1, %d) g;
 insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) select 'second', source, id, now(), '42P01', 'gone' from rollcall.users`, n))
 	start := time.Now()
-	tried, err := b.CatchUp(t.Context(), "second")
-	took := time.Since(start)
-	if err != nil || tried != n {
-		t.Errorf("%d tried, %v", tried, err)
-	}
+	must.Equal(t, must.Get(b.CatchUp(t.Context(), "second"))(t), n, "users tried")
+	t.Logf("%d parked users in %s", n, time.Since(start))
+	must.Within(t, start, 30*time.Second, "catching up")
 	b.Want("select count(*) from q", fmt.Sprint(n))
 	b.Want("select count(*) from rollcall.parked", "0")
-	t.Logf("%d parked users in %s", n, took)
-	if testtag.Timing && took > 30*time.Second {
-		t.Errorf("%d parked users took %s", n, took)
-	}
 }
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -232,7 +198,5 @@ func TestCommitThatRollsBack(t *testing.T) {
 		_, _ = conn.Exec(t.Context(), "select 1 / 0")
 		return settle.Run(t.Context(), conn, []settle.Step{settle.End()})
 	})
-	if err == nil || !strings.Contains(err.Error(), "ROLLBACK") {
-		t.Errorf("got %v", err)
-	}
+	must.Fail(t, err, nil, "ROLLBACK")
 }

@@ -27,15 +27,13 @@ func TestIsolationCost(t *testing.T) {
 			serial++
 			u := fixture.User(fmt.Sprint("u", serial), 1, fmt.Sprint(serial, "@x"))
 			if i%(batch/8) == 7 && i/(batch/8) < poison {
-				name := "poison"
-				u.FirstName = &name
+				u.FirstName = new("poison")
 			}
 			events[i] = fixture.Said(u)
 		}
 		start := time.Now()
-		outcomes, err := b.Apply(t.Context(), events)
+		outcomes := must.Get(b.Apply(t.Context(), events))(t)
 		took := time.Since(start)
-		must.Do(t, err)
 		if parked := len(slices.DeleteFunc(outcomes, func(o event.Outcome) bool { return o != event.Parked })); parked != poison {
 			t.Fatalf("%d are parked, want %d", parked, poison)
 		}

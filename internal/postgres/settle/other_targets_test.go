@@ -7,7 +7,6 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
-	"rollcall/internal/pgtest"
 )
 
 // A child's short trouble does not hold a deletion up for ever: the parent's row can't go
@@ -18,10 +17,9 @@ func TestDeletionBesideAChildsTrouble(t *testing.T) {
 	child.Name, child.Table, child.Set, child.OnInsert = "child", "public.c", fixture.Assign("id: new.id"), nil
 	b := fixture.NewBench(t, fixture.PTable+"create table c (id text primary key references p);", fixture.Everyone(), child)
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "a@x"))
-	holder := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, holder, "begin; select from c for update")
+	holder := b.Hold("select from c for update")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Gone("a", 2))
-	pgtest.Exec(t, holder, "rollback")
+	holder.Run("rollback")
 	catchUp(b, "child")
 	catchUp(b, "profiles")
 	b.Want("select target from rollcall.parked")
@@ -34,17 +32,14 @@ func TestAskingIsForOneTarget(t *testing.T) {
 	b := fixture.NewBench(t, fixture.BothTables+`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.005); return new; end $$;
 create trigger slow before insert on q for each row execute function slow()`, fixture.Everyone(), fixture.Second())
 	b.Applies(fixture.Applied, fixture.Updated("u0", 1, ""))
-	holder := pgtest.Connect(t, b.Address).Conn
-	pgtest.Exec(t, holder, "begin; select from p for update")
+	b.Hold("select from p for update")
 	var events []event.Event
 	for n := range 200 {
 		events = append(events, fixture.Updated(strings.Repeat("u", n)+"0", 2, ""))
 	}
 	must.Get(b.Apply(t.Context(), events))(t)
 	b.Want("select target, count(*) from rollcall.parked group by 1", "profiles|1")
-	if out := b.Outages(); len(out) > 0 {
-		t.Errorf("out of service: %q", out)
-	}
+	b.WantOutages()
 }
 
 // What a trigger sets for its transaction ends with its own table.
@@ -55,8 +50,7 @@ func TestTriggersSettingsEndWithTheirTable(t *testing.T) {
 	b := fixture.NewBench(t, fixture.BothTables+`create function set_it() returns trigger language plpgsql as $$ begin set local timezone = 'Asia/Tokyo'; set local lock_timeout = 0; return new; end $$;
 create trigger set_it before insert on p for each row execute function set_it()`, fixture.Everyone(), q)
 	e := fixture.Updated("a", 1, "")
-	at := e.ReceivedAt.UTC()
-	e.User.CreatedAt = &at
+	e.User.CreatedAt = new(e.ReceivedAt.UTC())
 	b.Applies(fixture.Applied, e)
 	b.Want("select name from q", "2023-11-14 22:13:20+00")
 }
@@ -101,9 +95,7 @@ create function pretend() returns trigger language plpgsql as $$ begin `+body+` 
 create trigger pretend before insert on q for each row execute function pretend()`, fixture.Everyone(), fixture.Second())
 			b.Applies([]event.Outcome{event.Applied, event.Parked, event.Applied}, fixture.Updated("good", 1, ""), fixture.Updated("bad", 1, ""), fixture.Updated("fine", 1, ""))
 			b.Want("select id from q order by 1", "fine", "good")
-			if out := b.Outages(); len(out) > 0 {
-				t.Errorf("out of service: %q", out)
-			}
+			b.WantOutages()
 		})
 	}
 }

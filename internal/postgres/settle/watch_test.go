@@ -27,8 +27,7 @@ func typed(expression string) target.Target {
 // arrived is an event about a user who has what the tests write.
 func arrived(id string) event.Event {
 	u := fixture.User(id, 1, "")
-	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
-	u.CreatedAt, u.RawUserMetaData = &at, `{"ratio": 0.1, "n": 3000000000, "mood": "proud"}`
+	u.CreatedAt, u.RawUserMetaData = new(time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)), `{"ratio": 0.1, "n": 3000000000, "mood": "proud"}`
 	return fixture.Said(u)
 }
 
@@ -82,9 +81,7 @@ func TestLookSettlesAgain(t *testing.T) {
 			b.Want("select user_id, target, error from rollcall.parked")
 			b.Applies(fixture.Applied, arrived("after"))
 			b.Want("set timezone = 'UTC'; select v from t where id = 'after'", strings.Replace(c.want, "between", "after", 1))
-			if out := b.Outages(); len(out) > 0 {
-				t.Errorf("out of service: %q", out)
-			}
+			b.WantOutages()
 		})
 	}
 }
@@ -118,17 +115,13 @@ func TestLookFindsMisfits(t *testing.T) {
 			look1(b)
 			b.Exec(c.change)
 			look1(b)
-			if out := b.Outages(); len(out) != 1 || !strings.Contains(out[0], c.finding) {
-				t.Errorf("out of service: %q, want …%s…", out, c.finding)
-			}
+			b.WantOutages(c.finding)
 			b.Applies(fixture.All(event.Parked, 1), arrived("between"))
 			look1(b)
 			b.Want("select user_id from rollcall.parked", "between")
 			b.Exec(c.cure)
 			look1(b)
-			if out := b.Outages(); len(out) > 0 {
-				t.Errorf("out of service: %q", out)
-			}
+			b.WantOutages()
 			b.Want("set timezone = 'UTC'; select v from t where id = 'between'", c.want)
 			b.Want("select user_id from rollcall.parked")
 		})
@@ -176,9 +169,7 @@ func TestLookSettlesAgainWhoWasOnlyLocked(t *testing.T) {
 	b.Applies(fixture.All(event.Duplicate, 1), arrived("duplicate"))
 	must.Get(b.Apply(t.Context(), []event.Event{{Source: "app", UserID: "only settled", Op: event.Settle}}))(t)
 	b.Exec("insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) values ('typed', 'app', 'parked', now(), '22000', 'x')")
-	if n, err := b.CatchUp(t.Context(), "typed"); err != nil || n != 1 {
-		t.Fatal(n, err)
-	}
+	must.Equal(t, must.Get(b.CatchUp(t.Context(), "typed"))(t), 1, "users tried")
 	wantMoments(b, "duplicate cut", "only settled cut", "parked cut")
 	look1(b)
 	wantMoments(b, "duplicate", "only settled", "parked")
@@ -196,15 +187,9 @@ func TestLookLeavesEarlierRows(t *testing.T) {
 	b.Applies(fixture.Applied, arrived("between"))
 	look1(b)
 	wantMoments(b, "before cut", "between")
-	for _, words := range []string{"column v was date, is timestamp with time zone", "rollcall check --repair", "target=typed"} {
-		if !strings.Contains(log.String(), words) {
-			t.Errorf("the log lacks %q:\n%s", words, &log)
-		}
-	}
+	must.Contain(t, log.String(), "column v was date, is timestamp with time zone", "rollcall check --repair", "target=typed")
 	look1(b)
-	if n := strings.Count(log.String(), "has changed"); n != 1 {
-		t.Errorf("the log tells of %d changes:\n%s", n, &log)
-	}
+	must.Equal(t, strings.Count(log.String(), "has changed"), 1, &log)
 }
 
 // Each replica settles again what it has written until its own look.
@@ -212,12 +197,12 @@ func TestLookOfTwoReplicas(t *testing.T) {
 	t.Parallel()
 	b := born(t)
 	other := b.Replica(typed("new.created_at"))
-	must.Do(t, other.Look(t.Context()))
+	look1(other)
 	b.Exec(toTimestamp)
 	look1(b)
 	other.Submit(arrived("late"))
 	wantMoments(b, "late cut")
-	must.Do(t, other.Look(t.Context()))
+	look1(other)
 	wantMoments(b, "late")
 }
 
@@ -249,7 +234,7 @@ func TestLookAfterAKill(t *testing.T) {
 	b.DB.Close()
 	wantMoments(b, "between cut")
 	next := b.Replica(typed("new.created_at"))
-	must.Do(t, next.Look(t.Context()))
+	look1(next)
 	wantMoments(b, "between")
 }
 
@@ -258,9 +243,7 @@ func TestStartWatchLooksAtItsEnd(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, "create table t (id text primary key, v date)", typed("new.created_at"))
 	stop := b.StartWatch(t.Context())
-	for deadline := time.Now().Add(10 * time.Second); len(b.Rows("select from rollcall.looks")) == 0 && time.Now().Before(deadline); {
-		time.Sleep(5 * time.Millisecond)
-	}
+	must.Await(t, "a look", func() bool { return len(b.Rows("select from rollcall.looks")) > 0 })
 	b.Exec(toTimestamp)
 	b.Applies(fixture.Applied, arrived("between"))
 	stop()
@@ -291,15 +274,10 @@ func TestSweepWithoutASnapshot(t *testing.T) {
 	b := born(t)
 	b.Applies(fixture.All(event.Applied, 2), arrived("a"), arrived("b"))
 	now := b.Rows("select pg_current_snapshot()")[0]
-	for _, since := range []struct {
-		snapshot string
-		want     int
-	}{{now, 0}, {"99000000000:99000000000:", 2}, {"3:3:", 2}} {
+	for since, want := range map[string]int{now: 0, "99000000000:99000000000:": 2, "3:3:": 2} {
 		b.Exec("delete from t")
-		if n, err := b.Sweep(t.Context(), b.Named("typed"), since.snapshot); err != nil || n != since.want {
-			t.Errorf("since %s: %d users, %v, want %d", since.snapshot, n, err, since.want)
-		}
-		b.Want("select count(*) from t", strconv.Itoa(since.want))
+		must.Equal(t, must.Get(b.Sweep(t.Context(), b.Named("typed"), since))(t), want, "users settled since ", since)
+		b.Want("select count(*) from t", strconv.Itoa(want))
 	}
 }
 
@@ -318,16 +296,13 @@ func TestBackfillBesideAChange(t *testing.T) {
 			b.Exec("update rollcall.users set created_at = '2026-03-04 05:06:07+00'")
 			var totals []int64
 			changed := false
-			done, err := b.DB.Backfills().Run(t.Context(), "typed", func(visited, _ int64) {
+			done := must.Get(b.DB.Backfills().Run(t.Context(), "typed", func(visited, _ int64) {
 				totals = append(totals, visited)
 				if visited > 0 && !changed {
 					changed = true
-					if _, err := b.SQL.PgConn().Exec(t.Context(), c.change).ReadAll(); err != nil {
-						t.Error(err)
-					}
+					b.SQL.Run(c.change)
 				}
-			})
-			must.Do(t, err)
+			}))(t)
 			b.Want("set timezone = 'UTC'; select v, count(*) from t group by v", c.want+"|2500")
 			if done.Visited != 2500 || done.Parked != 0 || !slices.Contains(totals[slices.IndexFunc(totals, func(n int64) bool { return n > 0 }):], 0) {
 				t.Errorf("%+v, visited %v: want 2500, anew", done, totals)
@@ -356,9 +331,7 @@ func TestCachedPlanOfAFormerTypeParksNobody(t *testing.T) {
 	b.Applies([]event.Outcome{event.Parked, event.Applied}, arrived("bad"), arrived("d"))
 	b.Want("select id, w from t order by 1", "a|1", "b|1", "c|1", "d|1")
 	b.Want("select user_id, sqlstate from rollcall.parked", "bad|22007")
-	if out := b.Outages(); len(out) > 0 {
-		t.Errorf("out of service: %q", out)
-	}
+	b.WantOutages()
 }
 
 // BenchmarkLook takes one look at the tables of ten targets.
