@@ -40,32 +40,42 @@ func New(targets *settle.Targets, users *directory.Directory, box *outbox.Outbox
 // nothing of the batch is acknowledged: it was rolled back, or its fate is unknown and a repetition is
 // harmless.
 func (r *Roll) Apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
-	looks := func(e *event.Event) bool { return r.Signal(e) || bodiless(e) }
-	if !slices.ContainsFunc(events, func(e event.Event) bool { return looks(&e) }) {
+	var bodies, signals []int
+	for i := range events {
+		if e := &events[i]; r.Signal(e) || bodiless(e) {
+			signals = append(signals, i)
+		} else {
+			bodies = append(bodies, i)
+		}
+	}
+	if signals == nil {
 		return r.applyBodies(ctx, events)
 	}
-	var at [2][]int
-	for i := range events {
-		lane := 0
-		if looks(&events[i]) {
-			lane = 1
-		}
-		at[lane] = append(at[lane], i)
-	}
+	return applyParts(ctx, events, part{bodies, r.applyBodies}, part{signals, r.applySignals})
+}
+
+// part is some events of a batch, by their positions, and what applies them.
+type part struct {
+	at    []int
+	apply func(context.Context, []event.Event) ([]event.Outcome, error)
+}
+
+// applyParts applies the parts of a batch one after the other.
+func applyParts(ctx context.Context, events []event.Event, parts ...part) ([]event.Outcome, error) {
 	outcomes := make([]event.Outcome, len(events))
-	for lane, apply := range []func(context.Context, []event.Event) ([]event.Outcome, error){r.applyBodies, r.applySignals} {
-		part := make([]event.Event, len(at[lane]))
-		for n, i := range at[lane] {
-			part[n] = events[i]
-		}
-		if len(part) == 0 {
+	for _, p := range parts {
+		if len(p.at) == 0 {
 			continue
 		}
-		done, err := apply(ctx, part)
+		some := make([]event.Event, len(p.at))
+		for n, i := range p.at {
+			some[n] = events[i]
+		}
+		done, err := p.apply(ctx, some)
 		if err != nil {
 			return nil, err
 		}
-		for n, i := range at[lane] {
+		for n, i := range p.at {
 			outcomes[i] = done[n]
 		}
 	}
@@ -74,8 +84,8 @@ func (r *Roll) Apply(ctx context.Context, events []event.Event) ([]event.Outcome
 
 // applyBodies is Apply for events that say themselves what is so.
 func (r *Roll) applyBodies(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
-	if later := keptAfterOthers(events); later != nil {
-		return r.applyInTurn(ctx, events, later)
+	if sooner, later := keptAfterOthers(events); later != nil {
+		return applyParts(ctx, events, part{sooner, r.applyBodies}, part{later, r.applyBodies})
 	}
 	b := newBatch(users, withoutPastBans(events, time.Now()))
 	w, done := b.work(r.targets.Fingerprint)
@@ -107,28 +117,28 @@ func (r *Roll) Work(events []event.Event) *settle.Work {
 // Decode repairs what PostgreSQL can't hold, so that this does not happen; should it, one event
 // must not keep a batch from the roll for ever, nor a client the rest of its own event.
 func (r *Roll) isolate(ctx context.Context, events []event.Event, poison error) ([]event.Outcome, error) {
-	if len(events) == 1 && events[0].Op == event.Undecodable {
-		return nil, fmt.Errorf("record an event: %w: %w", event.ErrUnavailable, poison)
+	if len(events) > 1 {
+		half := len(events) / 2
+		first, err := r.applyBodies(ctx, events[:half])
+		if err != nil {
+			return nil, err
+		}
+		second, err := r.applyBodies(ctx, events[half:])
+		return slices.Concat(first, second), err
 	}
-	if len(events) == 1 && events[0].User != nil && !events[0].User.Keeps() && !events[0].User.Dead() {
-		e := WithoutMetadata(events[0], "the roll refuses the metadata or a name")
+	e := events[0]
+	switch {
+	case e.Op == event.Undecodable:
+		return nil, fmt.Errorf("record an event: %w: %w", event.ErrUnavailable, poison)
+	case e.User != nil && !e.User.Keeps() && !e.User.Dead():
+		e = WithoutMetadata(e, "the roll refuses the metadata or a name")
 		r.targets.Log.Error("the roll refuses an event; metadata and names keep their last known value, the rest is applied",
 			"source", e.Source, "event", e.ID, "user", e.UserID, "error", poison)
-		return r.applyBodies(ctx, []event.Event{e})
-	}
-	if len(events) == 1 {
-		e := events[0]
+	default:
 		r.targets.Log.Error("the roll refuses an event; it is recorded as undecodable", "source", e.Source, "event", e.ID, "error", poison)
 		e.Op, e.User = event.Undecodable, nil
-		return r.applyBodies(ctx, []event.Event{e})
 	}
-	half := len(events) / 2
-	first, err := r.applyBodies(ctx, events[:half])
-	if err != nil {
-		return nil, err
-	}
-	second, err := r.applyBodies(ctx, events[half:])
-	return slices.Concat(first, second), err
+	return r.applyBodies(ctx, []event.Event{e})
 }
 
 // followUp settles the users of duplicates and those who are only to be settled, which the

@@ -2,7 +2,6 @@ package roll
 
 import (
 	"context"
-	"time"
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/settle"
@@ -88,7 +87,3 @@ func (r *Roll) BannedUntil(ctx context.Context, n int) ([]settle.Key, error) {
 }
 
 func EndBansWork(users []settle.Key) *settle.Work { return endBansWork(users) }
-
-func WithoutPastBans(events []event.Event, now time.Time) []event.Event {
-	return withoutPastBans(events, now)
-}

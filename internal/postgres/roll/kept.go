@@ -42,53 +42,32 @@ func WithoutMetadata(e event.Event, because string) event.Event {
 	return e
 }
 
-// keptAfterOthers returns the positions of the events that keep columns, if another event of
-// the batch is about one of their users: nil nearly always. A batch applies one event of each
-// user; what the others say would not be the last known value.
-func keptAfterOthers(events []event.Event) []int {
-	var positions []int
+// keptAfterOthers returns the positions of the events that keep columns, which are to be applied later
+// than all others, if another event of the batch is about one of their users: nil nearly always. A
+// batch applies one event of each user; what the others say would not be the last known value. The
+// version decides as it does over two batches.
+func keptAfterOthers(events []event.Event) (sooner, later []int) {
 	users := map[settle.Key]bool{}
 	for i := range events {
-		if events[i].User.Keeps() {
-			positions = append(positions, i)
-			users[settle.Key{Source: events[i].User.Source, ID: events[i].User.ID}] = true
+		if u := events[i].User; u.Keeps() {
+			later = append(later, i)
+			users[keyOf(u)] = true
 		}
 	}
-	if positions == nil {
-		return nil
+	if later == nil {
+		return nil, nil
 	}
+	shared := false
 	for i := range events {
-		if u := events[i].User; u != nil && !u.Keeps() && users[settle.Key{Source: u.Source, ID: u.ID}] {
-			return positions
-		}
-	}
-	return nil
-}
-
-// applyInTurn applies the events at some positions after all others. The version decides as
-// it does over two batches.
-func (r *Roll) applyInTurn(ctx context.Context, events []event.Event, later []int) ([]event.Outcome, error) {
-	var sooner []int
-	for i := range events {
-		if !slices.Contains(later, i) {
+		if u := events[i].User; !u.Keeps() {
 			sooner = append(sooner, i)
+			shared = shared || u != nil && users[keyOf(u)]
 		}
 	}
-	outcomes := make([]event.Outcome, len(events))
-	for _, positions := range [][]int{sooner, later} {
-		part := make([]event.Event, len(positions))
-		for n, i := range positions {
-			part[n] = events[i]
-		}
-		got, err := r.applyBodies(ctx, part)
-		if err != nil {
-			return nil, err
-		}
-		for n, i := range positions {
-			outcomes[i] = got[n]
-		}
+	if !shared {
+		return nil, nil
 	}
-	return outcomes, nil
+	return sooner, later
 }
 
 // warnOfKept writes a line for each observation that was applied without some columns. The line of a

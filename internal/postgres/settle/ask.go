@@ -34,8 +34,11 @@ func (s *separation) ask(ctx context.Context, p Piece, users []Key) ([]Refusal, 
 	if err != nil {
 		return nil, err
 	}
-	locked, err := whoIsLocked(ctx, s.conn, p, Without(users, refused))
-	for u := range locked {
+	// Skip locked itself would wait for a locked table, which has been asked for above.
+	sources, ids := KeyArrays(Without(users, refused))
+	rows, _ := s.conn.Query(ctx, p.locked, sources, ids, true)
+	locked, err := CollectKeys(rows)
+	for _, u := range slices.Compact(locked) {
 		refused = append(refused, Refusal{target: p.Target.Name, User: u, state: sqlstate.LockNotAvailable, message: "another transaction holds the row of this user"})
 	}
 	return refused, err
@@ -96,18 +99,4 @@ from rollcall.settle_apart($1, $2, $3, $4, $5, $6)`, prepared.Name, sources, ids
 		return nil
 	})
 	return refused, err
-}
-
-// whoIsLocked asks, without waiting, which users' rows another session holds. A locked table
-// has to be known before: skip locked itself would wait for it.
-func whoIsLocked(ctx context.Context, conn *pgx.Conn, p Piece, users []Key) (map[Key]bool, error) {
-	sources, ids := KeyArrays(users)
-	rows, _ := conn.Query(ctx, p.locked, sources, ids, true)
-	locked := map[Key]bool{}
-	var u Key
-	_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID}, func() error {
-		locked[u] = true
-		return nil
-	})
-	return locked, err
 }

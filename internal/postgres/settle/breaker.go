@@ -82,11 +82,10 @@ func (ts *Targets) Renew(ctx context.Context, t *catalog.Compiled) error {
 	if err == nil && now.Outage == nil && t.Outage != nil {
 		err = ts.try(ctx, conn.Conn(), now)
 	}
-	var refused *pgconn.PgError
-	switch {
-	case errors.As(err, &refused):
+	if _, refused := errors.AsType[*pgconn.PgError](err); refused {
 		return nil // as it was
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
 	now.OID = cmp.Or(now.OID, t.OID) // which table it was, as long as there is none that fits

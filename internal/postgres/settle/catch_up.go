@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,13 +24,7 @@ const (
 // Due returns the targets, of those in service, of which a parked user is due for another
 // try.
 func (ts *Targets) Due(ctx context.Context) ([]string, error) {
-	names := []string{}
-	for _, t := range ts.All() {
-		if t.Outage == nil {
-			names = append(names, t.Name)
-		}
-	}
-	rows, _ := ts.Pool.Query(ctx, dueTargetsSQL, names)
+	rows, _ := ts.Pool.Query(ctx, dueTargetsSQL, names(ts.All(), works))
 	due, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return nil, fmt.Errorf("look for parked users who are due: %w", err)
@@ -99,17 +92,7 @@ func turn(t *catalog.Compiled) Step {
 // due reads the next parked users without a lock: the locks of the roll come before those of
 // the parked.
 func (ts *Targets) due(ctx context.Context, t *catalog.Compiled, condition string, n int) ([]Key, error) {
-	rows, _ := ts.Pool.Query(ctx, fmt.Sprintf(dueSQL, condition), t.Name, n, ts.parentsOf(t))
+	parents := names(ts.All(), func(o *catalog.Compiled) bool { return refers(t, o) })
+	rows, _ := ts.Pool.Query(ctx, fmt.Sprintf(dueSQL, condition), t.Name, n, parents)
 	return CollectKeys(rows)
-}
-
-// parentsOf are the targets whose tables a target's table references.
-func (ts *Targets) parentsOf(t *catalog.Compiled) []string {
-	names := []string{}
-	for _, o := range ts.All() {
-		if o.OID != t.OID && slices.Contains(t.Parents, o.OID) {
-			names = append(names, o.Name)
-		}
-	}
-	return names
 }

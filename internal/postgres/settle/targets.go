@@ -110,6 +110,22 @@ func (ts *Targets) Named(name string) *catalog.Compiled {
 	return nil
 }
 
+func works(t *catalog.Compiled) bool { return t.Outage == nil }
+
+// refers reports whether the table of one target references that of another one.
+func refers(t, o *catalog.Compiled) bool { return o.OID != t.OID && slices.Contains(t.Parents, o.OID) }
+
+// names are those of some targets.
+func names(targets []*catalog.Compiled, which func(*catalog.Compiled) bool) []string {
+	list := []string{}
+	for _, t := range targets {
+		if which(t) {
+			list = append(list, t.Name)
+		}
+	}
+	return list
+}
+
 // newest is a target as it was compiled last: its table may have changed since t was. One that is
 // out of service now is no better.
 func (ts *Targets) newest(t *catalog.Compiled) *catalog.Compiled {
@@ -183,9 +199,7 @@ func inOrder(targets []*catalog.Compiled) []*catalog.Compiled {
 	ordered := make([]*catalog.Compiled, 0, len(rest))
 	for len(rest) > 0 {
 		next := slices.IndexFunc(rest, func(t *catalog.Compiled) bool {
-			return !slices.ContainsFunc(rest, func(o *catalog.Compiled) bool {
-				return o != t && o.OID != t.OID && slices.Contains(t.Parents, o.OID)
-			})
+			return !slices.ContainsFunc(rest, func(o *catalog.Compiled) bool { return refers(t, o) })
 		})
 		next = max(next, 0)
 		ordered = append(ordered, rest[next])

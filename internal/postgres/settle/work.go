@@ -174,12 +174,7 @@ func following(t *catalog.Compiled, users []Key) []Key {
 
 // clearing forgets what was parked for the targets that ran.
 func (w *Work) clearing(targets []*catalog.Compiled) []Step {
-	var ran []string
-	for _, t := range targets {
-		if t.Outage == nil {
-			ran = append(ran, t.Name)
-		}
-	}
+	ran := names(targets, works)
 	if len(w.Users) == 0 || len(ran) == 0 {
 		return nil
 	}
