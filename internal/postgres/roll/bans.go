@@ -43,12 +43,7 @@ func (r *Roll) EndBans(ctx context.Context) (ended int, err error) {
 	}
 }
 
-func endBansWork(users []settle.Key) *settle.Work {
-	w := settle.LockWork(users)
-	sources, ids := settle.KeyArrays(users)
-	w.Open = append(w.Open, settle.Step{Kind: settle.Writing, SQL: endBansSQL, Args: []any{sources, ids}})
-	return w
-}
+func endBansWork(users []settle.Key) *settle.Work { return settle.LockWork(users, endBansSQL) }
 
 // withoutPastBans frees users of bans that are over by now: an event is read when it arrives, and
 // may be applied much later, by a replay for instance.

@@ -88,5 +88,6 @@ select 'app', n::text, 1, n % 100 = 0, case when n % 200 = 0 then now() + interv
 	must.Equal(t, must.Get(b.BansOver(t.Context()))(t), false, "a ban is over")
 	rows := b.Rows("set plan_cache_mode = force_generic_plan; prepare q(bigint) as " +
 		roll.BansOverSQL + "; explain execute q(1)")
-	must.True(t, len(rows) >= 2 && strings.Contains(strings.Join(rows, " "), "Index Scan using users_banned_until_idx"), "the plan is %v", rows)
+	must.True(t, len(rows) >= 2 && strings.Contains(strings.Join(rows, " "), "Index Scan using users_banned_until_idx"),
+		"the plan is %v", rows)
 }

@@ -194,7 +194,8 @@ deferrable initially deferred for each row execute function rollcall.capture('ap
 	// the way back: the old version's command drops what it finds and installs its own
 	err := box.Remove(t.Context(), ofUsers)
 	const remedy = "drop function rollcall_provider.capture() cascade"
-	must.True(t, sqlstate.Of(err) == sqlstate.InsufficientPrivilege && strings.Contains(err.Error(), remedy), "remove says %v", err)
+	must.True(t, sqlstate.Of(err) == sqlstate.InsufficientPrivilege && strings.Contains(err.Error(), remedy),
+		"remove says %v", err)
 	p.asOwner(remedy)
 	old()
 	p.signUp(3, "three")

@@ -127,7 +127,8 @@ func TestHostedProject(t *testing.T) {
 	p.Want("select count(*) from rollcall.outbox", "0") // what an old replica reads
 	box := p.DB.Outbox()
 	state := must.Get(box.State(t.Context(), ofUsers))(t)
-	must.True(t, state.Installed && !state.Old && state.For == "app" && state.Waiting == 2 && !state.Oldest.IsZero(), "the capture is %+v", state)
+	must.True(t, state.Installed && !state.Old && state.For == "app" && state.Waiting == 2 && !state.Oldest.IsZero(),
+		"the capture is %+v", state)
 	list := must.Get(box.Captures(t.Context(), []outbox.Capture{ofUsers}))(t)
 	must.True(t, len(list) == 1 && list[0].Installed && list[0].Oldest > 0, "the captures are %+v", list)
 	must.Equal(t, must.Get(box.Wanted(t.Context()))(t), true, "the outbox is wanted")
@@ -170,7 +171,8 @@ insert into rollcall.users (source, id, version) values ('app', 'user_1', 1)`)
 	must.True(t, !first.End && second.End, "the first page ends: %t, the second %t", first.End, second.End)
 	var all directory.Compared
 	must.Do(t, u.CompareAll(t.Context(), 100, func(page directory.Compared) error { all = page; return nil }))
-	must.True(t, len(all.Differing) == 9 && strings.Contains(fmt.Sprint(all.Differing[0]), "1@X.test"), "all are %+v", all)
+	must.True(t, len(all.Differing) == 9 && strings.Contains(fmt.Sprint(all.Differing[0]), "1@X.test"),
+		"all are %+v", all)
 	since := time.Now().Add(-time.Hour)
 	seen := must.Get(u.Seek(t.Context(), []directory.Sought{
 		{ID: userID(1)}, {Email: "2@x.TEST", Since: since}, {Phone: "+3", Since: since},

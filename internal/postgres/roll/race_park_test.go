@@ -313,12 +313,8 @@ func TestStalePlansOfSignals(t *testing.T) {
 	batch := func() {
 		next++
 		b.Exec(fmt.Sprintf("update auth.users set email = %d || '@' || id where id between '00000000-0000-4000-8000-000000000001' and '00000000-0000-4000-8000-000000000014'", next))
-		var events []event.Event
-		for n := 1; n <= 14; n++ {
-			events = append(events, event.Event{Source: "app", Op: event.Look, UserID: fmt.Sprintf("00000000-0000-4000-8000-%012d", n)})
-		}
 		insertUsers(b, 1)
-		signal(b, event.Applied, append(events, lookAt(1))...)
+		signal(b, event.Applied, append(looksFrom(1, 14), lookAt(1))...)
 		b.Exec("delete from auth.users where id = '" + userID(1) + "'")
 		signal(b, event.Applied, event.Event{Source: "app", Op: event.Delete, UserID: userID(1)})
 		signal(b, event.Stale, lookAt(2))

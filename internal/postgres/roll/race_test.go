@@ -27,6 +27,7 @@ func settleAgain(b *fixture.Bench, id string) error {
 	return b.Pipelined(roll.Repair(fixture.Updated(id, 0, ""), event.Duplicate))
 }
 
+// applying applies events when it is called.
 func applying(b *fixture.Bench, events ...event.Event) func() error {
 	return func() error { return must.Err(b.Apply(b.T.Context(), events)) }
 }
@@ -245,6 +246,7 @@ func TestCaptureHonoursItsContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 350*time.Millisecond) // within the first pause, from 100 to 600 ms
 	defer cancel()
 	began := time.Now()
-	must.Fail(t, b.DB.Outbox().Install(ctx, outbox.Capture{Source: "supabase", Table: "auth.users"}), context.DeadlineExceeded)
+	capture := outbox.Capture{Source: "supabase", Table: "auth.users"}
+	must.Fail(t, b.DB.Outbox().Install(ctx, capture), context.DeadlineExceeded)
 	must.True(t, time.Since(began) <= 550*time.Millisecond, "it took %s", time.Since(began))
 }

@@ -52,8 +52,6 @@ func newLooksOfUsers(t *testing.T) *looksOfUsers {
 	return l
 }
 
-func numbered(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
-
 // drain applies what waits in the outbox, as long as there is something or the writers write.
 func (l *looksOfUsers) drain(db *postgres.DB, random *rand.Rand, writing *atomic.Bool) {
 	conn := pgtest.Connect(l.T, l.Address).Conn
@@ -127,9 +125,9 @@ func (l *looksOfUsers) write(ctx context.Context, random *rand.Rand, from, to in
 				change = changes[random.IntN(len(changes))]
 			}
 			err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-				_, err := tx.Exec(ctx, change, numbered(n), fmt.Sprint(random.Uint32(), "@x.test"), random.IntN(200)-100)
+				_, err := tx.Exec(ctx, change, fixture.ID(n), fmt.Sprint(random.Uint32(), "@x.test"), random.IntN(200)-100)
 				if random.IntN(2) == 0 {
-					l.speak(l.replicas[2], numbered(n))
+					l.speak(l.replicas[2], fixture.ID(n))
 					time.Sleep(time.Duration(random.IntN(8)) * time.Millisecond)
 				}
 				if err == nil && random.IntN(8) == 0 {

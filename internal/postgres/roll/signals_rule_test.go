@@ -1,8 +1,6 @@
 package roll_test
 
 import (
-	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -180,7 +178,8 @@ func TestSignalsAboutNobody(t *testing.T) {
 		e.Explain = func(reason string) { reasons = append(reasons, reason) }
 		signal(b, event.Stale, e)
 	}
-	must.True(t, len(reasons) == 3*roll.ManyUnlisted && reasons[0] == "not in auth.users", "%d reasons: %.1q", len(reasons), reasons)
+	must.True(t, len(reasons) == 3*roll.ManyUnlisted && reasons[0] == "not in auth.users",
+		"%d reasons: %.1q", len(reasons), reasons)
 	must.Equal(t, strings.Count(log.String(), "wrong database?"), 1, log)
 	b.Want("select outcome, count(*) from rollcall.events group by 1", fmt.Sprintf("stale|%d", 3*roll.ManyUnlisted))
 	b.Want("select count(*) from rollcall.users", "0")
@@ -274,12 +273,8 @@ func TestSignalsKeepTheTable(t *testing.T) {
 func followedBySomeone(t *testing.T) (*fixture.Bench, string) {
 	t.Helper()
 	d := fixture.New(t, fixture.UsersTable)
-	role := "role_" + strings.ToLower(rand.Text())
-	d.Exec(fmt.Sprintf(`create role %[1]s login; grant usage on schema auth to %[1]s; grant select on auth.users to %[1]s;
-		grant select, insert, update, delete on p to %[1]s; do $$ begin execute 'grant create on database ' || current_database() || ' to %[1]s'; end $$`, role))
-	t.Cleanup(func() {
-		_, _ = d.SQL.PgConn().Exec(context.Background(), fmt.Sprintf("drop owned by %[1]s cascade; drop role %[1]s", role)).ReadAll()
-	})
+	role := d.NewRole("", `grant usage on schema auth to %[1]s; grant select on auth.users to %[1]s;
+		grant select, insert, update, delete on p to %[1]s; do $$ begin execute 'grant create on database ' || current_database() || ' to %[1]s'; end $$`)
 	b := d.Bench(pgtest.As(t, d.Address, role), fixture.Members())
 	must.Get(b.DB.Migrate(t.Context()))(t)
 	b.InService()

@@ -1,9 +1,9 @@
 package roll
 
 import (
+	_ "embed"
 	"fmt"
 	"strings"
-	_ "embed"
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/directory"

@@ -81,7 +81,7 @@ func (ts *Targets) pipelined(ctx context.Context, w *Work, last bool) (parked ma
 		}
 		err := Run(ctx, conn, steps)
 		if FailedFor(err, targetRefuses) && !conn.IsClosed() {
-			s := &separation{all: ts, conn: conn, work: w, targets: targets, last: last}
+			s := &separation{all: ts, conn: conn, work: w, targets: targets, mode: w.mode(), last: last}
 			parked, err = s.resume(ctx, err)
 			return err
 		}
@@ -95,9 +95,6 @@ func (ts *Targets) pipelined(ctx context.Context, w *Work, last bool) (parked ma
 // was done before it stays done.
 func (s *separation) resume(ctx context.Context, err error) (map[Key]bool, error) {
 	at, _ := errors.AsType[*failure](err)
-	if s.work.Purpose == retryParked {
-		s.mode = Asking
-	}
 	if err := s.exec(ctx, "rollback to savepoint piece"); err != nil {
 		return nil, err
 	}

@@ -48,8 +48,8 @@ func (m Mode) has(what Mode) bool { return m&what != 0 }
 // savepoint: its rows must carry the transaction's own xid.
 func (ts *Targets) isolated(ctx context.Context, w *Work, cause error, last bool) (parked map[Key]bool, err error) {
 	err = ts.Within(ctx, func(conn *pgx.Conn) error {
-		s := &separation{all: ts, conn: conn, work: w, targets: w.among(ts.All()), last: last}
-		if w.Purpose == retryParked || sqlstate.ClassOf(cause) == sqlstate.Lock {
+		s := &separation{all: ts, conn: conn, work: w, targets: w.among(ts.All()), mode: w.mode(), last: last}
+		if sqlstate.ClassOf(cause) == sqlstate.Lock {
 			s.mode |= Asking
 		}
 		if FailedFor(cause, constraintRefuses) {

@@ -181,10 +181,15 @@ func (w *Work) clearing(targets []*catalog.Compiled) []Step {
 	return []Step{{Kind: Parking, SQL: clearSQL, Args: append(w.batchArgs(), ran)}}
 }
 
-// LockWork locks users, in key order, and settles them.
-func LockWork(users []Key) *Work {
+// LockWork locks users, in key order, does something to them by statements whose parameters are two arrays
+// of sources and ids, and settles them.
+func LockWork(users []Key, statements ...string) *Work {
 	sources, ids := KeyArrays(users)
-	return &Work{Purpose: SettleUsers, Users: users, Open: []Step{{Kind: Writing, SQL: lockSQL, Args: []any{sources, ids}}}}
+	w := &Work{Purpose: SettleUsers, Users: users}
+	for _, s := range append([]string{lockSQL}, statements...) {
+		w.Open = append(w.Open, Step{Kind: Writing, SQL: s, Args: []any{sources, ids}})
+	}
+	return w
 }
 
 // SettleWork settles users of one target. It always looks for those who are gone: a user may have been
@@ -197,9 +202,7 @@ func SettleWork(t *catalog.Compiled, users []Key) *Work {
 
 // retryWork is another try for parked users of a target.
 func retryWork(t *catalog.Compiled, users []Key) *Work {
-	w := SettleWork(t, users)
-	w.Purpose = retryParked
-	sources, ids := KeyArrays(users)
-	w.Open = append(w.Open, Step{Kind: Writing, SQL: forgetErasedSQL, Args: []any{sources, ids}})
+	w := LockWork(users, forgetErasedSQL)
+	w.Purpose, w.only = retryParked, t
 	return w
 }
