@@ -12,18 +12,12 @@ import (
 func TestPrintable(t *testing.T) {
 	t.Parallel()
 	for _, r := range unprintables() {
-		if got, want := Printable("a"+string(r)+"é"), fmt.Sprintf(`a\u%04xé`, r); got != want {
-			t.Errorf("%U: got %q, want %q", r, got, want)
-		}
+		must.Equal(t, Printable("a"+string(r)+"é"), fmt.Sprintf(`a\u%04xé`, r), fmt.Sprintf("%U", r))
 	}
-	for _, text := range []string{"", "plain", "…é漢😀", `\u009b`} {
-		if got := Printable(text); got != text {
-			t.Errorf("%q became %q", text, got)
-		}
-	}
-	if got := Printable("a\x9bb"); got != `a\x9bb` {
-		t.Errorf("a byte that is no character: %q", got)
-	}
+	must.Table(t, Printable, map[string]string{
+		"": "", "plain": "plain", "…é漢😀": "…é漢😀", `\u009b`: `\u009b`,
+		"a\x9bb": `a\x9bb`, // a byte that is no character
+	})
 }
 
 // Lines of JSON mean the same behind the writer.
@@ -36,9 +30,8 @@ func TestPrintableTo(t *testing.T) {
 		t.Errorf("the line is %q", b.String())
 	}
 	var back string
-	if err := json.Unmarshal([]byte(b.String()), &back); err != nil || back != text {
-		t.Errorf("it means %q, error %v", back, err)
-	}
+	must.Do(t, json.Unmarshal([]byte(b.String()), &back))
+	must.Equal(t, back, text, "what it means")
 }
 
 // unprintables are all characters of which none may reach a terminal.
@@ -50,4 +43,11 @@ func unprintables() []rune {
 		}
 	}
 	return list
+}
+
+func TestMask(t *testing.T) {
+	t.Parallel()
+	must.Table(t, Mask, map[string]string{
+		"jane@example.com": "j…@e….com", "é@ü.example.org": "é…@ü….org", "j@localhost": "j…@l…", "": "", "Ada Lovelace": "A…", "@": "@",
+	})
 }
