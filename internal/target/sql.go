@@ -105,9 +105,9 @@ func next(s string) (kind, int, *unclosed) {
 	case strings.HasPrefix(s, "/*"):
 		return closed(0, commentSize(s), unclosed{"comment", "/*"})
 	case c == '\'':
-		return closed(kindText, textSize(s, standard), unclosed{"text", "'"})
+		return closed(kindText, textSize(s, 0, standard), unclosed{"text", "'"})
 	case (c == 'e' || c == 'E') && strings.HasPrefix(s[1:], "'"):
-		return closed(kindText, prefixed(1, textSize(s[1:], escaping)), unclosed{"text", s[:2]})
+		return closed(kindText, textSize(s, 1, escaping), unclosed{"text", s[:2]})
 	case c == '"':
 		return closed(kindName, quotedSize(s, '"', standard), unclosed{"name", `"`})
 	case c == '$' && dollarTag(s) != "":
@@ -124,17 +124,15 @@ func plain(s string) (kind, int) {
 	case c == '$' && len(s) > 1 && isDigit(s[1]):
 		return kindParameter, 1 + run(s[1:], isDigit)
 	case isDigit(c):
-		return kindNumber, numberSize(s)
+		return kindNumber, len(numberForm.FindString(s))
 	case isWordStart(c):
 		return kindWord, run(s, isWordByte)
 	}
 	return kindSymbol, 1
 }
 
-// numberSize ends a number before a letter, unless it begins an exponent. PostgreSQL 14 reads
+// numberForm ends a number before a letter, unless it begins an exponent. PostgreSQL 14 reads
 // 1E'a' as a number and a text with escapes; later ones refuse it.
-func numberSize(s string) int { return len(numberForm.FindString(s)) }
-
 var numberForm = regexp.MustCompile(`^[0-9._]+([eE][+-]?[0-9]+)?`)
 
 // closed is a token of a size, or the error that it has no end (size 0).
@@ -143,13 +141,6 @@ func closed(k kind, size int, open unclosed) (kind, int, *unclosed) {
 		return 0, 0, &open
 	}
 	return k, size, nil
-}
-
-func prefixed(prefix, size int) int {
-	if size == 0 {
-		return 0
-	}
-	return prefix + size
 }
 
 func lineSize(s string) int {
@@ -186,11 +177,10 @@ const (
 	escaping                  // it takes the next character with it
 )
 
-// textSize returns the size of a string literal, 0 without an end. It goes on, by the same rules,
-// in a quote behind white space that holds a line break.
-func textSize(s string, b backslash) int {
-	size := 0
-	for {
+// textSize returns the size of a string literal with its prefix, 0 without an end. It goes on, by the
+// same rules, in a quote behind white space that holds a line break.
+func textSize(s string, prefix int, b backslash) int {
+	for size := prefix; ; {
 		part := quotedSize(s[size:], '\'', b)
 		if part == 0 {
 			return 0

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -122,18 +123,10 @@ func (t *Table) ShowTo(name string) string {
 // IsTable reports whether it is a table, partitioned or not.
 func (t *Table) IsTable() bool { return t.Kind == "r" || t.Kind == "p" }
 
+var kinds = map[string]string{"v": "a view", "m": "a materialized view", "f": "a foreign table"}
+
 // KindOf names what is no table.
-func (t *Table) KindOf() string {
-	switch t.Kind {
-	case "v":
-		return "a view"
-	case "m":
-		return "a materialized view"
-	case "f":
-		return "a foreign table"
-	}
-	return "of kind " + t.Kind
-}
+func (t *Table) KindOf() string { return cmp.Or(kinds[t.Kind], "of kind "+t.Kind) }
 
 // lintKey says why no unique index can serve as the target's key, or "".
 func (t *Table) lintKey(target *Target) string {
