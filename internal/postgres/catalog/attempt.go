@@ -18,36 +18,18 @@ import (
 // checkTarget compiles a target against the catalog. What is wrong with the target is
 // a finding; an error means that the database could not be asked.
 func checkTarget(ctx context.Context, conn *pgx.Conn, t *target.Target) (*Compiled, []target.Finding, error) {
-	if found := t.Lint(RollOfUsers); len(found) > 0 {
-		return broken(t, found), found, nil
+	a := &attempt{ctx: ctx, conn: conn, target: t, found: t.Lint(RollOfUsers)}
+	for _, step := range []func(){
+		a.readTable, a.lintClosed, a.lintTable, a.expressions, a.ownTable, a.deletedForm, a.defaults, a.statements, a.lintUsersReferences,
+	} {
+		if a.err == nil && len(a.found) == 0 {
+			step()
+		}
 	}
-	tab, err := Read(ctx, conn, t.Table)
-	if errors.Is(err, ErrNoTable) {
-		what, err := noTable(ctx, conn, t)
-		found := []target.Finding{{Target: t.Name, At: t.At, What: what}}
-		return broken(t, found), found, err
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	what, err := lintClosed(ctx, conn, t, tab)
-	if err != nil {
-		return nil, nil, err
-	}
-	if what != "" {
-		found := []target.Finding{{Target: t.Name, At: t.At, What: what}}
-		return broken(t, found), found, nil
-	}
-	if found := t.Check(RollOfUsers, &tab.Table); len(found) > 0 {
-		return broken(t, found), found, nil
-	}
-	a := &attempt{ctx: ctx, conn: conn, target: t, table: tab, compiler: target.NewCompiler(t, RollOfUsers, &tab.Table)}
-	a.tryStatements()
 	if a.err != nil || len(a.found) > 0 {
 		return broken(t, a.found), a.found, a.err
 	}
-	lost, err := lintUsersReferences(ctx, conn, t, tab)
-	return a.compiled(), append(a.warned, lost...), err
+	return a.compiled(), a.warned, nil
 }
 
 // compiled is the target in service.
@@ -58,25 +40,34 @@ func (a *attempt) compiled() *Compiled {
 	}
 }
 
+// readTable reads the table's description.
+func (a *attempt) readTable() {
+	a.table, a.err = Read(a.ctx, a.conn, a.target.Table)
+	if errors.Is(a.err, ErrNoTable) {
+		a.err = a.noTable()
+	}
+}
+
 // noTable says that a table is missing, and which one may be meant.
-func noTable(ctx context.Context, conn *pgx.Conn, t *target.Target) (string, error) {
-	schemas, names := t.TablesOfUsers()
+func (a *attempt) noTable() error {
+	schemas, names := a.target.TablesOfUsers()
 	closed := []string{}
 	for i := range names {
 		closed = append(closed, schemas[i]+"."+names[i])
 	}
-	_, relation := target.SplitTable(t.Table)
-	rows, _ := conn.Query(ctx, nearTablesSQL, relation, target.ClosedSchemas, closed)
+	_, relation := target.SplitTable(a.target.Table)
+	rows, _ := a.conn.Query(a.ctx, nearTablesSQL, relation, target.ClosedSchemas, closed)
 	near, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		return "", fmt.Errorf("look for tables like %s: %w", t.Table, err)
+		return fmt.Errorf("look for tables like %s: %w", a.target.Table, err)
 	}
 	hint := "create it, or correct the name"
 	if len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}
-	return fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table; %s",
-		t.Table, hint), nil
+	a.note(a.target.At, fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table; %s",
+		a.target.Table, hint))
+	return nil
 }
 
 // broken is a target out of service: its users are parked until it is mended.
@@ -88,10 +79,15 @@ func broken(t *target.Target, found []target.Finding) *Compiled {
 	return c
 }
 
-// tryStatements lets PostgreSQL explain each expression by itself, so that a finding has
-// its place, then evaluates the keys for a sample id of each source, and the deleted form
-// of a row, and then explains the statements.
-func (a *attempt) tryStatements() {
+// lintTable holds the target against the table.
+func (a *attempt) lintTable() {
+	a.found = a.target.Check(RollOfUsers, &a.table.Table)
+	a.compiler = target.NewCompiler(a.target, RollOfUsers, &a.table.Table)
+}
+
+// expressions lets PostgreSQL explain each expression by itself, so that a finding has
+// its place, and evaluates the keys for a sample id of each source.
+func (a *attempt) expressions() {
 	for _, p := range a.compiler.Probes() {
 		a.try(p.At, p.Explain, func() error {
 			if err := explain(a.ctx, a.conn, p.SQL); err != nil {
@@ -101,11 +97,6 @@ func (a *attempt) tryStatements() {
 		})
 	}
 	a.ask(a.compiler.KeyPlans(), a.plan)
-	for _, step := range []func(){a.ownTable, a.deletedForm, a.defaults, a.statements} {
-		if len(a.found) == 0 {
-			step()
-		}
-	}
 }
 
 // attempt tries what a target needs, and sorts what goes wrong: into findings about the
@@ -127,11 +118,11 @@ func (a *attempt) try(at string, explain func(target.Refusal) string, do func() 
 	if a.err != nil {
 		return
 	}
-	var answer *pgconn.PgError
 	err := a.undone(do)
+	answer, said := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case err == nil:
-	case !errors.As(err, &answer) || sqlstate.ClassOf(err) == sqlstate.Retry:
+	case !said || sqlstate.ClassOf(err) == sqlstate.Retry:
 		a.err = fmt.Errorf("check target %s: %w", a.target.Name, err)
 	case sqlstate.ClassOf(err) == sqlstate.Lock || sqlstate.ClassOf(err) == sqlstate.Server:
 		what := "it can't be checked at the moment: " + sqlstate.Masked(answer.Code, answer.Message) +

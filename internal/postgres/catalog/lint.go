@@ -68,29 +68,28 @@ func (a *attempt) lintText(p target.Probe) error {
 }
 
 // lintUsersReferences warns of foreign keys to the tables of the providers' users.
-func lintUsersReferences(ctx context.Context, conn *pgx.Conn, t *target.Target, tab *Table) ([]target.Finding, error) {
-	schemas, names := t.TablesOfUsers()
-	rows, _ := conn.Query(ctx, usersReferencesSQL, tab.OID, schemas, names)
+func (a *attempt) lintUsersReferences() {
+	schemas, names := a.target.TablesOfUsers()
+	rows, _ := a.conn.Query(a.ctx, usersReferencesSQL, a.table.OID, schemas, names)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[target.Reference])
 	if err != nil {
-		return nil, fmt.Errorf("read the foreign keys of %s from the catalog: %w", t.Table, err)
+		a.err = fmt.Errorf("read the foreign keys of %s from the catalog: %w", a.target.Table, err)
 	}
-	return t.LintReferences(list), nil
+	a.warned = append(a.warned, a.target.LintReferences(list)...)
 }
 
 // lintClosed says why a target may not have its table by what the catalog knows of it: it may
 // be a partition, a parent, a child or a view of a table that no target may write.
-func lintClosed(ctx context.Context, conn *pgx.Conn, t *target.Target, tab *Table) (string, error) {
-	schemas, names := t.TablesOfUsers()
+func (a *attempt) lintClosed() {
+	schemas, names := a.target.TablesOfUsers()
 	var closed string
-	err := conn.QueryRow(ctx, closedSQL, tab.OID, target.ClosedSchemas, schemas, names).Scan(&closed)
+	err := a.conn.QueryRow(a.ctx, closedSQL, a.table.OID, target.ClosedSchemas, schemas, names).Scan(&closed)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("look for what %s shares its rows with: %w", t.Table, err)
+	case err == nil:
+		a.note(a.target.At, a.target.SharesRows(closed))
+	case !errors.Is(err, pgx.ErrNoRows):
+		a.err = fmt.Errorf("look for what %s shares its rows with: %w", a.target.Table, err)
 	}
-	return t.SharesRows(closed), nil
 }
 
 // ownTable refuses the expressions that read the target's own table: two users who are written at

@@ -25,6 +25,7 @@ type Table struct {
 	Parents  []uint32 // the tables that it references
 }
 
+// The statements; the files describe their parameters.
 var (
 	//go:embed table.sql
 	tableSQL string
@@ -34,6 +35,22 @@ var (
 	indexesSQL string
 	//go:embed references.sql
 	referencesSQL string
+	//go:embed catalog.sql
+	catalogSQL string
+	//go:embed closed.sql
+	closedSQL string
+	//go:embed defaults.sql
+	defaultsSQL string
+	//go:embed grants.sql
+	grantsSQL string
+	//go:embed near_tables.sql
+	nearTablesSQL string
+	//go:embed own_table.sql
+	ownTableSQL string
+	//go:embed surroundings.sql
+	surroundingsSQL string
+	//go:embed users_references.sql
+	usersReferencesSQL string
 )
 
 // ErrNoTable means that there is no table of that name.
