@@ -62,25 +62,31 @@ func asUncountable(err error) error {
 
 func (a *Audit) ask(ctx context.Context, t *catalog.Compiled, users []settle.Key) (*found, error) {
 	f := &found{states: make(map[settle.Key]State, len(users))}
-	sources, ids := settle.KeyArrays(users)
-	err := a.look(ctx, settle.Step{Kind: settle.Reading, SQL: t.States, Args: []any{sources, ids, true}, Read: func(rows pgx.Rows) error {
-		return readStates(rows, f.states)
-	}})
-	return f, err
+	return f, a.look(ctx, states(t, users, f.states))
 }
 
-// readStates reads the result of a States statement.
-func readStates(rows pgx.Rows, into map[settle.Key]State) error {
+// states reads how a target has users into a map.
+func states(t *catalog.Compiled, users []settle.Key, into map[settle.Key]State) settle.Step {
 	var u settle.Key
 	var state *string
-	_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &state}, func() error {
+	return about(users, t.States, []any{&u.Source, &u.ID, &state}, func() {
 		into[u] = ""
 		if state != nil {
 			into[u] = State(*state)
 		}
-		return nil
 	})
-	return err
+}
+
+// about asks a statement about users, and takes each row of its answer once it is in dest.
+func about(users []settle.Key, statement string, dest []any, take func()) settle.Step {
+	sources, ids := settle.KeyArrays(users)
+	return settle.Step{Kind: settle.Reading, SQL: statement, Args: []any{sources, ids, true}, Read: func(rows pgx.Rows) error {
+		_, err := pgx.ForEachRow(rows, dest, func() error {
+			take()
+			return nil
+		})
+		return err
+	}}
 }
 
 // look runs a statement in a read only transaction, in one round trip.

@@ -145,12 +145,8 @@ func (a *Audit) trySettling(ctx context.Context, t *catalog.Compiled, users []se
 			}
 			left = settle.Without(left, refused)
 		}
-		sources, ids := settle.KeyArrays(left)
 		steps = append(settle.Restore(a.Targets.Pool.Timeouts()), // what a trigger has set must not change what is read
-			settle.Step{Kind: settle.Reading, SQL: t.States, Args: []any{sources, ids, true}, Read: func(rows pgx.Rows) error {
-				return readStates(rows, done.states)
-			}},
-			differences(t, left, done.after),
+			states(t, left, done.states), differences(t, left, done.after),
 			settle.Step{Kind: settle.Reading, SQL: rowTriggersSQL, Args: []any{t.OID}, Read: func(rows pgx.Rows) (err error) {
 				done.triggers, err = pgx.CollectRows(rows, pgx.RowTo[string])
 				return err

@@ -275,8 +275,7 @@ func (c *counting) page(ctx context.Context, users []settle.Key) error {
 			continue
 		}
 		found, err := c.statesOf(ctx, t, users)
-		var not *uncountable
-		if errors.As(err, &not) {
+		if not, ok := errors.AsType[*uncountable](err); ok {
 			c.trouble[t.Name] = not.Error()
 			continue
 		}

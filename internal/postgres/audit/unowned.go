@@ -22,8 +22,7 @@ func (c *counting) unowned(ctx context.Context) error {
 		}
 		for at, t := range shared {
 			n, err := c.audit.countUnowned(ctx, shared, at)
-			var not *uncountable
-			if errors.As(err, &not) {
+			if not, ok := errors.AsType[*uncountable](err); ok {
 				c.trouble[t.Name] = not.Error()
 				break
 			}
@@ -55,10 +54,9 @@ func (c *counting) sharing() [][]*catalog.Compiled {
 		t := c.targets[at]
 		same := slices.IndexFunc(groups, func(g []*catalog.Compiled) bool { return target.QuoteTable(g[0].Table) == target.QuoteTable(t.Table) })
 		if same < 0 {
-			groups = append(groups, []*catalog.Compiled{t})
-		} else {
-			groups[same] = append(groups[same], t)
+			same, groups = len(groups), append(groups, nil)
 		}
+		groups[same] = append(groups[same], t)
 	}
 	return groups
 }

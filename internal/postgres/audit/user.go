@@ -147,8 +147,7 @@ func (c *counting) status(ctx context.Context, t *catalog.Compiled, u settle.Key
 		return s, nil
 	}
 	f, err := c.statesOf(ctx, t, []settle.Key{u})
-	var not *uncountable
-	if errors.As(err, &not) {
+	if not, ok := errors.AsType[*uncountable](err); ok {
 		s.Problem = not.Error()
 		return s, nil
 	}
@@ -183,16 +182,9 @@ type rowState struct {
 
 // differences reads the rows of users, those of set that differ, into a map.
 func differences(t *catalog.Compiled, users []settle.Key, into map[settle.Key]rowState) settle.Step {
-	sources, ids := settle.KeyArrays(users)
-	return settle.Step{Kind: settle.Reading, SQL: t.Differing, Args: []any{sources, ids, true}, Read: func(rows pgx.Rows) error {
-		var u settle.Key
-		var s rowState
-		_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &s.columns, &s.content}, func() error {
-			into[u] = s
-			return nil
-		})
-		return err
-	}}
+	var u settle.Key
+	var s rowState
+	return about(users, t.Differing, []any{&u.Source, &u.ID, &s.columns, &s.content}, func() { into[u] = s })
 }
 
 // ParkedFor returns why targets, by their names, don't follow a user.
