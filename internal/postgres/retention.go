@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"time"
 
@@ -71,10 +72,29 @@ func (db *DB) Forget(ctx context.Context, keep Retention) (Forgotten, error) {
 
 // forget runs a statement until it finds fewer rows than it might. Each goes on where the last
 // one ended, and does not walk over what that has left in the index.
-func (db *DB) forget(ctx context.Context, statement string, kind int, age time.Duration) (all int64, err error) {
-	for from := time.Unix(0, 0); ; {
-		var n int64
-		if err := db.pool.QueryRow(ctx, statement, kind, from, age, forgetBatch).Scan(&n, &from); err != nil {
+func (db *DB) forget(ctx context.Context, statement string, kind int, age time.Duration) (int64, error) {
+	from := time.Unix(0, 0)
+	return inBatches(ctx, func() (n int64, err error) {
+		err = db.pool.QueryRow(ctx, statement, kind, from, age, forgetBatch).Scan(&n, &from)
+		return n, err
+	})
+}
+
+func (db *DB) endUnanswered(ctx context.Context) (int64, error) {
+	return inBatches(ctx, func() (int64, error) {
+		done, err := db.pool.Exec(ctx, unansweredSQL, unansweredAge, forgetBatch)
+		if err != nil {
+			return 0, fmt.Errorf("end announcements that nobody has answered: %w", err)
+		}
+		return done.RowsAffected(), nil
+	})
+}
+
+// inBatches repeats a step until it is about fewer rows than it might be, and counts them all.
+func inBatches(ctx context.Context, step func() (int64, error)) (all int64, err error) {
+	for {
+		n, err := step()
+		if err != nil {
 			return all, err
 		}
 		if all += n; n < forgetBatch {
@@ -86,17 +106,12 @@ func (db *DB) forget(ctx context.Context, statement string, kind int, age time.D
 	}
 }
 
-func (db *DB) endUnanswered(ctx context.Context) (all int64, err error) {
-	for {
-		done, err := db.pool.Exec(ctx, unansweredSQL, unansweredAge, forgetBatch)
-		if err != nil {
-			return all, fmt.Errorf("end announcements that nobody has answered: %w", err)
-		}
-		if all += done.RowsAffected(); done.RowsAffected() < forgetBatch {
-			return all, nil
-		}
-		if err := connection.Pause(ctx, forgetPause); err != nil {
-			return all, err
-		}
-	}
-}
+// The statements; the files describe their parameters.
+var (
+	//go:embed forget_bodies.sql
+	forgetBodiesSQL string
+	//go:embed forget_events.sql
+	forgetEventsSQL string
+	//go:embed unanswered.sql
+	unansweredSQL string
+)
