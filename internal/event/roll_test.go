@@ -1,9 +1,12 @@
 package event
 
 import (
+	"cmp"
 	"reflect"
 	"strings"
 	"testing"
+
+	"rollcall/internal/must"
 )
 
 // Each field is that of the user's struct with the same name, and of its type: two entries of the
@@ -14,25 +17,15 @@ func TestFieldsOfUsers(t *testing.T) {
 	}
 	var u User
 	value := reflect.ValueOf(&u).Elem()
-	if got, want := len(Users.Fields), value.NumField()-1; got != want {
-		t.Errorf("%d fields, the struct has %d beside Row", got, want)
-	}
+	must.Equal(t, len(Users.Fields), value.NumField()-1, "fields, and those of the struct beside Row")
 	for _, f := range Users.Fields {
 		field := value.FieldByName(camelCase(f.Name))
 		if !field.IsValid() {
 			t.Errorf("%s: the struct has no %s", f.Name, camelCase(f.Name))
 			continue
 		}
-		if field.Addr().Pointer() != reflect.ValueOf(f.At(&u)).Pointer() {
-			t.Errorf("%s: At points to another field", f.Name)
-		}
-		want, known := types[field.Type()]
-		if !known {
-			want = Time
-		}
-		if f.Type != want {
-			t.Errorf("%s: type %s, the struct's is %s", f.Name, f.Type, want)
-		}
+		must.Equal(t, reflect.ValueOf(f.At(&u)).Pointer(), field.Addr().Pointer(), f.Name, ": where At points to")
+		must.Equal(t, f.Type, cmp.Or(types[field.Type()], Time), f.Name, ": type, and that of the struct's field")
 	}
 }
 

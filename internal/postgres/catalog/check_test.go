@@ -1,7 +1,6 @@
 package catalog_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,7 +9,6 @@ import (
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
-	"rollcall/internal/postgres"
 	"rollcall/internal/target"
 )
 
@@ -50,6 +48,14 @@ func TestCheckFindings(t *testing.T) {
 			t.Table, t.Set = table, fixture.Assign(append([]string{"id: new.id"}, set...)...)
 		})
 	}
+	keyed := func(table string, key []string, set ...string) target.Target {
+		return with(func(t *target.Target) { t.Table, t.Key, t.Set = table, key, fixture.Assign(set...) })
+	}
+	marked := func(set string) target.Target {
+		return with(func(t *target.Target) {
+			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign(set)}
+		})
+	}
 	tests := []struct {
 		name   string
 		target target.Target
@@ -63,9 +69,7 @@ func TestCheckFindings(t *testing.T) {
 		{"column in another case", only("public.p", "mixed: new.email", "email: new.email"), `public.p has no column "mixed"; did you mean Mixed?; names are exact, as in the catalog`},
 		{"generated column", only("public.p", "email: new.email", "up: 'x'"), `column "up" is generated; PostgreSQL computes it: leave it out`},
 		{"identity column", only("public.p", "email: new.email", "n: 1"), `column "n" is an identity column (generated always)`},
-		{"no unique index", with(func(t *target.Target) {
-			t.Key, t.Set = []string{"email"}, fixture.Assign("id: new.id", "email: new.id")
-		}),
+		{"no unique index", keyed("public.p", []string{"email"}, "id: new.id", "email: new.id"),
 			"key (email) needs a unique index on exactly these columns of public.p; run: create unique index on \"public\".\"p\" (\"email\")"},
 		{"partial index", only("public.part"), "part_id_idx is partial (it has a where): it does not keep every user to one row"},
 		{"deferrable index", only("public.late"), "late_id_key is deferrable: PostgreSQL can't use it for on conflict"},
@@ -82,28 +86,14 @@ func TestCheckFindings(t *testing.T) {
 		{"key of the whole record", with(func(t *target.Target) { t.Set = fixture.Assign("id: new.id || to_jsonb(new)", "email: new.email") }), `may give another value for the same user`},
 		{"a set", only("public.p", "email: unnest(array['a', 'b'])"), `column "email": set-returning functions are not allowed in WHERE`},
 		{"a window function", only("public.p", "email: first_value(new.email) over ()"), `column "email": window functions are not allowed in WHERE`},
-		{"a null in the key", with(func(t *target.Target) {
-			t.Table, t.Key, t.Set = "public.pair", []string{"a", "b"}, fixture.Assign("a: new.id", "b: null")
-		}), `key column "b": null is null`},
+		{"a null in the key", keyed("public.pair", []string{"a", "b"}, "a: new.id", "b: null"), `key column "b": null is null`},
 		{"a key that calls different ids equal", only("public.ci"), `key column "id" is a citext, which may call two different ids equal`},
-		{"on_delete with nothing that marks", with(func(t *target.Target) {
-			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: gen_random_uuid()")}
-		}), "on_delete sets only what is another value each time"},
-		{"on_delete computes null", with(func(t *target.Target) {
-			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: new.email || 'x'")}
-		}), `on_delete sets "email" to null, but the column is not null`},
-		{"on_delete nulls not null", with(func(t *target.Target) {
-			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: null")}
-		}), `on_delete sets "email" to null, but the column is not null`},
-		{"second column of the key", with(func(t *target.Target) {
-			t.Table, t.Key, t.Set = "public.numbered", []string{"a", "b"}, fixture.Assign("a: new.source", "b: new.id")
-		}), `key column "b" can't hold the ids of source app, such as u1: invalid input syntax for type integer`},
-		{"on_delete can't be computed", with(func(t *target.Target) {
-			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: (new.id || 'x')::int::text")}
-		}), `column "email": invalid input syntax for type integer: "-x" (22P02) in (new.id || 'x')::int::text`},
-		{"on_delete sets the key", with(func(t *target.Target) {
-			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("id: 'x'")}
-		}), `on_delete sets the key column "id"`},
+		{"on_delete with nothing that marks", marked("email: gen_random_uuid()"), "on_delete sets only what is another value each time"},
+		{"on_delete computes null", marked("email: new.email || 'x'"), `on_delete sets "email" to null, but the column is not null`},
+		{"on_delete nulls not null", marked("email: null"), `on_delete sets "email" to null, but the column is not null`},
+		{"second column of the key", keyed("public.numbered", []string{"a", "b"}, "a: new.source", "b: new.id"), `key column "b" can't hold the ids of source app, such as u1: invalid input syntax for type integer`},
+		{"on_delete can't be computed", marked("email: (new.id || 'x')::int::text"), `column "email": invalid input syntax for type integer: "-x" (22P02) in (new.id || 'x')::int::text`},
+		{"on_delete sets the key", marked("id: 'x'"), `on_delete sets the key column "id"`},
 		{"unknown field", only("public.p", "email: new.mail"), `column "email": column new.mail does not exist (42703) in new.mail; the record new has source, id,`},
 		{"pasted from Clerk", only("public.p", "email: new.email_address"), `it is new.email here`},
 		{"pasted from a trigger", only("public.p", "email: NEW.role"), `a provider knows no role of yours`},
@@ -112,9 +102,7 @@ func TestCheckFindings(t *testing.T) {
 		{"where is no condition", with(func(t *target.Target) { t.Where = &target.Expr{SQL: "new.email"} }), "where: argument of WHERE must be type boolean"},
 		{"own table", only("public.p", "email: new.email", "role: case when exists (select 1 from public.p) then 'member' else 'superadmin' end"), ownTable("role", "case when exists (select 1 from public.p) then 'member' e...", "public.p")},
 		{"own table by a view", with(func(t *target.Target) { t.OnInsert = fixture.Assign("role: (select count(*)::text from v)") }), ownTable("role", "(select count(*)::text from v)", "public.p")},
-		{"own table in on_delete", with(func(t *target.Target) {
-			t.OnDelete = target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("email: 'gone' || (select count(*) from only p)")}
-		}), ownTable("email", "'gone' || (select count(*) from only p)", "public.p")},
+		{"own table in on_delete", marked("email: 'gone' || (select count(*) from only p)"), ownTable("email", "'gone' || (select count(*) from only p)", "public.p")},
 		{"own table in where", with(func(t *target.Target) {
 			t.Where = &target.Expr{SQL: "(select max(email) from p where p.id <> new.id) is distinct from new.email"}
 		}), "where: (select max(email) from p where p.id <> new.id) is distin... reads public.p, the target's own table"},
@@ -129,11 +117,7 @@ func TestCheckFindings(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			b := fixture.EmptyBench(t, tables, tt.target)
-			found := must.Get(b.Check(t.Context()))(t)
-			var got []string
-			for _, f := range found {
-				got = append(got, f.What)
-			}
+			got := found(b, target.Fault)
 			if all := strings.Join(got, "\n"); (tt.want == "") != (len(got) == 0) || len(got) > 1 || !strings.Contains(all, tt.want) {
 				t.Errorf("got %q\nwant %q", all, tt.want)
 			}
@@ -147,23 +131,13 @@ func TestCheckAccess(t *testing.T) {
 	hidden := fixture.Everyone()
 	hidden.Name, hidden.Table = "hidden", "public.hidden"
 	b := fixture.EmptyBench(t, fixture.PTable+`create table hidden (like p including all); alter table hidden enable row level security;`, fixture.Everyone(), hidden)
-	role := b.Rows("select 'reader_' || current_database()")[0]
-	b.Exec(fmt.Sprintf(`create role %[1]q login; grant usage on schema rollcall to %[1]q; grant all on all tables in schema rollcall to %[1]q;
-		grant select, insert on p to %[1]q; grant all on hidden to %[1]q;`, role))
-	t.Cleanup(func() {
-		_, _ = b.SQL.Exec(context.Background(), fmt.Sprintf("drop owned by %[1]q; drop role %[1]q", role))
-	})
-	db := must.Get(postgres.Open(postgres.Config{URL: pgtest.As(t, b.Address, role), Targets: []target.Target{fixture.Everyone(), hidden}}))(t)
-	defer db.Close()
-	found, err := db.Targets().Check(t.Context())
-	if err != nil || len(found) != 2 {
-		t.Fatalf("findings %v, error %v; want two findings", found, err)
+	db, _ := b.AsRole("grant select, insert on p to %[1]s; grant all on hidden to %[1]s", fixture.Everyone(), hidden)
+	said := found(db, target.Fault)
+	if len(said) != 2 {
+		t.Fatalf("findings %q; want two", said)
 	}
-	for i, want := range []string{"lacks update, delete on public.p; run: grant usage on schema \"public\"", "row security is on for public.hidden"} {
-		if got := found[i].What; !strings.Contains(got, want) {
-			t.Errorf("got %q, want %q in it", got, want)
-		}
-	}
+	must.Contain(t, said[0], `lacks update, delete on public.p; run: grant usage on schema "public"`)
+	must.Contain(t, said[1], "row security is on for public.hidden")
 }
 
 // A target out of service parks its users; the others never notice.
@@ -172,10 +146,7 @@ func TestBrokenTargetDoesNotStopTheOthers(t *testing.T) {
 	missing := fixture.Everyone()
 	missing.Name, missing.Table = "missing", "public.nowhere"
 	b := fixture.EmptyBench(t, fixture.PTable, fixture.Everyone(), missing)
-	found, err := b.Check(t.Context())
-	if err != nil || len(found) != 1 {
-		t.Fatalf("findings %v, error %v; want one finding", found, err)
-	}
+	must.Equal(t, len(found(b, target.Fault)), 1, "findings")
 	b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
 	b.Applies([]event.Outcome{event.Stale, event.Duplicate}, fixture.Updated("a", 0, "a0@x"), fixture.Updated("b", 1, "b@x"))
 	b.Want("select id, email from p order by 1", "a|a@x", "b|b@x")

@@ -61,11 +61,11 @@ func randomExpression(r *rand.Rand) string {
 func parses(ctx context.Context, t *testing.T, conn *pgx.Conn, statement string) (ok, open bool) {
 	t.Helper()
 	prepared, err := conn.PgConn().Prepare(ctx, "", statement, nil)
-	var refused *pgconn.PgError
+	refused, isAnswer := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case err == nil:
 		return len(prepared.ParamOIDs) == 0, false
-	case !errors.As(err, &refused):
+	case !isAnswer:
 		t.Fatalf("%q: %v", statement, err)
 	}
 	return !slices.Contains([]string{"42601", "22025", "22021"}, refused.Code), strings.HasPrefix(refused.Message, "unterminated")

@@ -12,25 +12,24 @@ import (
 	"rollcall/internal/target"
 )
 
-// check returns what a check says of the bench's only target; the target stays in service.
-func warnings(b *fixture.Bench) []string {
+// found returns what a check says of a bench's targets, and wants each finding to be of a severity.
+func found(b *fixture.Bench, severity target.Severity) (said []string) {
 	b.T.Helper()
-	found := must.Get(b.Check(b.T.Context()))(b.T)
-	var said []string
-	for _, f := range found {
-		if f.Severity != target.Warning {
-			b.T.Errorf("a fault: %v", f)
-		}
+	for _, f := range must.Get(b.Check(b.T.Context()))(b.T) {
+		must.Equal(b.T, f.Severity, severity, "severity of ", f)
 		said = append(said, f.What)
 	}
 	return said
 }
 
+func wantFaults(b *fixture.Bench, want ...string) {
+	b.T.Helper()
+	must.Equal(b.T, found(b, target.Fault), want, "faults")
+}
+
 func wantWarnings(b *fixture.Bench, want ...string) {
 	b.T.Helper()
-	if got := warnings(b); strings.Join(got, "\n") != strings.Join(want, "\n") {
-		b.T.Errorf("warnings %q\nwant %q", got, want)
-	}
+	must.Equal(b.T, found(b, target.Warning), want, "warnings")
 }
 
 // A foreign key to the provider's users either stops their deletion or takes the row along. What
@@ -146,42 +145,21 @@ func TestTrueAdvice(t *testing.T) {
 	b := fixture.EmptyBench(t, `create table forced (id text primary key, email text, name text, role text); alter table forced enable row level security; alter table forced force row level security;
 		create table parts (id text, email text, name text, role text, region text, year int) partition by list (region);
 		create table odd (id text, email text, name text, role text) partition by list (lower(id))`, other, odd)
-	said := func(db *fixture.Bench) (all []string) {
-		found := must.Get(db.Check(t.Context()))(t)
-		for _, f := range found {
-			all = append(all, f.What)
-		}
-		return all
-	}
-	got := said(b)
-	for i, want := range []string{
+	wantFaults(b,
 		"key (id): public.parts is partitioned by (region), and a unique index of a partitioned table has all of these columns; add region to key and to set, with a value that never changes for a user, and a unique index on the whole key; or use another table",
-		"public.odd is partitioned by an expression, for which PostgreSQL has no unique index: no key keeps a user to one row; use another table",
-	} {
-		if len(got) != 2 || got[i] != want {
-			t.Errorf("got %q\nwant %q", got, want)
-		}
-	}
+		"public.odd is partitioned by an expression, for which PostgreSQL has no unique index: no key keeps a user to one row; use another table")
 	// The advice can be followed.
 	b.Exec("create unique index on parts (id, region); create table part partition of parts default")
 	whole := other
 	whole.Key, whole.Set = []string{"id", "region"}, append(fixture.Assign("region: 'eu'"), other.Set...)
-	follow := b.Database.Bench("", whole)
-	if found := said(follow); len(found) > 0 {
-		t.Errorf("the advice, followed: %q", found)
-	}
+	wantFaults(b.Database.Bench("", whole))
 
 	forced := fixture.Everyone()
 	forced.Table = "public.forced"
 	db, role := b.AsRole("alter table forced owner to %[1]s; grant usage on schema public to %[1]s", forced)
-	want := fmt.Sprintf(`row security is on for public.forced and forced on its owner, role %q, which has no BYPASSRLS; its rows would be hidden: run: alter table "public"."forced" no force row level security; or connect as a role with BYPASSRLS`, role)
-	if got := said(db); len(got) != 1 || got[0] != want {
-		t.Errorf("got %q\nwant %q", got, want)
-	}
+	wantFaults(db, fmt.Sprintf(`row security is on for public.forced and forced on its owner, role %q, which has no BYPASSRLS; its rows would be hidden: run: alter table "public"."forced" no force row level security; or connect as a role with BYPASSRLS`, role))
 	b.Exec(`alter table "public"."forced" no force row level security`)
-	if got := said(db); len(got) > 0 {
-		t.Errorf("got %q", got)
-	}
+	wantFaults(db)
 }
 
 // Who else may act as Rollcall's role is said at the start.
@@ -190,14 +168,13 @@ func TestSurroundings(t *testing.T) {
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	want := func(b *fixture.Bench, want ...string) {
 		t.Helper()
-		got, err := catalog.Surroundings(t.Context(), b.Pool)
-		if err != nil || len(got) != len(want) {
-			t.Fatalf("%q, %v; want %q", got, err, want)
+		got := must.Get(catalog.Surroundings(t.Context(), b.Pool))(t)
+		if len(got) != len(want) {
+			t.Fatalf("%q; want %q", got, want)
 		}
 		for i := range want {
-			if !strings.Contains(got[i], want[i]) || strings.Contains(got[i], "\n") {
-				t.Errorf("got %q, want %q", got[i], want[i])
-			}
+			must.Contain(t, got[i], want[i])
+			must.Lack(t, got[i], "\n")
 		}
 	}
 	b.Exec("revoke create on schema public from public")
@@ -247,13 +224,12 @@ func TestClosedTables(t *testing.T) {
 	} {
 		t.Run(table, func(t *testing.T) {
 			t.Parallel()
-			target := fixture.Everyone()
-			target.Table, target.UsersTables = table, []string{"auth.users", "members"}
-			b := fixture.EmptyBench(t, schema, target)
-			found, err := b.Check(t.Context())
-			if err != nil || len(found) != 1 || !strings.Contains(found[0].What, want) {
-				t.Fatalf("findings %v, error %v; want one with %q", found, err, want)
-			}
+			closed := fixture.Everyone()
+			closed.Table, closed.UsersTables = table, []string{"auth.users", "members"}
+			b := fixture.EmptyBench(t, schema, closed)
+			said := found(b, target.Fault)
+			must.Equal(t, len(said), 1, "findings: ", said)
+			must.Contain(t, strings.Join(said, "\n"), want)
 			b.Applies([]event.Outcome{event.Parked}, fixture.Gone("a", 1))
 		})
 	}

@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/target"
 )
@@ -68,21 +67,17 @@ func TestMissingRights(t *testing.T) {
 			want := tt.want
 			for want != "" {
 				want = strings.ReplaceAll(want, "%[1]s", role)
-				found, err := db.Check(t.Context())
-				if err != nil || len(found) != 1 || found[0].What != want && !strings.HasSuffix(found[0].What, "run: "+want) {
-					t.Fatalf("findings %v, error %v\nwant %s", found, err, want)
+				said := found(db, target.Fault)
+				if len(said) != 1 || said[0] != want && !strings.HasSuffix(said[0], "run: "+want) {
+					t.Fatalf("findings %q\nwant %s", said, want)
 				}
-				_, grant, _ := strings.Cut(strings.ReplaceAll(found[0].What, "run one of: ", "run: "), "run: ")
+				_, grant, _ := strings.Cut(strings.ReplaceAll(said[0], "run one of: ", "run: "), "run: ")
 				b.Exec(grant)
 				want, tt.grant = tt.grant, ""
 			}
-			if found, err := db.Check(t.Context()); err != nil || len(found) > 0 {
-				t.Fatalf("findings %v, error %v", found, err)
-			}
-			outcomes, err := db.Apply(t.Context(), []event.Event{fixture.Updated("a", 1, "a@x")})
-			if err != nil || outcomes[0] != event.Applied {
-				t.Errorf("%v, %v, %v", outcomes, err, b.Rows("table rollcall.parked"))
-			}
+			wantFaults(db)
+			db.Applies(fixture.Applied, fixture.Updated("a", 1, "a@x"))
+			b.Want("table rollcall.parked")
 		})
 	}
 }
