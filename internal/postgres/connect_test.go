@@ -38,11 +38,8 @@ host closed open 127.0.0.1/32 trust
 // the remedy, and without the password.
 func TestRefusedConnections(t *testing.T) {
 	t.Parallel()
-	sockets, err := os.MkdirTemp("/tmp", "rollcall-sockets-") // the server may run as another user
-	if err == nil {
-		err = os.Chmod(sockets, 0o777)
-	}
-	must.Do(t, err)
+	sockets := must.Get(os.MkdirTemp("/tmp", "rollcall-sockets-"))(t)
+	must.Do(t, os.Chmod(sockets, 0o777)) // the server may run as another user
 	t.Cleanup(func() { _ = os.RemoveAll(sockets) })
 	server := pgtest.StartServer(t, pgserver.Options{Settings: map[string]string{"unix_socket_directories": sockets}})
 	admin := pgtest.Connect(t, server.URL("postgres")).Conn
@@ -82,9 +79,7 @@ func TestRefusedConnections(t *testing.T) {
 		t.Run(name, func(t *testing.T) { wantRefusal(t, server.URL(""), c) })
 	}
 	db := openTo(t, refusedConnection{"secure", "", "postgres", "sslmode=require", ""}, server.URL(""))
-	if err := db.Pool().Ping(t.Context()); err != nil {
-		t.Errorf("with TLS: %v", err)
-	}
+	must.Do(t, db.Pool().Ping(t.Context())) // with TLS
 }
 
 func openTo(t *testing.T, c refusedConnection, base string) *postgres.DB {
@@ -100,8 +95,7 @@ func openTo(t *testing.T, c refusedConnection, base string) *postgres.DB {
 func wantRefusal(t *testing.T, base string, c refusedConnection) {
 	t.Helper()
 	db := openTo(t, c, base)
-	_, checking := db.Targets().Check(t.Context())
-	_, migrating := db.Migrate(t.Context())
+	checking, migrating := must.Err(db.Targets().Check(t.Context())), must.Err(db.Migrate(t.Context()))
 	for _, err := range []error{checking, migrating, db.Migrated(t.Context()), db.Roll().Ready(t.Context())} {
 		must.Sentence(t, err, c.want)
 	}
@@ -172,8 +166,7 @@ func TestNoServer(t *testing.T) {
 				}
 			}()
 			db := openTo(t, refusedConnection{"app", "hunter2secret", "shop", c.query, ""}, "postgres://"+l.Addr().String())
-			_, err := db.Targets().Check(t.Context())
-			must.Sentence(t, err, c.want)
+			must.Sentence(t, must.Err(db.Targets().Check(t.Context())), c.want)
 		})
 	}
 }

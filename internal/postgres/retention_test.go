@@ -2,7 +2,6 @@ package postgres_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -22,9 +21,7 @@ var keepWeek = postgres.Retention{Bodies: 7 * 24 * time.Hour, Undecodable: 30 * 
 
 func forgets(b *fixture.Bench, want postgres.Forgotten) {
 	b.T.Helper()
-	if got, err := b.DB.Forget(b.T.Context(), keepWeek); err != nil || got != want {
-		b.T.Errorf("got %+v, %v; want %+v", got, err, want)
-	}
+	must.Equal(b.T, must.Get(b.DB.Forget(b.T.Context(), keepWeek))(b.T), want, "forgotten")
 }
 
 // recorded is an event as it was recorded some days ago.
@@ -101,25 +98,23 @@ func TestForgetGoesByTheIndexes(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Exec("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
-	for name, test := range map[string]struct{ statement, arguments, index, place string }{
-		"events":     {postgres.ForgetEventsSQL, "1, now(), interval '1 day', 1000", "Index Scan using events_kept", "Tid Scan on events"},
-		"bodies":     {postgres.ForgetBodiesSQL, "1, now(), interval '1 day', 1000", "Index Scan using events_kept", "Tid Scan on events"},
-		"unanswered": {postgres.UnansweredSQL, "interval '1 day', 1000", "Index Scan using events_announced", "Tid Scan on events"},
+	for name, test := range map[string]struct{ statement, arguments, index string }{
+		"events":     {postgres.ForgetEventsSQL, "1, now(), interval '1 day', 1000", "Index Scan using events_kept"},
+		"bodies":     {postgres.ForgetBodiesSQL, "1, now(), interval '1 day', 1000", "Index Scan using events_kept"},
+		"unanswered": {postgres.UnansweredSQL, "interval '1 day', 1000", "Index Scan using events_announced"},
 	} {
 		b.Exec("prepare " + name + " as " + test.statement)
 		plan := strings.Join(b.Rows("explain (costs off) execute "+name+" ("+test.arguments+")"), "\n")
-		if !strings.Contains(plan, test.index) || !strings.Contains(plan, test.place) || strings.Contains(plan, "Sort") || strings.Contains(plan, "Seq Scan") {
-			t.Errorf("%s:\n%s", name, plan)
-		}
+		must.Contain(t, plan, test.index, "Tid Scan on events")
+		must.Lack(t, plan, "Sort", "Seq Scan")
 	}
 }
 
 // A place within a table is one within each of its partitions: only what is due may go.
 func TestForgetOfPartitions(t *testing.T) {
 	t.Parallel()
-	partitions := must.Get(os.ReadFile("../../bench/partitions.sql"))(t)
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	b.Exec(string(partitions))
+	b.Exec(string(must.Get(os.ReadFile("../../bench/partitions.sql"))(t)))
 	for n := range 60 {
 		record(b, recorded{fmt.Sprintf("%02d old", n), "applied", 100, "'b'"})
 		record(b, recorded{fmt.Sprintf("%02d week", n), "applied", 8, "'b'"})
@@ -168,22 +163,14 @@ func TestForgetEndsEarly(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), postgres.ForgetPause/2)
 	defer cancel()
 	got, err := b.DB.Forget(ctx, keepWeek)
-	if !errors.Is(err, context.DeadlineExceeded) || got.Events >= 2500 {
-		t.Errorf("got %+v, %v", got, err)
-	}
+	must.Fail(t, err, context.DeadlineExceeded)
+	must.True(t, got.Events < 2500, "forgotten before the end: %+v", got)
 	// The batch that was cut off may be under way still, and is committed without being counted.
-	var left int
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		again := must.Get(b.DB.Forget(t.Context(), keepWeek))(t)
-		got.Events += again.Events
-		must.Do(t, b.SQL.QueryRow(t.Context(), "select count(*) from rollcall.events").Scan(&left))
-		if left == 0 || time.Now().After(deadline) {
-			break
-		}
-	}
-	if left != 0 || got.Events > 2500 {
-		t.Errorf("%d events are left, %d forgotten", left, got.Events)
-	}
+	must.Await(t, "no event is left", func() bool {
+		got.Events += must.Get(b.DB.Forget(t.Context(), keepWeek))(t).Events
+		return b.Rows("select count(*) from rollcall.events")[0] == "0"
+	})
+	must.True(t, got.Events <= 2500, "%d events forgotten of 2500", got.Events)
 }
 
 // What a list has shown is forgotten when no run can go on with it, as of a source that was

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
@@ -85,10 +83,8 @@ func wantOverruled(b *fixture.Bench, want []string, o audit.Options) {
 	for _, r := range report.Overruled {
 		got = append(got, fmt.Sprint(r.State, " ", r.Users, " ", r.ID, " ", r.Columns, " ", r.Triggers))
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		b.T.Errorf("repair %v (-want +got):\n%s", o.Repair, diff)
-	}
-	if users := report.Tallies[0].Users; report.InStep() != (users[audit.Missing]+users[audit.Extra]+users[audit.Different]+users[audit.Parked] == 0) {
-		b.T.Errorf("in step: %v, with %v", report.InStep(), users)
-	}
+	must.Equal(b.T, got, want, "repair ", o.Repair)
+	users := report.Tallies[0].Users
+	inStep := users[audit.Missing]+users[audit.Extra]+users[audit.Different]+users[audit.Parked] == 0
+	must.Equal(b.T, report.InStep(), inStep, "in step, with ", users)
 }

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	gocmp "github.com/google/go-cmp/cmp"
-
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
@@ -25,10 +23,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // report audits the targets and returns its tallies as lines: target, source, then what isn't 0.
 func report(b *fixture.Bench, repair bool) []string {
 	b.T.Helper()
-	c, err := b.DB.Audit().Report(b.T.Context(), audit.Options{Repair: repair})
-	if err != nil {
-		b.T.Fatalf("audit: %v", err)
-	}
+	c := must.Get(b.DB.Audit().Report(b.T.Context(), audit.Options{Repair: repair}))(b.T)
 	lines := []string{}
 	for _, t := range c.Tallies {
 		line := t.Target + " " + cmp.Or(t.Source, "-")
@@ -56,9 +51,7 @@ func report(b *fixture.Bench, repair bool) []string {
 
 func wantReport(b *fixture.Bench, repair bool, want ...string) {
 	b.T.Helper()
-	if diff := gocmp.Diff(want, report(b, repair)); diff != "" {
-		b.T.Errorf("report with repair %v (-want +got):\n%s", repair, diff)
-	}
+	must.Equal(b.T, report(b, repair), want, "report with repair ", repair)
 }
 
 // fromWeb is the same event of another source.
@@ -78,14 +71,17 @@ func TestAuditStates(t *testing.T) {
 	}
 	first := func(name string) func(*event.User) { return func(u *event.User) { u.FirstName = &name } }
 	people := []event.Event{fixture.Updated("a", 1, "a@x.com"), fixture.Updated("b", 1, "b@x.com"), fixture.Updated("c", 1, "c@x.com"), fixture.Updated("d", 1, "d@x.com"), fixture.Gone("d", 2), fixture.Updated("e", 1, "e@x.com"), fixture.Gone("e", 2)}
+	// numbered takes a number from the metadata, and the user of many has none there.
+	numbered := changed(func(p *target.Target) {
+		p.Set, p.OnInsert = append(p.Set, fixture.Assign("role: (new.raw_user_meta_data->>'n')::int")...), nil
+	})
+	many := []event.Event{fixture.With(fixture.Updated("p", 1, "p"), func(u *event.User) { u.RawUserMetaData = `{"n":"many"}` })}
 	tests := []struct {
-		name     string
-		schema   string
-		targets  []target.Target
-		events   []event.Event
-		spoil    string
-		want     []string
-		repaired []string
+		name, schema   string
+		targets        []target.Target
+		events         []event.Event
+		spoil          string
+		want, repaired []string
 	}{
 		{"in step", fixture.PTable, changed(func(*target.Target) {}), people, "",
 			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
@@ -147,22 +143,14 @@ func TestAuditStates(t *testing.T) {
 		{"rows without a key are the application's", "create table p (n int generated always as identity, id text unique, email text, name text, role text)", changed(func(*target.Target) {}), people,
 			"insert into p (email) values ('own'), ('too')",
 			[]string{"profiles app present=3"}, []string{"profiles app present=3"}},
-		{"poison that is parked", fixture.PTable, changed(func(p *target.Target) {
-			p.Set = append(p.Set, fixture.Assign("role: (new.raw_user_meta_data->>'n')::int")...)
-			p.OnInsert = nil
-		}),
-			append([]event.Event{fixture.With(fixture.Updated("p", 1, "p"), func(u *event.User) { u.RawUserMetaData = `{"n":"many"}` })}, people...), "",
+		{"poison that is parked", fixture.PTable, numbered, append(many, people...), "",
 			[]string{"profiles app present=3 parked=1"}, []string{"profiles app present=3 parked=1"}},
-		{"poison that is not parked", fixture.PTable, changed(func(p *target.Target) {
-			p.Set = append(p.Set, fixture.Assign("role: (new.raw_user_meta_data->>'n')::int")...)
-			p.OnInsert = nil
-		}),
-			append([]event.Event{fixture.With(fixture.Updated("p", 1, "p"), func(u *event.User) { u.RawUserMetaData = `{"n":"many"}` })}, people...),
+		{"poison that is not parked", fixture.PTable, numbered, append(many, people...),
 			"delete from rollcall.parked; delete from p where id = 'a'; insert into p (id, email) values ('p', 'p')",
 			[]string{"profiles app present=2 missing=1 different=1", `refused profiles app p column "role": invalid input syntax for type integer: "…" (22P02)`},
 			[]string{"profiles app present=3 parked=1 repaired=1"}},
 		{"poison in where", fixture.PTable, changed(func(p *target.Target) { p.Where = &target.Expr{SQL: "(new.raw_user_meta_data->>'n')::int is null"} }),
-			append([]event.Event{fixture.With(fixture.Updated("p", 1, "p"), func(u *event.User) { u.RawUserMetaData = `{"n":"many"}` })}, people...), "",
+			append(many, people...), "",
 			[]string{"profiles app present=3 parked=1"}, []string{"profiles app present=3 parked=1"}},
 		{"an id that is no uuid", "create table p (id uuid primary key, email text)", changed(func(p *target.Target) {
 			p.From = []target.Origin{{Source: "app", SampleID: "5a3f1e00-0000-4000-8000-000000000b01"}}
@@ -209,13 +197,10 @@ func TestAuditStates(t *testing.T) {
 // table is held or gets lost during the audit is no obstacle for the others.
 func TestAuditOutage(t *testing.T) {
 	t.Parallel()
-	missing, other := fixture.Everyone(), fixture.Everyone()
-	missing.Name, missing.Table = "missing", "public.nowhere"
-	other.Name, other.Table = "other", "public.q"
-	b := fixture.EmptyBench(t, fixture.PTable+"create table q (like p including all)", missing, other, fixture.Everyone())
-	if found, err := b.Check(t.Context()); err != nil || len(found) != 1 {
-		t.Fatalf("findings %v, error %v; want one", found, err)
-	}
+	missing, other := fixture.Everyone(), fixture.Second()
+	missing.Name, missing.Table, other.Name = "missing", "public.nowhere", "other"
+	b := fixture.EmptyBench(t, fixture.BothTables, missing, other, fixture.Everyone())
+	must.Equal(t, len(must.Get(b.Check(t.Context()))(t)), 1, "findings")
 	b.Seed(fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "b"))
 	nowhere := "missing app parked=2 table public.nowhere does not exist; names are exact, as in the catalog: schema.table; create it, or correct the name"
 	wantReport(b, true, nowhere, "other app present=2", "profiles app present=2")
@@ -230,19 +215,15 @@ func TestAuditOutage(t *testing.T) {
 // A table that can be read but not written for the moment keeps nothing from being counted.
 func TestAuditRepairsWhatItCan(t *testing.T) {
 	t.Parallel()
-	other := fixture.Everyone()
-	other.Name, other.Table = "other", "public.q"
-	b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all)", fixture.Everyone(), other)
+	b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
 	b.Seed(fixture.Updated("a", 1, "a"))
 	b.Exec("delete from p; delete from q")
 	app := pgtest.Connect(t, b.Address).Conn
 	pgtest.Exec(t, app, "begin; lock table p in share mode") // as create index does
-	wantReport(b, true, "profiles app missing=1", "other app present=1 repaired=1")
+	wantReport(b, true, "profiles app missing=1", "second app present=1 repaired=1")
 	pgtest.Exec(t, app, "commit")
-	if err := b.Probe(t.Context()); err != nil { // the repair has opened its breaker
-		t.Fatal(err)
-	}
-	wantReport(b, true, "profiles app present=1 repaired=1", "other app present=1")
+	must.Do(t, b.Probe(t.Context())) // the repair has opened its breaker
+	wantReport(b, true, "profiles app present=1 repaired=1", "second app present=1")
 }
 
 // What was counted last is what every replica shows.
@@ -253,10 +234,9 @@ func TestChecked(t *testing.T) {
 	b := fixture.NewBench(t, fixture.PTable, two)
 	check := func(want map[audit.State]int64, ran bool) {
 		t.Helper()
-		got := must.Get(b.DB.Audit().Checked(t.Context()))(t)
-		if diff := gocmp.Diff(want, got["profiles"].Users); diff != "" || got["profiles"].At.IsZero() == ran {
-			t.Errorf("checked at %s (-want +got):\n%s", got["profiles"].At, diff)
-		}
+		got := must.Get(b.DB.Audit().Checked(t.Context()))(t)["profiles"]
+		must.Equal(t, got.Users, want, "checked at ", got.At)
+		must.Equal(t, !got.At.IsZero(), ran, "checked at ", got.At, ", which is a time")
 	}
 	check(map[audit.State]int64{audit.Present: 0, audit.Missing: 0, audit.Extra: 0, audit.Different: 0, audit.Parked: 0, audit.Suppressed: 0, audit.Rewritten: 0}, false)
 	b.Exec("insert into rollcall.checks values ('profiles', 'old', 'missing', 7, now()), ('former', 'app', 'missing', 7, now())")
@@ -267,18 +247,10 @@ func TestChecked(t *testing.T) {
 	other := pgtest.Connect(t, b.Address).Conn // another audit, about to commit
 	pgtest.Exec(t, other, `begin; create temp table kept on commit drop as table rollcall.checks;
 		delete from rollcall.checks; insert into rollcall.checks table kept`)
-	ended := make(chan error, 1)
-	go func() {
-		_, err := b.DB.Audit().Report(t.Context(), audit.Options{})
-		ended <- err
-	}()
-	for waiting := 0; waiting < 200 && b.Rows("select count(*) from pg_locks where not granted")[0] == "0"; waiting++ {
-		time.Sleep(time.Millisecond)
-	}
-	pgtest.Exec(t, other, "commit")
-	if err := <-ended; err != nil {
-		t.Errorf("two at once: %v", err)
-	}
+	must.Do(t, fixture.Beside(func() error { return must.Err(b.DB.Audit().Report(t.Context(), audit.Options{})) }, func() {
+		b.Await("select count(*) > 0 from pg_locks where not granted", "t")
+		pgtest.Exec(t, other, "commit")
+	}))
 	check(map[audit.State]int64{audit.Present: 2, audit.Missing: 1, audit.Extra: 1, audit.Different: 0, audit.Parked: 0, audit.Suppressed: 0, audit.Rewritten: 0}, true)
 	b.Want("select source, count(*) from rollcall.checks group by 1 order by 1", "|7", "app|7", "web|7")
 }
@@ -324,16 +296,12 @@ func TestAuditOfRandomDamage(t *testing.T) {
 	b.Exec(strings.Join(damage, ";"))
 
 	counted := must.Get(b.DB.Audit().Report(t.Context(), audit.Options{}))(t)
-	if diff := gocmp.Diff([]audit.Tally{{Target: "profiles", Source: "app", Users: want, Unowned: strangers}}, counted.Tallies); diff != "" {
-		t.Errorf("counted (-want +got):\n%s", diff)
-	}
+	must.Equal(t, counted.Tallies, []audit.Tally{{Target: "profiles", Source: "app", Users: want, Unowned: strangers}}, "counted")
 	after := audit.NoUsers()
 	after[audit.Present], after[audit.Extra] = users*4/5, strangers
 	healed := []audit.Tally{{Target: "profiles", Source: "app", Users: after, Unowned: strangers, Repaired: counted.Tallies[0].OutOfStep() - strangers}}
 	counted = must.Get(b.DB.Audit().Report(t.Context(), audit.Options{Repair: true}))(t)
-	if diff := gocmp.Diff(healed, counted.Tallies); diff != "" {
-		t.Errorf("repaired (-want +got):\n%s", diff)
-	}
+	must.Equal(t, counted.Tallies, healed, "repaired")
 	b.Want("select count(*) from p join rollcall.users u using (id) where p.email = u.email", fmt.Sprint(users*4/5))
 }
 
@@ -342,9 +310,9 @@ func TestAuditOfRandomDamage(t *testing.T) {
 // give up first.
 func TestAuditOfManyUsers(t *testing.T) {
 	t.Parallel()
-	second := fixture.Everyone()
-	second.Name, second.Table, second.Set, second.Where = "second", "public.q", fixture.Assign("id: new.id", "email: new.email"), &target.Expr{SQL: "new.email is not null"}
-	b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all); alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", fixture.Everyone(), second)
+	second := fixture.Second()
+	second.Set, second.Where = fixture.Assign("id: new.id", "email: new.email"), &target.Expr{SQL: "new.email is not null"}
+	b := fixture.NewBench(t, fixture.BothTables+"alter table q set (autovacuum_enabled = off); alter table p set (autovacuum_enabled = off)", fixture.Everyone(), second)
 	b.Exec("alter table rollcall.users set (autovacuum_enabled = off); alter table rollcall.parked set (autovacuum_enabled = off)")
 	for range 12 { // on every connection, more often than it takes to make a plan generic
 		wantReport(b, false, "profiles app", "second app")
@@ -374,7 +342,5 @@ func TestAuditBesideALockedUser(t *testing.T) {
 	b.Exec("begin; update rollcall.users set email = 'b@x.test'")
 	c := must.Get(b.DB.Audit().Report(t.Context(), audit.Options{}))(t)
 	b.Exec("rollback")
-	if n := c.Tallies[0].Users[audit.Different]; n != 1 {
-		t.Errorf("%d users differ, want 1", n)
-	}
+	must.Equal(t, c.Tallies[0].Users[audit.Different], 1, "users who differ")
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,8 +24,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // fill fills a target, and fails the test where that fails.
 func fill(b *fixture.Bench, target string) backfill.Result {
 	b.T.Helper()
-	done := must.Get(b.DB.Backfills().Run(b.T.Context(), target, nil))(b.T)
-	return done
+	return must.Get(b.DB.Backfills().Run(b.T.Context(), target, nil))(b.T)
 }
 
 // A deferred trigger that hangs for one user holds no page of others: it runs before the commit, which
@@ -49,9 +47,7 @@ func TestBackfillBesideADeferredTrigger(t *testing.T) {
 
 func wantFill(b *fixture.Bench, want backfill.Result) {
 	b.T.Helper()
-	if got := fill(b, "profiles"); got != want {
-		b.T.Errorf("backfill: %+v, want %+v", got, want)
-	}
+	must.Equal(b.T, fill(b, "profiles"), want, "backfill")
 }
 
 // An empty table has everybody afterwards, in as many visits; an emptied one once more.
@@ -184,10 +180,7 @@ func TestBackfillBeginsAnew(t *testing.T) {
 			b.FillRoll(20_000)
 			stopHalfway(b, 3000)
 			b.Exec(c.do)
-			done, err := b.Replica(c.target).DB.Backfills().Run(t.Context(), "profiles", nil)
-			if want := (backfill.Result{Visited: 20_000}); err != nil || done != want {
-				t.Errorf("%+v, %v, want %+v", done, err, want)
-			}
+			wantFill(b.Replica(c.target), backfill.Result{Visited: 20_000})
 			b.Want("select count(*) from p", "20000")
 		})
 	}
@@ -199,14 +192,10 @@ func TestBackfillOnce(t *testing.T) {
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.FillRoll(10)
 	var second error
-	if _, err := b.DB.Backfills().Run(t.Context(), "profiles", func(_, _ int64) {
-		_, second = b.Replica(fixture.Everyone()).DB.Backfills().Run(t.Context(), "profiles", nil)
-	}); err != nil {
-		t.Error(err)
-	}
-	if !errors.Is(second, connection.ErrRunning) || !strings.Contains(second.Error(), "backfill profiles: another process is at it (backend ") {
-		t.Error(second)
-	}
+	must.Get(b.DB.Backfills().Run(t.Context(), "profiles", func(_, _ int64) {
+		second = must.Err(b.Replica(fixture.Everyone()).DB.Backfills().Run(t.Context(), "profiles", nil))
+	}))(t)
+	must.Fail(t, second, connection.ErrRunning, "backfill profiles: another process is at it (backend ")
 }
 
 // No such target, and one out of service.
@@ -215,9 +204,7 @@ func TestBackfillRefuses(t *testing.T) {
 	b := fixture.EmptyBench(t, "", fixture.Everyone())
 	must.Get(b.Check(t.Context()))(t)
 	for target, want := range map[string]string{"others": "there is no such target", "profiles": "out of service: table public.p does not exist"} {
-		if _, err := b.DB.Backfills().Run(t.Context(), target, nil); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("backfill %s: %v, want %q", target, err, want)
-		}
+		must.Fail(t, must.Err(b.DB.Backfills().Run(t.Context(), target, nil)), nil, target, want)
 	}
 	b.Want("select * from rollcall.backfills")
 }
@@ -246,16 +233,11 @@ func TestBackfillPreview(t *testing.T) {
 		if c.target.Where == nil {
 			b.Exec("update p set name = 'Ada'; update p set email = '4@example.com' where id = 'u4'")
 		}
-		got, err := b.DB.Backfills().Preview(t.Context(), "profiles")
-		if err != nil || got != c.want {
-			t.Errorf("%+v, %v, want %+v", got, err, c.want)
-		}
+		must.Equal(t, must.Get(b.DB.Backfills().Preview(t.Context(), "profiles"))(t), c.want, "preview")
 		b.Want("select * from rollcall.backfills")
 		if c.target.OnDelete.Action == target.DeleteRow {
 			fill(b, "profiles")
-			if got, err := b.DB.Backfills().Preview(t.Context(), "profiles"); err != nil || got != (backfill.Preview{Visit: 1000}) {
-				t.Errorf("afterwards %+v, %v", got, err)
-			}
+			must.Equal(t, must.Get(b.DB.Backfills().Preview(t.Context(), "profiles"))(t), backfill.Preview{Visit: 1000}, "preview afterwards")
 		}
 	}
 }
@@ -290,9 +272,7 @@ func traffic(db *fixture.Bench, seed uint64, stop <-chan struct{}) {
 // ends as the roll says. The old one stops before the backfill does.
 func TestBackfillBesideTraffic(t *testing.T) {
 	t.Parallel()
-	later := fixture.Everyone()
-	later.Name, later.Table = "later", "public.q"
-	b := fixture.NewBench(t, fixture.PTable+"create table q (like p including all)", fixture.Everyone(), later)
+	b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
 	old := b.Replica(fixture.Everyone())
 	b.FillRoll(6000)
 	stop, oldStops := make(chan struct{}), make(chan struct{})
@@ -302,7 +282,7 @@ func TestBackfillBesideTraffic(t *testing.T) {
 	}
 	oldLive.Go(func() { traffic(old, 9, oldStops) })
 	time.AfterFunc(700*time.Millisecond, func() { close(oldStops) })
-	done := fill(b, "later")
+	done := fill(b, "second")
 	oldLive.Wait()
 	close(stop)
 	live.Wait()
@@ -314,7 +294,7 @@ func TestBackfillBesideTraffic(t *testing.T) {
 	b.Want("select count(*) > 6000, count(*) filter (where deleted_at is not null) > 50 from rollcall.users", "t|t")
 	b.Want("select id, email, first_name from rollcall.users where deleted_at is null except select id, email, name from q")
 	b.Want("select id, email, name from q except select id, email, first_name from rollcall.users where deleted_at is null")
-	b.Want("select * from rollcall.parked where target = 'later'")
+	b.Want("select * from rollcall.parked where target = 'second'")
 }
 
 // The first backfill comes right after the first fill: plans and statistics are those of

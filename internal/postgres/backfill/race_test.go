@@ -31,16 +31,12 @@ func TestRaceBackfillBesideAnOpenTransaction(t *testing.T) {
 	open := old.Begin(old.Work([]event.Event{fixture.Updated("new", 1, "newcomer")}))
 	f := begun(b)
 	must.Do(t, f.Walk(t.Context()))
-	if found, err := f.Look(t.Context()); err != nil || found > 0 { // it sees nothing yet
-		t.Fatalf("moved %d, %v", found, err)
-	}
+	must.Equal(t, must.Get(f.Look(t.Context()))(t), 0, "moved users that it sees before the commit")
 	b.Want("select id from p", "a")
 	open.Commit()
 	must.Do(t, f.FollowMoved(t.Context()))
 	b.Want("select id, email from p order by 1", "a|one", "new|newcomer")
-	if f.Moved() != 1 {
-		t.Errorf("%d moved, want 1: the second look must not find the user again", f.Moved())
-	}
+	must.Equal(t, f.Moved(), 1, "moved: the second look must not find the user again")
 }
 
 // What an older replica's listing has found carries the moment of the listing, which may lie
@@ -84,9 +80,7 @@ func TestRaceBackfillBesideANewcomer(t *testing.T) {
 	old.Submit(fixture.Updated("b", 1, "two"))
 	p.Run(len(p.Left))
 	b.Want("select id from p", "a")
-	if found, err := begun(b).Look(t.Context()); err != nil || found > 0 {
-		t.Errorf("%d, %v: a later backfill walks over the user", found, err)
-	}
+	must.Equal(t, must.Get(begun(b).Look(t.Context()))(t), 0, "moved: a later backfill walks over the user")
 }
 
 // What was parked of those in a page is forgotten with it, but not of one who arrives.
