@@ -20,7 +20,8 @@ import (
 func checkTarget(ctx context.Context, conn *pgx.Conn, t *target.Target) (*Compiled, []target.Finding, error) {
 	a := &attempt{ctx: ctx, conn: conn, target: t, found: t.Lint(RollOfUsers)}
 	for _, step := range []func(){
-		a.readTable, a.lintClosed, a.lintTable, a.expressions, a.ownTable, a.deletedForm, a.defaults, a.statements, a.lintUsersReferences,
+		a.readTable, a.lintClosed, a.lintTable, a.expressions, a.ownTable, a.deletedForm, a.defaults, a.statements,
+		a.lintUsersReferences,
 	} {
 		if a.err == nil && len(a.found) == 0 {
 			step()
@@ -29,15 +30,10 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *target.Target) (*Compil
 	if a.err != nil || len(a.found) > 0 {
 		return broken(t, a.found), a.found, a.err
 	}
-	return a.compiled(), a.warned, nil
-}
-
-// compiled is the target in service.
-func (a *attempt) compiled() *Compiled {
 	return &Compiled{
-		Target: a.target, Statements: a.compiler.Compile(), Compiler: a.compiler,
+		Target: t, Statements: a.compiler.Compile(), Compiler: a.compiler,
 		OID: a.table.OID, Parents: a.table.Parents, Lockable: a.table.Lockable, Triggers: a.table.Triggers,
-	}
+	}, a.warned, nil
 }
 
 // readTable reads the table's description.

@@ -34,18 +34,13 @@ func Surroundings(ctx context.Context, pool *connection.Pool) ([]string, error) 
 			target.Quote(pool.Config().ConnConfig.User)))
 	}
 	if len(creators) > 0 {
-		who := "other roles (" + strings.Join(creators, ", ") + ")"
+		who, from := "other roles ("+strings.Join(creators, ", ")+")", target.QuoteAll(creators)
 		if slices.Contains(creators, "public") {
-			who, creators = "all roles", []string{"public"}
-		}
-		for i, role := range creators {
-			if role != "public" {
-				creators[i] = target.Quote(role)
-			}
+			who, from = "all roles", "public"
 		}
 		warnings = append(warnings, fmt.Sprintf("%s may create functions in schema public, and the expressions "+
 			"of a target may call them as Rollcall's role; run: revoke create on schema public from %s",
-			who, strings.Join(creators, ", ")))
+			who, from))
 	}
 	return warnings, nil
 }
