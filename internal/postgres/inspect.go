@@ -37,8 +37,7 @@ func Inspect(ctx context.Context, url, sql string) (*Rows, error) {
 		cells := make([]*string, len(row))
 		for i, cell := range row {
 			if cell != nil {
-				text := string(cell)
-				cells[i] = &text
+				cells[i] = new(string(cell))
 			}
 		}
 		rows.Cells = append(rows.Cells, cells)

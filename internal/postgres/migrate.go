@@ -57,14 +57,12 @@ func migrateIn(ctx context.Context, tx pgx.Tx) ([]string, error) {
 		return nil, err
 	}
 	var ran []string
-	for i, m := range sql.Migrations() {
-		if i < version {
-			continue
-		}
-		if err := runMigration(ctx, tx, i+1, m); err != nil {
+	all := sql.Migrations()
+	for i := version; i < len(all); i++ {
+		if err := runMigration(ctx, tx, i+1, all[i]); err != nil {
 			return nil, err
 		}
-		ran = append(ran, m.Name)
+		ran = append(ran, all[i].Name)
 	}
 	return ran, nil
 }

@@ -29,24 +29,16 @@ func TestMigrateAtOnce(t *testing.T) {
 	var replicas sync.WaitGroup
 	var ran atomic.Int64
 	for range 4 {
+		db := must.Get(postgres.Open(postgres.Config{URL: url}))(t)
+		t.Cleanup(db.Close)
 		replicas.Go(func() {
-			db, err := postgres.Open(postgres.Config{URL: url})
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer db.Close()
 			names, err := db.Migrate(t.Context())
-			if err != nil {
-				t.Error(err)
-			}
+			must.True(t, err == nil, "migrate: %v", err)
 			ran.Add(int64(len(names)))
 		})
 	}
 	replicas.Wait()
-	if want := int64(len(sql.Migrations())); ran.Load() != want {
-		t.Errorf("%d migrations ran, want each of %d once", ran.Load(), want)
-	}
+	must.Equal(t, ran.Load(), int64(len(sql.Migrations())), "migrations that ran, each once")
 }
 
 // On a standby nothing can be done but say so.

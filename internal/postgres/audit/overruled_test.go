@@ -22,7 +22,7 @@ func TestAuditTellsWhatTriggersDecide(t *testing.T) {
 			if old.role = 'admin' then return null; end if; return old; end $$;
 		create function touch() returns trigger language plpgsql as $$ begin return null; end $$;`
 	robot := func(id string) event.Event {
-		return fixture.With(fixture.Updated(id, 1, id+"@x"), func(u *event.User) { name := "robot"; u.FirstName = &name })
+		return fixture.With(fixture.Updated(id, 1, id+"@x"), func(u *event.User) { u.FirstName = new("robot") })
 	}
 	lower := `create trigger lower_email before insert or update on p for each row execute function lower_email();`
 	refuse := `create function refuse() returns trigger language plpgsql as $$ begin

@@ -196,8 +196,7 @@ func (a *Audit) ParkedFor(ctx context.Context, source, id string) (map[string]*P
 	var target string
 	var p ParkedUser
 	_, err := pgx.ForEachRow(rows, []any{&target, &p.Since, &p.Attempts, &p.RetryAt, &p.GivenUp, &p.Error}, func() error {
-		one := p
-		parked[target] = &one
+		parked[target] = new(p)
 		return nil
 	})
 	return parked, err

@@ -77,7 +77,9 @@ func TestMigrated(t *testing.T) {
 	b := fixture.EmptyBench(t, fixture.PTable, fixture.Everyone())
 	must.Do(t, b.DB.Migrated(t.Context()))
 	b.Exec("delete from rollcall.migrations where version > 1")
-	must.Equal(t, fmt.Sprint(b.DB.Migrated(t.Context())), "the schema rollcall is older than this binary; run rollcall migrate or serve first", "an old schema")
+	must.Equal(t, fmt.Sprint(b.DB.Migrated(t.Context())),
+		"the schema rollcall is older than this binary; run rollcall migrate or serve first", "an old schema")
 	b.Exec("drop schema rollcall cascade")
-	must.Equal(t, fmt.Sprint(b.DB.Migrated(t.Context())), "there is no schema rollcall in this database yet; run rollcall migrate or serve first", "no schema")
+	must.Equal(t, fmt.Sprint(b.DB.Migrated(t.Context())),
+		"there is no schema rollcall in this database yet; run rollcall migrate or serve first", "no schema")
 }

@@ -1,4 +1,0 @@
-package audit
-
-// NoUsers counts none in any state.
-func NoUsers() map[State]int64 { return noUsers() }
