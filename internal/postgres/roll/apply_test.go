@@ -14,8 +14,6 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-func ptr[T any](v T) *T { return &v }
-
 func TestApplyOutcomes(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())

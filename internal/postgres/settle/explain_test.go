@@ -44,8 +44,9 @@ func everyType() target.Target {
 }
 
 // meta is a user with metadata.
-func meta(id string, values map[string]string) event.Event {
-	text, _ := json.Marshal(values) // strings always can be
+func meta(t *testing.T, id string, values map[string]string) event.Event {
+	t.Helper()
+	text := must.Get(json.Marshal(values))(t)
 	return fixture.With(fixture.Updated(id, 1, id+"@x.test"), func(u *event.User) { u.RawUserMetaData = string(text) })
 }
 
@@ -77,13 +78,13 @@ func TestReasonNamesTheColumn(t *testing.T) {
 	b := fixture.NewBench(t, reasonsTable+"insert into p (id, email) values ('x', 'taken@x.test')", everyType())
 	var events []event.Event
 	for i, tt := range tests {
-		e := meta(fmt.Sprintf("u%02d", i), map[string]string{tt.column: tt.value, "b": "3"})
+		e := meta(t, fmt.Sprintf("u%02d", i), map[string]string{tt.column: tt.value, "b": "3"})
 		if tt.column == "email" {
 			e = fixture.Updated(fmt.Sprintf("u%02d", i), 1, "taken@x.test")
 		}
 		events = append(events, e)
 	}
-	both := meta("v", map[string]string{"age": "old", "n": "many"})
+	both := meta(t, "v", map[string]string{"age": "old", "n": "many"})
 	b.Applies(append(fixture.All(event.Parked, len(events)+1), event.Applied), append(events, both, fixture.Updated("w", 1, "w@x.test"))...)
 	for i, tt := range tests {
 		b.Want(fmt.Sprintf("select sqlstate, error from rollcall.parked where user_id = 'u%02d'", i), tt.state+"|"+tt.want)
@@ -99,7 +100,7 @@ func TestReasonOfMany(t *testing.T) {
 	b := fixture.NewBench(t, reasonsTable, everyType())
 	var events []event.Event
 	for i := range 256 {
-		events = append(events, meta(fmt.Sprintf("u%03d", i), map[string]string{"low": "none", "a": "x"}))
+		events = append(events, meta(t, fmt.Sprintf("u%03d", i), map[string]string{"low": "none", "a": "x"}))
 	}
 	b.Applies(fixture.All(event.Parked, len(events)), events...)
 	b.Want("select error, count(*) from rollcall.parked group by 1", `columns "low", "a": invalid input syntax for type integer: "…"|256`)
