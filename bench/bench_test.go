@@ -23,6 +23,8 @@ import (
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
 	"rollcall/internal/testevent"
+
+	"rollcall/bench/page"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -209,12 +211,12 @@ func TestWriteBetweenKeepsWhatIsAround(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "b.md")
 	must.Do(t, os.WriteFile(file, []byte("before\n<!-- x: begin, written by the program -->\nold\n<!-- x: end -->\nafter\n"), 0o600))
-	must.Do(t, writeBetween(file, "x", "new\n"))
+	must.Do(t, page.Write(file, "x", "new\n"))
 	got, err := os.ReadFile(file)
 	if want := "before\n<!-- x: begin, written by the program -->\n\nnew\n\n<!-- x: end -->\nafter\n"; err != nil || string(got) != want {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
-	if err := writeBetween(file, "y", "new"); err == nil {
+	if err := page.Write(file, "y", "new"); err == nil {
 		t.Error("a part without marks was written")
 	}
 }

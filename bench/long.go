@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rollcall/bench/machine"
+	"rollcall/bench/page"
 )
 
 // long is what make bench-long runs: parts that take minutes each.
@@ -32,7 +33,7 @@ func runLong(ctx context.Context, s *stand) error {
 	}
 	text := fmt.Sprintf("%s\n`make bench-long`, %s in all.\n\n%s", about, time.Since(began).Round(time.Second), l.text.String())
 	fmt.Fprint(l.out, text)
-	return errors.Join(failed, writeBetween(l.document, "bench-long", text))
+	return errors.Join(failed, page.Write(l.document, "bench-long", text))
 }
 
 func (l *long) parts(ctx context.Context) error {

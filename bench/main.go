@@ -18,6 +18,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"rollcall/bench/relay"
 )
 
 func main() {
@@ -53,7 +55,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return runRival(ctx, strings.Join(args[1:], " "))
 	}
 	if len(args) > 0 && args[0] == "relay" {
-		return runRelay(ctx, args[1:], out)
+		return relay.Run(ctx, strings.Join(args[1:], " "), out)
 	}
 	o := options{out: out}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)

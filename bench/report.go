@@ -4,7 +4,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -118,26 +117,4 @@ func (b *short) reportLoops(text *strings.Builder) {
 			b.results.median(d, serverTime), b.results.median(d, generatorTime), b.results.median(e, serverTime), b.results.median(e, generatorTime))
 	}
 	fmt.Fprintf(text, "| 1, one connection | %.0f | %s | | | | | | | |\n", b.results.median(nameBare+"/alone", perSecond), millis(b.results.median(nameBare+"/alone", p50)))
-}
-
-// writeBetween replaces what stands between the two marks of a part in a document; what
-// people wrote around it stays.
-func writeBetween(file, part, text string) error {
-	if file == "" {
-		return nil
-	}
-	begin, end := "<!-- "+part+": begin, written by the program -->", "<!-- "+part+": end -->"
-	old, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("read the document: %w", err)
-	}
-	before, rest, found := strings.Cut(string(old), begin)
-	_, after, closed := strings.Cut(rest, end)
-	if !found || !closed {
-		return fmt.Errorf("%s has no lines %q and %q to write between", file, begin, end)
-	}
-	if err := os.WriteFile(file, []byte(before+begin+"\n\n"+text+"\n"+end+after), 0o600); err != nil {
-		return fmt.Errorf("write the document: %w", err)
-	}
-	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rollcall/bench/machine"
+	"rollcall/bench/page"
 	"rollcall/internal/event"
 )
 
@@ -55,7 +56,7 @@ func runShort(ctx context.Context, s *stand) error {
 	}
 	text := b.report(about, time.Since(began))
 	fmt.Fprint(b.out, text)
-	return writeBetween(b.document, "bench", text)
+	return page.Write(b.document, "bench", text)
 }
 
 // short measures each candidate with each number of connections, and the statements alone.
@@ -64,6 +65,7 @@ type short struct {
 	candidates []*candidate
 	events     []event.Event
 	tuning     []string
+	delay      time.Duration // to the database, in each direction
 }
 
 // prepare makes the events and finds the best pool for each rival.

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"time"
 
 	"rollcall/bench/machine"
 	"rollcall/internal/event"
@@ -104,7 +103,7 @@ func (s *stand) load(ctx context.Context, name string, connections int, replicas
 	if err != nil {
 		return measured{}, fmt.Errorf("%s at %d connections: %w", name, connections, err)
 	}
-	s.spent(replicas...).note(&m, before)
+	m.cost(s.spent(replicas...), before)
 	batchesAfter, eventsAfter, err := committed(ctx, replicas)
 	if err != nil {
 		return measured{}, err
@@ -166,29 +165,20 @@ func (s *stand) run(ctx context.Context, l loop) (measured, error) {
 	if err != nil {
 		return measured{}, err
 	}
-	s.spent().note(&m, before)
+	m.cost(s.spent(), before)
 	return m, nil
 }
 
-// cost is processor time. It says where a machine that has nothing left to give has spent
-// it, and hardly changes when another process takes its share.
-type cost struct{ server, candidate, generator time.Duration }
-
-// spent is what the server, the candidate's processes and this one have used so far; zeros
-// where there is no /proc.
-func (s *stand) spent(candidates ...*process) cost {
-	c := cost{server: machine.ServerTime(filepath.Join(s.server.Dir(), "data")), generator: machine.ProcessorTime(os.Getpid())}
+// spent is what the server, the candidate's processes and this one have used so far.
+func (s *stand) spent(candidates ...*process) machine.Spent {
+	var pids []int
 	for _, p := range candidates {
-		c.candidate += machine.ProcessorTime(p.cmd.Process.Pid)
+		pids = append(pids, p.cmd.Process.Pid)
 	}
-	return c
+	return machine.Now(filepath.Join(s.server.Dir(), "data"), pids)
 }
 
-// note puts what was spent since an earlier moment into a measurement, per event.
-func (c cost) note(m *measured, before cost) {
-	if m.Committed == 0 {
-		return
-	}
-	each := func(now, then time.Duration) time.Duration { return (now - then) / time.Duration(m.Committed) }
-	m.Server, m.Candidate, m.Generator = each(c.server, before.server), each(c.candidate, before.candidate), each(c.generator, before.generator)
+// cost puts what was spent since an earlier moment into a measurement, per event.
+func (m *measured) cost(now, before machine.Spent) {
+	m.Server, m.Candidate, m.Generator = now.Each(before, m.Committed)
 }

@@ -170,3 +170,26 @@ func ServerTime(data string) time.Duration {
 	}
 	return sum
 }
+
+// Spent is processor time. It says where a machine that has nothing left to give has spent it, and hardly
+// changes when another process takes its share.
+type Spent struct{ server, candidate, generator time.Duration }
+
+// Now is what a server with its data in a directory, the candidate's processes and this one have used so
+// far; zeros where there is no /proc.
+func Now(data string, candidate []int) Spent {
+	s := Spent{server: ServerTime(data), generator: ProcessorTime(os.Getpid())}
+	for _, pid := range candidate {
+		s.candidate += ProcessorTime(pid)
+	}
+	return s
+}
+
+// Each is what was spent since an earlier moment on each of n events.
+func (s Spent) Each(before Spent, n int) (server, candidate, generator time.Duration) {
+	if n == 0 {
+		return 0, 0, 0
+	}
+	each := func(now, then time.Duration) time.Duration { return (now - then) / time.Duration(n) }
+	return each(s.server, before.server), each(s.candidate, before.candidate), each(s.generator, before.generator)
+}
