@@ -7,6 +7,7 @@
 package relay
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -48,7 +49,7 @@ func Database(address string, delay time.Duration) (*Relay, string, error) {
 
 // Start listens on a free port of 127.0.0.1. The delay holds for each direction.
 func Start(server string, delay time.Duration) (*Relay, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it binds a local port at once
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("start a relay: %w", err)
 	}
@@ -116,7 +117,7 @@ func (r *Relay) join(client net.Conn) {
 	if !r.keep(client) || !r.pass() {
 		return
 	}
-	server, err := net.DialTimeout("tcp", r.server, 5*time.Second) //nolint:noctx // bounded by its timeout
+	server, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(context.Background(), "tcp", r.server)
 	if err != nil {
 		return
 	}

@@ -146,10 +146,10 @@ func TestAnnouncedAndHidden(t *testing.T) {
 }
 
 // sought are the ids of those who are found, "" for the others.
-func sought(t *testing.T, users *directory.Users, whom ...directory.Sought) []string {
+func sought(t *testing.T, users *directory.Users, asked ...directory.Sought) []string {
 	t.Helper()
-	ids := make([]string, len(whom))
-	for i, s := range must.Get(users.Seek(t.Context(), whom))(t) {
+	ids := make([]string, len(asked))
+	for i, s := range must.Get(users.Seek(t.Context(), asked))(t) {
 		if s.ID != nil {
 			ids[i] = *s.ID
 		}

@@ -124,7 +124,7 @@ func TestRunStaysEnded(t *testing.T) {
 	b.WantRows("select created, position, finished_at is not null from rollcall.reconciliations", "3|3|t")
 }
 
-// compareAll reads page after page and counts the users, each of whom must come once, and the pages.
+// compareAll reads page after page and counts the users, each of which must come once, and the pages.
 func compareAll(t *testing.T, u *Users, n int) (users, pages int) {
 	t.Helper()
 	seen := map[string]bool{}

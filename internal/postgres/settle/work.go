@@ -32,8 +32,8 @@ const (
 	retryParked
 )
 
-// Steps is a whole transaction: the table of the one target, if there is one; the roll; removals, children first; upserts, parents first;
-// what is parked, and what no longer is. The order is that of the locks, everywhere.
+// Steps is a whole transaction: the table of the one target, if there is one; the roll; removals, children
+// first; upserts, parents first; what is parked, and what no longer is. The order is that of the locks.
 func (ts *Targets) Steps(w *Work, targets []*catalog.Compiled) []Step {
 	return slices.Concat(
 		ts.opening(w, ts.timeoutsOf(w)),
