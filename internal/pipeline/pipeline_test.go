@@ -305,9 +305,9 @@ func TestPanicInApply(t *testing.T) {
 			func() []event.Outcome { var none []event.Outcome; return none[:1] },
 			func() []event.Outcome { return []event.Outcome{} }, // one for each event is the contract
 		} {
-			calls := 0
+			var mended atomic.Bool
 			p := New(Config{Log: slog.New(slog.NewTextHandler(&log, nil)), Committers: 1, Apply: func(_ context.Context, events []event.Event) ([]event.Outcome, error) {
-				if calls++; calls <= 2 {
+				if !mended.Load() {
 					return broken(), nil
 				}
 				return slices.Repeat([]event.Outcome{event.Applied}, len(events)), nil
@@ -323,6 +323,7 @@ func TestPanicInApply(t *testing.T) {
 			if outcomes, err := p.SubmitAll(t.Context(), make([]event.Event, 3)); !errors.Is(err, event.ErrUnavailable) || outcomes[2] != event.Unavailable {
 				t.Errorf("SubmitAll got %v, %v", outcomes, err)
 			}
+			mended.Store(true)
 			if outcome, err := p.Submit(t.Context(), event.Event{}); outcome != event.Applied {
 				t.Errorf("after it: %q, %v", outcome, err)
 			}
