@@ -293,3 +293,18 @@ func TestRoundTripsOfABatch(t *testing.T) {
 		})
 	}
 }
+
+// An ignored event needs no round trip: it is answered while nothing passes to the database. Anything else
+// waits.
+func TestIgnoredWithoutTheDatabase(t *testing.T) {
+	t.Parallel()
+	cable, url := startWire(t, pgtest.New(t))
+	in := startServe(t, twoSources, env(url))
+	in.log.await(t, "ready", 1)
+	cable.freeze()
+	for _, kind := range []string{"session.created", "waitlistEntry.created", "email.created"} {
+		in.expect(signed(t, source.Clerk, source.Hook, clerkUser(kind, "user_1")), accepted("ignored"))
+	}
+	in.expect(created(t, "user_1"), unavailable)
+	cable.frozen.Unlock()
+}
