@@ -125,14 +125,14 @@ func redirected(t testing.TB, database, password string, to *fixture.Database) s
 // and so it does with those of the documentation.
 func TestDatabase(t *testing.T) {
 	t.Parallel()
-	documented := regexp.MustCompile("(?s)```sql\n(.*?)```").FindStringSubmatch(read(t, "../docs/running.md"))
+	documented := regexp.MustCompile("(?s)```sql\n(.*?)```").FindStringSubmatch(read(t, "../docs/operating.md"))
 	if documented == nil {
-		t.Fatal("docs/running.md shows no SQL")
+		t.Fatal("docs/operating.md shows no SQL")
 	}
 	files := initSQL(t, secrets)
 	for name, sqls := range map[string][]string{
 		"postgres":        files,
-		"docs/running.md": {files[0], documented[1], files[len(files)-1]},
+		"docs/operating.md": {files[0], documented[1], files[len(files)-1]},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -30,7 +30,7 @@ func Surroundings(ctx context.Context, pool *connection.Pool) ([]string, error) 
 	var warnings []string
 	if super {
 		warnings = append(warnings, fmt.Sprintf("role %s is a superuser: the owner of a target's table can act as it "+
-			"through a trigger; connect as a role of its own, as docs/running.md shows",
+			"through a trigger; connect as a role of its own, as docs/operating.md shows",
 			target.Quote(pool.Config().ConnConfig.User)))
 	}
 	if len(creators) > 0 {

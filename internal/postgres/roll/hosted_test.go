@@ -26,7 +26,7 @@ type project struct {
 	owner          *pgx.Conn
 }
 
-// hostedProject makes the role and its grants as docs/running.md says, as the project's owner, and
+// hostedProject makes the role and its grants as docs/operating.md says, as the project's owner, and
 // migrates.
 func hostedProject(t *testing.T) *project {
 	t.Helper()
