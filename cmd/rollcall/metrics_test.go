@@ -19,11 +19,11 @@ func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	l := openLobby(t)
 	_, exposed := get(t, l.admin+"/metrics", "")
-	page := must.Get(os.ReadFile("../../docs/running.md"))(t)
+	page := must.Get(os.ReadFile("../../docs/metrics.md"))(t)
 	_, table, _ := strings.Cut(string(page), "\n## Metrics\n")
 	table, _, _ = strings.Cut(table, "\n## ")
 	if diff := cmp.Diff(names(`(?m)^# TYPE (rollcall_\w+)`, exposed), names("(?m)^\\| `(rollcall_\\w+)", table)); diff != "" {
-		t.Errorf("docs/running.md (-exposed +documented):\n%s", diff)
+		t.Errorf("docs/metrics.md (-exposed +documented):\n%s", diff)
 	}
 }
 
