@@ -22,7 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(tests{pgtest.Wrap(m)}, map[string]func(){"rollcall": main})
+	testscript.Main(tests{pgtest.Wrap(m)}, map[string]func(){"rollcall": main, standIn: runStandIn})
 }
 
 // tests removes what the tests have built when all have run.
