@@ -51,7 +51,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// The README goes from a trigger to targets. Both must write the same rows.
+// docs/migrating.md goes from a trigger to targets. Both must write the same rows.
 func TestTriggerAndTargetsAgree(t *testing.T) {
 	t.Parallel()
 	const dir = "two-applications"
@@ -73,13 +73,13 @@ func TestTriggerAndTargetsAgree(t *testing.T) {
 	}
 }
 
-// What the README shows is what runs here.
-func TestReadmeShowsTheExample(t *testing.T) {
+// What the page shows is what runs here.
+func TestMigratingShowsTheExample(t *testing.T) {
 	t.Parallel()
-	readme := read(t, "../README.md")
+	page := read(t, "../docs/migrating.md")
 	for _, file := range []string{"two-applications/rollcall.yaml", "two-applications/trigger.sql"} {
-		if !strings.Contains(readme, "\n"+read(t, file)+"```\n") {
-			t.Errorf("README.md does not show examples/%s word for word", file)
+		if !strings.Contains(page, "\n"+read(t, file)+"```\n") {
+			t.Errorf("docs/migrating.md does not show examples/%s word for word", file)
 		}
 	}
 }

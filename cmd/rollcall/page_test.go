@@ -4,6 +4,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -67,4 +70,115 @@ func helpOf(c *cobra.Command) string {
 	}
 	name := strings.TrimPrefix(c.CommandPath(), "rollcall ")
 	return fmt.Sprintf("\n## %s\n\n```\n%s\n```\n", name, text)
+}
+
+var (
+	shellBlocks  = regexp.MustCompile("(?ms)^ *```sh\n(.*?)^ *```$")
+	commandSpans = regexp.MustCompile("`(rollcall [^`]+|--[a-z][^`]*)`")
+	hereDocument = regexp.MustCompile(`(?ms)<<'?(\w+)'?$.*?^ *\w+$`)
+	comments     = regexp.MustCompile(`(?m)(^|\s)#.*$`)
+	parts        = regexp.MustCompile(`\|\|?|&&?|;|\bdo\b|\n`)
+	redirection  = regexp.MustCompile(`^\d?>`)
+	assignment   = regexp.MustCompile(`^\w+=`)
+	shellWords   = regexp.MustCompile(`(?:'[^']*'|"[^"]*"|[^\s'"])+`)
+)
+
+// What the documentation tells people to run exists: commands, their flags and arguments, make's targets,
+// Go's packages.
+func TestDocumentedCommands(t *testing.T) {
+	t.Parallel()
+	seen := map[string]int{}
+	for _, pattern := range []string{"*.md", "docs/*.md", "examples/*.md"} {
+		for _, file := range must.Get(filepath.Glob("../../" + pattern))(t) {
+			text := string(must.Get(os.ReadFile(file))(t))
+			for _, block := range shellBlocks.FindAllStringSubmatch(text, -1) {
+				script := strings.ReplaceAll(block[1], "\\\n", " ")
+				script = comments.ReplaceAllString(hereDocument.ReplaceAllString(script, ""), "")
+				for _, part := range parts.Split(script, -1) {
+					program, complaint := complain(shellWords.FindAllString(part, -1), true)
+					seen[program]++
+					must.True(t, complaint == "", "%s: %s in %q", file, complaint, part)
+				}
+			}
+			for _, span := range commandSpans.FindAllStringSubmatch(text, -1) {
+				_, complaint := complain(shellWords.FindAllString(span[1], -1), false)
+				must.True(t, complaint == "", "%s: %s in %q", file, complaint, span[1])
+			}
+		}
+	}
+	must.True(t, seen["rollcall"] > 30 && seen["make"] > 0 && seen["go"] > 2, "found %v", seen)
+}
+
+// complain says what is wrong with a command, whole or as the text names it, and which program runs it.
+func complain(words []string, whole bool) (program, complaint string) {
+	words = slices.DeleteFunc(words, redirection.MatchString)
+	for len(words) > 0 && (words[0] == "until" || assignment.MatchString(words[0])) {
+		words = words[1:]
+	}
+	if len(words) == 0 {
+		return "", ""
+	}
+	program, args := strings.TrimPrefix(words[0], "./"), words[1:]
+	switch {
+	case program == "go" && len(args) > 1 && args[0] == "run" && args[1] == "./cmd/rollcall":
+		return complain(append([]string{"rollcall"}, args[2:]...), whole)
+	case program == "rollcall":
+		return program, complainOfCommand(args, whole)
+	case strings.HasPrefix(program, "--"):
+		return "", complainOfFlag(strings.TrimPrefix(strings.SplitN(program, "=", 2)[0], "--"))
+	case program == "make":
+		makefile, _ := os.ReadFile("../../Makefile") // without it there is no target
+		if !strings.Contains(string(makefile), "\n"+args[0]+":") {
+			return program, "the Makefile has no target " + args[0]
+		}
+	case program == "go":
+		at := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "./") })
+		if at >= 0 && !exists("../../"+strings.TrimSuffix(args[at], "/...")) {
+			return program, "there is no package " + args[at]
+		}
+	}
+	return program, ""
+}
+
+func complainOfCommand(args []string, whole bool) string {
+	root := newRoot(environment{getenv: os.Getenv})
+	command, rest, err := root.Find(args)
+	switch {
+	case err != nil:
+		return err.Error()
+	case command == root && len(rest) > 0 && rest[0] != "--help":
+		return "there is no command " + rest[0]
+	case command == root:
+		return ""
+	}
+	for i := range rest {
+		rest[i] = strings.Trim(rest[i], `'"`)
+	}
+	if err := command.ParseFlags(rest); err != nil {
+		return err.Error()
+	}
+	if whole {
+		if err := command.ValidateArgs(command.Flags().Args()); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+// complainOfFlag complains of a flag that no command has.
+func complainOfFlag(name string) string {
+	root := newRoot(environment{getenv: os.Getenv})
+	known := slices.ContainsFunc(append(commandsOf(root), root), func(c *cobra.Command) bool {
+		c.InitDefaultHelpFlag()
+		return c.LocalFlags().Lookup(name) != nil
+	})
+	if !known {
+		return "no command has the flag --" + name
+	}
+	return ""
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
