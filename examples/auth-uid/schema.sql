@@ -1,4 +1,4 @@
--- The application counts its users itself; auth_uid says who they are at the provider.
+-- The application numbers its users itself; auth_uid is the id at the provider.
 create table public.users (
   id       bigint generated always as identity primary key,
   auth_uid uuid not null unique,

@@ -1,4 +1,4 @@
--- Everybody, from both providers. An id is unique within its source only.
+-- All users of both providers. An id is unique within its source only.
 create table public.accounts (
   source     text not null,
   id         text not null,
@@ -10,7 +10,7 @@ create table public.accounts (
 );
 create index on public.accounts (email); -- not unique: one person may be with both providers
 
--- Those of one provider alone.
+-- Users of one provider only.
 create table public.staff (
   clerk_id text primary key,
   email    text,

@@ -1,4 +1,4 @@
--- On Supabase this part is there already: leave it out.
+-- A Supabase project has this already: leave it out there.
 create schema auth;
 create table auth.users (
   id                 uuid primary key,
@@ -8,7 +8,7 @@ create table auth.users (
   updated_at         timestamptz
 );
 
--- The shop. A profile can't outlive its user: the foreign key takes it along.
+-- The shop. The foreign key deletes the profile with its user.
 create table public.profiles (
   id         uuid primary key references auth.users (id) on delete cascade,
   first_name text,
@@ -18,7 +18,7 @@ create table public.profiles (
 );
 
 -- The marketplace. Its sales must keep their seller, so there is no foreign key to
--- auth.users: it would take the row along, or stop Supabase from deleting the user.
+-- auth.users: it would delete the row, or keep Supabase from deleting the user.
 create schema deadstock;
 create table deadstock.users (
   id         uuid primary key,
