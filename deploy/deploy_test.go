@@ -131,7 +131,7 @@ func TestDatabase(t *testing.T) {
 	}
 	files := initSQL(t, secrets)
 	for name, sqls := range map[string][]string{
-		"postgres":        files,
+		"postgres":          files,
 		"docs/operating.md": {files[0], documented[1], files[len(files)-1]},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,7 +34,7 @@ func write(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, []byte(picture), 0o644)
+	return os.WriteFile(file, []byte(picture), 0o600)
 }
 
 // draw runs the demo and returns its picture.
