@@ -79,7 +79,11 @@ func follow(t *testing.T, script, client string) string {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-e", "-u", "-o", "pipefail", "-c", script)
+	shell := "bash"
+	if _, err := exec.LookPath(shell); err != nil { // some containers have sh only
+		shell = "sh"
+	}
+	cmd := exec.CommandContext(ctx, shell, "-e", "-u", "-c", script)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "PATH="+programs(t, client)+":"+os.Getenv("PATH"), "PGHOST="+address.Hostname(),
 		"PGPORT="+address.Port(), "PGUSER="+address.User.Username(), "PGPASSWORD="+password, "PGDATABASE=postgres")
