@@ -56,6 +56,19 @@ func (c *Compiler) Probes() []Probe {
 	return list
 }
 
+// Together are the probes of all expressions in two statements: what PostgreSQL accepts in these it accepts in
+// each. The first has the place of SQL, and is "" where there is a condition, which needs its own; the second that
+// of Alone. "is null" of a row has all its values computed as far as a plan does; "and" stops at the first that
+// is never null.
+func (c *Compiler) Together() (accepted, alone string) {
+	values := each(c.assignments(), func(_ int, a Assignment) string { return c.value(a) })
+	if c.Where != nil {
+		return "", c.alone(strings.Join(append(values, enclosed(c.Where.SQL)), ", "))
+	}
+	list := strings.Join(values, ", ")
+	return c.alone("row("+list+")") + " where row(" + list + ") is null", c.alone(list)
+}
+
 // alone computes a value for all users.
 func (c *Compiler) alone(value string) string {
 	return "select " + value + " from " + c.roll.everyone()

@@ -82,12 +82,16 @@ func (a *attempt) lintTable() {
 }
 
 // expressions lets PostgreSQL explain each expression by itself, so that a finding has
-// its place, and evaluates the keys for a sample id of each source.
+// its place, unless it accepts them together, and evaluates the keys for a sample id of each source.
 func (a *attempt) expressions() {
+	together, _ := a.compiler.Together()
+	accepted := together != "" && a.undone(func() error { return explain(a.ctx, a.conn, together) }) == nil
 	for _, p := range a.compiler.Probes() {
 		a.try(p.At, p.Explain, func() error {
-			if err := explain(a.ctx, a.conn, p.SQL); err != nil {
-				return err
+			if !accepted {
+				if err := explain(a.ctx, a.conn, p.SQL); err != nil {
+					return err
+				}
 			}
 			return a.lintText(p)
 		})

@@ -6,15 +6,16 @@ with recursive up as (
   union
   select parent.oid
   from up
-  join (
-    select inhrelid as child, inhparent as oid from pg_inherits
+  cross join lateral ( -- each by its key: joined as a whole, all views' rules would be read for each table
+    select inhparent as oid from pg_inherits where inhrelid = up.oid
     union all
-    select r.ev_class, d.refobjid
+    select d.refobjid
     from pg_rewrite r
-    join pg_depend d on d.objid = r.oid
-    join pg_class rules on rules.oid = d.classid and rules.relname = 'pg_rewrite'
-    join pg_class tables on tables.oid = d.refclassid and tables.relname = 'pg_class'
-  ) parent on parent.child = up.oid
+    join pg_depend d on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and d.objid = r.oid
+      and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    where r.ev_class = up.oid
+    offset 0
+  ) parent
 ), down as (
   select $1::oid as oid
   union

@@ -40,15 +40,11 @@ func (t *Compiled) LockTable() string {
 	return "lock table " + target.QuoteTable(t.Table) + " in row exclusive mode"
 }
 
-// Compile compiles a target and notes what the catalog said just before.
-func Compile(ctx context.Context, conn *pgx.Conn, t *target.Target) (*Compiled, []target.Finding, error) {
-	states, err := ReadStates(ctx, conn, *t)
-	if err != nil {
-		return nil, nil, err
-	}
+// Compile compiles a target, whose state was read just before.
+func Compile(ctx context.Context, conn *pgx.Conn, t *target.Target, before State) (*Compiled, []target.Finding, error) {
 	c, found, err := checkTarget(ctx, conn, t)
 	if c != nil {
-		c.State = states[t.Name]
+		c.State = before
 	}
 	return c, found, err
 }

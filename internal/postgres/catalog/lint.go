@@ -89,8 +89,14 @@ func (a *attempt) lintClosed() {
 
 // ownTable refuses the expressions that read the target's own table: two users who are written at
 // the same moment do not see each other, so each could become "the first". It asks PostgreSQL's
-// plans, which see through views; what a function reads they do not show.
+// plans, which see through views; what a function reads they do not show. If all expressions together don't
+// read it, none does.
 func (a *attempt) ownTable() {
+	_, together := a.compiler.Together()
+	reads := true
+	if err := a.undone(func() (err error) { reads, err = a.reads(together); return err }); err == nil && !reads {
+		return
+	}
 	for _, p := range a.compiler.Probes() {
 		a.try(p.At, p.Explain, func() error {
 			reads, err := a.reads(p.Alone)

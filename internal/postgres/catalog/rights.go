@@ -19,26 +19,50 @@ import (
 
 // explain has PostgreSQL parse, plan and start a statement. Its parameters are texts.
 func explain(ctx context.Context, conn *pgx.Conn, sql string, parameters ...string) error {
-	values := make([][]byte, len(parameters))
-	for i, p := range parameters {
-		values[i] = []byte(p)
-	}
-	return conn.PgConn().ExecParams(ctx, "explain (costs off) "+sql, values, nil, nil, nil).Read().Err
+	sql, values := explained{sql, parameters}.message()
+	return conn.PgConn().ExecParams(ctx, sql, values, nil, nil, nil).Read().Err
 }
 
-// statements explains all that runs for a target.
+// explained is a statement to explain.
+type explained struct {
+	sql        string // "" for none
+	parameters []string
+}
+
+// message is what is sent.
+func (s explained) message() (sql string, values [][]byte) {
+	for _, p := range s.parameters {
+		values = append(values, []byte(p))
+	}
+	return "explain (costs off) " + s.sql, values
+}
+
+// explainAll explains statements in one round trip, up to the first that is refused.
+func explainAll(ctx context.Context, conn *pgx.Conn, list []explained) error {
+	var batch pgconn.Batch
+	for _, s := range list {
+		if s.sql != "" {
+			sql, values := s.message()
+			batch.ExecParams(sql, values, nil, nil, nil)
+		}
+	}
+	return conn.PgConn().ExecBatch(ctx, &batch).Close()
+}
+
+// statements explains all that runs for a target; where one is refused, each by itself.
 func (a *attempt) statements() {
 	whole := a.compiler.Compile()
 	ofBatch, ofSpan := []string{"{}", "{}", "true"}, []string{"", "", ""}
-	for _, s := range []struct {
-		sql        string
-		parameters []string
-	}{
+	list := []explained{
 		{whole.Removal, ofBatch}, {whole.Upsert, ofBatch}, {whole.RemovalSpan, ofSpan}, {whole.UpsertSpan, ofSpan},
 		{whole.RemovalLocked, ofBatch}, {whole.UpsertLocked, ofBatch},
 		{whole.RemovalWanted, ofBatch}, {whole.UpsertWanted, ofBatch},
 		{whole.Release, ofBatch}, {whole.States, ofBatch}, {whole.Differing, ofBatch},
-	} {
+	}
+	if a.undone(func() error { return explainAll(a.ctx, a.conn, list) }) == nil {
+		return
+	}
+	for _, s := range list {
 		if s.sql != "" {
 			a.try(a.target.At, a.compiler.ExplainStatement, func() error { return explain(a.ctx, a.conn, s.sql, s.parameters...) })
 		}

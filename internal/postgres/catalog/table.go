@@ -2,7 +2,7 @@
 // what a target makes of it:
 //
 //	t, err := catalog.Read(ctx, conn, "public.profiles")
-//	compiled, findings, err := catalog.Compile(ctx, conn, &target)
+//	compiled, findings, err := catalog.Compile(ctx, conn, &target, states[target.Name])
 package catalog
 
 import (

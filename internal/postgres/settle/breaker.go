@@ -75,7 +75,12 @@ func (ts *Targets) Renew(ctx context.Context, t *catalog.Compiled) error {
 	}
 	defer conn.Release()
 	defer Leave(conn.Conn())
-	now, found, err := catalog.Compile(ctx, conn.Conn(), t.Target)
+	var now *catalog.Compiled
+	var found []target.Finding
+	states, err := catalog.ReadStates(ctx, conn, *t.Target)
+	if err == nil {
+		now, found, err = catalog.Compile(ctx, conn.Conn(), t.Target, states[t.Name])
+	}
 	if err == nil && t.Outage == nil && slices.ContainsFunc(found, func(f target.Finding) bool { return f.Passing }) {
 		return nil // it stays in service until it can be checked
 	}

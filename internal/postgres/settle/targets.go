@@ -59,35 +59,87 @@ func New(pool *connection.Pool, list []target.Target, attempts int, log *slog.Lo
 // findings are about single targets, which stay out of service; an error means that the
 // database could not be asked and that nothing has changed.
 func (ts *Targets) Check(ctx context.Context) ([]target.Finding, error) {
-	conn, err := ts.Pool.Acquire(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	check, err := ts.newCheck(ctx, ts.Pool)
 	if err != nil {
 		return nil, fmt.Errorf("check the targets: %w", ts.Pool.Explain(err))
 	}
-	defer conn.Release()
-	return ts.CheckOn(ctx, conn.Conn())
+	var checking sync.WaitGroup
+	for range min(checkers, len(ts.Configured)) {
+		checking.Go(func() {
+			if err := ts.Within(ctx, func(conn *pgx.Conn) error { return check.run(ctx, conn) }); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	checking.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return nil, fmt.Errorf("check the targets: %w", ts.Pool.Explain(err))
+	}
+	return check.conclude(), nil
 }
 
 // CheckOn is Check in a session, which may have a transaction open.
 func (ts *Targets) CheckOn(ctx context.Context, conn *pgx.Conn) ([]target.Finding, error) {
+	check, err := ts.newCheck(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	if err := check.run(ctx, conn); err != nil {
+		return nil, err
+	}
+	return check.conclude(), nil
+}
+
+// checkers is how many sessions compile targets at once: one is idle while PostgreSQL plans. Two
+// are left of the pool.
+const checkers = 4
+
+// check is a check under way, in one session or several.
+type check struct {
+	*Targets
+	states   map[string]catalog.State // before, by target
+	next     atomic.Int64             // of Configured
+	compiled []*catalog.Compiled
+	found    [][]target.Finding
+}
+
+func (ts *Targets) newCheck(ctx context.Context, on connection.Querier) (*check, error) {
+	n := len(ts.Configured)
+	states, err := catalog.ReadStates(ctx, on, ts.Configured...)
+	return &check{Targets: ts, states: states, compiled: make([]*catalog.Compiled, n), found: make([][]target.Finding, n)}, err
+}
+
+// run compiles target after target until none is left.
+func (c *check) run(ctx context.Context, conn *pgx.Conn) error {
+	for at := c.next.Add(1) - 1; at < int64(len(c.Configured)); at = c.next.Add(1) - 1 {
+		var err error
+		if c.compiled[at], c.found[at], err = catalog.Compile(ctx, conn, &c.Configured[at], c.states[c.Configured[at].Name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// conclude puts into service what was compiled.
+func (c *check) conclude() []target.Finding {
 	var all []target.Finding
-	list := make([]*catalog.Compiled, 0, len(ts.Configured))
-	for i := range ts.Configured {
-		c, found, err := catalog.Compile(ctx, conn, &ts.Configured[i])
-		if err != nil {
-			return nil, err
-		}
-		before := ts.inService(c.Name)
+	list := make([]*catalog.Compiled, 0, len(c.compiled))
+	for i, now := range c.compiled {
+		found := c.found[i]
+		before := c.inService(now.Name)
 		passing := !slices.ContainsFunc(found, func(f target.Finding) bool { return !f.Passing })
-		if before != nil && passing && c.Outage != nil {
-			c, found = before, nil
+		if before != nil && passing && now.Outage != nil {
+			now, found = before, nil
 		}
-		list, all = append(list, c), append(all, found...)
+		list, all = append(list, now), append(all, found...)
 	}
 	list = inOrder(list)
-	ts.changing.Lock()
-	defer ts.changing.Unlock()
-	ts.list.Store(&list)
-	return all, nil
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.list.Store(&list)
+	return all
 }
 
 // All are the targets in the order of settling, in service or not.
