@@ -99,6 +99,8 @@ func TestCheckFindings(t *testing.T) {
 		{"pasted from a trigger", only("public.p", "email: NEW.role"), `a provider knows no role of yours`},
 		{"wrong type", only("public.coloured", "c: new.created_at"), `column "c": cannot cast type timestamp with time zone to colour (42846) in new.created_at; the expression must give a colour`},
 		{"unknown function", only("public.p", "email: nope(new.id)"), `column "email": function nope(text) does not exist (42883)`},
+		{"refused by the planner, behind a constant", only("public.p", "email: 'x'", "role: (1/0)::text"), `column "role": division by zero (22012)`},
+		{"an aggregate, behind a constant", only("public.p", "email: 'x'", "role: max(new.email)"), `column "role": aggregate functions are not allowed`},
 		{"where is no condition", with(func(t *target.Target) { t.Where = &target.Expr{SQL: "new.email"} }), "where: argument of WHERE must be type boolean"},
 		{"own table", only("public.p", "email: new.email", "role: case when exists (select 1 from public.p) then 'member' else 'superadmin' end"), ownTable("role", "case when exists (select 1 from public.p) then 'member' e...", "public.p")},
 		{"own table by a view", with(func(t *target.Target) { t.OnInsert = fixture.Assign("role: (select count(*)::text from v)") }), ownTable("role", "(select count(*)::text from v)", "public.p")},
