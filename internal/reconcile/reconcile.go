@@ -107,8 +107,8 @@ func (r *run) compare(ctx context.Context) error {
 	pages, judged := make(chan part), make(chan findings)
 	defer func() { // nobody reads on when the run is over
 		cancel()
-		for range judged {
-			continue
+		for f := range judged {
+			f.span.await()
 		}
 	}()
 	var failed error // reading the list
@@ -119,11 +119,12 @@ func (r *run) compare(ctx context.Context) error {
 	go func() {
 		defer close(judged)
 		for p := range pages {
+			p.span.begin(ctx, r.Config) // two at a time: the one before is being waited for
 			judged <- r.sift(p)
 		}
 	}()
 	for f := range judged {
-		if err := ctx.Err(); err != nil {
+		if err := ctx.Err(); err != nil && !f.span.brought() {
 			return err // half a page would be submitted, and not counted
 		}
 		if err := r.mend(ctx, f); err != nil {
@@ -156,11 +157,12 @@ type findings struct {
 	verdicts []Verdict            // of each
 	others   directory.Reconciled // users with nothing to be done
 	position string               // behind the page
+	span     *span                // users who are being brought in
 }
 
 // sift judges the users of a page. It leaves the run as it is, so that it may go on beside mend.
 func (r *run) sift(page part) findings {
-	f := findings{position: page.position}
+	f := findings{position: page.position, span: page.span}
 	f.others.Unchanged = page.compared.Same
 	for _, d := range page.compared.Differing {
 		if d.Verdict != directory.Deleted { // deleteGone sees to those who are gone
@@ -192,10 +194,14 @@ func (r *run) sift(page part) findings {
 
 // mend submits what a page has shown, and counts.
 func (r *run) mend(ctx context.Context, f findings) error {
+	if err := r.bring(ctx, &f); err != nil {
+		return err
+	}
 	outcomes, err := r.Submit(ctx, f.events)
 	if err != nil {
 		return fmt.Errorf("bring users into the roll: %w", err)
 	}
+	r.Created += f.others.Created
 	r.Unchanged += f.others.Unchanged
 	r.Failed += f.others.Failed
 	for i, o := range outcomes {

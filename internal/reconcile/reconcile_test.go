@@ -216,7 +216,7 @@ func TestResume(t *testing.T) {
 	p := newProject(t)
 	p.InsertUsers(1, 20_000)
 	before := p.interrupted(3000)
-	p.Want("select count(*)::text from rollcall.reconciliations where finished_at is null and created = 4096", "1")
+	p.Want("select count(*)::text from rollcall.reconciliations where finished_at is null and created between 4000 and 5000", "1")
 	if last, err := p.DB.Directory().LastRuns(t.Context()); err != nil || len(last) > 0 {
 		t.Errorf("got %v, %v: an interrupted run is no result", last, err)
 	}

@@ -1,8 +1,11 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -60,6 +63,7 @@ func eachAbsent(ctx context.Context, from userList, do func(asked int, gone, the
 type part struct {
 	pairs    []directory.Pair   // to be judged
 	compared directory.Compared // judged by the database
+	span     *span              // users of whom the roll knew none
 	position string             // behind it
 	end      bool               // no other follows
 }
@@ -73,7 +77,9 @@ func (cfg Config) userList(ctx context.Context, dry bool) (userList, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &table{users: users, named: cfg.Table}, nil
+	t := &table{users: users, named: cfg.Table}
+	t.strange.Store(true) // the first page tells
+	return t, nil
 }
 
 // users is the source's table of users. It decides what is so from now on, if it did not before.
@@ -94,6 +100,8 @@ type table struct {
 	users *directory.Users
 	named string
 	after string
+	// strange: the roll knew nobody of the last page, so that the next one may be brought in whole.
+	strange atomic.Bool
 }
 
 func (t *table) name() string { return t.named }
@@ -107,11 +115,22 @@ func (t *table) begin(position string, _ time.Time) { t.after = position }
 func (t *table) close() {}
 
 func (t *table) next(ctx context.Context) (part, error) {
+	if t.strange.Load() {
+		strangers, ok, err := t.users.Strangers(ctx, t.after, spanUsers)
+		if err != nil {
+			return part{}, err
+		}
+		if ok {
+			t.after = cmp.Or(strangers.Last, t.after)
+			return part{span: &span{Strangers: strangers, table: t}, position: t.after, end: strangers.Users == 0}, nil
+		}
+	}
 	page, err := t.users.Compare(ctx, t.after, tablePage)
 	if err != nil {
 		return part{}, err
 	}
 	t.after = page.Last
+	t.strange.Store(page.Same == 0 && !slices.ContainsFunc(page.Differing, func(d directory.Differing) bool { return d.Verdict != directory.Created }))
 	return part{compared: page, position: page.Last, end: page.End}, nil
 }
 

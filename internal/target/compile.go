@@ -14,7 +14,7 @@ type Statements struct {
 	Removal string // "" when nothing is to be done about users who are gone
 	Upsert  string
 	// RemovalSpan and UpsertSpan are the same for all users of a source ($1) after one ($2)
-	// up to another ($3) that the transaction has locked: half of the work per user.
+	// up to another ($3) that the transaction has locked or written: half of the work per user.
 	RemovalSpan, UpsertSpan string
 	// RemovalLocked and UpsertLocked return (source, id) of the users whose row another
 	// transaction holds, without waiting for it.
@@ -92,7 +92,7 @@ func (c *Compiler) users() string {
   select ` + c.roll.record() + ` from ` + c.roll.Table + ` u
   where ` + source + ` = $1 and ` + id + ` > $2 and ` + id + ` <= $3
     and ` + c.followed() + `
-    and u.xmax = pg_catalog.pg_current_xact_id()::xid
+    and pg_catalog.pg_current_xact_id()::xid in (u.xmax, u.xmin)
   offset 0
 ) new`
 	}

@@ -51,11 +51,20 @@ type Users struct {
 	absent, living string
 	countAbsent    string
 	sought, one    string
+	strangers      string
+	ids            string
 }
 
 // RowsOfIDs are the rows of users, for StateOfRows: $2 are their ids, $3 whether each is known to be
 // deleted.
 func (u *Users) RowsOfIDs() string { return u.rows.ofIDs }
+
+// RowsOfSpan are the rows after the user $2 up to $6, $3 at most, for StateOfRows; and those of the users "mine",
+// with the condition of the living.
+func (u *Users) RowsOfSpan() (rows, some, living string) {
+	return "select * from (" + u.rows.after + `) span where id <= $6::text collate "C"`,
+		strings.Replace(u.rows.some, "$1::uuid[]", "array(select id::uuid from mine)", 1), u.living
+}
 
 // ErrHidden means that the table's rows can't all be seen: what is not seen may be there.
 var ErrHidden = errors.New("rows may be hidden")
@@ -133,6 +142,7 @@ func (d *Directory) directUsers(ctx context.Context, source, name string, t *cat
 		u.living = livingOf
 	}
 	u.compare, u.detailed = compareUsers(u.rows.after, "null::text[]"), compareUsers(u.rows.after, differingColumns())
+	u.strangers, u.ids = spansOf(u)
 	u.absent = fmt.Sprintf(absentSQL, u.table, u.living)
 	u.countAbsent = fmt.Sprintf(countAbsentSQL, u.table, u.living)
 	u.sought = fmt.Sprintf(soughtSQL, u.rows.sought, knownBy(t), u.rows.known)

@@ -21,6 +21,8 @@ type tableSource struct {
 	name, table string
 	read        string // readUsers
 	readIDs     string // the same, with the outbox of ids
+	bring       string // bringUsers
+	forgetGone  string
 	// strict: the role sees all rows whatever the policies are, so that one that would hide some
 	// raises an error.
 	strict bool
@@ -47,9 +49,10 @@ func (r *Roll) Follow(ctx context.Context, source, table string) error {
 		r.targets.Log.Warn("columns of the table of users can't be read, and stay empty; run rollcall capture install again, or grant select on them",
 			"source", source, "table", table, "columns", strings.Join(u.Empty, " "))
 	}
+	bring, forget := bringFrom(u)
 	r.changeFollowed(func(all map[string]*tableSource) {
 		all[source] = &tableSource{
-			name: source, table: table, strict: u.Strict,
+			name: source, table: table, strict: u.Strict, bring: bring, forgetGone: forget,
 			read: readUsersFrom(u.RowsOfIDs(), ""), readIDs: readUsersFrom(u.RowsOfIDs(), notedIDs),
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -133,8 +134,8 @@ func (ts *Targets) SettleSpan(ctx context.Context, t *catalog.Compiled, s Span) 
 
 // SpanSteps is the whole transaction, in the order of locks as everywhere.
 func (ts *Targets) SpanSteps(t *catalog.Compiled, s Span) []Step {
-	users := []any{s.Source, s.After, s.To}
-	steps := append(Begin(ts.Pool.Timeouts()), Step{Kind: restoring, SQL: "set local synchronous_commit = off"})
+	users := s.args()
+	steps := append(Begin(ts.Pool.Timeouts()), withoutSync)
 	if t.Lockable {
 		steps = append(steps, Step{Kind: locking, SQL: t.LockTable()})
 	}
@@ -147,3 +148,47 @@ func (ts *Targets) SpanSteps(t *catalog.Compiled, s Span) []Step {
 		Step{Kind: Parking, SQL: spanClearSQL, Args: append(users, t.Name)},
 		constraints(), End())
 }
+
+// CommitSpan writes users of a span, who must not be locked by a statement that knows them one by one, into the
+// roll, and settles them in every target that follows its source. Nothing is parked: it fails when a target refuses
+// one of them, or is out of service.
+func (ts *Targets) CommitSpan(ctx context.Context, s Span, open []Step) error {
+	var targets []*catalog.Compiled
+	for _, t := range ts.All() {
+		if !t.Follows(s.Source) {
+			continue
+		}
+		if t.Outage != nil {
+			return fmt.Errorf("target %s is out of service", t.Name)
+		}
+		targets = append(targets, t)
+	}
+	steps := slices.Concat(Begin(ts.Pool.Timeouts()), []Step{withoutSync}, open)
+	for _, t := range slices.Backward(targets) {
+		if t.Where != nil && t.RemovalSpan != "" {
+			steps = append(steps, ts.spanStep(t, s, t.RemovalSpan)...)
+		}
+	}
+	for _, t := range targets {
+		steps = append(steps, ts.spanStep(t, s, t.UpsertSpan)...)
+	}
+	for _, t := range targets {
+		steps = append(steps, Step{Kind: Parking, SQL: spanClearSQL, Args: append(s.args(), t.Name)})
+	}
+	steps = append(steps, constraints(), End())
+	return ts.Within(ctx, func(conn *pgx.Conn) error { return Run(ctx, conn, steps) })
+}
+
+// spanStep is a statement of a target for a span. The application's triggers may have changed the settings.
+func (ts *Targets) spanStep(t *catalog.Compiled, s Span, statement string) []Step {
+	steps := []Step{{Kind: settling, SQL: statement, Args: s.args()}}
+	if t.Triggers {
+		steps = append(append(steps, Restore(ts.Pool.Timeouts())...), withoutSync)
+	}
+	return steps
+}
+
+// withoutSync lets a commit that may be lost in a crash go on without the disk.
+var withoutSync = Step{Kind: restoring, SQL: "set local synchronous_commit = off"}
+
+func (s Span) args() []any { return []any{s.Source, s.After, s.To} }

@@ -1,0 +1,116 @@
+package roll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres/directory"
+	"rollcall/internal/postgres/settle"
+)
+
+// Users of a table source that the roll knows nothing of are brought in a span at a time: neither locked
+// before, nor compared, nor named one by one. That takes a fraction of the time of as many signals.
+
+// Brought is what has become of a span.
+type Brought struct {
+	Created int64  // users who are new in the roll
+	Known   int64  // living ones whom another transaction was faster with
+	Last    string // the last user of the span that was read; "" when there was none
+}
+
+// errLeft means that a span needs what only signals do.
+var errLeft = errors.New("the span is left to signals")
+
+// Bring brings the users of a span of a source's table who are not in the roll into it, n of them at most, and
+// settles them in every target, in one transaction. Each row of the roll is of the moment when the statement
+// began, and stays only if the table still has the user once the row is there: a signal that they
+// were deleted finds them in the roll, and waits, or was there before. An error leaves nothing behind; signals
+// then sort out why. A crash may undo what it has committed a moment ago.
+func (r *Roll) Bring(ctx context.Context, s settle.Span, n int) (Brought, error) {
+	var b Brought
+	t := r.followed(s.Source)
+	if t == nil {
+		return b, errLeft
+	}
+	kept := false
+	read := func(rows pgx.Rows) error {
+		_, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (struct{}, error) {
+			return struct{}{}, row.Scan(&b.Last, &b.Known, &b.Created, &kept)
+		})
+		if err == nil && kept {
+			err = errLeft
+		}
+		return err
+	}
+	var after *string // null for the beginning of the table
+	if s.After != "" {
+		after = &s.After
+	}
+	var gone int64
+	count := func(rows pgx.Rows) (err error) {
+		gone, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
+		return err
+	}
+	open := []settle.Step{
+		{Kind: settle.Writing, SQL: t.bring, Args: []any{s.Source, after, n, int64(signalBytes), r.directory.Metadata, s.To, r.targets.Fingerprint}, Read: read},
+		{Kind: settle.Writing, SQL: t.forgetGone, Args: []any{s.Source, s.After, s.To}, Read: count},
+	}
+	if t.strict {
+		open = append([]settle.Step{{Kind: settle.Writing, SQL: "set local row_security = off"}}, append(open, settle.Step{Kind: settle.Writing, SQL: "set local row_security = on"})...)
+	}
+	if err := r.targets.CommitSpan(ctx, s, open); err != nil {
+		return Brought{}, err
+	}
+	r.commits.committed(nil)
+	b.Known -= b.Created
+	b.Created -= gone
+	return b, nil
+}
+
+// bringUsers writes the living of a page (%[1]s, directory.StateOfRows; $1 the source, $2 after whom, $3 how many at
+// most, $4 bytes, $5 limits.metadata, up to $6; $7 is the set of targets) into the roll, but for those who are
+// in it. It returns the last of the page, how many live, how many were written, and whether one has
+// metadata that is too large: whose last value counts is not for this statement to say.
+const bringUsers = `with %[1]s, fresh as (
+  insert into rollcall.users (source, id, version, changed_at, config, %[2]s, kept)
+  select $1, id, version, pg_catalog.statement_timestamp(), $7::integer, %[2]s, null
+  from state
+  where living
+  order by id collate "C"
+  on conflict do nothing
+  returning id
+)
+select coalesce(pg_catalog.max(id collate "C"), ''), pg_catalog.count(*) filter (where deleted_at is null),
+  (select pg_catalog.count(*) from fresh), coalesce(pg_catalog.bool_or(user_kept or app_kept), false)
+from have`
+
+// forgetGone takes back the users of a span ($1 the source, after $2, up to $3) that this transaction has written
+// and that the table (%[1]s, living where %[2]s) has no more: a signal may have found neither row, and
+// been answered.
+const forgetGone = `with mine as materialized (
+  select id from rollcall.users
+  where source = $1 and id > $2 and id <= $3 and xmin = pg_catalog.pg_current_xact_id()::xid
+), there as materialized (
+  select r.id::text collate "C" as id from %[1]s r where r.id = any (array(select id::uuid from mine)) and %[2]s
+), gone as (
+  delete from rollcall.users
+  where source = $1 and id = any (array(select id from mine except select id from there))
+  returning id
+)
+select pg_catalog.count(*) from gone`
+
+// bringFrom are bringUsers and forgetGone for a table.
+func bringFrom(u *directory.Users) (bring, forget string) {
+	var names []string
+	for i := range event.Users.Fields {
+		names = append(names, event.Users.Fields[i].Name)
+	}
+	rows, living, condition := u.RowsOfSpan()
+	return fmt.Sprintf(bringUsers, directory.StateOfRows(rows, "$4::bigint", "$5::integer"), strings.Join(names, ", ")),
+		fmt.Sprintf(forgetGone, living, condition)
+}

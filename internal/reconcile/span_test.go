@@ -1,0 +1,68 @@
+package reconcile_test
+
+import (
+	"testing"
+
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
+	"rollcall/internal/postgres/directory"
+	"rollcall/internal/reconcile"
+)
+
+// brought counts the users of the roll whose row was inserted as it is, and never locked or updated.
+const brought = "select count(*)::text from rollcall.users where xmax = '0' and version is not null"
+
+// While a span is being written, one of its users is brought in by another transaction, and one is deleted, of
+// which a signal tells that finds them nowhere.
+func TestSpanBesideSignals(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	p.InsertUsers(1, 10)
+	faster := p.Hold("insert into rollcall.users (source, id, version, email) values ('supabase', '" + fixture.ID(2) + "', 7, 'faster@x.test')")
+	var tally directory.Reconciled
+	err := fixture.Beside(func() (err error) {
+		tally, err = reconcile.Run(t.Context(), p.Config)
+		return err
+	}, func() {
+		p.Exec("delete from auth.users where id = '" + fixture.ID(5) + "'")
+		deleted := event.Event{Source: "supabase", Type: "deleted", Op: event.Delete, UserID: fixture.ID(5)}
+		must.Equal(t, must.Get(p.Submit(t.Context(), []event.Event{deleted}))(t), []event.Outcome{event.Stale}, "the deletion")
+		faster.Run("commit")
+	})
+	must.Do(t, err)
+	must.Equal(t, tally, directory.Reconciled{Created: 8, Unchanged: 1}, "the run")
+	p.Want("select count(*)::text from rollcall.users where id = '"+fixture.ID(5)+"'", "0")
+	p.Want("select count(*)::text from profiles where id = '"+fixture.ID(5)+"'", "0")
+	p.Want("select email from rollcall.users where id = '"+fixture.ID(2)+"'", "faster@x.test")
+	p.Want("select count(*)::text from profiles", "8")
+	p.Want(brought, "9")
+}
+
+// A user that a target refuses is parked, and all others are where they should be.
+func TestSpanRefused(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	p.InsertUsers(1, 1500)
+	p.Exec("alter table profiles add check (email <> '7@x.test')")
+	p.wantRun(directory.Reconciled{Created: 1500})
+	p.Want("select user_id from rollcall.parked", fixture.ID(7))
+	p.Want("select count(*)::text from profiles", "1499")
+	p.Want(brought, "500") // behind the page with that user
+	p.wantRun(directory.Reconciled{Unchanged: 1500})
+}
+
+// Rows of users that a target with a condition does not want go also when they are older than the roll.
+func TestSpanUnwanted(t *testing.T) {
+	t.Parallel()
+	db := fixture.Supabase(t)
+	wants := fixture.Target("supabase")
+	wants.Where = &fixture.Assign("email: new.email <> '3@x.test'")[0].Expr
+	p := startProject(db, "", wants)
+	p.Source, p.Table = fixture.Source(t, "supabase"), "auth.users"
+	p.InsertUsers(1, 5)
+	p.Exec("insert into profiles (id, email, name, role) values ('" + fixture.ID(3) + "', 'old@x.test', '', 'customer')")
+	p.wantRun(directory.Reconciled{Created: 5})
+	p.Want("select count(*)::text from profiles", "4")
+	p.Want(brought, "5")
+}
