@@ -188,7 +188,7 @@ on auth.users to ` + role)
 	if row := must.Get(users.One(t.Context(), fixture.ID(1)))(t); !strings.Contains(string(row), "1@x.test") || strings.Contains(string(row), "is_sso_user") {
 		t.Errorf("read %s", row)
 	}
-	if page := must.Get(users.Compare(t.Context(), "", 10))(t); len(page.Differing) != 1 {
+	if page := must.Get(users.Compare(t.Context(), "", "", 10))(t); len(page.Differing) != 1 {
 		t.Errorf("compared %+v", page)
 	}
 	found := sought(t, users, directory.Sought{ID: fixture.ID(2), Email: "1@X.test"})

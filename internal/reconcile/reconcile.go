@@ -100,7 +100,7 @@ func (r *run) all(ctx context.Context) error {
 }
 
 // compare walks through the list: while a page is being read, the one before it is judged, and of
-// the one before that the users who differ are submitted. No page is passed over: the run goes on
+// the one before that the users who differ are submitted; of a table, two pages are read at a time. No page is passed over: the run goes on
 // behind the last that was.
 func (r *run) compare(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -157,7 +157,7 @@ type findings struct {
 	verdicts []Verdict            // of each
 	others   directory.Reconciled // users with nothing to be done
 	position string               // behind the page
-	span     *span                // users who are being brought in
+	span     *span                // under way
 }
 
 // sift judges the users of a page. It leaves the run as it is, so that it may go on beside mend.
@@ -194,7 +194,7 @@ func (r *run) sift(page part) findings {
 
 // mend submits what a page has shown, and counts.
 func (r *run) mend(ctx context.Context, f findings) error {
-	if err := r.bring(ctx, &f); err != nil {
+	if err := r.arrived(ctx, &f); err != nil {
 		return err
 	}
 	outcomes, err := r.Submit(ctx, f.events)

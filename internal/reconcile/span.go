@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"rollcall/internal/event"
@@ -9,39 +10,62 @@ import (
 	"rollcall/internal/postgres/settle"
 )
 
-// spanUsers is how many users are brought in at once: more are no faster, and live events about them wait for
-// as long as it takes.
-const spanUsers = 1000
+const (
+	// broughtUsers is how many users are brought in at once: more are no faster, and live events about them wait
+	// for as long as it takes.
+	broughtUsers = 1000
+	// bringTimeout frees a run from a database that neither answers nor fails.
+	bringTimeout = 15 * time.Second
+)
 
-// span is users of a table of whom the roll knew none: a first reconciliation meets hardly anybody else.
+// span is a stretch of a table that is compared, or brought in as a whole where the roll knows none of its users,
+// as a first reconciliation meets them. Two are under way at a time: PostgreSQL takes a processor for each.
 type span struct {
-	directory.Strangers // who are not in the roll yet
-	table               *table
-	done                chan struct{} // closed when it is over; nil before it has begun
-	tally               directory.Reconciled
-	refused             error
+	directory.Stretch // what is left of it
+	table             *table
+	done              chan struct{} // closed when it is over
+	compared          []directory.Compared
+	tally             directory.Reconciled // of users who were brought in
+	failed            error
 }
 
-// spanTimeout frees a run from a database that neither answers nor fails.
-const spanTimeout = 15 * time.Second
-
-// begin brings the users of a span, which may be nil, into the roll. When the context ends, those under way are
-// finished first, so that they are counted.
+// begin begins with a span, which may be nil. When the context ends, those who are being brought in are finished
+// first, so that they are counted.
 func (s *span) begin(ctx context.Context, cfg Config) {
 	if s == nil {
 		return
 	}
 	s.done = make(chan struct{})
-	if s.refused = ctx.Err(); s.refused != nil {
+	if s.failed = ctx.Err(); s.failed != nil {
 		close(s.done)
 		return
 	}
 	go func() {
 		defer close(s.done)
-		whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), spanTimeout)
-		defer cancel()
-		s.refused = event.Safely(func() error { return s.bring(whole, cfg) })
+		s.failed = event.Safely(func() error {
+			if !s.Strange {
+				return s.compare(ctx)
+			}
+			whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), bringTimeout)
+			defer cancel()
+			return s.bring(whole, cfg)
+		})
 	}()
+}
+
+func (s *span) compare(ctx context.Context) error {
+	for s.After != s.Last {
+		page, err := s.table.users.Compare(ctx, s.After, s.Last, tablePage)
+		if err != nil {
+			return err
+		}
+		s.compared = append(s.compared, page)
+		s.After = page.Last
+	}
+	s.table.strange.Store(!slices.ContainsFunc(s.compared, func(c directory.Compared) bool {
+		return c.Same > 0 || slices.ContainsFunc(c.Differing, func(d directory.Differing) bool { return d.Verdict != directory.Created })
+	}))
+	return nil
 }
 
 func (s *span) bring(ctx context.Context, cfg Config) error {
@@ -59,10 +83,10 @@ func (s *span) bring(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// brought reports whether there is a span, and it is in the roll.
+// brought reports whether there is a span, and its users are in the roll.
 func (s *span) brought() bool {
 	s.await()
-	return s != nil && s.refused == nil
+	return s != nil && s.Strange && s.failed == nil
 }
 
 // await waits until a span is over.
@@ -72,25 +96,31 @@ func (s *span) await() {
 	}
 }
 
-// bring adds what has become of a span. Where it was refused as a whole, its users are looked at one by one.
-func (r *run) bring(ctx context.Context, f *findings) error {
-	if f.span == nil {
+// arrived waits for a span and adds what has become of it. If the roll or a target has refused to bring its users in
+// as a whole, they are looked at one by one.
+func (r *run) arrived(ctx context.Context, f *findings) error {
+	s := f.span
+	if s == nil {
 		return nil
 	}
-	f.span.await()
-	f.others = f.span.tally
-	if f.span.refused == nil {
-		return nil
+	s.await()
+	f.others.Created, f.others.Unchanged = s.tally.Created, s.tally.Unchanged
+	for _, page := range s.compared {
+		more := r.sift(part{compared: page})
+		f.events, f.verdicts = append(f.events, more.events...), append(f.verdicts, more.verdicts...)
+		f.others.Unchanged += more.others.Unchanged
 	}
-	r.Log.Debug("users are brought in one by one", "source", r.Source.Name(), "after", f.span.After, "error", f.span.refused)
-	f.span.table.strange.Store(false)
-	ids, at, err := f.span.table.users.IDs(ctx, f.span.Strangers)
+	if s.failed == nil || !s.Strange {
+		return s.failed
+	}
+	r.Log.Debug("users are brought in one by one", "source", r.Source.Name(), "after", s.After, "error", s.failed)
+	s.table.strange.Store(false)
+	ids, at, err := s.table.users.IDs(ctx, s.Stretch)
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		f.events = append(f.events, r.look(id, at, "reconciled"))
-		f.verdicts = append(f.verdicts, Create)
+		f.events, f.verdicts = append(f.events, r.look(id, at, "reconciled")), append(f.verdicts, Create)
 	}
 	return nil
 }

@@ -1,9 +1,7 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -63,7 +61,7 @@ func eachAbsent(ctx context.Context, from userList, do func(asked int, gone, the
 type part struct {
 	pairs    []directory.Pair   // to be judged
 	compared directory.Compared // judged by the database
-	span     *span              // users of whom the roll knew none
+	span     *span              // of a table, under way
 	position string             // behind it
 	end      bool               // no other follows
 }
@@ -100,7 +98,7 @@ type table struct {
 	users *directory.Users
 	named string
 	after string
-	// strange: the roll knew nobody of the last page, so that the next one may be brought in whole.
+	// strange: the roll knew nobody of a page, so that the next ones may be brought in as a whole.
 	strange atomic.Bool
 }
 
@@ -115,23 +113,17 @@ func (t *table) begin(position string, _ time.Time) { t.after = position }
 func (t *table) close() {}
 
 func (t *table) next(ctx context.Context) (part, error) {
+	n := tablePage
 	if t.strange.Load() {
-		strangers, ok, err := t.users.Strangers(ctx, t.after, spanUsers)
-		if err != nil {
-			return part{}, err
-		}
-		if ok {
-			t.after = cmp.Or(strangers.Last, t.after)
-			return part{span: &span{Strangers: strangers, table: t}, position: t.after, end: strangers.Users == 0}, nil
-		}
+		n = broughtUsers
 	}
-	page, err := t.users.Compare(ctx, t.after, tablePage)
+	stretch, err := t.users.Stretch(ctx, t.after, n)
 	if err != nil {
 		return part{}, err
 	}
-	t.after = page.Last
-	t.strange.Store(page.Same == 0 && !slices.ContainsFunc(page.Differing, func(d directory.Differing) bool { return d.Verdict != directory.Created }))
-	return part{compared: page, position: page.Last, end: page.End}, nil
+	t.after = stretch.Last
+	stretch.Strange = stretch.Strange && n == broughtUsers
+	return part{span: &span{Stretch: stretch, table: t}, position: t.after, end: stretch.Users < n}, nil
 }
 
 func (t *table) countAbsent(ctx context.Context) (int64, error) { return t.users.CountAbsent(ctx) }

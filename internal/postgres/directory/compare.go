@@ -16,10 +16,10 @@ import (
 )
 
 // comparedUsers compares a page of a table of users (%[1]s; $2 the id after which it begins or null,
-// $3 how many users at most, $4 how many bytes, $5 limits.metadata) with the roll's rows of the
-// source $1 between the same ids. Both sides are of one moment. The page ends where the bytes do; the
-// last one goes on to the end of the roll, to the last of all characters. Both ends must be
-// conditions of the roll's key, or each page reads all that is left of the roll.
+// $3 how many users at most, $4 how many bytes, $5 limits.metadata, $6 up to which id or null) with the roll's
+// rows of the source $1 between the same ids. Both sides are of one moment. The page ends where the bytes do; one
+// that has all users up to $6 goes on to there in the roll, without $6 to the last of all characters. Both ends must
+// be conditions of the roll's key, or each page reads all that is left of the roll.
 //
 // Neither side's metadata ever becomes a text: its numbers may be small as they are stored and
 // take a gigabyte as digits. A placeholder of the roll is no user.
@@ -27,12 +27,12 @@ import (
 // It returns whether the table has ended, the last id of the page, the moment, how many users are
 // the same, and each of the others: id, verdict, and what differs (%[4]s).
 const comparedUsers = `with %[1]s, span as (
-  select pg_catalog.max(id) as last, pg_catalog.count(*) = (select pg_catalog.count(*) from page) and pg_catalog.count(*) < $3::bigint as ended
+  select coalesce(pg_catalog.max(id), $2::text, '') as last, pg_catalog.count(*) = (select pg_catalog.count(*) from page) and pg_catalog.count(*) < $3::bigint as ended
   from have
 ), ours as (
   select u.* from rollcall.users u
   where u.source = $1 and u.version is not null and u.id > coalesce($2::text, '')
-    and u.id <= (select case when ended then pg_catalog.chr(1114111) collate "C" else last end from span)
+    and u.id <= (select case when ended then coalesce($6::text, pg_catalog.chr(1114111)) collate "C" else last end from span)
 ), judged as materialized (
   select coalesce(s.id, u.id) as id, v.verdict, case when v.verdict in ('created'::text, 'updated'::text, 'touched'::text) then %[4]s end as differences
   from state s
@@ -47,7 +47,7 @@ const comparedUsers = `with %[1]s, span as (
     end as verdict
   ) v
 )
-select p.ended, coalesce(p.last, $2::text, ''), pg_catalog.statement_timestamp(), (select pg_catalog.count(*) from judged where verdict = 'same'::text),
+select p.ended, case when p.ended then coalesce($6::text, p.last) else p.last end, pg_catalog.statement_timestamp(), (select pg_catalog.count(*) from judged where verdict = 'same'::text),
   coalesce(j.id, ''), coalesce(j.verdict, ''), j.differences
 from span p
 left join judged j on j.verdict <> 'same'::text
@@ -90,7 +90,7 @@ func compareUsers(rows, differences string) string {
 			ours, theirs = append(ours, rollValue(f)), append(theirs, tableValue(f))
 		}
 	}
-	return fmt.Sprintf(comparedUsers, StateOfRows(rows, "$4::bigint", "$5::integer"), strings.Join(ours, ", "),
+	return fmt.Sprintf(comparedUsers, StateOfRows(upToID(rows), "$4::bigint", "$5::integer"), strings.Join(ours, ", "),
 		strings.Join(theirs, ", "), differences)
 }
 
@@ -158,28 +158,29 @@ func shownValue(kind, value string) string {
 // comparedBytes bounds what one page reads of the table, as shapedUsers counts.
 const comparedBytes = 16 << 20
 
-// Compare returns the next page of the table after an id, "" at the beginning, of n users at most,
-// beside the roll's, with those of the roll in between; in the order of ids. A page that takes too
-// long is read again with fewer users.
-func (u *Users) Compare(ctx context.Context, after string, n int) (Compared, error) {
-	if u.page == 0 || u.page > n {
-		u.page = n
-	}
+// Compare returns a page of the table after an id, "" at the beginning, up to another one, "" for the end, of n users
+// at most, beside the roll's, with those of the roll in between; in the order of ids. A page that takes too
+// long is read again with fewer users. It may be used by several at once.
+func (u *Users) Compare(ctx context.Context, after, upTo string, n int) (Compared, error) {
 	for {
-		rows, _ := u.directory.Pool.Query(ctx, u.compare, u.pageAfter(after)...)
+		users := n
+		if fewer := u.fewer.Load(); fewer > 0 {
+			users = min(n, int(fewer))
+		}
+		rows, _ := u.directory.Pool.Query(ctx, u.compare, u.page(after, upTo, users)...)
 		page, err := readCompared(rows)
 		switch {
 		case err == nil:
-			u.page = min(2*u.page, n)
+			u.fewer.CompareAndSwap(int64(users), int64(2*users))
 			return page, nil
 		case sqlstate.Of(err) != sqlstate.QueryCanceled || ctx.Err() != nil:
 			return page, fmt.Errorf("compare users after %q: %w", after, u.directory.Pool.Explain(err))
-		case u.page == 1:
+		case users == 1:
 			return page, fmt.Errorf("compare the user after %q: it takes more than %s, which is limits.statement_timeout "+
 				"or half of limits.wait; raise both, or lower limits.metadata: %w",
 				after, u.directory.Pool.StatementTimeout, err)
 		}
-		u.page = max(1, u.page/8)
+		u.fewer.Store(int64(max(1, users/8)))
 	}
 }
 
@@ -187,9 +188,8 @@ func (u *Users) Compare(ctx context.Context, after string, n int) (Compared, err
 // what differs. It writes nothing.
 func (u *Users) CompareAll(ctx context.Context, n int, each func(Compared) error) error {
 	err := u.atLength(ctx, func(tx pgx.Tx) error {
-		u.page = n
 		for page := (Compared{}); !page.End; {
-			rows, _ := tx.Query(ctx, u.detailed, u.pageAfter(page.Last)...)
+			rows, _ := tx.Query(ctx, u.detailed, u.page(page.Last, "", n)...)
 			var err error
 			if page, err = readCompared(rows); err != nil {
 				return err
@@ -218,9 +218,9 @@ func (u *Users) atLength(ctx context.Context, do func(pgx.Tx) error) error {
 	})
 }
 
-// pageAfter are the arguments of comparedUsers.
-func (u *Users) pageAfter(after string) []any {
-	return []any{u.source, known(after), u.page, int64(comparedBytes), u.directory.Metadata}
+// page are the arguments of comparedUsers.
+func (u *Users) page(after, upTo string, n int) []any {
+	return []any{u.source, known(after), n, int64(comparedBytes), u.directory.Metadata, known(upTo)}
 }
 
 func readCompared(rows pgx.Rows) (Compared, error) {

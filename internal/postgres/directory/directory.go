@@ -5,7 +5,7 @@
 //
 //	d := &directory.Directory{Pool: pool, Metadata: 1 << 20}
 //	users, err := d.Users(ctx, "app", "auth.users")
-//	page, err := users.Compare(ctx, "", 1000)
+//	page, err := users.Compare(ctx, "", "", 1000)
 package directory
 
 import (

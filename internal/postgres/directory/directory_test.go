@@ -49,7 +49,7 @@ func TestCompareGoesByTheKey(t *testing.T) {
 	b := newBench(t, "create table people (id uuid primary key, email text)")
 	u := must.Get(b.Users(t.Context(), "app", "public.people"))(t)
 	b.prepare("compare", u.compare)
-	plan := b.plan("costs off", "compare ('app', '00000000-0000-4000-8000-000000000000', 100, 1000000, 1000000)")
+	plan := b.plan("costs off", "compare ('app', '00000000-0000-4000-8000-000000000000', 100, 1000000, 1000000, null)")
 	if !regexp.MustCompile(`Index Cond: \(\(source = \$1\) AND \(id > .*\) AND \(id <= .*\)\)`).MatchString(plan) {
 		t.Error(plan)
 	}
@@ -129,7 +129,7 @@ func compareAll(t *testing.T, u *Users, n int) (users, pages int) {
 	t.Helper()
 	seen := map[string]bool{}
 	for page := (Compared{}); !page.End; pages++ {
-		page = must.Get(u.Compare(t.Context(), page.Last, n))(t)
+		page = must.Get(u.Compare(t.Context(), page.Last, "", n))(t)
 		for _, d := range page.Differing {
 			if seen[d.ID] {
 				t.Errorf("%s came again", d.ID)
@@ -169,7 +169,7 @@ func TestComparedPageTakesTooLong(t *testing.T) {
 		t.Errorf("%d users on %d pages", users, pages)
 	}
 	slowly("5")
-	must.Fail(t, must.Err(u.Compare(t.Context(), "", 1)), nil, "limits.statement_timeout")
+	must.Fail(t, must.Err(u.Compare(t.Context(), "", "", 1)), nil, "limits.statement_timeout")
 }
 
 // The plan of a page is by the keys also where the statistics are those of empty tables.
@@ -179,7 +179,7 @@ func TestCompareWithStaleStatistics(t *testing.T) {
 	u := must.Get(b.Users(t.Context(), "app", "auth.users"))(t)
 	b.Run("alter table auth.users set (autovacuum_enabled = off); alter table rollcall.users set (autovacuum_enabled = off); analyze auth.users; analyze rollcall.users")
 	b.prepare("compare", u.compare)
-	const after = "('app', '00000000-0000-4000-8000-000000010000', 100, 16000000, 1000000)"
+	const after = "('app', '00000000-0000-4000-8000-000000010000', 100, 16000000, 1000000, null)"
 	b.Run("execute compare " + after) // planned while both are empty
 	n := testtag.Part(400_000)
 	b.Run(`insert into auth.users (id) select ('00000000-0000-4000-8000-' || lpad(g::text, 12, '0'))::uuid from generate_series(1, ` + strconv.Itoa(n) + `) g`)
@@ -263,5 +263,23 @@ select 'app', lpad(g::text, 5, '0'), 1, now() - interval '1 hour', case when g <
 		if ids := must.Get(b.Listing("app").Sample(t.Context(), 6, time.Now()))(t); !slices.Equal(ids, []string{"31337"}) {
 			t.Errorf("chosen: %v", ids)
 		}
+	}
+}
+
+// A page that is to end at an id ends there on both sides, whoever is behind it.
+func TestCompareUpTo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "create table people (id uuid primary key, email text, created_at timestamptz default '2026-01-01')")
+	const id = "00000000-0000-4000-8000-00000000000"
+	b.Run("insert into people (id) select ('" + id + "' || g)::uuid from generate_series(1, 5) g")
+	b.Run("insert into rollcall.users (source, id, version) select 'app', '" + id + "' || g, 1 from generate_series(1, 9) g")
+	u := must.Get(b.Users(t.Context(), "app", "public.people"))(t)
+	page := must.Get(u.Compare(t.Context(), id+"1", id+"3", 100))(t)
+	if page.Last != id+"3" || !page.End || len(page.Differing) != 2 {
+		t.Errorf("got %+v, want two users and the end of the page", page)
+	}
+	page = must.Get(u.Compare(t.Context(), id+"1", id+"3", 1))(t)
+	if page.Last != id+"2" || page.End || len(page.Differing) != 1 {
+		t.Errorf("got %+v, want one user and more to come", page)
 	}
 }

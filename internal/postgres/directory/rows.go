@@ -121,7 +121,7 @@ func (d *Directory) readerOfUsers(ctx context.Context, source, name string, t *c
 		return nil, err
 	}
 	u.compare, u.detailed = compareUsers(u.rows.after, "null::text[]"), compareUsers(u.rows.after, differingColumns())
-	u.strangers, u.ids = spansOf(u)
+	u.stretch, u.ids = stretchesOf(u)
 	u.absent = fmt.Sprintf(absentOfSQL, u.rows.living)
 	u.countAbsent = fmt.Sprintf(countAbsentSQL, u.rows.living, "true")
 	u.sought = fmt.Sprintf(soughtSQL, u.rows.sought, "true", u.rows.known)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -45,14 +46,13 @@ type Users struct {
 	source, table  string
 	name           string // table as configured
 	rows           rowSource
-	compare        string // comparedUsers
-	detailed       string // with what differs
-	page           int    // users of the next page
+	compare        string       // comparedUsers
+	detailed       string       // with what differs
+	fewer          atomic.Int64 // users of the next page at most, after one that took too long; 0 before
 	absent, living string
 	countAbsent    string
 	sought, one    string
-	strangers      string
-	ids            string
+	stretch, ids   string
 }
 
 // RowsOfIDs are the rows of users, for StateOfRows: $2 are their ids, $3 whether each is known to be
@@ -62,8 +62,13 @@ func (u *Users) RowsOfIDs() string { return u.rows.ofIDs }
 // RowsOfSpan are the rows after the user $2 up to $6, $3 at most, for StateOfRows; and those of the users "mine",
 // with the condition of the living.
 func (u *Users) RowsOfSpan() (rows, some, living string) {
-	return "select * from (" + u.rows.after + `) span where id <= $6::text collate "C"`,
+	return upToID(u.rows.after),
 		strings.Replace(u.rows.some, "$1::uuid[]", "array(select id::uuid from mine)", 1), u.living
+}
+
+// upToID are the rows up to the id $6, null for all.
+func upToID(rows string) string {
+	return "select * from (" + rows + `) rows where ($6::text is null or id <= $6::text collate "C")`
 }
 
 // ErrHidden means that the table's rows can't all be seen: what is not seen may be there.
@@ -142,7 +147,7 @@ func (d *Directory) directUsers(ctx context.Context, source, name string, t *cat
 		u.living = livingOf
 	}
 	u.compare, u.detailed = compareUsers(u.rows.after, "null::text[]"), compareUsers(u.rows.after, differingColumns())
-	u.strangers, u.ids = spansOf(u)
+	u.stretch, u.ids = stretchesOf(u)
 	u.absent = fmt.Sprintf(absentSQL, u.table, u.living)
 	u.countAbsent = fmt.Sprintf(countAbsentSQL, u.table, u.living)
 	u.sought = fmt.Sprintf(soughtSQL, u.rows.sought, knownBy(t), u.rows.known)

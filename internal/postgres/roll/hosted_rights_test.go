@@ -226,7 +226,7 @@ func TestHostedProjectWithAnOlderReader(t *testing.T) {
 	p.Want(row, "t|f|f")
 	users := must.Get(p.DB.Directory().Users(t.Context(), "app", "auth.users"))(t)
 	must.Contain(t, string(must.Get(users.One(t.Context(), userID(1)))(t)), `"is_sso_user":null`)
-	must.Equal(t, must.Get(users.Compare(t.Context(), "", 10))(t).Same, 1, "users that are the same")
+	must.Equal(t, must.Get(users.Compare(t.Context(), "", "", 10))(t).Same, 1, "users that are the same")
 	must.Contain(t, said.String(), "is_sso_user invited_at")
 	p.paste()
 	signal(p.Bench, event.Applied, lookAt(1))

@@ -165,8 +165,8 @@ insert into rollcall.users (source, id, version) values ('app', 'user_1', 1)`)
 	must.True(t, len(absent) == 2 && absent[0].ID == userID(5) && absent[1].ID == userID(6), "absent are %+v", absent)
 	living := must.Get(u.Living(t.Context(), []string{userID(1), userID(5), userID(6)}))(t)
 	must.True(t, len(living) == 1 && living[userID(1)], "living are %v", living)
-	first := must.Get(u.Compare(t.Context(), "", 3))(t)
-	second := must.Get(u.Compare(t.Context(), userID(3), 3))(t)
+	first := must.Get(u.Compare(t.Context(), "", "", 3))(t)
+	second := must.Get(u.Compare(t.Context(), userID(3), "", 3))(t)
 	must.Equal(t, ids(first)+", "+ids(second), "1 2 3, 4 5 6 7 8 1", "pages")
 	must.True(t, !first.End && second.End, "the first page ends: %t, the second %t", first.End, second.End)
 	var all directory.Compared
@@ -197,7 +197,7 @@ func TestHostedProjectWithTwoTables(t *testing.T) {
 	p.signUp(1, "one")
 	for table, want := range map[string]string{"auth.users": userID(1), "public.People": userID(7)} {
 		u := must.Get(p.DB.Directory().Users(t.Context(), "app", table))(t)
-		page := must.Get(u.Compare(t.Context(), "", 10))(t)
+		page := must.Get(u.Compare(t.Context(), "", "", 10))(t)
 		must.True(t, u.Reader && len(page.Differing) == 1 && page.Differing[0].ID == want, "%s: %+v", table, page)
 	}
 	p.asOwner(`update public."People" set email = 'new@x.test'`)
