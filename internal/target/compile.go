@@ -16,6 +16,8 @@ type Statements struct {
 	// RemovalSpan and UpsertSpan are the same for all users of a source ($1) after one ($2)
 	// up to another ($3) that the transaction has locked or written: half of the work per user.
 	RemovalSpan, UpsertSpan string
+	// InsertSpan is UpsertSpan for a table that has none of them: half of the work again.
+	InsertSpan string
 	// RemovalLocked and UpsertLocked return (source, id) of the users whose row another
 	// transaction holds, without waiting for it.
 	RemovalLocked, UpsertLocked string
@@ -49,7 +51,7 @@ func (c *Compiler) Compile() Statements {
 	span := *c
 	span.span = true
 	return Statements{
-		RemovalSpan: span.removal(), UpsertSpan: span.upsert(),
+		RemovalSpan: span.removal(), UpsertSpan: span.upsert(), InsertSpan: span.insert(),
 		Removal: c.removal(), RemovalLocked: c.locked(c.gone(), "for update"), RemovalWanted: c.wanted(c.gone()),
 		Upsert: c.upsert(), UpsertLocked: c.locked(c.alive(), "for no key update"), UpsertWanted: c.wanted(c.alive()),
 		Release: c.release(),
@@ -137,6 +139,10 @@ func (c *Compiler) gone() string {
 }
 
 func (c *Compiler) upsert() string {
+	return fmt.Sprintf("%s\non conflict (%s) %s", c.insert(), QuoteAll(c.Key), c.conflict())
+}
+
+func (c *Compiler) insert() string {
 	all := slices.Concat(c.Set, c.OnInsert)
 	names := each(all, func(_ int, a Assignment) string { return a.Column })
 	values := each(all, func(_ int, a Assignment) string { return c.value(a) })
@@ -145,10 +151,8 @@ select
   %s
 %s
 where %s
-%s
-on conflict (%s) %s`,
-		QuoteTable(c.Table), QuoteAll(names), strings.Join(values, ",\n  "), c.users(), c.alive(), c.roll.inOrder(),
-		QuoteAll(c.Key), c.conflict())
+%s`,
+		QuoteTable(c.Table), QuoteAll(names), strings.Join(values, ",\n  "), c.users(), c.alive(), c.roll.inOrder())
 }
 
 // conflict is what happens to a row that is there: the set columns, if one differs.

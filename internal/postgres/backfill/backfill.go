@@ -97,6 +97,8 @@ const (
 	pageTime = 200 * time.Millisecond
 	// walkers leave most of the pool to live traffic.
 	walkers = 2
+	// maxMisses pages in a row with rows that nobody expected: somebody else fills the table, too.
+	maxMisses = 2
 	// notePause is the least time between two notes of how far the walk is.
 	notePause = 100 * time.Millisecond
 	// movedPause is the pause between two looks for moved users, each of which reads the
@@ -114,6 +116,8 @@ type run struct {
 	progress func(done, total int64)
 	total    int64
 	page     int // users of the next transaction
+	// misses is how many pages in a row of a table that was empty have had rows all the same.
+	misses int
 
 	startedAt time.Time  // tells this run from another one
 	last      settle.Key // up to this one all users are visited
@@ -187,6 +191,10 @@ func (f *run) begin(ctx context.Context) error {
 	var empty bool
 	if err := f.conn.QueryRow(ctx, "select not exists (select from "+target.QuoteTable(f.target.Table)+")").Scan(&empty); err != nil {
 		return err
+	}
+	f.misses = 0
+	if !empty {
+		f.misses = maxMisses
 	}
 	// An interrupted backfill goes on only if neither the configuration nor the table has changed.
 	config := f.targets.Fingerprint ^ connection.Hash32(f.target.State.Hash)

@@ -75,7 +75,7 @@ func TestRaceBackfillBesideANewcomer(t *testing.T) {
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	old := b.Replica()
 	old.Submit(fixture.Updated("a", 1, "one"))
-	p := b.Pause(b.SpanSteps(b.Named("profiles"), whole))
+	p := b.Pause(b.SpanSteps(b.Named("profiles"), whole, b.Named("profiles").UpsertSpan))
 	p.Run(5) // up to the lock
 	old.Submit(fixture.Updated("b", 1, "two"))
 	p.Run(len(p.Left))
@@ -89,7 +89,7 @@ func TestRaceBackfillClearsOnlyTheHeld(t *testing.T) {
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Exec(`insert into rollcall.users (source, id, version) values ('app', 'a', 1);
 		insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) values ('profiles', 'app', 'a', now(), '23503', '')`)
-	p := b.Pause(b.SpanSteps(b.Named("profiles"), whole))
+	p := b.Pause(b.SpanSteps(b.Named("profiles"), whole, b.Named("profiles").UpsertSpan))
 	p.Run(5)
 	b.Exec(`insert into rollcall.users (source, id, version) values ('app', 'b', 1);
 		insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) values ('profiles', 'app', 'b', now(), '23503', '')`)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"rollcall/internal/postgres/settle"
+	"rollcall/internal/postgres/sqlstate"
 )
 
 // walk is the visit to everybody of one source, in key order, by several walkers at once.
@@ -103,7 +104,7 @@ func (w *walk) arrived(ctx context.Context, p *page, took time.Duration, err err
 
 // settle settles a span; where the target refuses a user, each by itself.
 func (w *walk) settle(ctx context.Context, s settle.Span) error {
-	if err := w.targets.SettleSpan(ctx, w.target, s); err == nil {
+	if err := w.fill(ctx, s); err == nil {
 		return nil
 	}
 	rows, _ := w.targets.Pool.Query(ctx, "select source, id from rollcall.users where source = $1 and id > $2 and id <= $3", s.Source, s.After, s.To)
@@ -112,4 +113,26 @@ func (w *walk) settle(ctx context.Context, s settle.Span) error {
 		return err
 	}
 	return w.targets.Settle(ctx, w.target, users)
+}
+
+// fill settles a span as a whole. A table that was empty when the backfill began takes plain inserts, unless a live
+// event or the application was there before.
+func (w *walk) fill(ctx context.Context, s settle.Span) error {
+	w.mu.Lock()
+	empty := w.misses < maxMisses
+	w.mu.Unlock()
+	if !empty {
+		return w.targets.SettleSpan(ctx, w.target, s)
+	}
+	err := w.targets.FillSpan(ctx, w.target, s)
+	missed := sqlstate.Of(err) == sqlstate.UniqueViolation
+	w.mu.Lock()
+	if w.misses++; !missed {
+		w.misses = 0
+	}
+	w.mu.Unlock()
+	if missed {
+		return w.targets.SettleSpan(ctx, w.target, s)
+	}
+	return err
 }

@@ -129,11 +129,16 @@ type Span struct{ Source, After, To string }
 // time. When the target refuses one of them, nothing is done and the error says so: settle
 // sorts them out. A crash may undo what it has committed a moment ago.
 func (ts *Targets) SettleSpan(ctx context.Context, t *catalog.Compiled, s Span) error {
-	return ts.Within(ctx, func(conn *pgx.Conn) error { return Run(ctx, conn, ts.SpanSteps(t, s)) })
+	return ts.Within(ctx, func(conn *pgx.Conn) error { return Run(ctx, conn, ts.SpanSteps(t, s, t.UpsertSpan)) })
 }
 
-// SpanSteps is the whole transaction, in the order of locks as everywhere.
-func (ts *Targets) SpanSteps(t *catalog.Compiled, s Span) []Step {
+// FillSpan is SettleSpan for a target that has none of the users: it fails where it has one.
+func (ts *Targets) FillSpan(ctx context.Context, t *catalog.Compiled, s Span) error {
+	return ts.Within(ctx, func(conn *pgx.Conn) error { return Run(ctx, conn, ts.SpanSteps(t, s, t.InsertSpan)) })
+}
+
+// SpanSteps is the whole transaction, in the order of locks as everywhere, with one of the two statements.
+func (ts *Targets) SpanSteps(t *catalog.Compiled, s Span, write string) []Step {
 	users := s.args()
 	steps := append(Begin(ts.Pool.Timeouts()), withoutSync)
 	if t.Lockable {
@@ -144,7 +149,7 @@ func (ts *Targets) SpanSteps(t *catalog.Compiled, s Span) []Step {
 		steps = append(steps, Step{Kind: settling, SQL: t.RemovalSpan, Args: users})
 	}
 	return append(steps,
-		Step{Kind: settling, SQL: t.UpsertSpan, Args: users},
+		Step{Kind: settling, SQL: write, Args: users},
 		Step{Kind: Parking, SQL: spanClearSQL, Args: append(users, t.Name)},
 		constraints(), End())
 }
