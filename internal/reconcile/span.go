@@ -7,7 +7,6 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/directory"
-	"rollcall/internal/postgres/settle"
 )
 
 const (
@@ -70,7 +69,7 @@ func (s *span) compare(ctx context.Context) error {
 
 func (s *span) bring(ctx context.Context, cfg Config) error {
 	for s.After != s.Last {
-		b, err := cfg.DB.Roll().Bring(ctx, settle.Span{Source: cfg.Source.Name(), After: s.After, To: s.Last}, s.Users)
+		b, err := cfg.DB.Roll().Bring(ctx, cfg.Source.Name(), s.Stretch)
 		if err != nil {
 			return err
 		}

@@ -26,14 +26,15 @@ type Brought struct {
 // errLeft means that a span needs what only signals do.
 var errLeft = errors.New("the span is left to signals")
 
-// Bring brings the users of a span of a source's table who are not in the roll into it, n of them at most, and
+// Bring brings the users of a stretch of a source's table who are not in the roll into it, as many as it has, and
 // settles them in every target, in one transaction. Each row of the roll is of the moment when the statement
 // began, and stays only if the table still has the user once the row is there: a signal that they
 // were deleted finds them in the roll, and waits, or was there before. An error leaves nothing behind; signals
 // then sort out why. A crash may undo what it has committed a moment ago.
-func (r *Roll) Bring(ctx context.Context, s settle.Span, n int) (Brought, error) {
+func (r *Roll) Bring(ctx context.Context, source string, from directory.Stretch) (Brought, error) {
 	var b Brought
-	t := r.followed(s.Source)
+	s := settle.Span{Source: source, After: from.After, To: from.Last}
+	t := r.followed(source)
 	if t == nil {
 		return b, errLeft
 	}
@@ -57,7 +58,7 @@ func (r *Roll) Bring(ctx context.Context, s settle.Span, n int) (Brought, error)
 		return err
 	}
 	open := []settle.Step{
-		{Kind: settle.Writing, SQL: t.bring, Args: []any{s.Source, after, n, int64(signalBytes), r.directory.Metadata, s.To, r.targets.Fingerprint}, Read: read},
+		{Kind: settle.Writing, SQL: t.bring, Args: []any{s.Source, after, from.Users, int64(signalBytes), r.directory.Metadata, s.To, r.targets.Fingerprint}, Read: read},
 		{Kind: settle.Writing, SQL: t.forgetGone, Args: []any{s.Source, s.After, s.To}, Read: count},
 	}
 	if t.strict {
