@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"testing"
+	"time"
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
@@ -19,12 +20,15 @@ func TestSpanBesideSignals(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	p.InsertUsers(1, 10)
+	pool := p.DB.Pool() // the wait lasts as long as the test takes
+	pool.LockTimeout, pool.StatementTimeout = time.Minute, time.Minute
 	faster := p.Hold("insert into rollcall.users (source, id, version, email) values ('supabase', '" + fixture.ID(2) + "', 7, 'faster@x.test')")
 	var tally directory.Reconciled
 	err := fixture.Beside(func() (err error) {
 		tally, err = reconcile.Run(t.Context(), p.Config)
 		return err
 	}, func() {
+		p.Await("select count(*)::text from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.datname = current_database()", "1")
 		p.Exec("delete from auth.users where id = '" + fixture.ID(5) + "'")
 		deleted := event.Event{Source: "supabase", Type: "deleted", Op: event.Delete, UserID: fixture.ID(5)}
 		must.Equal(t, must.Get(p.Submit(t.Context(), []event.Event{deleted}))(t), []event.Outcome{event.Stale}, "the deletion")
