@@ -182,6 +182,9 @@ func Assemble(cfg *config.Config) (*Setup, config.Problems) {
 	var problems config.Problems
 	s := &Setup{Config: cfg, Targets: make([]target.Target, len(cfg.Targets))}
 	for _, c := range cfg.Sources {
+		if c.Provider == "" {
+			continue // the file's problems say so
+		}
 		c = withoutBad(cfg, c, &problems)
 		src, err := source.New(sourceConfig(c))
 		if err != nil {
@@ -224,11 +227,9 @@ func withoutBad(cfg *config.Config, c config.Source, problems *config.Problems) 
 		}
 		return rest
 	}
-	if c.Provider != "" { // otherwise the file has said so
-		c.SigningSecrets = good(config.Path("sources", c.Name, "signing_secrets"), c.SigningSecrets, func(s string) string {
-			return source.SecretComplaint(c.Provider, s)
-		})
-	}
+	c.SigningSecrets = good(config.Path("sources", c.Name, "signing_secrets"), c.SigningSecrets, func(s string) string {
+		return source.SecretComplaint(c.Provider, s)
+	})
 	if c.DatabaseWebhook != nil {
 		webhook := *c.DatabaseWebhook
 		path := config.Path("sources", c.Name, "database_webhook", "secrets")

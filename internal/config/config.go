@@ -21,22 +21,22 @@ const DefaultMaxDelete = 0.05
 type Config struct {
 	// Database is a connection string, as a URL or in key=value form. It holds a
 	// password: never print it.
-	Database string `yaml:"database,required" as:"postgres" doc:"connection string of the PostgreSQL database that holds the roll and the targets; pool_max_conns in it raises the 6 connections"`
+	Database string `yaml:"database,required" as:"postgres" also:"database_url url dsn db postgres postgresql connection" doc:"connection string of the PostgreSQL database that holds the roll and the targets; pool_max_conns in it raises the 6 connections"`
 	// Listen is host:port, default ":8080".
-	Listen string `yaml:"listen" as:"address" default:":8080" doc:"address of the public listener: webhooks and /v1"`
+	Listen string `yaml:"listen" as:"address" default:":8080" also:"server port address addr bind host http" doc:"address of the public listener: webhooks and /v1"`
 	// AdminListen is host:port, default "127.0.0.1:8081".
-	AdminListen string `yaml:"admin_listen" as:"address" default:"127.0.0.1:8081" doc:"address of the admin listener: metrics, health, /admin/v1/status"`
+	AdminListen string `yaml:"admin_listen" as:"address" default:"127.0.0.1:8081" also:"admin metrics" doc:"address of the admin listener: metrics, health, /admin/v1/status"`
 	// AdminToken is empty when the file gives none.
-	AdminToken Secret `yaml:"admin_token" doc:"bearer token of /admin/v1/status; closed without"`
+	AdminToken Secret `yaml:"admin_token" as:"bearer" doc:"bearer token of /admin/v1/status, at least 16 characters; closed without"`
 	// Sources stand in the order of the file; their names are unique.
-	Sources []Source `yaml:"sources" doc:"the spaces of user ids; the name is the one in POST /webhooks/{source}"`
+	Sources []Source `yaml:"sources" also:"source providers provider" doc:"the spaces of user ids; the name is the one in POST /webhooks/{source}"`
 	// Targets stand in the order of the file; their names are unique.
-	Targets   []target.Target `yaml:"targets" doc:"the tables kept in step with the roll"`
+	Targets   []target.Target `yaml:"targets" also:"target tables table" doc:"the tables kept in step with the roll"`
 	Limits    Limits          `yaml:"limits" doc:"what one request may take"`
 	Retry     Retry           `yaml:"retry" doc:"how users that a target refused are tried again"`
 	Retention Retention       `yaml:"retention" doc:"how long events are kept"`
 	Sync      Sync            `yaml:"sync" doc:"just-in-time sync, POST /v1/sync"`
-	Log       Log             `yaml:"log" doc:"the log on standard error"`
+	Log       Log             `yaml:"log" also:"logging log_level" doc:"the log on standard error"`
 
 	places map[string]Pos
 	labels map[string]string
@@ -107,11 +107,11 @@ type Source struct {
 	Provider string `yaml:"provider,required" as:"clerk|supabase" doc:"sender of the events, clerk or supabase"`
 	// SigningSecrets are whole, with their prefix (whsec_…, v1,whsec_…); all are tried.
 	// Empty closes the endpoint of the webhooks.
-	SigningSecrets []Secret `yaml:"signing_secrets" as:"signing" doc:"secrets of the webhooks (whsec_…) or auth hooks (v1,whsec_…), several while one is being rotated; a value with | is several; without them the endpoint is closed"`
+	SigningSecrets []Secret `yaml:"signing_secrets" as:"signing" also:"signing_secret secret secrets webhook_secret webhook_secrets" doc:"secrets of the webhooks (whsec_…) or auth hooks (v1,whsec_…), several while one is being rotated; a value with | is several; without them the endpoint is closed"`
 	// InstanceID is ins_…; empty means that events of every instance are taken.
 	InstanceID string `yaml:"instance_id" only:"clerk" doc:"events of another instance are ignored and counted as such"`
 	// API is nil when the file gives none.
-	API *API `yaml:"api" only:"clerk" doc:"the provider's API, for reconcile and just-in-time"`
+	API *API `yaml:"api" only:"clerk" also:"secret_key" doc:"the provider's API, for reconcile and just-in-time"`
 	// Session is nil when the file gives none.
 	Session *Session `yaml:"session" doc:"how session tokens are verified, for just-in-time"`
 	// Reconcile is nil when the file gives none.
@@ -120,7 +120,7 @@ type Source struct {
 	WhenUnavailable string `yaml:"when_unavailable" as:"admit|refuse" default:"admit" only:"supabase" doc:"what before-user-created gets while the database is away"`
 	// UsersTable is schema.table; empty means auth.users where the database has it. NoTable: the
 	// events say what is so.
-	UsersTable string `yaml:"users_table" as:"table" only:"supabase" doc:"table of the provider's users in this database, which decides what is so; auth.users when this database has it; none: the events decide, by their version"`
+	UsersTable string `yaml:"users_table" as:"table" only:"supabase" also:"table" doc:"table of the provider's users in this database, which decides what is so; auth.users when this database has it; none: the events decide, by their version"`
 	// DatabaseWebhook is nil when the file gives none: that endpoint is closed.
 	DatabaseWebhook *DatabaseWebhook `yaml:"database_webhook" only:"supabase" doc:"the endpoint POST /webhooks/{source}/database"`
 	// Pos is where the name stands.

@@ -65,6 +65,7 @@ type field struct {
 	as       string
 	def      string
 	only     string
+	also     []string
 	doc      string
 }
 
@@ -80,6 +81,7 @@ func fields(t reflect.Type) []field {
 		out = append(out, field{
 			index: i, name: name, required: options == "required",
 			as: tag.Get("as"), def: tag.Get("default"), only: tag.Get("only"), doc: tag.Get("doc"),
+			also: strings.Fields(tag.Get("also")),
 		})
 	}
 	return out
@@ -120,7 +122,7 @@ func (d *decoder) section(n *node, to reflect.Value, path string) {
 	for _, e := range n.entries {
 		i := slices.IndexFunc(known, func(f field) bool { return f.name == e.key })
 		if i < 0 {
-			d.unknown(e, names(known), path)
+			d.unknown(e, known, path)
 			continue
 		}
 		given[e.key] = true
@@ -137,13 +139,13 @@ func (d *decoder) section(n *node, to reflect.Value, path string) {
 }
 
 // unknown reports a field that the language doesn't have.
-func (d *decoder) unknown(e entry, known []string, path string) {
+func (d *decoder) unknown(e entry, known []field, path string) {
 	if e.value.blank && e.value.flow {
 		// The name may be the second half of a secret: it isn't repeated.
 		d.problems.Add(e.pos, "%s holds a name without a value here; %s", orFile(path), hintFlow)
 		return
 	}
-	d.problems.Add(e.pos, "%s is no field of the configuration; %s", join(path, e.key), guess(e.key, known))
+	d.problems.Add(e.pos, "%s is no field of the configuration; %s", join(path, e.key), guess(usual(e.key, known), names(known)))
 }
 
 // value fills one field from one node.
@@ -188,7 +190,7 @@ var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 
 // named fills a slice of sources or targets from a map by name, in the file's order.
 func named[T Source | target.Target](d *decoder, n *node, path, noun string) []T {
-	if !d.is(n, mapping, path, "a map of "+noun+"s by name") {
+	if !d.is(n, mapping, path, "a map of "+noun+"s by name, without -: each name with a colon, its fields below it") {
 		return nil
 	}
 	if len(n.entries) == 0 {
@@ -234,6 +236,9 @@ func (d *decoder) is(n *node, k kind, path, wanted string) bool {
 // expand replaces the variables of a text node.
 func (d *decoder) expand(n *node, path string) (string, bool) {
 	value, complaints := d.env.expand(n.text)
+	if name := d.env.forgotten(n.text); name != "" {
+		complaints = append(complaints, fmt.Sprintf("$%[1]s is not replaced; write ${%[1]s}, in double quotes inside [ ] and { }", name))
+	}
 	for _, c := range complaints {
 		d.problems.Add(n.pos, "%s: %s", path, c)
 	}
@@ -275,42 +280,21 @@ func orFile(path string) string {
 	return path
 }
 
+// usual is the field that others call by this name, as its tag says, else the name itself.
+func usual(name string, known []field) string {
+	for _, f := range known {
+		if slices.Contains(f.also, strings.ToLower(name)) {
+			return f.name
+		}
+	}
+	return name
+}
+
 // guess says what a misspelt name may mean, and which are known.
 func guess(name string, known []string) string {
 	list := "known here: " + strings.Join(known, ", ")
-	if meant := nearest(name, known); meant != "" {
+	if meant := target.Nearest(name, known); meant != "" {
 		return "did you mean " + meant + "? " + list
 	}
 	return list
-}
-
-// nearest is the known name that a misspelt one most likely means, or "".
-func nearest(name string, known []string) string {
-	best, least := "", max(2, len(name)/3)+1
-	for _, k := range known {
-		if n := distance(name, k); n < least && n < len(k) {
-			best, least = k, n
-		}
-	}
-	return best
-}
-
-// distance counts the letters to insert, delete or replace (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

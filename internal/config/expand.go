@@ -17,6 +17,27 @@ type Env struct {
 
 var variable = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
+var (
+	// bare is a whole value that looks like a shell's variable. A secret has small letters, too.
+	bare = regexp.MustCompile(`^\$([A-Z_][A-Z0-9_]*)$`)
+	// inside are those within a value.
+	inside = regexp.MustCompile(`\$([A-Z][A-Z0-9_]*)`)
+)
+
+// forgotten is the name of a variable that a text writes without braces, or "". Within a longer text only
+// one that is set counts: $ may stand in a password or in SQL.
+func (e Env) forgotten(text string) string {
+	if m := bare.FindStringSubmatch(text); m != nil {
+		return m[1]
+	}
+	for _, m := range inside.FindAllStringSubmatch(text, -1) {
+		if e.Getenv(m[1]) != "" || e.Getenv(m[1]+"_FILE") != "" {
+			return m[1]
+		}
+	}
+	return ""
+}
+
 // expand replaces each ${NAME} of a text. The complaints are about names only, never
 // about values.
 func (e Env) expand(text string) (value string, complaints []string) {

@@ -189,9 +189,10 @@ func TestVariablesAreReplacedAfterParsing(t *testing.T) {
 		"TOKEN_FILE": "/run/token", "TWO_FILE": "/run/two", "CRLF_FILE": "/run/crlf", "BREAK": "a\nlisten: x # \" ' { [", "NEST": "${BREAK}", "Q": "5", "W": "90s",
 	}
 	replaced := func(text string) string {
-		c := load(t, "database: a=b\nadmin_token: \""+text+"\"\nlimits: {queue: \"${Q}\", wait: \"${W}\"}\n", vars)
+		c := load(t, "database: a=b\nsources: {a: {provider: clerk, session: {issuer: https://a.example, hs256_secret: \""+text+
+			"\"}}}\nlimits: {queue: \"${Q}\", wait: \"${W}\"}\n", vars)
 		must.True(t, c.Limits.Queue == 5 && c.Limits.Wait == 90*time.Second, "limits from variables: %+v", c.Limits)
-		return c.AdminToken.Reveal()
+		return c.Sources[0].Session.HS256Secret.Reveal()
 	}
 	must.Table(t, replaced, map[string]string{
 		"${TOKEN}":            "from-a-file",
@@ -248,5 +249,21 @@ func FuzzLoad(f *testing.F) {
 		for _, p := range problems {
 			must.True(t, p.Pos.Line >= 1 && p.Pos.Column >= 1 && p.What != "", "a problem without place or words: %+v", p)
 		}
+	})
+}
+
+// $NAME without braces is no variable; where it is surely meant as one, the file is told.
+func TestForgottenBraces(t *testing.T) {
+	vars := map[string]string{"PGPASS": "x", "OTHER_FILE": "/run/token"}
+	runMistakes(t, []mistake{
+		{"a whole value", "database: $DATABASE_URL\n", nil, []string{
+			"r.yaml:1:11: database: $DATABASE_URL is not replaced; write ${DATABASE_URL}, in double quotes inside [ ] and { }"}},
+		{"in a list", "database: a=b\nsources: {s: {provider: supabase, signing_secrets: [$HOOK]}}\n", nil, []string{
+			"r.yaml:2:53: sources.s.signing_secrets: $HOOK is not replaced; write ${HOOK}, in double quotes inside [ ] and { }"}},
+		{"one that is set, within a value", "database: postgres://a:$PGPASS@b/c\n", vars, []string{
+			"r.yaml:1:11: database: $PGPASS is not replaced; write ${PGPASS}, in double quotes inside [ ] and { }"}},
+		{"one that is a file", "database: postgres://a:$OTHER@b/c\n", vars, []string{
+			"r.yaml:1:11: database: $OTHER is not replaced; write ${OTHER}, in double quotes inside [ ] and { }"}},
+		{"a password with $", "database: postgres://a:x$SECRET@b/c\n", vars, nil},
 	})
 }

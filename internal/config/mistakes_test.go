@@ -36,6 +36,14 @@ func TestFields(t *testing.T) {
 	runMistakes(t, []mistake{
 		{"unknown near miss", db + "lissten: :80\n", nil, []string{
 			"r.yaml:2:1: lissten is no field of the configuration; did you mean listen? " + knownTop}},
+		{"as others call it", db + "server: :80\nsources: {s: {provider: supabase, webhook_secret: x}}\n", nil, []string{
+			"r.yaml:2:1: server is no field of the configuration; did you mean listen? " + knownTop,
+			"r.yaml:3:35: sources.s.webhook_secret is no field of the configuration; did you mean signing_secrets? " +
+				"known here: provider, signing_secrets, instance_id, api, session, reconcile, when_unavailable, users_table, database_webhook"}},
+		{"letters swapped", db + "lsiten: :80\n", nil, []string{
+			"r.yaml:2:1: lsiten is no field of the configuration; did you mean listen? " + knownTop}},
+		{"short token", db + "admin_token: abcde\n", nil, []string{
+			"r.yaml:2:14: admin_token: the value is shorter than 16 characters and can be guessed; write a long random one, as openssl rand -hex 32 prints"}},
 		{"unknown far", db + "zookeeper: x\n", nil, []string{
 			"r.yaml:2:1: zookeeper is no field of the configuration; " + knownTop}},
 		{"unknown strange name", db + "\"a\\nb\": x\n", nil, []string{
@@ -93,6 +101,10 @@ func TestSources(t *testing.T) {
 			`r.yaml:3:3: "Clerk" is no name for a source; use a lower-case letter, then at most 62 of a-z, 0-9, _ and -`,
 			`r.yaml:3:21: sources.Clerk.provider: "okta" is not known here; write clerk or supabase`,
 			`r.yaml:4:3: sources.x.provider is missing; add "provider: …", the sender of the events, clerk or supabase`}},
+		{"provider in capitals", head + "  c: {provider: Clerk, when_unavailable: admit}\n", nil, []string{
+			`r.yaml:3:17: sources.c.provider: "Clerk" is not known here; did you mean clerk? Write clerk or supabase`}},
+		{"a list of sources", head + "- name: clerk\n  provider: clerk\n", nil, []string{
+			"r.yaml:3:1: sources is a list; write a map of sources by name, without -: each name with a colon, its fields below it"}},
 		{"fields of supabase", head + "  c:\n    provider: clerk\n    when_unavailable: admit\n    users_table: auth.users\n    database_webhook: {secrets: [0123456789abcdefx]}\n", nil, []string{
 			"r.yaml:5:5: sources.c.when_unavailable belongs to sources of supabase only; leave it out",
 			"r.yaml:6:5: sources.c.users_table belongs to sources of supabase only; leave it out",

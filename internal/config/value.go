@@ -8,9 +8,11 @@ import (
 	"net/url"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/robfig/cron/v3"
 
@@ -152,9 +154,12 @@ func parse(to any, value, as string) (complaint string) {
 	switch to := to.(type) {
 	case *string:
 		*to = value
-		return form(value, as)
+		if complaint = form(value, as); complaint != "" && oneOf(as) != "" {
+			*to = "" // no choice: what depends on it is not judged
+		}
 	case *Secret:
 		*to = NewSecret(value)
+		return form(value, as)
 	case *int:
 		*to, complaint = count(value)
 	case *int64:
@@ -238,15 +243,29 @@ func form(value, as string) (complaint string) {
 	if check, ok := forms[as]; ok {
 		return check(value)
 	}
-	if words := oneOf(as); words != "" && !strings.Contains("|"+as+"|", "|"+value+"|") {
-		return "is not known here; write " + words
+	words := strings.Split(as, "|")
+	if len(words) == 1 || slices.Contains(words, value) {
+		return ""
 	}
-	return ""
+	if meant := target.Nearest(value, words); meant != "" {
+		return fmt.Sprintf("is not known here; did you mean %s? Write %s", meant, oneOf(as))
+	}
+	return "is not known here; write " + oneOf(as)
 }
 
 var forms = map[string]func(string) string{
 	"address": address, "url": webURL, "origin": origin, "cron": schedule,
-	"header": header, "table": table, "column": column, "postgres": postgres,
+	"header": header, "table": table, "column": column, "postgres": postgres, "bearer": bearer,
+}
+
+// minToken is the shortest token that can't be guessed, in characters.
+const minToken = 16
+
+func bearer(value string) string {
+	if utf8.RuneCountInString(value) < minToken {
+		return fmt.Sprintf("is shorter than %d characters and can be guessed; write a long random one, as openssl rand -hex 32 prints", minToken)
+	}
+	return ""
 }
 
 func address(value string) string {

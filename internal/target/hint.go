@@ -68,12 +68,38 @@ func (c *Compiler) hint(r Refusal, column, sql string) string {
 		if col := c.table.Column(column); col != nil {
 			return "the expression must give a " + col.Type
 		}
+	case "22P02":
+		if col := c.table.Column(column); col != nil && len(col.Labels) > 0 {
+			return labels(col, sql)
+		}
 	case insufficientPrivilege:
 		return r.Grant()
 	case "42883":
 		return "name a function with its schema unless it is in pg_catalog or public, and mind the types of its arguments"
 	}
 	return "write one SQL expression over the record new"
+}
+
+// labels says which values an enum has, and which of them an expression may mean.
+func labels(col *Column, sql string) string {
+	said := col.Type + " has " + ListLabels(col.Labels)
+	if tokens, _ := scan(sql); len(tokens) == 1 && tokens[0].kind == kindText {
+		if meant := Nearest(strings.Trim(tokens[0].text, "'"), col.Labels); meant != "" {
+			return "did you mean " + meant + "? " + said
+		}
+	}
+	return said
+}
+
+// shownLabels is how many labels of an enum are listed.
+const shownLabels = 10
+
+// ListLabels names the labels of an enum, the first ten of many.
+func ListLabels(labels []string) string {
+	if len(labels) > shownLabels {
+		labels = append(slices.Clone(labels[:shownLabels]), "…")
+	}
+	return strings.Join(labels, ", ")
 }
 
 // namesElsewhere are fields that expressions pasted from a trigger, from Clerk's or from
@@ -93,12 +119,15 @@ func (r *Roll) elsewhere(sql string) string {
 		if i < 2 || tokens[i-1].text != "." || tokens[i-2].text != "new" || r.has(t.text) {
 			continue
 		}
-		if here := namesElsewhere[t.text]; r.has(here) {
+		if here := namesElsewhere[strings.ToLower(t.text)]; r.has(here) {
 			return "it is new." + here + " here"
 		}
 		if t.text == "role" && r.has("raw_app_meta_data") {
 			return "a provider knows no role of yours: give a constant in on_insert, such as \"'customer'\", " +
 				"or read one from new.raw_app_meta_data->>'role'"
+		}
+		if meant := Nearest(t.text, r.Names()); meant != "" {
+			return "did you mean new." + meant + "?"
 		}
 	}
 	return ""

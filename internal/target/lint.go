@@ -109,6 +109,9 @@ func (r *Roll) lintWord(word string, e Expr) string {
 	if of := namesOfServer[word]; of != "" {
 		no = "the name of " + of + ", no column of new"
 	}
+	if meant := Nearest(word, r.Names()); meant != "" && namesOfServer[word] == "" {
+		return fmt.Sprintf("%s is %s; did you mean new.%s? A text is written \"'%[1]s'\"", e.abridged(), no, meant)
+	}
 	return fmt.Sprintf("%[1]s is %[2]s; did you mean the text %[1]s? write \"'%[1]s'\"", e.abridged(), no)
 }
 

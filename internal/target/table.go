@@ -30,9 +30,10 @@ type Column struct {
 	Generated  bool
 	Identity   string // "", "a" (always) or "d" (by default)
 	HasDefault bool
-	Compare    string // "equal" or "text"
-	Readable   bool   // the role may select it
-	Textual    bool   // any text fits its type
+	Compare    string   // "equal" or "text"
+	Readable   bool     // the role may select it
+	Textual    bool     // any text fits its type
+	Labels     []string // of an enum
 }
 
 // Index describes a unique index.

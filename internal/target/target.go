@@ -25,13 +25,13 @@ type Target struct {
 	// Table is schema.table or table, exactly as in the catalog; the schema defaults to public.
 	Table string `yaml:"table,required" as:"table" doc:"table, exactly as in the catalog: public.User is \"User\"; the schema is public when absent"`
 	// From are the sources that it follows; none means every source, until it is compiled.
-	From []Origin `yaml:"from" doc:"sources it follows; every source when absent"`
+	From []Origin `yaml:"from" also:"sources source" doc:"sources it follows; every source when absent"`
 	// Key are the columns of a unique index; each stands in Set.
 	Key []string `yaml:"key,required" as:"column" doc:"column or columns with a unique index; their expressions use new.source, new.id and constants only"`
 	// Set is written at insert and at every update, OnInsert once. They share no column.
-	Set      []Assignment `yaml:"set,required" doc:"map of column to SQL expression over new; written at insert and at every update"`
-	OnInsert []Assignment `yaml:"on_insert" doc:"map of column to SQL expression over new; written once, from then on the application owns it"`
-	OnDelete OnDelete     `yaml:"on_delete,required" doc:"fate of a deleted user's row: delete, keep or a map of columns to set"`
+	Set      []Assignment `yaml:"set,required" also:"columns" doc:"map of column to SQL expression over new; written at insert and at every update"`
+	OnInsert []Assignment `yaml:"on_insert" also:"insert" doc:"map of column to SQL expression over new; written once, from then on the application owns it"`
+	OnDelete OnDelete     `yaml:"on_delete,required" also:"delete" doc:"fate of a deleted user's row: delete, keep or a map of columns to set"`
 	// Where is nil when every user belongs.
 	Where *Expr `yaml:"where" doc:"SQL condition over new; a user who stops matching leaves as a deleted one does"`
 	// UsersTables are the tables of the providers' users, as schema.table: a target that

@@ -107,6 +107,7 @@ func TestLintExpr(t *testing.T) {
 		{"(select max(x) from generate_series(1, 2) x) -- why", ""},
 		{"'a;b,c)'", ""},
 		{"free", `free is no column of new; did you mean the text free? write "'free'"`},
+		{"firstName", `firstName is no column of new; did you mean new.first_name? A text is written "'firstName'"`},
 		{"default", "default is not an expression; leave the column out, PostgreSQL fills it"},
 		{"user", `user is the name of the database role, no column of new; did you mean the text user? write "'user'"`},
 		{" USER\n", `USER is the name of the database role, no column of new; did you mean the text USER? write "'USER'"`},

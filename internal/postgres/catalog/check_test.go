@@ -31,7 +31,7 @@ func TestCheckFindings(t *testing.T) {
 		create schema other create table triggered (id text, must text);
 		create table parts (id text primary key, email text) partition by list (id); create table parts_1 partition of parts default;
 		create extension citext; create table ci (id citext primary key); create table pair (a text, b text, unique (a, b)); create table numbered (a text, b int, unique (a, b));
-		create type colour as enum ('red');
+		create type colour as enum ('red', 'green');
 		create table coloured (id text primary key, c colour, doc json);`
 	ownTable := func(column, expr, table string) string {
 		return fmt.Sprintf("column %q: %s reads %s, the target's own table: users who are written at the same moment don't see each other; use a default, a trigger or a job of the application", column, expr, table)
@@ -94,7 +94,12 @@ func TestCheckFindings(t *testing.T) {
 		{"second column of the key", keyed("public.numbered", []string{"a", "b"}, "a: new.source", "b: new.id"), `key column "b" can't hold the ids of source app, such as u1: invalid input syntax for type integer`},
 		{"on_delete can't be computed", marked("email: (new.id || 'x')::int::text"), `column "email": invalid input syntax for type integer: "-x" (22P02) in (new.id || 'x')::int::text`},
 		{"on_delete sets the key", marked("id: 'x'"), `on_delete sets the key column "id"`},
-		{"unknown field", only("public.p", "email: new.mail"), `column "email": column new.mail does not exist (42703) in new.mail; the record new has source, id,`},
+		{"unknown field", only("public.p", "email: new.nowhere"), `column "email": column new.nowhere does not exist (42703) in new.nowhere; the record new has source, id,`},
+		{"field as in JavaScript", only("public.p", "email: new.firstName"), `column "email": column new.firstname does not exist (42703) in new.firstName; did you mean new.first_name?`},
+		{"quoted field as in JavaScript", only("public.p", `email: new."fullName"`), `in new."fullName"; did you mean new.full_name?`},
+		{"misspelt field", only("public.p", "email: coalesce(new.fullname, '')"), `did you mean new.full_name?`},
+		{"no label of the enum", only("public.coloured", "c: 'purple'"), `column "c": invalid input value for enum colour: "purple" (22P02) in 'purple'; colour has red, green`},
+		{"misspelt label of the enum", only("public.coloured", "c: 'gren'"), `in 'gren'; did you mean green? colour has red, green`},
 		{"pasted from Clerk", only("public.p", "email: new.email_address"), `it is new.email here`},
 		{"pasted from a trigger", only("public.p", "email: NEW.role"), `a provider knows no role of yours`},
 		{"wrong type", only("public.coloured", "c: new.created_at"), `column "c": cannot cast type timestamp with time zone to colour (42846) in new.created_at; the expression must give a colour`},

@@ -2,7 +2,7 @@
 -- and bit have names of their own there), type as it rounds (a numeric or a time with its
 -- modifier), the characters that a varchar(n) holds (0 for any other type), and how two values are compared: 'equal' by the type's own equality, 'text'
 -- where it has none or one that calls different texts equal (citext and other types of
--- extensions), whether the role may read it, and whether it is a kind of text.
+-- extensions), whether the role may read it, whether it is a kind of text, and an enum's labels.
 with recursive base as (
   select a.attnum, a.atttypid as oid
   from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
@@ -38,7 +38,8 @@ select a.attname::text,
             ) then 'equal'
             else 'text' end,
        pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'select'),
-       (select p.typcategory = 'S' from pg_type p where p.oid = plain.oid)
+       (select p.typcategory = 'S' from pg_type p where p.oid = plain.oid),
+       array(select e.enumlabel::text from pg_enum e where e.enumtypid = plain.oid order by e.enumsortorder)
 from pg_attribute a
 join pg_type t on t.oid = a.atttypid
 join leaf l on l.attnum = a.attnum

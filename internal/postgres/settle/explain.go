@@ -24,8 +24,6 @@ const (
 	// explainUsers is how many users with the same message are tried; what they have in common
 	// holds for the others. Trying 256 of them would take longer than refusing them.
 	explainUsers = 32
-	// explainLabels is how many labels of an enum are listed.
-	explainLabels = 10
 )
 
 // explain names in the reason of each refused user what PostgreSQL's message leaves out.
@@ -246,10 +244,7 @@ func (r *explanations) message(x *Refusal, i int) string {
 		return message
 	}
 	if labels := r.catalog[columns[0]].labels; len(labels) > 0 && x.state == sqlstate.InvalidText {
-		if len(labels) > explainLabels {
-			labels = append(slices.Clone(labels[:explainLabels]), "…")
-		}
-		message += "; it has " + strings.Join(labels, ", ")
+		message += "; it has " + target.ListLabels(labels)
 	}
 	return named("column", columns) + ": " + message
 }
