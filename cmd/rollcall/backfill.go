@@ -20,14 +20,10 @@ import (
 
 func newBackfill(w environment) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "backfill TARGET",
-		Short: "Fills a new or emptied target from the roll; goes on where an interrupted run stopped",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return errUsage{errors.New("backfill wants one argument, the TARGET's name, such as: rollcall backfill profiles")}
-			}
-			return nil
-		},
+		Use:               "backfill TARGET",
+		Short:             "Fills a new or emptied target from the roll",
+		Args:              oneArg("target", 1),
+		ValidArgsFunction: w.named(targetNames),
 	}
 	out := addOutput(cmd)
 	var dry bool
@@ -37,12 +33,9 @@ func newBackfill(w environment) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var names []string
-		for _, t := range s.Targets {
-			names = append(names, t.Name)
-		}
-		if !slices.Contains(names, args[0]) {
-			return errUsage{fmt.Errorf("there is no target %q; the configuration has %s", args[0], strings.Join(names, ", "))}
+		if names := targetNames(s.Config); !slices.Contains(names, args[0]) {
+			return usagef("there is no target %q; the configuration has %s%s",
+				args[0], strings.Join(names, ", "), didYouMean(target.Nearest(args[0], names)))
 		}
 		return onDatabase(w, s, func(db *postgres.DB) error {
 			job := &backfillJob{db: db, target: args[0], output: out, dry: dry}

@@ -18,14 +18,14 @@ import (
 func newCapture(w environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "capture",
-		Short: "Notes every change of Supabase's users in the database itself, by one trigger",
+		Short: "Notes every change of Supabase's users by a trigger",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return errUsage{errors.New("capture what? rollcall capture install, status or remove")}
 		},
 	}
 	var printOnly bool
-	install := captureCommand(w, "install", "Creates the trigger on the users' table, and what lets Rollcall read it; also after an upgrade",
+	install := captureCommand(w, "install", "Creates the trigger and what lets Rollcall read the users",
 		func(ctx context.Context, w environment, db *postgres.DB, c outbox.Capture) error {
 			if printOnly {
 				_, err := fmt.Fprint(w.stdout, db.Outbox().ByHand(c))
@@ -35,7 +35,7 @@ func newCapture(w environment) *cobra.Command {
 		})
 	install.Flags().BoolVar(&printOnly, "print", false, "print the SQL for a role that may run it, on Supabase in the SQL editor, and change nothing")
 	cmd.AddCommand(install,
-		captureCommand(w, "status", "Says whether the trigger is there and what waits; exit 1 if not all is well", captureStatus),
+		captureCommand(w, "status", "Says whether it works and what waits; if not, exit 1", captureStatus),
 		captureCommand(w, "remove", "Drops the trigger; what it has noted is still applied", removeCapture))
 	return cmd
 }
@@ -68,9 +68,10 @@ type captureAction func(context.Context, environment, *postgres.DB, outbox.Captu
 // only one there is.
 func captureCommand(w environment, name, short string, do captureAction) *cobra.Command {
 	return &cobra.Command{
-		Use:   name + " [SOURCE]",
-		Short: short,
-		Args:  sourceArg(0),
+		Use:               name + " [SOURCE]",
+		Short:             short,
+		Args:              oneArg("source", 0),
+		ValidArgsFunction: w.named(supabaseNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := load(cmd, w)
 			if err != nil {

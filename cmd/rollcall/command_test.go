@@ -8,14 +8,20 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/terminal"
 )
 
 // Ctrl-C: the page under way is finished, the command says so, and the next run goes on.
@@ -173,5 +179,68 @@ func TestOutputIsPrintable(t *testing.T) {
 		if said := strings.ReplaceAll(b.String(), "\n", ""); err != nil || strings.ContainsFunc(said, event.Unprintable) || !strings.Contains(said, `\u009b31m\u202e\u001b`) {
 			t.Errorf("%s: %q, error %v", format, said, err)
 		}
+	}
+}
+
+// The help of every command fits into 80 columns.
+func TestHelpIsNarrow(t *testing.T) {
+	t.Parallel()
+	var all func(*cobra.Command)
+	all = func(cmd *cobra.Command) {
+		var out bytes.Buffer
+		cmd.SetOut(&out)
+		must.Do(t, cmd.Help())
+		for line := range strings.Lines(out.String()) {
+			if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > terminal.Width {
+				t.Errorf("%s --help: %s", cmd.CommandPath(), line)
+			}
+		}
+		for _, below := range cmd.Commands() {
+			all(below)
+		}
+	}
+	all(newRoot(environment{}))
+}
+
+func TestVersionOf(t *testing.T) {
+	t.Parallel()
+	info := func(version string, settings ...string) *debug.BuildInfo {
+		b := &debug.BuildInfo{Main: debug.Module{Version: version}}
+		for i := 0; i < len(settings); i += 2 {
+			b.Settings = append(b.Settings, debug.BuildSetting{Key: settings[i], Value: settings[i+1]})
+		}
+		return b
+	}
+	for _, tt := range []struct {
+		release string
+		info    *debug.BuildInfo
+		want    string
+	}{
+		{"v1.2.3", info("(devel)", "vcs.revision", "abc"), "v1.2.3"},
+		{"", info("v0.0.0-20261127-abcdef"), "v0.0.0-20261127-abcdef"},
+		{"", info("(devel)", "vcs.revision", "abc", "vcs.modified", "false"), "abc"},
+		{"", info("(devel)", "vcs.revision", "abc", "vcs.modified", "true"), "abc+dirty"},
+		{"", info("(devel)"), "unknown"},
+		{"", nil, "unknown"},
+	} {
+		must.Equal(t, versionOf(tt.release, tt.info), tt.want, "version")
+	}
+}
+
+// A SIGHUP is no reason for a serve to end, but for other commands: their terminal is gone.
+func TestHangup(t *testing.T) {
+	t.Parallel()
+	in := startShop(t)
+	in.hangup <- syscall.SIGHUP
+	in.log.await(t, "SIGHUP changes nothing: the configuration is read at the start; restart serve to use another", 1)
+	in.wantReadiness(200)
+
+	hangup := make(chan os.Signal, 1)
+	hangup <- syscall.SIGHUP
+	ctx := environment{hangup: hangup}.untilHangup(t.Context())
+	select {
+	case <-ctx.Done():
+	case <-time.After(10 * time.Second):
+		t.Error("a command goes on without its terminal")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/demo"
+	"rollcall/internal/terminal"
 )
 
 const demoHelp = `Starts a private PostgreSQL with the tables of three applications and a serve beside it, and
@@ -23,7 +24,7 @@ func newDemo(w environment) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return demo.Run(cmd.Context(), demo.Options{
 				Out: w.stdout, Version: buildVersion(), Once: once,
-				Colours: w.getenv("NO_COLOR") == "" && isTerminal(w.stdout), // https://no-color.org
+				Colours: terminal.Colours(w.stdout, w.getenv),
 			})
 		},
 	}

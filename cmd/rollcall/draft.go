@@ -15,6 +15,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/source"
+	"rollcall/internal/target"
 	"rollcall/internal/testevent"
 )
 
@@ -83,8 +84,9 @@ func readDraft(src *source.Source, name string, stdin io.Reader, changes []teste
 	}
 	text, err := readFile(name, stdin)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%q is neither a built-in event of %s nor a file; the built-in events are %s",
-			name, src.Provider(), strings.Join(testevent.Names(src.Provider()), ", "))
+		known := testevent.Names(src.Provider())
+		return nil, fmt.Errorf("%q is neither a built-in event of %s nor a file; the built-in events are %s%s",
+			name, src.Provider(), strings.Join(known, ", "), didYouMean(target.Nearest(name, known)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the event: %w", err)

@@ -144,7 +144,7 @@ func (r ran) String() string { return fmt.Sprintf("%s%sexit %d", r.out, r.log, r
 // run runs a command line in this process.
 func (c cli) run(ctx context.Context, args ...string) ran {
 	var out, log strings.Builder
-	code := run(ctx, environment{append(args, "-c", c.file), c.getenv, strings.NewReader(""), &out, &log})
+	code := run(ctx, environment{append(args, "-c", c.file), c.getenv, strings.NewReader(""), &out, &log, nil})
 	return ran{code, out.String(), log.String()}
 }
 
@@ -165,6 +165,7 @@ type instance struct {
 	t             testing.TB
 	public, admin string // base URLs
 	log           *journal
+	hangup        chan os.Signal
 	stop          func() int // ends it and returns its exit code
 	db            *fixture.Database
 }
@@ -172,11 +173,11 @@ type instance struct {
 // startServe runs serve on free ports with a configuration and waits until it listens.
 func startServe(t testing.TB, yaml string, getenv func(string) string) *instance {
 	t.Helper()
-	in := &instance{cli: cli{configFile(t, yaml), getenv}, t: t, log: &journal{}}
+	in := &instance{cli: cli{configFile(t, yaml), getenv}, t: t, log: &journal{}, hangup: make(chan os.Signal, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, environment{[]string{"serve", "-c", in.file}, getenv, strings.NewReader(""), io.Discard, in.log})
+		ended <- run(ctx, environment{[]string{"serve", "-c", in.file}, getenv, strings.NewReader(""), io.Discard, in.log, in.hangup})
 	}()
 	in.stop = sync.OnceValue(func() int { cancel(); return <-ended })
 	t.Cleanup(func() { in.stop() })

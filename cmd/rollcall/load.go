@@ -16,6 +16,7 @@ import (
 	"rollcall/internal/app"
 	generator "rollcall/internal/load"
 	"rollcall/internal/source"
+	"rollcall/internal/terminal"
 	"rollcall/internal/testevent"
 )
 
@@ -74,11 +75,12 @@ type loadOptions struct {
 func newLoad(w environment) *cobra.Command {
 	o := loadOptions{mix: generator.DefaultMix}
 	cmd := &cobra.Command{
-		Use:     "load SOURCE",
-		Short:   "Sends many made-up users to a running serve and measures it; writes to every target",
-		Long:    loadHelp,
-		Example: loadExample,
-		Args:    sourceArg(1),
+		Use:               "load SOURCE",
+		Short:             "Sends many made-up users to a running serve and measures",
+		Long:              loadHelp,
+		Example:           loadExample,
+		Args:              oneArg("source", 1),
+		ValidArgsFunction: w.named(sourceNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.check(); err != nil {
 				return errUsage{err}
@@ -144,7 +146,7 @@ func runLoad(ctx context.Context, w environment, o loadOptions, to loadTarget) e
 	}
 	run := newRun()
 	live := &loadView{}
-	if isTerminal(w.stderr) {
+	if terminal.Is(w.stderr) {
 		live.out = w.stderr
 	}
 	result, err := generator.Run(ctx, generator.Config{

@@ -26,9 +26,13 @@ func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends at once
-	code := run(ctx, environment{os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr})
+	hangup := make(chan os.Signal, 1)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
+		signal.Notify(hangup, syscall.SIGHUP)
+	}
+	code := run(ctx, environment{os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr, hangup})
 	stop()
 	os.Exit(code)
 }
@@ -40,4 +44,5 @@ type environment struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+	hangup <-chan os.Signal // SIGHUP
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"os"
 	"text/tabwriter"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/event"
+	"rollcall/internal/terminal"
 )
 
 // output is the value of --output: text for people, json for programs.
@@ -64,20 +64,10 @@ type progress struct {
 
 // newProgress is about a total of users; what says what becomes of them ("filling profiles").
 func newProgress(w environment, total int64, what string) *progress {
-	if !isTerminal(w.stderr) {
+	if !terminal.Is(w.stderr) {
 		return nil
 	}
 	return progressOn(w.stderr, total, what)
-}
-
-// isTerminal reports whether a person may be looking.
-func isTerminal(to io.Writer) bool {
-	file, ok := to.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // bar is a bar whose total is known when it first shows something.

@@ -36,7 +36,8 @@ deletes users who are gone, after asking about each once more. It stops and dele
 would vanish than max_delete allows.
 
 A run that was interrupted goes on where it was, if it is taken up within six hours.`,
-		Args: sourceArg(1),
+		Args:              oneArg("source", 1),
+		ValidArgsFunction: w.named(sourceNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := load(cmd, w)
 			if err != nil {

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
+	"rollcall/internal/terminal"
 )
 
 // The exit codes.
@@ -22,19 +24,20 @@ const (
 	exitUsage    = 2
 )
 
-// errUsage marks a command line that can't be followed.
-type errUsage struct{ error }
-
 // run executes a command line and returns its exit code.
 func run(ctx context.Context, w environment) int {
-	err := newRoot(w).ExecuteContext(ctx)
+	cmd, err := newRoot(w).ExecuteContextC(ctx)
 	_, usage := errors.AsType[errUsage](err)
 	_, unknown := errors.AsType[*app.UnknownSourceError](err)
 	switch {
 	case err == nil:
 		return exitFine
 	case usage || unknown:
-		w.complain("%v\nrun rollcall --help for the commands and their flags", err)
+		has := "its flags"
+		if cmd.HasAvailableSubCommands() {
+			has = "the commands and their flags"
+		}
+		w.complain("%v\nrun %s --help for %s", err, cmd.CommandPath(), has)
 		return exitUsage
 	default:
 		w.complain("%v", err)
@@ -57,58 +60,80 @@ func newRoot(w environment) *cobra.Command {
 			_ = cmd.Help() // writes to the command's own output
 			return errUsage{errors.New("a command is needed")}
 		},
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return errUsage{fmt.Errorf("there is no command %q", args[0])}
+		Args:    noArgs,
+		Version: buildVersion(),
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			if cmd.Name() != "serve" {
+				cmd.SetContext(w.untilHangup(cmd.Context()))
 			}
-			return nil
 		},
 	}
 	root.SetArgs(w.args)
 	root.SetIn(w.stdin)
 	root.SetOut(w.stdout)
 	root.SetErr(w.stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return errUsage{err} })
-	root.CompletionOptions.DisableDefaultCmd = true
-	root.PersistentFlags().StringP("config", "c", "", "the configuration file (default $ROLLCALL_CONFIG, else rollcall.yaml)")
-	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newCapture(w), newReconcile(w), newBackfill(w), newCheck(w), newSend(w), newSign(w), newLoad(w), newHealth(w), newVersion(w))
+	root.SetVersionTemplate(versionLine())
+	root.SetFlagErrorFunc(w.flagError)
+	root.CompletionOptions.DisableDefaultCmd = true // ours has the exit codes and the words of the others
+	root.PersistentFlags().StringP("config", "c", "", "the configuration file (default: the text in $"+inVariable+", else the file $ROLLCALL_CONFIG, else rollcall.yaml)")
+	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newCapture(w), newReconcile(w), newBackfill(w), newCheck(w), newSend(w), newSign(w), newLoad(w), newHealth(w), newCompletion(w), newVersion(w))
+	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // fails for an unknown flag
+	completeFlags(root)
+	narrow(root)
 	return root
 }
 
-// noArgs is cobra.NoArgs with the exit code of a wrong command line.
-func noArgs(cmd *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(cmd, args); err != nil {
-		return errUsage{err}
+// narrow keeps the help of all commands within the columns of a terminal.
+func narrow(cmd *cobra.Command) {
+	cmd.Long = terminal.Fold(cmd.Long)
+	cmd.SetUsageTemplate(strings.ReplaceAll(cmd.UsageTemplate(), ".FlagUsages ", fmt.Sprintf(".FlagUsagesWrapped %d ", terminal.Width)))
+	for _, below := range cmd.Commands() {
+		narrow(below)
 	}
-	return nil
 }
 
-// sourceArg wants the name of a source, once; with least 0 it may be left out.
-func sourceArg(least int) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) < least {
-			return errUsage{errors.New("name the source")}
+// untilHangup is a context that ends when the terminal goes away.
+func (w environment) untilHangup(ctx context.Context) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		select {
+		case <-w.hangup:
+		case <-ctx.Done():
 		}
-		if len(args) > 1 {
-			return errUsage{fmt.Errorf("one source at a time: %q is too many", args[1])}
-		}
-		return nil
+	}()
+	return ctx
+}
+
+// inVariable is the name of the variable that may hold the text of the configuration.
+const inVariable = "ROLLCALL_CONFIG_YAML"
+
+// readConfig finds the text of the configuration, and the name that errors call it by. What a command line
+// says comes first, then the text in the variable: an image that names a file must not hide it.
+func readConfig(cmd *cobra.Command, w environment) (file string, data []byte, err error) {
+	file, err = cmd.Flags().GetString("config")
+	if err != nil {
+		return "", nil, err
 	}
+	if text := w.getenv(inVariable); file == "" && text != "" {
+		return inVariable, []byte(text), nil
+	}
+	file = cmp.Or(file, w.getenv("ROLLCALL_CONFIG"), "rollcall.yaml")
+	data, err = os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, fmt.Errorf("there is no configuration at %s; name one with -c or ROLLCALL_CONFIG, or run rollcall demo, which needs none", file)
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	return file, data, nil
 }
 
 // load reads the configuration; its error lists everything that is wrong with it.
 func load(cmd *cobra.Command, w environment) (*app.Setup, error) {
-	file, err := cmd.Flags().GetString("config")
+	file, data, err := readConfig(cmd, w)
 	if err != nil {
 		return nil, err
-	}
-	file = cmp.Or(file, w.getenv("ROLLCALL_CONFIG"), "rollcall.yaml")
-	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no configuration at %s; name one with -c or ROLLCALL_CONFIG, or run rollcall demo, which needs none", file)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
 	return app.Read(file, data, w.getenv)
 }

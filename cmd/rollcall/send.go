@@ -68,11 +68,12 @@ type sendOptions struct {
 func newSend(w environment) *cobra.Command {
 	var o sendOptions
 	cmd := &cobra.Command{
-		Use:     "send SOURCE EVENT|FILE",
-		Short:   "Signs an event as its provider would and posts it to a running serve",
-		Long:    fmt.Sprintf(sendHelp, draftHelp()),
-		Example: sendExample,
-		Args:    sourceAndEvent,
+		Use:               "send SOURCE EVENT|FILE",
+		Short:             "Signs an event as its provider would and sends it",
+		Long:              fmt.Sprintf(sendHelp, draftHelp()),
+		Example:           sendExample,
+		Args:              sourceAndEvent,
+		ValidArgsFunction: w.events,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.count < 1 {
 				return errUsage{fmt.Errorf("--count %d: must be at least 1", o.count)}

@@ -3,13 +3,16 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/terminal"
 )
 
 func newServe(w environment) *cobra.Command {
@@ -22,8 +25,26 @@ func newServe(w environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return app.Run(cmd.Context(), app.Options{Setup: s, Log: s.Logger(w.stderr), Version: buildVersion()})
+			ctx, log := cmd.Context(), s.Logger(w.stderr)
+			if terminal.Is(w.stderr) {
+				ctx = w.untilHangup(ctx)
+			} else {
+				go sayHangups(ctx, w.hangup, log)
+			}
+			return app.Run(ctx, app.Options{Setup: s, Log: log, Version: buildVersion()})
 		},
+	}
+}
+
+// sayHangups logs what a SIGHUP does not do: many send it to have a configuration read anew.
+func sayHangups(ctx context.Context, hangup <-chan os.Signal, log *slog.Logger) {
+	for {
+		select {
+		case <-hangup:
+			log.Warn("SIGHUP changes nothing: the configuration is read at the start; restart serve to use another")
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -31,7 +52,7 @@ func newHealth(w environment) *cobra.Command {
 	var ready bool
 	cmd := &cobra.Command{
 		Use:   "health",
-		Short: "Asks a running serve whether it is alive (for a container without curl)",
+		Short: "Asks a running serve whether it is alive",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := load(cmd, w)

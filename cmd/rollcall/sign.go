@@ -19,16 +19,17 @@ A database webhook has no signature: its curl holds the secret of the header, so
 it to yourself.`
 
 const signExample = `  rollcall sign clerk user.created
-  rollcall sign supabase after-user-created --set user.email=zoe@example.com | sh`
+  rollcall sign supabase database.insert --set record.email=zoe@example.com | sh`
 
 func newSign(w environment) *cobra.Command {
 	var flags draftFlags
 	cmd := &cobra.Command{
-		Use:     "sign SOURCE EVENT|FILE",
-		Short:   "Signs an event as its provider would and prints a curl command for it",
-		Long:    fmt.Sprintf(signHelp, draftHelp()),
-		Example: signExample,
-		Args:    sourceAndEvent,
+		Use:               "sign SOURCE EVENT|FILE",
+		Short:             "Signs an event as its provider would, for curl",
+		Long:              fmt.Sprintf(signHelp, draftHelp()),
+		Example:           signExample,
+		Args:              sourceAndEvent,
+		ValidArgsFunction: w.events,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := newDraft(cmd, w, flags)
 			if err != nil {

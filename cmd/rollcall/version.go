@@ -11,21 +11,42 @@ import (
 // version is set by the linker in a release.
 var version string
 
-// buildVersion is the release, else the module's version or the commit it was built from.
+// buildVersion is the release, else what the build information knows.
 func buildVersion() string {
-	if version != "" {
-		return version
+	info, _ := debug.ReadBuildInfo()
+	return versionOf(version, info)
+}
+
+// versionOf is the release, else the module's version, else the commit. Go gives a checkout a module version
+// of its own, which holds the commit, unless it builds without -buildvcs.
+func versionOf(release string, info *debug.BuildInfo) string {
+	if release != "" || info == nil {
+		return orUnknown(release)
 	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	settings := map[string]string{}
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	commit := settings["vcs.revision"]
+	if settings["vcs.modified"] == "true" {
+		commit += "+dirty"
+	}
+	return orUnknown(commit)
+}
+
+func orUnknown(v string) string {
+	if v == "" {
 		return "unknown"
 	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return info.Main.Version
+	return v
+}
+
+// versionLine is what the command version and the flag --version print.
+func versionLine() string {
+	return fmt.Sprintf("rollcall %s %s %s/%s\n", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 func newVersion(w environment) *cobra.Command {
@@ -34,7 +55,7 @@ func newVersion(w environment) *cobra.Command {
 		Short: "Prints the version",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintf(w.stdout, "rollcall %s %s %s/%s\n", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprint(w.stdout, versionLine())
 			return err
 		},
 	}

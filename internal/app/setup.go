@@ -90,7 +90,11 @@ func (e *UnknownSourceError) Error() string {
 	if len(e.Has) == 0 {
 		return fmt.Sprintf("there is no source %q; the configuration has none at all", e.Name)
 	}
-	return fmt.Sprintf("there is no source %q in the configuration; it has %s", e.Name, strings.Join(e.Has, ", "))
+	hint := ""
+	if meant := target.Nearest(e.Name, e.Has); meant != "" {
+		hint = "; did you mean " + meant + "?"
+	}
+	return fmt.Sprintf("there is no source %q in the configuration; it has %s%s", e.Name, strings.Join(e.Has, ", "), hint)
 }
 
 // Source finds a source by its name, else returns an UnknownSourceError.

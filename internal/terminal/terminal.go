@@ -1,0 +1,95 @@
+// Package terminal knows what a person's terminal shows: 80 columns, and colours unless NO_COLOR is set.
+//
+//	if terminal.Is(os.Stderr) { … }
+//	fmt.Println(terminal.Fold(text))
+package terminal
+
+import (
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+// Width is how many columns a line may take.
+const Width = 80
+
+// Is reports whether a person may be looking.
+func Is(to io.Writer) bool {
+	file, ok := to.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// Colours reports whether what is written may be coloured: https://no-color.org.
+func Colours(to io.Writer, getenv func(string) string) bool {
+	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb" && Is(to)
+}
+
+// Fold breaks lines beyond the width between words. Lines that begin without a blank are one paragraph, which
+// is filled anew. Others keep their breaks; what does not fit goes on below the last column, or the text.
+func Fold(text string) string {
+	var out, paragraph []string
+	end := func() {
+		if len(paragraph) > 0 {
+			out = append(out, fill(strings.Join(paragraph, " "), "")...)
+			paragraph = nil
+		}
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		switch {
+		case line == "":
+			end()
+			out = append(out, line)
+		case line[0] == ' ':
+			end()
+			out = append(out, fill(line, hanging(line))...)
+		default:
+			paragraph = append(paragraph, line)
+		}
+	}
+	end()
+	return strings.Join(out, "\n")
+}
+
+// columns finds the beginning of a line up to its last column, which two blanks or a colon and blanks divide.
+var columns = regexp.MustCompile(`^ *(\S+( \S+)*( {2,}|: +))?`)
+
+// hanging is how far the lines are indented that continue one.
+func hanging(line string) string {
+	return strings.Repeat(" ", utf8.RuneCountInString(columns.FindString(line)))
+}
+
+// fill breaks one text into lines of the width; those after the first begin with indent. A word that is longer
+// stays whole.
+func fill(text, indent string) []string {
+	var lines []string
+	for utf8.RuneCountInString(text) > Width {
+		at := breakAt(text, len(indent))
+		if at < 0 {
+			break
+		}
+		lines = append(lines, strings.TrimRight(text[:at], " "))
+		text = indent + strings.TrimLeft(text[at:], " ")
+	}
+	return append(lines, text)
+}
+
+// breakAt is where to break a text: the last blank within the width, else the first one; -1 where there is none.
+func breakAt(text string, indent int) int {
+	at, columns := -1, 0
+	for i, r := range text {
+		if r == ' ' && columns > indent {
+			if columns > Width && at >= 0 {
+				break
+			}
+			at = i
+		}
+		columns++
+	}
+	return at
+}
