@@ -25,13 +25,14 @@ func newServe(w environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, log := cmd.Context(), s.Logger(w.stderr)
+			ctx := cmd.Context()
+			o := app.Options{Setup: s, Log: s.Logger(w.stderr), Version: buildVersion()}
 			if terminal.Is(w.stderr) {
-				ctx = w.untilHangup(ctx)
+				ctx, o.Banner = w.untilHangup(ctx), w.stderr
 			} else {
-				go sayHangups(ctx, w.hangup, log)
+				go sayHangups(ctx, w.hangup, o.Log)
 			}
-			return app.Run(ctx, app.Options{Setup: s, Log: log, Version: buildVersion()})
+			return app.Run(ctx, o)
 		},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"syscall"
@@ -31,6 +32,8 @@ type Options struct {
 	Listening func(public, admin net.Addr)
 	// Ready is called once webhooks can be committed; may be nil.
 	Ready func()
+	// Banner is shown what runs and where, in words for a person; nil for none.
+	Banner io.Writer
 }
 
 // Run runs the service until the context ends. It listens at once; until the database is there it is not
@@ -57,6 +60,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Listening != nil {
 		o.Listening(public.Addr(), admin.Addr())
 	}
+	o.sayPlaces(public.Addr(), admin.Addr())
 	return sv.run(ctx, public, admin)
 }
 

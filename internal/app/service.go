@@ -198,6 +198,7 @@ func (sv *service) prepare(ctx context.Context) error {
 			sv.follow(ctx)
 			sv.pipeline.Start()
 			sv.prepared.Store(true)
+			sv.sayStates(ctx)
 			sv.log.Info("ready")
 			if sv.options.Ready != nil {
 				sv.options.Ready()

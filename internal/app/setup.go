@@ -20,6 +20,7 @@ import (
 	"rollcall/internal/session"
 	"rollcall/internal/source"
 	"rollcall/internal/target"
+	"rollcall/internal/terminal"
 )
 
 // Setup is a configuration and what it describes.
@@ -48,15 +49,19 @@ func Read(file string, data []byte, getenv func(string) string) (*Setup, error) 
 	return s, nil
 }
 
-// Logger writes the log as the configuration wants it.
+// Logger writes the log as the configuration wants it; if it says nothing of the format, in text on a terminal.
 func (s *Setup) Logger(to io.Writer) *slog.Logger {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(s.Config.Log.Level)); err != nil {
 		level = slog.LevelInfo // the configuration's own check knows the four names
 	}
+	format := s.Config.Log.Format
+	if format == "" && terminal.Is(to) {
+		format = "text"
+	}
 	to = event.PrintableTo(to)
 	options := &slog.HandlerOptions{Level: level}
-	if s.Config.Log.Format == "text" {
+	if format == "text" {
 		return slog.New(slog.NewTextHandler(to, options))
 	}
 	return slog.New(slog.NewJSONHandler(to, options))

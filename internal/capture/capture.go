@@ -167,9 +167,21 @@ func (d *drain) apply(ctx context.Context, events []event.Event) error {
 	for i, o := range outcomes {
 		if o != event.Unavailable {
 			d.Observe(events[i].Source, o)
+			d.logOutcome(ctx, &events[i], o)
 		}
 	}
 	return err
+}
+
+// logOutcome writes the line of a change, with the names that the line of a webhook has; seconds count from
+// its commit.
+func (d *drain) logOutcome(ctx context.Context, e *event.Event, o event.Outcome) {
+	level := slog.LevelInfo
+	if o == event.Parked || o == event.UndecodableBody {
+		level = slog.LevelWarn
+	}
+	d.Log.LogAttrs(ctx, level, "captured", slog.String("source", e.Source), slog.String("type", e.Type),
+		slog.String("outcome", string(o)), slog.Float64("seconds", time.Since(e.ReceivedAt).Seconds()), slog.String("user", e.UserID))
 }
 
 // events makes one event of each user's changes: the last commit is what counts, unless the

@@ -156,6 +156,32 @@ func TestFollowsTheTable(t *testing.T) {
 	})
 }
 
+// Each change has a line in the log, in the words of the line of a webhook, and without personal data.
+func TestChangesAreLogged(t *testing.T) {
+	t.Parallel()
+	ofBothKinds(t, func(t *testing.T, p *project) {
+		log := &testlog.Log{}
+		p.Exec("insert into auth.users (id, email, updated_at) values ($1, 'ada@example.com', now())", fixture.ID(1))
+		p.runWith(slog.NewJSONHandler(log, nil))
+		must.Await(t, "the line of the change", func() bool { return len(log.Lines("captured")) == 1 }, log)
+		p.stop()
+		line := log.Lines("captured")[0]
+		must.Equal(t, fmt.Sprint(line["level"], line["source"], line["type"], line["outcome"], line["user"]),
+			fmt.Sprint("INFO", "supabase", "captured", "applied", fixture.ID(1)), "the line")
+		seconds, ok := line["seconds"].(float64)
+		must.True(t, ok && seconds > 0 && seconds < 60, "seconds: %v", line["seconds"])
+		must.Lack(t, log.String(), "ada@")
+
+		p.Exec("alter table profiles add check (email <> 'no')")
+		p.Exec("update auth.users set email = 'no' where id = $1", fixture.ID(1))
+		p.runWith(slog.NewJSONHandler(log, nil))
+		must.Await(t, "the line of the parked", func() bool { return len(log.Lines("captured")) == 2 }, log)
+		p.stop()
+		line = log.Lines("captured")[1]
+		must.Equal(t, fmt.Sprint(line["level"], line["outcome"]), "WARNparked", "the line of a user who is parked")
+	})
+}
+
 // Of several changes that wait, the last one counts, also where SQL left the version as it
 // was; a deletion ends them all, of a body source for good.
 func TestLastCommitCounts(t *testing.T) {

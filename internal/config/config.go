@@ -86,8 +86,8 @@ type Sync struct {
 type Log struct {
 	// Level is debug, info, warn or error; default info.
 	Level string `yaml:"level" as:"debug|info|warn|error" default:"info" doc:"lowest level that is written"`
-	// Format is json or text; default json.
-	Format string `yaml:"format" as:"json|text" default:"json" doc:"form of a line"`
+	// Format is json or text; empty when the file gives none.
+	Format string `yaml:"format" as:"json|text" doc:"form of a line; when absent, text on a terminal, else json"`
 }
 
 // The providers a source can have.

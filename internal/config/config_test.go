@@ -239,7 +239,7 @@ func TestLoadDefaults(t *testing.T) {
 		Retry:     Retry{20},
 		Retention: Retention{7 * 24 * time.Hour, 30 * 24 * time.Hour, 90 * 24 * time.Hour},
 		Sync:      Sync{MaxAge: time.Minute},
-		Log:       Log{"info", "json"},
+		Log:       Log{Level: "info"},
 	})
 }
 

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
 // Width is how many columns a line may take.
@@ -18,11 +20,7 @@ const Width = 80
 // Is reports whether a person may be looking.
 func Is(to io.Writer) bool {
 	file, ok := to.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // Colours reports whether what is written may be coloured: https://no-color.org.
@@ -31,7 +29,7 @@ func Colours(to io.Writer, getenv func(string) string) bool {
 }
 
 // Fold breaks lines beyond the width between words. Lines that begin without a blank are one paragraph, which
-// is filled anew. Others keep their breaks; what does not fit goes on below the last column, or the text.
+// is filled anew. Others keep their breaks; what does not fit goes on below the second column, or the text.
 func Fold(text string) string {
 	var out, paragraph []string
 	end := func() {
@@ -56,8 +54,9 @@ func Fold(text string) string {
 	return strings.Join(out, "\n")
 }
 
-// columns finds the beginning of a line up to its last column, which two blanks or a colon and blanks divide.
-var columns = regexp.MustCompile(`^ *(\S+( \S+)*( {2,}|: +))?`)
+// columns finds the beginning of a line up to its text: the blanks, and a first column, which ends with two
+// blanks or a colon.
+var columns = regexp.MustCompile(`^(?: {1,4}\S+(?: \S+)*?(?: {2,}|: +)| *)`)
 
 // hanging is how far the lines are indented that continue one.
 func hanging(line string) string {

@@ -1,8 +1,11 @@
+//go:build unix
+
 package terminal
 
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -26,13 +29,26 @@ func TestFold(t *testing.T) {
 	})
 }
 
+// A terminal can't be had everywhere; ptmx is one, where there is Linux.
+func openTerminal(t *testing.T) *os.File {
+	t.Helper()
+	file, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	must.Do(t, err)
+	t.Cleanup(func() { _ = file.Close() })
+	return file
+}
+
 func TestOnlyATerminalHasColours(t *testing.T) {
 	t.Parallel()
 	none := func(string) string { return "" }
-	file := must.Get(os.CreateTemp(t.TempDir(), ""))(t)
-	must.True(t, !Is(file) && !Is(&bytes.Buffer{}), "a file is no terminal")
-	null := must.Get(os.Open(os.DevNull))(t) // a character device, as a terminal is
-	must.True(t, Is(null) && Colours(null, none), "a terminal has colours")
+	for _, name := range []string{os.DevNull, filepath.Join(t.TempDir(), "x")} {
+		file := must.Get(os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600))(t)
+		must.True(t, !Is(file) && !Colours(file, none), "%s is no terminal", name)
+		must.Do(t, file.Close())
+	}
+	must.True(t, !Is(&bytes.Buffer{}), "a buffer is no terminal")
+	tty := openTerminal(t)
+	must.True(t, Is(tty) && Colours(tty, none), "a terminal has colours")
 	for _, name := range []string{"NO_COLOR", "TERM"} {
 		set := func(n string) string {
 			if n == name {
@@ -40,6 +56,6 @@ func TestOnlyATerminalHasColours(t *testing.T) {
 			}
 			return ""
 		}
-		must.True(t, !Colours(null, set), "colours in spite of %s", name)
+		must.True(t, !Colours(tty, set), "colours in spite of %s", name)
 	}
 }
