@@ -15,25 +15,32 @@ import (
 )
 
 func newMigrate(w environment) *cobra.Command {
-	var printOnly bool
+	var printOnly, all bool
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Brings the schema rollcall up to date",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if all && !printOnly {
+				return usagef("--all goes with --print")
+			}
 			s, err := load(cmd, w)
 			if err != nil {
 				return err
 			}
 			return onDatabase(w, s, func(db *postgres.DB) error {
 				if printOnly {
-					return printSQL(cmd.Context(), w, s, db)
+					if err := printMigrations(cmd.Context(), w, db, all); err != nil {
+						return err
+					}
+					return printTargets(cmd.Context(), w, s, db)
 				}
 				return migrate(cmd.Context(), w, db)
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&printOnly, "print", false, "print the migrations and every target's statements, change nothing")
+	cmd.Flags().BoolVar(&printOnly, "print", false, "print the migrations that would run and every target's statements, change nothing")
+	cmd.Flags().BoolVar(&all, "all", false, "with --print: also the migrations that have run")
 	return cmd
 }
 
@@ -50,14 +57,29 @@ func migrate(ctx context.Context, w environment, db *postgres.DB) error {
 	return err
 }
 
-// printSQL shows the migrations and what runs at every batch. The statements depend on the
-// types in the catalog, so the database is asked; nothing stays changed there.
-func printSQL(ctx context.Context, w environment, s *app.Setup, db *postgres.DB) error {
-	for _, m := range sql.Migrations() {
+// printMigrations shows the migrations that would run, or all of them.
+func printMigrations(ctx context.Context, w environment, db *postgres.DB, all bool) error {
+	list, err := db.Pending(ctx)
+	if err != nil {
+		return err
+	}
+	if all {
+		list = sql.Migrations()
+	}
+	for _, m := range list {
 		if _, err := fmt.Fprintf(w.stdout, "-- migration %s\n%s\n", m.Name, m.SQL); err != nil {
 			return err
 		}
 	}
+	if len(list) == 0 {
+		_, err = fmt.Fprint(w.stdout, "-- the schema rollcall is up to date: no migration would run; --all prints those that have\n\n")
+	}
+	return err
+}
+
+// printTargets shows what runs at every batch. The statements depend on the types in the catalog, so the
+// database is asked; nothing stays changed there.
+func printTargets(ctx context.Context, w environment, s *app.Setup, db *postgres.DB) error {
 	findings, err := db.Preview(ctx)
 	if err != nil {
 		return fmt.Errorf("the statements of the targets need the database: %w", err)

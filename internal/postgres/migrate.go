@@ -70,21 +70,30 @@ func migrateIn(ctx context.Context, tx pgx.Tx) ([]string, error) {
 // Migrated returns an error that says what to do unless the schema rollcall is as new as
 // this binary, or newer.
 func (db *DB) Migrated(ctx context.Context) error {
+	pending, err := db.Pending(ctx)
+	switch {
+	case err != nil:
+		return err
+	case len(pending) == len(sql.Migrations()):
+		return errors.New("there is no schema rollcall in this database yet; run rollcall migrate or serve first")
+	case len(pending) > 0:
+		return errors.New("the schema rollcall is older than this binary; run rollcall migrate or serve first")
+	}
+	return nil
+}
+
+// Pending returns the migrations that Migrate would run.
+func (db *DB) Pending(ctx context.Context) ([]sql.Migration, error) {
 	var version int
 	err := connection.ReadOnly(ctx, db.pool, func(tx pgx.Tx) (err error) {
 		version, _, err = schemaVersion(ctx, tx)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("look for the schema rollcall: %w", db.pool.Explain(err))
+		return nil, fmt.Errorf("look for the schema rollcall: %w", db.pool.Explain(err))
 	}
-	switch {
-	case version == 0:
-		return errors.New("there is no schema rollcall in this database yet; run rollcall migrate or serve first")
-	case version < len(sql.Migrations()):
-		return errors.New("the schema rollcall is older than this binary; run rollcall migrate or serve first")
-	}
-	return nil
+	all := sql.Migrations()
+	return all[min(version, len(all)):], nil // another binary may be newer
 }
 
 // ErrTooOld means that the server can not do what is needed: waiting does not make a server newer.
