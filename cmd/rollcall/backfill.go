@@ -14,6 +14,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/backfill"
 	"rollcall/internal/target"
 )
@@ -111,11 +112,17 @@ func (job *backfillJob) run(ctx context.Context, w environment) error {
 	if err != nil {
 		return err
 	}
-	return job.show(w, done, time.Since(start))
+	var groups []audit.ParkedGroup
+	if done.Parked > 0 {
+		if groups, err = job.db.Audit().ParkedGroups(ctx, job.target); err != nil {
+			return err
+		}
+	}
+	return job.show(w, done, newParkedJSON(groups), time.Since(start))
 }
 
 // show prints what a backfill has done.
-func (job *backfillJob) show(w environment, done backfill.Result, took time.Duration) error {
+func (job *backfillJob) show(w environment, done backfill.Result, parked []parkedGroupJSON, took time.Duration) error {
 	result := struct {
 		Target  string  `json:"target"`
 		Visited int64   `json:"visited"`
@@ -123,9 +130,12 @@ func (job *backfillJob) show(w environment, done backfill.Result, took time.Dura
 		Moved   int64   `json:"moved"`
 		Parked  int64   `json:"parked"`
 		Seconds float64 `json:"seconds"`
-	}{job.target, done.Visited, done.Resumed, done.Moved, done.Parked, took.Seconds()}
+		// Reasons say who is parked and why, users of earlier events included.
+		Reasons []parkedGroupJSON `json:"reasons,omitempty"`
+	}{job.target, done.Visited, done.Resumed, done.Moved, done.Parked, took.Seconds(), parked}
 	return job.output.write(w.stdout, result, func(to io.Writer) error {
-		_, err := fmt.Fprintln(to, sayBackfilled(job.target, done, took))
+		lines := append([]string{sayBackfilled(job.target, done, took)}, parkedLines(parked)...)
+		_, err := fmt.Fprintln(to, strings.Join(lines, "\n"))
 		return err
 	})
 }

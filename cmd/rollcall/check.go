@@ -31,7 +31,8 @@ counts those who are
   rewritten  a trigger of the table gives a column of set another value
 
 The counts are kept for the metrics. Exits 1 when anything but present was found, except what triggers
-decide. To see what triggers decide, check settles users in a transaction that it rolls back.
+decide and rows of no user: those count with --strict. To see what triggers decide, check settles users
+in a transaction that it rolls back.
 
 --user checks one user, by id or e-mail, and says what is wrong.
 
@@ -42,6 +43,7 @@ no user of the roll stay: they may be the application's own.`
 type checkOptions struct {
 	user   string
 	repair bool
+	strict bool
 	output *output
 }
 
@@ -65,6 +67,7 @@ func newCheck(w environment) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.user, "user", "", "check one user only, by `ID` or e-mail")
 	cmd.Flags().BoolVar(&o.repair, "repair", false, "settle who is out of step, then count again")
+	cmd.Flags().BoolVar(&o.strict, "strict", false, "exit 1 also for rows of no user of the roll")
 	o.output = addOutput(cmd)
 	return cmd
 }
@@ -92,30 +95,49 @@ func checkAll(ctx context.Context, w environment, db *postgres.DB, o checkOption
 		return err
 	}
 	err = o.output.write(w.stdout, newReportJSON(report), func(to io.Writer) error { return writeReport(to, report, o.repair) })
-	if err != nil || report.InStep() {
+	if err != nil {
 		return err
 	}
-	return verdict(report, o.repair)
+	return verdict(report, o)
 }
 
-// verdict says in a sentence what is to be done.
-func verdict(report *audit.Report, repaired bool) error {
-	var settleable, unowned, out int64
+// verdict says in a sentence what is to be done; nil where all is well.
+func verdict(report *audit.Report, o checkOptions) error {
+	var users, rows, out int64
 	for _, t := range report.Tallies {
-		settleable, unowned = settleable+t.OutOfStep()-t.Unowned, unowned+t.Unowned
+		users += t.OutOfStep()
 		if t.Outage != "" {
 			out++
 		}
 	}
-	switch {
-	case settleable > 0 && repaired:
-		return fmt.Errorf("still out of step: %d; rollcall check --user ID says why", settleable+unowned)
-	case settleable > 0 && out == 0:
-		return fmt.Errorf("out of step: %d; rollcall check --repair settles all but rows of no user, and users that a table still refuses", settleable+unowned)
-	case settleable+unowned > 0:
-		return fmt.Errorf("out of step: %d", settleable+unowned)
+	if o.strict {
+		rows = report.Unowned()
 	}
-	return errors.New("not every target could be checked")
+	switch {
+	case users > 0 && o.repair:
+		return fmt.Errorf("still out of step: %d; %s says why", users, explaining(report))
+	case users > 0 && out == 0:
+		return fmt.Errorf("out of step: %d; rollcall check --repair settles all but users that a table still refuses", users)
+	case users > 0:
+		return fmt.Errorf("out of step: %d", users)
+	case out > 0:
+		return errors.New("not every target could be checked")
+	case rows > 0:
+		return fmt.Errorf("rows of no user of the roll: %d (--strict)", rows)
+	}
+	return nil
+}
+
+// explaining is the command that says why the first of those who are named is out of step.
+func explaining(report *audit.Report) string {
+	id := "ID"
+	switch {
+	case len(report.Examples) > 0:
+		id = report.Examples[0].ID
+	case len(report.Parked) > 0:
+		id = report.Parked[0].ID
+	}
+	return "rollcall check --user " + event.Printable(id)
 }
 
 // writeReport writes the table, and below it what needs words.
@@ -168,7 +190,7 @@ func remarks(report *audit.Report) []string {
 			lines = append(lines, fmt.Sprintf("%s is out of service: %s", t.Target, t.Outage))
 		}
 		if t.Unowned > 0 {
-			lines = append(lines, fmt.Sprintf("%s: extra rows of no user of the roll: %d; if they are users that the roll doesn't know yet, run rollcall reconcile %s, else they are the application's own; --repair leaves them alone",
+			lines = append(lines, fmt.Sprintf("%s: extra rows of no user of the roll: %d; if they are users that the roll doesn't know yet, run rollcall reconcile %s, else they are the application's own; --repair leaves them alone, and only --strict minds them",
 				t.Target, t.Unowned, cmp.Or(t.Source, "SOURCE")))
 		}
 	}
@@ -178,6 +200,7 @@ func remarks(report *audit.Report) []string {
 	for _, e := range report.Examples {
 		lines = append(lines, event.Printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
 	}
+	lines = append(lines, parkedLines(newParkedJSON(report.Parked))...)
 	for _, r := range report.Refused {
 		line := fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)
 		lines = append(lines, event.Printable(line))

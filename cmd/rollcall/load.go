@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/event"
 	generator "rollcall/internal/load"
 	"rollcall/internal/source"
 	"rollcall/internal/terminal"
@@ -164,6 +165,9 @@ func runLoad(ctx context.Context, w environment, o loadOptions, to loadTarget) e
 		return err
 	}
 	report := newLoadReport(o, to, run, result)
+	if result.Outcomes[string(event.Parked)] > 0 && receiver.Local() {
+		report.Parked = to.whyParked(ctx, w)
+	}
 	if err := o.output.write(w.stdout, report, report.text); err != nil {
 		return err
 	}
@@ -171,6 +175,22 @@ func runLoad(ctx context.Context, w environment, o loadOptions, to loadTarget) e
 		return fmt.Errorf("%s of %s requests were not accepted", grouped(missed), grouped(result.Requests+result.Unsent))
 	}
 	return nil
+}
+
+// whyParked looks in the database of the configuration for who is parked and why; nobody where it can't be asked.
+func (to loadTarget) whyParked(ctx context.Context, w environment) []parkedGroupJSON {
+	db, err := to.setup.Open(to.setup.Logger(w.stderr))
+	if err != nil {
+		return nil
+	}
+	defer app.CloseSoon(db)
+	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
+	defer cancel()
+	groups, err := db.Audit().ParkedGroups(ctx, targetNames(to.setup.Config)...)
+	if err != nil {
+		return nil
+	}
+	return newParkedJSON(groups)
 }
 
 // closed says which secret is missing, as send does, and what goes without it.

@@ -37,6 +37,8 @@ type loadReport struct {
 	Events          map[string]int64 `json:"events"`
 	Errors          map[string]int64 `json:"errors"`
 	GeneratorCores  float64          `json:"generator_cores"`
+	// Parked says who is parked and why, users of earlier events included.
+	Parked []parkedGroupJSON `json:"parked,omitempty"`
 
 	duration time.Duration
 	result   generator.Result
@@ -98,6 +100,9 @@ func (r *loadReport) text(to io.Writer) error {
 	fmt.Fprintf(to, "accepted\t%s in %.1f s%s, %s/s\n", grouped(r.Accepted), r.ElapsedSeconds, early, grouped(int64(r.Throughput)))
 	fmt.Fprintf(to, "latency\t%s\n", r.sayLatency())
 	fmt.Fprintf(to, "outcomes\t%s\n", sayCounts(r.Outcomes))
+	for _, line := range parkedLines(r.Parked) {
+		fmt.Fprintf(to, "\t%s\n", line)
+	}
 	fmt.Fprintf(to, "events\t%s\n", sayCounts(r.Events))
 	fmt.Fprintf(to, "errors\t%s\n", r.sayErrors())
 	fmt.Fprintf(to, "load itself\t%.2f cores\n", r.GeneratorCores)

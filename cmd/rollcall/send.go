@@ -16,6 +16,8 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/event"
+	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/audit"
 	"rollcall/internal/source"
 	"rollcall/internal/testevent"
 )
@@ -42,7 +44,7 @@ them; a value is JSON if it can be read as JSON, else a text:
 
 const sendHelp = `Signs an event as its provider would, posts it to a running serve, and prints a line for
 each request: status, outcome, event, user and time. Where a target refused the user (parked), a line
-for each says why, unless --url names another serve. Exits 0 when all were accepted (2xx).
+for each says why, as does one for a stale event, unless --url names another serve. Exits 0 when all were accepted (2xx).
 
 %s
 
@@ -122,8 +124,8 @@ func sendAll(ctx context.Context, w environment, d *draft, o sendOptions) error 
 			refused++
 		}
 		done := sent{Request: r, Answer: a}
-		if a.Outcome == string(event.Parked) && o.url == "" {
-			done.parked = whyParked(ctx, w, d, r.Event().UserID)
+		if o.url == "" {
+			done.explain(ctx, w, d)
 		}
 		if err := done.report(w.stdout, o.output); err != nil {
 			return err
@@ -147,6 +149,7 @@ type sent struct {
 	testevent.Request
 	testevent.Answer
 	parked map[string]string // why, by target; as far as it is known
+	stale  string            // why
 }
 
 func (s sent) report(to io.Writer, output string) error {
@@ -162,29 +165,76 @@ func (s sent) report(to io.Writer, output string) error {
 	for _, target := range slices.Sorted(maps.Keys(s.parked)) {
 		lines = append(lines, event.Printable("     "+target+": "+s.parked[target]))
 	}
+	if s.stale != "" {
+		lines = append(lines, event.Printable("     "+s.stale))
+	}
 	_, err := fmt.Fprintln(to, strings.Join(lines, "\n"))
 	return err
 }
 
-// whyParked looks in the database of the configuration for the reasons why targets refuse a user; none
-// where it can't be asked.
-func whyParked(ctx context.Context, w environment, d *draft, user string) map[string]string {
+// explain looks in the database of the configuration for the reasons of an outcome; it finds none where that
+// can't be asked.
+func (s *sent) explain(ctx context.Context, w environment, d *draft) {
+	if s.Outcome != string(event.Parked) && s.Outcome != string(event.Stale) {
+		return
+	}
 	db, err := d.setup.Open(d.setup.Logger(w.stderr))
 	if err != nil {
-		return nil
+		return
 	}
 	defer app.CloseSoon(db)
 	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
 	defer cancel()
-	parked, err := db.Audit().ParkedFor(ctx, d.Source.Name(), user)
+	id := s.Event().UserID
+	if s.Outcome == string(event.Stale) {
+		if users, err := db.Audit().InRoll(ctx, id); err == nil {
+			s.stale = s.whyStale(users, deciding(ctx, db, d))
+		}
+		return
+	}
+	parked, err := db.Audit().ParkedFor(ctx, d.Source.Name(), id)
 	if err != nil {
-		return nil
+		return
 	}
-	why := map[string]string{}
+	s.parked = map[string]string{}
 	for target, p := range parked {
-		why[target] = p.Error
+		s.parked[target] = p.Error
 	}
-	return why
+}
+
+// deciding is the table that decides about the users of the source, "" where their versions do.
+func deciding(ctx context.Context, db *postgres.DB, d *draft) string {
+	for _, c := range d.setup.Captures() {
+		if c.Source == d.Source.Name() && db.Roll().Follow(ctx, c.Source, c.Table) == nil {
+			return c.Table
+		}
+	}
+	return ""
+}
+
+// whyStale says what counts more than the event: what the roll has of the user, or the table.
+func (s *sent) whyStale(users []audit.User, table string) string {
+	at := slices.IndexFunc(users, func(u audit.User) bool { return u.Source == s.Source.Name() })
+	switch {
+	case at >= 0 && !users[at].Deleted:
+		return "the roll has a newer state of this user, of " + users[at].Version.Format(time.RFC3339)
+	case table != "":
+		return fmt.Sprintf("the user is not in %s, which decides; insert a row there, or write users_table: none into the source", table)
+	case at < 0:
+		return ""
+	}
+	return "the user is deleted, for good; send events about another one: --set " + s.idPath() + "=…"
+}
+
+// idPath is where the id of the user stands in a body.
+func (s *sent) idPath() string {
+	switch {
+	case s.Source.Provider() == source.Clerk:
+		return "data.id"
+	case s.Endpoint == source.Database:
+		return "record.id"
+	}
+	return "user.id"
 }
 
 // whyTimeout bounds a look that only explains.
@@ -203,7 +253,9 @@ func (s sent) reportJSON(to io.Writer) error {
 		Answer  any     `json:"answer,omitempty"`
 		// Parked says why, by target.
 		Parked map[string]string `json:"parked,omitempty"`
-	}{Source: s.Source.Name(), Outcome: s.Outcome, Parked: s.parked, Status: s.Status, Seconds: s.Took.Seconds()}
+		// Stale says why.
+		Stale string `json:"stale,omitempty"`
+	}{Source: s.Source.Name(), Outcome: s.Outcome, Parked: s.parked, Stale: s.stale, Status: s.Status, Seconds: s.Took.Seconds()}
 	e := s.Event()
 	line.Type, line.Event, line.User = e.Type, s.eventID(e), e.UserID
 	if json.Valid(s.Answer.Body) {

@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"rollcall/internal/rawjson"
 	"rollcall/internal/source"
 )
 
@@ -85,7 +87,45 @@ func (d *Draft) Body(user int, again bool) ([]byte, error) {
 	} else if again || len(d.changes) > 0 {
 		body = renewed(d.Source, d.Endpoint, body)
 	}
-	return Apply(another(d.Source, d.Endpoint, body, user), d.changes)
+	body = another(d.Source, d.Endpoint, body, user)
+	if err := d.misplaced(body); err != nil {
+		return nil, err
+	}
+	return Apply(body, d.changes)
+}
+
+// misplaced finds a change that would do nothing, for no event of the provider has such a member: often the
+// path lacks its beginning.
+func (d *Draft) misplaced(body []byte) error {
+	if rawjson.Object(body) == nil {
+		return nil // Apply says so
+	}
+	for _, c := range d.changes {
+		name, _, _ := strings.Cut(strings.ReplaceAll(c.Path, "[", "."), ".")
+		if rawjson.Member(body, name) != nil || name == "" || d.known(name) {
+			continue
+		}
+		hint := ""
+		for w := rawjson.Into(body); hint == ""; {
+			outer, value, ok := w.Member()
+			if !ok {
+				break
+			}
+			if rawjson.Kind(value) == '{' && rawjson.Member(value, name) != nil {
+				hint = fmt.Sprintf("; did you mean %s.%s?", outer, c.Path)
+			}
+		}
+		return fmt.Errorf("set %s: no event of %s has %s at its top%s", c.Path, d.Source.Provider(), name, hint)
+	}
+	return nil
+}
+
+// known reports whether a built-in event of the provider has a member of this name.
+func (d *Draft) known(name string) bool {
+	return slices.ContainsFunc(Names(d.Source.Provider()), func(event string) bool {
+		sample, _ := Find(d.Source, event)
+		return rawjson.Member([]byte(sample.body), name) != nil
+	})
 }
 
 // AboutOne reports whether the changes give every body the same user id. Then the bodies are about one

@@ -53,6 +53,8 @@ type Report struct {
 	Refused []Refused
 	// Examples are the first few users who are out of step and not parked, of each target.
 	Examples []Example
+	// Parked says why users are parked.
+	Parked []ParkedGroup
 	// Overruled are users who are Suppressed or Rewritten, by target and state. No repair changes
 	// that.
 	Overruled []Overruled
@@ -88,9 +90,17 @@ type Refused struct {
 	Error              string // PostgreSQL's words without values, and its code
 }
 
-// OutOfStep is how many users are missing, extra, different or parked.
+// OutOfStep is how many users are missing, extra, different or parked. A row of no user is nobody's fault.
 func (t *Tally) OutOfStep() int64 {
-	return t.Users[Missing] + t.Users[Extra] + t.Users[Different] + t.Users[Parked]
+	return t.Users[Missing] + t.Users[Extra] - t.Unowned + t.Users[Different] + t.Users[Parked]
+}
+
+// Unowned is how many rows are of no user of the roll.
+func (c *Report) Unowned() (n int64) {
+	for _, t := range c.Tallies {
+		n += t.Unowned
+	}
+	return n
 }
 
 // InStep reports whether every target could be counted and nobody is out of step.
@@ -135,7 +145,16 @@ func (a *Audit) Report(ctx context.Context, o Options) (*Report, error) {
 	if err := errors.Join(c.unowned(ctx), c.outages(ctx)); err != nil {
 		return nil, fmt.Errorf("check the targets: %w", sqlstate.Mask(err))
 	}
+	var names []string
+	for i := range a.Targets.Configured {
+		names = append(names, a.Targets.Configured[i].Name)
+	}
+	parked, err := a.ParkedGroups(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
 	report := &Report{
+		Parked:  parked,
 		Tallies: c.list(), Refused: c.refused, Examples: c.named(), Overruled: c.overrulings(),
 		CheckedAt: time.Now().UTC().Truncate(time.Microsecond),
 	}

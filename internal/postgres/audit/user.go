@@ -60,9 +60,9 @@ var ErrNotInRoll = errors.New("no user of the roll has this id or e-mail")
 // against every target; several sources may know one. The error wraps ErrNotInRoll when there
 // is none. Nothing is stored. Check must have compiled the targets.
 func (a *Audit) Users(ctx context.Context, who string, o Options) ([]User, error) {
-	users, err := a.inRoll(ctx, who)
+	users, err := a.InRoll(ctx, who)
 	if err != nil {
-		return nil, fmt.Errorf("look for the user in the roll: %w", sqlstate.Mask(err))
+		return nil, err
 	}
 	if len(users) == 0 {
 		return nil, ErrNotInRoll
@@ -76,7 +76,8 @@ func (a *Audit) Users(ctx context.Context, who string, o Options) ([]User, error
 	return users, nil
 }
 
-func (a *Audit) inRoll(ctx context.Context, who string) ([]User, error) {
+// InRoll finds users as Users does, none too, and holds them against no target.
+func (a *Audit) InRoll(ctx context.Context, who string) ([]User, error) {
 	var users []User
 	err := a.Targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, `select source, id, coalesce(email, ''), version, deleted_at is not null, kept
@@ -92,7 +93,10 @@ func (a *Audit) inRoll(ctx context.Context, who string) ([]User, error) {
 		})
 		return err
 	})
-	return users, err
+	if err != nil {
+		return nil, fmt.Errorf("look for the user in the roll: %w", sqlstate.Mask(err))
+	}
+	return users, nil
 }
 
 // user holds a user against every target, after the repair if there is to be one.

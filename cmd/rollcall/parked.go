@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres/audit"
+)
+
+// parkedGroupJSON is the users that a target refuses in the same words.
+type parkedGroupJSON struct {
+	Target  string     `json:"target"`
+	Source  string     `json:"source"`
+	Users   int64      `json:"users"`
+	ID      string     `json:"id"`              // of the first of them
+	Email   string     `json:"email,omitempty"` // masked
+	Error   string     `json:"error"`
+	Next    *time.Time `json:"next,omitempty"` // none: all are given up
+	GivenUp int64      `json:"given_up"`
+}
+
+func newParkedJSON(groups []audit.ParkedGroup) []parkedGroupJSON {
+	var list []parkedGroupJSON
+	for _, g := range groups {
+		p := parkedGroupJSON{g.Target, g.Source, g.Users, g.ID, g.Email, g.Error, nil, g.GivenUp}
+		if !g.RetryAt.IsZero() {
+			p.Next = &g.RetryAt
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// parkedLines name who is parked and why, and say what helps. They stand wherever a number of parked users
+// does.
+func parkedLines(groups []parkedGroupJSON) []string {
+	var lines []string
+	for _, g := range groups {
+		who := g.ID
+		if g.Email != "" {
+			who += " (" + g.Email + ")"
+		}
+		when := "given up"
+		if g.Next != nil {
+			when = "next try " + g.Next.Format(time.RFC3339)
+		}
+		lines = append(lines, event.Printable(fmt.Sprintf("%s: parked: %d, such as %s of %s: %s; %s",
+			g.Target, g.Users, who, g.Source, g.Error, when)))
+	}
+	if len(lines) > 0 {
+		lines = append(lines, "correct the table or the user; rollcall check --repair then tries all of them at once")
+	}
+	return lines
+}

@@ -1,0 +1,63 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres/sqlstate"
+)
+
+// ParkedGroup is the users of a source that a target refuses in the same words.
+type ParkedGroup struct {
+	Target, Source string
+	Users          int64
+	ID, Email      string // of the first of them; the e-mail is masked, empty for none
+	Error          string // PostgreSQL's words without values, and its code
+	// RetryAt is when the first of them is tried again; the zero time when all are given up.
+	RetryAt time.Time
+	GivenUp int64 // of Users
+}
+
+// groupsNamed is how many groups of a target are named.
+const groupsNamed = 5
+
+// ParkedGroups says who is parked for targets, and why: the largest groups first, five of a target.
+func (a *Audit) ParkedGroups(ctx context.Context, targets ...string) ([]ParkedGroup, error) {
+	var groups []ParkedGroup
+	err := a.Targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
+		rows, _ := tx.Query(ctx, parkedGroupsSQL, pgx.QueryExecModeExec, targets, groupsNamed)
+		var g ParkedGroup
+		var email string
+		var retry *time.Time
+		_, err := pgx.ForEachRow(rows, []any{&g.Target, &g.Source, &g.Users, &g.ID, &email, &g.Error, &retry, &g.GivenUp}, func() error {
+			if g.Email, g.RetryAt = event.Mask(email), (time.Time{}); retry != nil {
+				g.RetryAt = retry.UTC()
+			}
+			groups = append(groups, g)
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look at who is parked: %w", sqlstate.Mask(err))
+	}
+	return groups, nil
+}
+
+// parkedGroupsSQL: $1 targets in order, $2 groups of each.
+const parkedGroupsSQL = `select g.target, g.source, g.users, g.id, coalesce(u.email, ''), g.error, g.retry_at, g.given_up
+from (
+  select p.target, p.source, p.error || ' (' || p.sqlstate || ')' as error, pg_catalog.count(*) as users,
+    pg_catalog.min(p.user_id) as id, pg_catalog.min(p.retry_at) filter (where not p.given_up) as retry_at,
+    pg_catalog.count(*) filter (where p.given_up) as given_up,
+    pg_catalog.row_number() over (partition by p.target
+      order by pg_catalog.count(*) desc, pg_catalog.min(p.user_id)) as place
+  from rollcall.parked p where p.target = any($1::text[])
+  group by p.target, p.source, p.error, p.sqlstate
+) g left join rollcall.users u on u.source = g.source and u.id = g.id
+where g.place <= $2::int
+order by pg_catalog.array_position($1::text[], g.target), g.place`
