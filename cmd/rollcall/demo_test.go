@@ -13,9 +13,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
+	"rollcall/internal/terminal"
 )
 
 // The demo knows no outcome beforehand; this test does.
@@ -36,12 +38,15 @@ func TestDemoOnce(t *testing.T) {
 		t.Errorf("outcomes\n got %s\nwant %s", got, want)
 	}
 	for _, line := range []string{
-		"+ 5a3f1e00  Benjamin    Example    admin  1", // renamed, and what the shop owns is untouched
-		"+ 5a3f1e00  ·      Ben Example  free  t",     // deleted in one application
-		"      (no rows)", // and gone from the other
-		"+ members  user_2RollcallSampleBob  23505     duplicate key value violates unique", // parked
-		"+ user_2RollcallSampleBob  bob@example.com",                                        // and in step again
-		"+ user_2RollcallSampleAda  ada.lovelace@example.com  Ada Lovelace  MEMBER",         // the newest e-mail
+		"    + 5a3f1e00  Ben         Example    customer  0",                     // new
+		"    ~ 5a3f1e00  Benjamin    Example    admin  1",                        // renamed, and what the shop owns is untouched
+		"    ~ 5a3f1e00  ·      Ben Example  free  t",                            // deleted in one application
+		"    - 5a3f1e00  Benjamin    Example    admin  1",                        // and gone from the other
+		"    + members  …SampleBob  duplicate key value violates unique",         // parked
+		"    + …SampleBob  bob@example.com",                                      // and in step again
+		"    - members  …SampleBob  duplicate key value violates unique",         //
+		"    ~ …SampleAda  ada.lovelace@example.com  Ada Lovelace  MEMBER",       // the newest e-mail
+		"      …SampleAda  ada.lovelace@example.com  Ada Lovelace          MEMB", // as before
 	} {
 		if !strings.Contains(out.String(), line) {
 			t.Errorf("not shown: %s\n%s", line, out.String())
@@ -49,6 +54,11 @@ func TestDemoOnce(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "\x1b[") {
 		t.Error("there are colours in a pipe")
+	}
+	for line := range strings.Lines(out.String()) {
+		if utf8.RuneCountInString(strings.TrimSuffix(line, "\n")) > terminal.Width {
+			t.Errorf("over %d columns: %s", terminal.Width, line)
+		}
 	}
 }
 
@@ -61,7 +71,7 @@ func startDemo(t *testing.T, binary, dir string) (*exec.Cmd, *journal) {
 	cmd.Stdout, cmd.Stderr = out, out
 	must.Do(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	if !soon(30*time.Second, func() bool { return strings.Contains(out.String(), "Take part") }) {
+	if !soon(30*time.Second, func() bool { return strings.Contains(out.String(), "/look\n") }) {
 		t.Fatalf("the story does not end:\n%s", out)
 	}
 	return cmd, out
@@ -124,32 +134,42 @@ func TestDemoLeavesNothingBehind(t *testing.T) {
 	wantNothing(t, dir, second)
 }
 
-// The command that the demo prints works when it is pasted, and the traffic goes on.
+// The commands that the demo prints work when they are pasted, and the traffic goes on.
 func TestDemoInvites(t *testing.T) {
 	t.Parallel()
-	cmd, out := startDemo(t, build(t), openDir(t))
-	_, rest, _ := strings.Cut(out.String(), "within five minutes:\n\n")
-	pasted, _, _ := strings.Cut(rest, "\n\nor look:")
-	answer, err := exec.CommandContext(t.Context(), "sh", "-c", pasted).CombinedOutput()
-	if err != nil || !strings.Contains(string(answer), "Rollcall-Outcome: applied") {
-		t.Errorf("pasted:\n%s\n%s %v", pasted, answer, err)
+	dir := openDir(t)
+	cmd, out := startDemo(t, build(t), dir)
+	scripts := regexp.MustCompile(`(?m)^  sh (\S+/(?:join|look))$`).FindAllStringSubmatch(out.String(), -1)
+	must.Equal(t, len(scripts), 2, "scripts in ", out.String())
+	for range 2 { // who pastes it again sees that it is a duplicate
+		answer, err := exec.CommandContext(t.Context(), "sh", scripts[0][1]).CombinedOutput()
+		must.True(t, err == nil && strings.Contains(string(answer), "Rollcall-Outcome: "), "%s %v", answer, err)
 	}
-	_, rest, _ = strings.Cut(out.String(), "or look: ")
-	look, _, _ := strings.Cut(rest, "\n")
+	for _, line := range []string{"you: clerk user.created → 204 applied in ", "you: clerk user.created → 204 duplicate in ", "    + …SampleYou  you@example.com"} {
+		if !soon(10*time.Second, func() bool { return strings.Contains(out.String(), line) }) {
+			t.Errorf("not shown: %s\n%s", line, out)
+		}
+	}
+	look := string(must.Get(os.ReadFile(scripts[1][1]))(t))
 	args := strings.Replace(look, " psql ", " printf '%s\n' psql ", 1)
 	seen, err := exec.CommandContext(t.Context(), "sh", "-c", args).CombinedOutput()
 	password, _, _ := strings.Cut(strings.TrimPrefix(look, "PGPASSWORD="), " ")
-	if err != nil || len(password) < 20 || strings.Contains(string(seen), password) {
+	if err != nil || len(password) < 20 || strings.Contains(string(seen), password) || strings.Contains(out.String(), password) {
 		t.Errorf("other users see these arguments: %s %v", seen, err)
+	}
+	for _, script := range scripts {
+		info := must.Get(os.Stat(script[1]))(t)
+		must.Equal(t, info.Mode().Perm(), 0o600, script[1])
 	}
 	db := fixture.At(t, "postgres://postgres:"+password+"@"+regexp.MustCompile(`@(127[^']+)'`).FindStringSubmatch(look)[1])
 	db.Await("select exists (select from rollcall.users)", "t")
 	traffic := func() bool {
-		return strings.Contains(out.String(), "zoe@example.com") && strings.Count(out.String(), "→") >= 15
+		return strings.Contains(out.String(), "Renamed 1") && strings.Count(out.String(), "/join") >= 2
 	}
-	if !soon(20*time.Second, traffic) {
+	if !soon(30*time.Second, traffic) {
 		t.Fatalf("no traffic:\n%s", out)
 	}
+	must.Equal(t, strings.Count(out.String(), "you: "), 2, "requests that the demo takes for others'")
 	must.Do(t, cmd.Process.Signal(syscall.SIGTERM))
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)

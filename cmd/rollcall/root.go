@@ -76,7 +76,7 @@ func newRoot(w environment) *cobra.Command {
 	root.SetFlagErrorFunc(w.flagError)
 	root.CompletionOptions.DisableDefaultCmd = true // ours has the exit codes and the words of the others
 	root.PersistentFlags().StringP("config", "c", "", "the configuration file (default: the text in $"+inVariable+", else the file $ROLLCALL_CONFIG, else rollcall.yaml)")
-	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newCapture(w), newReconcile(w), newBackfill(w), newCheck(w), newSend(w), newSign(w), newLoad(w), newHealth(w), newCompletion(w), newVersion(w))
+	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newCapture(w), newReconcile(w), newBackfill(w), newCheck(w), newSend(w), newSign(w), newLoad(w), newHealth(w), newCompletion(w), newSchema(w), newVersion(w))
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // fails for an unknown flag
 	completeFlags(root)
 	narrow(root)

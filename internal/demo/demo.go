@@ -14,10 +14,11 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"time"
 
 	"rollcall/internal/app"
-	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/postgres"
 	"rollcall/internal/source"
 	"rollcall/internal/testevent"
@@ -45,27 +46,38 @@ type Options struct {
 
 // demo is a running demo.
 type demo struct {
-	options Options
-	view    *view
-	url     string // of the database
-	base    string // of the public listener
-	sources map[string]*source.Source
-	sender  *testevent.Sender
-	last    map[string]testevent.Request // by source
+	options  Options
+	view     *view
+	database *database
+	base     string // of the public listener
+	sources  map[string]*source.Source
+	sender   *testevent.Sender
+	last     map[string]testevent.Request // by source
+	webhooks chan webhook                 // what the service has answered
 }
+
+// database is a private PostgreSQL. Its directory goes with it, and nobody else can read there.
+type database struct {
+	url, dir string
+	close    func() error
+}
+
+// unread is how many lines of webhooks may wait to be shown.
+const unread = 256
 
 // Run tells the story; without Once it goes on with slow traffic until the context ends. A demo that is
 // ended by its context has no error.
 func Run(ctx context.Context, o Options) (err error) {
-	d := &demo{options: o, view: newView(o), sources: map[string]*source.Source{}, last: map[string]testevent.Request{}}
-	d.view.line("%s", d.view.paint(dim, "starting a private PostgreSQL …"))
-	server, err := pgserver.Start(ctx, pgserver.Options{})
-	if err != nil {
+	d := &demo{
+		options: o, view: newView(o), sources: map[string]*source.Source{},
+		last: map[string]testevent.Request{}, webhooks: make(chan webhook, unread),
+	}
+	d.view.line(dim, "starting a private PostgreSQL …")
+	if d.database, err = startDatabase(ctx); err != nil {
 		return unlessAsked(ctx, err)
 	}
-	defer func() { err = errors.Join(unlessAsked(ctx, err), server.Close()) }()
-	d.url = server.URL("postgres")
-	if _, err := postgres.Inspect(ctx, d.url, schema); err != nil {
+	defer func() { err = errors.Join(unlessAsked(ctx, err), d.database.close()) }()
+	if _, err := postgres.Inspect(ctx, d.database.url, schema); err != nil {
 		return fmt.Errorf("make the applications' tables: %w", err)
 	}
 	return d.serveAndTell(ctx)
@@ -97,7 +109,7 @@ func environment(database string) func(string) string {
 
 // serveAndTell runs the service, with its log kept aside, and sends it the requests of the story.
 func (d *demo) serveAndTell(ctx context.Context) error {
-	s, err := app.Read("demo/rollcall.yaml", configuration, environment(d.url))
+	s, err := app.Read("demo/rollcall.yaml", configuration, environment(d.database.url))
 	if err != nil {
 		return err
 	}
@@ -111,7 +123,7 @@ func (d *demo) serveAndTell(ctx context.Context) error {
 	go func() {
 		defer stop() // the story can't go on without it
 		ended <- app.Run(serving, app.Options{
-			Setup: s, Log: s.Logger(log), Version: d.options.Version,
+			Setup: s, Log: s.Logger(webhooksIn{log, d.webhooks}), Version: d.options.Version,
 			Listening: func(public, _ net.Addr) { listening <- public },
 			Ready:     func() { close(ready) },
 		})
@@ -149,28 +161,34 @@ func (d *demo) tell(ctx context.Context, ready <-chan struct{}) error {
 	if err := awaitReady(ctx, ready); err != nil {
 		return err
 	}
-	d.view.line("%s", d.view.paint(dim, "rollcall serve listens at "+d.base+"; three targets follow two sources"))
+	d.view.line(dim, "serve listens at "+d.base+"; three targets follow two sources")
 	for n, s := range story {
 		if err := d.play(ctx, n+1, s); err != nil {
 			return err
 		}
 	}
 	if d.options.Once {
-		d.view.line("\nNext: your own database; the README's section says how in ten minutes.")
+		d.view.line(plain, "")
+		d.view.line(plain, "Next: your own database; the README says how.")
 		return nil
 	}
 	if err := d.invite(); err != nil {
 		return err
 	}
+	d.view.line(plain, "")
+	d.view.line(plain, "The story is told; it goes on slowly until Ctrl-C. In another terminal, sign up yourself (join, by curl) "+
+		"or see the roll (look, with psql):")
+	d.showInvitation(plain)
 	return d.traffic(ctx)
 }
 
 // play lets a scene happen and shows what came of it.
 func (d *demo) play(ctx context.Context, n int, s scene) error {
-	d.view.line("\n%s %s", d.view.paint(bold, fmt.Sprintf("%2d.", n)), s.says)
+	d.view.line(plain, "")
+	d.view.folded(bold, fmt.Sprintf("%2d. %s", n, s.says), 4)
 	if s.sql != "" {
-		d.view.line("    %s", d.view.paint(dim, s.sql))
-		if _, err := postgres.Inspect(ctx, d.url, s.sql); err != nil {
+		d.view.line(dim, "    "+s.sql)
+		if _, err := postgres.Inspect(ctx, d.database.url, s.sql); err != nil {
 			return err
 		}
 	}
@@ -193,9 +211,11 @@ func (d *demo) post(ctx context.Context, r *request) error {
 	if err != nil {
 		return err
 	}
-	d.view.line("    %s %s → %s %s", d.view.paint(cyan, r.source), signed.Event().Type,
-		d.view.paint(outcomePaint(a.Outcome), fmt.Sprintf("%d %s", a.Status, a.Outcome)),
-		d.view.paint(dim, fmt.Sprintf("in %.1f ms", float64(a.Took.Microseconds())/1000)))
+	shown := webhook{
+		Source: r.source, Type: signed.Event().Type, Outcome: a.Outcome, Status: a.Status, Seconds: a.Took.Seconds(),
+	}
+	d.awaitOwn(ctx, shown)
+	d.view.request("", shown)
 	return nil
 }
 
@@ -224,45 +244,54 @@ func (d *demo) sign(r *request) (testevent.Request, error) {
 
 func (d *demo) showTables(ctx context.Context) error {
 	for _, t := range watched {
-		rows, err := postgres.Inspect(ctx, d.url, t.sql)
+		rows, err := postgres.Inspect(ctx, d.database.url, t.sql)
 		if err != nil {
 			return err
 		}
-		d.view.table(t.name, rows)
+		d.view.table(t.name, t.key, rows)
 	}
 	return nil
 }
 
-// invite shows how to take part.
+// The scripts with which people take part.
+const (
+	joinScript = "join"
+	lookScript = "look"
+)
+
+// invite writes the scripts with which people take part. A signature is good for five minutes.
 func (d *demo) invite() error {
 	signed, err := d.sign(&request{source: source.Clerk, event: "user.created", set: []testevent.Change{
-		text(clerkID, "user_2RollcallSampleZoe0000000000"), text("data.first_name", "Zoé"), text(clerkMail, "zoe@example.com"),
+		text(clerkID, "user_2RollcallSampleYou0000000000"), text("data.first_name", "You"), text(clerkMail, "you@example.com"),
 	}})
 	if err != nil {
 		return err
 	}
-	d.view.line("\nThe story is told; it goes on slowly until Ctrl-C. Take part, within five minutes:\n\n%s\n", signed.Curl(d.base))
-	return d.inviteToLook()
-}
-
-// inviteToLook keeps the password out of the arguments of psql, which every local user can list.
-func (d *demo) inviteToLook() error {
-	u, err := url.Parse(d.url)
+	u, err := url.Parse(d.database.url)
 	if err != nil {
 		return err
 	}
 	password, _ := u.User.Password()
-	u.User = url.User(u.User.Username())
-	d.view.line("or look: PGPASSWORD=%s psql '%s' -c 'table rollcall.users'\n", password, u)
-	return nil
+	u.User = url.User(u.User.Username()) // every local user can list the arguments of psql
+	look := fmt.Sprintf("PGPASSWORD=%s psql '%s' -c 'table rollcall.users'\n", password, u)
+	return errors.Join(
+		os.WriteFile(d.script(joinScript), []byte(signed.Curl(d.base)), 0o600),
+		os.WriteFile(d.script(lookScript), []byte(look), 0o600),
+	)
+}
+
+func (d *demo) script(name string) string { return filepath.Join(d.database.dir, name) }
+
+// showInvitation says how to take part.
+func (d *demo) showInvitation(p paint) {
+	d.view.line(p, "  sh "+d.script(joinScript))
+	d.view.line(p, "  sh "+d.script(lookScript))
 }
 
 // traffic goes on with new users: each signs up, gets another name and is deleted.
-// A request to paste is old after five minutes, so a new one is shown in time.
 func (d *demo) traffic(ctx context.Context) error {
-	invited := time.Now()
 	for guest := 1; ; guest++ {
-		id := text(clerkID, fmt.Sprintf("user_2RollcallSample%012d", guest))
+		id := text(clerkID, fmt.Sprintf("user_2RollcallSampleGuest%d0000000000", guest))
 		mail := text(clerkMail, fmt.Sprintf("guest%d@example.com", guest))
 		name := func(of string) testevent.Change { return text("data.first_name", fmt.Sprint(of, " ", guest)) }
 		for _, r := range []request{
@@ -270,10 +299,8 @@ func (d *demo) traffic(ctx context.Context) error {
 			{source: source.Clerk, event: "user.updated", set: []testevent.Change{id, mail, name("Renamed")}},
 			{source: source.Clerk, event: "user.deleted", set: []testevent.Change{id}},
 		} {
-			select {
-			case <-time.After(trickle):
-			case <-ctx.Done():
-				return nil
+			if err := d.rest(ctx); err != nil || ctx.Err() != nil {
+				return err
 			}
 			if err := d.post(ctx, &r); err != nil {
 				return err
@@ -282,11 +309,27 @@ func (d *demo) traffic(ctx context.Context) error {
 				return err
 			}
 		}
-		if time.Since(invited) > 4*time.Minute {
-			invited = time.Now()
-			if err := d.invite(); err != nil {
+		if err := d.invite(); err != nil { // before the signature is too old
+			return err
+		}
+		d.showInvitation(dim) // what it showed before has scrolled away
+	}
+}
+
+// rest waits between two requests, and shows what people do meanwhile.
+func (d *demo) rest(ctx context.Context) error {
+	pause := time.After(trickle)
+	for {
+		select {
+		case line := <-d.webhooks:
+			d.view.visitor(line)
+			if err := d.showTables(ctx); err != nil {
 				return err
 			}
+		case <-pause:
+			return nil
+		case <-ctx.Done():
+			return nil
 		}
 	}
 }

@@ -76,10 +76,14 @@ var story = []scene{
 		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{{Path: "data.public_metadata", Value: `{"role":"admin"}`}}, forged: true}},
 }
 
-// watched are the tables that the demo shows, the applications' and two of Rollcall's own.
-var watched = []struct{ name, sql string }{
-	{"public.profiles", "select left(id::text, 8) as id, first_name, last_name, role, orders from public.profiles order by id"},
-	{"deadstock.users", "select left(id::text, 8) as id, email, full_name, role, deleted_at is not null as deleted from deadstock.users order by id"},
-	{`public."Member"`, `select left("clerkId", -10) as "clerkId", email, name, role from public."Member" order by "updatedAt"`},
-	{"rollcall.parked", "select target, left(user_id, -10) as user_id, sqlstate, error from rollcall.parked order by since"},
+// watched are the tables that the demo shows, the applications' and one of Rollcall's own. The first columns, key
+// of them, tell one row from another.
+var watched = []struct {
+	name, sql string
+	key       int
+}{
+	{"public.profiles", "select left(id::text, 8) as id, first_name, last_name, role, orders from public.profiles order by id", 1},
+	{"deadstock.users", "select left(id::text, 8) as id, email, full_name, role, deleted_at is not null as deleted from deadstock.users order by id", 1},
+	{`public."Member"`, `select '…' || substr(left("clerkId", -10), 15) as "clerkId", email, name, role from public."Member" order by "updatedAt"`, 1},
+	{"rollcall.parked", "select target, '…' || substr(left(user_id, -10), 15) as user_id, error from rollcall.parked order by since", 2},
 }

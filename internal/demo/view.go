@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"rollcall/internal/postgres"
+	"rollcall/internal/terminal"
 )
 
 // paint is an ANSI colour; none of them is needed to understand a line.
@@ -16,6 +17,7 @@ type paint string
 
 // The colours.
 const (
+	plain  paint = ""
 	bold   paint = "1"
 	dim    paint = "2"
 	red    paint = "31"
@@ -28,21 +30,42 @@ const (
 type view struct {
 	out     io.Writer
 	colours bool
-	seen    map[string][]string // the rows of each table when it was last shown
+	seen    map[string][][]string // the rows of each table when it was last shown
+	headers map[string][]string   // the columns of each, which a result without rows lacks
 }
 
 func newView(o Options) *view {
-	return &view{out: o.Out, colours: o.Colours, seen: map[string][]string{}}
+	return &view{out: o.Out, colours: o.Colours, seen: map[string][][]string{}, headers: map[string][]string{}}
 }
 
 func (v *view) paint(p paint, text string) string {
-	if !v.colours {
+	if !v.colours || p == plain {
 		return text
 	}
 	return "\x1b[" + string(p) + "m" + text + "\x1b[0m"
 }
 
-func (v *view) line(format string, args ...any) { fmt.Fprintf(v.out, format+"\n", args...) }
+// line shows a text in one colour. What does not fit goes on below its beginning.
+func (v *view) line(p paint, text string) {
+	v.folded(p, text, len(text)-len(strings.TrimLeft(text, " ")))
+}
+
+// folded shows a text whose lines after the first are indented.
+func (v *view) folded(p paint, text string, indent int) {
+	for _, part := range terminal.Fill(text, indent) {
+		fmt.Fprintln(v.out, v.paint(p, part))
+	}
+}
+
+// request shows what became of a request.
+func (v *view) request(who string, w webhook) {
+	fmt.Fprintf(v.out, "    %s%s %s → %s %s\n", who, v.paint(cyan, w.Source), w.Type,
+		v.paint(outcomePaint(w.Outcome), fmt.Sprintf("%d %s", w.Status, w.Outcome)),
+		v.paint(dim, fmt.Sprintf("in %.1f ms", w.Seconds*1000)))
+}
+
+// visitor shows a request that the demo has not sent.
+func (v *view) visitor(w webhook) { v.request(v.paint(bold, "you: "), w) }
 
 // outcomePaint tells good from bad at a glance.
 func outcomePaint(outcome string) paint {
@@ -56,32 +79,60 @@ func outcomePaint(outcome string) paint {
 	}
 }
 
-// table shows a table if it differs from when it was last shown, with what is new in
-// green (after a + where there are no colours).
-func (v *view) table(name string, rows *postgres.Rows) {
-	grid := texts(rows)
-	keys := make([]string, len(grid))
-	for i, line := range grid {
-		keys[i] = strings.Join(line, "\x00")
-	}
-	before := v.seen[name]
-	v.seen[name] = keys
-	if slices.Equal(before, keys) {
+// mark tells what has become of a row.
+type mark struct {
+	sign  string
+	paint paint
+}
+
+var (
+	same    = mark{" ", plain}
+	added   = mark{"+", green}
+	changed = mark{"~", yellow}
+	removed = mark{"-", red}
+)
+
+// table shows a table if it differs from when it was last shown: rows that are new, changed or gone are marked.
+// The first columns, key of them, tell one row from another.
+func (v *view) table(name string, key int, rows *postgres.Rows) {
+	id := func(line []string) string { return strings.Join(line[:key], "\x00") }
+	before, now := v.seen[name], texts(rows)
+	v.seen[name] = now
+	if slices.EqualFunc(before, now, slices.Equal) {
 		return
 	}
-	v.line("      %s", v.paint(bold, name))
-	if len(grid) == 0 {
-		v.line("      %s", v.paint(dim, "(no rows)"))
-		return
+	if len(rows.Columns) > 0 {
+		v.headers[name] = rows.Columns
 	}
-	lines := align(append([][]string{rows.Columns}, grid...))
-	v.line("      %s", v.paint(dim, lines[0]))
-	for i, line := range lines[1:] {
-		if slices.Contains(before, keys[i]) {
-			v.line("      %s", line)
-			continue
+	grid, marks := [][]string{v.headers[name]}, []mark{same}
+	for _, line := range now {
+		m := added
+		if at := slices.IndexFunc(before, func(old []string) bool { return id(old) == id(line) }); at >= 0 {
+			m = changed
+			if slices.Equal(before[at], line) {
+				m = same
+			}
 		}
-		v.line("    %s %s", v.paint(green, "+"), v.paint(green, line))
+		grid, marks = append(grid, line), append(marks, m)
+	}
+	for _, old := range before {
+		if !slices.ContainsFunc(now, func(line []string) bool { return id(line) == id(old) }) {
+			grid, marks = append(grid, old), append(marks, removed)
+		}
+	}
+	fmt.Fprintln(v.out, "      "+v.paint(bold, name))
+	v.grid(grid, marks)
+}
+
+// grid shows lines in columns; the last column goes on below itself. The first line is the header.
+func (v *view) grid(grid [][]string, marks []mark) {
+	lines, last := align(grid)
+	for i, line := range lines {
+		p := marks[i].paint
+		if i == 0 {
+			p = dim
+		}
+		v.folded(p, "    "+marks[i].sign+" "+line, 6+last)
 	}
 }
 
@@ -101,15 +152,18 @@ func texts(rows *postgres.Rows) [][]string {
 	return grid
 }
 
-// align lays out in columns.
-func align(grid [][]string) []string {
+// align lays out in columns, and says where the last one begins.
+func align(grid [][]string) (lines []string, last int) {
 	widths := make([]int, len(grid[0]))
 	for _, line := range grid {
 		for i, cell := range line {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}
-	lines := make([]string, len(grid))
+	for _, width := range widths[:len(widths)-1] {
+		last += width + 2
+	}
+	lines = make([]string, len(grid))
 	for n, line := range grid {
 		var text strings.Builder
 		for i, cell := range line {
@@ -117,7 +171,7 @@ func align(grid [][]string) []string {
 		}
 		lines[n] = strings.TrimRight(text.String(), " ")
 	}
-	return lines
+	return lines, last
 }
 
 // Tail keeps the last of what is written to it.

@@ -34,7 +34,7 @@ func Fold(text string) string {
 	var out, paragraph []string
 	end := func() {
 		if len(paragraph) > 0 {
-			out = append(out, fill(strings.Join(paragraph, " "), "")...)
+			out = append(out, Fill(strings.Join(paragraph, " "), 0)...)
 			paragraph = nil
 		}
 	}
@@ -45,7 +45,7 @@ func Fold(text string) string {
 			out = append(out, line)
 		case line[0] == ' ':
 			end()
-			out = append(out, fill(line, hanging(line))...)
+			out = append(out, Fill(line, utf8.RuneCountInString(columns.FindString(line)))...)
 		default:
 			paragraph = append(paragraph, line)
 		}
@@ -58,22 +58,17 @@ func Fold(text string) string {
 // blanks or a colon.
 var columns = regexp.MustCompile(`^(?: {1,4}\S+(?: \S+)*?(?: {2,}|: +)| *)`)
 
-// hanging is how far the lines are indented that continue one.
-func hanging(line string) string {
-	return strings.Repeat(" ", utf8.RuneCountInString(columns.FindString(line)))
-}
-
-// fill breaks one text into lines of the width; those after the first begin with indent. A word that is longer
-// stays whole.
-func fill(text, indent string) []string {
+// Fill breaks one text into lines of the width; those after the first begin with blanks, indent of them. A word
+// that is longer stays whole.
+func Fill(text string, indent int) []string {
 	var lines []string
 	for utf8.RuneCountInString(text) > Width {
-		at := breakAt(text, len(indent))
+		at := breakAt(text, indent)
 		if at < 0 {
 			break
 		}
 		lines = append(lines, strings.TrimRight(text[:at], " "))
-		text = indent + strings.TrimLeft(text[at:], " ")
+		text = strings.Repeat(" ", indent) + strings.TrimLeft(text[at:], " ")
 	}
 	return append(lines, text)
 }
