@@ -40,7 +40,10 @@ func newBackfill(w environment) *cobra.Command {
 		}
 		return onDatabase(w, s, func(db *postgres.DB) error {
 			job := &backfillJob{db: db, target: args[0], output: out, dry: dry}
-			if err := job.check(cmd.Context()); err != nil {
+			finish := waiting(w, "checking "+args[0])
+			err := job.check(cmd.Context())
+			finish()
+			if err != nil {
 				return err
 			}
 			if dry {
@@ -77,7 +80,9 @@ func (job *backfillJob) check(ctx context.Context) error {
 
 // preview prints what a backfill would do.
 func (job *backfillJob) preview(ctx context.Context, w environment) error {
+	finish := waiting(w, "counting what "+job.target+" lacks")
 	p, err := job.db.Backfills().Preview(ctx, job.target)
+	finish()
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,10 @@ func newCheck(w environment) *cobra.Command {
 }
 
 func (o checkOptions) run(ctx context.Context, w environment, db *postgres.DB) error {
-	if _, err := app.Faults(ctx, db); err != nil { // findings put targets out of service, which the result says
+	finish := waiting(w, "checking the targets")
+	_, err := app.Faults(ctx, db) // findings put targets out of service, which the result says
+	finish()
+	if err != nil {
 		return err
 	}
 	if o.repair {

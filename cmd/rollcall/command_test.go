@@ -155,6 +155,25 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// What can't say how far it is says for how long it has been at it; nothing of it stays.
+func TestWaiting(t *testing.T) {
+	t.Parallel()
+	var screen journal
+	finish := waitingOn(&screen, "migrating", 20*time.Millisecond)
+	if !soon(10*time.Second, func() bool { return strings.Contains(screen.String(), "migrating … 0 s") }) {
+		t.Errorf("it shows %q", screen.String())
+	}
+	finish()
+	finish()
+	if got := screen.String(); !strings.HasSuffix(got, eraseLine) {
+		t.Errorf("it stays: %q", got)
+	}
+	screen.Reset()
+	waitingOn(&screen, "migrating", time.Hour)()
+	waiting(environment{stderr: &screen}, "migrating")()
+	must.Equal(t, screen.String(), "", "what is over at once, or off a terminal")
+}
+
 // Who writes no terminal gets no bar, and every method bears that.
 func TestProgressWithoutATerminal(t *testing.T) {
 	t.Parallel()

@@ -45,7 +45,9 @@ func newMigrate(w environment) *cobra.Command {
 }
 
 func migrate(ctx context.Context, w environment, db *postgres.DB) error {
+	finish := waiting(w, "migrating")
 	ran, err := db.Migrate(ctx)
+	finish()
 	if err != nil {
 		return err
 	}
@@ -80,7 +82,9 @@ func printMigrations(ctx context.Context, w environment, db *postgres.DB, all bo
 // printTargets shows what runs at every batch. The statements depend on the types in the catalog, so the
 // database is asked; nothing stays changed there.
 func printTargets(ctx context.Context, w environment, s *app.Setup, db *postgres.DB) error {
+	finish := waiting(w, "checking the targets")
 	findings, err := db.Preview(ctx)
+	finish()
 	if err != nil {
 		return fmt.Errorf("the statements of the targets need the database: %w", err)
 	}

@@ -3,7 +3,9 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -120,4 +122,37 @@ func (l *lateWriter) Write(p []byte) (int, error) {
 	}
 	l.wrote = true
 	return l.w.Write(p)
+}
+
+// waiting shows what a command is at, for how long, where it does not know how far it is. What finish takes away may
+// be taken away again.
+func waiting(w environment, what string) (finish func()) {
+	if !terminal.Is(w.stderr) {
+		return func() {}
+	}
+	return waitingOn(w.stderr, what, progressAfter)
+}
+
+func waitingOn(to io.Writer, what string, pause time.Duration) (finish func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(pause)
+		defer ticker.Stop()
+		for began, shown := time.Now(), false; ; shown = true {
+			select {
+			case <-ticker.C:
+				fmt.Fprintf(to, "%s%s … %.0f s", eraseLine, what, time.Since(began).Seconds())
+			case <-stop:
+				if shown {
+					fmt.Fprint(to, eraseLine)
+				}
+				return
+			}
+		}
+	}()
+	return sync.OnceFunc(func() {
+		close(stop)
+		<-stopped
+	})
 }

@@ -87,7 +87,9 @@ type reconciliation struct {
 
 func runReconciliation(ctx context.Context, w environment, s *app.Setup, r reconciliation) error {
 	cfg := r.cfg
+	checked := waiting(w, "checking the targets")
 	worker, err := s.StartWorker(ctx, cfg.Log, w.complain)
+	checked()
 	if err != nil {
 		return err
 	}
@@ -139,9 +141,11 @@ func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r r
 	}
 	cfg.DB = db
 	start := time.Now()
+	finish := waiting(w, "comparing "+cfg.Source.Name())
 	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
 	left, shown := 0, map[bool]int{} // failed users have a limit of their own: the others must not hide them
 	result.Reconciled, err = reconcile.Preview(ctx, cfg, func(found reconcile.Plan) error {
+		finish()
 		if found.Action == "touched" && !o.touched {
 			return nil // after a quiet day they would be most of the list
 		}
@@ -157,6 +161,7 @@ func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r r
 		}
 		return printPlan(w, found)
 	})
+	finish()
 	result.Seconds = time.Since(start).Seconds()
 	if *o.output == "text" {
 		if left > 0 {
