@@ -65,7 +65,7 @@ type field struct {
 	as       string
 	def      string
 	only     string
-	also     []string
+	also     []string // what others call it
 	doc      string
 }
 
