@@ -23,7 +23,8 @@ func TestSystemdUnit(t *testing.T) {
 	args := strings.Fields(unit["ExecStart"])
 	must.True(t, len(args) > 1 && args[0] == "/usr/local/bin/rollcall", "it starts %q", unit["ExecStart"])
 	// With --help a command line is parsed, and the configuration is not read.
-	out, err := exec.CommandContext(t.Context(), "go", append(append([]string{"run", "../cmd/rollcall"}, args[1:]...), "--help")...).CombinedOutput()
+	help := append(append([]string{"run", "../cmd/rollcall"}, args[1:]...), "--help")
+	out, err := exec.CommandContext(t.Context(), "go", help...).CombinedOutput()
 	must.True(t, err == nil && strings.Contains(string(out), "rollcall serve [flags]"), "%v: %s %v", args[1:], out, err)
 	stop := must.Get(time.ParseDuration(unit["TimeoutStopSec"] + "s"))(t)
 	must.True(t, stop > 10*time.Second, "it is killed after %v, and may take 10 s to end", stop)

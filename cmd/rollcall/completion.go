@@ -106,13 +106,11 @@ func targetNames(cfg *config.Config) []string {
 	return names
 }
 
-// completeFlags gives what can follow the flags that all commands share by name.
+// completeFlags gives what can follow --output.
 func completeFlags(cmd *cobra.Command) {
-	fixed := map[string][]string{"output": {"text", "json"}}
-	for name, values := range fixed {
-		if cmd.Flags().Lookup(name) != nil {
-			_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)) // fails for an unknown flag
-		}
+	formats := cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp)
+	if cmd.Flags().Lookup("output") != nil {
+		_ = cmd.RegisterFlagCompletionFunc("output", formats) // fails for an unknown flag
 	}
 	for _, below := range cmd.Commands() {
 		completeFlags(below)

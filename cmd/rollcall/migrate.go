@@ -39,7 +39,8 @@ func newMigrate(w environment) *cobra.Command {
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&printOnly, "print", false, "print the migrations that would run and every target's statements, change nothing")
+	cmd.Flags().BoolVar(&printOnly, "print", false,
+		"print the migrations that would run and every target's statements, change nothing")
 	cmd.Flags().BoolVar(&all, "all", false, "with --print: also the migrations that have run")
 	return cmd
 }
@@ -74,7 +75,8 @@ func printMigrations(ctx context.Context, w environment, db *postgres.DB, all bo
 		}
 	}
 	if len(list) == 0 {
-		_, err = fmt.Fprint(w.stdout, "-- the schema rollcall is up to date: no migration would run; --all prints those that have\n\n")
+		_, err = fmt.Fprint(w.stdout,
+			"-- the schema rollcall is up to date: no migration would run; --all prints those that have\n\n")
 	}
 	return err
 }

@@ -75,8 +75,10 @@ func newRoot(w environment) *cobra.Command {
 	root.SetVersionTemplate(versionLine())
 	root.SetFlagErrorFunc(w.flagError)
 	root.CompletionOptions.DisableDefaultCmd = true // ours has the exit codes and the words of the others
-	root.PersistentFlags().StringP("config", "c", "", "the configuration file (default: the text in $"+inVariable+", else the file $ROLLCALL_CONFIG, else rollcall.yaml)")
-	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newCapture(w), newReconcile(w), newBackfill(w), newCheck(w), newSend(w), newSign(w), newLoad(w), newHealth(w), newCompletion(w), newSchema(w), newVersion(w))
+	root.PersistentFlags().StringP("config", "c", "",
+		"the configuration file (default: the text in $"+inVariable+", else the file $ROLLCALL_CONFIG, else rollcall.yaml)")
+	root.AddCommand(newDemo(w), newServe(w), newMigrate(w), newCapture(w), newReconcile(w), newBackfill(w), newCheck(w),
+		newSend(w), newSign(w), newLoad(w), newHealth(w), newCompletion(w), newSchema(w), newVersion(w))
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // fails for an unknown flag
 	completeFlags(root)
 	narrow(root)
@@ -86,7 +88,8 @@ func newRoot(w environment) *cobra.Command {
 // narrow keeps the help of all commands within the columns of a terminal.
 func narrow(cmd *cobra.Command) {
 	cmd.Long = terminal.Fold(cmd.Long)
-	cmd.SetUsageTemplate(strings.ReplaceAll(cmd.UsageTemplate(), ".FlagUsages ", fmt.Sprintf(".FlagUsagesWrapped %d ", terminal.Width)))
+	wrapped := fmt.Sprintf(".FlagUsagesWrapped %d ", terminal.Width)
+	cmd.SetUsageTemplate(strings.ReplaceAll(cmd.UsageTemplate(), ".FlagUsages ", wrapped))
 	for _, below := range cmd.Commands() {
 		narrow(below)
 	}
@@ -121,7 +124,8 @@ func readConfig(cmd *cobra.Command, w environment) (file string, data []byte, er
 	file = cmp.Or(file, w.getenv("ROLLCALL_CONFIG"), "rollcall.yaml")
 	data, err = os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil, fmt.Errorf("there is no configuration at %s; name one with -c or ROLLCALL_CONFIG, or run rollcall demo, which needs none", file)
+		return "", nil, fmt.Errorf("there is no configuration at %s; "+
+			"name one with -c or ROLLCALL_CONFIG, or run rollcall demo, which needs none", file)
 	}
 	if err != nil {
 		return "", nil, fmt.Errorf("read the configuration: %w", err)

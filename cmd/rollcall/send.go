@@ -219,7 +219,8 @@ func (s *sent) whyStale(users []audit.User, table string) string {
 	case at >= 0 && !users[at].Deleted:
 		return "the roll has a newer state of this user, of " + users[at].Version.Format(time.RFC3339)
 	case table != "":
-		return fmt.Sprintf("the user is not in %s, which decides; insert a row there, or write users_table: none into the source", table)
+		return fmt.Sprintf("the user is not in %s, which decides; "+
+			"insert a row there, or write users_table: none into the source", table)
 	case at < 0:
 		return ""
 	}

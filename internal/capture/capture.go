@@ -181,7 +181,8 @@ func (d *drain) logOutcome(ctx context.Context, e *event.Event, o event.Outcome)
 		level = slog.LevelWarn
 	}
 	d.Log.LogAttrs(ctx, level, "captured", slog.String("source", e.Source), slog.String("type", e.Type),
-		slog.String("outcome", string(o)), slog.Float64("seconds", time.Since(e.ReceivedAt).Seconds()), slog.String("user", e.UserID))
+		slog.String("outcome", string(o)), slog.Float64("seconds", time.Since(e.ReceivedAt).Seconds()),
+		slog.String("user", e.UserID))
 }
 
 // events makes one event of each user's changes: the last commit is what counts, unless the

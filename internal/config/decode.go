@@ -145,7 +145,8 @@ func (d *decoder) unknown(e entry, known []field, path string) {
 		d.problems.Add(e.pos, "%s holds a name without a value here; %s", orFile(path), hintFlow)
 		return
 	}
-	d.problems.Add(e.pos, "%s is no field of the configuration; %s", join(path, e.key), guess(usual(e.key, known), names(known)))
+	d.problems.Add(e.pos, "%s is no field of the configuration; %s",
+		join(path, e.key), guess(usual(e.key, known), names(known)))
 }
 
 // value fills one field from one node.
@@ -237,7 +238,8 @@ func (d *decoder) is(n *node, k kind, path, wanted string) bool {
 func (d *decoder) expand(n *node, path string) (string, bool) {
 	value, complaints := d.env.expand(n.text)
 	if name := d.env.forgotten(n.text); name != "" {
-		complaints = append(complaints, fmt.Sprintf("$%[1]s is not replaced; write ${%[1]s}, in double quotes inside [ ] and { }", name))
+		complaints = append(complaints,
+			fmt.Sprintf("$%[1]s is not replaced; write ${%[1]s}, in double quotes inside [ ] and { }", name))
 	}
 	for _, c := range complaints {
 		d.problems.Add(n.pos, "%s: %s", path, c)

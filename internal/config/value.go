@@ -263,7 +263,8 @@ const minToken = 16
 
 func bearer(value string) string {
 	if utf8.RuneCountInString(value) < minToken {
-		return fmt.Sprintf("is shorter than %d characters and can be guessed; write a long random one, as openssl rand -hex 32 prints", minToken)
+		return fmt.Sprintf("is shorter than %d characters and can be guessed; "+
+			"write a long random one, as openssl rand -hex 32 prints", minToken)
 	}
 	return ""
 }

@@ -176,8 +176,8 @@ func (d *demo) tell(ctx context.Context, ready <-chan struct{}) error {
 		return err
 	}
 	d.view.line(plain, "")
-	d.view.line(plain, "The story is told; it goes on slowly until Ctrl-C. In another terminal, sign up yourself (join, by curl) "+
-		"or see the roll (look, with psql):")
+	d.view.line(plain, "The story is told; it goes on slowly until Ctrl-C. "+
+		"In another terminal, sign up yourself (join, by curl) or see the roll (look, with psql):")
 	d.showInvitation(plain)
 	return d.traffic(ctx)
 }
@@ -262,7 +262,8 @@ const (
 // invite writes the scripts with which people take part. A signature is good for five minutes.
 func (d *demo) invite() error {
 	signed, err := d.sign(&request{source: source.Clerk, event: "user.created", set: []testevent.Change{
-		text(clerkID, "user_2RollcallSampleYou0000000000"), text("data.first_name", "You"), text(clerkMail, "you@example.com"),
+		text(clerkID, "user_2RollcallSampleYou0000000000"), text(clerkMail, "you@example.com"),
+		text("data.first_name", "You"),
 	}})
 	if err != nil {
 		return err

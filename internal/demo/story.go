@@ -82,8 +82,12 @@ var watched = []struct {
 	name, sql string
 	key       int
 }{
-	{"public.profiles", "select left(id::text, 8) as id, first_name, last_name, role, orders from public.profiles order by id", 1},
-	{"deadstock.users", "select left(id::text, 8) as id, email, full_name, role, deleted_at is not null as deleted from deadstock.users order by id", 1},
-	{`public."Member"`, `select '…' || substr(left("clerkId", -10), 15) as "clerkId", email, name, role from public."Member" order by "updatedAt"`, 1},
-	{"rollcall.parked", "select target, '…' || substr(left(user_id, -10), 15) as user_id, error from rollcall.parked order by since", 2},
+	{"public.profiles", `select left(id::text, 8) as id, first_name, last_name, role, orders
+from public.profiles order by id`, 1},
+	{"deadstock.users", `select left(id::text, 8) as id, email, full_name, role, deleted_at is not null as deleted
+from deadstock.users order by id`, 1},
+	{`public."Member"`, `select '…' || substr(left("clerkId", -10), 15) as "clerkId", email, name, role
+from public."Member" order by "updatedAt"`, 1},
+	{"rollcall.parked", `select target, '…' || substr(left(user_id, -10), 15) as user_id, error
+from rollcall.parked order by since`, 2},
 }

@@ -33,7 +33,8 @@ func (a *Audit) ParkedGroups(ctx context.Context, targets ...string) ([]ParkedGr
 		var g ParkedGroup
 		var email string
 		var retry *time.Time
-		_, err := pgx.ForEachRow(rows, []any{&g.Target, &g.Source, &g.Users, &g.ID, &email, &g.Error, &retry, &g.GivenUp}, func() error {
+		columns := []any{&g.Target, &g.Source, &g.Users, &g.ID, &email, &g.Error, &retry, &g.GivenUp}
+		_, err := pgx.ForEachRow(rows, columns, func() error {
 			if g.Email, g.RetryAt = event.Mask(email), (time.Time{}); retry != nil {
 				g.RetryAt = retry.UTC()
 			}
@@ -49,9 +50,10 @@ func (a *Audit) ParkedGroups(ctx context.Context, targets ...string) ([]ParkedGr
 }
 
 // parkedGroupsSQL: $1 targets in order, $2 groups of each.
-const parkedGroupsSQL = `select g.target, g.source, g.users, g.id, coalesce(u.email, ''), g.error, g.retry_at, g.given_up
+const parkedGroupsSQL = `
+select g.target, g.source, g.users, g.id, coalesce(u.email, ''), g.error, g.retry_at, g.given_up
 from (
-  select p.target, p.source, p.error || ' (' || p.sqlstate || ')' as error, pg_catalog.count(*) as users,
+  select p.target, p.source, pg_catalog.format('%s (%s)', p.error, p.sqlstate) as error, pg_catalog.count(*) as users,
     pg_catalog.min(p.user_id) as id, pg_catalog.min(p.retry_at) filter (where not p.given_up) as retry_at,
     pg_catalog.count(*) filter (where p.given_up) as given_up,
     pg_catalog.row_number() over (partition by p.target
