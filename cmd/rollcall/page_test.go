@@ -146,10 +146,8 @@ func complainOfCommand(args []string, whole bool) string {
 	switch {
 	case err != nil:
 		return err.Error()
-	case command == root && len(rest) > 0 && rest[0] != "--help":
+	case command == root && len(rest) > 0 && !strings.HasPrefix(rest[0], "--"):
 		return "there is no command " + rest[0]
-	case command == root:
-		return ""
 	}
 	for i := range rest {
 		rest[i] = strings.Trim(rest[i], `'"`)
