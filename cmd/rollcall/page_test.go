@@ -152,6 +152,7 @@ func complainOfCommand(args []string, whole bool) string {
 	for i := range rest {
 		rest[i] = strings.Trim(rest[i], `'"`)
 	}
+	command.InitDefaultVersionFlag() // as Execute does
 	if err := command.ParseFlags(rest); err != nil {
 		return err.Error()
 	}

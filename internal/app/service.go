@@ -239,6 +239,8 @@ func (sv *service) shutdown(servers []*http.Server) {
 	if jobs := sv.running.Load(); jobs != nil {
 		if err := jobs.Stop(ending); err != nil {
 			sv.log.Warn("some jobs did not end in time", "error", err)
+		} else if err := sv.replica.Leave(ending); err != nil {
+			sv.log.Warn("the next start may count this replica as another one", "error", err)
 		}
 	}
 	waiting, cancel := context.WithTimeout(context.Background(), min(sv.wait, drainTimeout-time.Since(began)))

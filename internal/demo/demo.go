@@ -274,7 +274,7 @@ func (d *demo) invite() error {
 	}
 	password, _ := u.User.Password()
 	u.User = url.User(u.User.Username()) // every local user can list the arguments of psql
-	look := fmt.Sprintf("PGPASSWORD=%s psql '%s' -c 'table rollcall.users'\n", password, u)
+	look := fmt.Sprintf("PGPASSWORD=%s psql '%s' -P pager=off -c 'select source, id, email, full_name, deleted_at from rollcall.users order by changed_at desc limit 10'\n", password, u)
 	return errors.Join(
 		os.WriteFile(d.script(joinScript), []byte(signed.Curl(d.base)), 0o600),
 		os.WriteFile(d.script(lookScript), []byte(look), 0o600),
@@ -285,8 +285,8 @@ func (d *demo) script(name string) string { return filepath.Join(d.database.dir,
 
 // showInvitation says how to take part.
 func (d *demo) showInvitation(p paint) {
-	d.view.line(p, "  sh "+d.script(joinScript))
-	d.view.line(p, "  sh "+d.script(lookScript))
+	d.view.command(p, "sh "+d.script(joinScript))
+	d.view.command(p, "sh "+d.script(lookScript))
 }
 
 // traffic goes on with new users: each signs up, gets another name and is deleted.
@@ -297,7 +297,7 @@ func (d *demo) traffic(ctx context.Context) error {
 		name := func(of string) testevent.Change { return text("data.first_name", fmt.Sprint(of, " ", guest)) }
 		for _, r := range []request{
 			{source: source.Clerk, event: "user.created", set: []testevent.Change{id, mail, name("Guest")}},
-			{source: source.Clerk, event: "user.updated", set: []testevent.Change{id, mail, name("Renamed")}},
+			{source: source.Clerk, event: "user.updated", set: []testevent.Change{id, mail, name("Renamed"), text("data.last_name", "Example")}},
 			{source: source.Clerk, event: "user.deleted", set: []testevent.Change{id}},
 		} {
 			if err := d.rest(ctx); err != nil || ctx.Err() != nil {

@@ -50,6 +50,9 @@ func (v *view) line(p paint, text string) {
 	v.folded(p, text, len(text)-len(strings.TrimLeft(text, " ")))
 }
 
+// command shows what people paste, on one line however long it is.
+func (v *view) command(p paint, text string) { fmt.Fprintln(v.out, v.paint(p, "  "+text)) }
+
 // folded shows a text whose lines after the first are indented.
 func (v *view) folded(p paint, text string, indent int) {
 	for _, part := range terminal.Fill(text, indent) {

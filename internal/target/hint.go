@@ -56,6 +56,14 @@ func (c *Compiler) explainKey(o Origin, k Assignment) func(Refusal) string {
 	}
 }
 
+// explainID says that a column beside the key can't hold the ids of a source.
+func (c *Compiler) explainID(o Origin, a Assignment) func(Refusal) string {
+	return func(r Refusal) string {
+		return fmt.Sprintf("column %s can't hold the ids of source %s, such as %s: %s; "+
+			"an id of the application's own is, for instance, gen_random_uuid() in on_insert", Quote(a.Column), o.Source, o.SampleID, c.words(r))
+	}
+}
+
 // hint says what to do about a refused expression.
 func (c *Compiler) hint(r Refusal, column, sql string) string {
 	if meant := c.roll.elsewhere(sql); meant != "" {

@@ -94,14 +94,19 @@ func (c *Compiler) textWarning(a Assignment) Finding {
 		Quote(column.Name), column.Type, a.Expr.abridged())}
 }
 
-// KeyPlans are the questions about the columns of the key, for an id such as each source gives: they are
-// answered by a plan. The record has only the columns that a key may use, and PostgreSQL must be able
+// KeyPlans are the questions about the columns of the key, and others that hold the id, for an id such as each
+// source gives: they are answered by a plan. The record has only the columns that a key may use, and PostgreSQL must be able
 // to compute the key once and for all: what depends on the moment or on other rows would make a second
 // row of a user.
 func (c *Compiler) KeyPlans() []Question {
 	var list []Question
+	keys := c.keyAssignments()
 	for _, o := range c.From {
-		for _, k := range c.keyAssignments() {
+		for _, a := range c.idsBeside(keys) {
+			sample := fmt.Sprintf("select %s from (select %s::text as %s) new", c.value(a), Literal(o.SampleID), c.roll.ID)
+			list = append(list, Question{At: a.Expr.At, SQL: sample, Explain: c.explainID(o, a)})
+		}
+		for _, k := range keys {
 			sample := fmt.Sprintf("select %s from (select %s::text as %s, %s::text as %s) new",
 				c.value(k), Literal(o.Source), c.roll.Source, Literal(o.SampleID), c.roll.ID)
 			judge := func(planned string) string { return c.judgeKey(k, planned) }
@@ -109,6 +114,13 @@ func (c *Compiler) KeyPlans() []Question {
 		}
 	}
 	return list
+}
+
+// idsBeside are the columns beside the key that are given a user's id as it is.
+func (c *Compiler) idsBeside(keys []Assignment) []Assignment {
+	return slices.DeleteFunc(slices.Concat(c.Set, c.OnInsert), func(a Assignment) bool {
+		return strings.TrimSpace(a.Expr.SQL) != "new."+c.roll.ID || slices.ContainsFunc(keys, func(k Assignment) bool { return k.Column == a.Column })
+	})
 }
 
 func (c *Compiler) judgeKey(k Assignment, planned string) string {

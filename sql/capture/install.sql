@@ -198,7 +198,9 @@ begin
     return;
   end if;
   begin
-    drop trigger if exists rollcall_capture on %[1]s;
+    if exists (select from pg_trigger where tgrelid = %[12]s::regclass and tgname = 'rollcall_capture' and not tgisinternal) then
+      drop trigger rollcall_capture on %[1]s;
+    end if;
   exception when insufficient_privilege then
     raise exception using errcode = '42501', message = sqlerrm, hint =
       'Another trigger rollcall_capture is there. Run: rollcall capture remove %[10]s; then run this script again.';

@@ -22,6 +22,7 @@ func TestCheckFindings(t *testing.T) {
 		create table part (id text, email text); create unique index on part (id) where email is not null;
 		create table late (id text unique deferrable, email text);
 		create table uuids (id uuid primary key);
+		create table own_id (id uuid primary key, user_id text unique);
 		create table needs (id text primary key, must text not null);
 		create table triggered (id text primary key, must text not null);
 		create function fill() returns trigger language plpgsql as $$ begin new.must := 'x'; return new; end $$;
@@ -74,6 +75,9 @@ func TestCheckFindings(t *testing.T) {
 		{"partial index", only("public.part"), "part_id_idx is partial (it has a where): it does not keep every user to one row"},
 		{"deferrable index", only("public.late"), "late_id_key is deferrable: PostgreSQL can't use it for on conflict"},
 		{"ids that don't fit", only("public.uuids"), `key column "id" can't hold the ids of source app, such as u1: invalid input syntax for type uuid`},
+		{"ids that don't fit beside the key", with(func(t *target.Target) {
+			t.Table, t.Key, t.Set, t.OnInsert = "public.own_id", []string{"user_id"}, fixture.Assign("user_id: new.id"), fixture.Assign("id: new.id")
+		}), `column "id" can't hold the ids of source app, such as u1: invalid input syntax for type uuid`},
 		{"ids made to fit", with(func(t *target.Target) { t.Table, t.Set = "public.uuids", fixture.Assign("id: md5(new.id)") }), ""},
 		{"key by a trick", with(func(t *target.Target) { t.Set = fixture.Assign("id: new.id || (new).email", "email: new.email") }), `key column "id": column new.email does not exist (42703); a key uses only new.source, new.id and constants`},
 		{"required column", only("public.needs"), "column must of public.needs is not null and has no default: every insert would fail"},

@@ -310,6 +310,12 @@ func (r *Replica) Note(ctx context.Context) (others int, err error) {
 	return others, connection.Wrap(r.pool.Explain(err), "note this replica")
 }
 
+// Leave forgets this replica, none of whose runs is under way any more: what starts next is not beside it.
+func (r *Replica) Leave(ctx context.Context) error {
+	_, err := r.pool.Jobs.Exec(ctx, "delete from rollcall.replicas where id = $1", r.id)
+	return connection.Wrap(r.pool.Explain(err), "forget this replica")
+}
+
 // TakeOver lets the runs go on, at any replica, that replicas which are gone have under way. A
 // replica that has not noted itself is gone, so that others must have had ReplicaAge to do so.
 func (r *Replica) TakeOver(ctx context.Context) error {

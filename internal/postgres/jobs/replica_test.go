@@ -161,6 +161,18 @@ func TestJobWaitsForTheLockOfAReplicaThatIsGone(t *testing.T) {
 	}
 }
 
+// A replica counts those with other targets that live; one that has left is none of them.
+func TestReplicaLeaves(t *testing.T) {
+	t.Parallel()
+	b := newMigrated(t)
+	one, other := newReplica(t, b.url, io.Discard), newReplica(t, b.url, io.Discard)
+	other.targets = 1
+	must.Get(other.Note(t.Context()))(t)
+	must.Equal(t, must.Get(one.Note(t.Context()))(t), 1, "others with other targets")
+	must.Do(t, other.Leave(t.Context()))
+	must.Equal(t, must.Get(one.Note(t.Context()))(t), 0, "others, once it has left")
+}
+
 // riverTables describes all that belongs to River in the schema rollcall.
 const riverTables = `
 select 'column', c.relname, c.relpersistence::text, a.attnum::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
