@@ -181,7 +181,7 @@ func (l *long) crowd(ctx context.Context) error {
 }
 
 func (l *long) sayRoll(users int) {
-	fmt.Fprintf(&l.text, "### A roll of %d users, at %d connections\n\nEach figure is of that with nobody in the roll and the tables. "+
+	fmt.Fprintf(&l.text, "### A roll of %d users, at %d connections\n\nEach figure is relative to an empty roll and empty tables. "+
 		"A checkpoint comes before each measurement, so that PostgreSQL logs whole pages of what it first touches.\n\n"+
 		"| figure | wanted | measured | range | |\n|---|---|---|---|---|\n", users, tuned)
 	for _, g := range []goal{

@@ -80,7 +80,7 @@ func letter(title string) string {
 }
 
 func (b *short) reportLoads(text *strings.Builder) {
-	text.WriteString("µs are processor time per event, of everybody who shares the machine.\n\n| | connections | events/s | p50 ms | p99 ms | events per commit | peak MiB | µs PostgreSQL | µs itself | µs generator |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	text.WriteString("µs are processor time per event, of all processes that share the machine.\n\n| | connections | events/s | p50 ms | p99 ms | events per commit | peak MiB | µs PostgreSQL | µs itself | µs generator |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n")
 	for _, n := range connections {
 		for _, c := range b.candidates {
 			key := fmt.Sprintf("%s/%d", c.name, n)

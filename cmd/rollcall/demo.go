@@ -9,10 +9,14 @@ import (
 
 const demoHelp = `Starts a private PostgreSQL with the tables of three applications and a serve beside it, and
 sends signed requests through its endpoint, as Supabase and Clerk would. Shows each request with
-its outcome, and the tables as they change. Then it stays, with slow traffic, until Ctrl-C.
+its outcome, and the tables as they change: a new row is marked +, a changed one ~, a removed one -.
+
+Then it stays, with slow traffic, until Ctrl-C. It prints two commands for another terminal:
+sh …/join signs a user up, sh …/look shows the roll. A request that the demo has not sent itself
+begins with you: on the screen.
 
 Nothing is installed and nothing stays behind. PostgreSQL is the one of this machine. Where there
-is none, a checkout of Rollcall downloads one, with Go.`
+is none, a checkout of Rollcall downloads one, with Go. The demo does not run on Windows.`
 
 func newDemo(w environment) *cobra.Command {
 	var once bool
