@@ -147,7 +147,7 @@ func (s *Server) sharedBodies() int64 {
 }
 
 const (
-	// linesTime and linesOfAKind bound the lines about requests without a valid signature: anybody
+	// linesTime and linesOfAKind bound the lines about requests without a valid signature: any host
 	// can send tens of thousands a second. The metrics count them all.
 	linesTime    = 10 * time.Second
 	linesOfAKind = 20

@@ -97,7 +97,7 @@ func (m *metrics) reachSync(sources []string) {
 
 func (m *metrics) synced(d *syncing, took time.Duration) {
 	m.syncs.WithLabelValues(d.source, d.result).Inc()
-	if d.result != syncUnverified { // what a stranger waits for says nothing
+	if d.result != syncUnverified { // the time of an unverified request says nothing
 		m.syncSeconds.WithLabelValues(d.source).Observe(took.Seconds())
 	}
 }
@@ -163,7 +163,7 @@ var (
 		"1 while a source's table of users decides what is so; 0 while its events do, because the table is elsewhere or can't be read.", "source")
 	reconcileUsers   = gauge("rollcall_reconcile_users", "Users of the last reconciliation that ended, by what it did about them.", "source", "result")
 	reconcileSuccess = gauge("rollcall_reconcile_last_success_timestamp_seconds", "When a source was last reconciled with success, in Unix time; 0 for never.", "source")
-	reconcileStopped = gauge("rollcall_reconcile_stopped", "1 when the last reconciliation was stopped, so that nobody was deleted.", "source")
+	reconcileStopped = gauge("rollcall_reconcile_stopped", "1 when the last reconciliation was stopped, so that no user was deleted.", "source")
 	captureInstalled = gauge("rollcall_capture_installed", "1 while the trigger of a source's capture is there, fires, and is for this source.", "source")
 	captureOldest    = gauge("rollcall_capture_oldest_seconds", "For how long the oldest captured change of a source has waited to be applied; 0 when none waits.", "source")
 )

@@ -131,8 +131,8 @@ func (s *Server) Public() http.Handler {
 	return r
 }
 
-// Admin is the handler of the admin listener: metrics and health for everybody who
-// reaches it, the rest with the token.
+// Admin is the handler of the admin listener: metrics and health without a token,
+// the rest with it.
 func (s *Server) Admin() http.Handler {
 	r := s.router()
 	r.Get("/metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.config.Log.Handler(), slog.LevelError)}).ServeHTTP)
@@ -216,7 +216,7 @@ func (s *Server) health(r chi.Router) {
 		writeJSON(w, http.StatusOK, map[string]string{"status": "alive"})
 	})
 	r.Get("/readyz", func(w http.ResponseWriter, r *http.Request) {
-		// A stranger who leaves must not cut the question off, and with it a connection.
+		// A client that leaves must not cancel the query, and so close a connection to the database.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout)
 		defer cancel()
 		if err := s.config.Ready(ctx); err != nil {

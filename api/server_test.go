@@ -60,10 +60,10 @@ func strangersServer(t *testing.T, log *slog.Logger, cfg Config) (*Server, *sour
 	return New(cfg), src
 }
 
-// Bodies of strangers, which are held back, take no room from an honest request.
-func TestStrangersBodiesLeaveRoom(t *testing.T) {
+// Unverified bodies that arrive slowly take no room from a signed request.
+func TestUnverifiedBodiesLeaveRoom(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{8 << 10, 60 << 10} { // what each stranger has sent so far
+	for _, size := range []int{8 << 10, 60 << 10} { // what each unverified request has sent so far
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			t.Parallel()
 			s, src := strangersServer(t, slog.New(slog.DiscardHandler), Config{Limits: Limits{Bodies: 400 << 10, Connections: 64}})

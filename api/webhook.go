@@ -68,7 +68,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
 	defer body.release()
 	request := source.Request{Endpoint: d.endpoint, Header: r.Header, ReceivedAt: d.arrived}
 	if err := d.source.VerifyHeader(request); err != nil {
-		d.refuse(event.Unverified, err) // a stranger's body takes no memory
+		d.refuse(event.Unverified, err) // an unverified body takes no memory
 		return
 	}
 	err := body.read(w, r)

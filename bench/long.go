@@ -145,7 +145,7 @@ func (l *long) alternate(ctx context.Context, large *database) error {
 	for range l.rounds {
 		for _, l.mill.ordered = range []bool{true, false} {
 			for _, l.database = range []*database{empty, large} {
-				if err := l.crowd(ctx); err != nil {
+				if err := l.measureOn(ctx); err != nil {
 					return err
 				}
 			}
@@ -154,8 +154,8 @@ func (l *long) alternate(ctx context.Context, large *database) error {
 	return nil
 }
 
-// crowd measures Rollcall, and the bare upsert at the batch it reached, on a database.
-func (l *long) crowd(ctx context.Context) error {
+// measureOn measures Rollcall, and the bare upsert at the batch it reached, on a database.
+func (l *long) measureOn(ctx context.Context) error {
 	key := "empty"
 	if l.database.keeps {
 		key = "large"

@@ -20,7 +20,7 @@ var (
 	authUsers string
 )
 
-// moreTargets are the counts that are held against each other; the first is everybody's.
+// moreTargets are the numbers of targets that are compared; the other benchmarks have the first.
 var moreTargets = []int{2, 4, 8}
 
 // targets measures Rollcall and its bare statements with more and more tables. What counts

@@ -119,7 +119,7 @@ func (m *mill) fill(request []byte, stamp string) {
 	copy(request, m.template)
 	n := scatter(m.next)
 	if m.ordered {
-		n = math.MaxUint64 - 1<<32 + m.next // behind everybody
+		n = math.MaxUint64 - 1<<32 + m.next // after all users
 	}
 	who := fmt.Sprintf("%016x", n)
 	m.next++
@@ -129,7 +129,7 @@ func (m *mill) fill(request []byte, stamp string) {
 	copy(request[m.stamp:], stamp)
 }
 
-// scatter gives every number another one, far from its neighbours: new users fall anywhere
+// scatter maps consecutive numbers to distant ones: new users fall anywhere
 // in an index, as those with random ids do.
 func scatter(n uint64) uint64 {
 	n += 0x9e3779b97f4a7c15

@@ -26,7 +26,7 @@ func ownTime(m measured) float64       { return float64(m.Candidate) / 1000 }
 func generatorTime(m measured) float64 { return float64(m.Generator) / 1000 }
 func peak(m measured) float64          { return m.PeakMiB }
 
-// totalTime is the processor time of an event, of everybody.
+// totalTime is the processor time of an event, of all processes, in microseconds.
 func totalTime(m measured) float64 {
 	return float64(m.Server+m.Candidate+m.Generator) / float64(time.Microsecond)
 }

@@ -1,4 +1,4 @@
--- The two tables of applications that everybody writes, and for the rival with the same
+-- The two tables of applications that all candidates write, and for the rival with the same
 -- guarantees its own events and roll, column for column as Rollcall's.
 create schema deadstock;
 create schema rival;

@@ -27,7 +27,7 @@ const (
 )
 
 var (
-	connections = []int{1, 64, 256} // idle; the usual; more than anybody has. In this order: the peak of memory is read after each
+	connections = []int{1, 64, 256} // idle; the usual; more than the pools have. In this order: the peak of memory is read after each
 	batchSizes  = []int{1, 8, 64, 256, 512}
 	poolSizes   = []int{4, 8, 16, 32}
 )

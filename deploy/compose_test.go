@@ -97,7 +97,7 @@ func TestEnvExample(t *testing.T) {
 		}
 		filled = append(filled, m[2])
 		if m[3] != "" {
-			t.Errorf(".env.example holds a value for %s, which would be everybody's", m[2])
+			t.Errorf(".env.example holds a value for %s, which would be the same in every installation", m[2])
 		}
 	}
 	sameSet(t, ".env.example", filled, mandatory)

@@ -150,7 +150,7 @@ func captureStatus(ctx context.Context, w environment, db *postgres.DB, c outbox
 	case unread != nil && !state.Old:
 		return fmt.Errorf("changes wait until the rows can be read: %w", unread)
 	case state.Waiting > 0 && time.Since(state.Oldest) > lateAfter:
-		return errors.New("nobody empties the outbox; is rollcall serve running, and what does its log say?")
+		return errors.New("no serve empties the outbox; start rollcall serve, or see in its log why it does not")
 	}
 	return nil
 }

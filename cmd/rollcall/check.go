@@ -19,12 +19,13 @@ import (
 	"rollcall/internal/postgres/audit"
 )
 
-const checkHelp = `Calls the roll: holds every user of every source against every target that follows them, and
-counts those who are
+const checkHelp = `Compares every user of the roll with their row in every target that follows their source, and
+counts the users by state:
 
   present    the row is as the roll says; columns of on_insert are the application's own
   missing    there is no row
-  extra      the user is gone and the row is not; or a row is of no user of the roll
+  extra      the user is deleted and the row is not; or the row belongs to no user of
+             the roll
   different  a column of set has another value
   parked     the target refused the user; rollcall.parked says why
   suppressed a trigger of the table keeps the row from being written or removed
@@ -51,7 +52,7 @@ func newCheck(w environment) *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Holds every user of the roll against every target",
+		Short: "Compares every user of the roll with every target",
 		Long:  checkHelp,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -89,7 +90,7 @@ func (o checkOptions) run(ctx context.Context, w environment, db *postgres.DB) e
 	return checkAll(ctx, w, db, o)
 }
 
-// checkAll counts everybody.
+// checkAll counts all users.
 func checkAll(ctx context.Context, w environment, db *postgres.DB, o checkOptions) error {
 	show, finish := bar(w, "checking")
 	report, err := db.Audit().Report(ctx, audit.Options{Repair: o.repair, Progress: show})

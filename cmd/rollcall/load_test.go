@@ -105,7 +105,7 @@ func TestLoadMistakes(t *testing.T) {
 	}{
 		{"clerk --url http://192.0.2.1:8080", exitUsage, "--yes-really"},
 		{"clerk --url http://0.0.0.0:8080", exitUsage, "--yes-really"},
-		{"clerk --url http://127.0.0.1:1", exitProblems, "nobody listens at http://127.0.0.1:1"},
+		{"clerk --url http://127.0.0.1:1", exitProblems, "no program listens at http://127.0.0.1:1"},
 		{"clerk --url http://127.0.0.1:1/webhooks/clerk", exitUsage, "base URL only"},
 		{"clerk --url http://ada:made-up-password@127.0.0.1:1", exitUsage, "no user name and no password"},
 		{"clerk --url http://ada:made-up-password@127.0.0.1:x", exitUsage, "invalid port"},

@@ -47,7 +47,7 @@ create constraint trigger fail_late after insert on first deferrable initially d
 create trigger counted after insert or update on first for each row execute function count_write();
 create trigger counted after insert or update on second for each row execute function count_write()`
 
-// disk_full is what blames neither the event nor a target.
+// disk_full is the fault of neither the event nor a target.
 const matrixEvents = `create trigger fail before insert on rollcall.events for each row execute function public.fail('before the roll', '53100')`
 
 // moments of the matrix, with what the first attempt hears when something fails or hangs, and

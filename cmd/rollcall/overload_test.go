@@ -29,7 +29,7 @@ const (
 	crowdMemory = 256 << 20 // bytes that are resident at most
 )
 
-// rawRequest is a request of the crowd as bytes, 2 kB of body, and where its body begins.
+// rawRequest is one of the requests as bytes, 2 kB of body, and where its body begins.
 func rawRequest(t testing.TB, src *source.Source, n int) (request []byte, body int) {
 	t.Helper()
 	text := clerkUser("user.created", fmt.Sprint("crowd_", n), ann, `"unsafe_metadata":{"bio":"`+strings.Repeat("x", 1600)+`"}`)
@@ -42,7 +42,7 @@ func rawRequest(t testing.TB, src *source.Source, n int) (request []byte, body i
 	return append(b.Bytes(), text...), b.Len()
 }
 
-// caller is one connection of the crowd.
+// caller is one of the connections.
 type caller struct {
 	conn    net.Conn
 	request []byte
@@ -109,7 +109,7 @@ func resident(t testing.TB, pid int) (now, most int) {
 	return now << 10, most << 10
 }
 
-// manyFiles lets this process and its children have a connection for each of the crowd.
+// manyFiles lets this process and its children have that many connections.
 func manyFiles(t testing.TB) {
 	t.Helper()
 	var limit syscall.Rlimit
@@ -241,7 +241,7 @@ func TestSenderLeaves(t *testing.T) {
 	in.db.Want("select count(*) from profiles where id like 'crowd_%'", strconv.Itoa(others))
 }
 
-// A stranger's headers are held in memory before anybody is known: a long session token fits,
+// Headers are in memory before a request is verified: a long session token fits,
 // and beyond twice that a request is refused.
 func TestLongHeaders(t *testing.T) {
 	t.Parallel()

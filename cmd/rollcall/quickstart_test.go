@@ -101,15 +101,16 @@ func follow(t *testing.T, script, client string) string {
 }
 
 // programs is a directory with the programs that a script calls. The quick starts listen at the default
-// ports, which this machine may not have free: the program rollcall of the test gives the configuration others.
+// ports, which this machine may not have free: the program rollcall of the test gives the configuration others,
+// in a file of its own, for serve may still read it when the next command begins.
 func programs(t *testing.T, client string) string {
 	t.Helper()
 	dir := t.TempDir()
-	scripts := map[string]string{"rollcall": fmt.Sprintf(`cat rollcall.yaml - >at-other-ports.yaml <<'YAML'
+	scripts := map[string]string{"rollcall": fmt.Sprintf(`cat rollcall.yaml - >ports-$$.yaml <<'YAML'
 listen: %s
 admin_listen: %s
 YAML
-ROLLCALL_CONFIG=at-other-ports.yaml exec '%s' "$@"`, freeAddress(t), freeAddress(t), build(t))}
+ROLLCALL_CONFIG=ports-$$.yaml exec '%s' "$@"`, freeAddress(t), freeAddress(t), build(t))}
 	if client == "stand-in" {
 		program := must.Get(exec.LookPath(standIn))(t)
 		for _, name := range []string{"psql", "createdb"} {

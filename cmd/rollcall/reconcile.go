@@ -29,13 +29,13 @@ func newReconcile(w environment) *cobra.Command {
 	var o reconcileOptions
 	cmd := &cobra.Command{
 		Use:   "reconcile SOURCE",
-		Short: "Compares the roll with all users of a provider, and mends it",
+		Short: "Compares the roll with all users of a provider, and corrects it",
 		Long: `Reads all users of the source (Supabase's from their table in this database, Clerk's from its
-API), brings into the roll, and so into every target, who is missing there or differs, and
-deletes users who are gone, after asking about each once more. It stops and deletes nobody when more
-would vanish than max_delete allows.
+API), writes users that are missing in the roll or differ from it into the roll and every target, and
+deletes users that no longer exist, after asking about each once more. It stops, and deletes no
+user, if more would be deleted than max_delete allows.
 
-A run that was interrupted goes on where it was, if it is taken up within six hours.`,
+A run that was interrupted continues where it was, if it is started again within six hours.`,
 		Args:              oneArg("source", 1),
 		ValidArgsFunction: w.named(sourceNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -124,7 +124,7 @@ func (r reconciled) print(w environment, out *output, cause error) error {
 		if r.DryRun {
 			where = "they are listed as failed"
 		}
-		err = fmt.Errorf("the roll can't follow everybody (failed: %d); %s", r.Failed, where)
+		err = fmt.Errorf("the roll can't follow all users (failed: %d); %s", r.Failed, where)
 	}
 	return err
 }

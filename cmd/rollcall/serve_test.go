@@ -80,7 +80,7 @@ func TestServeWaitsForTheDatabase(t *testing.T) {
 	}
 }
 
-// A shutdown answers everybody who waits, with or without a database.
+// A shutdown answers every request that waits, with or without a database.
 func TestShutdownAnswersEveryWaiter(t *testing.T) {
 	t.Parallel()
 	in := startShop(t)
@@ -206,7 +206,7 @@ func TestLogLines(t *testing.T) {
 	}
 }
 
-// What a provider or a stranger sends can't act on the terminal of whoever reads the log.
+// What a provider or an unverified sender sends can't act on the terminal that shows the log.
 func TestLogIsPrintable(t *testing.T) {
 	t.Parallel()
 	in := startShop(t)

@@ -151,7 +151,7 @@ func (p *providers) supabase(m message) {
 func (p *providers) database(m message) {
 	ctx, cancel := context.WithTimeout(p.give, 5*time.Second)
 	defer cancel()
-	_, _, _ = p.try(ctx, m, "") // what is lost here is lost to everybody
+	_, _, _ = p.try(ctx, m, "") // what is lost here is not sent again
 }
 
 func (p *providers) send(m message) {
@@ -179,7 +179,7 @@ func life(source, user string) []message {
 	return all
 }
 
-// tell sends a story, its messages at once or nearly so: their order is anybody's guess.
+// tell sends a story, its messages at once or nearly so: in no particular order.
 // Now and then one comes once more.
 func (p *providers) tell(messages []message) {
 	var under sync.WaitGroup

@@ -223,7 +223,7 @@ func TestServeWithoutUsersToSee(t *testing.T) {
 	in.announce("m1", "s_1")
 	const message = "announced users can't be looked up; another endpoint must bring them"
 	line := in.log.await(t, message, 1)
-	endpoint, _ := line["door"].(string)
+	endpoint, _ := line["endpoint"].(string)
 	reason, _ := line["error"].(string)
 	if line["source"] != "supabase" || !strings.Contains(endpoint, "/webhooks/supabase/database") || !strings.Contains(reason, "no table auth.users") {
 		t.Errorf("the log says %v", line)

@@ -141,7 +141,7 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 	if errors.Is(err, directory.ErrUnseen) {
 		sv.backoff.set(src.Name, time.Now().Add(backoffPause))
 		sv.log.Warn("announced users can't be looked up; another endpoint must bring them",
-			"source", src.Name, "door", sv.endpointOf(ctx, src), "error", err)
+			"source", src.Name, "endpoint", sv.endpointOf(ctx, src), "error", err)
 		return nil
 	}
 	if done != (reconcile.Confirmed{}) {

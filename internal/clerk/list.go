@@ -91,7 +91,7 @@ func (l *Listing) Next(ctx context.Context) ([]Listed, error) {
 			return fresh, nil
 		}
 	}
-	return nil, fmt.Errorf("list the users behind the first %d: %d pages brought nobody new: %w", l.at.Listed, maxStalled, event.ErrUnavailable)
+	return nil, fmt.Errorf("list the users behind the first %d: %d pages brought no new user: %w", l.at.Listed, maxStalled, event.ErrUnavailable)
 }
 
 // listPage is a page, and where its first user stands among all.

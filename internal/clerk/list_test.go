@@ -77,7 +77,7 @@ func TestListing(t *testing.T) {
 	}
 }
 
-// The ways of a cursor all list everybody once, where nobody comes or goes.
+// The ways of a cursor all list each user once, if none is created or deleted meanwhile.
 func TestListingWithoutCursor(t *testing.T) {
 	t.Parallel()
 	for _, cursor := range []clerktest.Cursor{clerktest.CursorRefused, clerktest.CursorIgnored} {
@@ -197,7 +197,7 @@ func (c *commotion) stir() {
 	first := c.random.IntN(len(users) + 1)
 	for i := range deleted {
 		at := c.random.IntN(len(users) + 1)
-		if c.seed%2 == 0 { // neighbours
+		if c.seed%2 == 0 { // next to each other
 			at = first + i
 		}
 		if at < len(users) {

@@ -35,7 +35,7 @@ func (s Secret) Reveal() string {
 // IsZero reports whether no secret is configured.
 func (s Secret) IsZero() bool { return s.value == nil }
 
-// Equal compares the texts, for tests; a stranger's secret wants constant time.
+// Equal compares the texts, for tests; a secret from a request must be compared in constant time.
 func (s Secret) Equal(other Secret) bool { return s.Reveal() == other.Reveal() }
 
 // String never tells.

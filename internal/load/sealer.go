@@ -80,7 +80,7 @@ type ClosedError struct {
 }
 
 func (e *ClosedError) Error() string {
-	return fmt.Sprintf("the %s endpoint of source %s is closed, for it has no secret; nobody can be %s through it", e.Endpoint, e.Source.Name(), e.Kind)
+	return fmt.Sprintf("the %s endpoint of source %s has no secret and is closed, so no user can be %s through it; add the secret", e.Endpoint, e.Source.Name(), e.Kind)
 }
 
 // templateOf finds the event of a kind that comes through an open endpoint.

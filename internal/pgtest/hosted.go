@@ -44,8 +44,8 @@ var hostedRoles = []string{
 	"rollcall", "authenticator", "anon", "authenticated", "service_role", "stranger", "owner", "supabase_auth_admin", "supabase_admin",
 }
 
-// Role is the name of a role in this project: owner is Supabase's postgres, stranger has only
-// what PUBLIC has, rollcall is for the test to make.
+// Role is the name of a role in this project: owner is Supabase's postgres, one has no more than
+// PUBLIC, and rollcall is for the test to make.
 func (h *Hosted) Role(role string) string { return role + "_" + h.end }
 
 // As is the database's URL for a role of the project.

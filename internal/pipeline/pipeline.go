@@ -30,7 +30,7 @@ type Config struct {
 	// Wait is how long a submitter waits for the outcome. Default 4 s.
 	Wait time.Duration
 	// Committers is how many batches are under way at once, at most. Default 2: one works
-	// while the other waits for the disk, and one slow lock does not stop the house; four
+	// while the other waits for the disk, and one slow lock does not block all commits; four
 	// bring little. Beside one that is quick, none begins that is smaller: few large batches
 	// cost less than many small ones.
 	Committers int
@@ -315,7 +315,7 @@ func (p *Pipeline) commit(batch []*waiter) {
 	}
 }
 
-// applySafely makes an error of a panic, which would end the process with everybody who waits.
+// applySafely makes an error of a panic, which would end the process with all requests that wait.
 // The batch counts as not applied, like one that was rolled back.
 func (p *Pipeline) applySafely(ctx context.Context, events []event.Event) (outcomes []event.Outcome, err error) {
 	err = event.Safely(func() (err error) {

@@ -84,7 +84,7 @@ func (db *DB) endUnanswered(ctx context.Context) (int64, error) {
 	return inBatches(ctx, func() (int64, error) {
 		done, err := db.pool.Exec(ctx, unansweredSQL, unansweredAge, forgetBatch)
 		if err != nil {
-			return 0, fmt.Errorf("end announcements that nobody has answered: %w", err)
+			return 0, fmt.Errorf("end unanswered announcements: %w", err)
 		}
 		return done.RowsAffected(), nil
 	})

@@ -92,7 +92,7 @@ func TestClerkHalfTheList(t *testing.T) {
 	in.clerk.Hide(func(id string) bool { return slices.Contains(ids[:60], id) })
 	in.clerk.Update(ids[0], func(u *clerktest.User) { u.Email = "hidden@x.test" })
 	in.clerk.Update(ids[100], func(u *clerktest.User) { u.Email = "shown@x.test" })
-	tally := in.fails(reconcile.ErrStopped, "nobody was deleted", "ended after 60 of the 120 users")
+	tally := in.fails(reconcile.ErrStopped, "no user was deleted", "ended after 60 of the 120 users")
 	must.Equal(t, tally, directory.Reconciled{Updated: 1, Unchanged: 59}, "a stopped run")
 	in.previewFails(reconcile.ErrStopped, "ended after 60 of the 120 users")
 	in.MaxDelete = 1
@@ -296,7 +296,7 @@ func TestClerkLag(t *testing.T) {
 	}
 }
 
-// When all that the roll knows is new, the API need not know anybody.
+// When all that the roll knows is new, the API need not know any of them.
 func TestClerkAllNew(t *testing.T) {
 	t.Parallel()
 	in := newInstance(t)

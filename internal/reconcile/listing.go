@@ -162,7 +162,7 @@ func (l *listing) complete(ctx context.Context) error {
 		l.Log.Warn("the list of users is not complete", "source", l.Source.Name(), "listed", listed, "counted", counted)
 		return nil
 	}
-	return fmt.Errorf("%w, nobody was deleted: the list of %s ended after %d of the %d users that it counts; run again later, or with --max-delete 100%% to ask about each of those who are missing",
+	return fmt.Errorf("%w, no user was deleted: the list of %s ended after %d of the %d users that it counts; run again later, or with --max-delete 100%% to ask about each of those who are missing",
 		ErrStopped, l.URL, listed, counted)
 }
 

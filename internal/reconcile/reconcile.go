@@ -38,8 +38,8 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// ErrStopped marks a run that a guard has ended: before anybody was deleted, unless the users
-// were vanishing at that very moment. A dry run has it when a run would.
+// ErrStopped marks a run that a guard has ended: before any user was deleted, unless they
+// were being deleted at that very moment. A dry run has it when a run would.
 var ErrStopped = errors.New("stopped")
 
 // stopped is ErrStopped in other words.
@@ -300,7 +300,7 @@ func (r *run) guards(gone int64) error {
 	case r.MaxDelete >= 1:
 		return nil
 	case r.total == 0 && known > 0:
-		return stopped{fmt.Errorf("%s: %s reads empty, and the roll has %s of %s; %s If nobody is left, run again with --max-delete 100%%",
+		return stopped{fmt.Errorf("%s: %s reads empty, and the roll has %s of %s; %s If there really are no users, run again with --max-delete 100%%",
 			r.halt(), r.from.name(), users(known), r.Source.Name(), r.from.doubt())}
 	case float64(gone) <= r.MaxDelete*float64(known):
 		return nil
@@ -319,13 +319,13 @@ func (r *run) guards(gone int64) error {
 func (r *run) halt() string {
 	switch {
 	case r.dry:
-		return "a run would stop here and delete nobody"
+		return "a run would stop here and delete no user"
 	case r.Deleted == 1:
 		return "stopped, 1 was deleted before"
 	case r.Deleted > 0:
 		return fmt.Sprintf("stopped, %d were deleted before", r.Deleted)
 	}
-	return "stopped, nobody was deleted"
+	return "stopped, no user was deleted"
 }
 
 // who names the command that lists those who are gone, unless this is it and has.

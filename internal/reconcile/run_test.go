@@ -138,12 +138,12 @@ func TestDryRunAdvisesAsARun(t *testing.T) {
 			p.InsertUsers(101, test.come)
 			p.MaxDelete = map[string]float64{"0%": 0, "5%": 0.05}[test.wrong]
 			_, tally, err := p.preview()
-			must.Fail(t, err, reconcile.ErrStopped, "a run would stop here and delete nobody: "+test.want)
+			must.Fail(t, err, reconcile.ErrStopped, "a run would stop here and delete no user: "+test.want)
 			if tally.Deleted != int64(test.gone) || strings.Contains(err.Error(), "stopped") {
 				t.Errorf("got %+v, %v", tally, err)
 			}
 			_, err = reconcile.Run(t.Context(), p.Config)
-			must.Fail(t, err, reconcile.ErrStopped, "stopped, nobody was deleted: "+test.want, "To see who: rollcall reconcile supabase --dry-run --max-delete ")
+			must.Fail(t, err, reconcile.ErrStopped, "stopped, no user was deleted: "+test.want, "To see who: rollcall reconcile supabase --dry-run --max-delete ")
 			p.Want("select count(*)::text from rollcall.users where deleted_at is not null", "0")
 		})
 	}

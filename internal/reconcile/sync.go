@@ -217,8 +217,8 @@ func (s *Syncer) sync(ctx context.Context, f flight) (roll.Member, error) {
 	return s.bring(ctx, f, found)
 }
 
-// signal has the user's row read in the table that decides, and every target settled. Only a
-// stranger's looks are counted: this one costs no more than settling.
+// signal has the user's row read in the table that decides, and every target settled. Only
+// looks for an unknown user are counted: this one costs no more than settling.
 func (s *Syncer) signal(ctx context.Context, f flight) (roll.Member, error) {
 	if id, err := uuid.Parse(f.id); err == nil {
 		f.id = id.String() // as the table has it

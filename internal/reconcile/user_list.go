@@ -32,7 +32,7 @@ type userList interface {
 	// confirm asks about each of them once more: who is gone, as of when, and who is there
 	// after all and may be compared.
 	confirm(ctx context.Context, absent []directory.Pair) (gone, there []directory.Pair, err error)
-	// preview hands on pages with everybody, in the list or in the roll, and writes nothing. Guard
+	// preview hands on pages with all users, in the list or in the roll, and writes nothing. Guard
 	// says whether so many may be gone.
 	preview(ctx context.Context, guard func(gone int64) error, each func(part) error) error
 	close()

@@ -47,7 +47,7 @@ const (
 	whyAudience  = "its audience (aud) is another"
 )
 
-// hmacWith is the old trick: the public key, which everybody has, as a secret.
+// hmacWith is the old trick: the public key, which is published, as a secret.
 func hmacWith(secret []byte) func(*draft) {
 	return both(header("alg", "HS256"), signedBy(signHMAC(string(secret))))
 }

@@ -50,7 +50,7 @@ type keyName struct {
 }
 
 // keySet remembers the last good key set of one source. A set that can't be refreshed
-// stays good: an outage of the provider must not sign everybody out.
+// stays good: an outage of the provider must not sign all users out.
 type keySet struct {
 	source, url string
 	client      *http.Client
@@ -121,7 +121,7 @@ func (s *keySet) pause() time.Duration {
 
 // refresh waits until a fetch that was under way or is begun here has ended, or the context
 // has; it does not wait again for a provider who was away a moment ago, unless the key is
-// needed. The fetch is everybody's: it doesn't end with the request that began it.
+// needed. All requests share the fetch: it doesn't end with the request that began it.
 func (s *keySet) refresh(ctx context.Context, name keyName) {
 	away := s.away(name)
 	done := s.fetches.DoChan("", func() (any, error) {

@@ -105,7 +105,7 @@ func TestDefaultAddress(t *testing.T) {
 	}
 }
 
-// TestNew refuses what could not be told apart or would let anybody in.
+// TestNew refuses what could not be told apart or would accept any token.
 func TestNew(t *testing.T) {
 	t.Parallel()
 	clerk := Config{Source: "a", Provider: Clerk, Issuer: clerkIssuer}

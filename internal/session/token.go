@@ -81,7 +81,7 @@ func checkForm(raw string) (header []byte, err error) {
 	return header, nil
 }
 
-// checkHeader looks before the library does, which would parse a stranger's keys and
+// checkHeader looks before the library does, which would parse keys from the token and
 // certificates. A typ other than JWT is another kind of token of the same issuer, such as
 // an OAuth access token (at+jwt).
 func checkHeader(encoded []byte) error {

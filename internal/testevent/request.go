@@ -124,7 +124,7 @@ func Unreached(base string, err error) error {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("post to %s: %w", shown, err)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("nobody listens at %s; is rollcall serve running? Start it, or name another address with --url: %w", shown, err)
+		return fmt.Errorf("no program listens at %s; start rollcall serve, or name another address with --url: %w", shown, err)
 	case failed != nil && failed.Timeout():
 		return fmt.Errorf("%s gave no answer within %s: %w", shown, answerTimeout, err)
 	}

@@ -58,7 +58,7 @@ create table rollcall.parked (
   primary key (source, user_id, target)          -- in lock order: users before targets
 );
 
-comment on table rollcall.parked is 'Users whom a target does not follow for the moment, and why.';
+comment on table rollcall.parked is 'Users that a target does not follow for the moment, and why.';
 
 -- Runs a target's statement for many users and finds those it refuses: the whole list
 -- first, then each half by itself, down to single users. Whatever PostgreSQL says counts:

@@ -1,14 +1,14 @@
--- Users whom no webhook announces: what the trigger of a capture leaves for Rollcall, and
+-- Users that no webhook announces: what the trigger of a capture leaves for Rollcall, and
 -- what was found out by comparing.
 
--- The set of targets for which the row was last settled: a backfill finds by it whom a
+-- The set of targets for which the row was last settled: a backfill finds by it the users that a
 -- replica with another configuration has moved meanwhile.
 alter table rollcall.users add column config integer not null default 0;
 
 comment on column rollcall.users.changed_at is 'the moment as of which this state is known';
 
 create table rollcall.outbox (
-  id      bigint generated always as identity primary key, -- of one user in the order of his commits
+  id      bigint generated always as identity primary key, -- of one user in the order of commits
   source  text collate "C" not null,
   user_id text collate "C" not null,
   gone    boolean not null,               -- the row was deleted
@@ -62,7 +62,7 @@ begin
         (select jsonb_object_agg(key, value) from jsonb_each(before) where key = any(left_behind)));
       before := null;
     end if;
-    if tg_op = 'INSERT' then -- deleted and inserted again in one transaction: never gone for anybody else
+    if tg_op = 'INSERT' then -- deleted and inserted again in one transaction: never gone for any other session
       delete from rollcall.outbox o
       where o.user_id = after->>'id' and o.gone and o.source = tg_argv[0] and o.xid = pg_current_xact_id();
     end if;

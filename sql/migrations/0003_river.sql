@@ -87,7 +87,7 @@ create table rollcall.river_notification (
 create index river_notification_created_at_idx on rollcall.river_notification (created_at);
 create index river_notification_topic_id_idx on rollcall.river_notification (topic, id);
 
--- What River's own tool would have noted, should somebody use it.
+-- What River's own tool would have noted, should an operator use it.
 create table rollcall.river_migration (
   line       text not null,
   version    bigint not null,

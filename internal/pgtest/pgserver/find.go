@@ -88,7 +88,7 @@ func usualPlaces(ctx context.Context) []place {
 		places = append(places, place{strings.TrimSpace(string(out)), "pg_config --bindir"})
 	}
 	if program, err := exec.LookPath("initdb"); err == nil {
-		// PATH may hold a link to it: its neighbours are where it really is
+		// PATH may hold a link to it: the other programs are beside its target
 		if target, err := filepath.EvalSymlinks(program); err == nil {
 			program = target
 		}

@@ -158,7 +158,7 @@ func serverAccount() (*account, error) {
 			return a, nil
 		}
 	}
-	return nil, errors.New("find an account for PostgreSQL: it refuses to run as root and neither user postgres nor nobody exists; run this as another user")
+	return nil, errors.New("find an account for PostgreSQL: it refuses to run as root, and this machine has none of the usual accounts; run this as another user")
 }
 
 func lookupAccount(name string) (*account, error) {

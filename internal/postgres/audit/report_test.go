@@ -257,7 +257,7 @@ func TestChecked(t *testing.T) {
 }
 
 // Random damage to the rows of many users is counted as an independent count says, and the
-// repair undoes it all but for the strangers.
+// repair undoes it all except for the unowned rows.
 func TestAuditOfRandomDamage(t *testing.T) {
 	t.Parallel()
 	const users = 500

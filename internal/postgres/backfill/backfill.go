@@ -97,7 +97,7 @@ const (
 	pageTime = 200 * time.Millisecond
 	// walkers leave most of the pool to live traffic.
 	walkers = 2
-	// maxMisses pages in a row with rows that nobody expected: somebody else fills the table, too.
+	// maxMisses pages in a row with unexpected rows: another program fills the table, too.
 	maxMisses = 2
 	// notePause is the least time between two notes of how far the walk is.
 	notePause = 100 * time.Millisecond
@@ -345,7 +345,7 @@ type Unfilled struct {
 }
 
 // Unfilled returns the new targets among those in service. A target whose sources have no
-// users yet has nothing to be filled with: from now on everybody arrives live, and it is
+// users yet has nothing to be filled with: from now on all users arrive live, and it is
 // noted as filled.
 func (b *Backfills) Unfilled(ctx context.Context) ([]Unfilled, error) {
 	var list []Unfilled

@@ -50,7 +50,7 @@ func wantFill(b *fixture.Bench, want backfill.Result) {
 	must.Equal(b.T, fill(b, "profiles"), want, "backfill")
 }
 
-// An empty table has everybody afterwards, in as many visits; an emptied one once more.
+// An empty table has all users afterwards, in as many visits; an emptied one once more.
 func TestBackfillEmptyTarget(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
@@ -63,7 +63,7 @@ func TestBackfillEmptyTarget(t *testing.T) {
 	b.Want("select count(*) from p", "2500")
 }
 
-// A table that was empty when the backfill began, and into which somebody else writes the same row meanwhile.
+// A table that was empty when the backfill began, and into which another session writes the same row meanwhile.
 func TestBackfillBesideOtherRows(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
@@ -381,7 +381,7 @@ func TestUnfilled(t *testing.T) {
 	wantUnfilled(next)
 }
 
-// A table that was dropped and made anew lacks everybody who is not parked: its target is new
+// A table that was dropped and made anew lacks all users who are not parked: its target is new
 // again, also for other replicas, until it is filled.
 func TestUnfilledAfterADrop(t *testing.T) {
 	t.Parallel()

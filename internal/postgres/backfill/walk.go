@@ -10,7 +10,7 @@ import (
 	"rollcall/internal/postgres/sqlstate"
 )
 
-// walk is the visit to everybody of one source, in key order, by several walkers at once.
+// walk is the visit to all users of one source, in key order, by several walkers at once.
 type walk struct {
 	*run
 	mu     sync.Mutex // guards all below, and the backfill with its connection
@@ -28,7 +28,7 @@ type page struct {
 	visited bool
 }
 
-// walk visits everybody.
+// walk visits all users.
 func (f *run) walk(ctx context.Context) error {
 	for _, source := range f.sources {
 		if source < f.last.Source {

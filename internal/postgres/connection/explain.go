@@ -132,7 +132,7 @@ func noWay(err *pgconn.ConnectError, to *pgx.ConnConfig) string {
 	switch {
 	case strings.Contains(err.Error(), "server refused TLS connection"): // the driver has no name for it
 		return fmt.Sprintf("the server at %s has no TLS, which sslmode asks for; turn ssl on there, "+
-			"or write sslmode=disable into database if nobody can listen in between", at)
+			"or write sslmode=disable into database if the network is trusted", at)
 	case certificateProblem(err) != "":
 		return fmt.Sprintf("the certificate of the server at %s %s", at, certificateProblem(err))
 	case supabaseHost.MatchString(to.Host) && (errors.As(err, &name) || errors.As(err, &network) || pgconn.Timeout(err)):

@@ -259,7 +259,7 @@ func (w *jobWorker) leave(run *river.Job[jobArgs]) error {
 	if time.Since(run.CreatedAt) < unknownAge {
 		return river.JobSnooze(unknownPause)
 	}
-	w.log.Warn("a job that nobody knows any more is dropped", "job", run.Args.Name)
+	w.log.Warn("a job of an unknown name is dropped", "job", run.Args.Name)
 	return nil
 }
 

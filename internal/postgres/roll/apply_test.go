@@ -250,7 +250,7 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
-// newcomer is the creation of a user of a random id, with what Clerk says about nearly everybody.
+// newcomer is the creation of a user of a random id, with what Clerk says about nearly all users.
 func newcomer() event.Event {
 	id := fmt.Sprintf("user_%x", rand.Uint64())
 	u := fixture.User(id, time.Now().UnixMilli(), id+"@example.com")

@@ -19,7 +19,7 @@ import (
 // Brought is what has become of a span.
 type Brought struct {
 	Created int64  // users who are new in the roll
-	Known   int64  // living ones whom another transaction was faster with
+	Known   int64  // living ones that another transaction wrote first
 	Last    string // the last user of the span that was read; "" when there was none
 }
 
@@ -73,7 +73,7 @@ func (r *Roll) Bring(ctx context.Context, source string, from directory.Stretch)
 	return b, nil
 }
 
-// bringUsers writes the living of a page (%[1]s, directory.StateOfRows; $1 the source, $2 after whom, $3 how many at
+// bringUsers writes the living of a page (%[1]s, directory.StateOfRows; $1 the source, $2 after which id, $3 how many at
 // most, $4 bytes, $5 limits.metadata, up to $6; $7 is the set of targets) into the roll, but for those who are
 // in it. It returns the last of the page, how many live, how many were written, and whether one has
 // metadata that is too large: whose last value counts is not for this statement to say.

@@ -15,7 +15,7 @@ import (
 )
 
 // Whatever a target's trigger raises for one user, the others are settled, the other
-// targets are current, and the roll has everybody.
+// targets are current, and the roll has all users.
 func TestHostileTriggers(t *testing.T) {
 	t.Parallel()
 	for _, state := range []string{"P0001", "MY001", "40001", "40P01", "08001", "25006", "26000", "53300", "57P01", "58030", "42P01", "0A000", "XX000", "55000"} {
@@ -142,7 +142,7 @@ func TestVariablesInExpressionsStayHidden(t *testing.T) {
 	}
 }
 
-// A deadlock that a trigger meets once blames nobody, also beside a poison row: the whole
+// A deadlock that a trigger meets once is no user's fault, also beside a poison row: the whole
 // batch runs again.
 func TestPassingErrorBesideAPoisonRow(t *testing.T) {
 	t.Parallel()

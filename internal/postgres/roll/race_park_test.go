@@ -232,7 +232,7 @@ func TestBatchOrder(t *testing.T) {
 	}
 }
 
-// A connection that is cut blames nobody, and the batch runs again.
+// A connection that is cut is no user's fault, and the batch runs again.
 func TestRaceConnectionCut(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())

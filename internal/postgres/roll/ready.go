@@ -32,7 +32,7 @@ const (
 	// failureHolds is for how long a failed commit does: a probe is smaller than a batch and may
 	// find room where a batch finds none.
 	failureHolds = time.Second
-	// probePause is the pause between two probes: the question is open to strangers.
+	// probePause is the pause between two probes: /readyz is open to any client.
 	probePause = 500 * time.Millisecond
 	// The probe ends before those who ask stop waiting: a connection that is cut off is lost.
 	probeLock, probeStatement = 300 * time.Millisecond, 600 * time.Millisecond
@@ -53,7 +53,7 @@ func (c *commits) last() (believed bool, failed error) {
 	return time.Now().Before(c.until), c.failed
 }
 
-// committed notes how a transaction that writes the roll has ended. What blames the server or
+// committed notes how a transaction that writes the roll has ended. What is the fault of the server or
 // Rollcall's own schema fails all others, too. After a passing failure a probe tells.
 func (c *commits) committed(err error) {
 	switch {

@@ -38,7 +38,7 @@ func TestBreaker(t *testing.T) {
 			b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
 			must.Within(t, start, b.Pool.StatementTimeout+time.Second, "the first batch")
 			out := b.Outages()
-			if sickness.says == "" { // it refuses each row by itself, so each user is to blame
+			if sickness.says == "" { // it refuses each row by itself, so each user is parked
 				b.WantOutages()
 			} else {
 				b.WantOutages(sickness.says)

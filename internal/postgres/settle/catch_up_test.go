@@ -16,7 +16,7 @@ import (
 	"rollcall/internal/testtag"
 )
 
-// catchUp makes everybody due and tries once.
+// catchUp makes all users due and tries once.
 func catchUp(b *fixture.Bench, target string) int {
 	b.T.Helper()
 	b.Exec("update rollcall.parked set retry_at = now() where not given_up")
@@ -173,7 +173,7 @@ insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error)
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// A deferred trigger that refuses one user parks that user alone, also with a state that blames no row:
+// A deferred trigger that refuses one user parks that user alone, also with a state that names no row:
 // it may have asked a server that is away.
 func TestDeferredTriggerThatFails(t *testing.T) {
 	t.Parallel()

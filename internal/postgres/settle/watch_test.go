@@ -268,7 +268,7 @@ func TestLookWaitsForATargetOutOfService(t *testing.T) {
 	wantMoments(b, "between")
 }
 
-// A snapshot of a server that knew more transactions, or of long ago, says nothing: everybody is
+// A snapshot of a server that knew more transactions, or of long ago, says nothing: each user is
 // settled again.
 func TestSweepWithoutASnapshot(t *testing.T) {
 	t.Parallel()
