@@ -39,7 +39,7 @@ func (c *connectionLimit) changed(_ net.Conn, state http.ConnState) {
 	case http.StateClosed:
 		if c.open.Add(-1) <= c.api.config.Limits.Connections/2 && c.full.CompareAndSwap(true, false) {
 			c.server.SetKeepAlivesEnabled(true)
-			c.api.config.Log.Info("the connections are few enough again")
+			c.api.config.Log.Info("fewer connections than the limit again")
 		}
 	case http.StateActive, http.StateIdle, http.StateHijacked:
 	}
@@ -54,7 +54,7 @@ func (c *connectionLimit) Accept() (net.Conn, error) {
 		}
 		if c.full.CompareAndSwap(false, true) {
 			c.server.SetKeepAlivesEnabled(false) // those that only might be used again make room
-			c.api.config.Log.Error("too many connections; those beyond get 503 and are told to come again", "connections", c.api.config.Limits.Connections)
+			c.api.config.Log.Error("too many connections; further ones are answered 503", "connections", c.api.config.Limits.Connections)
 		}
 		c.api.metrics.turnedAway.Inc()
 		go turnAway(conn)

@@ -225,7 +225,7 @@ func askTargets(ctx context.Context, cfg *Config, tell tell) {
 	}
 	parked, err := cfg.DB.Targets().Parked(ctx)
 	if err != nil {
-		cfg.Log.Warn("parked users are not known", "error", err)
+		cfg.Log.Warn("the parked users can't be counted: no metric or status has them until the database answers", "error", err)
 		return
 	}
 	for _, name := range cfg.Targets {
@@ -238,7 +238,7 @@ func askTargets(ctx context.Context, cfg *Config, tell tell) {
 func askChecked(ctx context.Context, cfg *Config, tell tell) {
 	checked, err := cfg.DB.Audit().Checked(ctx)
 	if err != nil {
-		cfg.Log.Warn("what was checked last is not known", "error", err)
+		cfg.Log.Warn("the last check can't be read: its metrics are missing until the database answers", "error", err)
 		return
 	}
 	for _, name := range cfg.Targets {
@@ -253,7 +253,7 @@ func askChecked(ctx context.Context, cfg *Config, tell tell) {
 func askReconciliations(ctx context.Context, cfg *Config, tell tell) {
 	list, err := cfg.DB.Directory().LastRuns(ctx)
 	if err != nil {
-		cfg.Log.Warn("the last reconciliations are not known", "error", err)
+		cfg.Log.Warn("the last reconciliations can't be read: their metrics are missing until the database answers", "error", err)
 		return
 	}
 	bySource := map[string]directory.LastRun{}
@@ -280,7 +280,7 @@ func askCaptures(ctx context.Context, cfg *Config, tell tell) {
 	}
 	list, err := cfg.DB.Outbox().Captures(ctx, cfg.Captures)
 	if err != nil {
-		cfg.Log.Warn("how the captures are doing is not known", "error", err)
+		cfg.Log.Warn("the captures can't be read: their metrics are missing until the database answers", "error", err)
 		return
 	}
 	for _, s := range list {

@@ -152,7 +152,7 @@ func (s *Server) router() *chi.Mux {
 	r.Use(func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.Limits.BodyTimeout)); err != nil {
-				s.config.Log.Warn("a request can't be bounded in time", "error", err)
+				s.config.Log.Warn("a request has no time limit: its read deadline can't be set", "error", err)
 			}
 			next.ServeHTTP(w, r)
 		})
@@ -269,7 +269,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	}
 	parked, err := s.config.DB.Targets().Parked(ctx)
 	if err != nil {
-		s.config.Log.Warn("parked users are not known", "error", err)
+		s.config.Log.Warn("the parked users can't be counted: no metric or status has them until the database answers", "error", err)
 	}
 	for _, t := range s.config.DB.Targets().States() {
 		state := "ok"

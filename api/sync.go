@@ -93,7 +93,7 @@ func (s *Server) awaitAnswer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
-		s.config.Log.Warn("a sync can't wait for longer than a body may take", "error", err)
+		s.config.Log.Warn("a sync has only the time limit of a body: its read deadline can't be removed", "error", err)
 	}
 }
 

@@ -112,7 +112,7 @@ func (job *backfillJob) run(ctx context.Context, w environment) error {
 	})
 	finish()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return fmt.Errorf("stopped after %s users of %s; the next run goes on from there", grouped(done.Visited), job.target)
+		return fmt.Errorf("stopped after %s users of %s; run the same command again to continue there", grouped(done.Visited), job.target)
 	}
 	if err != nil {
 		return err

@@ -21,7 +21,7 @@ func newCapture(w environment) *cobra.Command {
 		Short: "Notes every change of Supabase's users by a trigger",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errUsage{errors.New("capture what? rollcall capture install, status or remove")}
+			return errUsage{errors.New("name what to do: rollcall capture install, status or remove")}
 		},
 	}
 	var printOnly bool
@@ -98,11 +98,11 @@ func pickCapture(s *app.Setup, args []string) (outbox.Capture, error) {
 	}
 	switch len(all) {
 	case 0:
-		return outbox.Capture{}, errUsage{errors.New("no source of the configuration is Supabase's; only its users can be captured")}
+		return outbox.Capture{}, errUsage{errors.New("the configuration has no source with provider: supabase; only such a source has a capture")}
 	case 1:
 		return all[0], nil
 	}
-	return outbox.Capture{}, errUsage{fmt.Errorf("which source? %s and %s are Supabase's: name one", all[0].Source, all[1].Source)}
+	return outbox.Capture{}, errUsage{fmt.Errorf("name a source: %s and %s are Supabase's", all[0].Source, all[1].Source)}
 }
 
 // noCapture says why a source can't be captured.

@@ -125,9 +125,9 @@ func verdict(report *audit.Report, o checkOptions) error {
 	case users > 0:
 		return fmt.Errorf("out of step: %d", users)
 	case out > 0:
-		return errors.New("not every target could be checked")
+		return errors.New("not every target could be checked; the table above says why")
 	case rows > 0:
-		return fmt.Errorf("rows of no user of the roll: %d (--strict)", rows)
+		return fmt.Errorf("rows of no user of the roll: %d (--strict); the lines above say what to do", rows)
 	}
 	return nil
 }
@@ -194,7 +194,7 @@ func remarks(report *audit.Report) []string {
 			lines = append(lines, fmt.Sprintf("%s is out of service: %s", t.Target, t.Outage))
 		}
 		if t.Unowned > 0 {
-			lines = append(lines, fmt.Sprintf("%s: extra rows of no user of the roll: %d; if they are users that the roll doesn't know yet, run rollcall reconcile %s, else they are the application's own; --repair leaves them alone, and only --strict minds them",
+			lines = append(lines, fmt.Sprintf("%s: extra rows of no user of the roll: %d; if they are users that the roll doesn't know yet, run rollcall reconcile %s, else they are the application's own; --repair leaves them alone, and only --strict counts them",
 				t.Target, t.Unowned, cmp.Or(t.Source, "SOURCE")))
 		}
 	}

@@ -43,7 +43,7 @@ func TestBackfillInterrupted(t *testing.T) {
 		where datname = current_database() and wait_event_type = 'Lock')`, "t")
 	interrupt()
 	holder.Exec("commit")
-	want := "users of profiles; the next run goes on from there"
+	want := "users of profiles; run the same command again to continue there"
 	if got := <-stopped; got.code != exitProblems || !strings.Contains(got.log, want) {
 		t.Errorf("%s, want %d and %q", got, exitProblems, want)
 	}

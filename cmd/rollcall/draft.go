@@ -100,7 +100,7 @@ func closed(s *app.Setup, src *source.Source, endpoint source.Endpoint) error {
 	if endpoint == source.Database {
 		missing, example = "database_webhook", `{secrets: ["${DATABASE_WEBHOOK_SECRET}"]}`
 	}
-	return fmt.Errorf("%s: the %s endpoint of source %s is closed, for it has no secret; give it one, such as\n    %s: %s",
+	return fmt.Errorf("%s: the %s endpoint of source %s is closed, because it has no secret; give it one, such as\n    %s: %s",
 		s.Config.At("sources."+src.Name()), endpoint, src.Name(), missing, example)
 }
 

@@ -103,7 +103,7 @@ const capturedSource = oneMachine + `sources:
 const openSource = `  open: {provider: supabase, signing_secrets: ["${SUPABASE_SECRET}"]}
 `
 
-const captureNever = "nothing tells of the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret"
+const captureNever = "nothing reports the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret"
 
 // The metrics show the trigger and, of sources that have no open endpoint, no last event: an alert
 // on its age would never end.

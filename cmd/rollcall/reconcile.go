@@ -100,7 +100,7 @@ func runReconciliation(ctx context.Context, w environment, s *app.Setup, r recon
 	tally, err := reconcile.Run(ctx, cfg)
 	finish()
 	if err != nil && ctx.Err() != nil {
-		err = errors.New("interrupted; run the same again within six hours of its start, and it goes on there")
+		err = errors.New("interrupted; run the same command again within six hours of its start to continue there")
 	}
 	result := reconciled{Source: cfg.Source.Name(), Reconciled: tally, Seconds: time.Since(start).Seconds()}
 	return errors.Join(err, result.print(w, r.options.output, err))

@@ -139,9 +139,9 @@ func summary(refused, count int) error {
 	case refused == 0:
 		return nil
 	case count == 1:
-		return errors.New("the request was not accepted")
+		return errors.New("the request was not accepted; the log of serve says why")
 	}
-	return fmt.Errorf("%d of %d requests were not accepted", refused, count)
+	return fmt.Errorf("%d of %d requests were not accepted; the log of serve says why", refused, count)
 }
 
 // sent is a request and what became of it.

@@ -96,11 +96,11 @@ func askHealth(ctx context.Context, url string) error {
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w; is rollcall serve running?", url, err)
+		return fmt.Errorf("ask %s: %w; start rollcall serve, or correct admin_listen", url, err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", url, response.Status)
+		return fmt.Errorf("%s answers %s; the log of serve says why", url, response.Status)
 	}
 	return nil
 }

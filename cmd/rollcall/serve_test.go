@@ -153,7 +153,7 @@ func TestTargetMadeAnew(t *testing.T) {
 		in.send(created(t, fmt.Sprint("user_b", n)))
 		in.log.await(t, "a target is out of service; its users are parked", n+1)
 		in.db.Exec("alter table made rename to profiles")
-		line := in.log.await(t, "a target is new: its table lacks who was there before it; fill it", n+1)
+		line := in.log.await(t, "a target is new: its table lacks users from before it; fill it", n+1)
 		if got, want := fmt.Sprint(line["target"], line["users"], line["command"]), fmt.Sprint("profiles", n+2, "rollcall backfill profiles"); got != want {
 			t.Errorf("the log says %s, want %s", got, want)
 		}

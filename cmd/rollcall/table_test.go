@@ -144,7 +144,7 @@ grant usage on schema public to %[1]s; grant select, insert, update, delete on p
 	}
 	owner.Exec("insert into auth.users (id, email, created_at, updated_at) values ('" + supaUser + "', 'before@example.com', now(), now())")
 	owner.Exec(command(exitFine, "capture", "install", "--print", "supabase"))
-	in.log.await(t, "the table of users can be read, and decides what is so", 1)
+	in.log.await(t, "the table of users can be read: its rows are the truth", 1)
 	command(exitFine, "capture", "status", "supabase")
 
 	want := func(profiles ...string) {

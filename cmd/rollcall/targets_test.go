@@ -102,7 +102,7 @@ func TestServeNoticesCatalogChanges(t *testing.T) {
 	if n := len(in.log.Lines("the table of a target has changed; users written since are settled again")); n < len(catalogChanges) {
 		t.Errorf("the log tells of %d changes, want %d at least:\n%s", n, len(catalogChanges), in.log)
 	}
-	in.log.await(t, "a target is new: its table lacks who was there before it; fill it", 1)
+	in.log.await(t, "a target is new: its table lacks users from before it; fill it", 1)
 }
 
 const pairTargets = shopTargets + `
@@ -221,7 +221,7 @@ func TestServeWithoutUsersToSee(t *testing.T) {
 	t.Parallel()
 	in := startShop(t)
 	in.announce("m1", "s_1")
-	const message = "announced users can't be looked up; another endpoint must bring them"
+	const message = "announced users can't be looked up; another endpoint must report them"
 	line := in.log.await(t, message, 1)
 	endpoint, _ := line["endpoint"].(string)
 	reason, _ := line["error"].(string)
@@ -245,7 +245,7 @@ func TestServeForgets(t *testing.T) {
 select 'clerk', 'e' || g, 'x', case when g % 2 = 0 then 'undecodable' else 'applied' end, now() - interval '1 minute' * g, 'b' from generate_series(1, 200) g`)
 	in.due("retention")
 	// 1, 2 and 3 hours: of 61 to 179 the odd ones, of 120 to 180 the even ones, and 180 to 200.
-	if line := in.log.await(t, "forgot what is kept no longer", 1); line["bodies"] != 90.0 || line["events"] != 21.0 {
+	if line := in.log.await(t, "deleted old events and bodies", 1); line["bodies"] != 90.0 || line["events"] != 21.0 {
 		t.Errorf("the log says %v", line)
 	}
 }

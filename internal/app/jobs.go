@@ -79,7 +79,7 @@ func (sv *service) scheduled() []jobs.Job {
 func (sv *service) forget(ctx context.Context) error {
 	done, err := sv.db.Forget(ctx, postgres.Retention(sv.setup.Config.Retention))
 	if done != (postgres.Forgotten{}) {
-		sv.log.Info("forgot what is kept no longer",
+		sv.log.Info("deleted old events and bodies",
 			"bodies", done.Bodies, "events", done.Events, "never_created", done.Unanswered)
 	}
 	return err
@@ -197,6 +197,6 @@ func (p *pulse) beat(now time.Time, failed error) time.Duration {
 
 func (sv *service) takeOverJobs(ctx context.Context) {
 	if err := sv.replica.TakeOver(ctx); err != nil && ctx.Err() == nil {
-		sv.log.Warn("the jobs of other replicas can't be looked at", "error", err)
+		sv.log.Warn("the jobs of other replicas can't be read", "error", err)
 	}
 }

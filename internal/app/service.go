@@ -172,7 +172,7 @@ func (sv *service) keepUp(ctx context.Context, what string, run func(context.Con
 		if !errors.As(event.Safely(func() error { run(ctx); return nil }), &stopped) {
 			return
 		}
-		sv.log.Error("a background task panicked; it begins anew", "task", what, "error", stopped, "stack", stopped.Stack)
+		sv.log.Error("a background task panicked; it starts again", "task", what, "error", stopped, "stack", stopped.Stack)
 		_ = connection.Pause(ctx, panicPause)
 	}
 }

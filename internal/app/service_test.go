@@ -172,9 +172,9 @@ func TestBlindForAWhile(t *testing.T) {
 }
 
 const (
-	captureGone  = "a capture is gone, or its trigger is disabled: changes are no longer noted; install it, then reconcile for what was missed"
+	captureGone  = "a capture is gone, or its trigger is disabled: changes are no longer noted; install it, then reconcile"
 	captureBack  = "a capture is there again"
-	captureNever = "nothing tells of the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret"
+	captureNever = "nothing reports the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret"
 )
 
 // What becomes of a trigger is said once, whether it is dropped or disabled; of a source that

@@ -49,7 +49,7 @@ func (sv *service) follow(ctx context.Context) {
 	for source := range sv.said.unread {
 		if sv.db.Roll().Follows(source) {
 			delete(sv.said.unread, source)
-			sv.log.Info("the table of users can be read, and decides what is so", "source", source)
+			sv.log.Info("the table of users can be read: its rows are the truth", "source", source)
 		}
 	}
 }
@@ -140,7 +140,7 @@ func (sv *service) confirm(ctx context.Context, src config.Source) error {
 	}
 	if errors.Is(err, directory.ErrUnseen) {
 		sv.backoff.set(src.Name, time.Now().Add(backoffPause))
-		sv.log.Warn("announced users can't be looked up; another endpoint must bring them",
+		sv.log.Warn("announced users can't be looked up; another endpoint must report them",
 			"source", src.Name, "endpoint", sv.endpointOf(ctx, src), "error", err)
 		return nil
 	}
@@ -205,7 +205,7 @@ func (c *captureWatch) look(ctx context.Context) {
 	if err != nil {
 		if ctx.Err() == nil && !c.failing {
 			c.failing = true
-			c.log.Warn("whether the captures are there is not known", "error", err)
+			c.log.Warn("the captures can't be checked; Rollcall tries again", "error", err)
 		}
 		return
 	}
@@ -223,13 +223,13 @@ func (c *captureWatch) say(now outbox.Captured) {
 	switch {
 	case before && !now.Installed:
 		c.gone[now.Source] = true
-		c.log.Warn("a capture is gone, or its trigger is disabled: changes are no longer noted; install it, then reconcile for what was missed",
+		c.log.Warn("a capture is gone, or its trigger is disabled: changes are no longer noted; install it, then reconcile",
 			"source", now.Source, "why", "rollcall capture status "+now.Source, "command", install, "then", "rollcall reconcile "+now.Source)
 	case c.gone[now.Source] && now.Installed:
 		delete(c.gone, now.Source)
 		c.log.Info("a capture is there again", "source", now.Source)
 	case !known && !now.Installed && !src.Open(source.Hook) && !src.Open(source.Database):
-		c.log.Warn("nothing tells of the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret",
+		c.log.Warn("nothing reports the changes of a source: no capture is installed, and it has neither signing_secrets nor a database_webhook; install the capture, or give it a secret",
 			"source", now.Source, "command", install)
 	}
 }

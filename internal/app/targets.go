@@ -63,7 +63,7 @@ func (sv *service) watchTargets(ctx context.Context) {
 			continue
 		}
 		if sv.ready(ctx) == nil && err != nil { // it logs what has changed
-			sv.log.Warn("the targets, or the announced users, can't be looked after", "error", err)
+			sv.log.Warn("targets can't be checked, or announced users looked up; Rollcall tries again", "error", err)
 		}
 	}
 }
@@ -72,7 +72,7 @@ func (sv *service) watchTargets(ctx context.Context) {
 func (sv *service) saySurroundings(ctx context.Context) {
 	warnings, err := catalog.Surroundings(ctx, sv.db.Pool())
 	if err != nil && ctx.Err() == nil {
-		sv.log.Warn("the rights of others can't be looked at", "error", err)
+		sv.log.Warn("the rights of other roles can't be read: whether they can act as Rollcall's role is not checked", "error", err)
 	}
 	for _, w := range warnings {
 		sv.log.Warn("others can act as Rollcall's role", "warning", w)
@@ -120,12 +120,12 @@ func (sv *service) sayChanges() (out, back bool) {
 func (sv *service) offerBackfills(ctx context.Context) {
 	unfilled, err := sv.db.Backfills().Unfilled(ctx)
 	if err != nil && ctx.Err() == nil {
-		sv.log.Warn("new targets can't be looked for", "error", err)
+		sv.log.Warn("new targets can't be found until the next start", "error", err)
 	}
 	for _, u := range unfilled {
 		if !sv.said.offered[u.Target] {
 			sv.said.offered[u.Target] = true
-			sv.log.Warn("a target is new: its table lacks who was there before it; fill it",
+			sv.log.Warn("a target is new: its table lacks users from before it; fill it",
 				"target", u.Target, "users", u.Users, "command", "rollcall backfill "+u.Target)
 		}
 	}
@@ -135,7 +135,7 @@ func (sv *service) offerBackfills(ctx context.Context) {
 func (sv *service) sayOverruled(report *audit.Report) {
 	for _, o := range report.Overruled {
 		if _, said := sv.said.overruled.LoadOrStore(o.Target+" "+string(o.State), true); !said {
-			sv.log.Warn("triggers of a table decide otherwise than its target", "target", o.Target,
+			sv.log.Warn("triggers of a target's table change or suppress what Rollcall writes", "target", o.Target,
 				"state", o.State, "users", o.Users, "columns", o.Columns, "triggers", o.Triggers)
 		}
 	}

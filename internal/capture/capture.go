@@ -233,7 +233,7 @@ func (d *drain) event(c outbox.Change) event.Event {
 	err := event.Safely(func() (err error) { user, err = d.sources[c.Source].DecodeUser(c.Data, c.At); return err })
 	switch {
 	case err != nil:
-		d.Log.Error("a captured change can't be read and is dropped", "source", c.Source, "user", c.UserID, "error", err)
+		d.Log.Error("a captured change can't be read and is dropped; reconcile its source", "source", c.Source, "user", c.UserID, "error", err)
 		e.Op = event.Undecodable
 		return e
 	case c.Gone:

@@ -64,7 +64,7 @@ func (db *DB) Forget(ctx context.Context, keep Retention) (Forgotten, error) {
 	} {
 		n, err := db.forget(ctx, step.statement, step.kind, step.age)
 		if *step.count += n; err != nil {
-			return f, fmt.Errorf("forget events and their bodies: %w", err)
+			return f, fmt.Errorf("delete old events and bodies: %w", err)
 		}
 	}
 	return f, db.directory.ForgetListings(ctx)

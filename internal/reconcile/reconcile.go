@@ -199,7 +199,7 @@ func (r *run) mend(ctx context.Context, f findings) error {
 	}
 	outcomes, err := r.Submit(ctx, f.events)
 	if err != nil {
-		return fmt.Errorf("bring users into the roll: %w", err)
+		return fmt.Errorf("write users into the roll: %w", err)
 	}
 	r.Created += f.others.Created
 	r.Unchanged += f.others.Unchanged

@@ -112,7 +112,7 @@ func (r *run) arrived(ctx context.Context, f *findings) error {
 	if s.failed == nil || !s.Strange {
 		return s.failed
 	}
-	r.Log.Debug("users are brought in one by one", "source", r.Source.Name(), "after", s.After, "error", s.failed)
+	r.Log.Debug("users are written one by one", "source", r.Source.Name(), "after", s.After, "error", s.failed)
 	s.table.strange.Store(false)
 	ids, at, err := s.table.users.IDs(ctx, s.Stretch)
 	if err != nil {

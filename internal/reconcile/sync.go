@@ -153,7 +153,7 @@ func (s *Syncer) Sync(ctx context.Context, from, id string) (roll.Member, error)
 		defer func() {
 			if cause := recover(); cause != nil {
 				stopped := event.Panicked(cause)
-				err = fmt.Errorf("%w: bringing a user into step: %w\n%s", event.ErrUnavailable, stopped, stopped.Stack)
+				err = fmt.Errorf("%w: settling a user: %w\n%s", event.ErrUnavailable, stopped, stopped.Stack)
 			}
 		}()
 		return s.sync(ctx, f)
@@ -359,7 +359,7 @@ func (s *Syncer) settle(ctx context.Context, f flight) (roll.Member, error) {
 func (s *Syncer) member(ctx context.Context, f flight) (roll.Member, error) {
 	m, err := s.known(ctx, f)
 	if err == nil && !m.Known {
-		err = fmt.Errorf("%w: the roll has lost the user meanwhile", event.ErrUnavailable)
+		err = fmt.Errorf("%w: the user is no longer in the roll", event.ErrUnavailable)
 	}
 	return m, err
 }

@@ -34,7 +34,7 @@ type hostile struct {
 
 const (
 	whyAlgorithm = "signed with an algorithm that is not allowed"
-	whySignature = "its signature does not hold"
+	whySignature = "its signature is wrong"
 	whyKey       = "signed with a key that its source does not publish"
 	whyParts     = "not three parts between dots"
 	whyForm      = "not in base64url"
@@ -43,8 +43,8 @@ const (
 	whyUnread    = "its header or its claims can't be read"
 	whyIssuer    = "no source has this issuer"
 	whySubject   = "its subject (sub) is no user's id"
-	whyMoment    = "a moment in it is none"
-	whyAudience  = "its audience (aud) is another"
+	whyMoment    = "one of its times can't be read"
+	whyAudience  = "its audience (aud) is not the configured one"
 )
 
 // hmacWith is the old trick: the public key, which is published, as a secret.

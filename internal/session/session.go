@@ -29,7 +29,7 @@ const minSecret = 32
 
 // ErrInvalid marks a token that is not believed. What stands around it is for the
 // operator's log: closed words and numbers of seconds, nothing that the token chose.
-var ErrInvalid = errors.New("session token not believed")
+var ErrInvalid = errors.New("session token not valid")
 
 // Config says which tokens of one source are believed.
 type Config struct {

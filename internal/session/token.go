@@ -121,7 +121,7 @@ func (i *issuer) key(ctx context.Context, t *token) (any, error) {
 func (t *token) claims(key any, to *claims) error {
 	switch err := t.jwt.Claims(key, to); {
 	case errors.Is(err, jose.ErrCryptoFailure):
-		return fmt.Errorf("%w: its signature does not hold", ErrInvalid)
+		return fmt.Errorf("%w: its signature is wrong", ErrInvalid)
 	case err != nil:
 		return fmt.Errorf("%w: its claims are not of their types", ErrInvalid)
 	}
@@ -159,7 +159,7 @@ func (i *issuer) check(c claims) error {
 	party, _ := c.Party.(string)
 	switch {
 	case i.Audience != "" && !c.Audience.Contains(i.Audience):
-		return fmt.Errorf("%w: its audience (aud) is another", ErrInvalid)
+		return fmt.Errorf("%w: its audience (aud) is not the configured one", ErrInvalid)
 	case len(i.AuthorizedParties) > 0 && c.Party == nil:
 		return fmt.Errorf("%w: it has no authorized party (azp), and a list is configured", ErrInvalid)
 	case len(i.AuthorizedParties) > 0 && !slices.Contains(i.AuthorizedParties, party):
@@ -178,7 +178,7 @@ func (i *issuer) check(c claims) error {
 func (c claims) checkMoments(at time.Time) error {
 	for _, moment := range []*int64{c.Expiry, c.NotBefore, c.IssuedAt} {
 		if moment != nil && (*moment < 0 || *moment > lastMoment) {
-			return fmt.Errorf("%w: a moment in it is none", ErrInvalid)
+			return fmt.Errorf("%w: one of its times can't be read", ErrInvalid)
 		}
 	}
 	now, slack := at.Unix(), int64(leeway/time.Second)

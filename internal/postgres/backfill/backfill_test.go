@@ -214,7 +214,7 @@ func TestBackfillOnce(t *testing.T) {
 	must.Get(b.DB.Backfills().Run(t.Context(), "profiles", func(_, _ int64) {
 		second = must.Err(b.Replica(fixture.Everyone()).DB.Backfills().Run(t.Context(), "profiles", nil))
 	}))(t)
-	must.Fail(t, second, connection.ErrRunning, "backfill profiles: another process is at it (backend ")
+	must.Fail(t, second, connection.ErrRunning, "backfill profiles: another process runs it (backend ")
 }
 
 // No such target, and one out of service.

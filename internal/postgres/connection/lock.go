@@ -40,7 +40,7 @@ type Lock struct {
 }
 
 // ErrRunning means that another process holds the lock.
-var ErrRunning = errors.New("another process is at it")
+var ErrRunning = errors.New("another process runs it")
 
 var errLockLost = fmt.Errorf("%w: the lock is lost; the database has ended the session that held it, or does "+
 	"not answer it", event.ErrUnavailable)

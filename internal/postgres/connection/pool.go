@@ -282,7 +282,7 @@ func serverProcess(ctx context.Context, conn *pgx.Conn) (uint32, error) {
 		return 0, err
 	}
 	if len(results) != 1 || len(results[0].Rows) != 1 {
-		return 0, errors.New("a question got no answer")
+		return 0, errors.New("a query got no answer")
 	}
 	pid, err := strconv.ParseUint(string(results[0].Rows[0][0]), 10, 32)
 	return uint32(pid), err

@@ -326,9 +326,9 @@ func (r *Replica) TakeOver(ctx context.Context) error {
 	var anew bool
 	_, err := pgx.ForEachRow(rows, []any{&job, &anew}, func() error {
 		if anew {
-			r.log.Warn("a replica is gone in the middle of a job, which runs again", "job", job)
+			r.log.Warn("a replica ended during a job, which runs again", "job", job)
 		} else {
-			r.log.Error("a job is given up until its next time: every replica that ran it is gone", "job", job, "replicas",
+			r.log.Error("a job is given up until its next time: every replica that ran it ended", "job", job, "replicas",
 				takeovers)
 		}
 		return nil
