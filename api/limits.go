@@ -15,7 +15,7 @@ import (
 )
 
 // connectionLimit bounds the connections of a server. Those beyond are told to come again, at a tenth
-// of the memory; nobody waits unseen, and nobody's connection is reset.
+// of the memory; no connection waits unseen, and none is reset.
 type connectionLimit struct {
 	net.Listener
 	api    *Server
@@ -74,7 +74,7 @@ var turnedAway = func() string {
 func turnAway(conn net.Conn) {
 	defer conn.Close()
 	buffer := make([]byte, 512)
-	// An answer before the request began would be nobody's.
+	// Without a request no client waits for an answer.
 	if conn.SetDeadline(time.Now().Add(defaultBodyTimeout)) != nil || !reads(conn, buffer) {
 		return
 	}

@@ -234,7 +234,7 @@ func askTargets(ctx context.Context, cfg *Config, tell tell) {
 	askChecked(ctx, cfg, tell)
 }
 
-// askChecked tells what the last check has counted, whoever ran it.
+// askChecked tells what the last check has counted, on any replica or by the command.
 func askChecked(ctx context.Context, cfg *Config, tell tell) {
 	checked, err := cfg.DB.Audit().Checked(ctx)
 	if err != nil {
@@ -249,7 +249,7 @@ func askChecked(ctx context.Context, cfg *Config, tell tell) {
 	}
 }
 
-// askReconciliations tells how the last reconciliation of each source ended, whoever ran it.
+// askReconciliations tells how the last reconciliation of each source ended, on any replica or by the command.
 func askReconciliations(ctx context.Context, cfg *Config, tell tell) {
 	list, err := cfg.DB.Directory().LastRuns(ctx)
 	if err != nil {

@@ -1,5 +1,10 @@
-// Package api is HTTP in and out: the endpoints of the sources, health, metrics and the
-// admin listener.
+// Package api is HTTP in and out: the endpoints of the sources, just-in-time sync, health, metrics and the
+// admin listener. It hides how an outcome becomes a status and words for the sender, what a request may take
+// before its signature is checked, and how metrics are gathered:
+//
+//	server := api.New(api.Config{Sources: sources, Submit: pipeline.Submit, Ready: ready, DB: db, Log: log})
+//	public := &http.Server{Handler: server.Public()}
+//	err := public.Serve(server.Bound(public, listener))
 package api
 
 import (
@@ -30,8 +35,8 @@ import (
 type Config struct {
 	// Sources are those whose webhooks are taken.
 	Sources []*source.Source
-	// Refuse names the sources whose announced users are turned away while they can't be
-	// recorded; the others let them in.
+	// Refuse names the sources whose announced users are refused while they can't be
+	// recorded; those of other sources are admitted.
 	Refuse map[string]bool
 	// Submit brings an event to its outcome; its errors wrap event.ErrUnavailable.
 	Submit func(context.Context, event.Event) (event.Outcome, error)

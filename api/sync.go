@@ -18,7 +18,7 @@ import (
 	"rollcall/internal/reconcile"
 )
 
-// SyncPath is where a front end has its own user brought into step, just in time.
+// SyncPath is the path of just-in-time sync, which brings the rows of a front end's user up to date.
 const SyncPath = "/v1/sync"
 
 // Sync is what just-in-time sync needs.
@@ -30,7 +30,7 @@ type Sync struct {
 	// not wrap event.ErrUnavailable means that the token is not believed; the source is then
 	// the one that it claims, "" for none.
 	Verify func(ctx context.Context, token string) (source, user string, err error)
-	// User brings a user into step; see reconcile.Syncer.
+	// User brings a user's rows up to date; see reconcile.Syncer.
 	User func(ctx context.Context, source, user string) (roll.Member, error)
 	// Origins are those whose pages may call, as scheme://host[:port].
 	Origins []string
@@ -87,7 +87,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
 }
 
 // awaitAnswer takes the router's deadline back from a request that has arrived: net/http would
-// take its end for the client's leaving. A body, for which nobody asks, must still come in time.
+// take its end for the client's leaving. A body, which is not read, must still come in time.
 func (s *Server) awaitAnswer(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		return

@@ -201,8 +201,8 @@ type reply struct {
 
 // replies maps each outcome to its answer. It is the same at every endpoint: Clerk counts any
 // 2xx as delivered and stops calling an endpoint after five days of anything else, and
-// Supabase lets a sign-up fail on anything else; so only what a repetition can mend is
-// refused. A 200 with a body is the hook's own affair (event.Event.Reply).
+// Supabase lets a sign-up fail on any other status, so Rollcall refuses only what a retry can
+// correct. A 200 with a body is the answer that a hook needs (event.Event.Reply).
 var replies = map[event.Outcome]reply{
 	event.Applied:         {status: http.StatusNoContent},
 	event.Duplicate:       {status: http.StatusNoContent},
@@ -210,7 +210,7 @@ var replies = map[event.Outcome]reply{
 	event.Ignored:         {status: http.StatusNoContent}, // an unknown type stays unknown however often it is sent
 	event.Announced:       {status: http.StatusNoContent},
 	event.Admitted:        {status: http.StatusNoContent}, // before-user-created fails closed: no answer would be no sign-up
-	event.Parked:          {status: http.StatusNoContent}, // the roll has it; the target is our affair
+	event.Parked:          {status: http.StatusNoContent}, // the roll has it, and Rollcall tries the target again
 	event.UndecodableBody: {status: http.StatusNoContent}, // it is kept; sending it again changes nothing
 	event.Unverified:      {status: http.StatusUnauthorized, message: "the signature or secret of this request is missing, wrong or too old; compare the signing secret here with the one at the provider"},
 	event.TooLarge:        {status: http.StatusRequestEntityTooLarge, message: "the body is larger than this server takes"},

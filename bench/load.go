@@ -25,7 +25,7 @@ import (
 type measured struct {
 	PerSecond float64
 	P50, P99  time.Duration
-	Batch     float64 // events committed together on average; 0 where nobody batches
+	Batch     float64 // events committed together on average; 0 where there are no batches
 	PeakMiB   float64 // largest resident memory of the candidate until now; 0 when not known
 	Committed int     // acknowledged in all, also before the measured time
 	// Server, Candidate and Generator are the processor time of one event, by who took it.
@@ -105,7 +105,7 @@ func (u *underWay) work(do func(from int) error) ([]time.Duration, error) {
 }
 
 // sending makes workers that send requests to some addresses in turn. Each has a connection and waits for its
-// answer before the next request. An answer other than 2xx is an error: nobody is to be fast by refusing.
+// answer before the next request. An answer other than 2xx is an error: a candidate must not be fast by refusing.
 func sending(requests *requests, addresses []string) func(context.Context, int) (func(int) error, error) {
 	return func(ctx context.Context, i int) (func(int) error, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addresses[i%len(addresses)])

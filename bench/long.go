@@ -112,7 +112,7 @@ func (l *long) sayMemory(resident, rates []float64, peak float64) {
 	fmt.Fprintf(&l.text, "\nThroughput: first part %.0f/s, last part %.0f/s, median %.0f/s.\n\n", rates[0], rates[len(rates)-1], median(rates))
 }
 
-// largeRoll alternates between a database with nobody and one with ten million users, in
+// largeRoll alternates between an empty database and one with ten million users, in
 // the roll and in both tables. New ids fall anywhere among theirs.
 func (l *long) largeRoll(ctx context.Context) error {
 	large, err := newDatabase(ctx, l.server, "large")

@@ -28,10 +28,10 @@ type process struct {
 	ended   chan error
 }
 
-// patience bounds the start and the end of a candidate.
+// patience is the longest wait for the start or the end of a candidate.
 const patience = 30 * time.Second
 
-// freeAddress is an address nobody listens at for the moment.
+// freeAddress is an address at which no program listens at the moment.
 func freeAddress(ctx context.Context) (string, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

@@ -30,7 +30,7 @@ const (
 	path      = "/webhooks/clerk"
 )
 
-// mill makes signed user.created requests about users nobody has met. All have the same
+// mill makes signed user.created requests about new users. All have the same
 // length, so that a second of load is one piece of memory.
 type mill struct {
 	secret   string         // whsec_…

@@ -135,7 +135,7 @@ func (d *database) reset(ctx context.Context) error {
 	return d.settle(ctx)
 }
 
-// settle lets nobody pay for what others wrote.
+// settle ends the background work that earlier measurements have caused.
 func (d *database) settle(ctx context.Context) error {
 	return d.exec(ctx, "vacuum (analyze) "+tables, "checkpoint")
 }

@@ -26,7 +26,7 @@ type tallyJSON struct {
 	Extra      int64  `json:"extra"`
 	Different  int64  `json:"different"`
 	Parked     int64  `json:"parked"`
-	Unowned    int64  `json:"unowned"`  // of extra: rows of no user of the roll
+	Unowned    int64  `json:"unowned"`    // of extra: rows of no user of the roll
 	Suppressed int64  `json:"suppressed"` // a trigger keeps the row from being written or removed
 	Rewritten  int64  `json:"rewritten"`  // a trigger gives a column of set another value
 	Repaired   int64  `json:"repaired"`

@@ -177,7 +177,8 @@ func runLoad(ctx context.Context, w environment, o loadOptions, to loadTarget) e
 	return nil
 }
 
-// whyParked looks in the database of the configuration for who is parked and why; nobody where it can't be asked.
+// whyParked reads the parked users and the reasons from the database of the configuration; none if it can't be
+// asked.
 func (to loadTarget) whyParked(ctx context.Context, w environment) []parkedGroupJSON {
 	db, err := to.setup.Open(to.setup.Logger(w.stderr))
 	if err != nil {

@@ -186,7 +186,7 @@ func (sv *service) httpServer(h http.Handler) *http.Server {
 }
 
 // prepare waits for the database, migrates, checks the targets and starts to apply. Its
-// error is one that waiting does not mend.
+// error is one that does not pass by waiting.
 func (sv *service) prepare(ctx context.Context) error {
 	said := ""
 	for ; ctx.Err() == nil; _ = connection.Pause(ctx, databaseRetry) {

@@ -73,7 +73,7 @@ func (s *Setup) Open(log *slog.Logger) (*postgres.DB, error) {
 	db, err := postgres.Open(postgres.Config{
 		URL: s.Config.Database, Targets: s.Targets,
 		LockTimeout: limits.LockTimeout,
-		// A second, shorter try must fit into the sender's patience, too.
+		// A second, shorter try must fit into the time that the sender waits, too.
 		StatementTimeout: min(limits.StatementTimeout, limits.Wait/2),
 		Attempts:         s.Config.Retry.Attempts,
 		Metadata:         limits.Metadata,

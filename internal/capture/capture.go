@@ -1,5 +1,8 @@
 // Package capture empties the outbox that the trigger on a table of users fills: in the
-// order of each user's commits, in batches, through the pipeline.
+// order of each user's commits, in batches, through the pipeline. It hides which replica does it, how long it waits
+// between two looks, and what becomes of changes that can't be applied yet:
+//
+//	capture.Run(ctx, capture.Config{Sources: sources, DB: db, Submit: pipeline.SubmitAll, Observe: observe, Log: log})
 package capture
 
 import (

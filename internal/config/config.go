@@ -1,7 +1,9 @@
-// Package config turns a file and an environment into a Config. It collects every
-// mistake of the file in one go, each as "file:line:column: what, and what to do".
-// It knows the shape of the configuration and nothing of a database; of SQL only what package target
-// says about brackets and quotes.
+// Package config turns a file and an environment into a Config. It hides YAML, variables and defaults, and
+// collects all mistakes of the file, each as "file:line:column: what, and what to do":
+//
+//	cfg, problems := config.Load("rollcall.yaml", data, config.Env{Getenv: os.Getenv, ReadFile: os.ReadFile})
+//
+// It knows no database, and of SQL only what package target says about brackets and quotes.
 package config
 
 import (

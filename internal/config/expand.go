@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Env is the world around the file. A variable that is set but empty counts as
-// unset; nil functions know nothing.
+// Env is the environment of the file: variables, and the files that NAME_FILE names. An empty variable counts as
+// unset; with a nil function no variable, or no file, exists.
 type Env struct {
 	Getenv   func(string) string
 	ReadFile func(string) ([]byte, error)
@@ -102,7 +102,7 @@ func unreadable(err error) string {
 	return "can't be read"
 }
 
-// known is the world with functions that know nothing in place of those that are missing.
+// known is the environment with functions that find nothing in place of nil ones.
 func (e Env) known() Env {
 	if e.Getenv == nil {
 		e.Getenv = func(string) string { return "" }

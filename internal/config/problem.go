@@ -46,7 +46,7 @@ type Problem struct {
 // Error is "file:line:column: what, and what to do".
 func (p Problem) Error() string { return p.Pos.String() + ": " + p.What }
 
-// Problems are the mistakes of one file. Load returns them sorted; whoever adds
+// Problems are the mistakes of one file. Load returns them sorted; a caller that adds
 // others sorts again.
 type Problems []Problem
 

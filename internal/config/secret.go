@@ -8,7 +8,7 @@ import (
 
 const redacted = "[secret]"
 
-// Secret is a text that prints itself nowhere. The zero value means that none is
+// Secret is a text that no way of printing shows. The zero value means that none is
 // configured.
 type Secret struct {
 	// value is a pointer because fmt follows none below the first: with a verb that
@@ -24,7 +24,7 @@ func NewSecret(value string) Secret {
 	return Secret{&value}
 }
 
-// Reveal gives the text to the one who needs it, "" when none is configured.
+// Reveal is the text itself, "" when none is configured. Do not print it.
 func (s Secret) Reveal() string {
 	if s.value == nil {
 		return ""
@@ -38,14 +38,14 @@ func (s Secret) IsZero() bool { return s.value == nil }
 // Equal compares the texts, for tests; a secret from a request must be compared in constant time.
 func (s Secret) Equal(other Secret) bool { return s.Reveal() == other.Reveal() }
 
-// String never tells.
+// String has no part of the secret.
 func (s Secret) String() string { return redacted }
 
-// Format never tells, whatever the verb.
+// Format prints no part of the secret, for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// MarshalText never tells; encoders ask it, that of JSON too.
+// MarshalText has no part of the secret; the encoders of JSON and YAML use it.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// LogValue never tells.
+// LogValue has no part of the secret.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }

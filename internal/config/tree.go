@@ -42,7 +42,7 @@ type node struct {
 	style style
 	// flow means that it stands inside { } or [ ].
 	flow bool
-	// blank means a null that nobody wrote.
+	// blank means a null that is not written in the file.
 	blank   bool
 	pos     Pos
 	text    string

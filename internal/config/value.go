@@ -100,7 +100,7 @@ func (d *decoder) secrets(n *node, to *[]Secret, f field, path string) {
 	}
 }
 
-// split takes signing secrets apart. White space around one is nobody's intention.
+// split takes signing secrets apart. White space around one is removed.
 func split(value string) []string {
 	parts := strings.Split(value, "|")
 	for i := range parts {

@@ -1,5 +1,6 @@
 // Package demo shows the service at work, with the tables of three applications on a private PostgreSQL. It
-// sends signed requests as the providers would, and shows their outcomes and what changes:
+// sends signed requests as the providers would, and shows their outcomes and what changes. It hides the database, the
+// service and the story:
 //
 //	err := demo.Run(ctx, demo.Options{Out: os.Stdout})
 package demo
@@ -56,7 +57,7 @@ type demo struct {
 	webhooks chan webhook                 // what the service has answered
 }
 
-// database is a private PostgreSQL. Its directory goes with it, and nobody else can read there.
+// database is a private PostgreSQL. Its directory is removed with it, and no other account can read it.
 type database struct {
 	url, dir string
 	close    func() error
@@ -182,7 +183,7 @@ func (d *demo) tell(ctx context.Context, ready <-chan struct{}) error {
 	return d.traffic(ctx)
 }
 
-// play lets a scene happen and shows what came of it.
+// play runs a scene and shows what has changed.
 func (d *demo) play(ctx context.Context, n int, s scene) error {
 	d.view.line(plain, "")
 	d.view.folded(bold, fmt.Sprintf("%2d. %s", n, s.says), 4)

@@ -31,7 +31,7 @@ func (w webhooksIn) Write(p []byte) (int, error) {
 	if json.Unmarshal(p, &line) == nil && line.Msg == "webhook" {
 		select {
 		case w.found <- line:
-		default: // nobody can read that many
+		default: // more than a screen can show
 		}
 	}
 	return w.to.Write(p)

@@ -1,10 +1,13 @@
-// Package load sends many signed events to one's own installation and measures what becomes
-// of them. It hides how a request costs the sender little: it shares the machine with the
-// service and the database that are measured.
+// Package load sends many signed events to an installation and measures the answers. It hides how it needs little
+// processor time for a request, because it shares the machine with the service and the database that it measures:
 //
-// Requests are signed ahead, as bytes, and written and read on connections that each belong
-// to one goroutine: net/http's client takes 2.3 times as much of the processor for the same
-// (25 against 11 µs), its reader of answers alone next to nothing.
+//	to, err := load.Resolve(ctx, "http://127.0.0.1:8080")
+//	result, err := load.Run(ctx, load.Config{To: to, Source: src, Mix: load.DefaultMix, Connections: 64,
+//		Duration: 10 * time.Second})
+//
+// Requests are signed ahead, as bytes. Each connection belongs to one goroutine, which writes requests and reads
+// answers: net/http's client takes 2.3 times as much processor time (25 against 11 µs), its reader of answers alone
+// nearly none.
 package load
 
 import (
@@ -27,8 +30,8 @@ type Config struct {
 	Source *source.Source
 	// Mix is how often events of each kind are sent.
 	Mix Mix
-	// Users is how many made-up users may live at once: beyond, whoever would be created is
-	// another who is updated. 0 is no limit.
+	// Users is how many made-up users may live at once: beyond that, another user is updated
+	// instead. 0 is no limit.
 	Users int
 	// Run tells the users of this run from all others, see IDs.
 	Run uint32
@@ -179,7 +182,7 @@ func (r *run) exchange(l *line, q *request) {
 	r.tally.answered(q.kind, a, time.Since(from))
 }
 
-// rest keeps an attempt in vain from being repeated thousands of times a second.
+// rest is the pause after a failed attempt, which would else be repeated thousands of times a second.
 func (r *run) rest(l *line) {
 	if r.Rate > 0 || l.isOpen() {
 		return
@@ -190,7 +193,7 @@ func (r *run) rest(l *line) {
 	}
 }
 
-// hangUp closes all connections; whoever waits for an answer gets an error.
+// hangUp closes all connections; a request that waits for its answer gets an error.
 func (r *run) hangUp() {
 	for _, l := range r.lines {
 		l.close()

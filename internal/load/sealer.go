@@ -65,7 +65,7 @@ func newSealer(cfg Config) (*sealer, error) {
 			s.events[k] = &envelope{cfg.Source, template, head(cfg, template.Endpoint)}
 		case cfg.Mix[k] > 0 || k == Created:
 			return nil, err
-		default: // where there are enough users, whoever is created once more is updated
+		default: // where there are enough users, a user who is created once more is updated
 			s.events[k] = s.events[Created]
 		}
 	}

@@ -113,7 +113,7 @@ func Sentence(t testing.TB, err error, want string) {
 	Lack(t, err.Error(), "\n", "hunt", "secret", "SQLSTATE", "failed to connect")
 }
 
-// patience bounds what Await waits for; only a broken build comes near it.
+// patience is how long Await waits at most; only a failing test needs that long.
 const patience = 30 * time.Second
 
 // Await waits until something holds, and ends the test if it takes too long; the end shows a log, or

@@ -32,7 +32,7 @@ import (
 	"rollcall/internal/testtag"
 )
 
-// patience bounds every single step on the server; only a broken one comes near it.
+// patience is the longest time of a single step on the server; only a broken server needs that long.
 const patience = time.Minute
 
 // mainRan guards New: without Main in the test binary, starting the binary again as the

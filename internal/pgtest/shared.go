@@ -62,7 +62,7 @@ func socket(dir string) *net.UnixAddr {
 }
 
 // inUse is our connection to the supervisor. It's never closed, and kept here because one that
-// nobody refers to would be closed by the garbage collector.
+// no variable refers to would be closed by the garbage collector.
 var inUse net.Conn //nolint:unused // held, not read
 
 // acquire returns the URL of the shared server, started if need be, and keeps it alive
@@ -147,7 +147,7 @@ func lockDirectory(dir string) (*os.File, error) {
 }
 
 // startSupervisor starts this binary again, detached from the terminal and from our standard
-// files: `go test` waits until nobody has those open any more. It listens already, so that there
+// files: `go test` waits until no process has those open any more. It listens already, so that there
 // is no moment in which it's started and not seen.
 func startSupervisor(dir string) (*net.UnixConn, error) {
 	self, errSelf := os.Executable()
@@ -169,7 +169,7 @@ func startSupervisor(dir string) (*net.UnixConn, error) {
 	}
 	defer func() { _ = log.Close() }()
 	cmd := exec.CommandContext(context.Background(), self)
-	cmd.Args = []string{"rollcall-tests-supervisor"} // for whoever wonders what runs there
+	cmd.Args = []string{"rollcall-tests-supervisor"} // what ps shows
 	cmd.Env = append(os.Environ(), supervisorEnv+"="+dir)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
@@ -189,7 +189,7 @@ const (
 	lookEvery = 100 * time.Millisecond
 )
 
-// supervise is the life of the supervisor: it runs the shared server until nobody has
+// supervise is the life of the supervisor: it runs the shared server until no process has
 // used it for a while, or until the server or a signal ends it, and leaves
 // nothing behind. It returns the exit code.
 func supervise(dir string) int {
@@ -254,7 +254,7 @@ func (s *supervisor) refuse(why error) error {
 	return errors.Join(why, err, os.RemoveAll(s.dir))
 }
 
-// serve greets who connects, until nobody has been connected for a while or the context has ended.
+// serve greets each process that connects, until none has been connected for a while or the context has ended.
 func (s *supervisor) serve(ctx context.Context) {
 	for usedAt := time.Now(); time.Since(usedAt) < linger && ctx.Err() == nil; {
 		if s.greet(lookEvery) || s.users.Load() > 0 {

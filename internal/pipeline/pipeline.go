@@ -1,5 +1,10 @@
-// Package pipeline forms batches of events by itself, one while the last is being
-// committed, and gives every waiter the outcome of its own event.
+// Package pipeline collects events into batches, and gives each submitter the outcome of its own event. It hides
+// the queue, its bounds, and when a batch begins: the next one collects events while the last is being committed.
+//
+//	p := pipeline.New(pipeline.Config{Apply: db.Roll().Apply})
+//	p.Start()
+//	defer p.Shutdown(ctx)
+//	outcome, err := p.Submit(ctx, e)
 package pipeline
 
 import (
@@ -34,7 +39,7 @@ type Config struct {
 	// bring little. Beside one that is quick, none begins that is smaller: few large batches
 	// cost less than many small ones.
 	Committers int
-	// Observe is told the size and the duration of every batch; nil for nobody.
+	// Observe is called with the size and the duration of every batch; may be nil.
 	Observe func(events int, took time.Duration)
 	// Log takes what goes wrong here; slog.Default() when nil.
 	Log *slog.Logger
@@ -44,7 +49,7 @@ const (
 	maxBatchEvents = 512
 	maxBatchBytes  = 8 << 20
 	// A batch begins beside one that is under way when as many events wait as that one has,
-	// and enough of them, or when that one takes longer than patience: it may be held up. An
+	// and enough of them, or when that one takes longer than patience: it may wait for a lock. An
 	// event costs PostgreSQL 75 µs in a batch of 16, 55 in one of 64 and little less in larger
 	// ones.
 	enough   = 32
@@ -53,7 +58,7 @@ const (
 	applyTimeout = 15 * time.Second
 )
 
-// Pipeline is a queue with committers behind it.
+// Pipeline is a queue with committers that empty it. It is safe for concurrent use.
 type Pipeline struct {
 	config Config
 	apart  *Pipeline       // takes the events that Config.Apart picks; nil for none
@@ -74,7 +79,7 @@ type Pipeline struct {
 type waiter struct {
 	event event.Event
 	bytes int
-	done  chan answer // holds one: nobody waits to answer
+	done  chan answer // holds one, so that no answer waits for its reader
 }
 
 type answer struct {
@@ -132,7 +137,7 @@ const (
 )
 
 // SubmitAll queues events in their order, a part at a time, and waits for every outcome for
-// as long as the context allows. It is for what nobody is waiting for behind a request:
+// as long as the context allows. It is for events without a request that waits:
 // while the queue is full, it waits. Events about one user may be applied in any order. An
 // outcome is event.Unavailable where the error, which wraps event.ErrUnavailable, says that
 // something was not applied.

@@ -23,7 +23,7 @@ type Forgotten struct {
 }
 
 const (
-	// forgetBatch is how many rows one transaction holds: a few milliseconds, and nobody but
+	// forgetBatch is how many rows one transaction holds: a few milliseconds, and no session but
 	// a duplicate of one of them waits for it.
 	forgetBatch = 1000
 	// forgetPause leaves the disk to the webhooks.
@@ -39,7 +39,7 @@ const (
 	unreadEvent
 )
 
-// Forget ends what nobody has answered and removes what is older than is kept, in small
+// Forget ends unanswered announcements and deletes events and bodies that are older than the retention, in small
 // transactions, until nothing is left or the context ends; so it does with users that an
 // abandoned reconciliation was shown. Rows that another session holds are left
 // for the next time. The roll is not touched.
@@ -70,7 +70,7 @@ func (db *DB) Forget(ctx context.Context, keep Retention) (Forgotten, error) {
 	return f, db.directory.ForgetListings(ctx)
 }
 
-// forget runs a statement until it finds fewer rows than it might. Each goes on where the last
+// forget runs a statement until it finds fewer rows than it might. Each continues where the last
 // one ended, and does not walk over what that has left in the index.
 func (db *DB) forget(ctx context.Context, statement string, kind int, age time.Duration) (int64, error) {
 	from := time.Unix(0, 0)

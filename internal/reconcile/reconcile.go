@@ -1,6 +1,10 @@
-// Package reconcile compares the roll with what a provider has, for all users or for one who
-// was announced: what no webhook and no capture has told is found, and goes through the
-// pipeline like everything else.
+// Package reconcile finds changes that no webhook and no capture has reported. It compares the roll with the
+// provider's users: with all of them (Run), with those that were announced (Confirm), or with one who signs in
+// (Syncer). It hides how a provider's users are listed and how an absence is confirmed, and the guards that stop a
+// run before it deletes too much. Differences go through the pipeline like webhooks:
+//
+//	done, err := reconcile.Run(ctx, reconcile.Config{Source: src, Table: "auth.users", MaxDelete: 0.05, DB: db,
+//		Submit: pipeline.SubmitAll, Log: log})
 package reconcile
 
 import (
@@ -33,7 +37,7 @@ type Config struct {
 	DB        *postgres.DB
 	// Submit brings events into the roll (pipeline.SubmitAll). Preview needs none.
 	Submit func(context.Context, []event.Event) ([]event.Outcome, error)
-	// Progress is told how many users have been compared, of how many; nil for nobody.
+	// Progress is called with the number of users that have been compared, and of all; may be nil.
 	Progress func(done, total int64)
 	Log      *slog.Logger
 }
@@ -58,11 +62,11 @@ type run struct {
 	dry   bool  // nothing is written
 }
 
-// Run compares and mends, and says what it did. It fails with connection.ErrRunning beside
+// Run compares, corrects the roll, and returns what it did, in users. It fails with connection.ErrRunning beside
 // another run of the source, with ErrStopped when a guard has stopped it, with
 // directory.ErrHidden when the users can't all be seen, with clerk.ErrRefused when the key of
 // the API is, and with event.ErrUnavailable when the API could not be asked for too long. When
-// it was interrupted, by the context, by the database or by the API, the next Run goes on where
+// it was interrupted, by the context, by the database or by the API, the next Run continues where
 // it was.
 func Run(ctx context.Context, cfg Config) (directory.Reconciled, error) {
 	from, err := cfg.userList(ctx, false)
@@ -105,7 +109,7 @@ func (r *run) all(ctx context.Context) error {
 func (r *run) compare(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	pages, judged := make(chan part), make(chan findings)
-	defer func() { // nobody reads on when the run is over
+	defer func() { // no page is read after the end of the run
 		cancel()
 		for f := range judged {
 			f.span.await()

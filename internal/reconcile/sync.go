@@ -18,7 +18,7 @@ import (
 	"rollcall/internal/source"
 )
 
-// SyncConfig says how single users are brought into step.
+// SyncConfig says how single users are looked up and settled.
 type SyncConfig struct {
 	// Providers are the sources whose users can be looked up, by name.
 	Providers map[string]Provider
@@ -27,7 +27,7 @@ type SyncConfig struct {
 	Submit func(context.Context, event.Event) (event.Outcome, error)
 	// MaxAge is up to which age the roll is believed without a look at the provider.
 	MaxAge time.Duration
-	// Observe is told how each look went: found, gone or failed; nil for nobody.
+	// Observe is called with the result of each look: found, gone or failed; may be nil.
 	Observe func(source, result string)
 	// Now is the clock that limits the looks; time.Now when nil.
 	Now func() time.Time
@@ -110,11 +110,11 @@ const (
 	looksWindow = time.Minute
 	// lookTimeout bounds one look: a request waits for it.
 	lookTimeout = 3 * time.Second
-	// syncTimeout bounds all of it, the pipeline's own patience included.
+	// syncTimeout bounds all of it, the wait in the pipeline included.
 	syncTimeout = 10 * time.Second
 )
 
-// Syncer brings single users into step while a request waits for them: just in time. It is
+// Syncer looks up and settles a single user while a request waits (just-in-time sync). It is
 // safe for concurrent use.
 type Syncer struct {
 	config  SyncConfig

@@ -27,7 +27,7 @@ type userList interface {
 	// countAbsent returns how many living users of the roll were not in the list, which has
 	// ended.
 	countAbsent(ctx context.Context) (int64, error)
-	// absent returns the next of them after an id, nobody at the end.
+	// absent returns the next of them after an id, none at the end.
 	absent(ctx context.Context, after string) ([]directory.Pair, error)
 	// confirm asks about each of them once more: who is gone, as of when, and who is there
 	// after all and may be compared.
@@ -98,7 +98,7 @@ type table struct {
 	users *directory.Users
 	named string
 	after string
-	// strange: the roll knew nobody of a page, so that the next ones may be brought in as a whole.
+	// strange: the roll knew no user of a page, so that the next ones may be written as a whole.
 	strange atomic.Bool
 }
 
@@ -155,7 +155,7 @@ func (t *table) confirm(ctx context.Context, absent []directory.Pair) (gone, the
 	return gone, nil, nil
 }
 
-// preview is one read-only transaction, which asks nobody twice.
+// preview is one read-only transaction, which asks about no user twice.
 func (t *table) preview(ctx context.Context, _ func(int64) error, each func(part) error) error {
 	return t.users.CompareAll(ctx, tablePage, func(page directory.Compared) error { return each(part{compared: page}) })
 }

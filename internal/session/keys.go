@@ -28,9 +28,9 @@ const (
 	// fetchFloor is the pause between fetches, so that tokens with invented key ids can't
 	// make us hammer a provider.
 	fetchFloor = 30 * time.Second
-	// coldFloor is the pause while there is no set at all and nobody can be verified.
+	// coldFloor is the pause while there is no set at all and no token can be verified.
 	coldFloor = 5 * time.Second
-	// outageMemory is for how long after a failed fetch nobody who shows a known key waits for
+	// outageMemory is for how long after a failed fetch no token with a known key waits for
 	// another. Later it does: a key that was withdrawn is not believed because of an outage
 	// that is long over.
 	outageMemory = 2 * fetchFloor
@@ -71,7 +71,7 @@ func newKeySet(cfg Config) *keySet {
 	return &keySet{source: cfg.Source, url: cfg.JWKSURL, client: &client, now: cfg.Now, log: cfg.Log}
 }
 
-// sameHost lets a provider move its document, but nobody else become its host.
+// sameHost follows redirects within the provider's host only.
 func sameHost(r *http.Request, via []*http.Request) error {
 	first := via[0].URL
 	if len(via) > 3 || r.URL.Host != first.Host || r.URL.Scheme != first.Scheme {
@@ -155,13 +155,13 @@ func (s *keySet) keep(keys map[keyName]crypto.PublicKey, err error) {
 		s.keys, s.fetched = keys, s.tried
 	}
 	remembered := len(s.keys)
-	s.mu.Unlock() // nobody waits for the log
+	s.mu.Unlock() // no request waits for the log
 	if err != nil {
 		s.log.Warn("session keys not fetched", "source", s.source, "keys_remembered", remembered, "error", err.Error())
 	}
 }
 
-// fetch asks once. A panic is an error of it: nobody above would stop it from ending the process.
+// fetch asks once. A panic becomes its error: no caller recovers it, so it would end the process.
 func (s *keySet) fetch(ctx context.Context) (keys map[keyName]crypto.PublicKey, err error) {
 	defer func() {
 		if value := recover(); value != nil {

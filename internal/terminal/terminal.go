@@ -1,4 +1,4 @@
-// Package terminal knows what a person's terminal shows: 80 columns, and colours unless NO_COLOR is set.
+// Package terminal hides what a terminal shows: 80 columns, and colours unless NO_COLOR is set.
 //
 //	if terminal.Is(os.Stderr) { … }
 //	fmt.Println(terminal.Fold(text))

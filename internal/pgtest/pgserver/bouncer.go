@@ -109,7 +109,7 @@ func (b *Bouncer) URL(direct string) string {
 	return before + "@" + b.address() + "/" + path
 }
 
-// Close ends PgBouncer, whoever is connected, and removes its directory.
+// Close ends PgBouncer and all connections through it, and removes its directory.
 func (b *Bouncer) Close() error {
 	if err := b.proc.end(5*time.Second, syscall.SIGTERM, syscall.SIGKILL); err != nil {
 		return err

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// childAttr makes a child die with us, by PostgreSQL's fast shutdown, and puts it into
+// childAttr lets the kernel end a child with this process, by PostgreSQL's fast shutdown, and puts it into
 // a process group of its own, so that a terminal's Ctrl-C reaches us alone.
 func childAttr(a *account) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGINT, Credential: credential(a)}

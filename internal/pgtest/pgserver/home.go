@@ -113,7 +113,7 @@ func Lock(dir string, how int) (*os.File, error) {
 // homePrefix starts the name of every temporary directory of this user.
 func homePrefix() string { return fmt.Sprintf("rollcall-postgres-user%d-", os.Geteuid()) }
 
-// sweep removes what killed processes of this user left: directories whose lock nobody
+// sweep removes what killed processes of this user left: directories whose lock no process
 // holds, and the servers that still run in them. It's a favour, so errors don't matter.
 func sweep(root string) {
 	dirs, _ := filepath.Glob(filepath.Join(root, homePrefix()+"*"))

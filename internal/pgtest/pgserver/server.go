@@ -2,7 +2,7 @@
 
 // Package pgserver runs a private PostgreSQL server as a child of this process, for the
 // demo and for tests. It finds PostgreSQL's programs on the machine or has them downloaded,
-// and runs them as another user where we are root. The server dies with its process:
+// and runs them as another user where we are root. The server ends with its process:
 // at once on Linux, elsewhere at the next start by the same user.
 package pgserver
 
@@ -145,7 +145,7 @@ func (s *Server) Close() error {
 // errPortTaken says that another process took the port between our choice and the start.
 var errPortTaken = errors.New("the port is taken")
 
-// rules admit whoever has a password, standbys too.
+// rules admit every role with its password, standbys too.
 const rules = "host all,replication all 127.0.0.1/32 scram-sha-256\n"
 
 func (s *Server) boot(ctx context.Context) error {

@@ -1,5 +1,5 @@
-// Package audit holds the targets against the roll, user by user, and counts, names and repairs what
-// differs:
+// Package audit compares the targets with the roll, user by user, and counts, names and repairs what differs. It
+// hides the pages and snapshots of the comparison, and how it is found out what triggers of a table decide:
 //
 //	report, err := (&audit.Audit{Targets: targets}).Report(ctx, audit.Options{Repair: true})
 package audit
@@ -16,11 +16,11 @@ import (
 	"rollcall/internal/postgres/settle"
 )
 
-// Audit holds the targets against the roll.
+// Audit compares the targets with the roll.
 type Audit struct{ Targets *settle.Targets }
 
 // store replaces what the last check has counted. Two that end together wait for
-// each other; nobody who reads does.
+// each other; reading waits for neither.
 func (a *Audit) store(ctx context.Context, c *Report) error {
 	var target, source, state []string
 	var users []int64

@@ -43,7 +43,7 @@ func (a *Audit) find(ctx context.Context, t *catalog.Compiled, users []settle.Ke
 		return nil, asUncountable(err)
 	}
 	if f, err = a.ask(ctx, t, settle.Without(users, refused)); err != nil {
-		return nil, asUncountable(err) // it fails for nobody in particular
+		return nil, asUncountable(err) // it fails, but for no user alone
 	}
 	f.refused = refused
 	for _, r := range refused {

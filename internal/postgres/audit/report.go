@@ -40,7 +40,7 @@ type Options struct {
 	// Repair settles the users who are out of step; they are counted as they are then.
 	Repair bool
 	// Progress is told how many users of the roll have been looked at, of how many, again
-	// from the start when Repair walks once more; nil for nobody.
+	// from the start when Repair walks once more; may be nil.
 	Progress func(done, total int64)
 }
 
@@ -90,7 +90,7 @@ type Refused struct {
 	Error              string // PostgreSQL's words without values, and its code
 }
 
-// OutOfStep is how many users are missing, extra, different or parked. A row of no user is nobody's fault.
+// OutOfStep is how many users are missing, extra, different or parked. A row of no user is not counted.
 func (t *Tally) OutOfStep() int64 {
 	return t.Users[Missing] + t.Users[Extra] - t.Unowned + t.Users[Different] + t.Users[Parked]
 }
@@ -103,7 +103,7 @@ func (c *Report) Unowned() (n int64) {
 	return n
 }
 
-// InStep reports whether every target could be counted and nobody is out of step.
+// InStep reports whether every target could be counted and no user is out of step.
 func (c *Report) InStep() bool {
 	return !slices.ContainsFunc(c.Tallies, func(t Tally) bool { return t.Outage != "" || t.OutOfStep() > 0 })
 }

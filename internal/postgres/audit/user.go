@@ -53,7 +53,7 @@ type ParkedUser struct {
 // InStep reports whether the target is as the roll says.
 func (s *Status) InStep() bool { return !outOfStep(s.State) && s.Problem == "" }
 
-// ErrNotInRoll means that nobody in the roll has an id or an e-mail.
+// ErrNotInRoll means that no user of the roll has this id or e-mail.
 var ErrNotInRoll = errors.New("no user of the roll has this id or e-mail")
 
 // Users finds users in the roll by their exact id, or by e-mail in any case, and holds each

@@ -1,4 +1,5 @@
-// Package backfill fills a target from the roll, page by page, beside live traffic:
+// Package backfill fills a target from the roll, beside live traffic. It hides the spans of users, the sessions that
+// settle them, and where an interrupted run continues:
 //
 //	result, err := (&backfill.Backfills{Targets: targets}).Run(ctx, "profiles", nil)
 package backfill
@@ -33,7 +34,7 @@ type Result struct {
 
 // Run fills a target from the roll: it settles every user of the target's sources, then
 // those that a replica with other targets has moved meanwhile. It may run beside live traffic.
-// One that was interrupted is gone on with; when the context ends, the users under way are
+// An interrupted run continues; when the context ends, the users under way are
 // finished first. progress, which may be nil, is told at the start and after every page how
 // many users have been visited, of how many. Neither an unknown target nor one that is out of
 // service is filled.

@@ -66,7 +66,7 @@ func (a *attempt) noTable() error {
 	return nil
 }
 
-// broken is a target out of service: its users are parked until it is mended.
+// broken is a target out of service: its users are parked until its table or its configuration is corrected.
 func broken(t *target.Target, found []target.Finding) *Compiled {
 	c := &Compiled{Target: t, Outage: &Outage{State: "42000"}}
 	if len(found) > 0 {

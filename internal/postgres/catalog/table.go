@@ -1,5 +1,5 @@
-// Package catalog reads from PostgreSQL's catalog what is known about a table, and has PostgreSQL judge
-// what a target makes of it:
+// Package catalog describes tables from PostgreSQL's catalog, and lets PostgreSQL check the expressions of a target
+// on its table. It hides the queries to the catalog, and what of it a target's statements depend on (State):
 //
 //	t, err := catalog.Read(ctx, conn, "public.profiles")
 //	compiled, findings, err := catalog.Compile(ctx, conn, &target, states[target.Name])

@@ -99,7 +99,7 @@ type Reconciled struct {
 }
 
 // Run is a run that compares the roll with all users of a source. There is one of a source at a time:
-// its lock is lost when another may begin. One that is released without an End is taken up by the next.
+// its lock is lost when another may begin. One that is released without an End is continued by the next.
 type Run struct {
 	Reconciled
 	*connection.Lock

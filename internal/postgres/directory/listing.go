@@ -179,7 +179,7 @@ func (l *Listing) Sample(ctx context.Context, n int, since time.Time) (ids []str
 	return ids, connection.Wrap(l.directory.Pool.Explain(err), "choose users of %s", l.source)
 }
 
-// ForgetListings empties the listings of runs that can't be taken up any more. A source's
+// ForgetListings empties the listings of runs that can't be continued any more. A source's
 // next run would; one that was removed has none.
 func (d *Directory) ForgetListings(ctx context.Context) error {
 	rows, _ := d.Pool.Query(ctx, "select distinct source from rollcall.listed "+abandoned, resumeWithin)
@@ -205,7 +205,7 @@ func (d *Directory) forgetListing(ctx context.Context, source string) error {
 	return d.Pool.Unbounded(ctx, "delete from rollcall.listed "+abandoned+" and source = $2", resumeWithin, source)
 }
 
-// abandoned are those of rollcall.listed whose run can't be taken up; $1 is resumeWithin.
+// abandoned are those of rollcall.listed whose run can't be continued; $1 is resumeWithin.
 const abandoned = `where not exists (
   select from rollcall.reconciliations r
   where r.source = listed.source and r.finished_at is null and r.started_at > pg_catalog.now() - $1::interval)`

@@ -94,7 +94,7 @@ func (u unseen) Unwrap() error { return u.error }
 func (unseen) Is(target error) bool { return target == ErrUnseen }
 
 // Users looks at a source's table of users. Its error says why the table can't be read
-// whole; it wraps ErrUnseen where that is the table's affair, and ErrHidden where a reader
+// whole; it wraps ErrUnseen where the table is the reason, and ErrHidden where a reader
 // would not notice.
 func (d *Directory) Users(ctx context.Context, source, name string) (*Users, error) {
 	t, err := d.Table(ctx, name)

@@ -63,7 +63,7 @@ func fetchInto(config embedded.Config, cache string) (string, error) {
 	if err := unpack(config, work, unpacked); err != nil {
 		return "", err
 	}
-	// A rename, so that nobody finds half a PostgreSQL. One that another process has put there in
+	// A rename, so that no process finds half a PostgreSQL. One that another process has put there in
 	// the meantime is as good as ours.
 	if err := os.Rename(unpacked, home); err != nil && !isThere(bin) {
 		return "", fmt.Errorf("put PostgreSQL into its place: %w", err)
