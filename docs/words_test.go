@@ -59,12 +59,15 @@ var rejected = []struct {
 // names are the texts in which a former name is wrong. The data of tests may have any.
 var names = []kind{comment, message, markdown, file}
 
-var patterns = func() []*regexp.Regexp {
-	var all []*regexp.Regexp
+// patterns find the words of each line of the table, and some finds any of them: most texts have none.
+var patterns, some = func() (each []*regexp.Regexp, some *regexp.Regexp) {
+	pattern := func(words string) *regexp.Regexp { return regexp.MustCompile(`(?i)\b(` + words + `)\b`) }
+	var all []string
 	for _, r := range rejected {
-		all = append(all, regexp.MustCompile(`(?i)\b(`+r.words+`)\b`))
+		each = append(each, pattern(r.words))
+		all = append(all, r.words)
 	}
-	return all
+	return each, pattern(strings.Join(all, "|"))
 }()
 
 // passage is a text and where it begins.
@@ -82,6 +85,9 @@ type fault struct {
 
 // faults are the rejected words of a text, in the order of the table.
 func faults(p passage) []fault {
+	if !some.MatchString(p.text) {
+		return nil
+	}
 	var all []fault
 	for n, r := range rejected {
 		if r.in != nil && !slices.Contains(r.in, p.kind) {

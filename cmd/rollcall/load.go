@@ -37,8 +37,8 @@ latency counts from the write. Latency is of accepted (2xx) requests.
 
 --mix is how often a user is created, updated or deleted, by weight. Updates and deletes
 are about users of this run; where there is none yet, one is created. With --users N, at
-most N live at once: whoever would be created beyond is another who is updated. Supabase's
-hooks tell of new users only; the others take the database endpoint.
+most N live at once: beyond that, another user is updated instead of a new one. Supabase's
+hooks report new users only; the others take the database endpoint.
 
 After the duration answers are waited for, 5 seconds at most. Ctrl-C ends it early, and the
 result is printed all the same. Exits 0 when all was accepted.
@@ -200,7 +200,7 @@ func (o loadOptions) closed(to loadTarget, endpoint *generator.ClosedError) erro
 	if endpoint.Kind == generator.Created {
 		return err
 	}
-	return fmt.Errorf("%w\nSupabase's hooks tell of new users only; for those alone write --mix created=100", err)
+	return fmt.Errorf("%w\nSupabase's hooks report new users only; for those alone write --mix created=100", err)
 }
 
 // newRun is what tells the users of a run from those of all others.
