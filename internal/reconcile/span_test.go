@@ -1,6 +1,8 @@
 package reconcile_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -69,4 +71,20 @@ func TestSpanUnwanted(t *testing.T) {
 	p.wantRun(directory.Reconciled{Created: 5})
 	p.Want("select count(*)::text from profiles", "4")
 	p.Want(brought, "5")
+}
+
+// Metadata that is too large leaves its span to signals: nothing of it is written before.
+func TestSpanWithLargeMetadata(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	p.InsertUsers(1, 3)
+	p.Exec("update auth.users set raw_user_meta_data = jsonb_build_object('a', (select string_agg(md5(g::text), '') from generate_series(1, 40000) g)) where id = '" + fixture.ID(1) + "'")
+	deaf := p.Config
+	refused := errors.New("no signal is taken")
+	deaf.Submit = func(context.Context, []event.Event) ([]event.Outcome, error) { return nil, refused }
+	_, err := reconcile.Run(t.Context(), deaf)
+	must.Fail(t, err, refused)
+	p.Want("select count(*)::text from rollcall.users", "0")
+	p.wantRun(directory.Reconciled{Created: 3})
+	p.Want("select id || ' ' || cardinality(kept) from rollcall.users where kept is not null", fixture.ID(1)+" 6")
 }

@@ -76,18 +76,21 @@ func (r *Roll) Bring(ctx context.Context, source string, from directory.Stretch)
 // bringUsers writes the living of a page (%[1]s, directory.StateOfRows; $1 the source, $2 after which id, $3 how many at
 // most, $4 bytes, $5 limits.metadata, up to $6; $7 is the set of targets) into the roll, but for those who are
 // in it. It returns the last of the page, how many live, how many were written, and whether one has
-// metadata that is too large: whose last value counts is not for this statement to say.
-const bringUsers = `with %[1]s, fresh as (
+// metadata that is too large: whose last value counts is not for this statement to say. Then it writes nothing,
+// because what follows it, to the commit, is sent with it.
+const bringUsers = `with %[1]s, large as materialized (
+  select coalesce(pg_catalog.bool_or(user_kept or app_kept), false) as kept from have
+), fresh as (
   insert into rollcall.users (source, id, version, changed_at, config, %[2]s, kept)
   select $1, id, version, pg_catalog.statement_timestamp(), $7::integer, %[2]s, null
   from state
-  where living
+  where living and not (select kept from large)
   order by id collate "C"
   on conflict do nothing
   returning id
 )
 select coalesce(pg_catalog.max(id collate "C"), ''), pg_catalog.count(*) filter (where deleted_at is null),
-  (select pg_catalog.count(*) from fresh), coalesce(pg_catalog.bool_or(user_kept or app_kept), false)
+  (select pg_catalog.count(*) from fresh), (select kept from large)
 from have`
 
 // forgetGone takes back the users of a span ($1 the source, after $2, up to $3) that this transaction has written
