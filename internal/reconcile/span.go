@@ -10,8 +10,7 @@ import (
 )
 
 const (
-	// broughtUsers is how many users are brought in at once: more are no faster, and live events about them wait
-	// for as long as it takes.
+	// broughtUsers is how many users a span has that is brought in.
 	broughtUsers = 1000
 	// bringTimeout frees a run from a database that neither answers nor fails.
 	bringTimeout = 15 * time.Second

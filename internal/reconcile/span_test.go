@@ -88,3 +88,14 @@ func TestSpanWithLargeMetadata(t *testing.T) {
 	p.wantRun(directory.Reconciled{Created: 3})
 	p.Want("select id || ' ' || cardinality(kept) from rollcall.users where kept is not null", fixture.ID(1)+" 6")
 }
+
+// A target whose triggers take their time gets fewer users at once, because live events wait for them.
+func TestSpanWithSlowTrigger(t *testing.T) {
+	t.Parallel()
+	p := newProject(t, `create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.003); return new; end $$;
+create trigger slow before insert on profiles for each row execute function slow()`)
+	p.InsertUsers(1, 400)
+	p.wantRun(directory.Reconciled{Created: 400})
+	p.Want(brought, "400")
+	p.Want("select (max(n) <= 100)::text from (select count(*) as n from rollcall.users group by xmin) transactions", "true")
+}

@@ -87,15 +87,6 @@ func (f *run) tableUnchanged(ctx context.Context) (bool, error) {
 }
 
 const (
-	// pageUsers is the most users that one transaction settles: more are no faster, and
-	// their roll rows are locked for as long as it takes.
-	pageUsers = 1000
-	// firstPage and leastPage are for a target whose triggers take their time: a page that
-	// runs into the statement timeout would park its users.
-	firstPage, leastPage = 100, 10
-	// pageTime is what a page should take at most: live events of its users wait, 800 ms
-	// if need be.
-	pageTime = 200 * time.Millisecond
 	// walkers leave most of the pool to live traffic.
 	walkers = 2
 	// maxMisses pages in a row with unexpected rows: another program fills the table, too.
@@ -116,7 +107,7 @@ type run struct {
 	conn     *pgx.Conn // with settings of its own
 	progress func(done, total int64)
 	total    int64
-	page     int // users of the next transaction
+	pace     settle.Pace
 	// misses is how many pages in a row of a table that was empty have had rows all the same.
 	misses int
 
@@ -134,7 +125,7 @@ func (b *Backfills) begin(ctx context.Context, target string, progress func(done
 	if progress == nil {
 		progress = func(_, _ int64) {}
 	}
-	f := &run{targets: b.Targets, target: t, sources: t.Sources(), progress: progress, page: firstPage}
+	f := &run{targets: b.Targets, target: t, sources: t.Sources(), progress: progress}
 	var err error
 	if f.lock, err = b.Targets.Pool.TryLock(ctx, "backfill "+target); err != nil {
 		return nil, err
@@ -222,24 +213,15 @@ func (f *run) settleAll(ctx context.Context, users []settle.Key) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := min(len(users), f.page)
+		n := min(len(users), f.pace.Users())
 		start := time.Now()
 		if err := f.targets.Settle(context.WithoutCancel(ctx), f.target, users[:n]); err != nil {
 			return err
 		}
-		f.adapt(time.Since(start))
+		f.pace.Took(time.Since(start))
 		users = users[n:]
 	}
 	return nil
-}
-
-// adapt takes fewer users when a page took long, and more when it didn't.
-func (f *run) adapt(took time.Duration) {
-	if took > pageTime {
-		f.page = max(leastPage, f.page/2)
-	} else {
-		f.page = min(pageUsers, 2*f.page)
-	}
 }
 
 // retryParked tries those again that the target has refused, as long as that helps some of them: what

@@ -70,7 +70,7 @@ func (w *walk) next(ctx context.Context) *page {
 	}
 	p := &page{Span: settle.Span{Source: w.source, After: w.taken}}
 	if w.err == nil {
-		w.err = w.conn.QueryRow(context.WithoutCancel(ctx), pageSQL, w.source, w.taken, w.page).Scan(&p.users, &p.To)
+		w.err = w.conn.QueryRow(context.WithoutCancel(ctx), pageSQL, w.source, w.taken, w.pace.Users()).Scan(&p.users, &p.To)
 	}
 	if w.err != nil || p.users == 0 {
 		return nil
@@ -88,7 +88,7 @@ func (w *walk) arrived(ctx context.Context, p *page, took time.Duration, err err
 		w.err = cmp.Or(w.err, err)
 		return
 	}
-	w.adapt(took)
+	w.pace.Took(took)
 	p.visited = true
 	for len(w.ahead) > 0 && w.ahead[0].visited {
 		w.last.ID = w.ahead[0].To

@@ -24,7 +24,8 @@ type Roll struct {
 	targets   *settle.Targets
 	directory *directory.Directory
 	outbox    *outbox.Outbox
-	commits   commits // what they say about the database
+	commits   commits     // what they say about the database
+	pace      settle.Pace // of Bring
 	changing  sync.Mutex
 	tables    atomic.Pointer[map[string]*tableSource] // by source
 }

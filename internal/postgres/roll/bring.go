@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -26,11 +27,11 @@ type Brought struct {
 // errLeft means that a span needs what only signals do.
 var errLeft = errors.New("the span is left to signals")
 
-// Bring brings the users of a stretch of a source's table who are not in the roll into it, as many as it has, and
-// settles them in every target, in one transaction. Each row of the roll is of the moment when the statement
-// began, and stays only if the table still has the user once the row is there: a signal that they
-// were deleted finds them in the roll, and waits, or was there before. An error leaves nothing behind; signals
-// then sort out why. A crash may undo what it has committed a moment ago.
+// Bring brings the users of a stretch of a source's table who are not in the roll into it, as many of them as the
+// pace allows, and settles them in every target, in one transaction. Each row of the roll is of the moment when the
+// statement began, and stays only if the table still has the user once the row is there: a signal that they were
+// deleted finds them in the roll, and waits, or was there before. An error leaves nothing behind; signals then sort
+// out why. A crash may undo what it has committed a moment ago.
 func (r *Roll) Bring(ctx context.Context, source string, from directory.Stretch) (Brought, error) {
 	var b Brought
 	s := settle.Span{Source: source, After: from.After, To: from.Last}
@@ -58,13 +59,16 @@ func (r *Roll) Bring(ctx context.Context, source string, from directory.Stretch)
 		return err
 	}
 	open := []settle.Step{
-		{Kind: settle.Writing, SQL: t.bring, Args: []any{s.Source, after, from.Users, int64(signalBytes), r.directory.Metadata, s.To, r.targets.Fingerprint}, Read: read},
+		{Kind: settle.Writing, SQL: t.bring, Read: read, Args: []any{s.Source, after, min(from.Users, r.pace.Users()), int64(signalBytes), r.directory.Metadata, s.To, r.targets.Fingerprint}},
 		{Kind: settle.Writing, SQL: t.forgetGone, Args: []any{s.Source, s.After, s.To}, Read: count},
 	}
 	if t.strict {
 		open = append([]settle.Step{{Kind: settle.Writing, SQL: "set local row_security = off"}}, append(open, settle.Step{Kind: settle.Writing, SQL: "set local row_security = on"})...)
 	}
-	if err := r.targets.CommitSpan(ctx, s, open); err != nil {
+	start := time.Now()
+	err := r.targets.CommitSpan(ctx, s, open)
+	r.pace.Took(time.Since(start))
+	if err != nil {
 		return Brought{}, err
 	}
 	r.commits.committed(nil)
