@@ -17,10 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/postgres"
+	"rollcall/internal/target"
 )
 
 // refusedConnection is one case: what is asked of a server, and the sentence that comes of it.
@@ -169,4 +171,19 @@ func TestNoServer(t *testing.T) {
 			must.Sentence(t, must.Err(db.Targets().Check(t.Context())), c.want)
 		})
 	}
+}
+
+// Several sessions compile the targets; where the server has fewer left, those that there are do it all.
+func TestCheckWithFewConnections(t *testing.T) {
+	t.Parallel()
+	d := fixture.Supabase(t)
+	d.Start(postgres.Config{}) // migrates
+	role := d.Role("connection limit 1")
+	var targets []target.Target
+	for _, name := range []string{"a", "b", "c", "d"} {
+		wants := fixture.Target("supabase")
+		wants.Name = name
+		targets = append(targets, wants)
+	}
+	d.Start(postgres.Config{URL: pgtest.As(t, d.Address, role), Targets: targets})
 }

@@ -66,14 +66,24 @@ func (ts *Targets) Check(ctx context.Context) ([]target.Finding, error) {
 		return nil, fmt.Errorf("check the targets: %w", ts.Pool.Explain(err))
 	}
 	var checking sync.WaitGroup
-	for range min(checkers, len(ts.Configured)) {
+	sessions := min(checkers, len(ts.Configured))
+	missing := make(chan error, sessions) // the others do without
+	for range sessions {
 		checking.Go(func() {
-			if err := ts.Within(ctx, func(conn *pgx.Conn) error { return check.run(ctx, conn) }); err != nil {
+			had := false
+			err := ts.Within(ctx, func(conn *pgx.Conn) error { had = true; return check.run(ctx, conn) })
+			switch {
+			case err != nil && had:
 				cancel(err)
+			case err != nil:
+				missing <- err
 			}
 		})
 	}
 	checking.Wait()
+	if sessions > 0 && len(missing) == sessions {
+		cancel(<-missing)
+	}
 	if err := context.Cause(ctx); err != nil {
 		return nil, fmt.Errorf("check the targets: %w", ts.Pool.Explain(err))
 	}
