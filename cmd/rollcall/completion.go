@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -42,13 +43,14 @@ func newCompletion(w environment) *cobra.Command {
 	}
 }
 
-// named completes one argument with names that the configuration has.
+// named completes one argument with names that the configuration has. A shell would run $(…) in one.
 func (w environment) named(names func(*config.Config) []string) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return names(w.glance(cmd)), cobra.ShellCompDirectiveNoFileComp
+		known := slices.DeleteFunc(names(w.glance(cmd)), func(name string) bool { return !config.IsName(name) })
+		return known, cobra.ShellCompDirectiveNoFileComp
 	}
 }
 

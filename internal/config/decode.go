@@ -189,6 +189,9 @@ func (d *decoder) nested(n *node, to reflect.Value, path string) {
 
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 
+// IsName reports whether a source or a target may have a name; Load keeps also those that it complains of.
+func IsName(name string) bool { return nameForm.MatchString(name) }
+
 // named fills a slice of sources or targets from a map by name, in the file's order.
 func named[T Source | target.Target](d *decoder, n *node, path, noun string) []T {
 	if !d.is(n, mapping, path, "a map of "+noun+"s by name, without -: each name with a colon, its fields below it") {
@@ -199,7 +202,7 @@ func named[T Source | target.Target](d *decoder, n *node, path, noun string) []T
 	}
 	var out []T
 	for _, e := range n.entries {
-		if !nameForm.MatchString(e.key) {
+		if !IsName(e.key) {
 			d.problems.Add(e.pos, "%q is no name for a %s; use a lower-case letter, then at most 62 of a-z, 0-9, _ and -", e.key, noun)
 		}
 		var item T
