@@ -71,7 +71,6 @@ func (r *Roll) Bring(ctx context.Context, source string, from directory.Stretch)
 	if err != nil {
 		return Brought{}, err
 	}
-	r.commits.committed(nil)
 	b.Known -= b.Created
 	b.Created -= gone
 	return b, nil
