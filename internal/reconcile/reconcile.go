@@ -103,9 +103,9 @@ func (r *run) all(ctx context.Context) error {
 	return r.deleteGone(ctx)
 }
 
-// compare walks through the list: while a page is being read, the one before it is judged, and of
-// the one before that the users who differ are submitted; of a table, two pages are read at a time. No page is passed over: the run goes on
-// behind the last that was.
+// compare walks through the list: while a page is being read, the one before it is judged, and of the one before
+// that the users who differ are submitted; of a table, two pages are read at a time. No page is passed over: the run
+// goes on behind the last that was.
 func (r *run) compare(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	pages, judged := make(chan part), make(chan findings)

@@ -41,7 +41,7 @@ func (s *span) begin(ctx context.Context, cfg Config) {
 	go func() {
 		defer close(s.done)
 		s.failed = event.Safely(func() error {
-			if !s.Strange {
+			if !s.Unknown {
 				return s.compare(ctx)
 			}
 			whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), bringTimeout)
@@ -60,10 +60,14 @@ func (s *span) compare(ctx context.Context) error {
 		s.compared = append(s.compared, page)
 		s.After = page.Last
 	}
-	s.table.strange.Store(!slices.ContainsFunc(s.compared, func(c directory.Compared) bool {
-		return c.Same > 0 || slices.ContainsFunc(c.Differing, func(d directory.Differing) bool { return d.Verdict != directory.Created })
-	}))
+	s.table.unknown.Store(!slices.ContainsFunc(s.compared, hasKnown))
 	return nil
+}
+
+// hasKnown reports whether the roll has a user of a page.
+func hasKnown(page directory.Compared) bool {
+	known := func(d directory.Differing) bool { return d.Verdict != directory.Created }
+	return page.Same > 0 || slices.ContainsFunc(page.Differing, known)
 }
 
 func (s *span) bring(ctx context.Context, cfg Config) error {
@@ -84,7 +88,7 @@ func (s *span) bring(ctx context.Context, cfg Config) error {
 // brought reports whether there is a span, and its users are in the roll.
 func (s *span) brought() bool {
 	s.await()
-	return s != nil && s.Strange && s.failed == nil
+	return s != nil && s.Unknown && s.failed == nil
 }
 
 // await waits until a span is over.
@@ -108,11 +112,11 @@ func (r *run) arrived(ctx context.Context, f *findings) error {
 		f.events, f.verdicts = append(f.events, more.events...), append(f.verdicts, more.verdicts...)
 		f.others.Unchanged += more.others.Unchanged
 	}
-	if s.failed == nil || !s.Strange {
+	if s.failed == nil || !s.Unknown {
 		return s.failed
 	}
 	r.Log.Debug("users are written one by one", "source", r.Source.Name(), "after", s.After, "error", s.failed)
-	s.table.strange.Store(false)
+	s.table.unknown.Store(false)
 	ids, at, err := s.table.users.IDs(ctx, s.Stretch)
 	if err != nil {
 		return err

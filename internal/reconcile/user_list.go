@@ -76,7 +76,7 @@ func (cfg Config) userList(ctx context.Context, dry bool) (userList, error) {
 		return nil, err
 	}
 	t := &table{users: users, named: cfg.Table}
-	t.strange.Store(true) // the first page tells
+	t.unknown.Store(true) // the first page tells
 	return t, nil
 }
 
@@ -98,8 +98,8 @@ type table struct {
 	users *directory.Users
 	named string
 	after string
-	// strange: the roll knew no user of a page, so that the next ones may be written as a whole.
-	strange atomic.Bool
+	// unknown: the roll knew no user of a page, so that the next ones may be written as a whole.
+	unknown atomic.Bool
 }
 
 func (t *table) name() string { return t.named }
@@ -114,7 +114,7 @@ func (t *table) close() {}
 
 func (t *table) next(ctx context.Context) (part, error) {
 	n := tablePage
-	if t.strange.Load() {
+	if t.unknown.Load() {
 		n = broughtUsers
 	}
 	stretch, err := t.users.Stretch(ctx, t.after, n)
@@ -122,7 +122,7 @@ func (t *table) next(ctx context.Context) (part, error) {
 		return part{}, err
 	}
 	t.after = stretch.Last
-	stretch.Strange = stretch.Strange && n == broughtUsers
+	stretch.Unknown = stretch.Unknown && n == broughtUsers
 	return part{span: &span{Stretch: stretch, table: t}, position: t.after, end: stretch.Users < n}, nil
 }
 

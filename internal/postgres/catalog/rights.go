@@ -49,7 +49,8 @@ func explainAll(ctx context.Context, conn *pgx.Conn, list []explained) error {
 	return conn.PgConn().ExecBatch(ctx, &batch).Close()
 }
 
-// statements explains all that runs for a target; where one is refused, each by itself.
+// statements explains all that runs for a target; where one is refused, each by itself. InsertSpan is the beginning of
+// UpsertSpan.
 func (a *attempt) statements() {
 	whole := a.compiler.Compile()
 	ofBatch, ofSpan := []string{"{}", "{}", "true"}, []string{"", "", ""}

@@ -15,7 +15,7 @@ import (
 type Stretch struct {
 	After, Last string
 	Users       int
-	Strange     bool // the roll knows none of them
+	Unknown     bool // the roll knows none of them
 }
 
 var (
@@ -33,7 +33,7 @@ func stretchesOf(u *Users) (stretch, ids string) {
 // Stretch returns the next users of the table after an id, n at most. It reads no more than their keys.
 func (u *Users) Stretch(ctx context.Context, after string, n int) (Stretch, error) {
 	s := Stretch{After: after}
-	err := u.directory.Pool.QueryRow(ctx, u.stretch, u.source, known(after), n).Scan(&s.Users, &s.Last, &s.Strange)
+	err := u.directory.Pool.QueryRow(ctx, u.stretch, u.source, known(after), n).Scan(&s.Users, &s.Last, &s.Unknown)
 	return s, connection.Wrap(u.directory.Pool.Explain(err), "read the keys of users after %q", after)
 }
 

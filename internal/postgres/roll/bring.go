@@ -58,13 +58,12 @@ func (r *Roll) Bring(ctx context.Context, source string, from directory.Stretch)
 		gone, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
 		return err
 	}
-	open := []settle.Step{
-		{Kind: settle.Writing, SQL: t.bring, Read: read, Args: []any{s.Source, after, min(from.Users, r.pace.Users()), int64(signalBytes), r.directory.Metadata, s.To, r.targets.Fingerprint}},
-		{Kind: settle.Writing, SQL: t.forgetGone, Args: []any{s.Source, s.After, s.To}, Read: count},
-	}
-	if t.strict {
-		open = append([]settle.Step{{Kind: settle.Writing, SQL: "set local row_security = off"}}, append(open, settle.Step{Kind: settle.Writing, SQL: "set local row_security = on"})...)
-	}
+	open := t.reading(
+		settle.Step{Kind: settle.Writing, SQL: t.bring, Read: read, Args: []any{
+			s.Source, after, min(from.Users, r.pace.Users()), int64(signalBytes), r.directory.Metadata, s.To, r.targets.Fingerprint,
+		}},
+		settle.Step{Kind: settle.Writing, SQL: t.forgetGone, Args: []any{s.Source, s.After, s.To}, Read: count},
+	)
 	start := time.Now()
 	err := r.targets.CommitSpan(ctx, s, open)
 	r.pace.Took(time.Since(start))

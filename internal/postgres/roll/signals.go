@@ -290,11 +290,7 @@ func (s *signals) work(l *look) (*settle.Work, *result) {
 	}
 	read := settle.Step{Kind: settle.Writing, SQL: text, Args: []any{source, s.users, s.deleted, s.captured, events, users, int64(signalBytes), l.roll.targets.Fingerprint, l.roll.directory.Metadata}, Read: done.readLooks}
 	w.Open = append(w.Open, settle.Step{Kind: settle.Writing, SQL: lockUsers, Args: []any{source, s.users}})
-	if l.source.strict {
-		w.Open = append(w.Open, settle.Step{Kind: settle.Writing, SQL: "set local row_security = off"}, read, settle.Step{Kind: settle.Writing, SQL: "set local row_security = on"})
-	} else {
-		w.Open = append(w.Open, read)
-	}
+	w.Open = append(w.Open, l.source.reading(read)...)
 	return w, done
 }
 

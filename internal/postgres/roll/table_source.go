@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/directory"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
 )
 
@@ -23,11 +25,19 @@ type tableSource struct {
 	readIDs     string // the same, with the outbox of ids
 	bring       string // bringUsers
 	forgetGone  string
-	// strict: the role sees all rows whatever the policies are, so that one that would hide some
-	// raises an error.
-	strict bool
+	strict      bool // the role sees all rows, whatever the policies are
 
 	unlisted unlisted
+}
+
+// reading are steps that read the table: where the role sees all rows, a policy that would hide some is an error.
+func (t *tableSource) reading(steps ...settle.Step) []settle.Step {
+	if !t.strict {
+		return steps
+	}
+	off := settle.Step{Kind: settle.Writing, SQL: "set local row_security = off"}
+	on := settle.Step{Kind: settle.Writing, SQL: "set local row_security = on"}
+	return slices.Concat([]settle.Step{off}, steps, []settle.Step{on})
 }
 
 // signalBytes bounds what one transaction reads of the table, as readUsers counts.

@@ -154,9 +154,9 @@ func (ts *Targets) SpanSteps(t *catalog.Compiled, s Span, write string) []Step {
 		constraints(), End())
 }
 
-// CommitSpan writes users of a span, who must not be locked by a statement that knows them one by one, into the
-// roll, and settles them in every target that follows its source. Nothing is parked: it fails when a target refuses
-// one of them, or is out of service.
+// CommitSpan settles those users of a span that the opening has written into the roll, in every target that follows
+// the source. It parks nobody: it fails where a target refuses one of them, or is out of service. All is sent at once,
+// so that an error of a Read does not keep it from committing.
 func (ts *Targets) CommitSpan(ctx context.Context, s Span, open []Step) error {
 	var targets []*catalog.Compiled
 	for _, t := range ts.All() {

@@ -102,8 +102,8 @@ func (ts *Targets) CheckOn(ctx context.Context, conn *pgx.Conn) ([]target.Findin
 	return check.conclude(), nil
 }
 
-// checkers is how many sessions compile targets at once: one is idle while PostgreSQL plans. Two
-// are left of the pool.
+// checkers is how many sessions compile targets at once: PostgreSQL plans in one while Rollcall works on another.
+// Two are left of the pool.
 const checkers = 4
 
 // check is a check under way, in one session or several.
@@ -118,14 +118,16 @@ type check struct {
 func (ts *Targets) newCheck(ctx context.Context, on connection.Querier) (*check, error) {
 	n := len(ts.Configured)
 	states, err := catalog.ReadStates(ctx, on, ts.Configured...)
-	return &check{Targets: ts, states: states, compiled: make([]*catalog.Compiled, n), found: make([][]target.Finding, n)}, err
+	compiled, found := make([]*catalog.Compiled, n), make([][]target.Finding, n)
+	return &check{Targets: ts, states: states, compiled: compiled, found: found}, err
 }
 
 // run compiles target after target until none is left.
 func (c *check) run(ctx context.Context, conn *pgx.Conn) error {
 	for at := c.next.Add(1) - 1; at < int64(len(c.Configured)); at = c.next.Add(1) - 1 {
+		t := &c.Configured[at]
 		var err error
-		if c.compiled[at], c.found[at], err = catalog.Compile(ctx, conn, &c.Configured[at], c.states[c.Configured[at].Name]); err != nil {
+		if c.compiled[at], c.found[at], err = catalog.Compile(ctx, conn, t, c.states[t.Name]); err != nil {
 			return err
 		}
 	}
