@@ -35,7 +35,7 @@ func newCapture(w environment) *cobra.Command {
 		})
 	install.Flags().BoolVar(&printOnly, "print", false, "print the SQL for a role that may run it, on Supabase in the SQL editor, and change nothing")
 	cmd.AddCommand(install,
-		captureCommand(w, "status", "Says whether the capture works and what waits; exits 1 if it does not", captureStatus),
+		captureCommand(w, "status", "Says whether it works and what waits; exits 1 if it does not", captureStatus),
 		captureCommand(w, "remove", "Drops the trigger; what it has noted is still applied", removeCapture))
 	return cmd
 }
