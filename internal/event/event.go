@@ -15,7 +15,7 @@ import (
 // Op is what an event asks of the roll.
 type Op int
 
-// The operations. Upsert and Delete carry a User; Announce and Undecodable are
+// The operations. Upsert and Delete carry a User, an Organization or a Membership; Announce and Undecodable are
 // recorded without touching the roll; Settle has no ID and only brings every target up to
 // date with what the roll has of UserID; Look has the table of users read for UserID; Ignore never
 // reaches the database.
@@ -45,6 +45,10 @@ type Event struct {
 	UserID string
 	// User is the state to bring into the roll; nil unless Op is Upsert or Delete.
 	User *User
+	// Organization and Membership are the states to bring into their rolls. An event about a membership
+	// carries its organisation as well, as it was then; its outcome is the membership's.
+	Organization *Organization
+	Membership   *Membership
 	// ReceivedAt is when the request arrived, UTC.
 	ReceivedAt time.Time
 	// SeenAt is when a listing of the provider's users, or a look at one, had this to say,
@@ -102,6 +106,38 @@ type User struct {
 	CreatedAt        *time.Time
 	UpdatedAt        *time.Time
 	LastSignInAt     *time.Time
+}
+
+// Organization is one organisation at one version: a row of its roll. Nil means absent. A tombstone keeps
+// nothing but Row.
+type Organization struct {
+	Row
+
+	Name                  *string
+	Slug                  *string
+	ImageURL              *string
+	RawPublicMetadata     string // a JSON object, "{}" when absent
+	MaxAllowedMemberships *int64
+	CreatedBy             *string
+	RoleSetKey            *string
+	CreatedAt             *time.Time
+	UpdatedAt             *time.Time
+}
+
+// Membership is one user's membership of an organisation at one version: a row of its roll. Nil means
+// absent. Who leaves and joins again may have the same id: CreatedAt tells its lives apart. A tombstone
+// keeps OrganizationID, UserID and CreatedAt beside Row.
+type Membership struct {
+	Row
+
+	OrganizationID    *string
+	UserID            *string
+	Role              *string
+	RoleName          *string
+	Permissions       string // a JSON array of texts, "[]" when there are none
+	RawPublicMetadata string // a JSON object, "{}" when absent
+	CreatedAt         *time.Time
+	UpdatedAt         *time.Time
 }
 
 // Keeps reports whether columns of the roll keep their last known value. Nil keeps none.

@@ -36,7 +36,8 @@ type Record interface{ Head() *Row }
 
 // Roll describes a kind of roll.
 type Roll struct {
-	Table string // schema.table
+	// Name is what a target's roll: calls it, and Table its table with the schema.
+	Name, Table string
 	// Fields are the columns beside those of Row, in the order that the record new has them.
 	Fields []Field
 	// Of is the state that an event carries for this roll; nil when it carries none.
@@ -52,6 +53,7 @@ type Type string
 const (
 	Text    Type = "text"        // **string
 	Boolean Type = "boolean"     // *bool
+	Integer Type = "bigint"      // **int64
 	Time    Type = "timestamptz" // **time.Time
 	JSON    Type = "jsonb"       // *string; empty is null
 )
@@ -72,10 +74,14 @@ type Field struct {
 	Touched bool
 }
 
-// Value is the value in a record: nil, string, bool, time.Time or, of JSON, Document.
+// Value is the value in a record: nil, string, bool, int64, time.Time or, of JSON, Document.
 func (f *Field) Value(r Record) any {
 	switch at := f.At(r).(type) {
 	case **string:
+		if *at != nil {
+			return **at
+		}
+	case **int64:
 		if *at != nil {
 			return **at
 		}
@@ -98,7 +104,7 @@ type Document string
 
 // Users is the roll of users.
 var Users = Roll{
-	Table: "rollcall.users",
+	Name: "users", Table: "rollcall.users",
 	Fields: []Field{
 		{Name: "external_id", Type: Text, At: Of(func(u *User) any { return &u.ExternalID }), Trusted: true},
 		{Name: "email", Type: Text, At: Of(func(u *User) any { return &u.Email }), Masked: true},
@@ -134,6 +140,54 @@ var Users = Roll{
 	},
 	Empty: func() Record { return &User{RawUserMetaData: "{}", RawAppMetaData: "{}"} },
 }
+
+// Organizations is the roll of organisations.
+var Organizations = Roll{
+	Name: "organizations", Table: "rollcall.organizations",
+	Fields: []Field{
+		{Name: "name", Type: Text, At: Of(func(o *Organization) any { return &o.Name }), Keeps: true},
+		{Name: "slug", Type: Text, At: Of(func(o *Organization) any { return &o.Slug })},
+		{Name: "image_url", Type: Text, At: Of(func(o *Organization) any { return &o.ImageURL }), Keeps: true},
+		{Name: "raw_public_metadata", Type: JSON, At: Of(func(o *Organization) any { return &o.RawPublicMetadata }), Keeps: true, Trusted: true},
+		{Name: "max_allowed_memberships", Type: Integer, At: Of(func(o *Organization) any { return &o.MaxAllowedMemberships }), Trusted: true},
+		{Name: "created_by", Type: Text, At: Of(func(o *Organization) any { return &o.CreatedBy }), Trusted: true},
+		{Name: "role_set_key", Type: Text, At: Of(func(o *Organization) any { return &o.RoleSetKey }), Trusted: true},
+		{Name: "created_at", Type: Time, At: Of(func(o *Organization) any { return &o.CreatedAt }), Keeps: true},
+		{Name: "updated_at", Type: Time, At: Of(func(o *Organization) any { return &o.UpdatedAt }), Keeps: true, Touched: true},
+	},
+	Of: func(e *Event) Record {
+		if e.Organization == nil {
+			return nil
+		}
+		return e.Organization
+	},
+	Empty: func() Record { return &Organization{RawPublicMetadata: "{}"} },
+}
+
+// Memberships is the roll of users' memberships of organisations.
+var Memberships = Roll{
+	Name: "memberships", Table: "rollcall.memberships",
+	Fields: []Field{
+		{Name: "organization_id", Type: Text, At: Of(func(m *Membership) any { return &m.OrganizationID }), Trusted: true},
+		{Name: "user_id", Type: Text, At: Of(func(m *Membership) any { return &m.UserID }), Trusted: true},
+		{Name: "role", Type: Text, At: Of(func(m *Membership) any { return &m.Role }), Trusted: true},
+		{Name: "role_name", Type: Text, At: Of(func(m *Membership) any { return &m.RoleName }), Trusted: true},
+		{Name: "permissions", Type: JSON, At: Of(func(m *Membership) any { return &m.Permissions }), Trusted: true},
+		{Name: "raw_public_metadata", Type: JSON, At: Of(func(m *Membership) any { return &m.RawPublicMetadata }), Keeps: true, Trusted: true},
+		{Name: "created_at", Type: Time, At: Of(func(m *Membership) any { return &m.CreatedAt })},
+		{Name: "updated_at", Type: Time, At: Of(func(m *Membership) any { return &m.UpdatedAt }), Keeps: true, Touched: true},
+	},
+	Of: func(e *Event) Record {
+		if e.Membership == nil {
+			return nil
+		}
+		return e.Membership
+	},
+	Empty: func() Record { return &Membership{RawPublicMetadata: "{}", Permissions: "[]"} },
+}
+
+// Rolls are all kinds, in the order in which their rows are locked.
+var Rolls = []*Roll{&Organizations, &Users, &Memberships}
 
 // Of makes a Field's At of a function for the records of one kind.
 func Of[R any](at func(*R) any) func(Record) any {

@@ -9,23 +9,25 @@ import (
 	"rollcall/internal/must"
 )
 
-// Each field is that of the user's struct with the same name, and of its type: two entries of the
+// Each field is that of the record's struct with the same name, and of its type: two entries of a
 // table can't be swapped.
-func TestFieldsOfUsers(t *testing.T) {
+func TestFieldsOfRolls(t *testing.T) {
 	types := map[reflect.Type]Type{
-		reflect.TypeFor[*string](): Text, reflect.TypeFor[bool](): Boolean, reflect.TypeFor[string](): JSON,
+		reflect.TypeFor[*string](): Text, reflect.TypeFor[bool](): Boolean, reflect.TypeFor[string](): JSON, reflect.TypeFor[*int64](): Integer,
 	}
-	var u User
-	value := reflect.ValueOf(&u).Elem()
-	must.Equal(t, len(Users.Fields), value.NumField()-1, "fields, and those of the struct beside Row")
-	for _, f := range Users.Fields {
-		field := value.FieldByName(camelCase(f.Name))
-		if !field.IsValid() {
-			t.Errorf("%s: the struct has no %s", f.Name, camelCase(f.Name))
-			continue
+	for _, r := range Rolls {
+		record := r.Empty()
+		value := reflect.ValueOf(record).Elem()
+		must.Equal(t, len(r.Fields), value.NumField()-1, r.Name, ": fields, and those of the struct beside Row")
+		for _, f := range r.Fields {
+			field := value.FieldByName(camelCase(f.Name))
+			if !field.IsValid() {
+				t.Errorf("%s: the struct has no %s", f.Name, camelCase(f.Name))
+				continue
+			}
+			must.Equal(t, reflect.ValueOf(f.At(record)).Pointer(), field.Addr().Pointer(), f.Name, ": where At points to")
+			must.Equal(t, f.Type, cmp.Or(types[field.Type()], Time), f.Name, ": type, and that of the struct's field")
 		}
-		must.Equal(t, reflect.ValueOf(f.At(&u)).Pointer(), field.Addr().Pointer(), f.Name, ": where At points to")
-		must.Equal(t, f.Type, cmp.Or(types[field.Type()], Time), f.Name, ": type, and that of the struct's field")
 	}
 }
 

@@ -124,6 +124,8 @@ func (b *batch) array(f *event.Field) any {
 			}
 			return pointer[*bool](f, r)
 		})
+	case event.Integer:
+		return gather(b, func(r event.Record) *int64 { return *pointer[**int64](f, r) })
 	case event.Time:
 		return gather(b, func(r event.Record) *time.Time { return *pointer[**time.Time](f, r) })
 	case event.JSON:
