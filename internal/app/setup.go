@@ -215,7 +215,7 @@ func Assemble(cfg *config.Config) (*Setup, config.Problems) {
 	}
 	for i, t := range cfg.Targets {
 		s.Targets[i] = ofSources(t, cfg.Sources)
-		for _, f := range s.Targets[i].Lint(catalog.RollOfUsers) {
+		for _, f := range s.Targets[i].Lint(catalog.RollOf(&s.Targets[i])) {
 			problems.Add(config.ParsePos(f.At), "target %s: %s", f.Target, f.What)
 		}
 	}

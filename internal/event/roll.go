@@ -189,6 +189,16 @@ var Memberships = Roll{
 // Rolls are all kinds, in the order in which their rows are locked.
 var Rolls = []*Roll{&Organizations, &Users, &Memberships}
 
+// RollNamed is the kind of roll with a name; users for none.
+func RollNamed(name string) *Roll {
+	for _, r := range Rolls {
+		if r.Name == name {
+			return r
+		}
+	}
+	return &Users
+}
+
 // Of makes a Field's At of a function for the records of one kind.
 func Of[R any](at func(*R) any) func(Record) any {
 	return func(r Record) any {

@@ -22,6 +22,8 @@ type Target struct {
 	Name string
 	// At is where the target stands in the configuration, file:line:column.
 	At string
+	// Roll is the name of the roll that it follows; "" for that of users.
+	Roll string `yaml:"roll" doc:"what it follows: users, organizations or memberships; users when absent"`
 	// Table is schema.table or table, exactly as in the catalog; the schema defaults to public.
 	Table string `yaml:"table,required" as:"table" doc:"table, exactly as in the catalog: public.User is \"User\"; the schema is public when absent"`
 	// From are the sources that it follows; none means every source, until it is compiled.

@@ -67,7 +67,7 @@ func (a *Audit) ask(ctx context.Context, t *catalog.Compiled, users []settle.Key
 
 // states reads how a target has users into a map.
 func states(t *catalog.Compiled, users []settle.Key, into map[settle.Key]State) settle.Step {
-	var u settle.Key
+	u := settle.Key{Roll: t.Roll}
 	var state *string
 	return about(users, t.States, []any{&u.Source, &u.ID, &state}, func() {
 		into[u] = ""

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/event"
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
@@ -246,18 +247,18 @@ func (c *counting) list() []Tally {
 func (c *counting) roll(ctx context.Context) error {
 	c.left, c.helped, c.refused, c.seen, c.examples = 0, 0, nil, 0, map[string][]Example{}
 	c.overruled = map[overruledKey]*Overruled{}
-	var sources []string
+	var walks []settle.Key // without an id
 	for _, t := range c.targets {
 		for _, o := range t.From {
 			c.tally(t, o.Source).Users = noUsers()
-			if !slices.Contains(sources, o.Source) {
-				sources = append(sources, o.Source)
+			if whose := (settle.Key{Roll: t.Roll, Source: o.Source}); !slices.Contains(walks, whose) {
+				walks = append(walks, whose)
 			}
 		}
 	}
-	slices.Sort(sources)
-	for _, source := range sources {
-		err := c.audit.walk(ctx, source, func(users []settle.Key) error { return c.page(ctx, users) })
+	slices.SortFunc(walks, settle.CompareKeys)
+	for _, whose := range walks {
+		err := c.audit.walk(ctx, whose, func(users []settle.Key) error { return c.page(ctx, users) })
 		if err != nil {
 			return err
 		}
@@ -265,14 +266,14 @@ func (c *counting) roll(ctx context.Context) error {
 	return nil
 }
 
-// walk visits the users of a source, a page at a time, in key order.
-func (a *Audit) walk(ctx context.Context, source string, visit func([]settle.Key) error) error {
-	for after := ""; ; {
+// walk visits the rows of a roll that are of a source, a page at a time, in key order.
+func (a *Audit) walk(ctx context.Context, last settle.Key, visit func([]settle.Key) error) error {
+	for {
 		var users []settle.Key
-		err := a.look(ctx, settle.Step{Kind: settle.Reading, SQL: walkSQL, Args: []any{source, after, pageUsers}, Read: func(rows pgx.Rows) error {
+		err := a.look(ctx, settle.Step{Kind: settle.Reading, SQL: settle.On(last.Roll, walkSQL), Args: []any{last.Source, last.ID, pageUsers}, Read: func(rows pgx.Rows) error {
 			var id string
 			_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
-				users = append(users, settle.Key{Source: source, ID: id})
+				users = append(users, settle.Key{Roll: last.Roll, Source: last.Source, ID: id})
 				return nil
 			})
 			return err
@@ -283,14 +284,14 @@ func (a *Audit) walk(ctx context.Context, source string, visit func([]settle.Key
 		if err := visit(users); err != nil {
 			return err
 		}
-		after = users[len(users)-1].ID
+		last = users[len(users)-1]
 	}
 }
 
 // page counts users of one source for every target that follows it.
 func (c *counting) page(ctx context.Context, users []settle.Key) error {
 	for _, t := range c.targets {
-		if c.trouble[t.Name] != "" || !t.Follows(users[0].Source) {
+		if c.trouble[t.Name] != "" || t.Roll != users[0].Roll || !t.Follows(users[0].Source) {
 			continue
 		}
 		found, err := c.statesOf(ctx, t, users)
@@ -310,7 +311,19 @@ func (c *counting) page(ctx context.Context, users []settle.Key) error {
 
 func (a *Audit) rollSize(ctx context.Context) (n int64, err error) {
 	err = a.Targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, "select pg_catalog.count(*) from rollcall.users").Scan(&n)
+		var followed []*event.Roll
+		for _, t := range a.Targets.All() {
+			if slices.Contains(followed, t.Roll) {
+				continue
+			}
+			followed = append(followed, t.Roll)
+			var rows int64
+			if err := tx.QueryRow(ctx, "select pg_catalog.count(*) from "+t.Roll.Table).Scan(&rows); err != nil {
+				return err
+			}
+			n += rows
+		}
+		return nil
 	})
 	return n, err
 }

@@ -102,7 +102,7 @@ func (a *Audit) withoutKey(ctx context.Context, t *catalog.Compiled) ([]settle.K
 	var odd []settle.Key
 	keys := settle.Piece{Target: t, Statement: t.Compiler.Keys()}
 	for _, o := range t.From {
-		err := a.walk(ctx, o.Source, func(users []settle.Key) error {
+		err := a.walk(ctx, settle.Key{Roll: t.Roll, Source: o.Source}, func(users []settle.Key) error {
 			refused, err := a.refusals(ctx, keys, users, 0)
 			for _, r := range refused {
 				odd = append(odd, r.User)

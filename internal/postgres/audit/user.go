@@ -101,7 +101,7 @@ func (a *Audit) InRoll(ctx context.Context, who string) ([]User, error) {
 
 // user holds a user against every target, after the repair if there is to be one.
 func (c *counting) user(ctx context.Context, u *User) error {
-	key := settle.Key{Source: u.Source, ID: u.ID}
+	key := settle.Key{Roll: &event.Users, Source: u.Source, ID: u.ID}
 	statuses, err := c.statuses(ctx, key)
 	// A child's row may have kept the parent's. Two targets may also undo each other's repair.
 	for round := 1; err == nil && c.left > 0 && c.helped > 0 && round < settle.Passes; round++ {
@@ -186,7 +186,7 @@ type rowState struct {
 
 // differences reads the rows of users, those of set that differ, into a map.
 func differences(t *catalog.Compiled, users []settle.Key, into map[settle.Key]rowState) settle.Step {
-	var u settle.Key
+	u := settle.Key{Roll: t.Roll}
 	var s rowState
 	return about(users, t.Differing, []any{&u.Source, &u.ID, &s.columns, &s.content}, func() { into[u] = s })
 }

@@ -200,7 +200,7 @@ func (f *run) begin(ctx context.Context) error {
 	}
 	f.done.Resumed = f.done.Visited
 	const count = "select pg_catalog.count(*) from rollcall.users where source = any($1)"
-	err = f.conn.QueryRow(ctx, count, f.sources).Scan(&f.total)
+	err = f.conn.QueryRow(ctx, settle.On(f.target.Roll, count), f.sources).Scan(&f.total)
 	f.report()
 	return err
 }
@@ -229,7 +229,7 @@ func (f *run) settleAll(ctx context.Context, users []settle.Key) error {
 func (f *run) retryParked(ctx context.Context) error {
 	for before := -1; ; {
 		rows, _ := f.conn.Query(ctx, "select source, user_id from rollcall.parked where target = $1 and source = any($2)", f.target.Name, f.sources)
-		users, err := settle.CollectKeys(rows)
+		users, err := settle.CollectKeys(rows, f.target.Roll)
 		if err != nil || len(users) == 0 || len(users) == before {
 			return err
 		}
@@ -270,8 +270,8 @@ func (f *run) moved(ctx context.Context) (users []settle.Key, seen string, err e
 		if err := tx.QueryRow(ctx, "select pg_catalog.pg_current_snapshot()::text").Scan(&seen); err != nil {
 			return err
 		}
-		rows, _ := tx.Query(ctx, movedSQL, f.sources, f.targets.Fingerprint, f.seen)
-		users, err = settle.CollectKeys(rows)
+		rows, _ := tx.Query(ctx, settle.On(f.target.Roll, movedSQL), f.sources, f.targets.Fingerprint, f.seen)
+		users, err = settle.CollectKeys(rows, f.target.Roll)
 		return err
 	})
 	return users, seen, err
@@ -354,11 +354,11 @@ func (b *Backfills) unfilled(ctx context.Context, t *catalog.Compiled) (users in
 	if err != nil || known {
 		return 0, err
 	}
-	if _, err := b.Targets.Pool.Exec(ctx, noneSQL, t.Name, b.Targets.Fingerprint, t.OID, t.Sources()); err != nil {
+	if _, err := b.Targets.Pool.Exec(ctx, settle.On(t.Roll, noneSQL), t.Name, b.Targets.Fingerprint, t.OID, t.Sources()); err != nil {
 		return 0, err
 	}
-	err = b.Targets.Pool.QueryRow(ctx, `select pg_catalog.count(*)
-from (select from rollcall.users where source = any($1) limit 1000000) u`, t.Sources()).Scan(&users)
+	const count = "select pg_catalog.count(*) from (select from rollcall.users where source = any($1) limit 1000000) u"
+	err = b.Targets.Pool.QueryRow(ctx, settle.On(t.Roll, count), t.Sources()).Scan(&users)
 	return users, err
 }
 

@@ -70,7 +70,7 @@ func (w *walk) next(ctx context.Context) *page {
 	}
 	p := &page{Span: settle.Span{Source: w.source, After: w.taken}}
 	if w.err == nil {
-		w.err = w.conn.QueryRow(context.WithoutCancel(ctx), pageSQL, w.source, w.taken, w.pace.Users()).Scan(&p.users, &p.To)
+		w.err = w.conn.QueryRow(context.WithoutCancel(ctx), settle.On(w.target.Roll, pageSQL), w.source, w.taken, w.pace.Users()).Scan(&p.users, &p.To)
 	}
 	if w.err != nil || p.users == 0 {
 		return nil
@@ -107,8 +107,9 @@ func (w *walk) settle(ctx context.Context, s settle.Span) error {
 	if err := w.fill(ctx, s); err == nil {
 		return nil
 	}
-	rows, _ := w.targets.Pool.Query(ctx, "select source, id from rollcall.users where source = $1 and id > $2 and id <= $3", s.Source, s.After, s.To)
-	users, err := settle.CollectKeys(rows)
+	const within = "select source, id from rollcall.users where source = $1 and id > $2 and id <= $3"
+	rows, _ := w.targets.Pool.Query(ctx, settle.On(w.target.Roll, within), s.Source, s.After, s.To)
+	users, err := settle.CollectKeys(rows, w.target.Roll)
 	if err != nil {
 		return err
 	}

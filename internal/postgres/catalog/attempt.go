@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/event"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/target"
 )
@@ -18,7 +19,7 @@ import (
 // checkTarget compiles a target against the catalog. What is wrong with the target is
 // a finding; an error means that the database could not be asked.
 func checkTarget(ctx context.Context, conn *pgx.Conn, t *target.Target) (*Compiled, []target.Finding, error) {
-	a := &attempt{ctx: ctx, conn: conn, target: t, found: t.Lint(RollOfUsers)}
+	a := &attempt{ctx: ctx, conn: conn, target: t, found: t.Lint(RollOf(t))}
 	for _, step := range []func(){
 		a.readTable, a.lintClosed, a.lintTable, a.expressions, a.ownTable, a.deletedForm, a.defaults, a.statements,
 		a.lintUsersReferences,
@@ -31,7 +32,7 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *target.Target) (*Compil
 		return broken(t, a.found), a.found, a.err
 	}
 	return &Compiled{
-		Target: t, Statements: a.compiler.Compile(), Compiler: a.compiler,
+		Target: t, Roll: event.RollNamed(t.Roll), Statements: a.compiler.Compile(), Compiler: a.compiler,
 		OID: a.table.OID, Parents: a.table.Parents, Lockable: a.table.Lockable, Triggers: a.table.Triggers,
 	}, a.warned, nil
 }
@@ -68,7 +69,7 @@ func (a *attempt) noTable() error {
 
 // broken is a target out of service: its users are parked until its table or its configuration is corrected.
 func broken(t *target.Target, found []target.Finding) *Compiled {
-	c := &Compiled{Target: t, Outage: &Outage{State: "42000"}}
+	c := &Compiled{Target: t, Roll: event.RollNamed(t.Roll), Outage: &Outage{State: "42000"}}
 	if len(found) > 0 {
 		c.Outage.Message = found[0].What
 	}
@@ -77,8 +78,8 @@ func broken(t *target.Target, found []target.Finding) *Compiled {
 
 // lintTable holds the target against the table.
 func (a *attempt) lintTable() {
-	a.found = a.target.Check(RollOfUsers, &a.table.Table)
-	a.compiler = target.NewCompiler(a.target, RollOfUsers, &a.table.Table)
+	a.found = a.target.Check(RollOf(a.target), &a.table.Table)
+	a.compiler = target.NewCompiler(a.target, RollOf(a.target), &a.table.Table)
 }
 
 // expressions lets PostgreSQL explain each expression by itself, so that a finding has

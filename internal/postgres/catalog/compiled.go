@@ -21,6 +21,7 @@ import (
 type Compiled struct {
 	*target.Target
 	target.Statements
+	Roll     *event.Roll // that the target follows
 	OID      uint32
 	Parents  []uint32
 	Lockable bool // the role may lock the table
@@ -49,9 +50,18 @@ func Compile(ctx context.Context, conn *pgx.Conn, t *target.Target, before State
 	return c, found, err
 }
 
-// RollOfUsers is rollcall.users as targets see it. Its columns are those of the record new that
+// rolls are the rolls as targets see them. Their columns are those of the record new that
 // expressions may use.
-var RollOfUsers = forTargets(&event.Users)
+var rolls = map[*event.Roll]*target.Roll{}
+
+func init() {
+	for _, r := range event.Rolls {
+		rolls[r] = forTargets(r)
+	}
+}
+
+// RollOf is the roll that a target follows, as its expressions see it.
+func RollOf(t *target.Target) *target.Roll { return rolls[event.RollNamed(t.Roll)] }
 
 func forTargets(r *event.Roll) *target.Roll {
 	columns := []target.Field{{Name: "source", Type: "text", Trusted: true}, {Name: "id", Type: "text", Trusted: true}}

@@ -74,7 +74,7 @@ func parses(ctx context.Context, t *testing.T, conn *pgx.Conn, statement string)
 // lintedAsExpression is what a target is told about an expression.
 func lintedAsExpression(text string) string {
 	tgt := target.Target{Table: "p", Set: []target.Assignment{{Column: "c", Expr: target.Expr{SQL: text}}}}
-	for _, f := range tgt.Lint(catalog.RollOfUsers) {
+	for _, f := range tgt.Lint(catalog.RollOf(&target.Target{})) {
 		return f.What
 	}
 	return ""

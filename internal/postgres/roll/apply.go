@@ -173,9 +173,9 @@ func (b *batch) toSettle(e *event.Event, o event.Outcome) (settle.Key, bool) {
 	record := b.roll.Of(e)
 	switch {
 	case e.Op == event.Settle:
-		return settle.Key{Source: e.Source, ID: e.UserID}, true
+		return settle.Key{Roll: &event.Users, Source: e.Source, ID: e.UserID}, true
 	case o == event.Duplicate && record != nil:
-		return keyOf(record), true
+		return b.roll.keyOf(record), true
 	default:
 		return settle.Key{}, false
 	}

@@ -21,7 +21,7 @@ func (r *Roll) BansOver(ctx context.Context) (bool, error) {
 
 func (r *Roll) bansOver(ctx context.Context, n int) ([]settle.Key, error) {
 	rows, _ := r.targets.Pool.Query(ctx, bansOverSQL, n)
-	users, err := settle.CollectKeys(rows)
+	users, err := settle.CollectKeys(rows, &event.Users)
 	if err != nil {
 		return nil, fmt.Errorf("look for bans that are over: %w", err)
 	}

@@ -14,7 +14,7 @@ import (
 // eventKey names a row of rollcall.events.
 type eventKey settle.Key
 
-func eventKeyOf(e *event.Event) eventKey { return eventKey{e.Source, e.ID} }
+func eventKeyOf(e *event.Event) eventKey { return eventKey{Source: e.Source, ID: e.ID} }
 
 // batch is the events that are applied together to one roll, as the parameters of rollStatement.
 type batch struct {
@@ -49,7 +49,7 @@ func newBatch(roll *kind, events []event.Event) *batch {
 			continue
 		}
 		b.said, b.records = append(b.said, i), append(b.records, record)
-		users[keyOf(record)] = true
+		users[roll.keyOf(record)] = true
 		b.deletes = b.deletes || record.Head().Dead()
 	}
 	slices.SortFunc(b.recorded, func(x, y int) int {
@@ -63,7 +63,9 @@ func newBatch(roll *kind, events []event.Event) *batch {
 }
 
 // keyOf names the row of a record.
-func keyOf(r event.Record) settle.Key { return settle.Key{Source: r.Head().Source, ID: r.Head().ID} }
+func (k *kind) keyOf(r event.Record) settle.Key {
+	return settle.Key{Roll: k.Roll, Source: r.Head().Source, ID: r.Head().ID}
+}
 
 // silent: there is nothing in it for the roll.
 func (b *batch) silent() bool {
@@ -205,7 +207,7 @@ func (b *batch) outcomes(r *result) []event.Outcome {
 		case e.ID != "" && outcomes[at] == "":
 		case !r.written[int64(n)+1]:
 			outcomes[at] = event.Stale
-		case r.parked[keyOf(b.records[n])]:
+		case r.parked[b.roll.keyOf(b.records[n])]:
 			outcomes[at] = event.Parked
 		default:
 			outcomes[at] = event.Applied
@@ -228,7 +230,7 @@ func (b *batch) writtenUsers(r *result) []settle.Key {
 	var users []settle.Key
 	for n := range b.said {
 		if r.written[int64(n)+1] {
-			users = append(users, keyOf(b.records[n]))
+			users = append(users, b.roll.keyOf(b.records[n]))
 		}
 	}
 	slices.SortFunc(users, settle.CompareKeys)
@@ -255,7 +257,7 @@ func (r *result) readRoll(rows pgx.Rows) error {
 		if n != nil {
 			r.written[*n] = true
 		} else {
-			r.fresh[eventKey{*source, *id}] = true
+			r.fresh[eventKey{Source: *source, ID: *id}] = true
 		}
 		return nil
 	})
@@ -267,7 +269,7 @@ func (b *batch) markParked(parked map[settle.Key]bool, locked bool) settle.Step 
 	var sources, ids, users []string
 	for _, at := range b.recorded {
 		e := &b.events[at]
-		if r := b.roll.Of(e); r != nil && parked[keyOf(r)] {
+		if r := b.roll.Of(e); r != nil && parked[b.roll.keyOf(r)] {
 			sources, ids, users = append(sources, e.Source), append(ids, e.ID), append(users, r.Head().ID)
 		}
 	}

@@ -47,11 +47,11 @@ func WithoutMetadata(e event.Event, because string) event.Event {
 // batch applies one event of each user; what the others say would not be the last known value. The
 // version decides as it does over two batches.
 func keptAfterOthers(events []event.Event) (sooner, later []int) {
-	users := map[settle.Key]bool{}
+	keeping := map[settle.Key]bool{}
 	for i := range events {
 		if u := events[i].User; u.Keeps() {
 			later = append(later, i)
-			users[keyOf(u)] = true
+			keeping[users.keyOf(u)] = true
 		}
 	}
 	if later == nil {
@@ -61,7 +61,7 @@ func keptAfterOthers(events []event.Event) (sooner, later []int) {
 	for i := range events {
 		if u := events[i].User; !u.Keeps() {
 			sooner = append(sooner, i)
-			shared = shared || u != nil && users[keyOf(u)]
+			shared = shared || u != nil && keeping[users.keyOf(u)]
 		}
 	}
 	if !shared {

@@ -307,7 +307,7 @@ func (r *result) readFresh(source string) func(pgx.Rows) error {
 		r.fresh = map[eventKey]bool{}
 		var id string
 		_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
-			r.fresh[eventKey{source, id}] = true
+			r.fresh[eventKey{Source: source, ID: id}] = true
 			return nil
 		})
 		return err
@@ -368,7 +368,7 @@ func (l *look) outcome(e *event.Event, found seen, done *result) event.Outcome {
 	switch {
 	case !found.living && !found.written:
 		return event.Stale
-	case done.parked[settle.Key{Source: e.Source, ID: e.UserID}]:
+	case done.parked[settle.Key{Roll: &event.Users, Source: e.Source, ID: e.UserID}]:
 		return event.Parked
 	default:
 		return event.Applied

@@ -37,7 +37,7 @@ func (s *separation) ask(ctx context.Context, p Piece, users []Key) ([]Refusal, 
 	// Skip locked itself would wait for a locked table, which has been asked for above.
 	sources, ids := KeyArrays(Without(users, refused))
 	rows, _ := s.conn.Query(ctx, p.locked, sources, ids, true)
-	locked, err := CollectKeys(rows)
+	locked, err := CollectKeys(rows, p.Target.Roll)
 	for _, u := range slices.Compact(locked) {
 		refused = append(refused, Refusal{target: p.Target.Name, User: u, state: sqlstate.LockNotAvailable, message: "another transaction holds the row of this user"})
 	}
@@ -85,7 +85,7 @@ func RunIsolated(ctx context.Context, conn *pgx.Conn, p Piece, users []Key) ([]R
 	sources, ids := KeyArrays(users)
 	rows, _ := conn.Query(ctx, `select source, id, state, message, coalesce(place, ''), coalesce(against, '')
 from rollcall.settle_apart($1, $2, $3, $4, $5, $6)`, prepared.Name, sources, ids, p.mode.has(Asking), p.mode.has(failedPipelined), p.mode.has(atOnce))
-	var u Key
+	u := Key{Roll: p.Target.Roll}
 	var state, message, place, against string
 	_, err = pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &state, &message, &place, &against}, func() error {
 		r := Refusal{target: p.Target.Name, User: u, state: state, message: sqlstate.Masked(state, message), against: against}

@@ -133,7 +133,7 @@ func (ts *Targets) makeDue(ctx context.Context, conn *pgx.Conn, target string) e
 func (ts *Targets) try(ctx context.Context, conn *pgx.Conn, t *catalog.Compiled) error {
 	const one = "select source, user_id from rollcall.parked where target = $1 order by pg_catalog.random() limit 1"
 	rows, _ := conn.Query(ctx, one, t.Name)
-	users, err := CollectKeys(rows)
+	users, err := CollectKeys(rows, t.Roll)
 	if err != nil {
 		return err
 	}

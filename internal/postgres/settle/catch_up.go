@@ -94,5 +94,5 @@ func turn(t *catalog.Compiled) Step {
 func (ts *Targets) due(ctx context.Context, t *catalog.Compiled, condition string, n int) ([]Key, error) {
 	parents := names(ts.All(), func(o *catalog.Compiled) bool { return refers(t, o) })
 	rows, _ := ts.Pool.Query(ctx, fmt.Sprintf(dueSQL, condition), t.Name, n, parents)
-	return CollectKeys(rows)
+	return CollectKeys(rows, t.Roll)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"rollcall/internal/event"
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/sqlstate"
 )
@@ -144,13 +145,13 @@ func (ts *Targets) SpanSteps(t *catalog.Compiled, s Span, write string) []Step {
 	if t.Lockable {
 		steps = append(steps, Step{Kind: locking, SQL: t.LockTable()})
 	}
-	steps = append(steps, Step{Kind: Writing, SQL: spanLockSQL, Args: users})
+	steps = append(steps, Step{Kind: Writing, SQL: On(t.Roll, spanLockSQL), Args: users})
 	if t.Removal != "" {
 		steps = append(steps, Step{Kind: settling, SQL: t.RemovalSpan, Args: users})
 	}
 	return append(steps,
 		Step{Kind: settling, SQL: write, Args: users},
-		Step{Kind: Parking, SQL: spanClearSQL, Args: append(users, t.Name)},
+		Step{Kind: Parking, SQL: On(t.Roll, spanClearSQL), Args: append(users, t.Name)},
 		constraints(), End())
 }
 
@@ -160,7 +161,7 @@ func (ts *Targets) SpanSteps(t *catalog.Compiled, s Span, write string) []Step {
 func (ts *Targets) CommitSpan(ctx context.Context, s Span, open []Step) error {
 	var targets []*catalog.Compiled
 	for _, t := range ts.All() {
-		if !t.Follows(s.Source) {
+		if t.Roll != &event.Users || !t.Follows(s.Source) {
 			continue
 		}
 		if t.Outage != nil {

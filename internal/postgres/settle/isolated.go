@@ -355,10 +355,10 @@ func (s *separation) park(ctx context.Context, refused []Refusal) (parked map[Ke
 	for _, t := range s.targets {
 		settled := slices.DeleteFunc(slices.Clone(s.users), func(u Key) bool {
 			_, ok := byEntry[entry{t.Name, u}]
-			return ok
+			return ok || u.Roll != t.Roll
 		})
 		sources, ids := KeyArrays(settled)
-		steps = append(steps, Step{Kind: Parking, SQL: clearSQL, Args: []any{sources, ids, true, []string{t.Name}}})
+		steps = append(steps, Step{Kind: Parking, SQL: On(t.Roll, clearSQL), Args: []any{sources, ids, true, []string{t.Name}}})
 	}
 	var target, source, id, state, message []string
 	var pause []int

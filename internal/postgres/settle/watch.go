@@ -218,9 +218,9 @@ func (ts *Targets) noteLook(ctx context.Context, w *watched, target string) erro
 func (ts *Targets) sweep(ctx context.Context, t *catalog.Compiled, since string) (int, error) {
 	var users []Key
 	err := ts.Pool.Scan(ctx, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, touchedSQL, t.Sources(), since)
+		rows, _ := tx.Query(ctx, On(t.Roll, touchedSQL), t.Sources(), since)
 		var err error
-		users, err = CollectKeys(rows)
+		users, err = CollectKeys(rows, t.Roll)
 		return err
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package settle
 import (
 	"slices"
 
+	"rollcall/internal/event"
 	"rollcall/internal/postgres/catalog"
 )
 
@@ -95,10 +96,20 @@ func (w *Work) Table(m Mode) []Step {
 	return []Step{{Kind: locking, SQL: lock}}
 }
 
-// batchArgs are the parameters that every statement of a target takes.
-func (w *Work) batchArgs() []any {
-	sources, ids := KeyArrays(w.Users)
+// batchArgs are the parameters that every statement of a target of a roll takes.
+func (w *Work) batchArgs(r *event.Roll) []any {
+	sources, ids := KeyArrays(w.of(r))
 	return []any{sources, ids, w.locked()}
+}
+
+// of are the rows of one roll.
+func (w *Work) of(r *event.Roll) []Key {
+	for _, part := range perRoll(w.Users) {
+		if part[0].Roll == r {
+			return part
+		}
+	}
+	return nil
 }
 
 // Pieces are what is to be done in the targets. First the removals, children's tables first: of the
@@ -112,7 +123,7 @@ func (w *Work) Pieces(targets []*catalog.Compiled) []Piece {
 		}
 	}
 	for _, t := range targets {
-		if len(w.Users) > 0 && t.Outage == nil {
+		if len(w.of(t.Roll)) > 0 && t.Outage == nil {
 			list = append(list, Piece{Target: t, Statement: t.Upsert, wanted: t.UpsertWanted, locked: t.UpsertLocked, swaps: true})
 		}
 	}
@@ -121,15 +132,19 @@ func (w *Work) Pieces(targets []*catalog.Compiled) []Piece {
 
 func (w *Work) removes(t *catalog.Compiled) bool {
 	maybeGone := w.locked() || w.Deletes || t.Where != nil
-	return len(w.Users) > 0 && t.Outage == nil && t.Removal != "" && maybeGone
+	return len(w.of(t.Roll)) > 0 && t.Outage == nil && t.Removal != "" && maybeGone
 }
 
 // settling runs each piece behind a savepoint: should it fail, those before it are not lost.
 func (ts *Targets) settling(w *Work, targets []*catalog.Compiled) []Step {
 	var steps []Step
-	args := w.batchArgs()
+	args := map[*event.Roll][]any{}
 	for i, p := range w.Pieces(targets) {
-		steps = append(steps, Step{Kind: Marking, SQL: "savepoint piece"}, Step{Kind: settling, SQL: p.Statement, Args: args, piece: i})
+		r := p.Target.Roll
+		if args[r] == nil {
+			args[r] = w.batchArgs(r)
+		}
+		steps = append(steps, Step{Kind: Marking, SQL: "savepoint piece"}, Step{Kind: settling, SQL: p.Statement, Args: args[r], piece: i})
 		if p.Target.Triggers { // they may have changed the settings
 			steps = append(steps, Restore(ts.timeoutsOf(w))...)
 		}
@@ -146,7 +161,7 @@ func (w *Work) outages(targets []*catalog.Compiled) []Step {
 			continue
 		}
 		sources, ids := KeyArrays(users)
-		steps = append(steps, Step{Kind: Parking, SQL: parkAllSQL, Args: []any{sources, ids, w.locked(), t.Name, t.Outage.State, t.Outage.Message}})
+		steps = append(steps, Step{Kind: Parking, SQL: On(t.Roll, parkAllSQL), Args: []any{sources, ids, w.locked(), t.Name, t.Outage.State, t.Outage.Message}})
 	}
 	if len(steps) > 0 && w.MarkParked != nil {
 		steps = append(steps, w.MarkParked(w.usersOfOutages(targets), w.locked()))
@@ -169,25 +184,31 @@ func (w *Work) usersOfOutages(targets []*catalog.Compiled) map[Key]bool {
 
 // following picks the users that a target follows.
 func following(t *catalog.Compiled, users []Key) []Key {
-	return slices.DeleteFunc(slices.Clone(users), func(u Key) bool { return !t.Follows(u.Source) })
+	return slices.DeleteFunc(slices.Clone(users), func(u Key) bool { return u.Roll != t.Roll || !t.Follows(u.Source) })
 }
 
 // clearing forgets what was parked for the targets that ran.
 func (w *Work) clearing(targets []*catalog.Compiled) []Step {
-	ran := names(targets, works)
-	if len(w.Users) == 0 || len(ran) == 0 {
-		return nil
+	var steps []Step
+	for _, part := range perRoll(w.Users) {
+		r := part[0].Roll
+		ran := names(targets, func(t *catalog.Compiled) bool { return works(t) && t.Roll == r })
+		if len(ran) > 0 {
+			steps = append(steps, Step{Kind: Parking, SQL: On(r, clearSQL), Args: append(w.batchArgs(r), ran)})
+		}
 	}
-	return []Step{{Kind: Parking, SQL: clearSQL, Args: append(w.batchArgs(), ran)}}
+	return steps
 }
 
 // LockWork locks users, in key order, does something to them by statements whose parameters are two arrays
 // of sources and ids, and settles them.
 func LockWork(users []Key, statements ...string) *Work {
-	sources, ids := KeyArrays(users)
 	w := &Work{Purpose: SettleUsers, Users: users}
 	for _, s := range append([]string{lockSQL}, statements...) {
-		w.Open = append(w.Open, Step{Kind: Writing, SQL: s, Args: []any{sources, ids}})
+		for _, part := range perRoll(users) {
+			sources, ids := KeyArrays(part)
+			w.Open = append(w.Open, Step{Kind: Writing, SQL: On(part[0].Roll, s), Args: []any{sources, ids}})
+		}
 	}
 	return w
 }
