@@ -34,6 +34,12 @@ const (
 	endBansTimeout = 10 * time.Minute
 )
 
+// endMemberships is the job that ends the memberships of those who were deleted with many.
+const (
+	endMemberships        = "end memberships"
+	endMembershipsTimeout = 10 * time.Minute
+)
+
 // reconcileTimeout bounds a run by the clock. What it leaves is too old to be taken up then:
 // the next run begins anew.
 const reconcileTimeout = 6 * time.Hour
@@ -53,6 +59,8 @@ func (sv *service) scheduled() []jobs.Job {
 		Name: "retention", Schedule: retentionSchedule, Timeout: retentionTimeout, Run: sv.forget,
 	}, {
 		Name: endBans, Timeout: endBansTimeout, Run: sv.endBans,
+	}, {
+		Name: endMemberships, Timeout: endMembershipsTimeout, Run: sv.endMemberships,
 	}}
 	list = append(list, sv.confirmations()...)
 	for _, t := range sv.setup.Targets {
@@ -89,6 +97,14 @@ func (sv *service) endBans(ctx context.Context) error {
 	ended, err := sv.db.Roll().EndBans(ctx)
 	if ended > 0 {
 		sv.log.Info("ended bans that were over", "users", ended)
+	}
+	return err
+}
+
+func (sv *service) endMemberships(ctx context.Context) error {
+	ended, err := sv.db.Roll().EndMemberships(ctx)
+	if ended > 0 {
+		sv.log.Info("ended memberships of deleted users and organisations", "memberships", ended)
 	}
 	return err
 }
@@ -146,8 +162,12 @@ func (sv *service) enqueueDue(ctx context.Context) error {
 	}
 	confirmations, more := sv.dueConfirmations(ctx)
 	over, unknown := sv.db.Roll().BansOver(ctx)
-	if err = errors.Join(err, more, unknown); over {
+	many, failed := sv.db.Roll().MembershipsToEnd(ctx)
+	if err = errors.Join(err, more, unknown, failed); over {
 		due = append(due, endBans)
+	}
+	if many {
+		due = append(due, endMemberships)
 	}
 	for _, job := range append(due, confirmations...) {
 		err = errors.Join(err, jobs.Enqueue(ctx, job))

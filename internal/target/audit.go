@@ -19,9 +19,17 @@ func (c *Compiler) states() string {
     when not (%s) then 'missing'
     when %s then 'different'
     else 'present' end
-  when %s and (%s) then 'extra'
+  when %s and (%s)%s then 'extra'
 end
-%s`, c.roll.identity("new"), c.alive(), there, c.unlikeSet(), there, gone, c.withRows())
+%s`, c.roll.identity("new"), c.alive(), there, c.unlikeSet(), there, gone, c.unpaired(), c.withRows())
+}
+
+// unpaired adds to a condition about a row that no other one stands for its pair.
+func (c *Compiler) unpaired() string {
+	if !c.byPair() {
+		return ""
+	}
+	return " and not " + c.another("")
 }
 
 // differing lists the columns of set in which each user's row differs, and a number for what the row
@@ -145,17 +153,18 @@ func (c *Compiler) space() string {
 // leave out. Offset 0 keeps the key from being computed for them all the same.
 func (c *Compiler) known(n int) string {
 	same := each(c.keyAssignments(), func(_ int, a Assignment) string { return equal("t."+Quote(a.Column), c.value(a)) })
+	columns := each(c.roll.keyColumns(), func(_ int, name string) string { return fmt.Sprintf(`u.%s collate "default" as %[1]s`, name) })
 	source, id := c.roll.Source, c.roll.ID
 	return fmt.Sprintf(`exists (
   select from (
-    select u.%[1]s collate "default" as %[1]s, u.%[2]s collate "default" as %[2]s
+    select %[10]s
     from %[3]s u
     where u.%[1]s in (%[4]s)
       and not exists (select from unnest($%[5]d::%[6]s, $%[7]d::%[8]s) as odd (source, id) where odd.source = u.%[1]s and odd.id = u.%[2]s)
     offset 0
   ) new
   where %[9]s
-)`, source, id, c.roll.Table, c.sources(), n, c.roll.array(source), n+1, c.roll.array(id), strings.Join(same, " and "))
+)`, source, id, c.roll.Table, c.sources(), n, c.roll.array(source), n+1, c.roll.array(id), strings.Join(same, " and "), strings.Join(columns, ", "))
 }
 
 // Preview counts all users of the target's sources by what would become of their rows.
@@ -165,13 +174,13 @@ func (c *Compiler) Preview() string {
 	differs := append([]string{"false"}, each(set, func(n int, a Assignment) string {
 		return c.unlike(a.Column, row(a.Column), fmt.Sprintf("w.s%d", n+1))
 	})...)
-	values := slices.Concat([]string{"(" + c.alive() + ") is true as alive"}, c.aliased(c.keyAssignments(), "k"),
+	values := slices.Concat([]string{"(" + c.alive() + ") is true as alive", "(" + c.gone() + ") is true as gone"}, c.aliased(c.keyAssignments(), "k"),
 		onlyIf(c.alive(), c.aliased(set, "s")), onlyIf(c.gone(), c.aliased(c.OnDelete.Set, "c")))
 	removed := c.leftBehind(row, func(n int) string { return fmt.Sprintf("w.c%d", n+1) })
 	return fmt.Sprintf(`select pg_catalog.count(*),
   pg_catalog.count(*) filter (where w.alive and %[1]s is null),
   pg_catalog.count(*) filter (where w.alive and %[1]s is not null and (%[2]s)),
-  pg_catalog.count(*) filter (where not w.alive and %[1]s is not null and (%[3]s))
+  pg_catalog.count(*) filter (where w.gone and %[1]s is not null and (%[3]s))
 from (
 select %[4]s
 from (select %[5]s from %[9]s u where %[6]s offset 0) new

@@ -124,18 +124,60 @@ func (c *Compiler) sources() string {
 	return strings.Join(each(c.From, func(_ int, o Origin) string { return Literal(o.Source) }), ", ")
 }
 
+// alive holds for the users who have a row; of several that stand for one pair, for the latest.
 func (c *Compiler) alive() string {
-	if c.Where == nil {
-		return "new.deleted_at is null"
+	alive := "new.deleted_at is null"
+	if c.Where != nil {
+		alive += " and " + enclosed(c.Where.SQL)
 	}
-	return "new.deleted_at is null and " + enclosed(c.Where.SQL)
+	if c.byPair() {
+		alive += "\n  and not " + c.another(c.later())
+	}
+	return alive
 }
 
+// gone holds for the users who have no row, unless another one stands for the same pair.
 func (c *Compiler) gone() string {
-	if c.Where == nil {
-		return "new.deleted_at is not null"
+	gone := "new.deleted_at is not null"
+	if c.Where != nil {
+		gone = "(new.deleted_at is not null or " + enclosed(c.Where.SQL) + " is not true)"
 	}
-	return "(new.deleted_at is not null or " + enclosed(c.Where.SQL) + " is not true)"
+	if c.byPair() {
+		gone += "\n  and not " + c.another("")
+	}
+	return gone
+}
+
+// byPair reports whether the rows of the table are those of pairs: their key does not use ID.
+func (c *Compiler) byPair() bool {
+	return c.roll.Pair != nil && !slices.ContainsFunc(c.keyAssignments(), func(a Assignment) bool {
+		return slices.Contains(c.roll.used(a.Expr.SQL), c.roll.ID)
+	})
+}
+
+// another holds if a row of the roll beside new stands for the same pair, is alive, and meets a condition about u.
+func (c *Compiler) another(condition string) string {
+	r := c.roll
+	same := each(append([]string{r.Source}, r.Pair.Columns...), func(_ int, name string) string {
+		return fmt.Sprintf(`u.%[1]s = new.%[1]s collate "C"`, name)
+	})
+	where := ""
+	if c.Where != nil {
+		where = " where " + enclosed(c.Where.SQL)
+	}
+	return fmt.Sprintf(`exists (
+    select from (
+      select %s from %s u
+      where %s and u.%s <> new.%[4]s collate "C" and u.deleted_at is null%s
+      offset 0
+    ) new%s
+  )`, r.record(), r.Table, strings.Join(same, " and "), r.ID, condition, where)
+}
+
+// later holds if u is later than new.
+func (c *Compiler) later() string {
+	return fmt.Sprintf(` and (coalesce(u.%[1]s, '-infinity'), u.%[2]s) > (coalesce(new.%[1]s, '-infinity'), new.%[2]s collate "C")`,
+		c.roll.Pair.Since, c.roll.ID)
 }
 
 func (c *Compiler) upsert() string {

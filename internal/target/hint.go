@@ -49,10 +49,10 @@ func (c *Compiler) explainKey(o Origin, k Assignment) func(Refusal) string {
 	return func(r Refusal) string {
 		if r.Code == "42703" {
 			return fmt.Sprintf("key column %s: %s; a key uses only %s and constants",
-				Quote(k.Column), c.words(r), c.roll.identity("new"))
+				Quote(k.Column), c.words(r), c.roll.keyNames())
 		}
 		return fmt.Sprintf("key column %s can't hold the ids of source %s, such as %s: %s; "+
-			"use a text column, or leave the source out of from", Quote(k.Column), o.Source, o.SampleID, c.words(r))
+			"use a text column, or leave the source out of from", Quote(k.Column), o.Source, c.roll.sampleID(o), c.words(r))
 	}
 }
 
@@ -60,7 +60,7 @@ func (c *Compiler) explainKey(o Origin, k Assignment) func(Refusal) string {
 func (c *Compiler) explainID(o Origin, a Assignment) func(Refusal) string {
 	return func(r Refusal) string {
 		return fmt.Sprintf("column %s can't hold the ids of source %s, such as %s: %s; "+
-			"an id of the application's own is, for instance, gen_random_uuid() in on_insert", Quote(a.Column), o.Source, o.SampleID, c.words(r))
+			"an id of the application's own is, for instance, gen_random_uuid() in on_insert", Quote(a.Column), o.Source, c.roll.sampleID(o), c.words(r))
 	}
 }
 

@@ -161,9 +161,9 @@ func lintNesting(tokens []token, e Expr) string {
 // lintKey allows a key only what never changes and survives in the tombstone.
 func (r *Roll) lintKey(a Assignment) string {
 	for _, column := range r.used(a.Expr.SQL) {
-		if column != r.Source && column != r.ID {
+		if !slices.Contains(r.keyColumns(), column) {
 			return fmt.Sprintf("key column %s is made from new.%s, which may change; a key uses only %s and constants",
-				a.Column, column, r.identity("new"))
+				a.Column, column, r.keyNames())
 		}
 	}
 	return ""
@@ -175,12 +175,23 @@ func (r *Roll) lintKeys(t *Target) string {
 	if len(keys) < len(t.Key) {
 		return "every key column must stand in set"
 	}
+	var used []string
 	for _, a := range keys {
-		if slices.Contains(r.used(a.Expr.SQL), r.ID) {
-			return ""
+		used = append(used, r.used(a.Expr.SQL)...)
+	}
+	switch {
+	case slices.Contains(used, r.ID):
+		return ""
+	case r.Pair == nil:
+		return fmt.Sprintf("no key column (%s) is made from new.%s: all users would be one row", strings.Join(t.Key, ", "), r.ID)
+	}
+	for _, column := range r.Pair.Columns {
+		if !slices.Contains(used, column) {
+			return fmt.Sprintf("no key column (%s) is made from new.%s: several would be one row; a key uses new.%s, or all of new.%s",
+				strings.Join(t.Key, ", "), column, r.ID, strings.Join(r.Pair.Columns, " and new."))
 		}
 	}
-	return fmt.Sprintf("no key column (%s) is made from new.%s: all users would be one row", strings.Join(t.Key, ", "), r.ID)
+	return ""
 }
 
 // isConstant reports whether an expression, as PostgreSQL prints it after planning, is a

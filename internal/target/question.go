@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,13 +103,13 @@ func (c *Compiler) KeyPlans() []Question {
 	var list []Question
 	keys := c.keyAssignments()
 	for _, o := range c.From {
+		row := strings.Join(c.roll.sample(o), ", ")
 		for _, a := range c.idsBeside(keys) {
-			sample := fmt.Sprintf("select %s from (select %s::text as %s) new", c.value(a), Literal(o.SampleID), c.roll.ID)
+			sample := fmt.Sprintf("select %s from (select %s) new", c.value(a), row)
 			list = append(list, Question{At: a.Expr.At, SQL: sample, Explain: c.explainID(o, a)})
 		}
 		for _, k := range keys {
-			sample := fmt.Sprintf("select %s from (select %s::text as %s, %s::text as %s) new",
-				c.value(k), Literal(o.Source), c.roll.Source, Literal(o.SampleID), c.roll.ID)
+			sample := fmt.Sprintf("select %s from (select %s) new", c.value(k), row)
 			judge := func(planned string) string { return c.judgeKey(k, planned) }
 			list = append(list, Question{k.Expr.At, sample, c.explainKey(o, k), judge})
 		}
@@ -130,9 +131,23 @@ func (c *Compiler) judgeKey(k Assignment, planned string) string {
 	case !isConstant(planned):
 		return fmt.Sprintf("key column %s: %s may give another value for the same user; "+
 			"a key uses only %s, constants and immutable functions",
-			Quote(k.Column), k.Expr.abridged(), c.roll.identity("new"))
+			Quote(k.Column), k.Expr.abridged(), c.roll.keyNames())
 	}
 	return ""
+}
+
+// sampleID is an id such as a source gives.
+func (r *Roll) sampleID(o Origin) string { return cmp.Or(r.Samples[r.ID], o.SampleID) }
+
+// sample is the select list of a row such as a source gives, with the columns that a key may use.
+func (r *Roll) sample(o Origin) []string {
+	return each(r.keyColumns(), func(_ int, name string) string {
+		value := cmp.Or(r.Samples[name], o.SampleID)
+		if name == r.Source {
+			value = o.Source
+		}
+		return Literal(value) + "::text as " + name
+	})
 }
 
 // MomentPlans find the expressions that give another value each time without any change
@@ -168,7 +183,8 @@ func (c *Compiler) Unmarked() (at, what string) {
 // DeletedNulls ask for a tombstone whether on_delete makes a column null that must not be. The answer
 // is "true" where it does.
 func (c *Compiler) DeletedNulls() []Question {
-	tombstone := fmt.Sprintf(`'{"%s": "-", "%s": "-", "deleted_at": "now"}'`, c.roll.Source, c.roll.ID)
+	known := each(c.roll.keyColumns(), func(_ int, name string) string { return `"` + name + `": "-", ` })
+	tombstone := `'{` + strings.Join(known, "") + `"deleted_at": "now"}'`
 	var list []Question
 	for _, a := range c.OnDelete.Set {
 		if !c.table.Column(a.Column).NotNull {

@@ -10,8 +10,35 @@ import (
 type Roll struct {
 	Table   string // as SQL writes it, such as rollcall.users
 	Columns []Field
-	// Source and ID are the two columns that identify a row: no target's key uses others.
+	// Source and ID are the two columns that identify a row.
 	Source, ID string
+	// Pair is set where rows stand for a pair of others, as memberships do for an organisation and a user: a
+	// key may use its columns instead of ID.
+	Pair *Pair
+	// Samples are values such as the columns of a key have, by column; for the ID of users each source has its
+	// own (Origin.SampleID).
+	Samples map[string]string
+}
+
+// Pair describes rows that stand for a pair. Several may stand for one, one after the other: of those alive
+// the latest counts.
+type Pair struct {
+	Columns []string // what names the pair, beside Source
+	Since   string   // the column that says since when a row is
+}
+
+// keyColumns are the columns that a key may use. A tombstone has them.
+func (r *Roll) keyColumns() []string {
+	columns := []string{r.Source, r.ID}
+	if r.Pair != nil {
+		columns = append(columns, r.Pair.Columns...)
+	}
+	return columns
+}
+
+// keyNames are keyColumns as an expression names them.
+func (r *Roll) keyNames() string {
+	return strings.Join(each(r.keyColumns(), func(_ int, name string) string { return "new." + name }), ", ")
 }
 
 // Field is a column of a roll.
@@ -40,7 +67,7 @@ func (r *Roll) array(column string) string {
 // application's table that would keep PostgreSQL from using the table's own index.
 func (r *Roll) record() string {
 	return strings.Join(each(r.Columns, func(_ int, f Field) string {
-		if f.Name == r.Source || f.Name == r.ID {
+		if slices.Contains(r.keyColumns(), f.Name) {
 			return "u." + f.Name + ` collate "default" as ` + f.Name
 		}
 		return "u." + f.Name

@@ -23,13 +23,13 @@ type Target struct {
 	// At is where the target stands in the configuration, file:line:column.
 	At string
 	// Roll is the name of the roll that it follows; "" for that of users.
-	Roll string `yaml:"roll" doc:"what it follows: users, organizations or memberships; users when absent"`
+	Roll string `yaml:"roll" as:"users|organizations|memberships" doc:"the roll that it follows; users when absent"`
 	// Table is schema.table or table, exactly as in the catalog; the schema defaults to public.
 	Table string `yaml:"table,required" as:"table" doc:"table, exactly as in the catalog: public.User is \"User\"; the schema is public when absent"`
 	// From are the sources that it follows; none means every source, until it is compiled.
 	From []Origin `yaml:"from" also:"sources source" doc:"sources it follows; every source when absent"`
 	// Key are the columns of a unique index; each stands in Set.
-	Key []string `yaml:"key,required" as:"column" doc:"column or columns with a unique index; their expressions use new.source, new.id and constants only"`
+	Key []string `yaml:"key,required" as:"column" doc:"column or columns with a unique index; their expressions use constants, new.source and new.id; of memberships also new.organization_id and new.user_id"`
 	// Set is written at insert and at every update, OnInsert once. They share no column.
 	Set      []Assignment `yaml:"set,required" also:"columns" doc:"map of column to SQL expression over new; written at insert and at every update"`
 	OnInsert []Assignment `yaml:"on_insert" also:"insert" doc:"map of column to SQL expression over new; written once, from then on the application owns it"`

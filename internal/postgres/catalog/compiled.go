@@ -70,8 +70,23 @@ func forTargets(r *event.Roll) *target.Roll {
 		columns = append(columns, target.Field{Name: f.Name, Type: string(f.Type), Trusted: f.Trusted})
 	}
 	columns = append(columns, target.Field{Name: "deleted_at", Type: "timestamptz"})
-	return &target.Roll{Table: r.Table, Source: "source", ID: "id", Columns: columns}
+	roll := &target.Roll{Table: r.Table, Source: "source", ID: "id", Columns: columns}
+	switch r {
+	case &event.Organizations:
+		roll.Samples = map[string]string{"id": sampleOrganization}
+	case &event.Memberships:
+		roll.Pair = &target.Pair{Columns: []string{"organization_id", "user_id"}, Since: "created_at"}
+		roll.Samples = map[string]string{"id": sampleMembership, "organization_id": sampleOrganization}
+	default:
+	}
+	return roll
 }
+
+// Ids such as Clerk gives.
+const (
+	sampleOrganization = "org_2abcdefghijklmnopqrstuvwxyz"
+	sampleMembership   = "orgmem_2abcdefghijklmnopqrstuvwxyz"
+)
 
 // State is what the catalog says about a target's table, and whatever else the target's
 // statements depend on.

@@ -26,6 +26,7 @@ type Roll struct {
 	outbox    *outbox.Outbox
 	commits   commits     // what they say about the database
 	pace      settle.Pace // of Bring
+	teams     atomic.Bool // there are memberships, as far as this process knows
 	changing  sync.Mutex
 	tables    atomic.Pointer[map[string]*tableSource] // by source
 }
@@ -36,30 +37,36 @@ func New(targets *settle.Targets, users *directory.Directory, box *outbox.Outbox
 }
 
 // Apply records a batch of events, brings the roll up to date and settles every target,
-// in one transaction, and returns the outcome of each event. Signals, and events that
-// only name a user, take transactions of their own. An error wraps event.ErrUnavailable and means that
+// in one transaction, and returns the outcome of each event. Events about organisations and memberships,
+// signals, and events that only name a user take transactions of their own. An error wraps event.ErrUnavailable and means that
 // nothing of the batch is acknowledged: it was rolled back, or its fate is unknown and a repetition is
 // harmless.
 func (r *Roll) Apply(ctx context.Context, events []event.Event) ([]event.Outcome, error) {
-	var bodies, signals []int
+	var bodies, teams, signals []int
 	for i := range events {
-		if e := &events[i]; r.Signal(e) || bodiless(e) {
+		switch e := &events[i]; {
+		case ofTeam(e):
+			teams = append(teams, i)
+		case r.Signal(e) || bodiless(e):
 			signals = append(signals, i)
-		} else {
+		default:
 			bodies = append(bodies, i)
 		}
 	}
-	if signals == nil {
+	if signals == nil && teams == nil {
 		return r.applyBodies(ctx, events)
 	}
-	return applyParts(ctx, events, part{bodies, r.applyBodies}, part{signals, r.applySignals})
+	return applyParts(ctx, events, part{bodies, r.applyBodies}, part{teams, r.applyTeams}, part{signals, r.applySignals})
 }
 
 // part is some events of a batch, by their positions, and what applies them.
 type part struct {
 	at    []int
-	apply func(context.Context, []event.Event) ([]event.Outcome, error)
+	apply applier
 }
+
+// applier applies events and returns the outcome of each.
+type applier func(context.Context, []event.Event) ([]event.Outcome, error)
 
 // applyParts applies the parts of a batch one after the other.
 func applyParts(ctx context.Context, events []event.Event, parts ...part) ([]event.Outcome, error) {
@@ -90,19 +97,20 @@ func (r *Roll) applyBodies(ctx context.Context, events []event.Event) ([]event.O
 	}
 	b := newBatch(users, withoutPastBans(events, time.Now()))
 	w, done := b.work(r.targets.Fingerprint)
+	r.endMembershipsOfUsers(b, w)
 	var err error
 	if !b.silent() {
 		done.parked, err = r.targets.Commit(ctx, w)
 		r.commits.committed(err)
 	}
 	if settle.FailedFor(err, settle.RollRefuses) {
-		return r.isolate(ctx, events, err)
+		return r.isolate(ctx, events, err, r.applyBodies)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("apply %d events: %w: %w", len(events), event.ErrUnavailable, err)
 	}
 	outcomes := b.outcomes(done)
-	r.followUp(ctx, b, done, outcomes)
+	r.followUp(ctx, events, b.writtenUsers(done), done.parked, outcomes)
 	r.warnOfKept(ctx, events, outcomes)
 	return outcomes, nil
 }
@@ -117,14 +125,14 @@ func (r *Roll) Work(events []event.Event) *settle.Work {
 // without what a client writes; if the roll refuses that, too, it is recorded as undecodable.
 // Decode repairs what PostgreSQL can't hold, so that this does not happen; should it, one event
 // must not keep a batch from the roll for ever, nor a client the rest of its own event.
-func (r *Roll) isolate(ctx context.Context, events []event.Event, poison error) ([]event.Outcome, error) {
+func (r *Roll) isolate(ctx context.Context, events []event.Event, poison error, apply applier) ([]event.Outcome, error) {
 	if len(events) > 1 {
 		half := len(events) / 2
-		first, err := r.applyBodies(ctx, events[:half])
+		first, err := apply(ctx, events[:half])
 		if err != nil {
 			return nil, err
 		}
-		second, err := r.applyBodies(ctx, events[half:])
+		second, err := apply(ctx, events[half:])
 		return slices.Concat(first, second), err
 	}
 	e := events[0]
@@ -137,7 +145,7 @@ func (r *Roll) isolate(ctx context.Context, events []event.Event, poison error) 
 			"source", e.Source, "event", e.ID, "user", e.UserID, "error", poison)
 	default:
 		r.targets.Log.Error("the roll refuses an event; it is recorded as undecodable", "source", e.Source, "event", e.ID, "error", poison)
-		e.Op, e.User = event.Undecodable, nil
+		e.Op, e.User, e.Organization, e.Membership = event.Undecodable, nil, nil, nil
 	}
 	return r.applyBodies(ctx, []event.Event{e})
 }
@@ -146,8 +154,8 @@ func (r *Roll) isolate(ctx context.Context, events []event.Event, poison error) 
 // batch did not lock (locking them behind the roll's upsert would deadlock), and corrects the
 // recorded outcome of events that were overtaken. If it fails, those who were to be settled
 // are unavailable: they will be sent again.
-func (r *Roll) followUp(ctx context.Context, b *batch, done *result, outcomes []event.Outcome) {
-	w := repairWork(b, done, outcomes)
+func (r *Roll) followUp(ctx context.Context, events []event.Event, written []settle.Key, parked map[settle.Key]bool, outcomes []event.Outcome) {
+	w := repairWork(events, written, outcomes)
 	if w == nil {
 		return
 	}
@@ -157,26 +165,30 @@ func (r *Roll) followUp(ctx context.Context, b *batch, done *result, outcomes []
 			"duplicates", len(w.Users), "error", err)
 	}
 	for i := range outcomes {
-		e := &b.events[i]
-		switch u, again := b.toSettle(e, outcomes[i]); {
-		case !again:
+		e := &events[i]
+		switch again := toSettle(e, outcomes[i]); {
+		case len(again) == 0:
 		case err != nil:
 			outcomes[i] = event.Unavailable
-		case e.Op == event.Settle && (done.parked[u] || settled[u]):
+		case e.Op == event.Settle && (parked[again[0]] || settled[again[0]]):
 			outcomes[i] = event.Parked
 		}
 	}
 }
 
-// toSettle names the user of an event that is settled behind the batch.
-func (b *batch) toSettle(e *event.Event, o event.Outcome) (settle.Key, bool) {
-	record := b.roll.Of(e)
+// toSettle names the rows of an event that are settled behind the batch.
+func toSettle(e *event.Event, o event.Outcome) []settle.Key {
+	var keys []settle.Key
 	switch {
 	case e.Op == event.Settle:
-		return settle.Key{Roll: &event.Users, Source: e.Source, ID: e.UserID}, true
-	case o == event.Duplicate && record != nil:
-		return b.roll.keyOf(record), true
+		keys = append(keys, settle.Key{Roll: &event.Users, Source: e.Source, ID: e.UserID})
+	case o == event.Duplicate:
+		for _, roll := range event.Rolls {
+			if record := roll.Of(e); record != nil {
+				keys = append(keys, settle.Key{Roll: roll, Source: record.Head().Source, ID: record.Head().ID})
+			}
+		}
 	default:
-		return settle.Key{}, false
 	}
+	return keys
 }

@@ -265,7 +265,7 @@ func (r *result) readRoll(rows pgx.Rows) error {
 }
 
 // markParked corrects the outcome of the batch's events about users who were parked.
-func (b *batch) markParked(parked map[settle.Key]bool, locked bool) settle.Step {
+func (b *batch) markParked(parked map[settle.Key]bool, locked bool) []settle.Step {
 	var sources, ids, users []string
 	for _, at := range b.recorded {
 		e := &b.events[at]
@@ -273,20 +273,19 @@ func (b *batch) markParked(parked map[settle.Key]bool, locked bool) settle.Step 
 			sources, ids, users = append(sources, e.Source), append(ids, e.ID), append(users, r.Head().ID)
 		}
 	}
-	return settle.Step{Kind: settle.Parking, SQL: markParkedSQL, Args: []any{sources, ids, users, locked}}
+	return []settle.Step{{Kind: settle.Parking, SQL: settle.On(b.roll.Roll, markParkedSQL), Args: []any{sources, ids, users, locked}}}
 }
 
 // repairWork corrects the outcome of overtaken events, and settles users of duplicates and those who are
 // only to be settled; nil when nothing is left to do.
-func repairWork(b *batch, done *result, outcomes []event.Outcome) *settle.Work {
-	written := b.writtenUsers(done)
+func repairWork(events []event.Event, written []settle.Key, outcomes []event.Outcome) *settle.Work {
 	var stale, users []settle.Key
 	for i, o := range outcomes {
-		e := &b.events[i]
+		e := &events[i]
 		if o == event.Stale && e.ID != "" {
 			stale = append(stale, settle.Key(eventKeyOf(e)))
 		}
-		if u, again := b.toSettle(e, o); again {
+		for _, u := range toSettle(e, o) {
 			if _, settled := slices.BinarySearchFunc(written, u, settle.CompareKeys); !settled {
 				users = append(users, u)
 			}

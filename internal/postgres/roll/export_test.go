@@ -24,7 +24,7 @@ func (r *Roll) ApplyTo(ctx context.Context, of *event.Roll, events []event.Event
 
 // Repair is the transaction that follows a batch of one event with an outcome.
 func Repair(e event.Event, o event.Outcome) *settle.Work {
-	return repairWork(&batch{roll: users, events: []event.Event{e}}, &result{}, []event.Outcome{o})
+	return repairWork([]event.Event{e}, nil, []event.Outcome{o})
 }
 
 func (r *Roll) ApplyBodies(ctx context.Context, events []event.Event) ([]event.Outcome, error) {

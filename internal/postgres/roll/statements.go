@@ -16,6 +16,12 @@ var (
 	bansOverSQL string
 	//go:embed end_bans.sql
 	endBansSQL string
+	//go:embed drop_placeholders.sql
+	dropPlaceholdersSQL string
+	//go:embed end_memberships.sql
+	endMembershipsSQL string // a format of the column of the parent, and of how many
+	//go:embed lock_rows.sql
+	lockRowsSQL string
 	//go:embed mark_parked.sql
 	markParkedSQL string
 	//go:embed mark_stale.sql
@@ -30,8 +36,12 @@ type kind struct {
 	write string
 }
 
-// users is the roll of users.
-var users = newKind(&event.Users)
+// The kinds of rolls.
+var (
+	users         = newKind(&event.Users)
+	organizations = newKind(&event.Organizations)
+	memberships   = &kind{Roll: &event.Memberships, write: writeMemberships(&event.Memberships)}
+)
 
 func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 
@@ -87,6 +97,7 @@ const rollStatement = `with event as (
     deleted_at = excluded.deleted_at,
     kept = excluded.kept
   where case
+    when u.version is null then true -- a placeholder
     when u.deleted_at is null and excluded.changed_at < pg_catalog.now() then
       u.version < excluded.version and excluded.deleted_at is null
       or u.version <= excluded.version and u.changed_at < excluded.changed_at
@@ -99,9 +110,70 @@ select e.source, e.id, null::bigint as n from event e
 union all
 select null as source, null as id, w.n from newest w join roll r on r.source = w.source and r.id = w.id`
 
+// membershipStatement is rollStatement for memberships of users and organisations whose rows the transaction
+// has locked, in statements before. $1 and $2 are the sources and ids of the events, which it has recorded.
+//
+// A membership has lives, which its created_at tells apart: a later one replaces all that is known of an
+// earlier one. In one life a delete comes before any version, and is final. Below a user or an organisation
+// that is deleted it is written as a tombstone.
+const membershipStatement = `with event as (
+  select e.source, e.id
+  from unnest($1::text[], $2::text[]) as b (source, id)
+  cross join lateral (
+    select e.source, e.id from rollcall.events e
+    where e.source = b.source and e.id = b.id and e.xmin = pg_catalog.pg_current_xact_id()::xid
+    offset 0
+  ) e
+), said as (
+  select * from unnest(%[2]s)
+  with ordinality as s (event_id, source, id, version, %[3]s, deleted_at, captured, seen_at, kept, n)
+), newest as (
+  select distinct on (s.source collate "C", s.id collate "C") s.*,
+    exists (select from rollcall.organizations o
+            where o.source = s.source and o.id = s.organization_id and o.deleted_at is not null and o.version is not null)
+    or exists (select from rollcall.users u
+               where u.source = s.source and u.id = s.user_id and u.deleted_at is not null and u.version is not null) as ended
+  from said s
+  left join event e on e.source = s.source and e.id = s.event_id
+  where s.event_id is null or e.id is not null
+  order by s.source collate "C", s.id collate "C", s.created_at desc nulls last,
+           (s.deleted_at is not null and s.seen_at is null) desc, s.version desc, s.seen_at desc nulls first, s.n desc
+), roll as (
+  insert into %[1]s as u (source, id, version, changed_at, config, %[3]s, deleted_at, kept)
+  select source, id, version, coalesce(seen_at, pg_catalog.clock_timestamp()), %[5]s::integer, %[6]s,
+    coalesce(deleted_at, case when ended then pg_catalog.now() end), string_to_array(kept, ',')
+  from newest
+  order by source collate "C", id collate "C"
+  on conflict (source, id) do update set
+    version = excluded.version,
+    changed_at = excluded.changed_at,
+    config = excluded.config,
+    %[7]s,
+    deleted_at = excluded.deleted_at,
+    kept = excluded.kept
+  where case
+    when excluded.created_at is distinct from u.created_at then
+      coalesce(excluded.created_at, '-infinity') > coalesce(u.created_at, '-infinity')
+    when u.deleted_at is not null then false
+    when excluded.changed_at < pg_catalog.now() then
+      u.version < excluded.version and excluded.deleted_at is null
+      or u.version <= excluded.version and u.changed_at < excluded.changed_at
+    else excluded.deleted_at is not null or u.version <= excluded.version
+  end
+  returning u.source, u.id
+)
+select null::text as source, null::text as id, w.n from newest w join roll r on r.source = w.source and r.id = w.id`
+
 // writeRoll is rollStatement for a kind of roll; batch.recordArrays has the same order.
-func writeRoll(r *event.Roll) string {
-	const first = 8
+func writeRoll(r *event.Roll) string { return writeStatement(r, rollStatement, 8, true) }
+
+func writeMemberships(r *event.Roll) string {
+	return writeStatement(r, membershipStatement, 3, false)
+}
+
+// writeStatement makes a statement that writes a roll. The arrays of the records begin at a parameter; those
+// of the rows of the outbox follow them if the statement takes them.
+func writeStatement(r *event.Roll, statement string, first int, outbox bool) string {
 	types := []string{"text", "text", "text", "bigint"}
 	var columns, values, set []string
 	for i := range r.Fields {
@@ -121,8 +193,11 @@ func writeRoll(r *event.Roll) string {
 	for i, t := range types {
 		params[i] = fmt.Sprintf("$%d::%s[]", first+i, t)
 	}
-	captured, config := first+len(types), first+len(types)+1
-	return fmt.Sprintf(rollStatement, r.Table, strings.Join(params, ", "), strings.Join(columns, ", "),
+	captured, config := first+len(types), first+len(types)
+	if outbox {
+		config++
+	}
+	return fmt.Sprintf(statement, r.Table, strings.Join(params, ", "), strings.Join(columns, ", "),
 		fmt.Sprintf("$%d", captured), fmt.Sprintf("$%d", config), strings.Join(values, ", "), strings.Join(set, ",\n    "))
 }
 
@@ -135,13 +210,6 @@ const noteEvents = `insert into rollcall.events (source, id, type, user_id, outc
 select $1, e.* from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[]) e
 on conflict do nothing
 returning id`
-
-// lockUsers locks the roll rows of users ($1 the source, $2 ids) in key order. A user that the
-// roll does not know gets an empty placeholder, which has no version and looks like a tombstone.
-// The next statement sees every commit that was made before the locks were had.
-const lockUsers = `insert into rollcall.users as u (source, id, version, deleted_at)
-select $1, id, null, pg_catalog.now() from pg_catalog.unnest($2::text[]) id order by id collate "C"
-on conflict (source, id) do update set version = u.version where false`
 
 // readUsers brings the roll up to date with the state of users (%[1]s, directory.StateOfRows; $1 the source, $2 ids,
 // locked; $3 of each whether a signal says that they were deleted), whatever the versions say. It deletes the rows of the outboxes ($4; %[7]s is

@@ -74,12 +74,20 @@ func (ts *Targets) pipelined(ctx context.Context, w *Work, last bool) (parked ma
 	err = ts.Within(ctx, func(conn *pgx.Conn) error {
 		targets := w.among(ts.All())
 		steps := ts.Steps(w, targets)
-		if w.Purpose == retryParked { // what follows must not be sent if it is another replica's turn
+		switch {
+		case w.Purpose == retryParked: // what follows must not be sent if it is another replica's turn
 			opened := len(ts.opening(w, ts.timeoutsOf(w)))
 			if err := Run(ctx, conn, steps[:opened]); err != nil {
 				return err
 			}
 			steps = steps[opened:]
+		case w.Found != nil:
+			closing := ts.closing(w, targets)
+			if err := Run(ctx, conn, steps[:len(steps)-len(closing)]); err != nil {
+				return err
+			}
+			w = w.withFound()
+			steps = ts.closing(w, targets)
 		}
 		err := Run(ctx, conn, steps)
 		if FailedFor(err, targetRefuses) && !conn.IsClosed() {

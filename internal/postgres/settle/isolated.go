@@ -58,7 +58,7 @@ func (ts *Targets) isolated(ctx context.Context, w *Work, cause error, last bool
 		if err := s.begin(ctx); err != nil {
 			return err
 		}
-		parked, err = s.finish(ctx, w.Pieces(s.targets))
+		parked, err = s.finish(ctx, s.work.Pieces(s.targets))
 		return err
 	})
 	return parked, err
@@ -87,6 +87,9 @@ func (s *separation) begin(ctx context.Context) error {
 	}
 	if err := Run(ctx, s.conn, steps); err != nil {
 		return err
+	}
+	if s.work.Found != nil {
+		s.work = s.work.withFound()
 	}
 	s.hold()
 	return nil
@@ -373,7 +376,7 @@ func (s *separation) park(ctx context.Context, refused []Refusal) (parked map[Ke
 		target, source, id, state, message, pause, s.work.Purpose == retryParked, s.all.Attempts,
 	}})
 	if s.work.MarkParked != nil {
-		steps = append(steps, s.work.MarkParked(parked, s.work.locked()))
+		steps = append(steps, s.work.MarkParked(parked, s.work.locked())...)
 	}
 	return parked, Run(ctx, s.conn, append(steps, End()))
 }

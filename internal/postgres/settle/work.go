@@ -15,8 +15,11 @@ type Work struct {
 	Deletes bool // some of the users may be gone
 	// Held are those of the users that the opening has written or locked; nil for all.
 	Held func() []Key
+	// Found are further rows that the opening finds to be settled; nil where none can be. Otherwise what
+	// follows the opening takes a round trip of its own.
+	Found func() []Key
 	// MarkParked corrects the outcome of events about users who were parked; nil when none are recorded.
-	MarkParked func(parked map[Key]bool, locked bool) Step
+	MarkParked func(parked map[Key]bool, locked bool) []Step
 	// only is the one target to settle, in service or not; nil for all that are.
 	only *catalog.Compiled
 }
@@ -40,6 +43,13 @@ func (ts *Targets) Steps(w *Work, targets []*catalog.Compiled) []Step {
 		ts.opening(w, ts.timeoutsOf(w)),
 		w.Table(w.mode()),
 		w.Open,
+		ts.closing(w, targets),
+	)
+}
+
+// closing is the transaction behind its opening.
+func (ts *Targets) closing(w *Work, targets []*catalog.Compiled) []Step {
+	return slices.Concat(
 		ts.settling(w, targets),
 		w.outages(targets),
 		w.clearing(targets),
@@ -62,6 +72,15 @@ func (ts *Targets) timeoutsOf(w *Work) []any {
 		return ts.askingTimeouts(w)
 	}
 	return ts.Pool.Timeouts()
+}
+
+// withFound is the work on all rows, once the opening has found some.
+func (w *Work) withFound() *Work {
+	all := *w
+	all.Users, all.Found = slices.Concat(w.Users, w.Found()), nil
+	slices.SortFunc(all.Users, CompareKeys)
+	all.Users = slices.Compact(all.Users)
+	return &all
 }
 
 // among picks the targets to settle.
@@ -164,7 +183,7 @@ func (w *Work) outages(targets []*catalog.Compiled) []Step {
 		steps = append(steps, Step{Kind: Parking, SQL: On(t.Roll, parkAllSQL), Args: []any{sources, ids, w.locked(), t.Name, t.Outage.State, t.Outage.Message}})
 	}
 	if len(steps) > 0 && w.MarkParked != nil {
-		steps = append(steps, w.MarkParked(w.usersOfOutages(targets), w.locked()))
+		steps = append(steps, w.MarkParked(w.usersOfOutages(targets), w.locked())...)
 	}
 	return steps
 }

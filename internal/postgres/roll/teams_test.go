@@ -1,0 +1,146 @@
+package roll_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
+	"rollcall/internal/postgres/audit"
+	"rollcall/internal/target"
+)
+
+// teamTables are an application's tables of teams and of their members.
+const teamTables = `create table teams (id text primary key, name text, archived boolean not null default false);
+	create table members (team_id text references teams, user_id text, role text, primary key (team_id, user_id));`
+
+func teamTargets() []target.Target {
+	return []target.Target{{
+		Name: "teams", Roll: "organizations", At: "test.yaml:1:1", Table: "public.teams", From: fixture.FromApp, Key: []string{"id"},
+		Set:      fixture.Assign("id: new.id", "name: new.name", "archived: false"),
+		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("archived: true")},
+	}, {
+		Name: "members", Roll: "memberships", At: "test.yaml:2:1", Table: "public.members", From: fixture.FromApp, Key: []string{"team_id", "user_id"},
+		Set:      fixture.Assign("team_id: new.organization_id", "user_id: new.user_id", "role: new.role"),
+		OnDelete: target.OnDelete{Action: target.DeleteRow},
+	}}
+}
+
+func newTeams(t testing.TB) *fixture.Bench {
+	t.Helper()
+	return fixture.NewBench(t, teamTables+fixture.PTable, append(teamTargets(), fixture.Everyone())...)
+}
+
+var since = time.UnixMilli(1_760_000_000_000)
+
+func after(minutes int) *time.Time { return new(since.Add(time.Duration(minutes) * time.Minute)) }
+
+// organization is a team at a version.
+func organization(id string, version int64, name string) *event.Organization {
+	return &event.Organization{Row: event.Row{Source: "app", ID: id, Version: version}, Name: &name, RawPublicMetadata: "{}", CreatedAt: after(0)}
+}
+
+func said(o *event.Organization) event.Event {
+	e := event.Event{Source: "app", ID: fmt.Sprint(o.ID, "-", o.Version, o.Dead()), Type: "organization.updated", Op: event.Upsert, Organization: o, ReceivedAt: time.Now(), Body: []byte("{}")}
+	if o.Dead() {
+		e.Op, e.Type = event.Delete, "organization.deleted"
+	}
+	return e
+}
+
+func disbanded(id string, version int64) event.Event {
+	return said(&event.Organization{Row: event.Row{Source: "app", ID: id, Version: version, DeletedAt: after(9)}})
+}
+
+// joined is a membership at a version; it began some minutes after the first.
+func joined(id, team, user string, version int64, role string, minutes int) event.Event {
+	m := &event.Membership{
+		Row:            event.Row{Source: "app", ID: id, Version: version},
+		OrganizationID: &team, UserID: &user, Role: &role, Permissions: "[]", RawPublicMetadata: "{}", CreatedAt: after(minutes),
+	}
+	return event.Event{
+		Source: "app", ID: fmt.Sprint(id, "-", version, "-", minutes), Type: "organizationMembership.updated", Op: event.Upsert, UserID: user,
+		Membership: m, Organization: organization(team, 1, "The "+team), ReceivedAt: time.Now(), Body: []byte("{}"),
+	}
+}
+
+func left(id, team, user string, version int64, minutes int) event.Event {
+	e := joined(id, team, user, version, "", minutes)
+	m := *e.Membership
+	m.Role, m.Permissions, m.RawPublicMetadata, m.DeletedAt = nil, "", "", after(9)
+	e.ID, e.Type, e.Op, e.Membership = e.ID+"-left", "organizationMembership.deleted", event.Delete, &m
+	return e
+}
+
+const memberRows = "select team_id, user_id, role from members order by 1, 2"
+
+// A team and its members follow what is said about them, and a member brings their team along.
+func TestTeams(t *testing.T) {
+	t.Parallel()
+	b := newTeams(t)
+	b.Applies(fixture.Applied, fixture.Updated("u1", 1, "a@x"))
+	b.Applies(fixture.Applied, joined("m1", "t1", "u1", 5, "admin", 1))
+	b.Want("select id, name, archived from teams", "t1|The t1|f")
+	b.Want(memberRows, "t1|u1|admin")
+	b.Applies(fixture.All(event.Duplicate, 1), joined("m1", "t1", "u1", 5, "admin", 1))
+	b.Applies(fixture.All(event.Stale, 1), joined("m1", "t1", "u1", 4, "guest", 1))
+	b.Applies(fixture.Applied, joined("m1", "t1", "u1", 6, "guest", 1))
+	b.Want(memberRows, "t1|u1|guest")
+	b.Applies([]event.Outcome{event.Applied, event.Applied}, said(organization("t1", 7, "New")), left("m1", "t1", "u1", 6, 1))
+	b.Want("select id, name, archived from teams", "t1|New|f")
+	b.Want(memberRows)
+	b.Want("select organization_id, user_id, deleted_at is not null from rollcall.memberships", "t1|u1|t")
+	b.Want("select count(*) from rollcall.users where version is null", "0")
+}
+
+// Who leaves and joins again is a member, whatever the ids and the order of the events.
+func TestRejoin(t *testing.T) {
+	t.Parallel()
+	for name, events := range map[string][]event.Event{
+		"the same id":                 {joined("m1", "t1", "u1", 5, "admin", 1), left("m1", "t1", "u1", 5, 1), joined("m1", "t1", "u1", 9, "guest", 4)},
+		"another id":                  {joined("m1", "t1", "u1", 5, "admin", 1), left("m1", "t1", "u1", 5, 1), joined("m2", "t1", "u1", 9, "guest", 4)},
+		"the same id, a late delete":  {joined("m1", "t1", "u1", 5, "admin", 1), joined("m1", "t1", "u1", 9, "guest", 4), left("m1", "t1", "u1", 5, 1)},
+		"another id, a late delete":   {joined("m1", "t1", "u1", 5, "admin", 1), joined("m2", "t1", "u1", 9, "guest", 4), left("m1", "t1", "u1", 5, 1)},
+		"another id, a late creation": {joined("m2", "t1", "u1", 9, "guest", 4), left("m1", "t1", "u1", 5, 1), joined("m1", "t1", "u1", 5, "admin", 1)},
+		"another id, a late role":     {joined("m1", "t1", "u1", 5, "admin", 1), joined("m2", "t1", "u1", 9, "guest", 4), joined("m1", "t1", "u1", 11, "owner", 1)},
+	} {
+		for _, together := range []bool{true, false} {
+			t.Run(fmt.Sprint(name, ", together ", together), func(t *testing.T) {
+				t.Parallel()
+				b := newTeams(t)
+				b.Applies(fixture.Applied, fixture.Updated("u1", 1, "a@x"))
+				if together {
+					b.Submit(events...)
+				} else {
+					b.Seed(events...)
+				}
+				b.Want(memberRows, "t1|u1|guest")
+				b.Want("select count(*) from rollcall.parked", "0")
+				if report := must.Get(b.DB.Audit().Report(t.Context(), audit.Options{}))(t); !report.InStep() {
+					t.Errorf("out of step: %+v", report.Tallies)
+				}
+			})
+		}
+	}
+}
+
+// The deletion of a user or an organisation ends the memberships in the same transaction, more than one
+// transaction ends later, and none begins below it.
+func TestMembershipsEndWithTheirParents(t *testing.T) {
+	t.Parallel()
+	b := newTeams(t)
+	b.Submit(fixture.Updated("u1", 1, "a@x"), fixture.Updated("u2", 1, "b@x"))
+	b.Submit(joined("m1", "t1", "u1", 5, "admin", 1), joined("m2", "t1", "u2", 5, "guest", 1), joined("m3", "t2", "u1", 5, "admin", 1))
+	b.Want(memberRows, "t1|u1|admin", "t1|u2|guest", "t2|u1|admin")
+	b.Applies(fixture.Applied, fixture.Gone("u1", 9))
+	b.Want(memberRows, "t1|u2|guest")
+	b.Applies(fixture.Applied, disbanded("t1", 9))
+	b.Want(memberRows)
+	b.Want("select id, archived from teams order by 1", "t1|t", "t2|f")
+	b.Applies(fixture.Applied, joined("m4", "t1", "u2", 20, "admin", 30))
+	b.Applies(fixture.Applied, joined("m5", "t2", "u1", 20, "admin", 30))
+	b.Want(memberRows)
+	b.Want("select count(*) from rollcall.memberships where deleted_at is null", "0")
+}
