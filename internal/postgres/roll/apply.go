@@ -98,6 +98,7 @@ func (r *Roll) applyBodies(ctx context.Context, events []event.Event) ([]event.O
 	b := newBatch(users, withoutPastBans(events, time.Now()))
 	w, done := b.work(r.targets.Fingerprint)
 	r.endMembershipsOfUsers(b, w)
+	waiting := r.waitingMembers(w, b.users)
 	var err error
 	if !b.silent() {
 		done.parked, err = r.targets.Commit(ctx, w)
@@ -111,6 +112,7 @@ func (r *Roll) applyBodies(ctx context.Context, events []event.Event) ([]event.O
 	}
 	outcomes := b.outcomes(done)
 	r.followUp(ctx, events, b.writtenUsers(done), done.parked, outcomes)
+	r.settleWaiting(ctx, waiting)
 	r.warnOfKept(ctx, events, outcomes)
 	return outcomes, nil
 }

@@ -26,6 +26,8 @@ var (
 	markParkedSQL string
 	//go:embed mark_stale.sql
 	markStaleSQL string
+	//go:embed parked_members.sql
+	parkedMembersSQL string // a format of the column of the parent
 	//go:embed member.sql
 	memberSQL string
 )

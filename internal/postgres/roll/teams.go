@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -62,6 +63,7 @@ func (r *Roll) applyTeams(ctx context.Context, events []event.Event) ([]event.Ou
 	r.teams.Store(true)
 	t := newTeam(events)
 	w, organizations, members := t.work(r.targets.Fingerprint)
+	waiting := r.waitingMembers(w, t.organizations.users)
 	parked, err := r.targets.Commit(ctx, w)
 	r.commits.committed(err)
 	if settle.FailedFor(err, settle.RollRefuses) {
@@ -73,6 +75,7 @@ func (r *Roll) applyTeams(ctx context.Context, events []event.Event) ([]event.Ou
 	organizations.parked, members.parked = parked, parked
 	outcomes := t.outcomes(organizations, members)
 	r.followUp(ctx, events, w.Held(), parked, outcomes)
+	r.settleWaiting(ctx, waiting)
 	return outcomes, nil
 }
 
@@ -153,15 +156,64 @@ func lockRows(keys []settle.Key) settle.Step {
 // endMemberships ends those of the users, or of the organisations, that are deleted; parents are held.
 func endMemberships(parents []settle.Key, fingerprint int32, ended *[]settle.Key) settle.Step {
 	sources, ids := settle.KeyArrays(parents)
-	column := "user_id"
-	if parents[0].Roll == &event.Organizations {
-		column = "organization_id"
-	}
-	text := fmt.Sprintf(settle.On(parents[0].Roll, endMembershipsSQL), column, endedAtOnce, target.Literal(parents[0].Roll.Name))
+	text := fmt.Sprintf(settle.On(parents[0].Roll, endMembershipsSQL), parentColumn(parents), endedAtOnce, target.Literal(parents[0].Roll.Name))
 	return settle.Step{Kind: settle.Writing, SQL: text, Args: []any{sources, ids, fingerprint}, Read: func(rows pgx.Rows) (err error) {
 		*ended, err = settle.CollectKeys(rows, &event.Memberships)
 		return err
 	}}
+}
+
+// parentColumn is the column of a membership that names parents of one roll.
+func parentColumn(parents []settle.Key) string {
+	if parents[0].Roll == &event.Organizations {
+		return "organization_id"
+	}
+	return "user_id"
+}
+
+// waitingMembers has a transaction read which memberships of parents are parked, by target. The retry clock is
+// no matter: what they waited for may be there when it has ended.
+func (r *Roll) waitingMembers(w *settle.Work, parents []settle.Key) map[string][]settle.Key {
+	var names []string
+	for _, t := range r.targets.All() {
+		if t.Roll == &event.Memberships && t.Outage == nil {
+			names = append(names, t.Name)
+		}
+	}
+	if len(names) == 0 || len(parents) == 0 {
+		return nil
+	}
+	waiting := map[string][]settle.Key{}
+	sources, ids := settle.KeyArrays(parents)
+	text := fmt.Sprintf(parkedMembersSQL, parentColumn(parents))
+	w.Open = append(w.Open, settle.Step{Kind: settle.Reading, SQL: text, Args: []any{sources, ids, names}, Read: func(rows pgx.Rows) error {
+		clear(waiting)
+		var name string
+		member := settle.Key{Roll: &event.Memberships}
+		_, err := pgx.ForEachRow(rows, []any{&name, &member.Source, &member.ID}, func() error {
+			waiting[name] = append(waiting[name], member)
+			return nil
+		})
+		return err
+	}})
+	return waiting
+}
+
+// settleWaiting settles parked memberships. What fails is tried again by the retry clock.
+func (r *Roll) settleWaiting(ctx context.Context, waiting map[string][]settle.Key) {
+	for _, name := range slices.Sorted(maps.Keys(waiting)) {
+		t := r.targets.Named(name)
+		if t == nil {
+			continue
+		}
+		slices.SortFunc(waiting[name], settle.CompareKeys)
+		for page := range slices.Chunk(slices.Compact(waiting[name]), endedAtOnce) {
+			if err := r.targets.Settle(ctx, t, page); err != nil {
+				r.targets.Log.Warn("parked memberships could not be settled with their user or organisation; they are tried again",
+					"target", name, "memberships", len(page), "error", err)
+			}
+		}
+	}
 }
 
 // endMembershipsOfUsers has a batch that deletes users end their memberships, where there are any at all.
@@ -211,7 +263,7 @@ func (r *Roll) endAll(ctx context.Context, parent settle.Key, count *int) error 
 	for page := endedAtOnce; page == endedAtOnce; *count += page {
 		var ended []settle.Key
 		w := settle.LockWork([]settle.Key{parent})
-		w.Purpose, w.Users = settle.RecordEvents, nil
+		w.Purpose, w.Users, w.Deletes = settle.RecordEvents, nil, true
 		w.Open = append(w.Open, endMemberships([]settle.Key{parent}, r.targets.Fingerprint, &ended))
 		w.Found = func() []settle.Key { return ended }
 		w.Held = w.Found

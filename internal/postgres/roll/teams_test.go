@@ -144,3 +144,43 @@ func TestMembershipsEndWithTheirParents(t *testing.T) {
 	b.Want(memberRows)
 	b.Want("select count(*) from rollcall.memberships where deleted_at is null", "0")
 }
+
+// A membership that comes before its user and its team is parked where a foreign key wants them, and settled as
+// soon as they are there.
+func TestMembershipBeforeItsParents(t *testing.T) {
+	t.Parallel()
+	b := fixture.NewBench(t, teamTables+fixture.PTable+"alter table members add foreign key (user_id) references p", append(teamTargets(), fixture.Everyone())...)
+	early := joined("m1", "t1", "u1", 5, "admin", 1)
+	early.Organization = nil
+	b.Applies(fixture.All(event.Parked, 1), early)
+	b.Want("select target, user_id, sqlstate from rollcall.parked", "members|m1|23503")
+	b.Want("select count(*) from rollcall.organizations", "0")
+	b.Applies(fixture.Applied, said(organization("t1", 1, "Team")))
+	b.Want(memberRows)
+	b.Exec("update rollcall.parked set given_up = true, retry_at = now() + interval '1 hour'")
+	b.Applies(fixture.Applied, fixture.Updated("u1", 1, "a@x"))
+	b.Want(memberRows, "t1|u1|admin")
+	b.Want("select count(*) from rollcall.parked", "0")
+}
+
+// An organisation whose members are more than one transaction ends is deleted at once, and its members by the job.
+func TestEndMemberships(t *testing.T) {
+	t.Parallel()
+	b := newTeams(t)
+	const members = 1200
+	b.Applies(fixture.Applied, said(organization("t1", 1, "Team")))
+	b.Exec(fmt.Sprintf(`insert into rollcall.memberships (source, id, version, organization_id, user_id, role, created_at)
+		select 'app', 'm' || n, 1, 't1', 'u' || n, 'guest', now() from generate_series(1, %d) n;
+		insert into members select 't1', 'u' || n, 'guest' from generate_series(1, %[1]d) n`, members))
+	b.Applies(fixture.Applied, disbanded("t1", 9))
+	b.Want("select count(*) from members", fmt.Sprint(members-500))
+	if some := must.Get(b.Roll.MembershipsToEnd(t.Context()))(t); !some {
+		t.Error("nothing is noted to be ended")
+	}
+	must.Equal(t, must.Get(b.Roll.EndMemberships(t.Context()))(t), members-500, "ended by the job")
+	b.Want("select count(*) from members", "0")
+	b.Want("select count(*) from rollcall.memberships where deleted_at is null", "0")
+	if some := must.Get(b.Roll.MembershipsToEnd(t.Context()))(t); some {
+		t.Error("the note is still there")
+	}
+}

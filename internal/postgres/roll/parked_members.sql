@@ -1,0 +1,14 @@
+-- The parked memberships of users ($1 sources, $2 ids), with the targets ($3) for which they are parked. %[1]s is the
+-- column of the membership that names the user, or the organisation.
+select p.target, p.source, p.user_id
+from unnest($1::text[], $2::text[]) as b (source, id)
+cross join lateral (
+  select m.source, m.id from rollcall.memberships m
+  where m.source = b.source and m.%[1]s = b.id and m.deleted_at is null
+  offset 0
+) m
+cross join lateral (
+  select p.target, p.source, p.user_id from rollcall.parked p
+  where p.source = m.source and p.user_id = m.id and p.target = any($3::text[])
+  offset 0
+) p
