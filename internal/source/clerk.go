@@ -51,16 +51,24 @@ func (m *message) clerk() event.Event {
 	case "user.deleted":
 		p, reason := readClerkDeleted(e)
 		return m.applyClerk(&e, p, reason)
+	case "organization.created", "organization.updated", "organization.deleted":
+		return m.clerkOrganization(&e)
+	case "organizationMembership.created", "organizationMembership.updated", "organizationMembership.deleted":
+		return m.clerkMembership(&e)
 	}
 	return m.ignore("events of this type are not handled")
 }
 
 // Clerk's dashboard sends the examples of its documentation, with a valid signature. These are
-// the instances and the users that they name. The first instance is in many people's own tests,
-// too, and the second may be real: neither alone makes an example.
+// the instances that they name, and the users, organisations and memberships. The first instance is in
+// many people's own tests, too, and the second may be real: neither alone makes an example.
 var (
 	exampleInstances = []string{"ins_123", "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S"}
-	exampleUsers     = []string{"user_29w83sxmDNGwOuEthce5gg56FcC", "user_2g7np7Hrk0SN6kj5EDMLDaKNL0S"}
+	exampleIDs       = []string{
+		"user_29w83sxmDNGwOuEthce5gg56FcC", "user_2g7np7Hrk0SN6kj5EDMLDaKNL0S", "user_2h8op3Isl1QR7tKu5FGNfaLKEoU",
+		"org_29w9IfBrPmcpi0IeBVaKtA7R94W", "org_2g7np7Hrk0SN6kj5EDMLDaKNL0S",
+		"orgmem_29w9IptNja3mP8GDXpquBwN2qR9", "orgmem_2g7np7Hrk0SN6kj5EDMLDaKNL0S",
+	}
 )
 
 // exampleEmail is the address of the first user.
@@ -69,18 +77,26 @@ const exampleEmail = "example@example.org"
 // example reports whether an event is of the instance of an example.
 func (e *clerkEnvelope) example() bool { return slices.Contains(exampleInstances, string(e.instance)) }
 
-// applyClerk is apply for a user who is no example. With a configured instance_id only users of
-// that instance come here, and all are real. A deletion counts unless it is an example itself: so
-// the user of an example that arrived earlier can be deleted.
+// applyClerk is apply for a user who is no example.
 func (m *message) applyClerk(e *clerkEnvelope, p *profile, reason string) event.Event {
-	ours := len(e.instance) > 0 && m.source.instanceID != ""
-	if reason != "" || ours || !p.deleted.IsZero() && !e.example() {
-		return m.apply(p, reason)
-	}
-	if slices.Contains(exampleUsers, p.id) || p.email == exampleEmail && e.example() {
+	if reason == "" && (m.sample(e, &p.state, p.id) || p.email == exampleEmail && e.example() && !m.ours(e)) {
 		return m.ignore(reasonSample)
 	}
 	return m.apply(p, reason)
+}
+
+// sample reports whether what an event is about is an example: one of its ids is. A deletion counts unless
+// it is an example itself: so what an example brought earlier can be deleted.
+func (m *message) sample(e *clerkEnvelope, about *state, ids ...string) bool {
+	if m.ours(e) || !about.deleted.IsZero() && !e.example() {
+		return false
+	}
+	return slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(exampleIDs, id) })
+}
+
+// ours reports whether an event is of the configured instance, of which all is real.
+func (m *message) ours(e *clerkEnvelope) bool {
+	return len(e.instance) > 0 && m.source.instanceID != ""
 }
 
 // otherInstance lets an event pass that names no instance: it can't be told.
@@ -125,12 +141,12 @@ func readClerkUser(data []byte, received time.Time) (*profile, string) {
 		return nil, reasonNoUser
 	}
 	user := rawjson.Pick(data, clerkMembers)
-	id, ok := userID(user.Get("id"))
+	id, ok := validID(user.Get("id"))
 	if !ok {
 		return nil, reasonNoID
 	}
 	p := &profile{
-		id: id, externalID: user.Text("external_id"), username: user.Text("username"), avatarURL: user.Text("image_url"),
+		state: state{id: id}, externalID: user.Text("external_id"), username: user.Text("username"), avatarURL: user.Text("image_url"),
 		firstName: user.Text("first_name"), lastName: user.Text("last_name"),
 		banned: isTrue(user.Get("banned")) || isTrue(user.Get("deprovisioned")), locked: isTrue(user.Get("locked")),
 	}

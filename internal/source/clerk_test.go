@@ -222,6 +222,8 @@ func TestClerkDashboardSample(t *testing.T) {
 		{open, "user.deleted", docs, "", "delete "},
 		// An instance of the configuration is real, and so is every user of it.
 		{owner, "user.created", spec, "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S", "upsert "},
+		{owner, "user.created", docs, "", "ignore sample"},
+		{owner, "user.created", "user_2anotherUser", "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S", "upsert "},
 		{open, "user.created", "user_1", "ins_2g7np7Hrk0SN6kj5EDMLDaKNL0S", "upsert "},
 		{open, "user.created", "user_29w83sxmDNGwOuEthce5gg56FcD", "ins_2abc", "upsert "},
 	} {
@@ -277,6 +279,9 @@ func TestClerkUserOfTheAPI(t *testing.T) {
 	for name, body := range bodies {
 		e := decode(t, s, body)
 		object := rawjson.Member([]byte(body), "data")
+		if strings.HasPrefix(name, "organization") {
+			continue // TestClerkTeamsOfTheAPI
+		}
 		if user := rawjson.Member(object, "user"); user != nil {
 			object = user
 		}

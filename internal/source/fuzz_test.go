@@ -47,7 +47,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		checkObject(t, supabase, body)
 		checkObject(t, clerk, body)
-		if s == clerk && e.User != nil && (e.Type == "user.created" || e.Type == "user.updated") {
+		if s == clerk && e.Op == event.Upsert && !strings.HasPrefix(e.Type, "session.") && e.Type != Other {
 			checkSame(t, s, e, rawjson.Member(rawjson.Object(rawjson.ToUTF8(body)), "data"))
 		}
 	})
@@ -117,8 +117,8 @@ func checkEvent(t testing.TB, e event.Event) {
 	}
 	checkText(t, e.Type)
 	must.True(t, e.Op >= event.Upsert && e.Op <= event.Ignore, "no such op: %d", e.Op)
-	must.True(t, (e.User != nil) == (e.Op == event.Upsert || e.Op == event.Delete),
-		"op %s with user %v", opNames[e.Op], e.User)
+	carries := e.User != nil || e.Organization != nil || e.Membership != nil
+	must.True(t, carries == (e.Op == event.Upsert || e.Op == event.Delete), "op %s with %+v", opNames[e.Op], e)
 	must.True(t, (e.Reason != "") == (e.Op == event.Undecodable || e.Op == event.Ignore),
 		"op %s with the reason %q", opNames[e.Op], e.Reason)
 	if e.Op == event.Ignore && e.Body != nil || e.Op != event.Ignore && e.Reply != nil {
@@ -128,6 +128,7 @@ func checkEvent(t testing.TB, e event.Event) {
 	if e.User != nil {
 		checkUser(t, e.User)
 	}
+	checkTeam(t, e)
 	checkBody(t, e)
 }
 
@@ -138,17 +139,22 @@ func checkUser(t testing.TB, u *event.User) {
 		must.True(t, s == nil || *s != "", "an empty text should be absent")
 		checkText(t, str(s))
 	}
-	for _, at := range []*time.Time{u.EmailConfirmedAt, u.PhoneConfirmedAt, u.BannedUntil, u.CreatedAt, u.UpdatedAt, u.LastSignInAt, u.DeletedAt} {
-		if at != nil && (at.Year() < 2 || at.Year() > 9999 || at.Nanosecond()%1000 != 0 || at.Location() != time.UTC) {
-			t.Errorf("a time that PostgreSQL would change: %s", at)
-		}
-	}
+	checkTimes(t, u.EmailConfirmedAt, u.PhoneConfirmedAt, u.BannedUntil, u.CreatedAt, u.UpdatedAt, u.LastSignInAt, u.DeletedAt)
 	if u.ID == "" || u.Dead() && (u.RawAppMetaData != "" || u.Email != nil) {
 		t.Errorf("%+v", u)
 	}
 	if !u.Dead() {
 		checkMetadata(t, u.RawUserMetaData)
 		checkMetadata(t, u.RawAppMetaData)
+	}
+}
+
+func checkTimes(t testing.TB, times ...*time.Time) {
+	t.Helper()
+	for _, at := range times {
+		if at != nil && (at.Year() < 2 || at.Year() > 9999 || at.Nanosecond()%1000 != 0 || at.Location() != time.UTC) {
+			t.Errorf("a time that PostgreSQL would change: %s", at)
+		}
 	}
 }
 
@@ -179,6 +185,9 @@ func checkBody(t testing.TB, e event.Event) {
 	database := strings.HasPrefix(e.Type, "database.")
 	look(document, nil, func(path []string, value any) {
 		name := path[len(path)-1]
+		if e.Membership != nil && len(path) > 3 && path[1] == "organization" {
+			path = path[1:]
+		}
 		inMetadata := len(path) > 2 && e.Op != event.Undecodable && strings.HasSuffix(path[1], "_metadata") ||
 			len(path) > 2 && e.Op != event.Undecodable && strings.HasSuffix(path[1], "_meta_data")
 		secret := database && isSecretWord([]byte(name))
@@ -205,11 +214,21 @@ func look(value any, path []string, visit func(path []string, value any)) {
 	}
 }
 
-// checkSame holds a user as the API returns them against the same one in an event.
+// checkSame holds what the API returns against the same in an event.
 func checkSame(t testing.TB, s *Source, e event.Event, object []byte) {
 	t.Helper()
-	u, err := s.DecodeUser(object, now)
-	if diff := cmp.Diff(e.User, u); diff != "" || err != nil {
+	got := event.Event{}
+	var err error
+	switch {
+	case e.Membership != nil:
+		got.Membership, got.Organization, err = s.DecodeMembership(object, now)
+	case e.Organization != nil:
+		got.Organization, err = s.DecodeOrganization(object, now)
+	default:
+		got.User, err = s.DecodeUser(object, now)
+	}
+	want := event.Event{User: e.User, Organization: e.Organization, Membership: e.Membership}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("of the API: %v; -event +API\n%s", err, diff)
 	}
 }

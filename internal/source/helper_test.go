@@ -139,14 +139,17 @@ var opNames = map[event.Op]string{
 // view is an event in a form to read in a golden file.
 type view struct {
 	Source, ID, Type, Op, UserID string
-	Reason, Reply, Body          string      `json:",omitempty"`
-	User                         *event.User `json:",omitempty"`
+	Reason, Reply, Body          string              `json:",omitempty"`
+	User                         *event.User         `json:",omitempty"`
+	Organization                 *event.Organization `json:",omitempty"`
+	Membership                   *event.Membership   `json:",omitempty"`
 }
 
 func viewOf(e event.Event, received []byte) view {
 	v := view{
 		Source: e.Source, ID: e.ID, Type: e.Type, Op: opNames[e.Op], UserID: e.UserID,
 		Reason: e.Reason, Reply: string(e.Reply), Body: string(e.Body), User: e.User,
+		Organization: e.Organization, Membership: e.Membership,
 	}
 	// What exactly is left out is for the tests of redaction.
 	if left := len(received) - len(e.Body); e.Body != nil && left == 0 {

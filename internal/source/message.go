@@ -19,6 +19,11 @@ const (
 	reasonNoUser   = "there is no user object"
 	reasonSample   = "sample"
 	reasonNoID     = "the user has no id that is a text of at most 255 bytes"
+
+	reasonNoOrganization   = "there is no organization object"
+	reasonNoMembership     = "there is no membership object"
+	reasonNoOrganizationID = "the organization has no id that is a text of at most 255 bytes"
+	reasonNoMembershipID   = "the membership has no id that is a text of at most 255 bytes"
 )
 
 // Reasons why columns keep their last known value.
@@ -26,6 +31,7 @@ const (
 	reasonTooDeep = "the metadata nests deeper than 200 levels"
 	reasonNumbers = "the numbers of the metadata take more than 1 MiB when all their digits are written"
 	reasonTime    = "a time can't be read, or lies beyond the year 9999"
+	reasonText    = "a name or the address of an image is no text"
 )
 
 // message is a request on its way to becoming an event.
@@ -90,13 +96,17 @@ func (m *message) apply(p *profile, reason string) event.Event {
 	if reason != "" {
 		return m.undecodable(reason)
 	}
+	m.event.User = p.user(m.source.name)
+	return m.carry(p.id, &p.state)
+}
+
+// carry makes the event of what it carries: the state that it is about, and whose that is.
+func (m *message) carry(userID string, about *state) event.Event {
 	m.event.Op = event.Upsert
-	if !p.deleted.IsZero() {
+	if !about.deleted.IsZero() {
 		m.event.Op = event.Delete
 	}
-	m.event.User = p.user(m.source.name)
-	m.event.UserID = p.id
-	m.event.Body = m.kept()
+	m.event.UserID, m.event.Body = userID, m.kept()
 	return m.event
 }
 
@@ -108,30 +118,74 @@ func (m *message) remove(p *profile, reason string) event.Event {
 	return m.apply(p, reason)
 }
 
-// profile is what a provider says of a user, in values: "" and the zero time are
-// absent. The event.User made of it points into it, which saves a dozen allocations.
-type profile struct {
-	id, externalID, email, phone, username    string
-	firstName, lastName, fullName, avatarURL  string
-	userMeta, appMeta                         string
-	emails, accounts                          string
-	emailVerified, phoneVerified              bool
-	anonymous, sso, locked, banned            bool
-	emailConfirmed, phoneConfirmed            time.Time
-	bannedUntil, created, updated, lastSignIn time.Time
-	invited                                   time.Time
-	deleted                                   time.Time
-	version                                   int64
+// state is what a provider says of every kind of row, in values: "" and the zero time are absent. The records
+// made of it point into it, which saves a dozen allocations for a user.
+type state struct {
+	id               string
+	created, updated time.Time
+	deleted          time.Time
+	version          int64
 	// kept are columns of which the provider says nothing that can be used, and why.
 	kept        []string
 	keptBecause string
 }
 
 // keep notes that columns keep their last known value for a reason, if there is one.
-func (p *profile) keep(reason string, columns ...string) {
+func (s *state) keep(reason string, columns ...string) {
 	if reason != "" {
-		p.kept, p.keptBecause = append(p.kept, columns...), reason
+		s.kept, s.keptBecause = append(s.kept, columns...), reason
 	}
+}
+
+// time reads the time of a column in one of the forms of the providers.
+func (s *state) time(from *rawjson.Picked, column string, read func([]byte) (time.Time, bool)) time.Time {
+	at, ok := read(from.Get(column))
+	if !ok {
+		s.keep(reasonTime, column)
+	}
+	return at
+}
+
+// text reads the text of a column.
+func (s *state) text(from *rawjson.Picked, column string) string {
+	if kind := rawjson.Kind(from.Get(column)); kind != '"' && kind != 'n' && kind != 0 {
+		s.keep(reasonText, column)
+	}
+	return from.Text(column)
+}
+
+// age sets the version, which is the provider's updated_at, or where there is none the time of
+// creation. One that can't be used must not keep the row from changing: then it is the moment
+// of receipt.
+func (s *state) age(received time.Time) {
+	if slices.Contains(s.kept, "updated_at") {
+		s.updated = received
+	}
+	if v := cmp.Or(s.updated, s.created); !v.IsZero() {
+		s.version = v.UnixMicro()
+	}
+}
+
+// row is what the records of every roll have. A tombstone keeps no columns.
+func (s *state) row(source string) event.Row {
+	if !s.deleted.IsZero() {
+		return event.Row{Source: source, ID: s.id, Version: s.version, DeletedAt: moment(&s.deleted)}
+	}
+	slices.Sort(s.kept)
+	return event.Row{Source: source, ID: s.id, Version: s.version, Kept: s.kept, KeptBecause: s.keptBecause}
+}
+
+// profile is what a provider says of a user.
+type profile struct {
+	state
+	externalID, email, phone, username       string
+	firstName, lastName, fullName, avatarURL string
+	userMeta, appMeta                        string
+	emails, accounts                         string
+	emailVerified, phoneVerified             bool
+	anonymous, sso, locked, banned           bool
+	emailConfirmed, phoneConfirmed           time.Time
+	bannedUntil, lastSignIn, invited         time.Time
 }
 
 // setMetadata sets both metadata columns, of absent values to {}.
@@ -149,42 +203,18 @@ func (p *profile) list(user *rawjson.Picked, column string) string {
 	if rawjson.Kind(value) != '[' {
 		return ""
 	}
-	list, reason := documentOf(salvageRedaction.apply(value))
+	list, reason := documentOf(listRedaction.apply(value))
 	p.keep(reason, column)
 	return list
 }
 
-// time reads the time of a column in one of the forms of the providers.
-func (p *profile) time(user *rawjson.Picked, column string, read func([]byte) (time.Time, bool)) time.Time {
-	at, ok := read(user.Get(column))
-	if !ok {
-		p.keep(reasonTime, column)
-	}
-	return at
-}
-
-// age sets the version, which is the provider's updated_at, or where there is none the time of
-// creation. One that can't be used must not keep the user from changing: then it is the moment
-// of receipt.
-func (p *profile) age(received time.Time) {
-	if slices.Contains(p.kept, "updated_at") {
-		p.updated = received
-	}
-	if v := cmp.Or(p.updated, p.created); !v.IsZero() {
-		p.version = v.UnixMicro()
-	}
-}
-
 func (p *profile) user(source string) *event.User {
-	slices.Sort(p.kept)
-	if !p.deleted.IsZero() {
-		return &event.User{
-			Row:        event.Row{Source: source, ID: p.id, Version: p.version, DeletedAt: moment(&p.deleted)},
-			ExternalID: text(&p.externalID),
-		}
+	row := p.row(source)
+	if row.Dead() {
+		return &event.User{Row: row, ExternalID: text(&p.externalID)}
 	}
 	return &event.User{
-		Row:        event.Row{Source: source, ID: p.id, Version: p.version, Kept: p.kept, KeptBecause: p.keptBecause},
+		Row:        row,
 		ExternalID: text(&p.externalID),
 		Email:      text(&p.email), EmailVerified: p.emailVerified, EmailConfirmedAt: moment(&p.emailConfirmed),
 		Phone: text(&p.phone), PhoneVerified: p.phoneVerified, PhoneConfirmedAt: moment(&p.phoneConfirmed),

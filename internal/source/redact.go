@@ -15,7 +15,7 @@ const privateMetadata = "private_metadata"
 // secretWords mark the names of columns and fields that must not be stored:
 // encrypted_password, confirmation_token, email_change_token_new and their like in
 // auth.users, one-time codes, and what later versions may add under such a name.
-var secretWords = []string{"password", "passwd", "passcode", "token", "secret", "otp", "hash", "nonce"}
+var secretWords = []string{"password", "passwd", "passcode", "token", "secret", "otp", "hash", "nonce", "ticket"}
 
 // secretInitials are the first letters of secretWords.
 const secretInitials = "ptsohn"
@@ -55,6 +55,8 @@ type redaction struct {
 	// within and kept name the members at kept[…] of the objects at within[…] that stay
 	// whole: user and app metadata, which decoding needs and the roll holds anyway.
 	within, kept []string
+	// inner names members of the objects at within[…] whose own members at kept[…] stay whole, too.
+	inner []string
 }
 
 var (
@@ -64,13 +66,24 @@ var (
 		within:    []string{"data"},
 		kept:      []string{"public_metadata", "unsafe_metadata"},
 	}
+	membershipRedaction = redaction{
+		secret:    clerkRedaction.secret,
+		keepEmpty: true,
+		within:    []string{"data"},
+		kept:      []string{"public_metadata"},
+		inner:     []string{"organization"},
+	}
 	databaseRedaction = redaction{
 		secret: isSecretWord,
 		within: []string{"record", "old_record"},
 		kept:   []string{"raw_user_meta_data", "raw_app_meta_data"},
 	}
-	salvageRedaction = redaction{
+	listRedaction = redaction{
 		secret: func(key []byte) bool { return string(key) == privateMetadata || isSecretWord(key) },
+	}
+	// The url of an invitation lets its reader sign up.
+	salvageRedaction = redaction{
+		secret: func(key []byte) bool { return string(key) == "url" || listRedaction.secret(key) },
 	}
 )
 
@@ -82,10 +95,12 @@ func (m *message) kept() []byte {
 		return nil
 	case m.endpoint == Database:
 		return databaseRedaction.apply(m.body)
-	case m.source.provider == Clerk && !obviouslyClean(m.body):
-		return clerkRedaction.apply(m.body)
+	case m.source.provider != Clerk || obviouslyClean(m.body):
+		return m.body
+	case m.event.Membership != nil:
+		return membershipRedaction.apply(m.body)
 	}
-	return m.body
+	return clerkRedaction.apply(m.body)
 }
 
 // salvage is the body to store of an event that was not decoded; nil when it is not
@@ -124,7 +139,7 @@ func mentions(text []byte, key string) bool {
 // none. All other bytes stay as they are, so decoding can't come to differ.
 func (r *redaction) apply(text []byte) []byte {
 	c := cutter{text: text}
-	depth, within := 0, false
+	depth, within, inner := 0, false, false
 	for at := 0; at < len(text); {
 		switch text[at] {
 		case '{', '[':
@@ -139,12 +154,14 @@ func (r *redaction) apply(text []byte) []byte {
 			}
 			key, start := rawjson.Unescape(text[at:end]), rawjson.Gap(text, end)
 			switch {
-			case depth == 2 && within && slices.Contains(r.kept, string(key)):
+			case (depth == 2 && within || depth == 3 && inner) && slices.Contains(r.kept, string(key)):
 				end = rawjson.ValueEnd(text, start)
 			case r.secret(key) && !(r.keepEmpty && isEmpty(text[start:])):
 				end = c.cut(at, rawjson.ValueEnd(text, start))
 			case depth == 1:
-				within = slices.Contains(r.within, string(key))
+				within, inner = slices.Contains(r.within, string(key)), false
+			case depth == 2:
+				inner = within && slices.Contains(r.inner, string(key))
 			}
 			at = end
 			continue

@@ -166,10 +166,11 @@ var (
 		types(event.Upsert, "user.created", "user.updated",
 			"session.created", "session.pending", "session.ended", "session.removed", "session.revoked"),
 		types(event.Delete, "user.deleted"),
+		types(event.Upsert, "organization.created", "organization.updated",
+			"organizationMembership.created", "organizationMembership.updated"),
+		types(event.Delete, "organization.deleted", "organizationMembership.deleted"),
 		types(event.Upsert, Other), // a session event that is not known yet carries its user, too
 		types(event.Ignore, "email.created", "sms.created",
-			"organization.created", "organization.updated", "organization.deleted",
-			"organizationMembership.created", "organizationMembership.updated", "organizationMembership.deleted",
 			"organizationInvitation.created", "organizationInvitation.accepted", "organizationInvitation.revoked"),
 	)
 	hookTypes = slices.Concat(

@@ -117,7 +117,7 @@ func (m *message) supabaseAnnounced(user []byte) event.Event {
 	if rawjson.Kind(user) != '{' {
 		return m.undecodable(reasonNoUser)
 	}
-	id, ok := userID(rawjson.Member(user, "id"))
+	id, ok := validID(rawjson.Member(user, "id"))
 	if !ok {
 		return m.undecodable(reasonNoID)
 	}
@@ -191,7 +191,7 @@ func readSupabaseUser(data []byte, received time.Time) (*profile, string) {
 		return nil, reasonNoUser
 	}
 	user := rawjson.Pick(data, supabaseMembers)
-	id, ok := userID(user.Get("id"))
+	id, ok := validID(user.Get("id"))
 	if !ok {
 		return nil, reasonNoID
 	}
@@ -200,11 +200,12 @@ func readSupabaseUser(data []byte, received time.Time) (*profile, string) {
 		return at
 	}
 	p := &profile{
-		id: id, email: user.Text("email"), phone: user.Text("phone"),
+		state: state{id: id}, email: user.Text("email"), phone: user.Text("phone"),
 		anonymous: isTrue(user.Get("is_anonymous")), sso: isTrue(user.Get("is_sso_user")),
 		emailConfirmed: proven("email_confirmed_at"), phoneConfirmed: proven("phone_confirmed_at"),
-		invited: proven("invited_at"), deleted: proven("deleted_at"),
+		invited: proven("invited_at"),
 	}
+	p.deleted = proven("deleted_at")
 	p.emailVerified = !p.emailConfirmed.IsZero()
 	p.phoneVerified = !p.phoneConfirmed.IsZero()
 	p.bannedUntil = p.time(&user, "banned_until", timeOf)

@@ -17,8 +17,8 @@ const replacement = "\uFFFD"
 
 func isTrue(value []byte) bool { return string(value) == "true" }
 
-// userID reads the id of a user; false when it is none.
-func userID(value []byte) (string, bool) {
+// validID reads an id; false when it is none.
+func validID(value []byte) (string, bool) {
 	id := rawjson.Text(value)
 	return id, event.ValidID(id)
 }
