@@ -154,8 +154,8 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 		known("reason", reason),
 	}
 	level := logLevel(d.outcome)
-	if u := d.event.User; u.Keeps() {
-		fields = append(fields, slog.String("kept", strings.Join(u.Kept, " ")), slog.String("reason", u.KeptBecause))
+	if columns, because := d.event.Kept(); columns != nil {
+		fields = append(fields, slog.String("kept", strings.Join(columns, " ")), slog.String("reason", because))
 		level = max(level, slog.LevelWarn)
 	}
 	if d.err != nil {

@@ -199,6 +199,25 @@ func RollNamed(name string) *Roll {
 	return &Users
 }
 
+// Kept are the columns that keep their last known value in any roll, and why: of users by their names, of
+// other kinds with the roll's in front.
+func (e *Event) Kept() (columns []string, because string) {
+	for _, r := range Rolls {
+		record := r.Of(e)
+		if record == nil || len(record.Head().Kept) == 0 {
+			continue
+		}
+		because = record.Head().KeptBecause
+		for _, column := range record.Head().Kept {
+			if r != &Users {
+				column = r.Name + "." + column
+			}
+			columns = append(columns, column)
+		}
+	}
+	return columns, because
+}
+
 // Of makes a Field's At of a function for the records of one kind.
 func Of[R any](at func(*R) any) func(Record) any {
 	return func(r Record) any {

@@ -2,6 +2,7 @@ package event
 
 import (
 	"cmp"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -28,6 +29,21 @@ func TestFieldsOfRolls(t *testing.T) {
 			must.Equal(t, reflect.ValueOf(f.At(record)).Pointer(), field.Addr().Pointer(), f.Name, ": where At points to")
 			must.Equal(t, f.Type, cmp.Or(types[field.Type()], Time), f.Name, ": type, and that of the struct's field")
 		}
+	}
+}
+
+func TestKept(t *testing.T) {
+	user, none := &User{Row: Row{Kept: []string{"banned", "username"}, KeptBecause: "a"}}, Row{}
+	organization := &Organization{Row: Row{Kept: []string{"name"}, KeptBecause: "b"}}
+	membership := &Membership{Row: Row{Kept: []string{"updated_at"}, KeptBecause: "c"}}
+	for want, e := range map[string]Event{
+		"[] ":                    {User: &User{Row: none}, Organization: &Organization{Row: none}},
+		"[banned username] a":    {User: user, Membership: &Membership{}},
+		"[organizations.name] b": {Organization: organization, Membership: &Membership{}},
+		"[organizations.name memberships.updated_at] c": {Organization: organization, Membership: membership},
+	} {
+		columns, because := e.Kept()
+		must.Equal(t, fmt.Sprintf("%s %s", columns, because), want, "kept")
 	}
 }
 
