@@ -1,7 +1,9 @@
-// Package clerktest is a stand-in for Clerk's Backend API, for tests. It keeps users,
-// serves them as Clerk does (GET /v1/users, /v1/users/count, /v1/users/{id}), writes the
-// webhooks that speak of them, and fails in the ways in which a real one may fail. It
-// imports nothing of Rollcall, so that no mistake can stand on both sides.
+// Package clerktest is a stand-in for Clerk's Backend API, for tests. It keeps users, organisations and
+// memberships, serves them as Clerk does (GET /v1/users, /v1/users/count, /v1/users/{id},
+// /v1/users/{id}/organization_memberships, /v1/organizations, /v1/organizations/{id},
+// /v1/organizations/{id}/memberships, /v1/organization_memberships), writes the webhooks that speak of
+// them, and fails in the ways in which a real one may fail. It imports nothing of Rollcall, so that no
+// mistake can stand on both sides.
 //
 // Everything here is safe for concurrent use, and every knob may be turned at any time.
 package clerktest
@@ -10,7 +12,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/http/httptest"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,44 +30,16 @@ type Clerk struct {
 	start    sync.Once
 	server   *httptest.Server
 
-	mu     sync.Mutex
-	users  map[string]*record
-	order  []*record // by (created_at, id); who is deleted stays while there is a lag
-	made   int64     // how many ids were made
-	knobs  knobs
-	log    []Request
-	recent []time.Time // requests within the window of the limit
-	pages  int
-}
-
-// record is all that was ever known of a user.
-type record struct {
-	id      string
-	created time.Time
-	states  []state // by time; the last one is the present
-}
-
-type state struct {
-	since   time.Time
-	user    User
-	deleted bool
-}
-
-// asOf is the state at a moment; nil when the user was not there.
-func (r *record) asOf(at time.Time) *User {
-	for i := len(r.states) - 1; i >= 0; i-- {
-		if s := &r.states[i]; !s.since.After(at) {
-			if s.deleted {
-				return nil
-			}
-			return &s.user
-		}
-	}
-	return nil
-}
-
-func byCreation(a, b *record) int {
-	return cmp.Or(a.created.Compare(b.created), cmp.Compare(a.id, b.id))
+	mu            sync.Mutex
+	users         table[User]
+	organizations table[Organization]
+	memberships   table[Membership]
+	members       map[string]int // of each organisation, now
+	made          int64          // how many ids were made
+	knobs         knobs
+	log           []Request
+	recent        []time.Time // requests within the window of the limit
+	pages         int
 }
 
 // New makes an empty instance. Its server starts with the first call of URL and ends with
@@ -76,7 +49,7 @@ func New(t testing.TB) *Clerk {
 	n := instances.Add(1)
 	c := &Clerk{
 		t: t, number: n, instance: fmt.Sprintf("ins_2test%022d", n), done: make(chan struct{}),
-		users: map[string]*record{},
+		members: map[string]int{},
 	}
 	c.knobs.key = fmt.Sprintf("sk_live_made_up_for_tests_%d", n)
 	t.Cleanup(func() { close(c.done) })
@@ -127,24 +100,19 @@ func (c *Clerk) PutMany(n int) []string {
 }
 
 func (c *Clerk) put(u User) User {
-	now := millis(time.Now())
-	if u.ID == "" {
-		c.made++
-		u.ID = fmt.Sprintf("user_2test%06d%016d", c.number, c.made)
-	}
-	u.CreatedAt, u.UpdatedAt = millis(cmp.Or(u.CreatedAt, now)), millis(cmp.Or(u.UpdatedAt, now))
-	if old := c.users[u.ID]; old != nil {
-		c.forget(old)
-	}
-	since := u.CreatedAt // one that was made in the past shows as of then
-	if since.After(now) {
-		since = now
-	}
-	r := &record{id: u.ID, created: u.CreatedAt, states: []state{{since: since, user: u}}}
-	c.users[u.ID] = r
-	at, _ := slices.BinarySearchFunc(c.order, r, byCreation)
-	c.order = slices.Insert(c.order, at, r)
+	c.fill(&u.ID, "user", &u.CreatedAt, &u.UpdatedAt)
+	c.users.put(u.ID, u.CreatedAt, u)
 	return u
+}
+
+// fill makes what a test left out.
+func (c *Clerk) fill(id *string, kind string, created, updated *time.Time) {
+	if *id == "" {
+		c.made++
+		*id = fmt.Sprintf("%s_2test%06d%016d", kind, c.number, c.made)
+	}
+	now := millis(time.Now())
+	*created, *updated = millis(cmp.Or(*created, now)), millis(cmp.Or(*updated, now))
 }
 
 // Update changes a user and counts updated_at on, unless change sets it itself. It
@@ -152,75 +120,37 @@ func (c *Clerk) put(u User) User {
 func (c *Clerk) Update(id string, change func(*User)) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := c.users[id]
-	if r.present() == nil {
-		return false
-	}
-	u := *r.present()
-	before := u.UpdatedAt
-	change(&u)
-	u.ID, u.CreatedAt = r.id, r.created
-	if u.UpdatedAt.Equal(before) {
-		u.UpdatedAt = slices.MaxFunc([]time.Time{millis(time.Now()), before.Add(time.Millisecond)}, time.Time.Compare)
-	}
-	r.states = append(r.states, state{since: time.Now(), user: u})
-	return true
+	return c.users.change(id, func(u *User) {
+		was := *u
+		change(u)
+		u.ID, u.CreatedAt, u.UpdatedAt = was.ID, was.CreatedAt, touched(was.UpdatedAt, u.UpdatedAt)
+	})
 }
 
-// present is the user's present state, nil when deleted or never there.
-func (r *record) present() *User {
-	if r == nil || r.states[len(r.states)-1].deleted {
-		return nil
-	}
-	return &r.states[len(r.states)-1].user
-}
-
-// Delete removes a user; it reports whether there was one.
+// Delete removes a user with all memberships; it reports whether there was one.
 func (c *Clerk) Delete(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := c.users[id]
-	if r.present() == nil {
-		return false
-	}
-	r.states = append(r.states, state{since: time.Now(), user: *r.present(), deleted: true})
-	if c.knobs.lag == 0 {
-		c.forget(r)
-	}
-	return true
-}
-
-// forget takes a record out of the lists; its last state is kept for webhooks.
-func (c *Clerk) forget(r *record) {
-	if at, found := slices.BinarySearchFunc(c.order, r, byCreation); found {
-		c.order = slices.Delete(c.order, at, at+1)
-	}
+	c.deleteMemberships(func(m *Membership) bool { return m.UserID == id })
+	return c.users.delete(id, c.knobs.lag)
 }
 
 // Users lists the users as they are, by creation.
 func (c *Clerk) Users() []User {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var all []User
-	for _, r := range c.order {
-		if u := r.present(); u != nil {
-			all = append(all, *u)
-		}
-	}
-	return all
+	return c.users.all()
 }
 
-// last is the newest known state of a user, deleted or not.
-func (c *Clerk) last(id string) User {
+// last is the newest known state of a row, deleted or not.
+func last[T any](c *Clerk, rows *table[T], id string) T {
 	c.t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := c.users[id]
-	if r == nil {
-		c.t.Fatalf("clerktest: there has never been a user %s", id)
-		return User{}
+	value := rows.last(id)
+	if value == nil {
+		c.t.Fatalf("clerktest: there has never been a %T %s", *new(T), id)
+		return *new(T)
 	}
-	return r.states[len(r.states)-1].user
+	return *value
 }
-
-func millis(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

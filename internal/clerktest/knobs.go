@@ -29,12 +29,18 @@ const (
 	Count  Kind = "count"
 	Single Kind = "single"
 	Other  Kind = "other"
+
+	Organizations      Kind = "organizations"
+	SingleOrganization Kind = "single organization"
+	Memberships        Kind = "memberships"         // of the instance
+	MembershipsOf      Kind = "memberships of"      // of an organisation
+	MembershipsOfUser  Kind = "memberships of user" // of a user
 )
 
 // Request is one that arrived.
 type Request struct {
 	Kind   Kind
-	ID     string // of a single user
+	ID     string // in the path
 	Query  url.Values
 	Header http.Header
 	At     time.Time
@@ -53,6 +59,9 @@ type knobs struct {
 	failStatus int
 	cutNext    int
 	seen       int // requests, for failEvery
+	most       int // of a page
+	unfiltered bool
+	total      func(int) int
 	hidden     func(id string) bool
 	before     func(page int, query url.Values)
 	after      func(page int, query url.Values)
@@ -73,8 +82,8 @@ func (c *Clerk) SetCursor(cursor Cursor) { c.turn(func(k *knobs) { k.cursor = cu
 // SetDelay makes every answer wait, unless the client leaves before.
 func (c *Clerk) SetDelay(d time.Duration) { c.turn(func(k *knobs) { k.delay = d }) }
 
-// SetLag makes the API answer as of a while ago: lists, the count and single users. Set
-// it before users are deleted.
+// SetLag makes the API answer as of a while ago: lists, the counts and single rows. Set
+// it before anything is deleted.
 func (c *Clerk) SetLag(d time.Duration) { c.turn(func(k *knobs) { k.lag = d }) }
 
 // SetLimit answers 429 with Retry-After to what exceeds n requests in a window; 0 is no
@@ -96,11 +105,20 @@ func (c *Clerk) FailEvery(n, status int) {
 // CutNext breaks the next n answers off in the middle of their bodies.
 func (c *Clerk) CutNext(n int) { c.turn(func(k *knobs) { k.cutNext = n }) }
 
-// Hide leaves users out of lists; the count and single requests know them. Nil ends it.
+// SetPage shortens all pages to n rows, whatever limit is asked for; 0 ends it.
+func (c *Clerk) SetPage(n int) { c.turn(func(k *knobs) { k.most = n }) }
+
+// SetTotal changes the total_count of lists of organisations and memberships. Nil ends it.
+func (c *Clerk) SetTotal(total func(int) int) { c.turn(func(k *knobs) { k.total = total }) }
+
+// IgnoreFilter lists the memberships of all users of an organisation, whatever user_id asks for.
+func (c *Clerk) IgnoreFilter(ignored bool) { c.turn(func(k *knobs) { k.unfiltered = ignored }) }
+
+// Hide leaves rows out of lists; the counts and single requests know them. Nil ends it.
 func (c *Clerk) Hide(hidden func(id string) bool) { c.turn(func(k *knobs) { k.hidden = hidden }) }
 
 // BeforePage calls back before a page is listed, with its number from 1. It may change
-// users.
+// what is listed.
 func (c *Clerk) BeforePage(f func(page int, query url.Values)) {
 	c.turn(func(k *knobs) { k.before = f })
 }

@@ -27,28 +27,38 @@ type object = map[string]any
 // was deleted it is the last one.
 func (c *Clerk) Object(id string) []byte {
 	c.t.Helper()
-	u := c.last(id)
+	u := last(c, &c.users, id)
 	return encode(u.object())
 }
 
-// Event is the body of a webhook about a user: user.created, user.updated and
-// user.deleted, and the events of sessions, which carry the whole user.
+// Event is the body of a webhook about a user, an organisation or a membership: created, updated and
+// deleted, and the events of sessions, which carry the whole user.
 func (c *Clerk) Event(kind, id string) []byte {
 	c.t.Helper()
-	u := c.last(id)
-	var data object
-	switch {
-	case kind == "user.deleted":
-		data = object{"object": "user", "id": u.ID, "external_id": nullable(u.ExternalID), "deleted": true}
-	case strings.HasPrefix(kind, "session."):
-		data = object{"object": "session", "id": "sess" + strings.TrimPrefix(u.ID, "user"), "user_id": u.ID, "status": "active", "user": u.object()}
-	default:
-		data = u.object()
-	}
 	return encode(object{
-		"object": "event", "type": kind, "data": data,
+		"object": "event", "type": kind, "data": c.data(kind, id),
 		"timestamp": time.Now().UnixMilli(), "instance_id": c.instance,
 	})
+}
+
+// data is what an event carries.
+func (c *Clerk) data(kind, id string) object {
+	c.t.Helper()
+	switch {
+	case kind == "user.deleted":
+		return object{"object": "user", "id": id, "external_id": nullable(last(c, &c.users, id).ExternalID), "deleted": true}
+	case kind == "organization.deleted":
+		return object{"object": "organization", "id": id, "slug": nullable(last(c, &c.organizations, id).Slug), "deleted": true}
+	case strings.HasPrefix(kind, "organizationMembership."):
+		return c.membership(id)
+	case strings.HasPrefix(kind, "organization."):
+		return c.organization(id)
+	}
+	u := last(c, &c.users, id)
+	if strings.HasPrefix(kind, "session.") {
+		return object{"object": "session", "id": "sess" + strings.TrimPrefix(u.ID, "user"), "user_id": u.ID, "status": "active", "user": u.object()}
+	}
+	return u.object()
 }
 
 func encode(value any) []byte {

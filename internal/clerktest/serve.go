@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,12 +16,6 @@ import (
 
 // Address is a base for a client that Client made; nothing listens there.
 const Address = "https://api.clerk.test/v1"
-
-// The sizes of a page.
-const (
-	usualPage = "10"
-	maxPage   = 500
-)
 
 // answer is a response before it is sent.
 type answer struct {
@@ -136,24 +129,36 @@ func (c *Clerk) wait(r *http.Request) bool {
 	return false
 }
 
-// route tells requests apart by their path, as it was sent.
-func route(r *http.Request) (Kind, string) {
-	rest, found := strings.CutPrefix(r.URL.EscapedPath(), "/v1/users")
-	name, err := url.PathUnescape(strings.TrimPrefix(rest, "/"))
-	switch {
-	case !found || r.Method != http.MethodGet || err != nil:
-		return Other, ""
-	case rest == "":
-		return List, ""
-	case rest == "/count":
-		return Count, ""
-	case !strings.HasPrefix(rest, "/") || strings.Contains(rest[1:], "/"):
-		return Other, ""
-	}
-	return Single, name
+// routes are the paths below /v1, in which * stands for an id.
+var routes = map[string]Kind{
+	"users": List, "users/count": Count, "users/*": Single, "users/*/organization_memberships": MembershipsOfUser,
+	"organizations": Organizations, "organizations/*": SingleOrganization, "organizations/*/memberships": MembershipsOf,
+	"organization_memberships": Memberships,
 }
 
-// refuse is what happens to a request before users are looked for.
+// route tells requests apart by their path, as it was sent.
+func route(r *http.Request) (Kind, string) {
+	path, found := strings.CutPrefix(r.URL.EscapedPath(), "/v1/")
+	if !found || r.Method != http.MethodGet {
+		return Other, ""
+	}
+	if kind, found := routes[path]; found {
+		return kind, ""
+	}
+	parts := strings.Split(path, "/")
+	if len(parts) < 2 {
+		return Other, ""
+	}
+	id, err := url.PathUnescape(parts[1])
+	parts[1] = "*"
+	kind, found := routes[strings.Join(parts, "/")]
+	if !found || err != nil || id == "" {
+		return Other, ""
+	}
+	return kind, id
+}
+
+// refuse is what happens to a request before anything is looked for.
 func (c *Clerk) refuse(r *http.Request) (answer, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -190,116 +195,4 @@ func (c *Clerk) overLimit(now time.Time) int {
 	}
 	c.recent = append(c.recent, now)
 	return 0
-}
-
-func (c *Clerk) serve(kind Kind, id string, query url.Values) answer {
-	if kind == List {
-		return c.list(query)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if kind == Count {
-		return answer{status: http.StatusOK, body: encode(object{"object": "total_count", "total_count": c.total()})}
-	}
-	if u := c.shown(c.users[id]); kind == Single && u != nil {
-		return answer{status: http.StatusOK, body: encode(u.object())}
-	}
-	return problem(http.StatusNotFound, "resource_not_found")
-}
-
-// shown is the state of a user that the API knows, nil when it knows none.
-func (c *Clerk) shown(r *record) *User {
-	if r == nil || c.knobs.lag == 0 { // whatever a test's clock says
-		return r.present()
-	}
-	return r.asOf(time.Now().Add(-c.knobs.lag))
-}
-
-func (c *Clerk) total() int {
-	n := 0
-	for _, r := range c.order {
-		if c.shown(r) != nil {
-			n++
-		}
-	}
-	return n
-}
-
-func (c *Clerk) list(query url.Values) answer {
-	c.mu.Lock()
-	c.pages++
-	page, before, after := c.pages, c.knobs.before, c.knobs.after
-	c.mu.Unlock()
-	if before != nil {
-		before(page, query)
-	}
-	a := c.page(query)
-	if after != nil {
-		after(page, query)
-	}
-	return a
-}
-
-func (c *Clerk) page(query url.Values) answer {
-	limit, err1 := strconv.Atoi(cmp.Or(query.Get("limit"), usualPage))
-	offset, err2 := strconv.Atoi(cmp.Or(query.Get("offset"), "0"))
-	order := cmp.Or(query.Get("order_by"), "-created_at")
-	newest := order == "-created_at"
-	// A "+" that was sent as it is arrives as a blank, and is refused.
-	known := newest || order == "+created_at" || order == "created_at"
-	if cmp.Or(err1, err2) != nil || limit < 1 || limit > maxPage || offset < 0 || !known {
-		return problem(http.StatusUnprocessableEntity, "form_param_value_invalid")
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	from, refused := c.from(query.Get("starting_after"), newest)
-	if refused.status != 0 {
-		return refused
-	}
-	return answer{status: http.StatusOK, body: encode(c.collect(window{from, offset, limit, newest}))}
-}
-
-// from is the index in the order asked for at which a page begins.
-func (c *Clerk) from(cursor string, newest bool) (int, answer) {
-	if cursor == "" || c.knobs.cursor == CursorIgnored {
-		return 0, answer{}
-	}
-	if c.knobs.cursor == CursorRefused {
-		return 0, problem(http.StatusUnprocessableEntity, "form_param_unknown")
-	}
-	r := c.users[cursor]
-	if c.shown(r) == nil {
-		return 0, problem(http.StatusNotFound, "resource_not_found")
-	}
-	at, _ := slices.BinarySearchFunc(c.order, r, byCreation)
-	if newest {
-		at = len(c.order) - 1 - at
-	}
-	return at + 1, answer{}
-}
-
-// window is the part of the users that a page shows.
-type window struct {
-	from, offset, limit int
-	newest              bool
-}
-
-func (c *Clerk) collect(w window) []object {
-	page := []object{}
-	for i := w.from; i < len(c.order) && len(page) < w.limit; i++ {
-		r := c.order[i]
-		if w.newest {
-			r = c.order[len(c.order)-1-i]
-		}
-		u := c.shown(r)
-		if u == nil || c.knobs.hidden != nil && c.knobs.hidden(u.ID) {
-			continue
-		}
-		if w.offset > 0 {
-			w.offset--
-			continue
-		}
-		page = append(page, u.object())
-	}
-	return page
 }

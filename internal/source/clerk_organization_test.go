@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
 	"rollcall/internal/must"
 	"rollcall/internal/rawjson"
@@ -446,4 +447,26 @@ func TestClerkTeamsOfTheAPI(t *testing.T) {
 		}
 	}
 	must.True(t, compared >= 2, "only %d compared", compared)
+}
+
+// What the stand-in for the API says in a webhook and in an answer is the same.
+func TestClerkStandInForTeams(t *testing.T) {
+	t.Parallel()
+	clerk := clerktest.New(t)
+	s := build(t, Config{Name: "clerk", Provider: Clerk, SigningSecrets: []string{clerkSecret}, InstanceID: clerk.Instance()})
+	u := clerk.Put(clerktest.User{Email: "ada@example.com"})
+	o := clerk.PutOrganization(clerktest.Organization{Name: "Acme", Slug: "acme", CreatedBy: u.ID, MaxMembers: 3, Public: map[string]any{"plan": "pro"}, Private: map[string]any{"secret": 1}})
+	m := clerk.PutMembership(clerktest.Membership{OrganizationID: o.ID, UserID: u.ID, Role: "org:admin", RoleName: "Admin", Permissions: []string{"org:a:read"}, Private: map[string]any{"secret": 1}})
+	e := decode(t, s, string(clerk.Event("organization.updated", o.ID)))
+	must.True(t, str(e.Organization.Name) == "Acme" && str(e.Organization.CreatedBy) == u.ID && e.Organization.Version == o.UpdatedAt.UnixMicro(), "%+v", e.Organization)
+	checkSame(t, s, e, clerk.OrganizationObject(o.ID))
+	e = decode(t, s, string(clerk.Event("organizationMembership.created", m.ID)))
+	must.True(t, e.UserID == u.ID && str(e.Membership.Role) == "org:admin" && e.Membership.Permissions == `["org:a:read"]` && e.Organization.ID == o.ID, "%+v", e)
+	must.True(t, !strings.Contains(string(e.Body), "secret"), "stored %s", e.Body)
+	checkSame(t, s, e, clerk.MembershipObject(m.ID))
+	clerk.DeleteOrganization(o.ID)
+	e = decode(t, s, string(clerk.Event("organizationMembership.deleted", m.ID)))
+	must.True(t, e.Op == event.Delete && e.Membership.Dead() && e.Membership.Version == m.UpdatedAt.UnixMicro(), "%+v", e)
+	e = decode(t, s, string(clerk.Event("organization.deleted", o.ID)))
+	must.True(t, e.Op == event.Delete && e.Organization.Dead() && e.Organization.ID == o.ID, "%+v", e)
 }
