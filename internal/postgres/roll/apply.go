@@ -180,17 +180,12 @@ func (r *Roll) followUp(ctx context.Context, events []event.Event, written []set
 
 // toSettle names the rows of an event that are settled behind the batch.
 func toSettle(e *event.Event, o event.Outcome) []settle.Key {
-	var keys []settle.Key
 	switch {
 	case e.Op == event.Settle:
-		keys = append(keys, settle.Key{Roll: &event.Users, Source: e.Source, ID: e.UserID})
+		return []settle.Key{{Roll: &event.Users, Source: e.Source, ID: e.UserID}}
 	case o == event.Duplicate:
-		for _, roll := range event.Rolls {
-			if record := roll.Of(e); record != nil {
-				keys = append(keys, settle.Key{Roll: roll, Source: record.Head().Source, ID: record.Head().ID})
-			}
-		}
+		return rowsOf(e)
 	default:
+		return nil
 	}
-	return keys
 }

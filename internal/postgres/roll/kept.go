@@ -43,15 +43,17 @@ func WithoutMetadata(e event.Event, because string) event.Event {
 }
 
 // keptAfterOthers returns the positions of the events that keep columns, which are to be applied later
-// than all others, if another event of the batch is about one of their users: nil nearly always. A
-// batch applies one event of each user; what the others say would not be the last known value. The
+// than all others, if another event of the batch is about one of their rows: nil nearly always. A
+// batch applies one event of each row; what the others say would not be the last known value. The
 // version decides as it does over two batches.
 func keptAfterOthers(events []event.Event) (sooner, later []int) {
 	keeping := map[settle.Key]bool{}
 	for i := range events {
-		if u := events[i].User; u.Keeps() {
+		if columns, _ := events[i].Kept(); len(columns) > 0 {
 			later = append(later, i)
-			keeping[users.keyOf(u)] = true
+			for _, key := range rowsOf(&events[i]) {
+				keeping[key] = true
+			}
 		}
 	}
 	if later == nil {
@@ -59,15 +61,26 @@ func keptAfterOthers(events []event.Event) (sooner, later []int) {
 	}
 	shared := false
 	for i := range events {
-		if u := events[i].User; !u.Keeps() {
+		if !slices.Contains(later, i) {
 			sooner = append(sooner, i)
-			shared = shared || u != nil && keeping[users.keyOf(u)]
+			shared = shared || slices.ContainsFunc(rowsOf(&events[i]), func(key settle.Key) bool { return keeping[key] })
 		}
 	}
 	if !shared {
 		return nil, nil
 	}
 	return sooner, later
+}
+
+// rowsOf are the rows that an event is about, in the order of locks.
+func rowsOf(e *event.Event) []settle.Key {
+	var keys []settle.Key
+	for _, roll := range event.Rolls {
+		if record := roll.Of(e); record != nil {
+			keys = append(keys, settle.Key{Roll: roll, Source: record.Head().Source, ID: record.Head().ID})
+		}
+	}
+	return keys
 }
 
 // warnOfKept writes a line for each observation that was applied without some columns. The line of a
