@@ -87,3 +87,9 @@ func (r *Roll) BannedUntil(ctx context.Context, n int) ([]settle.Key, error) {
 }
 
 func EndBansWork(users []settle.Key) *settle.Work { return endBansWork(users) }
+
+// TeamWork is the transaction of events about organisations and memberships.
+func (r *Roll) TeamWork(events ...event.Event) *settle.Work {
+	w, _, _ := newTeam(events).work(r.targets.Fingerprint)
+	return w
+}

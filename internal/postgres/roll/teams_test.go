@@ -9,6 +9,7 @@ import (
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/postgres/audit"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/target"
 )
 
@@ -182,5 +183,44 @@ func TestEndMemberships(t *testing.T) {
 	b.Want("select count(*) from rollcall.memberships where deleted_at is null", "0")
 	if some := must.Get(b.Roll.MembershipsToEnd(t.Context()))(t); some {
 		t.Error("the note is still there")
+	}
+}
+
+// A transaction waits for another one about the same user or team, which commits meanwhile, and sees what it has
+// done.
+func TestRaceOfTeams(t *testing.T) {
+	t.Parallel()
+	m1, rejoin, late := joined("m1", "t1", "u1", 5, "admin", 1), joined("m2", "t1", "u1", 9, "guest", 4), left("m1", "t1", "u1", 5, 1)
+	users := func(e event.Event) func(*fixture.Bench) *settle.Work {
+		return func(b *fixture.Bench) *settle.Work { return b.Work([]event.Event{e}) }
+	}
+	teams := func(e event.Event) func(*fixture.Bench) *settle.Work {
+		return func(b *fixture.Bench) *settle.Work { return b.TeamWork(e) }
+	}
+	for name, tt := range map[string]struct {
+		before []event.Event
+		first  func(*fixture.Bench) *settle.Work
+		second event.Event
+		want   []string
+	}{
+		"a late delete beside the rejoin":              {[]event.Event{m1}, teams(rejoin), late, []string{"t1|u1|guest"}},
+		"the rejoin beside a late delete":              {[]event.Event{m1}, teams(late), rejoin, []string{"t1|u1|guest"}},
+		"the user's deletion beside a join":            {nil, teams(m1), fixture.Gone("u1", 9), nil},
+		"a join beside the user's deletion":            {nil, users(fixture.Gone("u1", 9)), m1, nil},
+		"the organisation's deletion beside a join":    {nil, teams(m1), disbanded("t1", 9), nil},
+		"a join beside the organisation's deletion":    {nil, teams(disbanded("t1", 9)), m1, nil},
+		"a join beside the deletion of an unknown one": {nil, teams(disbanded("t9", 9)), joined("m9", "t9", "u1", 5, "admin", 1), nil},
+		"an unknown one's deletion beside a join":      {nil, teams(joined("m9", "t1", "u9", 5, "admin", 1)), fixture.Gone("u9", 9), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newTeams(t)
+			b.Submit(fixture.Updated("u1", 1, "a@x"), said(organization("t1", 1, "Team")), left("m0", "t1", "u1", 1, 0))
+			b.Submit(tt.before...)
+			first := b.Begin(tt.first(b))
+			must.Do(t, fixture.Beside(applying(b, tt.second), first.Commit))
+			b.Want(memberRows, tt.want...)
+			b.Want("select count(*) from rollcall.memberships where deleted_at is null", fmt.Sprint(len(tt.want)))
+		})
 	}
 }
