@@ -26,7 +26,6 @@ type Roll struct {
 	outbox    *outbox.Outbox
 	commits   commits     // what they say about the database
 	pace      settle.Pace // of Bring
-	teams     atomic.Bool // there are memberships, as far as this process knows
 	changing  sync.Mutex
 	tables    atomic.Pointer[map[string]*tableSource] // by source
 }

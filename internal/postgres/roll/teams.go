@@ -60,7 +60,6 @@ func (r *Roll) applyTeams(ctx context.Context, events []event.Event) ([]event.Ou
 	if sooner, later := keptAfterOthers(events); later != nil {
 		return applyParts(ctx, events, part{sooner, r.applyTeams}, part{later, r.applyTeams})
 	}
-	r.teams.Store(true)
 	t := newTeam(events)
 	w, organizations, members := t.work(r.targets.Fingerprint)
 	waiting := r.waitingMembers(w, t.organizations.users)
@@ -216,9 +215,9 @@ func (r *Roll) settleWaiting(ctx context.Context, waiting map[string][]settle.Ke
 	}
 }
 
-// endMembershipsOfUsers has a batch that deletes users end their memberships, where there are any at all.
+// endMembershipsOfUsers has a batch that deletes users end their memberships.
 func (r *Roll) endMembershipsOfUsers(b *batch, w *settle.Work) {
-	if !b.deletes || !r.teams.Load() {
+	if !b.deletes {
 		return
 	}
 	var ended []settle.Key
