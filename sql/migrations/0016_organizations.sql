@@ -67,3 +67,33 @@ begin
   end loop;
 end
 $$;
+
+-- Views of what is alive, for applications to read. A role needs: grant usage on schema rollcall_api to it, and
+-- grant select on the view. Where Rollcall's role may not create a schema, they are left out; once rollcall_api is
+-- there and is its own, the same statements make them.
+do $$
+begin
+  if pg_catalog.to_regnamespace('rollcall_api') is null and not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create') then
+    raise warning 'the views rollcall_api.live_users, live_organizations and live_memberships are left out: the role may not create the schema rollcall_api';
+    return;
+  end if;
+  if pg_catalog.to_regnamespace('rollcall_api') is null then
+    create schema rollcall_api;
+    revoke all on schema rollcall_api from public;
+  end if;
+  create view rollcall_api.live_users as
+    select source, id, external_id, email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at,
+      username, first_name, last_name, full_name, avatar_url, raw_user_meta_data, raw_app_meta_data, email_addresses,
+      external_accounts, is_anonymous, is_sso_user, locked, banned, banned_until, invited_at, created_at, updated_at,
+      last_sign_in_at
+    from rollcall.users where deleted_at is null and version is not null;
+  create view rollcall_api.live_organizations as
+    select source, id, name, slug, image_url, raw_public_metadata, max_allowed_memberships, created_by, role_set_key,
+      created_at, updated_at
+    from rollcall.organizations where deleted_at is null and version is not null;
+  create view rollcall_api.live_memberships as
+    select source, id, organization_id, user_id, role, role_name, permissions, raw_public_metadata, created_at, updated_at
+    from rollcall.memberships where deleted_at is null;
+  revoke all on rollcall_api.live_users, rollcall_api.live_organizations, rollcall_api.live_memberships from public;
+end
+$$;

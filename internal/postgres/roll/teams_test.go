@@ -224,3 +224,26 @@ func TestRaceOfTeams(t *testing.T) {
 		})
 	}
 }
+
+// The views show who is alive, to a role with the grants that the documentation names, and nothing else.
+func TestLiveViews(t *testing.T) {
+	t.Parallel()
+	b := newTeams(t)
+	b.Submit(fixture.Updated("u1", 1, "a@x"), fixture.Updated("u2", 1, "b@x"), joined("m1", "t1", "u1", 5, "admin", 1), said(organization("t2", 1, "Two")))
+	b.Submit(fixture.Gone("u2", 2), disbanded("t2", 2))
+	role := b.NewRole("", "grant usage on schema rollcall_api to %[1]s; grant select on all tables in schema rollcall_api to %[1]s")
+	b.Exec("set role " + role)
+	b.Want("select id, email from rollcall_api.live_users", "u1|a@x")
+	b.Want("select id, name from rollcall_api.live_organizations", "t1|The t1")
+	b.Want("select id, organization_id, user_id, role from rollcall_api.live_memberships", "m1|t1|u1|admin")
+	for _, r := range event.Rolls {
+		if _, err := b.SQL.Exec(t.Context(), "select from "+r.Table); err == nil {
+			t.Errorf("the role may read %s", r.Table)
+		}
+	}
+	b.Exec("reset role")
+	for _, r := range event.Rolls {
+		columns := r.Columns()
+		b.Want("select attname from pg_attribute where attrelid = 'rollcall_api.live_"+r.Name+"'::regclass and attnum > 0 order by attnum", columns[:len(columns)-1]...)
+	}
+}
