@@ -110,7 +110,7 @@ func (r *Roll) applyBodies(ctx context.Context, events []event.Event) ([]event.O
 		return nil, fmt.Errorf("apply %d events: %w: %w", len(events), event.ErrUnavailable, err)
 	}
 	outcomes := b.outcomes(done)
-	r.followUp(ctx, events, b.writtenUsers(done), done.parked, outcomes)
+	r.followUp(ctx, events, settled{b.writtenUsers(done), done.parked}, outcomes)
 	r.settleWaiting(ctx, waiting)
 	r.warnOfKept(ctx, events, outcomes)
 	return outcomes, nil
@@ -155,12 +155,12 @@ func (r *Roll) isolate(ctx context.Context, events []event.Event, poison error, 
 // batch did not lock (locking them behind the roll's upsert would deadlock), and corrects the
 // recorded outcome of events that were overtaken. If it fails, those who were to be settled
 // are unavailable: they will be sent again.
-func (r *Roll) followUp(ctx context.Context, events []event.Event, written []settle.Key, parked map[settle.Key]bool, outcomes []event.Outcome) {
-	w := repairWork(events, written, outcomes)
+func (r *Roll) followUp(ctx context.Context, events []event.Event, done settled, outcomes []event.Outcome) {
+	w := repairWork(events, done.written, outcomes)
 	if w == nil {
 		return
 	}
-	settled, err := r.targets.Commit(ctx, w)
+	parked, err := r.targets.Commit(ctx, w)
 	if err != nil {
 		r.targets.Log.Error("settling the users of duplicates, or correcting the outcome of overtaken events, failed; senders of duplicates are asked to try again",
 			"duplicates", len(w.Users), "error", err)
@@ -171,10 +171,16 @@ func (r *Roll) followUp(ctx context.Context, events []event.Event, written []set
 		case len(again) == 0:
 		case err != nil:
 			outcomes[i] = event.Unavailable
-		case e.Op == event.Settle && (parked[again[0]] || settled[again[0]]):
+		case e.Op == event.Settle && (done.parked[again[0]] || parked[again[0]]):
 			outcomes[i] = event.Parked
 		}
 	}
+}
+
+// settled are the rows that a transaction has written, in key order, and those of them that some target refuses.
+type settled struct {
+	written []settle.Key
+	parked  map[settle.Key]bool
 }
 
 // toSettle names the rows of an event that are settled behind the batch.

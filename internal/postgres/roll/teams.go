@@ -73,7 +73,7 @@ func (r *Roll) applyTeams(ctx context.Context, events []event.Event) ([]event.Ou
 	}
 	organizations.parked, members.parked = parked, parked
 	outcomes := t.outcomes(organizations, members)
-	r.followUp(ctx, events, w.Held(), parked, outcomes)
+	r.followUp(ctx, events, settled{w.Held(), parked}, outcomes)
 	r.settleWaiting(ctx, waiting)
 	return outcomes, nil
 }

@@ -55,20 +55,26 @@ func disbanded(id string, version int64) event.Event {
 	return said(&event.Organization{Row: event.Row{Source: "app", ID: id, Version: version, DeletedAt: after(9)}})
 }
 
-// joined is a membership at a version; it began some minutes after the first.
-func joined(id, team, user string, version int64, role string, minutes int) event.Event {
+// life is a membership from the moment that a user joins a team, in minutes after the first.
+type life struct {
+	id, team, user string
+	since          int
+}
+
+// joined is a membership at a version.
+func joined(l life, version int64, role string) event.Event {
 	m := &event.Membership{
-		Row:            event.Row{Source: "app", ID: id, Version: version},
-		OrganizationID: &team, UserID: &user, Role: &role, Permissions: "[]", RawPublicMetadata: "{}", CreatedAt: after(minutes),
+		Row:            event.Row{Source: "app", ID: l.id, Version: version},
+		OrganizationID: &l.team, UserID: &l.user, Role: &role, Permissions: "[]", RawPublicMetadata: "{}", CreatedAt: after(l.since),
 	}
 	return event.Event{
-		Source: "app", ID: fmt.Sprint(id, "-", version, "-", minutes), Type: "organizationMembership.updated", Op: event.Upsert, UserID: user,
-		Membership: m, Organization: organization(team, 1, "The "+team), ReceivedAt: time.Now(), Body: []byte("{}"),
+		Source: "app", ID: fmt.Sprint(l.id, "-", version, "-", l.since), Type: "organizationMembership.updated", Op: event.Upsert, UserID: l.user,
+		Membership: m, Organization: organization(l.team, 1, "The "+l.team), ReceivedAt: time.Now(), Body: []byte("{}"),
 	}
 }
 
-func left(id, team, user string, version int64, minutes int) event.Event {
-	e := joined(id, team, user, version, "", minutes)
+func left(l life, version int64) event.Event {
+	e := joined(l, version, "")
 	m := *e.Membership
 	m.Role, m.Permissions, m.RawPublicMetadata, m.DeletedAt = nil, "", "", after(9)
 	e.ID, e.Type, e.Op, e.Membership = e.ID+"-left", "organizationMembership.deleted", event.Delete, &m
@@ -82,14 +88,14 @@ func TestTeams(t *testing.T) {
 	t.Parallel()
 	b := newTeams(t)
 	b.Applies(fixture.Applied, fixture.Updated("u1", 1, "a@x"))
-	b.Applies(fixture.Applied, joined("m1", "t1", "u1", 5, "admin", 1))
+	b.Applies(fixture.Applied, joined(life{"m1", "t1", "u1", 1}, 5, "admin"))
 	b.Want("select id, name, archived from teams", "t1|The t1|f")
 	b.Want(memberRows, "t1|u1|admin")
-	b.Applies(fixture.All(event.Duplicate, 1), joined("m1", "t1", "u1", 5, "admin", 1))
-	b.Applies(fixture.All(event.Stale, 1), joined("m1", "t1", "u1", 4, "guest", 1))
-	b.Applies(fixture.Applied, joined("m1", "t1", "u1", 6, "guest", 1))
+	b.Applies(fixture.All(event.Duplicate, 1), joined(life{"m1", "t1", "u1", 1}, 5, "admin"))
+	b.Applies(fixture.All(event.Stale, 1), joined(life{"m1", "t1", "u1", 1}, 4, "guest"))
+	b.Applies(fixture.Applied, joined(life{"m1", "t1", "u1", 1}, 6, "guest"))
 	b.Want(memberRows, "t1|u1|guest")
-	b.Applies([]event.Outcome{event.Applied, event.Applied}, said(organization("t1", 7, "New")), left("m1", "t1", "u1", 6, 1))
+	b.Applies([]event.Outcome{event.Applied, event.Applied}, said(organization("t1", 7, "New")), left(life{"m1", "t1", "u1", 1}, 6))
 	b.Want("select id, name, archived from teams", "t1|New|f")
 	b.Want(memberRows)
 	b.Want("select organization_id, user_id, deleted_at is not null from rollcall.memberships", "t1|u1|t")
@@ -100,12 +106,12 @@ func TestTeams(t *testing.T) {
 func TestRejoin(t *testing.T) {
 	t.Parallel()
 	for name, events := range map[string][]event.Event{
-		"the same id":                 {joined("m1", "t1", "u1", 5, "admin", 1), left("m1", "t1", "u1", 5, 1), joined("m1", "t1", "u1", 9, "guest", 4)},
-		"another id":                  {joined("m1", "t1", "u1", 5, "admin", 1), left("m1", "t1", "u1", 5, 1), joined("m2", "t1", "u1", 9, "guest", 4)},
-		"the same id, a late delete":  {joined("m1", "t1", "u1", 5, "admin", 1), joined("m1", "t1", "u1", 9, "guest", 4), left("m1", "t1", "u1", 5, 1)},
-		"another id, a late delete":   {joined("m1", "t1", "u1", 5, "admin", 1), joined("m2", "t1", "u1", 9, "guest", 4), left("m1", "t1", "u1", 5, 1)},
-		"another id, a late creation": {joined("m2", "t1", "u1", 9, "guest", 4), left("m1", "t1", "u1", 5, 1), joined("m1", "t1", "u1", 5, "admin", 1)},
-		"another id, a late role":     {joined("m1", "t1", "u1", 5, "admin", 1), joined("m2", "t1", "u1", 9, "guest", 4), joined("m1", "t1", "u1", 11, "owner", 1)},
+		"the same id":                 {joined(life{"m1", "t1", "u1", 1}, 5, "admin"), left(life{"m1", "t1", "u1", 1}, 5), joined(life{"m1", "t1", "u1", 4}, 9, "guest")},
+		"another id":                  {joined(life{"m1", "t1", "u1", 1}, 5, "admin"), left(life{"m1", "t1", "u1", 1}, 5), joined(life{"m2", "t1", "u1", 4}, 9, "guest")},
+		"the same id, a late delete":  {joined(life{"m1", "t1", "u1", 1}, 5, "admin"), joined(life{"m1", "t1", "u1", 4}, 9, "guest"), left(life{"m1", "t1", "u1", 1}, 5)},
+		"another id, a late delete":   {joined(life{"m1", "t1", "u1", 1}, 5, "admin"), joined(life{"m2", "t1", "u1", 4}, 9, "guest"), left(life{"m1", "t1", "u1", 1}, 5)},
+		"another id, a late creation": {joined(life{"m2", "t1", "u1", 4}, 9, "guest"), left(life{"m1", "t1", "u1", 1}, 5), joined(life{"m1", "t1", "u1", 1}, 5, "admin")},
+		"another id, a late role":     {joined(life{"m1", "t1", "u1", 1}, 5, "admin"), joined(life{"m2", "t1", "u1", 4}, 9, "guest"), joined(life{"m1", "t1", "u1", 1}, 11, "owner")},
 	} {
 		for _, together := range []bool{true, false} {
 			t.Run(fmt.Sprint(name, ", together ", together), func(t *testing.T) {
@@ -133,15 +139,15 @@ func TestMembershipsEndWithTheirParents(t *testing.T) {
 	t.Parallel()
 	b := newTeams(t)
 	b.Submit(fixture.Updated("u1", 1, "a@x"), fixture.Updated("u2", 1, "b@x"))
-	b.Submit(joined("m1", "t1", "u1", 5, "admin", 1), joined("m2", "t1", "u2", 5, "guest", 1), joined("m3", "t2", "u1", 5, "admin", 1))
+	b.Submit(joined(life{"m1", "t1", "u1", 1}, 5, "admin"), joined(life{"m2", "t1", "u2", 1}, 5, "guest"), joined(life{"m3", "t2", "u1", 1}, 5, "admin"))
 	b.Want(memberRows, "t1|u1|admin", "t1|u2|guest", "t2|u1|admin")
 	b.Applies(fixture.Applied, fixture.Gone("u1", 9))
 	b.Want(memberRows, "t1|u2|guest")
 	b.Applies(fixture.Applied, disbanded("t1", 9))
 	b.Want(memberRows)
 	b.Want("select id, archived from teams order by 1", "t1|t", "t2|f")
-	b.Applies(fixture.Applied, joined("m4", "t1", "u2", 20, "admin", 30))
-	b.Applies(fixture.Applied, joined("m5", "t2", "u1", 20, "admin", 30))
+	b.Applies(fixture.Applied, joined(life{"m4", "t1", "u2", 30}, 20, "admin"))
+	b.Applies(fixture.Applied, joined(life{"m5", "t2", "u1", 30}, 20, "admin"))
 	b.Want(memberRows)
 	b.Want("select count(*) from rollcall.memberships where deleted_at is null", "0")
 }
@@ -151,7 +157,7 @@ func TestMembershipsEndWithTheirParents(t *testing.T) {
 func TestMembershipBeforeItsParents(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, teamTables+fixture.PTable+"alter table members add foreign key (user_id) references p", append(teamTargets(), fixture.Everyone())...)
-	early := joined("m1", "t1", "u1", 5, "admin", 1)
+	early := joined(life{"m1", "t1", "u1", 1}, 5, "admin")
 	early.Organization = nil
 	b.Applies(fixture.All(event.Parked, 1), early)
 	b.Want("select target, user_id, sqlstate from rollcall.parked", "members|m1|23503")
@@ -190,7 +196,7 @@ func TestEndMemberships(t *testing.T) {
 // done.
 func TestRaceOfTeams(t *testing.T) {
 	t.Parallel()
-	m1, rejoin, late := joined("m1", "t1", "u1", 5, "admin", 1), joined("m2", "t1", "u1", 9, "guest", 4), left("m1", "t1", "u1", 5, 1)
+	m1, rejoin, late := joined(life{"m1", "t1", "u1", 1}, 5, "admin"), joined(life{"m2", "t1", "u1", 4}, 9, "guest"), left(life{"m1", "t1", "u1", 1}, 5)
 	users := func(e event.Event) func(*fixture.Bench) *settle.Work {
 		return func(b *fixture.Bench) *settle.Work { return b.Work([]event.Event{e}) }
 	}
@@ -209,13 +215,13 @@ func TestRaceOfTeams(t *testing.T) {
 		"a join beside the user's deletion":            {nil, users(fixture.Gone("u1", 9)), m1, nil},
 		"the organisation's deletion beside a join":    {nil, teams(m1), disbanded("t1", 9), nil},
 		"a join beside the organisation's deletion":    {nil, teams(disbanded("t1", 9)), m1, nil},
-		"a join beside the deletion of an unknown one": {nil, teams(disbanded("t9", 9)), joined("m9", "t9", "u1", 5, "admin", 1), nil},
-		"an unknown one's deletion beside a join":      {nil, teams(joined("m9", "t1", "u9", 5, "admin", 1)), fixture.Gone("u9", 9), nil},
+		"a join beside the deletion of an unknown one": {nil, teams(disbanded("t9", 9)), joined(life{"m9", "t9", "u1", 1}, 5, "admin"), nil},
+		"an unknown one's deletion beside a join":      {nil, teams(joined(life{"m9", "t1", "u9", 1}, 5, "admin")), fixture.Gone("u9", 9), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newTeams(t)
-			b.Submit(fixture.Updated("u1", 1, "a@x"), said(organization("t1", 1, "Team")), left("m0", "t1", "u1", 1, 0))
+			b.Submit(fixture.Updated("u1", 1, "a@x"), said(organization("t1", 1, "Team")), left(life{"m0", "t1", "u1", 0}, 1))
 			b.Submit(tt.before...)
 			first := b.Begin(tt.first(b))
 			must.Do(t, fixture.Beside(applying(b, tt.second), first.Commit))
@@ -229,7 +235,7 @@ func TestRaceOfTeams(t *testing.T) {
 func TestLiveViews(t *testing.T) {
 	t.Parallel()
 	b := newTeams(t)
-	b.Submit(fixture.Updated("u1", 1, "a@x"), fixture.Updated("u2", 1, "b@x"), joined("m1", "t1", "u1", 5, "admin", 1), said(organization("t2", 1, "Two")))
+	b.Submit(fixture.Updated("u1", 1, "a@x"), fixture.Updated("u2", 1, "b@x"), joined(life{"m1", "t1", "u1", 1}, 5, "admin"), said(organization("t2", 1, "Two")))
 	b.Submit(fixture.Gone("u2", 2), disbanded("t2", 2))
 	role := b.NewRole("", "grant usage on schema rollcall_api to %[1]s; grant select on all tables in schema rollcall_api to %[1]s")
 	b.Exec("set role " + role)
