@@ -16,8 +16,8 @@ import (
 	"rollcall/internal/event"
 )
 
-// ErrGone says that the provider has no such user.
-var ErrGone = errors.New("the provider has no such user")
+// ErrGone says that the provider has no such user, organisation or membership.
+var ErrGone = errors.New("the provider has none with this id")
 
 // ErrRefused says that the provider refuses the key: it is wrong, or another instance's.
 var ErrRefused = errors.New("the provider refuses the key: give the source the secret key of its instance")
@@ -34,9 +34,9 @@ var (
 const (
 	// askTimeout is how long one request may take.
 	askTimeout = 10 * time.Second
-	// maxUserAnswer and maxPageAnswer bound an answer's size in bytes. A real user has
+	// maxRowAnswer and maxPageAnswer bound an answer's size in bytes. A real user has
 	// some thousands; 500 of those with all the metadata they may have stay below 20 MiB.
-	maxUserAnswer = 4 << 20
+	maxRowAnswer  = 4 << 20
 	maxPageAnswer = 32 << 20
 	// maxProblem bounds an answer that is no 200.
 	maxProblem = 64 << 10
@@ -90,6 +90,8 @@ type question struct {
 	path, query string
 	// most is the largest answer that is read, in bytes.
 	most int64
+	// one: the path names one thing, which may not exist.
+	one bool
 }
 
 // unreadable is the error of an answer that came and makes no sense.
@@ -176,9 +178,9 @@ func (a *API) refusal(q question, r *http.Response, body []byte) error {
 		e.after = retryAfter(r.Header)
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		e.kind = ErrRefused
-	case code == http.StatusNotFound && q.name == singleUser:
-		// A proxy's page says nothing about a user. Whether the address is right at all is checked
-		// before anything is deleted: the API must know other users.
+	case code == http.StatusNotFound && q.one:
+		// A proxy's page says nothing about a row. Whether the address is right at all is checked
+		// before anything is deleted: the API must know others.
 		if isPage(body) || len(body) > maxProblem {
 			e.cause = errors.New("a web page answers instead of Clerk: see whether the address of the API is right")
 			break

@@ -1,29 +1,22 @@
-// Package clerk asks Clerk's Backend API for users: single ones, all of them in order, and how many there
-// are. It knows the API's limits and pauses, what can be tried again, and how a listing misses nobody while
-// users come and go:
+// Package clerk asks Clerk's Backend API for users, organisations and memberships: single ones, all of them
+// in order, and how many there are. It knows the API's limits and pauses, what can be tried again, and how a
+// listing misses nobody while users come and go:
 //
 //	api := clerk.New(clerk.Config{Key: key})
 //	user, err := api.Fetch(ctx, "user_…")  // the user as Clerk's JSON, or clerk.ErrGone
 //
-// It reads no more of a user than the id; package source decodes the rest.
+// It reads little more than the ids; package source decodes the rest.
 package clerk
 
 import (
 	"cmp"
-	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
-
-	"rollcall/internal/rawjson"
 )
 
 // The numbers of Clerk's Backend API.
@@ -38,7 +31,7 @@ const (
 	liveLimit = 1000
 	devLimit  = 100
 	liveKey   = "sk_live_"
-	// abreast is how many single users are asked for at once.
+	// abreast is how many single rows are asked for at once.
 	abreast = 8
 )
 
@@ -60,7 +53,7 @@ type Config struct {
 
 // API is Clerk's Backend API, as one source uses it. It is safe for concurrent use.
 //
-// Those who wait for an answer use Fetch, which tries once. Everything else is patient: it
+// Those who wait for an answer use Fetch and its like, which try once. Everything else is patient: it
 // keeps to half of the provider's limit, and waits where waiting helps.
 type API struct {
 	key    string
@@ -116,72 +109,4 @@ func pace(limit int, key string) *rate.Limiter {
 	half := max(limit/2, 2)
 	burst := max(half/10, 1)
 	return rate.NewLimiter(rate.Limit(float64(half-burst)/apiWindow.Seconds()), burst)
-}
-
-// Fetch asks once for one user, for a caller who waits: while the provider wants to be
-// left alone it fails at once. It returns the user as a JSON object, or ErrGone.
-func (a *API) Fetch(ctx context.Context, id string) ([]byte, error) {
-	if left := a.pausing(); left > 0 {
-		return nil, &apiError{request: singleUser, kind: errPausing, after: left}
-	}
-	a.pace.Allow() // counts where there is room: the patient ones make way
-	return a.single(ctx, id)
-}
-
-// singleUser is how errors call a request for one user: whose it was is not said.
-const singleUser = "GET /users/{id}"
-
-func (a *API) single(ctx context.Context, id string) ([]byte, error) {
-	// A server could take these for another path; no user has such an id.
-	if id == "" || id == "." || id == ".." {
-		return nil, &apiError{request: singleUser, kind: ErrGone}
-	}
-	q := question{name: singleUser, path: "/users/" + url.PathEscape(id), most: maxUserAnswer}
-	body, err := a.ask(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	user := rawjson.Object(rawjson.ToUTF8(body))
-	if user == nil || rawjson.Text(rawjson.Member(user, "id")) != id {
-		return nil, q.unreadable("the answer is not the user who was asked for")
-	}
-	return user, nil
-}
-
-// FetchAll asks for several users, patiently, a few at once. The results are in the order
-// of the ids, nil for who isn't there.
-func (a *API) FetchAll(ctx context.Context, ids []string) ([][]byte, error) {
-	users := make([][]byte, len(ids))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(abreast)
-	for i, id := range ids {
-		group.Go(func() error {
-			err := a.patiently(ctx, func() (err error) {
-				users[i], err = a.single(ctx, id)
-				return err
-			})
-			if errors.Is(err, ErrGone) {
-				return nil
-			}
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("fetch %d users: %w", len(ids), err)
-	}
-	return users, nil
-}
-
-// Count asks how many users there are, patiently.
-func (a *API) Count(ctx context.Context) (int64, error) {
-	q := question{name: "GET /users/count", path: "/users/count", most: maxUserAnswer}
-	var total int64
-	err := a.read(ctx, q, "the answer holds no count", func(body []byte) (counted bool) {
-		total, counted = rawjson.Integer(rawjson.Member(rawjson.Object(body), "total_count"))
-		return counted && total >= 0
-	})
-	if err != nil {
-		return 0, fmt.Errorf("count the users: %w", err)
-	}
-	return total, nil
 }

@@ -29,7 +29,7 @@ func limited(clerk *clerktest.Clerk, limit int) *API {
 	return New(Config{Key: clerk.Key(), URL: clerktest.Address, Client: clerk.Client(), Limit: limit})
 }
 
-// calls are the ways to ask for users.
+// calls are the ways to ask.
 var calls = map[string]func(context.Context, *API, []string) error{
 	"fetch":     func(ctx context.Context, a *API, ids []string) error { return must.Err(a.Fetch(ctx, ids[0])) },
 	"fetch all": func(ctx context.Context, a *API, ids []string) error { return must.Err(a.FetchAll(ctx, ids)) },
@@ -37,6 +37,13 @@ var calls = map[string]func(context.Context, *API, []string) error{
 	"list":      func(ctx context.Context, a *API, _ []string) error { return must.Err(a.List(Position{}).Next(ctx)) },
 	"resume": func(ctx context.Context, a *API, ids []string) error {
 		return must.Err(a.List(Position{ids[0], 1}).Next(ctx))
+	},
+	"count organizations": func(ctx context.Context, a *API, _ []string) error { return must.Err(a.CountOrganizations(ctx)) },
+	"list memberships": func(ctx context.Context, a *API, _ []string) error {
+		return must.Err(a.ListMemberships(Position{}).Next(ctx))
+	},
+	"fetch memberships": func(ctx context.Context, a *API, ids []string) error {
+		return must.Err(a.FetchMemberships(ctx, []Member{{"org_1", ids[0]}}))
 	},
 }
 
@@ -119,7 +126,7 @@ func TestFetchOddAnswers(t *testing.T) {
 		"404 of a proxy":   always(404, `<h1>secret</h1>`),
 		"408":              always(408, ``),
 		"429":              always(429, `{"errors":[{"code":"secret"}]}`),
-		"too large":        always(200, `{"id":"user_1","x":"`+strings.Repeat("x", maxUserAnswer)+`"}`),
+		"too large":        always(200, `{"id":"user_1","x":"`+strings.Repeat("x", maxRowAnswer)+`"}`),
 		"quoted by a net":  answers(func(*http.Request) (*http.Response, error) { return nil, errors.New(`malformed "secret"`) }).api(),
 		"no connection":    answers(func(*http.Request) (*http.Response, error) { return nil, io.ErrUnexpectedEOF }).api(),
 		"with other bytes": always(200, "{\"id\":\"user_1\xff\"}"),
@@ -144,7 +151,7 @@ func TestFetchOddAnswers(t *testing.T) {
 // A body that is too long is not read to its end.
 func TestAnswersAreBounded(t *testing.T) {
 	t.Parallel()
-	for status, most := range map[int]int{200: maxUserAnswer, 404: maxProblem} {
+	for status, most := range map[int]int{200: maxRowAnswer, 404: maxProblem} {
 		body := bytes.NewReader(bytes.Repeat([]byte(" "), 3*most))
 		api := answers(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: status, Body: io.NopCloser(body)}, nil

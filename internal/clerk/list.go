@@ -23,51 +23,83 @@ const (
 	// back. Deletions shift those behind them to the left: more than so many between two
 	// pages cost further requests.
 	overlap = 10
-	// remembered is how many pages' users are told apart from new ones.
+	// remembered is how many pages' rows are told apart from new ones.
 	remembered = 4
-	// maxStalled is how many pages in a row may bring no new user. A real listing needs a
+	// maxStalled is how many pages in a row may bring nothing new. A real listing needs a
 	// dozen: as often as the offset can be doubled, and what is remembered again.
 	maxStalled = 100
 )
 
+// collection is what the API has of one kind.
+type collection struct {
+	what, path string
+	// cursor: its lists go on behind a row. All others go by offset alone.
+	cursor bool
+}
+
+var (
+	users         = collection{what: "users", path: "/users", cursor: true}
+	organizations = collection{what: "organizations", path: "/organizations"}
+	memberships   = collection{what: "memberships", path: "/organization_memberships"}
+)
+
+// single is how errors call a request for one of them.
+func (c collection) single() string { return "GET " + c.path + "/{id}" }
+
+// question asks for a page of them.
+func (c collection) question(query string) question {
+	return question{name: "GET " + c.path, path: c.path, query: query, most: maxPageAnswer}
+}
+
 // Position says where a listing goes on.
 type Position struct {
-	// After is the id of the last user listed, "" at the beginning.
+	// After is the id of the last row listed, "" at the beginning.
 	After string
 	// Listed is how many have been listed so far.
 	Listed int64
 }
 
-// Listed is one user of a page.
+// Listed is one row of a page.
 type Listed struct {
 	// ID is "" when the entry has none that can be read.
 	ID string
-	// User is the JSON object. It shares the memory of its page.
+	// User is the JSON object, whatever is listed. It shares the memory of its page.
 	User []byte
 }
 
-// Listing lists all users in the order of their creation. It never skips a user who exists
-// all the while, and may repeat some. It is not safe for concurrent use.
+// Listing lists all users, organisations or memberships in the order of their creation. It never skips one
+// that exists all the while, and may repeat some. It is not safe for concurrent use.
 //
-// It goes by Clerk's cursor. Should Clerk refuse it, because the cursor's user was deleted
+// Users are listed by Clerk's cursor. Should Clerk refuse it, because the cursor's user was deleted
 // between two pages, or not know it, the rest goes by offset: then each page has to hold
-// a user who is known to have been listed, so that none can be in between.
+// a row that is known to have been listed, so that none can be in between. Organisations and memberships
+// have no cursor, and their pages may be shorter than asked for: they end before an empty page.
 type Listing struct {
 	api      *API
+	of       collection
 	size     int // of a page
+	came     int // how many rows the last page had, 0 before the first
 	at       Position
-	first    string // the first user this listing has seen
+	first    string // the first row this listing has seen
 	byOffset bool
 	done     bool
-	// seen are the last users listed: all users created before one of them have been
+	// seen are the last rows listed: all that were created before one of them have been
 	// listed as well. recent holds the same, the oldest first.
 	seen   map[string]bool
 	recent []string
 }
 
-// List begins a listing, or goes on at a position. Nothing is asked yet.
-func (a *API) List(p Position) *Listing {
-	l := &Listing{api: a, size: pageSize, at: p, seen: map[string]bool{}}
+// List begins a listing of users, or goes on at a position. Nothing is asked yet.
+func (a *API) List(p Position) *Listing { return a.list(users, p) }
+
+// ListOrganizations is List for organisations.
+func (a *API) ListOrganizations(p Position) *Listing { return a.list(organizations, p) }
+
+// ListMemberships is List for all memberships of the instance.
+func (a *API) ListMemberships(p Position) *Listing { return a.list(memberships, p) }
+
+func (a *API) list(of collection, p Position) *Listing {
+	l := &Listing{api: a, of: of, size: pageSize, at: p, byOffset: !of.cursor, seen: map[string]bool{}}
 	if p.After != "" {
 		l.remember(p.After)
 	}
@@ -77,26 +109,32 @@ func (a *API) List(p Position) *Listing {
 // Position is where the listing goes on after the page that Next returned last.
 func (l *Listing) Position() Position { return l.at }
 
-// Next returns the next users, 500 at most, and none at the end.
+// Next returns the next rows, 500 at most, and none at the end.
 func (l *Listing) Next(ctx context.Context) ([]Listed, error) {
 	for range maxStalled {
 		if l.done {
 			return nil, nil
 		}
+		before := l.at.Listed
 		page, err := l.page(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("list the users behind the first %d: %w", l.at.Listed, err)
+		if err == nil {
+			if fresh := l.take(page); len(fresh) > 0 {
+				return fresh, nil
+			}
+			if !l.of.cursor {
+				l.done, err = l.nothingBehind(ctx)
+			}
 		}
-		if fresh := l.take(page); len(fresh) > 0 {
-			return fresh, nil
+		if err != nil {
+			return nil, fmt.Errorf("list the %s behind the first %d: %w", l.of.what, before, err)
 		}
 	}
-	return nil, fmt.Errorf("list the users behind the first %d: %d pages brought no new user: %w", l.at.Listed, maxStalled, event.ErrUnavailable)
+	return nil, fmt.Errorf("list the %s behind the first %d: %d pages brought no new row: %w", l.of.what, l.at.Listed, maxStalled, event.ErrUnavailable)
 }
 
-// listPage is a page, and where its first user stands among all.
+// listPage is a page, and where its first row stands among all.
 type listPage struct {
-	users  []Listed
+	rows   []Listed
 	offset int64
 }
 
@@ -121,11 +159,11 @@ func (l *Listing) cursorPage(ctx context.Context) (listPage, bool, error) {
 	} else if l.at.Listed > 0 {
 		return listPage{}, false, nil // there is no user to go on behind
 	}
-	users, err := l.users(ctx, query)
-	if l.at.After != "" && (rejected(err) || l.repeats(users)) {
+	rows, err := l.rows(ctx, query)
+	if l.at.After != "" && (rejected(err) || l.repeats(rows)) {
 		return listPage{}, false, nil
 	}
-	return listPage{users, l.at.Listed}, err == nil, err
+	return listPage{rows, l.at.Listed}, err == nil, err
 }
 
 // rejected reports whether the provider understood a request and rejects what it says.
@@ -134,30 +172,39 @@ func rejected(err error) bool {
 	return ok && errors.Is(e, errRejected) && e.status >= http.StatusBadRequest
 }
 
-// repeats reports whether a page begins again, or holds a user listed just before.
-func (l *Listing) repeats(users []Listed) bool {
-	return slices.ContainsFunc(users, func(u Listed) bool { return l.seen[u.key()] || u.ID != "" && u.ID == l.first })
+// repeats reports whether a page begins again, or holds a row listed just before.
+func (l *Listing) repeats(rows []Listed) bool {
+	return slices.ContainsFunc(rows, func(u Listed) bool { return l.seen[u.key()] || u.ID != "" && u.ID == l.first })
 }
 
-// offsetPage asks for users by offset, from so far back that the page holds a user who
-// has been listed: those before that user have been, too, and those behind are here. From
+// offsetPage asks for rows by offset, from so far back that the page holds one that
+// has been listed: those before it have been, too, and those behind are here. From
 // the very beginning none can be missed.
 func (l *Listing) offsetPage(ctx context.Context) (listPage, error) {
-	for back := int64(l.size / overlap); ; back *= 2 {
+	for back := max(int64(cmp.Or(l.came, l.size)/overlap), 1); ; back *= 2 {
 		offset := max(l.at.Listed-back, 0)
-		users, err := l.users(ctx, url.Values{"offset": {strconv.FormatInt(offset, 10)}})
-		if err != nil || offset == 0 || l.repeats(users) {
-			return listPage{users, offset}, err
+		rows, err := l.rowsFrom(ctx, offset)
+		if err != nil || offset == 0 || l.repeats(rows) {
+			return listPage{rows, offset}, err
 		}
 	}
 }
 
-// take goes on behind a page and returns those of it who are not known to be listed.
+// nothingBehind asks whether a page behind all that was listed is empty.
+func (l *Listing) nothingBehind(ctx context.Context) (bool, error) {
+	rows, err := l.rowsFrom(ctx, l.at.Listed)
+	return err == nil && len(rows) == 0, err
+}
+
+func (l *Listing) rowsFrom(ctx context.Context, offset int64) ([]Listed, error) {
+	return l.rows(ctx, url.Values{"offset": {strconv.FormatInt(offset, 10)}})
+}
+
+// take goes on behind a page and returns those of it that are not known to be listed.
 func (l *Listing) take(page listPage) []Listed {
-	l.done = len(page.users) < l.size
-	l.at.Listed = page.offset + int64(len(page.users))
+	l.at.Listed, l.came = page.offset+int64(len(page.rows)), len(page.rows)
 	var fresh []Listed
-	for _, u := range page.users {
+	for _, u := range page.rows {
 		l.at.After = cmp.Or(u.ID, l.at.After)
 		l.first = cmp.Or(l.first, u.ID)
 		if key := u.key(); !l.seen[key] {
@@ -165,6 +212,7 @@ func (l *Listing) take(page listPage) []Listed {
 			l.remember(key)
 		}
 	}
+	l.done = l.of.cursor && len(page.rows) < l.size
 	return fresh
 }
 
@@ -177,7 +225,7 @@ func (l *Listing) remember(key string) {
 	}
 }
 
-// key tells users apart, those without an id by all that is said of them.
+// key tells rows apart, those without an id by all that is said of them.
 func (u Listed) key() string {
 	if u.ID != "" {
 		return u.ID
@@ -186,20 +234,19 @@ func (u Listed) key() string {
 	return string(sum[:])
 }
 
-// users asks for one page, patiently.
-func (l *Listing) users(ctx context.Context, query url.Values) ([]Listed, error) {
+// rows asks for one page, patiently.
+func (l *Listing) rows(ctx context.Context, query url.Values) ([]Listed, error) {
 	query.Set("limit", strconv.Itoa(l.size))
 	query.Set("order_by", "+created_at") // encoded as %2B: a plus would arrive as a blank
-	q := question{name: "GET /users", path: "/users", query: query.Encode(), most: maxPageAnswer}
-	var users []Listed
-	err := l.api.read(ctx, q, "the answer is no list of users", func(body []byte) (ok bool) {
-		users, ok = readPage(rawjson.ToUTF8(body))
+	var rows []Listed
+	err := l.api.read(ctx, l.of.question(query.Encode()), "the answer is no list of "+l.of.what, func(body []byte) (ok bool) {
+		rows, ok = readPage(rawjson.ToUTF8(body))
 		return ok
 	})
-	return users, err
+	return rows, err
 }
 
-// readPage reads an array of users, bare or as the data of an object.
+// readPage reads an array of rows, bare or as the data of an object.
 func readPage(body []byte) ([]Listed, bool) {
 	body = bytes.Trim(body, " \t\r\n")
 	if !rawjson.Valid(body) {
@@ -211,16 +258,16 @@ func readPage(body []byte) ([]Listed, bool) {
 	if rawjson.Kind(body) != '[' {
 		return nil, false
 	}
-	var users []Listed
+	var rows []Listed
 	for w := rawjson.Into(body); ; {
-		user, ok := w.Element()
+		row, ok := w.Element()
 		if !ok {
-			return users, true
+			return rows, true
 		}
-		listed := Listed{User: user}
-		if id := rawjson.Text(rawjson.Member(user, "id")); rawjson.Kind(user) == '{' && event.ValidID(id) {
+		listed := Listed{User: row}
+		if id := rawjson.Text(rawjson.Member(row, "id")); rawjson.Kind(row) == '{' && event.ValidID(id) {
 			listed.ID = id
 		}
-		users = append(users, listed)
+		rows = append(rows, listed)
 	}
 }
