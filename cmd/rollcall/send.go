@@ -28,9 +28,10 @@ func draftHelp() string {
 
 EVENT is a built-in event. It is dated now and about a made-up user, always the same, so
 that the events of a provider tell one story; a delete is final, so the next story wants
-another id (--set data.id=user_2, --set user.id=…, --set record.id=…).
-  of clerk:    ` + strings.Join(testevent.Names(source.Clerk), ", ") + `
-  of supabase: ` + strings.Join(testevent.Names(source.Supabase), ", ") + `
+another id (--set data.id=user_2, --set user.id=…, --set record.id=…). Only a membership may
+begin again.
+  of clerk:    ` + wrapped(testevent.Names(source.Clerk)) + `
+  of supabase: ` + wrapped(testevent.Names(source.Supabase)) + `
 
 FILE is a body, or a capture {"headers":{…},"body":"…"}, or - for standard input. Its body
 is sent as it is, signed anew. An old one may prove stale, and a hook of Supabase that was
@@ -42,21 +43,41 @@ them; a value is JSON if it can be read as JSON, else a text:
   --set 'data.email_addresses[0].email_address=zoe@example.com'`
 }
 
+// wrapped lists names in lines of help, behind a title of 15 characters.
+func wrapped(names []string) string {
+	const indent, width = 15, 95
+	var b strings.Builder
+	column := indent
+	for i, name := range names {
+		if i < len(names)-1 {
+			name += ","
+		}
+		if column += len(name) + 1; column > width {
+			b.WriteString("\n" + strings.Repeat(" ", indent-1))
+			column = indent + len(name) + 1
+		}
+		b.WriteString(" " + name)
+	}
+	return strings.TrimPrefix(b.String(), " ")
+}
+
 const sendHelp = `Signs an event as its provider would, posts it to a running serve, and prints a line for
-each request: status, outcome, event, user and time. Where a target refused the user (parked), a line
-for each says why, as does one for a stale event, unless --url names another serve. Exits 0 when all were accepted (2xx).
+each request: status, outcome, event, user (or organization) and time. Where a target refused
+the user (parked), a line for each says why, as does one for a stale event, unless --url names
+another serve. Exits 0 when all were accepted (2xx).
 
 %s
 
 --count N sends N events, each with an id of its own, about N users: the second has the id
 of the first with _2 behind it (or a uuid made from it), ada+2@example.com for ada@example.com,
 and so on, also in other events: user.updated reaches those that user.created made. If --set
-gives the user's id, all N are about that one user.
+gives the user's id, all N are about that one user. N memberships are of one organization.
 
 Requests go to this machine at the port of listen, to another host only if --url names it.`
 
 const sendExample = `  rollcall send clerk user.created
   rollcall send clerk user.updated --set data.first_name=Zoé
+  rollcall send clerk organizationMembership.created --set data.role=org:admin
   rollcall send supabase database.insert --count 100
   rollcall send supabase captured.json --url https://rollcall.example.com`
 
@@ -157,7 +178,7 @@ func (s sent) report(to io.Writer, output string) error {
 		return s.reportJSON(to)
 	}
 	e := s.Event()
-	line := fmt.Sprintf("%d  %-11s  %-22s  %-36s  %4d ms", s.Status, cmp.Or(s.Outcome, "-"), e.Type, cmp.Or(e.UserID, "-"), s.Took.Milliseconds())
+	line := fmt.Sprintf("%d  %-11s  %-22s  %-36s  %4d ms", s.Status, cmp.Or(s.Outcome, "-"), e.Type, cmp.Or(e.UserID, organizationOf(&e), "-"), s.Took.Milliseconds())
 	if complaint := s.Complaint(); complaint != "" {
 		line += "  " + complaint
 	}
@@ -170,6 +191,14 @@ func (s sent) report(to io.Writer, output string) error {
 	}
 	_, err := fmt.Fprintln(to, strings.Join(lines, "\n"))
 	return err
+}
+
+// organizationOf is the id of the organisation that an event is about, or whose membership; "" when there is none.
+func organizationOf(e *event.Event) string {
+	if e.Organization == nil {
+		return ""
+	}
+	return e.Organization.ID
 }
 
 // explain looks in the database of the configuration for the reasons of an outcome; it finds none where that
@@ -251,14 +280,16 @@ func (s sent) reportJSON(to io.Writer) error {
 		Seconds float64 `json:"seconds"`
 		Event   string  `json:"event,omitempty"`
 		User    string  `json:"user,omitempty"`
-		Answer  any     `json:"answer,omitempty"`
+		// Organization is the one that the event is about, or whose membership.
+		Organization string `json:"organization,omitempty"`
+		Answer       any    `json:"answer,omitempty"`
 		// Parked says why, by target.
 		Parked map[string]string `json:"parked,omitempty"`
 		// Stale says why.
 		Stale string `json:"stale,omitempty"`
 	}{Source: s.Source.Name(), Outcome: s.Outcome, Parked: s.parked, Stale: s.stale, Status: s.Status, Seconds: s.Took.Seconds()}
 	e := s.Event()
-	line.Type, line.Event, line.User = e.Type, s.eventID(e), e.UserID
+	line.Type, line.Event, line.User, line.Organization = e.Type, s.eventID(e), e.UserID, organizationOf(&e)
 	if json.Valid(s.Answer.Body) {
 		line.Answer = json.RawMessage(s.Answer.Body)
 	} else if len(s.Answer.Body) > 0 {

@@ -19,6 +19,7 @@ A database webhook has no signature: its curl holds the secret of the header, so
 it to yourself.`
 
 const signExample = `  rollcall sign clerk user.created
+  rollcall sign clerk organizationMembership.created --set data.role=org:admin
   rollcall sign supabase database.insert --set record.email=zoe@example.com | sh`
 
 func newSign(w environment) *cobra.Command {

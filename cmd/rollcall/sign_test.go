@@ -221,6 +221,25 @@ func TestSenderShowsTheAnswer(t *testing.T) {
 	}
 }
 
+// A line says which organisation or membership was sent.
+func TestSenderShowsTeams(t *testing.T) {
+	t.Parallel()
+	src := newSource(t, source.Clerk)
+	for name, want := range map[string][2]string{
+		"organization.deleted": {"204  applied      organization.deleted    org_2RollcallSampleTeam00000000000 ", `"organization":"org_2RollcallSampleTeam00000000000"}`},
+		"organizationMembership.created": {"204  applied      organizationMembership.created  user_2RollcallSampleAda0000000000 ",
+			`"user":"user_2RollcallSampleAda0000000000","organization":"org_2RollcallSampleTeam00000000000"}`},
+	} {
+		sample, _ := testevent.Find(src, name)
+		p := must.Get(testevent.Seal(src, source.Hook, sample.Body(time.Now())))(t)
+		for output, want := range map[string]string{"text": want[0], "json": want[1]} {
+			var line strings.Builder
+			must.Do(t, (sent{Request: p, Answer: testevent.Answer{Status: http.StatusNoContent, Outcome: "applied"}}).report(&line, output))
+			must.True(t, strings.Contains(line.String(), want), "%s: %s", name, line.String())
+		}
+	}
+}
+
 // A request that is sent twice is a provider's retry.
 func TestRequestTwice(t *testing.T) {
 	t.Parallel()

@@ -13,10 +13,18 @@ import (
 // another makes a body speak of the n-th of many users who are all alike; the first is
 // the user it speaks of already. What a table may hold once only differs: id, e-mail
 // address, phone number and username, wherever they stand in the body. The n-th user of
-// two bodies about one user is one user as well.
+// two bodies about one user is one user as well. They all join one organisation; a body that is about an
+// organisation itself speaks of the n-th.
 func another(src *source.Source, d source.Endpoint, body []byte, n int) []byte {
 	e := src.Decode(source.Request{Endpoint: d, Body: body})
-	if n <= 1 || e.UserID == "" {
+	switch {
+	case n <= 1:
+		return body
+	case e.Membership != nil:
+		return renamed(body, n, "data.id", "data.public_user_data.user_id", "data.public_user_data.username", "data.public_user_data.identifier")
+	case e.Organization != nil:
+		return renamed(body, n, "data.id", "data.slug")
+	case e.UserID == "":
 		return body
 	}
 	others := map[string]string{}
@@ -32,6 +40,25 @@ func another(src *source.Source, d source.Endpoint, body []byte, n int) []byte {
 	}
 	others[e.UserID] = otherID(e.UserID, n)
 	return replaceTexts(body, others)
+}
+
+// renamed gives the texts at some paths, as far as there are any, the names that the n-th has.
+func renamed(body []byte, n int, paths ...string) []byte {
+	for _, at := range paths {
+		value := rawjson.Object(body)
+		for key := range strings.SplitSeq(at, ".") {
+			value = rawjson.Member(value, key)
+		}
+		text := rawjson.Text(value)
+		other := otherName
+		if strings.Contains(text, "@") {
+			other = otherEmail
+		}
+		if changed, err := set(body, at, rawjson.Quote(other(text, n))); text != "" && err == nil {
+			body = changed
+		}
+	}
+	return body
 }
 
 // renewed gives a body that holds its own message id, as Supabase's hooks do, a new one;

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"rollcall/internal/event"
+	"rollcall/internal/must"
 	"rollcall/internal/source"
 )
 
@@ -57,7 +59,8 @@ func TestSetRefuses(t *testing.T) {
 func TestTemplates(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 4, 5, 6, 7, 891_000_000, time.UTC)
-	p := Person{"5a3f1e00-0000-4000-8000-00000000beef", "zoe@load.example", "zoe_1", "+99000000000017", "Zoé", "Quist"}
+	p := Person{"5a3f1e00-0000-4000-8000-00000000beef", "zoe@load.example", "zoe_1", "+99000000000017", "Zoé", "Quist",
+		Team{"org_1", "quists", "Quists & Sons", "user_founder", "orgmem_1"}}
 	for _, s := range []*source.Source{clerkSource(t), supabaseSource(t)} {
 		provider := s.Provider()
 		for _, sample := range samplesOf(s) {
@@ -75,6 +78,7 @@ func TestTemplates(t *testing.T) {
 			if got.Type != want.Type || got.Op != want.Op || got.UserID != p.ID && want.UserID != "" {
 				t.Errorf("%s %s: got %v %v %s", provider, sample.Name, got.Type, got.Op, got.UserID)
 			}
+			checkTeam(t, sample.Name, string(body), got, want)
 			if want.User == nil || want.User.Email == nil {
 				continue // a delete, or nobody
 			}
@@ -92,6 +96,20 @@ func TestTemplates(t *testing.T) {
 	}
 	if _, ok := NewTemplate(clerkSource(t), "user.married"); ok {
 		t.Error("there is a template of an event nobody knows")
+	}
+}
+
+// checkTeam wants the team of TestTemplates in a body, as far as the sample has one.
+func checkTeam(t *testing.T, name, body string, got, want event.Event) {
+	t.Helper()
+	if o := want.Organization; o != nil {
+		must.Equal(t, got.Organization.ID, "org_1", name, ": organization")
+		must.Equal(t, o.Dead() || *got.Organization.Name == "Quists & Sons" && *got.Organization.CreatedBy == "user_founder", true, name, ": ", got.Organization)
+		must.True(t, o.Dead() || strings.Contains(body, `"slug":"quists"`), "%s: %s", name, body)
+	}
+	if want.Membership != nil {
+		must.Equal(t, []string{got.Membership.ID, *got.Membership.UserID}, []string{"orgmem_1", "5a3f1e00-0000-4000-8000-00000000beef"}, name, ": membership")
+		must.True(t, strings.Contains(body, `"identifier":"zoe@load.example","username":"zoe_1","first_name":"Zoé","last_name":"Quist"`), "%s: %s", name, body)
 	}
 }
 

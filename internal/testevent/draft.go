@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"rollcall/internal/event"
 	"rollcall/internal/rawjson"
 	"rollcall/internal/source"
 )
@@ -128,18 +129,25 @@ func (d *Draft) known(name string) bool {
 	})
 }
 
-// AboutOne reports whether the changes give every body the same user id. Then the bodies are about one
-// user in everything else, too.
+// AboutOne reports whether the changes give every body the same id, of the user, the organisation or the
+// membership. Then the bodies are about one in everything else, too.
 func (d *Draft) AboutOne() (bool, error) {
-	var ids [2]string
-	for i := range ids {
+	var bodies [2]event.Event
+	for i := range bodies {
 		body, err := d.Body(i+1, false)
 		if err != nil {
 			return false, err
 		}
-		ids[i] = d.Source.Decode(source.Request{Endpoint: d.Endpoint, Body: body}).UserID
+		bodies[i] = d.Source.Decode(source.Request{Endpoint: d.Endpoint, Body: body})
 	}
-	return ids[0] == ids[1], nil
+	a, b := &bodies[0], &bodies[1]
+	switch {
+	case a.Membership != nil && b.Membership != nil:
+		return a.Membership.ID == b.Membership.ID || a.UserID == b.UserID, nil
+	case a.Organization != nil && b.Organization != nil:
+		return a.Organization.ID == b.Organization.ID, nil
+	}
+	return a.UserID == b.UserID, nil
 }
 
 // Seal signs a body of the draft.

@@ -29,9 +29,14 @@ import (
 var sampleFiles embed.FS
 
 // sampleNames are the built-in events of each provider. In this order they tell the
-// story of one made-up user; session.created carries the user as user.updated left it.
+// story of one made-up user and, at Clerk, of their team; session.created carries the user as user.updated left
+// it. A membership is dated anew in each event: so it can end and begin again.
 var sampleNames = map[string][]string{
-	source.Clerk: {"user.created", "user.updated", "session.created", "user.deleted"},
+	source.Clerk: {
+		"user.created", "user.updated", "session.created",
+		"organization.created", "organizationMembership.created", "organizationMembership.updated",
+		"organization.updated", "organizationMembership.deleted", "organization.deleted", "user.deleted",
+	},
 	source.Supabase: {
 		"before-user-created", "after-user-created", "customize-access-token",
 		"database.insert", "database.update", "database.delete",

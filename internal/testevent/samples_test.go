@@ -26,7 +26,8 @@ func TestSamplesDecode(t *testing.T) {
 				if i < 0 || e.Type != x.Name || e.Op != s.Types(x.Endpoint)[i].Op {
 					t.Fatalf("got %s %s, reason %q", e.Type, opNames[e.Op], e.Reason)
 				}
-				if e.Op != event.Ignore && e.UserID != decodeSample(t, s, samples[0], now).UserID {
+				team := e.Organization != nil && e.Membership == nil
+				if e.Op != event.Ignore && !team && e.UserID != decodeSample(t, s, samples[0], now).UserID {
 					t.Errorf("the user %s is another one than that of %s", e.UserID, samples[0].Name)
 				}
 				if left := strings.Index(string(x.Body(now)), `"$`); left >= 0 {
@@ -76,6 +77,60 @@ func TestSampleFields(t *testing.T) {
 	}
 }
 
+// The samples of a team tell one story: who joins, gets a role, and leaves an organisation that is renamed.
+func TestSamplesOfATeam(t *testing.T) {
+	s := clerkSource(t)
+	of := func(name string) event.Event {
+		x, found := Find(s, name)
+		must.True(t, found, "there is no sample %s", name)
+		return decodeSample(t, s, x, now)
+	}
+	created, updated := of("organization.created").Organization, of("organization.updated").Organization
+	joined, changed, left := of("organizationMembership.created"), of("organizationMembership.updated"), of("organizationMembership.deleted")
+	must.Equal(t, []string{str(created.Name), str(updated.Name), str(left.Organization.Name)}, []string{"Example Engines", "Example Engines Ltd", "Example Engines Ltd"}, "names")
+	must.Equal(t, []string{str(joined.Membership.Role), str(changed.Membership.Role)}, []string{"org:member", "org:admin"}, "roles")
+	must.True(t, len(joined.Membership.Permissions) > 2 && str(created.CreatedBy) == joined.UserID && str(created.Slug) == "example-engines", "%+v %+v", created, joined.Membership)
+	for _, e := range []event.Event{joined, changed, left} {
+		must.Equal(t, []string{e.Organization.ID, e.Membership.ID}, []string{created.ID, joined.Membership.ID}, e.Type, ": ids")
+		must.True(t, e.Organization.Version < created.Version, "%s: the organization in it is newer than the event about it", e.Type)
+		must.Equal(t, e.Membership.CreatedAt.UnixMilli(), now.UnixMilli(), e.Type, ": when the membership began")
+	}
+	must.Equal(t, of("organization.deleted").Organization.ID, created.ID, "deleted")
+}
+
+// The n-th member of one organisation, and the n-th organisation.
+func TestAnotherTeam(t *testing.T) {
+	s := clerkSource(t)
+	of := func(name string) (event.Event, string) {
+		x, _ := Find(s, name)
+		body := another(s, x.Endpoint, x.Body(now), 12)
+		return s.Decode(source.Request{Body: body}), string(body)
+	}
+	for _, name := range []string{"organizationMembership.created", "organizationMembership.deleted"} {
+		e, body := of(name)
+		got := []string{e.Membership.ID, e.UserID, e.Organization.ID}
+		must.Equal(t, got, []string{"orgmem_2RollcallSampleAda000000000_12", "user_2RollcallSampleAda0000000000_12", "org_2RollcallSampleTeam00000000000"}, name)
+		must.Equal(t, str(e.Organization.CreatedBy), "user_2RollcallSampleAda0000000000", name, ": the creator stays")
+		must.True(t, strings.Contains(body, `"identifier":"ada+12@example.com","username":"ada.example_12"`), "%s", body)
+	}
+	e, _ := of("organization.created")
+	must.Equal(t, []string{e.Organization.ID, str(e.Organization.Slug)}, []string{"org_2RollcallSampleTeam00000000000_12", "example-engines_12"}, "organization")
+	e, _ = of("organization.deleted")
+	must.Equal(t, e.Organization.ID, "org_2RollcallSampleTeam00000000000_12", "deleted")
+	for change, want := range map[string]bool{
+		"data.role=x": false, "data.id=orgmem_x": true, "data.public_user_data.user_id=user_x": true, "data.organization.id=org_x": false,
+	} {
+		x, _ := Find(s, "organizationMembership.created")
+		one := must.Get(NewDraft(s, x, []Change{must.Get(ParseChange(change))(t)}).AboutOne())(t)
+		must.Equal(t, one, want, change, ": about one")
+	}
+	for change, want := range map[string]bool{"data.name=x": false, "data.id=org_x": true} {
+		x, _ := Find(s, "organization.created")
+		one := must.Get(NewDraft(s, x, []Change{must.Get(ParseChange(change))(t)}).AboutOne())(t)
+		must.Equal(t, one, want, change, ": about one")
+	}
+}
+
 // A sample sent again is another event, and it is newer.
 func TestSamplesAreFresh(t *testing.T) {
 	later := now.Add(2 * time.Millisecond)
@@ -113,7 +168,7 @@ func TestUserOfTheAPI(t *testing.T) {
 	for _, x := range samplesOf(s) {
 		body := x.Body(now)
 		e := decodeAt(t, s, x.Endpoint, string(body))
-		if e.Op != event.Upsert {
+		if e.Op != event.Upsert || e.User == nil {
 			continue
 		}
 		compared++

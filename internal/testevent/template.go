@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"rollcall/internal/rawjson"
 	"rollcall/internal/source"
 )
 
@@ -11,11 +12,22 @@ import (
 type Person struct {
 	ID, Email, Username, Phone string
 	FirstName, LastName        string
+	Team                       Team
 }
 
-// texts are all that tells users apart, and the names.
-func (p *Person) texts() [7]string {
-	return [...]string{p.ID, p.Email, p.Username, p.Phone, p.FirstName, p.LastName, p.FirstName + " " + p.LastName}
+// Team is a made-up organisation and the person's membership of it, for the events about them.
+type Team struct {
+	ID, Slug, Name string
+	Founder        string // the user who created it
+	Membership     string // its id
+}
+
+// texts are all that tells users and organisations apart, and the names. The founder is the last.
+func (p *Person) texts() [12]string {
+	return [...]string{
+		p.ID, p.Email, p.Username, p.Phone, p.FirstName, p.LastName, p.FirstName + " " + p.LastName,
+		p.Team.ID, p.Team.Slug, p.Team.Name, p.Team.Membership, p.Team.Founder,
+	}
 }
 
 // Template is a built-in event cut into pieces, so that it's filled with one of many users
@@ -43,7 +55,9 @@ func NewTemplate(src *source.Source, name string) (Template, bool) {
 	}
 	mark := func(slot int) string { return letterMark + letters[slot:slot+1] + letterMark }
 	texts := personIn(src, sample).texts()
-	replaced := []string{`$instance`, sample.instance}
+	const creator = `"created_by":"`
+	founder := len(texts) - 1 // also stands where a member does
+	replaced := []string{`$instance`, sample.instance, creator + texts[founder] + `"`, creator + mark(founder) + `"`}
 	for n, w := range words {
 		replaced = append(replaced, w.text, mark(len(texts)+n))
 	}
@@ -57,15 +71,28 @@ func NewTemplate(src *source.Source, name string) (Template, bool) {
 
 // personIn is the user of a sample.
 func personIn(src *source.Source, x Sample) *Person {
-	e := src.Decode(source.Request{Endpoint: x.Endpoint, Body: x.Body(time.Now())})
+	body := x.Body(time.Now())
+	e := src.Decode(source.Request{Endpoint: x.Endpoint, Body: body})
 	p := &Person{ID: e.UserID}
+	found := map[*string]*string{}
 	if u := e.User; u != nil {
-		for to, text := range map[*string]*string{
+		found = map[*string]*string{
 			&p.Email: u.Email, &p.Username: u.Username, &p.Phone: u.Phone, &p.FirstName: u.FirstName, &p.LastName: u.LastName,
-		} {
-			if text != nil {
-				*to = *text
-			}
+		}
+	}
+	if o := e.Organization; o != nil {
+		p.Team.ID = o.ID
+		found[&p.Team.Slug], found[&p.Team.Name], found[&p.Team.Founder] = o.Slug, o.Name, o.CreatedBy
+	}
+	if m := e.Membership; m != nil {
+		p.Team.Membership = m.ID
+		user := rawjson.Member(rawjson.Member(body, "data"), "public_user_data")
+		p.Email, p.Username = rawjson.Text(rawjson.Member(user, "identifier")), rawjson.Text(rawjson.Member(user, "username"))
+		p.FirstName, p.LastName = rawjson.Text(rawjson.Member(user, "first_name")), rawjson.Text(rawjson.Member(user, "last_name"))
+	}
+	for to, text := range found {
+		if text != nil {
+			*to = *text
 		}
 	}
 	return p
