@@ -38,7 +38,9 @@ latency counts from the write. Latency is of accepted (2xx) requests.
 --mix is how often a user is created, updated or deleted, by weight. Updates and deletes
 are about users of this run; where there is none yet, one is created. With --users N, at
 most N live at once: beyond that, another user is updated instead of a new one. Supabase's
-hooks report new users only; the others take the database endpoint.
+hooks report new users only; the others take the database endpoint. At Clerk, users of the run
+also join organizations of up to 100 (joined), get another role (promoted) and leave (left):
+org_load_<run>_<n>, orgmem_load_<run>_<n>. By default they don't.
 
 After the duration answers are waited for, 5 seconds at most. Ctrl-C ends it early, and the
 result is printed all the same. Exits 0 when all was accepted.
@@ -55,6 +57,7 @@ result is printed all the same. Exits 0 when all was accepted.
 
 const loadExample = `  rollcall load clerk
   rollcall load clerk --rate 500 --duration 1m
+  rollcall load clerk --mix created=20,joined=50,promoted=20,left=10
   rollcall load supabase --mix created=100 --connections 16 --users 10000`
 
 // maxRate is in requests a second: more than any sender could send, and with the longest duration

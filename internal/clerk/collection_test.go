@@ -170,7 +170,7 @@ func TestListingTeamsFails(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := always(200, `{"data":[`+strings.Repeat(entries+",", 19)+entries+`]}`).ListMemberships(Position{})
 			must.Get(l.Next(t.Context()))(t)
-			must.Fail(t, must.Err(l.Next(t.Context())), event.ErrUnavailable, "brought nothing new")
+			must.Fail(t, must.Err(l.Next(t.Context())), event.ErrUnavailable, "brought no new")
 		})
 	}
 }

@@ -14,56 +14,73 @@ import (
 // Member names a user's membership of an organisation: Clerk has no request for one by its id.
 type Member struct{ Organization, User string }
 
+// fetcher asks for single rows of one kind, each named by a key.
+type fetcher[K any] struct {
+	api     *API
+	of      collection
+	request string // in errors
+	single  func(context.Context, K) ([]byte, error)
+}
+
+func (a *API) users() fetcher[string] { return fetcher[string]{a, users, users.single(), a.user} }
+
+func (a *API) organizations() fetcher[string] {
+	return fetcher[string]{a, organizations, organizations.single(), a.organization}
+}
+
+func (a *API) memberships() fetcher[Member] {
+	return fetcher[Member]{a, memberships, membersOfOne, a.membership}
+}
+
 // Fetch asks once for one user, for a caller who waits: while the provider wants to be
 // left alone it fails at once. It returns the user as a JSON object, or ErrGone.
-func (a *API) Fetch(ctx context.Context, id string) ([]byte, error) {
-	return once(ctx, a, users.single(), a.user, id)
-}
+func (a *API) Fetch(ctx context.Context, id string) ([]byte, error) { return a.users().once(ctx, id) }
 
 // FetchOrganization is Fetch for an organisation.
 func (a *API) FetchOrganization(ctx context.Context, id string) ([]byte, error) {
-	return once(ctx, a, organizations.single(), a.organization, id)
+	return a.organizations().once(ctx, id)
 }
 
 // FetchMembership is Fetch for a membership. Its id may be another one than before: who leaves and joins
 // again may get a new one.
 func (a *API) FetchMembership(ctx context.Context, of Member) ([]byte, error) {
-	return once(ctx, a, membersOfOne, a.membership, of)
+	return a.memberships().once(ctx, of)
 }
 
 // FetchAll asks for several users, patiently, a few at once. The results are in the order
 // of the ids, nil for who isn't there.
 func (a *API) FetchAll(ctx context.Context, ids []string) ([][]byte, error) {
-	return fetchAll(ctx, a, users, a.user, ids)
+	return a.users().all(ctx, ids)
 }
 
 // FetchOrganizations is FetchAll for organisations.
 func (a *API) FetchOrganizations(ctx context.Context, ids []string) ([][]byte, error) {
-	return fetchAll(ctx, a, organizations, a.organization, ids)
+	return a.organizations().all(ctx, ids)
 }
 
 // FetchMemberships is FetchAll for memberships.
 func (a *API) FetchMemberships(ctx context.Context, of []Member) ([][]byte, error) {
-	return fetchAll(ctx, a, memberships, a.membership, of)
+	return a.memberships().all(ctx, of)
 }
 
 // once asks for one row, for a caller who waits.
-func once[K any](ctx context.Context, a *API, request string, single func(context.Context, K) ([]byte, error), key K) ([]byte, error) {
-	if left := a.pausing(); left > 0 {
-		return nil, &apiError{request: request, kind: errPausing, after: left}
+func (f fetcher[K]) once(ctx context.Context, key K) ([]byte, error) {
+	if left := f.api.pausing(); left > 0 {
+		return nil, &apiError{request: f.request, kind: errPausing, after: left}
 	}
-	a.pace.Allow() // counts where there is room: the patient ones make way
-	return single(ctx, key)
+	f.api.pace.Allow() // counts where there is room: the patient ones make way
+	return f.single(ctx, key)
 }
 
-func fetchAll[K any](ctx context.Context, a *API, from collection, single func(context.Context, K) ([]byte, error), keys []K) ([][]byte, error) {
+// all asks for several rows, patiently.
+func (f fetcher[K]) all(ctx context.Context, keys []K) ([][]byte, error) {
 	rows := make([][]byte, len(keys))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(abreast)
 	for i, key := range keys {
 		group.Go(func() error {
-			err := a.patiently(ctx, func() (err error) {
-				rows[i], err = single(ctx, key)
+			err := f.api.patiently(ctx, func() (err error) {
+				rows[i], err = f.single(ctx, key)
 				return err
 			})
 			if errors.Is(err, ErrGone) {
@@ -73,7 +90,7 @@ func fetchAll[K any](ctx context.Context, a *API, from collection, single func(c
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("fetch %d %s: %w", len(keys), from.what, err)
+		return nil, fmt.Errorf("fetch %d %s: %w", len(keys), f.of.what, err)
 	}
 	return rows, nil
 }

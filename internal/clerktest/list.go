@@ -19,7 +19,12 @@ func (c *Clerk) serve(kind Kind, id string, query url.Values) answer {
 	switch kind {
 	case List, Organizations, Memberships, MembershipsOf, MembershipsOfUser:
 		return c.list(kind, id, query)
+	default:
+		return c.single(kind, id)
 	}
+}
+
+func (c *Clerk) single(kind Kind, id string) answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch lag := c.knobs.lag; kind {
@@ -33,6 +38,7 @@ func (c *Clerk) serve(kind Kind, id string, query url.Values) answer {
 		if o := c.organizations.rows[id].shown(lag); o != nil {
 			return found(c.organizationObject(o))
 		}
+	default:
 	}
 	return missing()
 }
@@ -71,14 +77,15 @@ func (c *Clerk) page(kind Kind, id string, query url.Values) answer {
 	if c.knobs.most > 0 {
 		limit = min(limit, c.knobs.most)
 	}
-	w := window{offset: offset, limit: limit, newest: newest, lag: c.knobs.lag, hidden: c.knobs.hidden}
+	w := window{offset: offset, limit: limit, newest: newest, lag: c.knobs.lag, hidden: c.knobs.hidden, total: c.knobs.total}
 	switch kind {
 	case List:
 		return c.userPage(w, query.Get("starting_after"))
 	case Organizations:
-		return paginated(c, &c.organizations, w, every, c.organizationObject)
+		return paginated(&c.organizations, w, every, c.organizationObject)
+	default:
+		return c.membershipPage(kind, id, query["user_id"], w)
 	}
-	return c.membershipPage(kind, id, query["user_id"], w)
 }
 
 // userPage is a bare array, and knows a cursor.
@@ -109,18 +116,18 @@ func (c *Clerk) membershipPage(kind Kind, id string, users []string, w window) a
 	case kind == MembershipsOfUser:
 		listed = func(m *Membership) bool { return m.UserID == id }
 	}
-	return paginated(c, &c.memberships, w, listed, c.membershipObject)
+	return paginated(&c.memberships, w, listed, c.membershipObject)
 }
 
 // paginated is a page beside the count of all.
-func paginated[T any](c *Clerk, rows *table[T], w window, listed func(*T) bool, show func(*T) object) answer {
+func paginated[T any](rows *table[T], w window, listed func(*T) bool, show func(*T) object) answer {
 	page := []object{}
 	for _, row := range rows.page(w, listed) {
 		page = append(page, show(row))
 	}
 	total := rows.count(w.lag, listed)
-	if c.knobs.total != nil {
-		total = c.knobs.total(total)
+	if w.total != nil {
+		total = w.total(total)
 	}
 	return found(object{"data": page, "total_count": total})
 }

@@ -134,6 +134,7 @@ type window struct {
 	newest              bool
 	lag                 time.Duration
 	hidden              func(id string) bool
+	total               func(int) int
 }
 
 // count is how many rows there are that the API knows.

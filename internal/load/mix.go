@@ -20,10 +20,13 @@ const (
 	Created Kind = iota
 	Updated
 	Deleted
+	Joined   // a user joins an organisation
+	Promoted // a member gets another role
+	Left     // a member leaves
 	kinds
 )
 
-var kindNames = [kinds]string{"created", "updated", "deleted"}
+var kindNames = [kinds]string{"created", "updated", "deleted", "joined", "promoted", "left"}
 
 func (k Kind) String() string { return kindNames[k] }
 
@@ -31,7 +34,7 @@ func (k Kind) String() string { return kindNames[k] }
 type Mix [kinds]int
 
 // DefaultMix is that of an application that grows.
-var DefaultMix = Mix{70, 25, 5}
+var DefaultMix = Mix{Created: 70, Updated: 25, Deleted: 5}
 
 // Set reads what String writes; a kind that isn't named is not sent. With Type it makes a
 // Mix the value of a flag.
@@ -46,7 +49,7 @@ func (m *Mix) Set(text string) error {
 		}
 		k := slices.Index(kindNames[:], name)
 		if k < 0 {
-			return fmt.Errorf("%q: a kind is created, updated or deleted", name)
+			return fmt.Errorf("%q: a kind is %s", name, strings.Join(kindNames[:], ", "))
 		}
 		if named[k] {
 			return fmt.Errorf("%q: %s stands twice; keep one", part, name)
@@ -63,16 +66,24 @@ func (m *Mix) Set(text string) error {
 // Type implements pflag.Value.
 func (*Mix) Type() string { return "mix" }
 
-// String is created=70,updated=25,deleted=5.
+// String is created=70,updated=25,deleted=5. Kinds of memberships are named only where they are sent.
 func (m *Mix) String() string {
 	var parts []string
 	for k, weight := range m {
-		parts = append(parts, fmt.Sprintf("%s=%d", Kind(k), weight))
+		if weight > 0 || Kind(k) <= Deleted {
+			parts = append(parts, fmt.Sprintf("%s=%d", Kind(k), weight))
+		}
 	}
 	return strings.Join(parts, ",")
 }
 
-func (m *Mix) sum() int { return m[Created] + m[Updated] + m[Deleted] }
+func (m *Mix) sum() int {
+	sum := 0
+	for _, weight := range m {
+		sum += weight
+	}
+	return sum
+}
 
 // pick is the kind at a point between 0 and the sum.
 func (m *Mix) pick(at int) Kind {
@@ -95,10 +106,13 @@ type population struct {
 	last    uint32   // the newest user
 	young   []uint32 // created lately, whose creation may still be under way
 	settled []uint32
+	members []uint32       // of organisations
+	place   map[uint32]int // in members
 }
 
 // next decides what the next event says, and of which user. Where no user is there to be updated
-// or deleted, one is created; where there are enough, one is updated.
+// or deleted, or to join, one is created; where there are enough, one is updated. Where there is no member
+// to be promoted or to leave, a user joins; where all have joined, another is created.
 func (p *population) next() (Kind, uint32) {
 	kind := p.mix.pick(p.rand.IntN(p.mix.sum()))
 	full := p.limit > 0 && len(p.young)+len(p.settled) >= p.limit
@@ -111,14 +125,52 @@ func (p *population) next() (Kind, uint32) {
 	if kind == Created || len(p.settled) == 0 {
 		return Created, p.create()
 	}
+	if (kind == Promoted || kind == Left) && len(p.members) > 0 {
+		user := p.members[p.rand.IntN(len(p.members))]
+		if kind == Left {
+			p.leave(user)
+		}
+		return kind, user
+	}
 	at := p.rand.IntN(len(p.settled))
 	user := p.settled[at]
-	if kind == Deleted {
+	switch kind {
+	case Deleted:
 		end := len(p.settled) - 1
 		p.settled[at] = p.settled[end]
 		p.settled = p.settled[:end]
+		p.leave(user)
+	case Joined, Promoted, Left:
+		return p.join(user, full)
 	}
 	return kind, user
+}
+
+// join makes a user a member. For who is one already another is created, or updated where there are enough.
+func (p *population) join(user uint32, full bool) (Kind, uint32) {
+	switch _, member := p.place[user]; {
+	case member && full:
+		return Updated, user
+	case member:
+		return Created, p.create()
+	case p.place == nil:
+		p.place = map[uint32]int{}
+	}
+	p.place[user] = len(p.members)
+	p.members = append(p.members, user)
+	return Joined, user
+}
+
+// leave ends a membership, if there is one.
+func (p *population) leave(user uint32) {
+	at, member := p.place[user]
+	if !member {
+		return
+	}
+	last := p.members[len(p.members)-1]
+	p.members[at], p.place[last] = last, at
+	p.members = p.members[:len(p.members)-1]
+	delete(p.place, user)
 }
 
 func (p *population) create() uint32 {
@@ -154,8 +206,21 @@ func person(provider string, run, user uint32, number int64) testevent.Person {
 	}
 	const numbers = 1_000_000_000_000 // of telephone, which runs begin at different places
 	return testevent.Person{
-		ID: id, Email: fmt.Sprintf("load-%08x-%d@load.example", run, user), Username: fmt.Sprintf("load_%08x_%d", run, user),
+		Team: team(id, run, user),
+		ID:   id, Email: fmt.Sprintf("load-%08x-%d@load.example", run, user), Username: fmt.Sprintf("load_%08x_%d", run, user),
 		Phone:     fmt.Sprintf("+99%012d", (uint64(run)*233+uint64(user))%numbers),
 		FirstName: firstNames[number%int64(len(firstNames))], LastName: lastNames[number%int64(len(lastNames))],
+	}
+}
+
+// teamSize is how many users join one organisation, if all do.
+const teamSize = 100
+
+// team is the organisation that a user joins, and the id of the membership, always the same.
+func team(user string, run, number uint32) testevent.Team {
+	n := number / teamSize
+	return testevent.Team{
+		ID: fmt.Sprintf("org_load_%08x_%d", run, n), Slug: fmt.Sprintf("load-%08x-%d", run, n), Name: fmt.Sprintf("Load %d", n),
+		Founder: fmt.Sprintf("user_load_%08x_%d", run, max(n*teamSize, 1)), Membership: "orgmem" + strings.TrimPrefix(user, "user"),
 	}
 }

@@ -83,12 +83,20 @@ func (e *ClosedError) Error() string {
 	return fmt.Sprintf("the %s endpoint of source %s has no secret and is closed, so no user can be %s through it; add the secret", e.Endpoint, e.Source.Name(), e.Kind)
 }
 
+// clerkEvents are the events that say so at Clerk.
+var clerkEvents = [kinds]string{
+	"user.created", "user.updated", "user.deleted",
+	"organizationMembership.created", "organizationMembership.updated", "organizationMembership.deleted",
+}
+
 // templateOf finds the event of a kind that comes through an open endpoint.
 func templateOf(src *source.Source, k Kind) (testevent.Template, error) {
 	if src.Provider() == source.Clerk {
-		return openTemplate(src, "user."+k.String())
+		return openTemplate(src, clerkEvents[k])
 	}
 	switch {
+	case k > Deleted:
+		return testevent.Template{}, fmt.Errorf("--mix %s: source %s is of %s, and only Clerk has organizations", k, src.Name(), src.Provider())
 	case k == Created && src.Open(source.Hook):
 		return openTemplate(src, "after-user-created")
 	case k == Created:

@@ -64,13 +64,14 @@ func TestSealedRequests(t *testing.T) {
 	row.SigningSecrets = nil
 	for _, tt := range []struct {
 		source *source.Source
+		mix    Mix
 		types  [kinds]string
 	}{
-		{clerk(t), [kinds]string{"user.created", "user.updated", "user.deleted"}},
-		{newSource(t, all), [kinds]string{"after-user-created", "database.update", "database.delete"}},
-		{newSource(t, row), [kinds]string{"database.insert", "database.update", "database.delete"}},
+		{clerk(t), Mix{5, 3, 2, 3, 2, 1}, clerkEvents},
+		{newSource(t, all), Mix{5, 3, 2}, [kinds]string{"after-user-created", "database.update", "database.delete", "", "", ""}},
+		{newSource(t, row), Mix{5, 3, 2}, [kinds]string{"database.insert", "database.update", "database.delete", "", "", ""}},
 	} {
-		s := must.Get(newSealer(Config{To: receiver(t, "http://127.0.0.1:8080/below"), Source: tt.source, Mix: Mix{5, 3, 2}, Run: 0xbeef, Connections: 1}))(t)
+		s := must.Get(newSealer(Config{To: receiver(t, "http://127.0.0.1:8080/below"), Source: tt.source, Mix: tt.mix, Run: 0xbeef, Connections: 1}))(t)
 		prefix := strings.TrimSuffix(IDs(tt.source.Provider(), 0xbeef), "%")
 		emails, messages := map[string]string{}, map[string]bool{}
 		for range 300 {
@@ -84,7 +85,10 @@ func TestSealedRequests(t *testing.T) {
 				t.Fatalf("%s is %s about %s, message %s", q.kind, e.Type, e.UserID, e.ID)
 			}
 			messages[e.ID] = true
-			if e.Op != event.Upsert {
+			if m := e.Membership; m != nil && ("user"+strings.TrimPrefix(m.ID, "orgmem") != e.UserID || !strings.HasPrefix(e.Organization.ID, "org_load_0000beef_")) {
+				t.Fatalf("%s of %s in %s", m.ID, e.UserID, e.Organization.ID)
+			}
+			if e.Op != event.Upsert || e.User == nil {
 				continue
 			}
 			if holder, found := emails[*e.User.Email]; found && holder != e.UserID {
@@ -103,6 +107,7 @@ func TestClosedEndpoints(t *testing.T) {
 	if _, err := newSealer(Config{To: to, Source: hooks, Mix: DefaultMix, Connections: 1}); !errors.As(err, &closed) || closed.Endpoint != source.Database || closed.Kind != Updated {
 		t.Errorf("updates without their endpoint: %v", err)
 	}
+	must.Fail(t, must.Err(newSealer(Config{To: to, Source: hooks, Mix: Mix{Created: 1, Joined: 1}, Connections: 1})), nil, "only Clerk has organizations")
 	s := must.Get(newSealer(Config{To: to, Source: hooks, Mix: Mix{100, 0, 0}, Users: 1, Connections: 1}))(t)
 	for range 3 { // the second time, the user is there already
 		q := must.Get(s.next(time.Now()))(t)

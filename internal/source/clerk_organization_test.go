@@ -350,7 +350,7 @@ func checkTeamBody(t *testing.T, with, value string) {
 		must.True(t, e.UserID == "" && e.Membership == nil && about.ID == "user_1", "%s: %+v", name, e)
 	}
 	must.True(t, e.User == nil && about.Dead() == gone, "%s: %+v", name, e)
-	checkKeptOfTeams(t, name, with, value, e)
+	checkKeptOfTeams(t, with, value, e)
 	if !bytes.Equal(e.Body, r.Body) {
 		must.True(t, len(e.Body) > 0 && !mentions(e.Body, privateMetadata+`":`+value), "%s: stored %.200s", name, e.Body)
 		replay(t, s, r, e)
@@ -358,7 +358,7 @@ func checkTeamBody(t *testing.T, with, value string) {
 }
 
 // checkKeptOfTeams holds what is kept against an own look at the value, by encoding/json.
-func checkKeptOfTeams(t *testing.T, name, with, value string, e event.Event) {
+func checkKeptOfTeams(t *testing.T, with, value string, e event.Event) {
 	t.Helper()
 	kind := rawjson.Kind([]byte(value))
 	var want []string
@@ -377,7 +377,7 @@ func checkKeptOfTeams(t *testing.T, name, with, value string, e event.Event) {
 	if head.Dead() {
 		want = nil
 	}
-	must.True(t, slices.Equal(head.Kept, want) && (head.KeptBecause != "") == (want != nil), "%s: keeps %v because %q", name, head.Kept, head.KeptBecause)
+	must.True(t, slices.Equal(head.Kept, want) && (head.KeptBecause != "") == (want != nil), "%s with %.60s: keeps %v because %q", with, value, head.Kept, head.KeptBecause)
 }
 
 // checkTeam asserts what organisations and memberships promise, whatever they were made of.

@@ -139,13 +139,13 @@ func mentions(text []byte, key string) bool {
 // none. All other bytes stay as they are, so decoding can't come to differ.
 func (r *redaction) apply(text []byte) []byte {
 	c := cutter{text: text}
-	depth, within, inner := 0, false, false
+	var p place
 	for at := 0; at < len(text); {
 		switch text[at] {
 		case '{', '[':
-			depth++
+			p.depth++
 		case '}', ']':
-			depth--
+			p.depth--
 		case '"':
 			end := rawjson.StringEnd(text, at)
 			if !rawjson.IsKey(text, end) {
@@ -154,14 +154,12 @@ func (r *redaction) apply(text []byte) []byte {
 			}
 			key, start := rawjson.Unescape(text[at:end]), rawjson.Gap(text, end)
 			switch {
-			case (depth == 2 && within || depth == 3 && inner) && slices.Contains(r.kept, string(key)):
+			case p.inData() && slices.Contains(r.kept, string(key)):
 				end = rawjson.ValueEnd(text, start)
 			case r.secret(key) && !(r.keepEmpty && isEmpty(text[start:])):
 				end = c.cut(at, rawjson.ValueEnd(text, start))
-			case depth == 1:
-				within, inner = slices.Contains(r.within, string(key)), false
-			case depth == 2:
-				inner = within && slices.Contains(r.inner, string(key))
+			default:
+				r.enter(&p, key)
 			}
 			at = end
 			continue
@@ -169,6 +167,26 @@ func (r *redaction) apply(text []byte) []byte {
 		at++
 	}
 	return c.rest()
+}
+
+// place is where in a text a member stands.
+type place struct {
+	depth int
+	// within: inside a member of within; inner: inside a member of inner of such a one.
+	within, inner bool
+}
+
+// inData reports whether members at kept stay whole here.
+func (p *place) inData() bool { return p.depth == 2 && p.within || p.depth == 3 && p.inner }
+
+// enter notes whose members follow.
+func (r *redaction) enter(p *place, key []byte) {
+	switch p.depth {
+	case 1:
+		p.within, p.inner = slices.Contains(r.within, string(key)), false
+	case 2:
+		p.inner = p.within && slices.Contains(r.inner, string(key))
+	}
 }
 
 // isEmpty reports whether a text begins with null or {}.
