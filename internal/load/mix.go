@@ -142,6 +142,7 @@ func (p *population) next() (Kind, uint32) {
 		p.leave(user)
 	case Joined, Promoted, Left:
 		return p.join(user, full)
+	default:
 	}
 	return kind, user
 }

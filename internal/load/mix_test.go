@@ -115,6 +115,7 @@ func TestPopulationOfTeams(t *testing.T) {
 				living[user], members[user] = false, false
 			case Joined, Left:
 				members[user] = kind == Joined
+			default:
 			}
 		}
 		for k, weight := range mix {
