@@ -160,7 +160,7 @@ func TestOrganizationKnobs(t *testing.T) {
 		c.Hide(nil)
 		c.BeforePage(func(int, url.Values) { c.DeleteMembership(members[3]) })
 		got, _ = paged(t, c, "/organization_memberships")
-		must.Equal(t, len(got), 3, "members, one of that left before the page")
+		must.Equal(t, len(got), 3, "members, and one that left before the page")
 		c.BeforePage(nil)
 		c.SetLimit(2, 10*time.Second)
 		for i, want := range []int{200, 200, 429} {
