@@ -39,7 +39,7 @@ func exampleFiles(t *testing.T) map[string]string {
 			files[file] = string(must.Get(os.ReadFile(file))(t))
 		}
 	}
-	must.Equal(t, len(files), 6, "configurations")
+	must.Equal(t, len(files), 7, "configurations")
 	return files
 }
 
@@ -86,6 +86,7 @@ sources:
     database_webhook: {header: X, secrets: [s]}
 targets:
   t:
+    roll: users
     table: t
     from: [a]
     key: [id]
