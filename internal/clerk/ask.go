@@ -14,10 +14,14 @@ import (
 	"time"
 
 	"rollcall/internal/event"
+	"rollcall/internal/rawjson"
 )
 
 // ErrGone says that the provider has no such user, organisation or membership.
 var ErrGone = errors.New("the provider has none with this id")
+
+// ErrDisabled says that the instance has no organisations: they are not enabled.
+var ErrDisabled = errors.New("organizations are not enabled at this instance")
 
 // ErrRefused says that the provider refuses the key: it is wrong, or another instance's.
 var ErrRefused = errors.New("the provider refuses the key: give the source the secret key of its instance")
@@ -53,7 +57,7 @@ type apiError struct {
 	status int
 	// after is how long the provider asked to be left alone.
 	after time.Duration
-	// kind is ErrGone, ErrRefused, errRejected, errPausing or errAnswer.
+	// kind is ErrGone, ErrDisabled, ErrRefused, errRejected, errPausing or errAnswer.
 	kind error
 	// cause is what failed on the way; nil when there was an answer.
 	cause error
@@ -92,6 +96,8 @@ type question struct {
 	most int64
 	// one: the path names one thing, which may not exist.
 	one bool
+	// feature: the path belongs to a feature that may not be enabled.
+	feature bool
 }
 
 // unreadable is the error of an answer that came and makes no sense.
@@ -176,6 +182,8 @@ func (a *API) refusal(q question, r *http.Response, body []byte) error {
 		a.pauseFor(e.after)
 	case code == http.StatusServiceUnavailable:
 		e.after = retryAfter(r.Header)
+	case q.feature && (code == http.StatusForbidden || code == http.StatusNotFound) && errorCode(body) != "":
+		e.kind = ErrDisabled // the key has listed the users before
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		e.kind = ErrRefused
 	case code == http.StatusNotFound && q.one:
@@ -193,6 +201,13 @@ func (a *API) refusal(q question, r *http.Response, body []byte) error {
 		e.kind = errRejected
 	}
 	return e
+}
+
+// errorCode is the code of the first of Clerk's errors, "" for another answer.
+func errorCode(body []byte) string {
+	errors := rawjson.Into(rawjson.Member(rawjson.Object(body), "errors"))
+	first, _ := errors.Element()
+	return rawjson.Text(rawjson.Member(first, "code"))
 }
 
 // isPage reports whether an answer is one for people: HTML, or XML.

@@ -2,6 +2,7 @@ package clerk
 
 import (
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -246,4 +247,31 @@ func TestFetchTeamsEscapesIDs(t *testing.T) {
 			t.Errorf("%q: asked for %+v", id, asked)
 		}
 	}
+}
+
+// An instance without organisations is told from a refused key, and from a proxy that answers instead.
+func TestOrganizationsAreNotEnabled(t *testing.T) {
+	t.Parallel()
+	clerk, _, _ := teams(t, 1, 1)
+	api := apiOf(clerk)
+	clerk.DisableOrganizations(true)
+	must.Fail(t, must.Err(api.CountOrganizations(t.Context())), ErrDisabled)
+	must.Fail(t, must.Err(api.CountMemberships(t.Context())), ErrDisabled)
+	must.Fail(t, must.Err(api.ListMemberships(Position{}).Next(t.Context())), ErrDisabled)
+	must.Get(api.Count(t.Context()))(t)
+	clerk.DisableOrganizations(false)
+	clerk.SetKey("another")
+	must.Fail(t, must.Err(api.CountOrganizations(t.Context())), ErrRefused)
+	proxy := &http.Client{Transport: page{http.StatusForbidden, "<html>"}}
+	must.Fail(t, must.Err(New(Config{Key: "k", URL: clerktest.Address, Client: proxy}).CountOrganizations(t.Context())), ErrRefused)
+}
+
+// page is a server that answers everything alike.
+type page struct {
+	status int
+	body   string
+}
+
+func (p page) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: p.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(p.body)), Request: r}, nil
 }

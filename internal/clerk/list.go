@@ -48,7 +48,7 @@ func (c collection) single() string { return "GET " + c.path + "/{id}" }
 
 // question asks for a page of them.
 func (c collection) question(query string) question {
-	return question{name: "GET " + c.path, path: c.path, query: query, most: maxPageAnswer}
+	return question{name: "GET " + c.path, path: c.path, query: query, most: maxPageAnswer, feature: !c.cursor}
 }
 
 // Position says where a listing goes on.

@@ -61,6 +61,7 @@ type knobs struct {
 	seen       int // requests, for failEvery
 	most       int // of a page
 	unfiltered bool
+	disabled   bool
 	total      func(int) int
 	hidden     func(id string) bool
 	before     func(page int, query url.Values)
@@ -113,6 +114,10 @@ func (c *Clerk) SetTotal(total func(int) int) { c.turn(func(k *knobs) { k.total 
 
 // IgnoreFilter lists the memberships of all users of an organisation, whatever user_id asks for.
 func (c *Clerk) IgnoreFilter(ignored bool) { c.turn(func(k *knobs) { k.unfiltered = ignored }) }
+
+// DisableOrganizations answers 403 to whatever is asked about organisations and memberships, as an instance that has
+// not enabled them does.
+func (c *Clerk) DisableOrganizations(disabled bool) { c.turn(func(k *knobs) { k.disabled = disabled }) }
 
 // Hide leaves rows out of lists; the counts and single requests know them. Nil ends it.
 func (c *Clerk) Hide(hidden func(id string) bool) { c.turn(func(k *knobs) { k.hidden = hidden }) }

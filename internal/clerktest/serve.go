@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,7 +88,7 @@ func (c *Clerk) answer(r *http.Request) (answer, bool) {
 	if !c.wait(r) {
 		return answer{}, false
 	}
-	a, failed := c.refuse(r)
+	a, failed := c.refuse(r, kind)
 	if !failed {
 		a = c.serve(kind, id, r.URL.Query())
 	}
@@ -159,7 +160,7 @@ func route(r *http.Request) (Kind, string) {
 }
 
 // refuse is what happens to a request before anything is looked for.
-func (c *Clerk) refuse(r *http.Request) (answer, bool) {
+func (c *Clerk) refuse(r *http.Request, kind Kind) (answer, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := &c.knobs
@@ -171,6 +172,9 @@ func (c *Clerk) refuse(r *http.Request) (answer, bool) {
 		a := problem(http.StatusTooManyRequests, "too_many_requests")
 		a.retryAfter = wait
 		return a, true
+	}
+	if k.disabled && slices.Contains([]Kind{Organizations, SingleOrganization, Memberships, MembershipsOf, MembershipsOfUser}, kind) {
+		return problem(http.StatusForbidden, "organization_not_enabled_in_instance"), true
 	}
 	fails := k.failNext > 0
 	if fails {
