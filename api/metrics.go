@@ -162,6 +162,8 @@ var (
 	tableSource   = gauge("rollcall_table_source",
 		"1 while a source's table of users decides what is so; 0 while its events do, because the table is elsewhere or can't be read.", "source")
 	reconcileUsers   = gauge("rollcall_reconcile_users", "Users of the last reconciliation that ended, by what it did about them.", "source", "result")
+	reconcileOrgs    = gauge("rollcall_reconcile_organizations", "Organizations of the last reconciliation that ended, by what it did about them.", "source", "result")
+	reconcileMembers = gauge("rollcall_reconcile_memberships", "Memberships of the last reconciliation that ended, by what it did about them.", "source", "result")
 	reconcileSuccess = gauge("rollcall_reconcile_last_success_timestamp_seconds", "When a source was last reconciled with success, in Unix time; 0 for never.", "source")
 	reconcileStopped = gauge("rollcall_reconcile_stopped", "1 when the last reconciliation was stopped, so that no user was deleted.", "source")
 	captureInstalled = gauge("rollcall_capture_installed", "1 while the trigger of a source's capture is there, fires, and is for this source.", "source")
@@ -188,7 +190,7 @@ func newCollectors(cfg *Config) []prometheus.Collector {
 	targets := []*prometheus.Desc{targetOutage, parkedUsers, targetUsers, targetChecked, tableSource}
 	return []prometheus.Collector{
 		&collector{cfg, targets, askTargets},
-		&collector{cfg, []*prometheus.Desc{reconcileUsers, reconcileSuccess, reconcileStopped}, askReconciliations},
+		&collector{cfg, []*prometheus.Desc{reconcileUsers, reconcileOrgs, reconcileMembers, reconcileSuccess, reconcileStopped}, askReconciliations},
 		&collector{cfg, []*prometheus.Desc{captureInstalled, captureOldest}, askCaptures},
 	}
 }
@@ -264,12 +266,21 @@ func askReconciliations(ctx context.Context, cfg *Config, tell tell) {
 		l := bySource[src.Name()]
 		tell(reconcileSuccess, unixSeconds(l.Success), src.Name())
 		tell(reconcileStopped, truth(l.Stopped), src.Name())
-		for result, n := range map[string]int64{
-			"created": l.Users.Created, "updated": l.Users.Updated, "touched": l.Users.Touched, "deleted": l.Users.Deleted,
-			"unchanged": l.Users.Unchanged, "failed": l.Users.Failed,
-		} {
-			tell(reconcileUsers, float64(n), src.Name(), result)
+		tellReconciled(tell, reconcileUsers, src.Name(), l.Users)
+		for name, desc := range map[string]*prometheus.Desc{event.Organizations.Name: reconcileOrgs, event.Memberships.Name: reconcileMembers} {
+			if done, compared := l.Others[name]; compared {
+				tellReconciled(tell, desc, src.Name(), done)
+			}
 		}
+	}
+}
+
+func tellReconciled(tell tell, desc *prometheus.Desc, source string, done directory.Reconciled) {
+	for result, n := range map[string]int64{
+		"created": done.Created, "updated": done.Updated, "touched": done.Touched, "deleted": done.Deleted,
+		"unchanged": done.Unchanged, "failed": done.Failed,
+	} {
+		tell(desc, float64(n), source, result)
 	}
 }
 

@@ -144,7 +144,7 @@ func TestProgress(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	p.Set(500)
 	got := screen.String()
-	for _, want := range []string{"filling profiles", "50%", "500/1000", "users/s", "[0s:"} {
+	for _, want := range []string{"filling profiles", "50%", "500/1000", "rows/s", "[0s:"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the bar %q does not say %q", got, want)
 		}

@@ -64,7 +64,7 @@ type progress struct {
 	to  *lateWriter
 }
 
-// newProgress is about a total of users; what says what becomes of them ("filling profiles").
+// newProgress is about a total of rows; what says what becomes of them ("filling profiles").
 func newProgress(w environment, total int64, what string) *progress {
 	if !terminal.Is(w.stderr) {
 		return nil
@@ -74,10 +74,21 @@ func newProgress(w environment, total int64, what string) *progress {
 
 // bar is a bar whose total is known when it first shows something.
 func bar(w environment, what string) (show func(done, total int64), finish func()) {
+	rows, finish := barOfRolls(w, what)
+	return func(done, total int64) { rows(&event.Users, done, total) }, finish
+}
+
+// barOfRolls is bar for one roll after the other.
+func barOfRolls(w environment, what string) (show func(roll *event.Roll, done, total int64), finish func()) {
 	var p *progress
-	show = func(done, total int64) {
-		if p == nil {
-			p = newProgress(w, total, what)
+	var of *event.Roll
+	show = func(roll *event.Roll, done, total int64) {
+		if roll != of {
+			p.Finish()
+			of = roll
+			if p = newProgress(w, total, what); p != nil && roll != &event.Users {
+				p.bar.Describe(what + ", " + roll.Name)
+			}
 		}
 		p.Set(done)
 	}
@@ -88,14 +99,14 @@ func progressOn(w io.Writer, total int64, what string) *progress {
 	to := &lateWriter{w: w, from: time.Now().Add(progressAfter)}
 	return &progress{to: to, bar: progressbar.NewOptions64(total,
 		progressbar.OptionSetWriter(to), progressbar.OptionSetDescription(what), progressbar.OptionSetWidth(16), progressbar.OptionUseANSICodes(true),
-		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("users"),
+		progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"),
 		progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(100*time.Millisecond))}
 }
 
-// Set says how many users are done.
-func (p *progress) Set(users int64) {
+// Set says how many rows are done.
+func (p *progress) Set(rows int64) {
 	if p != nil {
-		_ = p.bar.Set64(min(users, p.bar.GetMax64())) // what can't be shown is no reason to stop
+		_ = p.bar.Set64(min(rows, p.bar.GetMax64())) // what can't be shown is no reason to stop
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,9 +32,10 @@ func newReconcile(w environment) *cobra.Command {
 		Use:   "reconcile SOURCE",
 		Short: "Compares the roll with all users of a provider, and corrects it",
 		Long: `Reads all users of the source (Supabase's from their table in this database, Clerk's from its
-API), writes users that are missing in the roll or differ from it into the roll and every target, and
-deletes users that no longer exist, after asking about each once more. It stops, and deletes no
-user, if more would be deleted than max_delete allows.
+API), brings into the roll, and so into every target, who is missing there or differs, and
+deletes users who are gone, after asking about each once more. It stops and deletes nobody when more
+would vanish than max_delete allows. Clerk's organizations and then its memberships are compared in
+the same way, each with their own share of max_delete.
 
 A run that was interrupted continues where it was, if it is started again within six hours.`,
 		Args:              oneArg("source", 1),
@@ -61,7 +63,7 @@ A run that was interrupted continues where it was, if it is started again within
 		},
 	}
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what differs, column by column, and write nothing")
-	cmd.Flags().IntVar(&o.limit, "limit", 200, "with --dry-run: of how many users to print what differs; all are counted")
+	cmd.Flags().IntVar(&o.limit, "limit", 200, "with --dry-run: of how many users, organizations and memberships to print what differs; all are counted")
 	cmd.Flags().BoolVar(&o.touched, "touched", false,
 		"with --dry-run: print also users that differ only in version, updated_at or last_sign_in_at")
 	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of the users that this run may delete, such as 20% (default: max_delete of the source)")
@@ -73,10 +75,46 @@ A run that was interrupted continues where it was, if it is started again within
 type reconciled struct {
 	Source string `json:"source"`
 	directory.Reconciled
-	Seconds float64          `json:"seconds"`
-	DryRun  bool             `json:"dry_run,omitempty"`
-	Error   string           `json:"error,omitempty"`
-	Plans   []reconcile.Plan `json:"findings,omitempty"` // of a dry run, not of all users
+	Seconds       float64          `json:"seconds"`
+	DryRun        bool             `json:"dry_run,omitempty"`
+	Error         string           `json:"error,omitempty"`
+	Plans         []reconcile.Plan `json:"findings,omitempty"` // of a dry run, not of all users
+	Organizations *reconciledRoll  `json:"organizations,omitempty"`
+	Memberships   *reconciledRoll  `json:"memberships,omitempty"`
+}
+
+// reconciledRoll is what a run did about organisations, or about memberships.
+type reconciledRoll struct {
+	directory.Reconciled
+	Plans []reconcile.Plan `json:"findings,omitempty"`
+}
+
+// add takes over what a run has counted, with the findings of each roll.
+func (r *reconciled) add(t reconcile.Tally, plans []reconcile.Plan) {
+	r.Reconciled = t.Reconciled
+	by := map[*event.Roll][]reconcile.Plan{}
+	for _, p := range plans {
+		by[p.Roll] = append(by[p.Roll], p)
+	}
+	r.Plans = by[&event.Users]
+	if t.Organizations != nil {
+		r.Organizations = &reconciledRoll{*t.Organizations, by[&event.Organizations]}
+	}
+	if t.Memberships != nil {
+		r.Memberships = &reconciledRoll{*t.Memberships, by[&event.Memberships]}
+	}
+}
+
+// others are the rolls beside that of users, by name.
+func (r *reconciled) others() iter.Seq2[string, *reconciledRoll] {
+	return func(yield func(string, *reconciledRoll) bool) {
+		if r.Organizations != nil && !yield(event.Organizations.Name, r.Organizations) {
+			return
+		}
+		if r.Memberships != nil {
+			yield(event.Memberships.Name, r.Memberships)
+		}
+	}
 }
 
 // reconciliation is what the command line asks for.
@@ -94,7 +132,7 @@ func runReconciliation(ctx context.Context, w environment, s *app.Setup, r recon
 		return err
 	}
 	defer worker.Stop()
-	show, finish := bar(w, "reconciling "+cfg.Source.Name())
+	show, finish := barOfRolls(w, "reconciling "+cfg.Source.Name())
 	cfg.DB, cfg.Submit, cfg.Progress = worker.DB, worker.Submit, show
 	start := time.Now()
 	tally, err := reconcile.Run(ctx, cfg)
@@ -102,12 +140,13 @@ func runReconciliation(ctx context.Context, w environment, s *app.Setup, r recon
 	if err != nil && ctx.Err() != nil {
 		err = errors.New("interrupted; run the same command again within six hours of its start to continue there")
 	}
-	result := reconciled{Source: cfg.Source.Name(), Reconciled: tally, Seconds: time.Since(start).Seconds()}
+	result := reconciled{Source: cfg.Source.Name(), Seconds: time.Since(start).Seconds()}
+	result.add(tally, nil)
 	return errors.Join(err, result.print(w, r.options.output, err))
 }
 
-// print writes a result, and is an error where a user could not be followed.
-func (r reconciled) print(w environment, out *output, cause error) error {
+// print writes a result, and is an error where a row could not be followed.
+func (r *reconciled) print(w environment, out *output, cause error) error {
 	if cause != nil {
 		r.Error = cause.Error()
 		if *out == "text" && r.Reconciled == (directory.Reconciled{}) {
@@ -115,18 +154,30 @@ func (r reconciled) print(w environment, out *output, cause error) error {
 		}
 	}
 	err := out.write(w.stdout, r, func(to io.Writer) error {
-		_, err := fmt.Fprintf(to, "%s: created %d, updated %d, touched %d, deleted %d, unchanged %d, failed %d, in %.1f s\n",
-			r.Source, r.Created, r.Updated, r.Touched, r.Deleted, r.Unchanged, r.Failed, r.Seconds)
+		_, err := fmt.Fprintf(to, "%s: %s, in %.1f s\n", r.Source, counted(r.Reconciled), r.Seconds)
+		for name, other := range r.others() {
+			_, more := fmt.Fprintf(to, "%s, %s: %s\n", r.Source, name, counted(other.Reconciled))
+			err = errors.Join(err, more)
+		}
 		return err
 	})
-	if err == nil && r.Failed > 0 && cause == nil {
+	failed := r.Failed
+	for _, other := range r.others() {
+		failed += other.Failed
+	}
+	if err == nil && failed > 0 && cause == nil {
 		where := "the log says which and why"
 		if r.DryRun {
 			where = "they are listed as failed"
 		}
-		err = fmt.Errorf("the roll can't follow all users (failed: %d); %s", r.Failed, where)
+		err = fmt.Errorf("the roll can't follow everybody (failed: %d); %s", failed, where)
 	}
 	return err
+}
+
+func counted(r directory.Reconciled) string {
+	return fmt.Sprintf("created %d, updated %d, touched %d, deleted %d, unchanged %d, failed %d",
+		r.Created, r.Updated, r.Touched, r.Deleted, r.Unchanged, r.Failed)
 }
 
 func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r reconciliation) error {
@@ -143,8 +194,9 @@ func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r r
 	start := time.Now()
 	finish := waiting(w, "comparing "+cfg.Source.Name())
 	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
-	left, shown := 0, map[bool]int{} // failed users have a limit of their own: the others must not hide them
-	result.Reconciled, err = reconcile.Preview(ctx, cfg, func(found reconcile.Plan) error {
+	what, left, shown := "users", 0, map[bool]int{} // failed rows have a limit of their own: the others must not hide them
+	var plans []reconcile.Plan
+	tally, err := reconcile.Preview(ctx, cfg, func(found reconcile.Plan) error {
 		finish()
 		if found.Action == "touched" && !o.touched {
 			return nil // after a quiet day they would be most of the list
@@ -152,10 +204,13 @@ func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r r
 		failed := found.Action == "failed"
 		if shown[failed] == o.limit {
 			left++
+			if found.Roll != &event.Users {
+				what = "rows"
+			}
 			return nil
 		}
 		shown[failed]++
-		result.Plans = append(result.Plans, found)
+		plans = append(plans, found)
 		if *o.output == "json" {
 			return nil
 		}
@@ -163,9 +218,10 @@ func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r r
 	})
 	finish()
 	result.Seconds = time.Since(start).Seconds()
+	result.add(tally, plans)
 	if *o.output == "text" {
 		if left > 0 {
-			fmt.Fprintf(w.stdout, "… and %d users more (--limit)\n", left)
+			fmt.Fprintf(w.stdout, "… and %d %s more (--limit)\n", left, what)
 		}
 		if err == nil || result.Reconciled != (directory.Reconciled{}) {
 			fmt.Fprintln(w.stdout, "a dry run: nothing was written")
@@ -179,8 +235,7 @@ func printPlan(w environment, found reconcile.Plan) error {
 	if found.Reason != "" {
 		reason = ": " + found.Reason
 	}
-	user := event.Printable(found.User)
-	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, user, event.Printable(reason)); err != nil {
+	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, event.Printable(found.User+found.ID), event.Printable(reason)); err != nil {
 		return err
 	}
 	if found.Action == "created" {

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/reconcile"
 )
@@ -123,13 +127,25 @@ func (sv *service) reconcile(ctx context.Context, name string) error {
 	}
 	tally, err := reconcile.Run(ctx, cfg)
 	if err == nil {
-		sv.log.Info("reconciled", "source", name, "created", tally.Created, "updated", tally.Updated,
-			"touched", tally.Touched, "deleted", tally.Deleted, "unchanged", tally.Unchanged, "failed", tally.Failed)
+		sv.log.Info("reconciled", append([]any{"source", name}, counters(tally)...)...)
 	}
-	if err == nil && tally.Failed > 0 {
-		err = fmt.Errorf("the roll could not follow %d users of %s", tally.Failed, name)
+	if failed := tally.Failures(); err == nil && failed > 0 {
+		err = fmt.Errorf("the roll could not follow %s about %d rows", name, failed)
 	}
 	return err
+}
+
+// counters are those of users, and those of the other rolls in groups.
+func counters(t reconcile.Tally) []any {
+	of := func(r directory.Reconciled) []any {
+		return []any{"created", r.Created, "updated", r.Updated, "touched", r.Touched, "deleted", r.Deleted, "unchanged", r.Unchanged, "failed", r.Failed}
+	}
+	list := of(t.Reconciled)
+	others := t.Others()
+	for _, name := range slices.Sorted(maps.Keys(others)) {
+		list = append(list, slog.Group(name, of(others[name])...))
+	}
+	return list
 }
 
 // startJobs tries until the database lets the jobs start. Webhooks don't wait for that.

@@ -14,7 +14,7 @@ import (
 	"rollcall/internal/target"
 )
 
-// Verdict is what a comparison says about one user. The database's have the same words.
+// Verdict is what a comparison says about one row. The database's have the same words.
 type Verdict string
 
 // The verdicts.
@@ -37,26 +37,26 @@ const (
 	Forgotten Verdict = "forgotten"
 )
 
-// judge compares a user as the provider has them with the roll; nil for absent.
-func judge(theirs, ours *event.User) Verdict {
-	here, there := ours != nil && !ours.Dead(), theirs != nil && !theirs.Dead()
+// judge compares a row as the provider has it with a roll; nil for absent.
+func judge(roll *event.Roll, theirs, ours event.Record) Verdict {
+	here, there := ours != nil && !ours.Head().Dead(), theirs != nil && !theirs.Head().Dead()
 	switch {
 	case !here && !there:
 		return Forgotten
 	case !there:
 		return Vanished
-	case ours == nil:
+	case ours == nil || !here && life(theirs) > life(ours):
 		return Create
 	case !here:
 		return Final
 	}
-	differ := differences(theirs, ours)
+	differ := differences(roll, theirs, ours)
 	switch {
 	case len(differ) == 0:
 		return Same
-	case ours.Version > theirs.Version:
+	case life(ours) > life(theirs), life(ours) == life(theirs) && ours.Head().Version > theirs.Head().Version:
 		return Newer
-	case slices.ContainsFunc(differ, func(d Difference) bool { return !touched(d.Column) }):
+	case slices.ContainsFunc(differ, func(d Difference) bool { return !touched(roll, d.Column) }):
 		return Update
 	}
 	return Touch
@@ -64,8 +64,8 @@ func judge(theirs, ours *event.User) Verdict {
 
 // touched reports whether a column changes with a sign-in or a token refresh, which says nothing
 // else about a user. So does the version.
-func touched(column string) bool {
-	f := event.Users.Field(column)
+func touched(roll *event.Roll, column string) bool {
+	f := roll.Field(column)
 	return f != nil && f.Touched || column == "version"
 }
 
@@ -96,13 +96,9 @@ func maskedValue(value string) string {
 	return event.Mask(value)
 }
 
-// differences lists the columns in which two living users differ. What the provider says nothing of
+// differences lists the columns in which two living rows differ. What the provider says nothing of
 // that can be used is not compared; the version follows from updated_at.
-func differences(theirs, ours *event.User) []Difference {
-	return differencesOf(&event.Users, theirs, ours)
-}
-
-func differencesOf(roll *event.Roll, theirs, ours event.Record) []Difference {
+func differences(roll *event.Roll, theirs, ours event.Record) []Difference {
 	var list []Difference
 	add := func(column string, masked bool, a, b any) {
 		if a != b && !sameDocument(a, b) {
@@ -159,20 +155,20 @@ func shown(value any, masked bool) string {
 	return ""
 }
 
-// advice says why the roll can't follow a user, and what to do.
+// advice says why the roll can't follow the provider about a row, and what to do.
 func (r *run) advice(verdict Verdict, p directory.Pair) string {
 	if verdict == Final {
-		return "the roll has this user as deleted, and a deletion is final; " +
-			"create the user again at the provider, with a new id"
+		return fmt.Sprintf("the roll has this %[1]s as deleted, and a deletion is final; "+
+			"create the %[1]s again at the provider, with a new id", r.kind.one)
 	}
-	version := time.UnixMicro(p.Roll.Version).UTC()
+	version := time.UnixMicro(p.Roll.Head().Version).UTC()
 	at := version.Format(time.RFC3339Nano)
 	why := "the roll has a higher version, " + at
 	then := "rollcall reconcile " + r.Source.Name()
 	if version.After(time.Now()) {
 		return fmt.Sprintf("%s, which is in the future; "+
-			"run delete from rollcall.users where source = %s and id = %s; then %s",
-			why, target.Literal(r.Source.Name()), target.Literal(p.ID), then)
+			"run delete from %s where source = %s and id = %s; then %s",
+			why, r.kind.Table, target.Literal(r.Source.Name()), target.Literal(p.ID), then)
 	}
-	return why + "; change the user at Clerk, which sets updated_at, and run " + then
+	return why + "; change the " + r.kind.one + " at Clerk, which sets updated_at, and run " + then
 }

@@ -59,8 +59,20 @@ func TestJudge(t *testing.T) {
 		"kept, and a new address":   {keeping(5, "raw_user_meta_data"), living(5, "b"), Update},
 		"updated_at can't be used":  {&event.User{Row: event.Row{Version: 99, Kept: undated.Kept}, Email: undated.Email, RawUserMetaData: undated.RawUserMetaData, RawAppMetaData: "{}"}, undated, Same},
 	} {
-		must.Equal(t, judge(test.theirs, test.ours), test.want, name)
+		must.Equal(t, judgeUsers(test.theirs, test.ours), test.want, name)
 	}
+}
+
+// judgeUsers is judge, nil for absent.
+func judgeUsers(theirs, ours *event.User) Verdict {
+	var a, b event.Record
+	if theirs != nil {
+		a = theirs
+	}
+	if ours != nil {
+		b = ours
+	}
+	return judge(&event.Users, a, b)
 }
 
 // Every field of a living user counts.
@@ -78,7 +90,7 @@ func TestDifferencesSeeEveryField(t *testing.T) {
 		ours := event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"}
 		theirs := ours
 		reflect.ValueOf(&theirs).Elem().FieldByIndex(field.Index).Set(reflect.ValueOf(values[field.Type]))
-		if got := differences(&theirs, &ours); len(got) != 1 {
+		if got := differences(&event.Users, &theirs, &ours); len(got) != 1 {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -89,7 +101,7 @@ func TestDifferencesAreMasked(t *testing.T) {
 	mail, phone, name := "ada@example.com", "+4912345", "Ada Lovelace"
 	meta := `{"street": "Long Lane"}`
 	ours := &event.User{Email: &mail, Phone: &phone, FullName: &name, RawUserMetaData: meta, RawAppMetaData: "{}"}
-	got := fmt.Sprint(differences(&event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"}, ours))
+	got := fmt.Sprint(differences(&event.Users, &event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"}, ours))
 	want := "[{email a…@e….com null} {phone +… null} {full_name A… null} {raw_user_meta_data 23 bytes 2 bytes}]"
 	must.Equal(t, got, want, "differences")
 }
@@ -108,7 +120,7 @@ func TestDifferencesOfAnotherRoll(t *testing.T) {
 	one, two := "One", "Two"
 	ours := &team{Row: event.Row{Version: 1}, Name: &one, Settings: `{"a":1}`}
 	theirs := &team{Row: event.Row{Version: 1}, Name: &two, Settings: `{ "a": 1 }`}
-	must.Equal(t, fmt.Sprint(differencesOf(teams, theirs, ours)), "[{name O… T…}]", "differences")
+	must.Equal(t, fmt.Sprint(differences(teams, theirs, ours)), "[{name O… T…}]", "differences")
 }
 
 func TestAnswer(t *testing.T) {

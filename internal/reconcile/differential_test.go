@@ -33,6 +33,12 @@ func TestRowsReadBySQLAreThoseDecoded(t *testing.T) {
 	compareAll(t, db, conn, users)
 }
 
+// userOf is a row of the roll of users, nil for none.
+func userOf(r event.Record) *event.User {
+	u, _ := r.(*event.User)
+	return u
+}
+
 func numbered(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012x", n) }
 
 // followed is a database with a table of users that decides, a connection of its own, and chance.
@@ -64,11 +70,11 @@ func compareAll(t *testing.T, db *postgres.DB, conn *pgx.Conn, want int) {
 	decodeAll(t, db, conn, func(p directory.Pair, theirs *event.User) {
 		seen++
 		switch {
-		case theirs.Dead() && (p.Roll == nil || p.Roll.Dead()): // a deleted user that the roll has never known is left out
-		case p.Roll == nil || theirs.Dead() != p.Roll.Dead():
+		case theirs.Dead() && (p.Roll == nil || p.Roll.Head().Dead()): // a deleted user that the roll has never known is left out
+		case p.Roll == nil || theirs.Dead() != p.Roll.Head().Dead():
 			t.Errorf("%s: deleted %t in the table, roll %+v", p.ID, theirs.Dead(), p.Roll)
-		case !sameRow(theirs, p.Roll):
-			t.Errorf("%s differs in %v (versions %d, %d): %s", p.ID, differences(theirs, p.Roll), theirs.Version, p.Roll.Version, p.Row)
+		case !sameRow(theirs, userOf(p.Roll)):
+			t.Errorf("%s differs in %v (versions %d, %d): %s", p.ID, differences(&event.Users, theirs, p.Roll), theirs.Version, p.Roll.Head().Version, p.Row)
 		}
 	})
 	if seen != want {
@@ -136,7 +142,7 @@ func TestComparisonBySQLIsThatOfGo(t *testing.T) {
 		if len(theirs.Kept) > 0 {
 			return
 		}
-		verdict := judge(theirs, p.Roll)
+		verdict := judgeUsers(theirs, userOf(p.Roll))
 		if verdict == Final || verdict == Newer {
 			verdict = Update // the table is right
 		}
@@ -144,11 +150,11 @@ func TestComparisonBySQLIsThatOfGo(t *testing.T) {
 		if got.Verdict != want {
 			t.Errorf("%s: SQL says %q, Go %q: %v", p.ID, got.Verdict, want, got.Columns)
 		}
-		if same++; want == "" || want == "deleted" || p.Roll == nil || p.Roll.Dead() {
+		if same++; want == "" || want == "deleted" || p.Roll == nil || p.Roll.Head().Dead() {
 			return
 		}
 		differ++
-		if diff := cmp.Diff(unsized(differences(theirs, p.Roll)), unsized(masked(got.Columns))); diff != "" {
+		if diff := cmp.Diff(unsized(differences(&event.Users, theirs, p.Roll)), unsized(masked(got.Columns))); diff != "" {
 			t.Errorf("%s (-Go +SQL): %s", p.ID, diff)
 		}
 	})
@@ -177,7 +183,7 @@ func unsized(list []Difference) []Difference {
 func sameRow(theirs, ours *event.User) bool {
 	own := *ours
 	own.Kept = theirs.Kept
-	return len(differences(theirs, &own)) == 0 && (theirs.Version == own.Version || slices.Contains(theirs.Kept, "updated_at"))
+	return len(differences(&event.Users, theirs, &own)) == 0 && (theirs.Version == own.Version || slices.Contains(theirs.Kept, "updated_at"))
 }
 
 func insertRandomUser(t *testing.T, conn *pgx.Conn, random *rand.Rand, id string) {

@@ -132,7 +132,7 @@ func (in *instance) fails(is error, words ...string) directory.Reconciled {
 	in.T.Helper()
 	tally, err := reconcile.Run(in.T.Context(), in.Config)
 	in.wantError(err, is, words...)
-	return tally
+	return tally.Reconciled
 }
 
 // previewFails returns what a dry run has found before it fails.

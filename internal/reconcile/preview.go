@@ -2,42 +2,70 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 
+	"rollcall/internal/clerk"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/directory"
 )
 
-// Plan is what a run would do about one user.
+// Plan is what a run would do about one user, organisation or membership.
 type Plan struct {
-	User        string       `json:"user"`
-	Action      string       `json:"action"` // created, updated, touched, deleted or failed
+	Roll        *event.Roll  `json:"-"`
+	User        string       `json:"user,omitempty"`
+	ID          string       `json:"id,omitempty"` // of what is no user
+	Action      string       `json:"action"`       // created, updated, touched, deleted or failed
 	Reason      string       `json:"reason,omitempty"`
 	Differences []Difference `json:"differences,omitempty"`
 }
 
-// Preview says what Run would do, and writes nothing. Each is handed every user who is not in
+// Preview says what Run would do, and writes nothing. Each is handed every row that is not in
 // step. The error is the guard's that would stop the run.
-func Preview(ctx context.Context, cfg Config, each func(Plan) error) (directory.Reconciled, error) {
-	from, err := cfg.userList(ctx, true)
-	if err != nil {
-		return directory.Reconciled{}, err
+func Preview(ctx context.Context, cfg Config, each func(Plan) error) (Tally, error) {
+	would := &directory.Run{Others: map[string]*directory.Stage{}}
+	gone := map[*kind][]string{} // memberships end with their user or organisation
+	for _, k := range cfg.kinds() {
+		r, err := cfg.open(ctx, k, true)
+		if errors.Is(err, clerk.ErrDisabled) {
+			cfg.sayDisabled(k)
+			continue
+		}
+		if err != nil {
+			return tallyOf(would), err
+		}
+		if r.Stage = &would.Users; k != users {
+			r.Stage = &directory.Stage{}
+			would.Others[k.Name] = r.Stage
+		}
+		if l, ok := r.from.(*listing); ok {
+			l.seen.Without(gone[users], gone[organizations])
+		}
+		err = r.previewAll(ctx, func(f Plan) error {
+			if f.Action == string(Vanished) {
+				gone[k] = append(gone[k], f.User+f.ID)
+			}
+			return each(f)
+		})
+		if err != nil {
+			return tallyOf(would), err
+		}
 	}
-	defer from.close()
-	r := &run{Config: cfg, Run: &directory.Run{}, from: from, dry: true}
-	if r.total, r.known, err = from.count(ctx); err == nil {
-		err = r.guards(0)
+	return tallyOf(would), nil
+}
+
+func (r *run) previewAll(ctx context.Context, each func(Plan) error) error {
+	defer r.from.close()
+	err := r.guardBefore()
+	if err == nil {
+		err = r.from.preview(ctx, r.guards, func(page part) error { return r.previewPage(page, each) })
 	}
-	if err != nil {
-		return r.Reconciled, err
-	}
-	err = from.preview(ctx, r.guards, func(page part) error { return r.previewPage(page, each) })
 	if err == nil {
 		err = r.guards(r.Deleted)
 	}
-	return r.Reconciled, err
+	return err
 }
 
-// previewPage counts the users of a page and hands on what would become of those who differ.
+// previewPage counts the rows of a page and hands on what would become of those who differ.
 func (r *run) previewPage(page part, each func(Plan) error) error {
 	for _, p := range page.pairs {
 		if f := r.preview(p); f.Action != "" {
@@ -55,23 +83,23 @@ func (r *run) previewPage(page part, each func(Plan) error) error {
 	return nil
 }
 
-// preview counts a user and says what would become of them; no action when they are in step.
+// preview counts a row and says what would become of it; no action when it is in step.
 func (r *run) preview(p directory.Pair) Plan {
 	theirs, verdict, err := r.judge(p)
 	if err != nil {
 		r.Failed++
-		return Plan{User: p.ID, Action: "failed", Reason: err.Error()}
+		return r.plan(p.ID, "failed", err.Error())
 	}
 	switch verdict {
 	case Create:
-		return r.foresee(verdict, p.ID, differencesOf(&event.Users, theirs, event.Users.Empty()))
+		return r.foresee(verdict, p.ID, differences(r.kind.Roll, theirs, r.kind.Empty()))
 	case Update, Touch:
-		return r.foresee(verdict, p.ID, differences(theirs, p.Roll))
+		return r.foresee(verdict, p.ID, differences(r.kind.Roll, theirs, p.Roll))
 	case Vanished:
 		return r.foresee(verdict, p.ID, nil)
 	case Final, Newer:
 		r.Failed++
-		return Plan{User: p.ID, Action: "failed", Reason: r.advice(verdict, p)}
+		return r.plan(p.ID, "failed", r.advice(verdict, p))
 	case Same:
 		r.Unchanged++
 	case Forgotten:
@@ -79,9 +107,19 @@ func (r *run) preview(p directory.Pair) Plan {
 	return Plan{}
 }
 
-// foresee counts a user who is not in step and says what a run would do.
+// plan is about a row with an id.
+func (r *run) plan(id, action, reason string) Plan {
+	f := Plan{Roll: r.kind.Roll, ID: id, Action: action, Reason: reason}
+	if r.kind == users {
+		f.User, f.ID = id, ""
+	}
+	return f
+}
+
+// foresee counts a row that is not in step and says what a run would do.
 func (r *run) foresee(verdict Verdict, id string, differ []Difference) Plan {
-	f := Plan{User: id, Action: string(verdict), Differences: differ}
+	f := r.plan(id, string(verdict), "")
+	f.Differences = differ
 	switch verdict {
 	case Create:
 		r.Created++

@@ -1,10 +1,6 @@
-// Package reconcile finds changes that no webhook and no capture has reported. It compares the roll with the
-// provider's users: with all of them (Run), with those that were announced (Confirm), or with one who signs in
-// (Syncer). It hides how a provider's users are listed and how an absence is confirmed, and the guards that stop a
-// run before it deletes too much. Differences go through the pipeline like webhooks:
-//
-//	done, err := reconcile.Run(ctx, reconcile.Config{Source: src, Table: "auth.users", MaxDelete: 0.05, DB: db,
-//		Submit: pipeline.SubmitAll, Log: log})
+// Package reconcile compares the rolls with what a provider has, for all users, organisations and memberships or
+// for one user who was announced: what no webhook and no capture has told is found, and goes through the
+// pipeline like everything else.
 package reconcile
 
 import (
@@ -32,18 +28,18 @@ type Config struct {
 	// API lists and confirms Clerk's users; URL is its address, for people. Nil for Supabase.
 	API *clerk.API
 	URL string
-	// MaxDelete is the share of the roll's living users that one run may delete, from 0 to 1.
+	// MaxDelete is the share of each roll's living rows that one run may delete, from 0 to 1.
 	MaxDelete float64
 	DB        *postgres.DB
 	// Submit brings events into the roll (pipeline.SubmitAll). Preview needs none.
 	Submit func(context.Context, []event.Event) ([]event.Outcome, error)
-	// Progress is called with the number of users that have been compared, and of all; may be nil.
-	Progress func(done, total int64)
+	// Progress is told how many rows have been compared for a roll, of how many; nil for nobody.
+	Progress func(roll *event.Roll, done, total int64)
 	Log      *slog.Logger
 }
 
-// ErrStopped marks a run that a guard has ended: before any user was deleted, unless they
-// were being deleted at that very moment. A dry run has it when a run would.
+// ErrStopped marks a run that a guard has ended: before anything of that roll was deleted, unless it was
+// vanishing at that very moment. The rolls after it are left to the next run. A dry run has it when a run would.
 var ErrStopped = errors.New("stopped")
 
 // stopped is ErrStopped in other words.
@@ -52,55 +48,168 @@ type stopped struct{ error }
 // Is lets errors.Is find ErrStopped.
 func (stopped) Is(target error) bool { return target == ErrStopped }
 
-// run is a reconciliation under way.
+// Tally is what a run did about users, and about the other rolls: nil for one that it did not compare.
+type Tally struct {
+	directory.Reconciled
+
+	Organizations *directory.Reconciled `json:"organizations,omitempty"`
+	Memberships   *directory.Reconciled `json:"memberships,omitempty"`
+}
+
+// Others are what a run did about the other rolls that it compared, by name.
+func (t Tally) Others() map[string]directory.Reconciled {
+	others := map[string]directory.Reconciled{}
+	for name, done := range map[string]*directory.Reconciled{event.Organizations.Name: t.Organizations, event.Memberships.Name: t.Memberships} {
+		if done != nil {
+			others[name] = *done
+		}
+	}
+	return others
+}
+
+// Failures is how many rows no roll could follow.
+func (t Tally) Failures() int64 {
+	n := t.Failed
+	for _, done := range t.Others() {
+		n += done.Failed
+	}
+	return n
+}
+
+// tallyOf is what a run has done so far.
+func tallyOf(r *directory.Run) Tally {
+	t := Tally{Reconciled: r.Users.Reconciled}
+	if s := r.Begun(&event.Organizations); s != nil && !s.Skipped {
+		t.Organizations = &s.Reconciled
+	}
+	if s := r.Begun(&event.Memberships); s != nil && !s.Skipped {
+		t.Memberships = &s.Reconciled
+	}
+	return t
+}
+
+// run is a reconciliation under way, at one of the rolls.
 type run struct {
 	Config
 	*directory.Run
+	*directory.Stage
+	kind  *kind
 	from  userList
-	total int64 // users of the provider
-	known int64 // living users of the roll
+	total int64 // rows of the provider
+	known int64 // living rows of the roll
 	dry   bool  // nothing is written
 }
 
-// Run compares, corrects the roll, and returns what it did, in users. It fails with connection.ErrRunning beside
+// open prepares the comparison of one roll.
+func (cfg Config) open(ctx context.Context, k *kind, dry bool) (*run, error) {
+	from, err := cfg.userList(ctx, k, dry)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{Config: cfg, kind: k, from: from, dry: dry}
+	if r.total, r.known, err = from.count(ctx); err != nil {
+		from.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// Run compares and mends, and says what it did. It fails with connection.ErrRunning beside
 // another run of the source, with ErrStopped when a guard has stopped it, with
 // directory.ErrHidden when the users can't all be seen, with clerk.ErrRefused when the key of
 // the API is, and with event.ErrUnavailable when the API could not be asked for too long. When
 // it was interrupted, by the context, by the database or by the API, the next Run continues where
 // it was.
-func Run(ctx context.Context, cfg Config) (directory.Reconciled, error) {
-	from, err := cfg.userList(ctx, false)
+func Run(ctx context.Context, cfg Config) (Tally, error) {
+	first, err := cfg.open(ctx, users, false)
 	if err != nil {
-		return directory.Reconciled{}, err
+		return Tally{}, err
 	}
-	defer from.close()
-	r := &run{Config: cfg, from: from}
-	if r.total, r.known, err = from.count(ctx); err != nil {
-		return directory.Reconciled{}, err
+	defer first.from.close()
+	under, err := cfg.DB.Directory().BeginRun(ctx, cfg.Source.Name(), first.from.name())
+	if err != nil {
+		return Tally{}, err
 	}
-	if r.Run, err = cfg.DB.Directory().BeginRun(ctx, cfg.Source.Name(), from.name()); err != nil {
-		return directory.Reconciled{}, err
+	defer under.Release()
+	err = under.During(ctx, func(ctx context.Context) error { return first.andOthers(ctx, under) })
+	if err != nil && !errors.Is(err, ErrStopped) {
+		return tallyOf(under), err
 	}
-	defer r.Release()
-	from.begin(r.Position, r.Started)
-	err = r.During(ctx, r.all)
-	switch {
-	case errors.Is(err, ErrStopped):
-		return r.Reconciled, errors.Join(err, r.End(ctx, err))
-	case err != nil:
-		return r.Reconciled, fmt.Errorf("after %d of %d users: %w", r.compared(), r.total, err)
-	}
-	return r.Reconciled, r.End(ctx, nil)
+	return tallyOf(under), errors.Join(err, under.End(ctx, err))
 }
 
-func (r *run) all(ctx context.Context) error {
-	if err := r.guards(0); err != nil {
+// andOthers compares users and then the other rolls, but for those that an interrupted run is done with.
+func (r *run) andOthers(ctx context.Context, under *directory.Run) error {
+	kinds := r.kinds()
+	for i, k := range kinds {
+		var err error
+		switch {
+		case i+1 < len(kinds) && under.Begun(kinds[i+1].Roll) != nil: // done
+		case k == users:
+			err = r.all(ctx, under)
+		default:
+			err = r.other(ctx, k, under)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// other compares another roll than that of users. Memberships that end with their user or organisation do so before.
+func (r *run) other(ctx context.Context, k *kind, under *directory.Run) error {
+	stage, err := under.Compare(ctx, k.Roll)
+	if err == nil && k == memberships {
+		_, err = r.DB.Roll().EndMemberships(ctx)
+	}
+	if err != nil {
 		return err
 	}
-	if err := r.compare(ctx); err != nil {
+	o, err := r.open(ctx, k, false)
+	if errors.Is(err, clerk.ErrDisabled) {
+		stage.Skipped = true
+		r.sayDisabled(k)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
-	return r.deleteGone(ctx)
+	defer o.from.close()
+	return o.all(ctx, under)
+}
+
+// sayDisabled says that the provider has no organisations. Those that the roll may have stay.
+func (cfg Config) sayDisabled(k *kind) {
+	cfg.Log.Info("not compared: organizations are not enabled at Clerk", "source", cfg.Source.Name(), "roll", k.Name)
+}
+
+// all compares a roll in a run, or goes on with it, and deletes what is gone.
+func (r *run) all(ctx context.Context, under *directory.Run) (err error) {
+	r.Run = under
+	if r.Stage, err = under.Compare(ctx, r.kind.Roll); err != nil {
+		return err
+	}
+	r.from.begin(r.Position, r.Started)
+	if err = r.guardBefore(); err == nil {
+		err = r.compare(ctx)
+	}
+	if err == nil {
+		err = r.deleteGone(ctx)
+	}
+	if err != nil && !errors.Is(err, ErrStopped) {
+		return fmt.Errorf("after %d of %s: %w", r.compared(), r.rows(r.total), err)
+	}
+	return err
+}
+
+// guardBefore holds a list that is empty against the roll of users before it is read. Of another list the count may
+// be wrong.
+func (r *run) guardBefore() error {
+	if r.kind != users {
+		return nil
+	}
+	return r.guards(0)
 }
 
 // compare walks through the list: while a page is being read, the one before it is judged, and of the one before
@@ -152,7 +261,7 @@ func (r *run) read(ctx context.Context, pages chan<- part) error {
 	}
 }
 
-// compared is how many users of the provider have been.
+// compared is how many rows of the provider have been.
 func (r *run) compared() int64 { return r.Created + r.Updated + r.Touched + r.Unchanged + r.Failed }
 
 // findings are what a page has shown.
@@ -175,13 +284,13 @@ func (r *run) sift(page part) findings {
 		}
 	}
 	for _, p := range page.pairs {
-		var theirs *event.User
+		var theirs event.Record
 		var verdict Verdict
 		err := event.Safely(func() (err error) { theirs, verdict, err = r.judge(p); return err })
 		switch {
 		case err != nil:
 			f.others.Failed++
-			r.Log.Error("a user can't be read", "source", r.Source.Name(), "user", p.ID, "error", err)
+			r.Log.Error("what the provider has can't be read", "source", r.Source.Name(), r.kind.one, p.ID, "error", err)
 		case verdict == Create || verdict == Update || verdict == Touch:
 			f.events = append(f.events, finding(theirs, p.At, "reconciled"))
 			f.verdicts = append(f.verdicts, verdict)
@@ -189,7 +298,7 @@ func (r *run) sift(page part) findings {
 			f.others.Unchanged++
 		case verdict == Final || verdict == Newer:
 			f.others.Failed++
-			r.Log.Warn("the roll can't follow a user", "source", r.Source.Name(), "user", p.ID, "reason", r.advice(verdict, p))
+			r.Log.Warn("the roll can't follow the provider", "source", r.Source.Name(), r.kind.one, p.ID, "reason", r.advice(verdict, p))
 		default: // deleteGone sees to those who are gone
 		}
 	}
@@ -203,7 +312,7 @@ func (r *run) mend(ctx context.Context, f findings) error {
 	}
 	outcomes, err := r.Submit(ctx, f.events)
 	if err != nil {
-		return fmt.Errorf("write users into the roll: %w", err)
+		return fmt.Errorf("bring %s into the roll: %w", r.kind.Name, err)
 	}
 	r.Created += f.others.Created
 	r.Unchanged += f.others.Unchanged
@@ -216,20 +325,20 @@ func (r *run) mend(ctx context.Context, f findings) error {
 		return err
 	}
 	if r.Progress != nil {
-		r.Progress(r.compared(), r.total)
+		r.Progress(r.kind.Roll, r.compared(), r.total)
 	}
 	return nil
 }
 
-// judge compares one user. What the roll has learned since the moment of the list is no reason
+// judge compares one row. What the roll has learned since the moment of the list is no reason
 // to complain of it.
-func (r *run) judge(p directory.Pair) (theirs *event.User, verdict Verdict, err error) {
+func (r *run) judge(p directory.Pair) (theirs event.Record, verdict Verdict, err error) {
 	if p.Row != nil {
-		if theirs, err = r.Source.DecodeUser(p.Row, p.At); err != nil {
+		if theirs, err = r.kind.decode(r.Source, p.Row, p.At); err != nil {
 			return nil, "", err
 		}
 	}
-	verdict = judge(theirs, p.Roll)
+	verdict = judge(r.kind.Roll, theirs, p.Roll)
 	if (verdict == Final || verdict == Newer) && !p.Known.Before(p.At) {
 		verdict = Same
 	}
@@ -257,16 +366,7 @@ func (cfg Config) look(id string, at time.Time, kind string) event.Event {
 	return event.Event{Source: cfg.Source.Name(), Type: kind, Op: event.Look, UserID: id, ReceivedAt: at.UTC()}
 }
 
-// finding is what a look at a user had to say.
-func finding(u *event.User, at time.Time, kind string) event.Event {
-	e := event.Event{Source: u.Source, Type: kind, Op: event.Upsert, UserID: u.ID, User: u, ReceivedAt: at.UTC(), SeenAt: at}
-	if u.Dead() {
-		e.Op = event.Delete
-	}
-	return e
-}
-
-// deleteGone makes tombstones of users that the provider has no more, if they are not too many.
+// deleteGone makes tombstones of rows that the provider has no more, if they are not too many.
 func (r *run) deleteGone(ctx context.Context) error {
 	gone, err := r.from.countAbsent(ctx)
 	if err != nil || gone == 0 {
@@ -304,8 +404,8 @@ func (r *run) guards(gone int64) error {
 	case r.MaxDelete >= 1:
 		return nil
 	case r.total == 0 && known > 0:
-		return stopped{fmt.Errorf("%s: %s reads empty, and the roll has %s of %s; %s If there really are no users, run again with --max-delete 100%%",
-			r.halt(), r.from.name(), users(known), r.Source.Name(), r.from.doubt())}
+		return stopped{fmt.Errorf("%s: %s reads empty, and the roll has %s of %s; %s If %s is left, run again with --max-delete 100%%",
+			r.halt(), r.from.name(), r.rows(known), r.Source.Name(), r.from.doubt(), r.kind.none)}
 	case float64(gone) <= r.MaxDelete*float64(known):
 		return nil
 	}
@@ -316,20 +416,20 @@ func (r *run) guards(gone int64) error {
 		are = "is"
 	}
 	return stopped{fmt.Errorf("%s: %d of the %s that the roll knows of %s %s gone from %s (%s), more than max_delete (%s); %s%s If they are really gone, run again with --max-delete %s, or raise reconcile.max_delete",
-		r.halt(), gone, users(known), r.Source.Name(), are, r.from.name(), percent(share), percent(r.MaxDelete), r.from.doubt(), r.who(gone, enough), enough)}
+		r.halt(), gone, r.rows(known), r.Source.Name(), are, r.from.name(), percent(share), percent(r.MaxDelete), r.from.doubt(), r.who(gone, enough), enough)}
 }
 
 // halt says what a guard has done, or would do.
 func (r *run) halt() string {
 	switch {
 	case r.dry:
-		return "a run would stop here and delete no user"
+		return "a run would stop here and delete " + r.kind.none
 	case r.Deleted == 1:
 		return "stopped, 1 was deleted before"
 	case r.Deleted > 0:
 		return fmt.Sprintf("stopped, %d were deleted before", r.Deleted)
 	}
-	return "stopped, no user was deleted"
+	return "stopped, " + r.kind.none + " was deleted"
 }
 
 // who names the command that lists those who are gone, unless this is it and has.
@@ -337,21 +437,22 @@ func (r *run) who(gone int64, maxDelete string) string {
 	if r.dry && r.Deleted == gone {
 		return ""
 	}
-	return fmt.Sprintf(" To see who: rollcall reconcile %s --dry-run --max-delete %s.", r.Source.Name(), maxDelete)
+	return fmt.Sprintf(" To see %s: rollcall reconcile %s --dry-run --max-delete %s.", r.kind.which, r.Source.Name(), maxDelete)
 }
 
-func users(n int64) string {
+// rows is so many of what is compared.
+func (r *run) rows(n int64) string {
 	if n == 1 {
-		return "1 user"
+		return "1 " + r.kind.one
 	}
-	return fmt.Sprintf("%d users", n)
+	return fmt.Sprintf("%d %ss", n, r.kind.one)
 }
 
 func (r *run) deleteSome(ctx context.Context, pairs []directory.Pair) error {
 	events := make([]event.Event, len(pairs))
 	for i, p := range pairs {
 		if p.Roll != nil {
-			events[i] = finding(p.Roll.Tombstone(p.At.UTC()), p.At, "reconciled")
+			events[i] = finding(tombstone(p.Roll, p.At.UTC()), p.At, "reconciled")
 			continue
 		}
 		events[i] = r.look(p.ID, p.At, "reconciled")
@@ -359,7 +460,7 @@ func (r *run) deleteSome(ctx context.Context, pairs []directory.Pair) error {
 	}
 	outcomes, err := r.Submit(ctx, events)
 	if err != nil {
-		return fmt.Errorf("delete users: %w", err)
+		return fmt.Errorf("delete %s: %w", r.kind.Name, err)
 	}
 	for _, o := range outcomes {
 		if o == event.Stale {

@@ -66,7 +66,7 @@ func startProject(db *fixture.Database, role string, targets ...target.Target) *
 
 func (p *project) run() directory.Reconciled {
 	p.T.Helper()
-	return must.Get(reconcile.Run(p.T.Context(), p.Config))(p.T)
+	return must.Get(reconcile.Run(p.T.Context(), p.Config))(p.T).Reconciled
 }
 
 func (p *project) wantRun(want directory.Reconciled) {
@@ -76,11 +76,12 @@ func (p *project) wantRun(want directory.Reconciled) {
 
 // preview is a dry run, with what it has found.
 func (p *project) preview() (found []reconcile.Plan, tally directory.Reconciled, err error) {
-	tally, err = reconcile.Preview(p.T.Context(), p.Config, func(f reconcile.Plan) error {
+	all, err := reconcile.Preview(p.T.Context(), p.Config, func(f reconcile.Plan) error {
+		f.Roll = nil
 		found = append(found, f)
 		return nil
 	})
-	return found, tally, err
+	return found, all.Reconciled, err
 }
 
 // interrupted begins a run that is cancelled when more than so many users are done, and says some words
@@ -90,14 +91,14 @@ func (p *project) interrupted(after int64, words ...string) directory.Reconciled
 	ctx, cancel := context.WithCancel(p.T.Context())
 	defer cancel()
 	cfg := p.Config
-	cfg.Progress = func(done, _ int64) {
+	cfg.Progress = func(_ *event.Roll, done, _ int64) {
 		if done > after {
 			cancel()
 		}
 	}
 	tally, err := reconcile.Run(ctx, cfg)
 	must.Fail(p.T, err, context.Canceled, words...)
-	return tally
+	return tally.Reconciled
 }
 
 const inStep = "select count(*)::text from auth.users a full join profiles p on p.id = a.id where a.deleted_at is null and p.email is distinct from a.email"
@@ -222,7 +223,7 @@ func TestResume(t *testing.T) {
 	}
 	p.Exec("delete from auth.users where id = '" + fixture.ID(1) + "'") // compared before, deleted after
 	var first int64
-	p.Progress = func(done, _ int64) { first = cmp.Or(first, done) }
+	p.Progress = func(_ *event.Roll, done, _ int64) { first = cmp.Or(first, done) }
 	p.wantRun(directory.Reconciled{Created: 20_000, Deleted: 1})
 	if first <= before.Created {
 		t.Errorf("the second run began with %d users compared, the first had %d", first, before.Created)

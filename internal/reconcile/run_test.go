@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/postgres/directory"
@@ -77,7 +78,7 @@ func TestFirstRunWhileAUserIsDeleted(t *testing.T) {
 	p := newProject(t)
 	p.InsertUsers(1, 3000)
 	once := sync.OnceFunc(func() { p.Exec("delete from auth.users where id = '" + fixture.ID(1) + "'") })
-	p.Progress = func(int64, int64) { once() }
+	p.Progress = func(*event.Roll, int64, int64) { once() }
 	p.wantRun(directory.Reconciled{Created: 3000, Deleted: 1})
 }
 
@@ -89,7 +90,7 @@ func TestRowSecurityDuringARun(t *testing.T) {
 	reader := supabaseProject(p.Database, role)
 	p.InsertUsers(1, 50)
 	reader.run()
-	reader.Progress = func(int64, int64) {
+	reader.Progress = func(*event.Roll, int64, int64) {
 		p.Exec("alter table auth.users enable row level security; drop policy if exists most on auth.users; create policy most on auth.users for select using (id <> '" + fixture.ID(7) + "')")
 	}
 	must.Fail(t, must.Err(reconcile.Run(t.Context(), reader.Config)), directory.ErrHidden)

@@ -25,7 +25,7 @@ func TestSpanBesideSignals(t *testing.T) {
 	pool := p.DB.Pool() // the wait lasts as long as the test takes
 	pool.LockTimeout, pool.StatementTimeout = time.Minute, time.Minute
 	faster := p.Hold("insert into rollcall.users (source, id, version, email) values ('supabase', '" + fixture.ID(2) + "', 7, 'faster@x.test')")
-	var tally directory.Reconciled
+	var tally reconcile.Tally
 	err := fixture.Beside(func() (err error) {
 		tally, err = reconcile.Run(t.Context(), p.Config)
 		return err
@@ -37,7 +37,7 @@ func TestSpanBesideSignals(t *testing.T) {
 		faster.Run("commit")
 	})
 	must.Do(t, err)
-	must.Equal(t, tally, directory.Reconciled{Created: 8, Unchanged: 1}, "the run")
+	must.Equal(t, tally.Reconciled, directory.Reconciled{Created: 8, Unchanged: 1}, "the run")
 	p.Want("select count(*)::text from rollcall.users where id = '"+fixture.ID(5)+"'", "0")
 	p.Want("select count(*)::text from profiles where id = '"+fixture.ID(5)+"'", "0")
 	p.Want("select email from rollcall.users where id = '"+fixture.ID(2)+"'", "faster@x.test")

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/postgres/directory"
@@ -73,7 +74,7 @@ func timed(do func()) time.Duration {
 // watchHeap follows the largest size of the heap during the next runs.
 func (p *project) watchHeap() *uint64 {
 	var peak uint64
-	p.Progress = func(int64, int64) { peak = max(peak, heap()) }
+	p.Progress = func(*event.Roll, int64, int64) { peak = max(peak, heap()) }
 	return &peak
 }
 

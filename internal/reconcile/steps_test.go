@@ -32,7 +32,7 @@ func steps(t *testing.T) func(page func(context.Context) (part, error), submit f
 	src := fixture.Source(t, source.Supabase)
 	return func(page func(context.Context) (part, error), submit func(context.Context, []event.Event) ([]event.Outcome, error)) *run {
 		record := must.Get(db.Directory().BeginRun(t.Context(), "supabase", "made up"))(t)
-		return &run{Config: Config{Source: src, DB: db, Submit: submit, Log: slog.New(slog.DiscardHandler)}, Run: record, from: paged{page: page}}
+		return &run{Config: Config{Source: src, DB: db, Submit: submit, Log: slog.New(slog.DiscardHandler)}, Run: record, Stage: &record.Users, kind: users, from: paged{page: page}}
 	}
 }
 
@@ -66,7 +66,7 @@ func TestStoppedRunSkipsNoUser(t *testing.T) {
 			return nil, nil
 		})
 		r.Position = "" // of the run before
-		r.Progress = func(int64, int64) { saved <- struct{}{} }
+		r.Progress = func(*event.Roll, int64, int64) { saved <- struct{}{} }
 		must.Fail(t, r.compare(ctx), context.Canceled)
 		if r.Position > "1" {
 			t.Fatalf("page 2 was not submitted, and the run would go on behind page %s", r.Position)

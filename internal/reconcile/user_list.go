@@ -11,20 +11,20 @@ import (
 	"rollcall/internal/postgres/directory"
 )
 
-// userList is where a provider's users are looked up: the table in this database, or the
-// provider's API. It is used by one at a time, but for next, which may run beside the others.
+// userList is where a provider's users, or its organisations or memberships, are looked up: the table in this
+// database, or the provider's API. It is used by one at a time, but for next, which may run beside the others.
 type userList interface {
 	// name says what is listed, for people and for the record of the run.
 	name() string
 	// doubt asks whether it is the right one.
 	doubt() string
-	// count returns how many users it has, and how many living ones the roll.
+	// count returns how many rows it has, and how many living ones the roll.
 	count(ctx context.Context) (total, known int64, err error)
 	// begin says where the list goes on, "" for the beginning, and when that was.
 	begin(position string, started time.Time)
 	// next returns the next page of the list.
 	next(ctx context.Context) (part, error)
-	// countAbsent returns how many living users of the roll were not in the list, which has
+	// countAbsent returns how many living rows of the roll were not in the list, which has
 	// ended.
 	countAbsent(ctx context.Context) (int64, error)
 	// absent returns the next of them after an id, none at the end.
@@ -67,9 +67,9 @@ type part struct {
 }
 
 // userList opens the one of a configuration. A dry one writes nothing.
-func (cfg Config) userList(ctx context.Context, dry bool) (userList, error) {
+func (cfg Config) userList(ctx context.Context, k *kind, dry bool) (userList, error) {
 	if cfg.API != nil {
-		return cfg.listing(ctx, dry)
+		return cfg.listing(ctx, k, dry)
 	}
 	users, err := cfg.users(ctx)
 	if err != nil {

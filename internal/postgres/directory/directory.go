@@ -50,41 +50,44 @@ func (d *Directory) Table(ctx context.Context, name string) (*catalog.Table, err
 	return t, nil
 }
 
-// Pair is a user as the provider's API has them and as the roll has them.
+// Pair is a row as the provider's API has it and as a roll has it.
 type Pair struct {
 	ID   string
-	Row  []byte      // as a JSON object; nil when the table, or the list, does not have them
-	Roll *event.User // nil when the roll does not know them
-	// Known is the moment as of which the roll has them so.
+	Row  []byte       // as a JSON object; nil when the table, or the list, does not have it
+	Roll event.Record // nil when the roll does not know it
+	// Known is the moment as of which the roll has it so.
 	Known time.Time
-	At    time.Time // the moment they were so at the provider, by the database's clock
+	At    time.Time // the moment it was so at the provider, by the database's clock
 }
 
-// scanPair reads id, row, the version, the columns of new, changed_at and kept of the roll, and the moment.
-func scanPair(row pgx.CollectableRow) (Pair, error) {
-	var p Pair
-	var u event.User
-	var source, id *string
-	var version *int64
-	var known *time.Time
-	columns, done := event.Users.Scan(&u)
-	dest := slices.Concat([]any{&p.ID, &p.Row, &version, &source, &id}, columns, []any{&known, &u.Kept, &p.At})
-	if err := row.Scan(dest...); err != nil || version == nil {
-		return p, err
+// pairOf reads id, row, the version, the columns of new, changed_at and kept of a roll, and the moment.
+func pairOf(roll *event.Roll) pgx.RowToFunc[Pair] {
+	return func(row pgx.CollectableRow) (Pair, error) {
+		var p Pair
+		var source, id *string
+		var version *int64
+		var known *time.Time
+		record := roll.Empty()
+		head := record.Head()
+		columns, done := roll.Scan(record)
+		dest := slices.Concat([]any{&p.ID, &p.Row, &version, &source, &id}, columns, []any{&known, &head.Kept, &p.At})
+		if err := row.Scan(dest...); err != nil || version == nil {
+			return p, err
+		}
+		done()
+		head.Source, head.ID, head.Version = *source, *id, *version
+		if u, ok := record.(*event.User); ok && u.BanOver(p.At) { // as the provider's row is read
+			u.Banned = false
+		}
+		p.Roll, p.Known = record, *known
+		return p, nil
 	}
-	done()
-	u.Source, u.ID, u.Version = *source, *id, *version
-	if u.BanOver(p.At) { // as the provider's row is read
-		u.Banned = false
-	}
-	p.Roll, p.Known = &u, *known
-	return p, nil
 }
 
-// Reconciled counts users by what a reconciliation did about them: all that the provider
-// has, and those of the roll that it no longer had. Not counted are users who are deleted on
-// both sides, and those in the roll alone that the roll learned of too lately for a list to show
-// them.
+// Reconciled counts the rows of a roll by what a reconciliation did about them: all that the provider
+// has, and those of the roll that it no longer had. Not counted are rows that are deleted on
+// both sides, those in the roll alone that the roll learned of too lately for a list to show
+// them, and memberships that ended with their user or organisation.
 type Reconciled struct {
 	Created int64 `json:"created"`
 	Updated int64 `json:"updated"`
@@ -98,13 +101,23 @@ type Reconciled struct {
 	Failed    int64 `json:"failed"` // the roll could not follow; the log says why
 }
 
-// Run is a run that compares the roll with all users of a source. There is one of a source at a time:
-// its lock is lost when another may begin. One that is released without an End is continued by the next.
-type Run struct {
+// Stage is how far a run has come with one roll.
+type Stage struct {
 	Reconciled
+	// Position says how far the provider's rows have been compared; "" at the beginning.
+	Position string `json:"position,omitempty"`
+	// Skipped: the provider has no such rows.
+	Skipped bool `json:"skipped,omitempty"`
+}
+
+// Run is a run that compares the rolls of a source, one after the other, with all that its provider has. There is
+// one of a source at a time: its lock is lost when another may begin. One that is released without an End is taken
+// up by the next.
+type Run struct {
 	*connection.Lock
-	// Position says how far the provider's users have been compared; "" at the beginning.
-	Position string
+	// Users is the stage of users, the first roll; Others with those rolls that it has begun since, by name.
+	Users  Stage
+	Others map[string]*Stage
 	// Started is when it began, by the database's clock; before its interruption, if it was
 	// taken up.
 	Started time.Time
@@ -134,22 +147,47 @@ func (d *Directory) BeginRun(ctx context.Context, source, listed string) (*Run, 
 }
 
 func (r *Run) begin(ctx context.Context, listed string) error {
+	p := &r.Users
 	err := r.directory.Pool.QueryRow(ctx, `select id, started_at, coalesce(position, ''),
-  created, updated, touched, deleted, unchanged, failed
+  created, updated, touched, deleted, unchanged, failed, others
 from rollcall.reconciliations
 where id = (select pg_catalog.max(id) from rollcall.reconciliations where source = $1)
   and finished_at is null and listed = $3 and started_at > pg_catalog.now() - $2::interval`,
 		r.source, resumeWithin, listed).
-		Scan(&r.id, &r.Started, &r.Position, &r.Created, &r.Updated, &r.Touched, &r.Deleted, &r.Unchanged, &r.Failed)
+		Scan(&r.id, &r.Started, &p.Position, &p.Created, &p.Updated, &p.Touched, &p.Deleted, &p.Unchanged, &p.Failed, &r.Others)
 	if !errors.Is(err, pgx.ErrNoRows) {
-		return err
-	}
-	if err := r.forgetListed(ctx); err != nil {
 		return err
 	}
 	return r.directory.Pool.QueryRow(ctx, "insert into rollcall.reconciliations (source, listed) values ($1, $2) "+
 		"returning id, started_at", r.source, listed).
 		Scan(&r.id, &r.Started)
+}
+
+// Begun is the stage of a roll, nil before it began.
+func (r *Run) Begun(roll *event.Roll) *Stage {
+	if roll == &event.Users {
+		return &r.Users
+	}
+	return r.Others[roll.Name]
+}
+
+// Compare begins with a roll, or goes on with it: then its Listing is as it was.
+func (r *Run) Compare(ctx context.Context, roll *event.Roll) (*Stage, error) {
+	p := r.Begun(roll)
+	if p == nil {
+		if r.Others == nil {
+			r.Others = map[string]*Stage{}
+		}
+		p = &Stage{}
+		r.Others[roll.Name] = p
+		if err := r.Save(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if p.Position != "" {
+		return p, nil
+	}
+	return p, r.forgetListed(ctx)
 }
 
 // forgetListed empties the source's Listing, which may be long.
@@ -179,10 +217,11 @@ func (r *Run) save(ctx context.Context, ended bool, cause error) error {
 	// ended stays as it ended, whatever a replica that was stopped for a while still records.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), connection.LeaveTimeout)
 	defer cancel()
+	p := &r.Users
 	_, err := r.directory.Pool.Exec(ctx, `update rollcall.reconciliations
 set position = nullif($2, ''), created = $3, updated = $4, touched = $5, deleted = $6, unchanged = $7, failed = $8,
-    finished_at = case when $9 then pg_catalog.now() end, error = $10
-where id = $1 and finished_at is null`, r.id, r.Position, r.Created, r.Updated, r.Touched, r.Deleted, r.Unchanged, r.Failed, ended, why)
+    finished_at = case when $9 then pg_catalog.now() end, error = $10, others = $11
+where id = $1 and finished_at is null`, r.id, p.Position, p.Created, p.Updated, p.Touched, p.Deleted, p.Unchanged, p.Failed, ended, why, r.Others)
 	return connection.Wrap(err, "record the reconciliation")
 }
 
@@ -190,21 +229,22 @@ where id = $1 and finished_at is null`, r.id, r.Position, r.Created, r.Updated, 
 type LastRun struct {
 	Source  string
 	Users   Reconciled
-	Stopped bool      // a guard has ended it before any deletion
-	Success time.Time // when the last success ended; 1970 for never
+	Others  map[string]Reconciled // of the other rolls, by name
+	Stopped bool                  // a guard has ended it before any deletion
+	Success time.Time             // when the last success ended; 1970 for never
 }
 
 // LastRuns returns those of every source that was ever reconciled.
 func (d *Directory) LastRuns(ctx context.Context) ([]LastRun, error) {
 	rows, _ := d.Pool.Query(ctx, `select distinct on (source) source,
-  created, updated, touched, deleted, unchanged, failed, error is not null,
+  created, updated, touched, deleted, unchanged, failed, others, error is not null,
   coalesce((select pg_catalog.max(s.finished_at) from rollcall.reconciliations s
     where s.source = r.source and s.error is null), 'epoch')
 from rollcall.reconciliations r where finished_at is not null order by source, id desc`)
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l LastRun, err error) {
 		users := &l.Users
 		err = row.Scan(&l.Source, &users.Created, &users.Updated, &users.Touched, &users.Deleted, &users.Unchanged,
-			&users.Failed, &l.Stopped, &l.Success)
+			&users.Failed, &l.Others, &l.Stopped, &l.Success)
 		return l, err
 	})
 	return list, connection.Wrap(err, "look for the last reconciliations")

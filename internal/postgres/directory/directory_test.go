@@ -109,17 +109,17 @@ func TestRunStaysEnded(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "")
 	first := must.Get(b.BeginRun(t.Context(), "app", "a list"))(t)
-	first.Created, first.Position = 1, "1"
+	first.Users.Created, first.Users.Position = 1, "1"
 	must.Do(t, first.Save(t.Context()))
 	first.Release() // as PostgreSQL does when it is silent
 	second := must.Get(b.BeginRun(t.Context(), "app", "a list"))(t)
 	defer second.Release()
-	if second.Position != "1" {
-		t.Errorf("it goes on at %q", second.Position)
+	if second.Users.Position != "1" {
+		t.Errorf("it goes on at %q", second.Users.Position)
 	}
-	second.Created, second.Position = 3, "3"
+	second.Users.Created, second.Users.Position = 3, "3"
 	must.Do(t, second.End(t.Context(), nil))
-	first.Created, first.Position = 2, "2"
+	first.Users.Created, first.Users.Position = 2, "2"
 	must.Do(t, first.Save(t.Context()))
 	b.WantRows("select created, position, finished_at is not null from rollcall.reconciliations", "3|3|t")
 }
@@ -201,7 +201,7 @@ func TestSample(t *testing.T) {
 	b := newBench(t, "")
 	b.Run(`insert into rollcall.users (source, id, version, changed_at, raw_user_meta_data)
 select s, md5(g::text), 1, now() - interval '1 hour', jsonb_build_object('pad', repeat('x', 600)) from generate_series(1, 15000) g, unnest('{app,clerk}'::text[]) s`)
-	b.WantRows("select ("+sampleShare+")::int between 30 and 70", "t")
+	b.WantRows("select ("+fmt.Sprintf(sampleShare, "rollcall.users")+")::int between 30 and 70", "t")
 	for _, source := range []string{"app", "clerk"} {
 		chosen := map[string]bool{}
 		for range 20 {
@@ -228,7 +228,7 @@ create table rollcall.users_0 partition of rollcall.users for values with (modul
 create table rollcall.users_1 partition of rollcall.users for values with (modulus 2, remainder 1);
 insert into rollcall.users (source, id, version, changed_at, raw_user_meta_data)
 select 'app', md5(g::text), 1, now() - interval '1 hour', jsonb_build_object('pad', repeat('x', 600)) from generate_series(1, 30000) g`)
-	b.WantRows("select ("+sampleShare+")::int between 30 and 70", "t")
+	b.WantRows("select ("+fmt.Sprintf(sampleShare, "rollcall.users")+")::int between 30 and 70", "t")
 	if ids, err := b.Listing("app").Sample(t.Context(), 20, time.Now()); err != nil || len(ids) != 20 {
 		t.Errorf("chosen: %v, %v", ids, err)
 	}

@@ -27,28 +27,33 @@ var (
 // database, so that it may be long, and so that an interrupted run can go on with it.
 type Listing struct {
 	directory *Directory
+	roll      *event.Roll
 	source    string
 	on        connection.Querier
 	own       *pgx.Conn // of a dry run
 	table     string
 	attend    string
 	unlisted  string
+	parents   []any // of memberships: the deleted users and organisations whose memberships don't count
 }
 
-// Entry is a user as a list shows them.
+// Entry is a row as a list shows it.
 type Entry struct {
-	ID   string
-	User []byte // a JSON object
+	ID  string
+	Row []byte // a JSON object
 }
 
 // Listing is that of the source's reconciliation under way, which empties it when it begins
-// anew and when it ends.
-func (d *Directory) Listing(source string) *Listing {
-	return d.listing(source, d.Pool, "rollcall.listed")
+// anew, with each roll, and when it ends. It is of users.
+func (d *Directory) Listing(source string) *Listing { return d.ListingOf(&event.Users, source) }
+
+// ListingOf is Listing for the rows of a roll.
+func (d *Directory) ListingOf(roll *event.Roll, source string) *Listing {
+	return d.listing(roll, source, d.Pool, "rollcall.listed")
 }
 
 // DryListing is empty, and ends with Close: a temporary table on a connection of its own.
-func (d *Directory) DryListing(ctx context.Context, source string) (*Listing, error) {
+func (d *Directory) DryListing(ctx context.Context, roll *event.Roll, source string) (*Listing, error) {
 	pooled, err := d.Pool.Acquire(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("look at the roll: %w", d.Pool.Explain(err))
@@ -60,7 +65,7 @@ func (d *Directory) DryListing(ctx context.Context, source string) (*Listing, er
 		return nil, d.explainTemporary(err)
 	}
 	own := pooled.Hijack()
-	l := d.listing(source, own, table)
+	l := d.listing(roll, source, own, table)
 	l.own = own
 	return l, nil
 }
@@ -75,11 +80,25 @@ func (d *Directory) explainTemporary(err error) error {
 	return fmt.Errorf("make a temporary table for a dry run: %w", d.Pool.Explain(err))
 }
 
-func (d *Directory) listing(source string, on connection.Querier, table string) *Listing {
-	return &Listing{
-		directory: d, source: source, on: on, table: table,
-		attend:   fmt.Sprintf(attendSQL, table, strings.Join(event.Users.Columns(), ", ")),
-		unlisted: fmt.Sprintf(unlistedSQL, table, "u."+strings.Join(event.Users.Columns(), ", u.")),
+func (d *Directory) listing(roll *event.Roll, source string, on connection.Querier, table string) *Listing {
+	l := &Listing{
+		directory: d, roll: roll, source: source, on: on, table: table,
+		attend: fmt.Sprintf(attendSQL, table, strings.Join(roll.Columns(), ", "), roll.Table),
+	}
+	also := ""
+	if roll == &event.Memberships {
+		l.Without(nil, nil)
+		also = "\n  and (u.user_id = any($5::text[]) or u.organization_id = any($6::text[])) is not true"
+	}
+	l.unlisted = fmt.Sprintf(unlistedSQL, table, "u."+strings.Join(roll.Columns(), ", u."), roll.Table, also)
+	return l
+}
+
+// Without leaves the memberships of some users and organisations out of those that are not listed: they end when
+// those are deleted.
+func (l *Listing) Without(users, organizations []string) {
+	if l.roll == &event.Memberships {
+		l.parents = []any{users, organizations}
 	}
 }
 
@@ -99,7 +118,7 @@ func (l *Listing) Now(ctx context.Context) (now time.Time, err error) {
 	return now, connection.Wrap(l.directory.Pool.Explain(err), "ask the database for the time")
 }
 
-// Note notes the users of a page, and returns them beside the roll's, in their order. At is
+// Note notes the rows of a page, and returns them beside the roll's, in their order. At is
 // the moment of the page.
 func (l *Listing) Note(ctx context.Context, page []Entry, at time.Time) ([]Pair, error) {
 	ids := make([]string, len(page))
@@ -107,76 +126,86 @@ func (l *Listing) Note(ctx context.Context, page []Entry, at time.Time) ([]Pair,
 		ids[i] = e.ID
 	}
 	rows, _ := l.on.Query(ctx, l.attend, l.source, ids, at)
-	pairs, err := pgx.CollectRows(rows, scanPair)
+	pairs, err := pgx.CollectRows(rows, pairOf(l.roll))
 	if err != nil {
-		return nil, fmt.Errorf("compare listed users of %s: %w", l.source, l.directory.Pool.Explain(err))
+		return nil, fmt.Errorf("compare listed %s of %s: %w", l.roll.Name, l.source, l.directory.Pool.Explain(err))
 	}
 	for i := range pairs {
-		pairs[i].Row = page[i].User
+		pairs[i].Row = page[i].Row
 	}
 	return pairs, nil
 }
 
-// Count returns how many users have been noted, and how many living ones the roll has.
+// Count returns how many rows have been noted, and how many living ones the roll has.
 func (l *Listing) Count(ctx context.Context) (noted, roll int64, err error) {
 	err = l.directory.Pool.ScanOn(ctx, l.on, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, "select (select pg_catalog.count(*) from "+l.table+` where source = $1),
-  (select pg_catalog.count(*) from rollcall.users where source = $1 and deleted_at is null)`, l.source).
+  (select pg_catalog.count(*) from `+l.roll.Table+` where source = $1 and deleted_at is null)`, l.source).
 			Scan(&noted, &roll)
 	})
-	return noted, roll, connection.Wrap(l.directory.Pool.Explain(err), "count users of %s", l.source)
+	return noted, roll, connection.Wrap(l.directory.Pool.Explain(err), "count %s of %s", l.roll.Name, l.source)
 }
 
-// CountUnlisted returns how many living users of the roll have not been noted. Those of which the
+// CountUnlisted returns how many living rows of the roll have not been noted. Those of which the
 // roll has learned since a moment do not count.
 func (l *Listing) CountUnlisted(ctx context.Context, since time.Time) (n int64, err error) {
 	err = l.directory.Pool.ScanOn(ctx, l.on, func(tx pgx.Tx) error {
 		count := "select pg_catalog.count(*) from (\n" + l.unlisted + "\n) unlisted"
-		return tx.QueryRow(ctx, count, l.source, "", nil, since).Scan(&n)
+		return tx.QueryRow(ctx, count, append([]any{l.source, "", nil, since}, l.parents...)...).Scan(&n)
 	})
-	return n, connection.Wrap(err, "count users of %s who are not listed", l.source)
+	return n, connection.Wrap(err, "count %s of %s that are not listed", l.roll.Name, l.source)
 }
 
 // Unlisted returns the next n of them after an id.
 func (l *Listing) Unlisted(ctx context.Context, after string, n int, since time.Time) (pairs []Pair, err error) {
 	err = l.directory.Pool.ScanOn(ctx, l.on, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, l.unlisted, l.source, after, n, since)
-		pairs, err = pgx.CollectRows(rows, scanPair)
+		rows, _ := tx.Query(ctx, l.unlisted, append([]any{l.source, after, n, since}, l.parents...)...)
+		pairs, err = pgx.CollectRows(rows, pairOf(l.roll))
 		return err
 	})
-	return pairs, connection.Wrap(err, "look for users of %s who are not listed, after %q", l.source, after)
+	return pairs, connection.Wrap(err, "look for %s of %s that are not listed, after %q", l.roll.Name, l.source, after)
 }
 
 const (
-	// sampleShare is how much of the roll a sample reads, in percent: some 1,000 blocks, of a small
+	// sampleShare is how much of a roll (%[1]s) a sample reads, in percent: some 1,000 blocks, of a small
 	// roll all. Its partitions count, where it has some.
 	sampleShare = `select least(100, 100000::float8 * pg_catalog.current_setting('block_size')::float8 / greatest(1,
   coalesce((select pg_catalog.sum(pg_catalog.pg_relation_size(relid))
-      from pg_catalog.pg_partition_tree('rollcall.users')),
-    pg_catalog.pg_relation_size('rollcall.users')))::float8)`
-	// wellKnown are a source's living users whose state is known from before a moment.
-	wellKnown = "select id from rollcall.users %s where source = $1 and deleted_at is null and changed_at < $2"
+      from pg_catalog.pg_partition_tree('%[1]s')),
+    pg_catalog.pg_relation_size('%[1]s')))::float8)`
+	// wellKnown are a source's living rows of a roll (%[1]s) whose state is known from before a moment.
+	wellKnown = "select %[2]s from %[1]s u %[3]s where source = $1 and deleted_at is null and changed_at < $2"
 )
 
-// Sample returns n living users of the roll, chosen at random, whose state is known from before a
+// Sample returns the ids of n living rows of the roll, chosen at random, whose state is known from before a
 // moment: fewer, or none, where there are few.
 func (l *Listing) Sample(ctx context.Context, n int, since time.Time) (ids []string, err error) {
+	return sample(ctx, l, "id", pgx.RowTo[string], n, since)
+}
+
+// SampleRows is Sample with all that the roll has of them.
+func (l *Listing) SampleRows(ctx context.Context, n int, since time.Time) ([]Pair, error) {
+	columns := "id, null::text, version, " + strings.Join(l.roll.Columns(), ", ") + ", changed_at, kept, pg_catalog.statement_timestamp()"
+	return sample(ctx, l, columns, pairOf(l.roll), n, since)
+}
+
+func sample[T any](ctx context.Context, l *Listing, columns string, scan pgx.RowToFunc[T], n int, since time.Time) (list []T, err error) {
 	err = l.directory.Pool.ScanOn(ctx, l.on, func(tx pgx.Tx) error {
 		var share float64
-		if err := tx.QueryRow(ctx, sampleShare).Scan(&share); err != nil {
+		if err := tx.QueryRow(ctx, fmt.Sprintf(sampleShare, l.roll.Table)).Scan(&share); err != nil {
 			return err
 		}
-		sample := fmt.Sprintf(wellKnown, "tablesample system ($4)") + " order by pg_catalog.random() limit $3"
-		rows, _ := tx.Query(ctx, sample, l.source, since, n, share)
-		if ids, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || len(ids) == n {
+		some := fmt.Sprintf(wellKnown, l.roll.Table, columns, "tablesample system ($4)") + " order by pg_catalog.random() limit $3"
+		rows, _ := tx.Query(ctx, some, l.source, since, n, share)
+		if list, err = pgx.CollectRows(rows, scan); err != nil || len(list) == n {
 			return err
 		}
 		// They are few among others, or among tombstones.
-		rows, _ = tx.Query(ctx, fmt.Sprintf(wellKnown, "")+" limit $3", l.source, since, n)
-		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		rows, _ = tx.Query(ctx, fmt.Sprintf(wellKnown, l.roll.Table, columns, "")+" limit $3", l.source, since, n)
+		list, err = pgx.CollectRows(rows, scan)
 		return err
 	})
-	return ids, connection.Wrap(l.directory.Pool.Explain(err), "choose users of %s", l.source)
+	return list, connection.Wrap(l.directory.Pool.Explain(err), "choose %s of %s", l.roll.Name, l.source)
 }
 
 // ForgetListings empties the listings of runs that can't be continued any more. A source's
