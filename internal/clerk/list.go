@@ -202,6 +202,12 @@ func (l *Listing) rowsFrom(ctx context.Context, offset int64) ([]Listed, error) 
 
 // take goes on behind a page and returns those of it that are not known to be listed.
 func (l *Listing) take(page listPage) []Listed {
+	if l.came == 0 && !l.of.cursor { // it is resumed: what stands before the last row listed was listed before it
+		last := slices.IndexFunc(page.rows, func(u Listed) bool { return u.ID != "" && u.ID == l.at.After })
+		for _, u := range page.rows[:last+1] {
+			l.remember(u.key())
+		}
+	}
 	l.at.Listed, l.came = page.offset+int64(len(page.rows)), len(page.rows)
 	var fresh []Listed
 	for _, u := range page.rows {

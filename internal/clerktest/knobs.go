@@ -119,7 +119,7 @@ func (c *Clerk) IgnoreFilter(ignored bool) { c.turn(func(k *knobs) { k.unfiltere
 // not enabled them does.
 func (c *Clerk) DisableOrganizations(disabled bool) { c.turn(func(k *knobs) { k.disabled = disabled }) }
 
-// Hide leaves rows out of lists; the counts and single requests know them. Nil ends it.
+// Hide leaves rows out of lists; the counts, single requests and the filter know them. Nil ends it.
 func (c *Clerk) Hide(hidden func(id string) bool) { c.turn(func(k *knobs) { k.hidden = hidden }) }
 
 // BeforePage calls back before a page is listed, with its number from 1. It may change

@@ -86,6 +86,10 @@ func (c *Clerk) page(kind Kind, id string, query url.Values) answer {
 	default:
 		return c.membershipPage(kind, id, query["user_id"], w)
 	}
+	if query.Has("user_id") {
+		w.hidden = nil // it asks for single ones
+	}
+	return c.membershipPage(kind, id, query["user_id"], w)
 }
 
 // userPage is a bare array, and knows a cursor.
