@@ -1,10 +1,12 @@
 package reconcile_test
 
 import (
+	"net/http"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,4 +136,47 @@ func TestClerkSpeed(t *testing.T) {
 	if *peak > users+128<<20 {
 		t.Errorf("the heap grew from %d to %d MiB", users>>20, *peak>>20)
 	}
+}
+
+// What 10,000 memberships in 100 organisations take, or as many as ROLLCALL_TEST_MEMBERSHIPS says: brought in, and
+// compared with rolls that are right. With the tag timing it is 100,000 in 1,000, for which a minute beside the
+// stand-in is the bound.
+func TestTeamsSpeed(t *testing.T) {
+	testtag.Parallel(t)
+	n := 10_000
+	if testtag.Timing {
+		n = 100_000
+	}
+	n = usersOfTest(t, "ROLLCALL_TEST_MEMBERSHIPS", n) / 100 * 100
+	in := newTeams(t)
+	in.clerk.PutMany(n / 10)
+	in.clerk.PutTeams(n/100, 100)
+	standIn := &timedClient{RoundTripper: in.clerk.Client().Transport}
+	in.connect(in.clerk, &http.Client{Transport: standIn})
+	runtime.GC()
+	before, peak := heap(), in.watchHeap() // what the stand-in has is in the same heap
+	measured := func(what string, want ...directory.Reconciled) time.Duration {
+		standIn.spent.Store(0)
+		took, served := timed(func() { in.wantTeams(want...) }), time.Duration(standIn.spent.Load())
+		t.Logf("%d memberships %s in %s, of which the stand-in took %s", n, what, took, served)
+		return took - served
+	}
+	measured("brought in", created(n/10), created(n/100), created(n))
+	compared := measured("compared", unchanged(n/10), unchanged(n/100), unchanged(n))
+	t.Logf("%d MiB of heap beside the %d MiB of the stand-in", (max(*peak, before)-before)>>20, before>>20)
+	if testtag.Timing && compared/time.Duration(n)*100_000 > time.Minute {
+		t.Errorf("100,000 would take %s", compared/time.Duration(n)*100_000)
+	}
+}
+
+// timedClient adds up what its answers take.
+type timedClient struct {
+	http.RoundTripper
+	spent atomic.Int64
+}
+
+func (c *timedClient) RoundTrip(r *http.Request) (*http.Response, error) {
+	start := time.Now()
+	defer func() { c.spent.Add(int64(time.Since(start))) }()
+	return c.RoundTripper.RoundTrip(r)
 }
