@@ -85,14 +85,19 @@ func barOfRolls(w environment, what string) (show func(roll *event.Roll, done, t
 	show = func(roll *event.Roll, done, total int64) {
 		if roll != of {
 			p.Finish()
-			of = roll
-			if p = newProgress(w, total, what); p != nil && roll != &event.Users {
-				p.bar.Describe(what + ", " + roll.Name)
-			}
+			of, p = roll, newProgress(w, total, ofRoll(what, roll))
 		}
 		p.Set(done)
 	}
 	return show, func() { p.Finish() }
+}
+
+// ofRoll names what is done, with the roll if it is not that of users.
+func ofRoll(what string, roll *event.Roll) string {
+	if roll == &event.Users {
+		return what
+	}
+	return what + ", " + roll.Name
 }
 
 func progressOn(w io.Writer, total int64, what string) *progress {

@@ -34,8 +34,8 @@ func newReconcile(w environment) *cobra.Command {
 		Long: `Reads all users of the source (Supabase's from their table in this database, Clerk's from its
 API), brings into the roll, and so into every target, who is missing there or differs, and
 deletes users who are gone, after asking about each once more. It stops and deletes nobody when more
-would vanish than max_delete allows. Clerk's organizations and then its memberships are compared in
-the same way, each with their own share of max_delete.
+would vanish than max_delete allows. Clerk's organizations are compared in the same way, and then its
+memberships; max_delete holds for each kind.
 
 A run that was interrupted continues where it was, if it is started again within six hours.`,
 		Args:              oneArg("source", 1),
@@ -63,10 +63,10 @@ A run that was interrupted continues where it was, if it is started again within
 		},
 	}
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what differs, column by column, and write nothing")
-	cmd.Flags().IntVar(&o.limit, "limit", 200, "with --dry-run: of how many users, organizations and memberships to print what differs; all are counted")
+	cmd.Flags().IntVar(&o.limit, "limit", 200, "with --dry-run: of how many rows to print what differs; all are counted")
 	cmd.Flags().BoolVar(&o.touched, "touched", false,
 		"with --dry-run: print also users that differ only in version, updated_at or last_sign_in_at")
-	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of the users that this run may delete, such as 20% (default: max_delete of the source)")
+	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of each roll that this run may delete, such as 20% (default: max_delete of the source)")
 	o.output = addOutput(cmd)
 	return cmd
 }

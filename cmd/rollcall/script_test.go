@@ -26,8 +26,9 @@ import (
 //	serve FILE [LINE]    runs rollcall serve until the story ends, waits for a line of its
 //	                     log (ready), sets $LISTEN, $ADMIN_LISTEN and as URLs $PUBLIC, $ADMIN
 //	sql STATEMENT|@FILE  runs it; its rows are the standard output, values joined by |
-//	clerk put N|delete N|refuse   a made-up Clerk instance at $CLERK_API with $CLERK_KEY gets
-//	                     N users, or loses N, or refuses the key
+//	clerk put N|delete N|team N|leave N|refuse   a made-up Clerk instance at $CLERK_API with $CLERK_KEY gets
+//	                     N users, or loses N, gets an organization of N members, or loses N of
+//	                     them, or refuses the key
 //	settled              waits until the outbox of the captures is empty
 //	exits CODE PROGRAM…  is exec for a program that must end with that exit code
 //	needs PROGRAM        fails, and says what to do, where a program isn't installed
@@ -39,7 +40,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":   command("serve FILE [LINE]", 1, storyServe),
 			"sql":     command("sql STATEMENT", 1, storySQL),
-			"clerk":   command("clerk put N|delete N|refuse", 1, storyClerk),
+			"clerk":   command("clerk put N|delete N|team N|leave N|refuse", 1, storyClerk),
 			"settled": command("settled", 0, storySettled),
 			"exits":   command("exits CODE PROGRAM…", 2, storyExits),
 			"needs":   command("needs PROGRAM", 1, storyNeeds),
@@ -139,8 +140,14 @@ func storyClerk(ts *testscript.TestScript, args []string) {
 		for _, u := range clerk.Users()[:n] {
 			clerk.Delete(u.ID)
 		}
+	case "team":
+		clerk.PutTeams(1, n)
+	case "leave":
+		for _, m := range clerk.Memberships()[:n] {
+			clerk.DeleteMembership(m.ID)
+		}
 	default:
-		ts.Fatalf("a Clerk instance can put, delete or refuse, not %s", args[0])
+		ts.Fatalf("a Clerk instance can put, delete, team, leave or refuse, not %s", args[0])
 	}
 	ts.Setenv("CLERK_API", clerk.URL())
 	ts.Setenv("CLERK_KEY", clerk.Key())
