@@ -155,7 +155,7 @@ type Reconcile struct {
 	// Schedule is a cron expression of five fields, UTC; empty means by hand only.
 	Schedule string `yaml:"schedule" as:"cron" doc:"when it runs, a cron expression of five fields in UTC; by hand only when absent"`
 	// MaxDelete is a fraction between 0 and 1, default 0.05.
-	MaxDelete float64 `yaml:"max_delete" as:"percent" default:"5%" doc:"share of the users that one run may delete; above it the run deletes none"`
+	MaxDelete float64 `yaml:"max_delete" as:"percent" default:"5%" doc:"share of each roll that one run may delete; above it the run deletes none of it"`
 }
 
 // DatabaseWebhook is the endpoint of Supabase Database Webhooks, which carry no
