@@ -182,18 +182,12 @@ func (a *API) refusal(q question, r *http.Response, body []byte) error {
 		a.pauseFor(e.after)
 	case code == http.StatusServiceUnavailable:
 		e.after = retryAfter(r.Header)
-	case q.feature && (code == http.StatusForbidden || code == http.StatusNotFound) && errorCode(body) != "":
-		e.kind = ErrDisabled // the key has listed the users before
+	case q.feature && notEnabled(code, body):
+		e.kind = ErrDisabled
 	case code == http.StatusUnauthorized || code == http.StatusForbidden:
 		e.kind = ErrRefused
 	case code == http.StatusNotFound && q.one:
-		// A proxy's page says nothing about a row. Whether the address is right at all is checked
-		// before anything is deleted: the API must know others.
-		if isPage(body) || len(body) > maxProblem {
-			e.cause = errors.New("a web page answers instead of Clerk: see whether the address of the API is right")
-			break
-		}
-		e.kind = ErrGone
+		e.kind, e.cause = absent(body)
 	case code >= 300 && code < 400:
 		e.kind, e.cause = errRejected, errors.New("redirects are not followed: see whether the address of the API is right")
 	case code == http.StatusRequestTimeout || code == http.StatusTooEarly:
@@ -201,6 +195,21 @@ func (a *API) refusal(q question, r *http.Response, body []byte) error {
 		e.kind = errRejected
 	}
 	return e
+}
+
+// absent tells what a 404 says about one row. A proxy's page says nothing. Whether the address is right at all is
+// checked before anything is deleted: the API must know others.
+func absent(body []byte) (kind, cause error) {
+	if isPage(body) || len(body) > maxProblem {
+		return errAnswer, errors.New("a web page answers instead of Clerk: see whether the address of the API is right")
+	}
+	return ErrGone, nil
+}
+
+// notEnabled reports whether an answer is Clerk's own, and says that a feature is not there for a key that has listed
+// the users before.
+func notEnabled(status int, body []byte) bool {
+	return (status == http.StatusForbidden || status == http.StatusNotFound) && errorCode(body) != ""
 }
 
 // errorCode is the code of the first of Clerk's errors, "" for another answer.

@@ -2,13 +2,13 @@ package reconcile
 
 import (
 	"context"
+	"encoding/json"
 	"math"
 	"time"
 
 	"rollcall/internal/clerk"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/directory"
-	"rollcall/internal/rawjson"
 	"rollcall/internal/source"
 )
 
@@ -80,8 +80,13 @@ func fetchMemberships(ctx context.Context, api *clerk.API, rows []directory.Pair
 	}
 	found, err := api.FetchMemberships(ctx, of)
 	for i, row := range found {
-		user := rawjson.Text(rawjson.Member(rawjson.Member(row, "public_user_data"), "user_id"))
-		if user == of[i].User && rawjson.Text(rawjson.Member(row, "id")) != rows[i].ID {
+		var m struct {
+			ID   string `json:"id"`
+			User struct {
+				ID string `json:"user_id"`
+			} `json:"public_user_data"`
+		}
+		if row != nil && json.Unmarshal(row, &m) == nil && m.User.ID == of[i].User && m.ID != rows[i].ID {
 			found[i] = nil
 		}
 	}

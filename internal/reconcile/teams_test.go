@@ -284,7 +284,7 @@ func TestTeamsPreview(t *testing.T) {
 	in.clerk.Delete(users[95])                     // of another organisation
 	in.clerk.UpdateMembership(members[0], func(m *clerktest.Membership) { m.Role = "org:admin" })
 	in.clerk.DeleteMembership(members[1])
-	new := in.clerk.PutMembership(clerktest.Membership{OrganizationID: organizations[0], UserID: users[50]})
+	born := in.clerk.PutMembership(clerktest.Membership{OrganizationID: organizations[0], UserID: users[50]})
 	want := []directory.Reconciled{
 		{Deleted: 1, Unchanged: 99}, {Updated: 1, Deleted: 1, Unchanged: 23}, {Created: 1, Updated: 1, Deleted: 1, Unchanged: 93},
 	}
@@ -305,7 +305,7 @@ func TestTeamsPreview(t *testing.T) {
 		"organizations updated " + organizations[0] + "[{name Example New} {updated_at " + got[1][strings.Index(got[1], "{updated_at ")+12:],
 		"organizations deleted " + organizations[24],
 		"memberships updated " + members[0] + "[{role org:member org:admin} {updated_at " + got[3][strings.Index(got[3], "{updated_at ")+12:],
-		"memberships created " + new.ID, "memberships deleted " + members[1],
+		"memberships created " + born.ID, "memberships deleted " + members[1],
 	}, "findings")
 	in.wantTeams(want...) // and a run does what it said
 	in.teamsInStep()

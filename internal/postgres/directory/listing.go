@@ -180,32 +180,48 @@ const (
 // Sample returns the ids of n living rows of the roll, chosen at random, whose state is known from before a
 // moment: fewer, or none, where there are few.
 func (l *Listing) Sample(ctx context.Context, n int, since time.Time) (ids []string, err error) {
-	return sample(ctx, l, "id", pgx.RowTo[string], n, since)
+	err = l.sample(ctx, sample{columns: "id", n: n, since: since, read: func(rows pgx.Rows) (got int, err error) {
+		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return len(ids), err
+	}})
+	return ids, err
 }
 
 // SampleRows is Sample with all that the roll has of them.
-func (l *Listing) SampleRows(ctx context.Context, n int, since time.Time) ([]Pair, error) {
+func (l *Listing) SampleRows(ctx context.Context, n int, since time.Time) (pairs []Pair, err error) {
 	columns := "id, null::text, version, " + strings.Join(l.roll.Columns(), ", ") + ", changed_at, kept, pg_catalog.statement_timestamp()"
-	return sample(ctx, l, columns, pairOf(l.roll), n, since)
+	err = l.sample(ctx, sample{columns: columns, n: n, since: since, read: func(rows pgx.Rows) (got int, err error) {
+		pairs, err = pgx.CollectRows(rows, pairOf(l.roll))
+		return len(pairs), err
+	}})
+	return pairs, err
 }
 
-func sample[T any](ctx context.Context, l *Listing, columns string, scan pgx.RowToFunc[T], n int, since time.Time) (list []T, err error) {
-	err = l.directory.Pool.ScanOn(ctx, l.on, func(tx pgx.Tx) error {
+// sample is n rows that are chosen; read says how many there were.
+type sample struct {
+	columns string
+	n       int
+	since   time.Time
+	read    func(pgx.Rows) (int, error)
+}
+
+func (l *Listing) sample(ctx context.Context, s sample) error {
+	err := l.directory.Pool.ScanOn(ctx, l.on, func(tx pgx.Tx) error {
 		var share float64
 		if err := tx.QueryRow(ctx, fmt.Sprintf(sampleShare, l.roll.Table)).Scan(&share); err != nil {
 			return err
 		}
-		some := fmt.Sprintf(wellKnown, l.roll.Table, columns, "tablesample system ($4)") + " order by pg_catalog.random() limit $3"
-		rows, _ := tx.Query(ctx, some, l.source, since, n, share)
-		if list, err = pgx.CollectRows(rows, scan); err != nil || len(list) == n {
+		some := fmt.Sprintf(wellKnown, l.roll.Table, s.columns, "tablesample system ($4)") + " order by pg_catalog.random() limit $3"
+		rows, _ := tx.Query(ctx, some, l.source, s.since, s.n, share)
+		if got, err := s.read(rows); err != nil || got == s.n {
 			return err
 		}
 		// They are few among others, or among tombstones.
-		rows, _ = tx.Query(ctx, fmt.Sprintf(wellKnown, l.roll.Table, columns, "")+" limit $3", l.source, since, n)
-		list, err = pgx.CollectRows(rows, scan)
+		rows, _ = tx.Query(ctx, fmt.Sprintf(wellKnown, l.roll.Table, s.columns, "")+" limit $3", l.source, s.since, s.n)
+		_, err := s.read(rows)
 		return err
 	})
-	return list, connection.Wrap(l.directory.Pool.Explain(err), "choose %s of %s", l.roll.Name, l.source)
+	return connection.Wrap(l.directory.Pool.Explain(err), "choose %s of %s", l.roll.Name, l.source)
 }
 
 // ForgetListings empties the listings of runs that can't be continued any more. A source's
