@@ -235,7 +235,8 @@ func printPlan(w environment, found reconcile.Plan) error {
 	if found.Reason != "" {
 		reason = ": " + found.Reason
 	}
-	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, event.Printable(found.User+found.ID), event.Printable(reason)); err != nil {
+	id := event.Printable(found.User + found.ID)
+	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, id, event.Printable(reason)); err != nil {
 		return err
 	}
 	if found.Action == "created" {

@@ -56,7 +56,9 @@ type Tally struct {
 // Others are what a run did about the other rolls that it compared, by name.
 func (t Tally) Others() map[string]directory.Reconciled {
 	others := map[string]directory.Reconciled{}
-	for name, done := range map[string]*directory.Reconciled{event.Organizations.Name: t.Organizations, event.Memberships.Name: t.Memberships} {
+	for name, done := range map[string]*directory.Reconciled{
+		event.Organizations.Name: t.Organizations, event.Memberships.Name: t.Memberships,
+	} {
 		if done != nil {
 			others[name] = *done
 		}
@@ -295,7 +297,8 @@ func (r *run) sift(page part) findings {
 			f.others.Unchanged++
 		case verdict == Final || verdict == Newer:
 			f.others.Failed++
-			r.Log.Warn("the roll can't follow the provider", "source", r.Source.Name(), r.kind.one, p.ID, "reason", r.advice(verdict, p))
+			r.Log.Warn("the roll can't follow the provider", "source", r.Source.Name(), r.kind.one, p.ID,
+				"reason", r.advice(verdict, p))
 		default: // deleteGone sees to those who are gone
 		}
 	}

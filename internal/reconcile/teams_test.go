@@ -262,8 +262,7 @@ func TestTeamsResume(t *testing.T) {
 	in.Want("select count(*), max(others->'memberships'->>'unchanged') from rollcall.reconciliations where finished_at is null", "1|500")
 	in.clerk.ForgetRequests()
 	in.clerk.DeleteMembership(members[1]) // was shown: the next run's affair
-	in.clerk.DeleteMembership(members[1100])
-	in.wantTeams(unchanged(1200), unchanged(2), directory.Reconciled{Deleted: 1, Unchanged: 1199})
+	in.wantTeams(unchanged(1200), unchanged(2), unchanged(1200))
 	for _, r := range in.clerk.Requests() {
 		if r.Kind == clerktest.List || r.Kind == clerktest.Organizations || r.Kind == clerktest.Memberships && r.Query.Get("limit") == "500" && len(r.Query.Get("offset")) < 3 {
 			t.Errorf("asked again: %s %v", r.Kind, r.Query)
@@ -271,7 +270,7 @@ func TestTeamsResume(t *testing.T) {
 	}
 	in.Want("select count(*) from rollcall.reconciliations", "2")
 	in.clerk.UpdateOrganization(organizations[0], func(o *clerktest.Organization) { o.Name = "New" })
-	in.wantTeams(unchanged(1200), directory.Reconciled{Updated: 1, Unchanged: 1}, directory.Reconciled{Deleted: 1, Unchanged: 1198})
+	in.wantTeams(unchanged(1200), directory.Reconciled{Updated: 1, Unchanged: 1}, directory.Reconciled{Deleted: 1, Unchanged: 1199})
 	in.teamsInStep()
 }
 

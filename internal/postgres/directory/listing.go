@@ -189,7 +189,8 @@ func (l *Listing) Sample(ctx context.Context, n int, since time.Time) (ids []str
 
 // SampleRows is Sample with all that the roll has of them.
 func (l *Listing) SampleRows(ctx context.Context, n int, since time.Time) (pairs []Pair, err error) {
-	columns := "id, null::text, version, " + strings.Join(l.roll.Columns(), ", ") + ", changed_at, kept, pg_catalog.statement_timestamp()"
+	columns := "id, null::text, version, " + strings.Join(l.roll.Columns(), ", ") +
+		", changed_at, kept, pg_catalog.statement_timestamp()"
 	err = l.sample(ctx, sample{columns: columns, n: n, since: since, read: func(rows pgx.Rows) (got int, err error) {
 		pairs, err = pgx.CollectRows(rows, pairOf(l.roll))
 		return len(pairs), err
@@ -211,7 +212,8 @@ func (l *Listing) sample(ctx context.Context, s sample) error {
 		if err := tx.QueryRow(ctx, fmt.Sprintf(sampleShare, l.roll.Table)).Scan(&share); err != nil {
 			return err
 		}
-		some := fmt.Sprintf(wellKnown, l.roll.Table, s.columns, "tablesample system ($4)") + " order by pg_catalog.random() limit $3"
+		some := fmt.Sprintf(wellKnown, l.roll.Table, s.columns, "tablesample system ($4)") +
+			" order by pg_catalog.random() limit $3"
 		rows, _ := tx.Query(ctx, some, l.source, s.since, s.n, share)
 		if got, err := s.read(rows); err != nil || got == s.n {
 			return err
