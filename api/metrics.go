@@ -267,10 +267,9 @@ func askReconciliations(ctx context.Context, cfg *Config, tell tell) {
 		tell(reconcileSuccess, unixSeconds(l.Success), src.Name())
 		tell(reconcileStopped, truth(l.Stopped), src.Name())
 		tellReconciled(tell, reconcileUsers, src.Name(), l.Users)
-		for name, desc := range map[string]*prometheus.Desc{event.Organizations.Name: reconcileOrgs, event.Memberships.Name: reconcileMembers} {
-			if done, compared := l.Others[name]; compared {
-				tellReconciled(tell, desc, src.Name(), done)
-			}
+		if src.Provider() == source.Clerk {
+			tellReconciled(tell, reconcileOrgs, src.Name(), l.Others[event.Organizations.Name])
+			tellReconciled(tell, reconcileMembers, src.Name(), l.Others[event.Memberships.Name])
 		}
 	}
 }
