@@ -290,7 +290,11 @@ func (sv *service) justInTime() (api.Sync, error) {
 		Providers: providers, DB: sv.db, Submit: sv.pipeline.Submit, MaxAge: sv.setup.Config.Sync.MaxAge,
 		Observe: func(source, result string) { sv.server.ObserveLook(source, result) },
 	})
-	return api.Sync{Sources: names, Verify: verifier.Verify, User: syncer.Sync, Origins: sv.setup.Config.Sync.Origins}, nil
+	verify := func(ctx context.Context, token string) (source, user string, err error) {
+		who, err := verifier.Verify(ctx, token)
+		return who.Source, who.User, err
+	}
+	return api.Sync{Sources: names, Verify: verify, User: syncer.Sync, Origins: sv.setup.Config.Sync.Origins}, nil
 }
 
 // provider is where single users of a source are looked up.

@@ -33,10 +33,10 @@ func FuzzVerify(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, token string) {
 		try := func(token string) {
-			source, userID, err := w.Verify(t.Context(), token)
+			who, err := w.Verify(t.Context(), token)
 			switch {
 			case believed[token] != (err == nil):
-				t.Errorf("Verify(%q) = %q, %q, %v", token, source, userID, err)
+				t.Errorf("Verify(%q) = %+v, %v", token, who, err)
 			case err != nil && !errors.Is(err, ErrInvalid):
 				t.Errorf("Verify(%q): %v, want %v", token, err, ErrInvalid)
 			}
@@ -61,7 +61,7 @@ func FuzzClaims(f *testing.F) {
 		f.Add(string(encode(f, d.claims)))
 	}
 	f.Fuzz(func(t *testing.T, claims string) {
-		source, userID, err := w.Verify(t.Context(), compact(`{"alg":"HS256"}`, claims, signHMAC(jwtSecret)))
+		who, err := w.Verify(t.Context(), compact(`{"alg":"HS256"}`, claims, signHMAC(jwtSecret)))
 		if err != nil {
 			must.True(t, errors.Is(err, ErrInvalid), "%q: %v", claims, err)
 			return
@@ -73,12 +73,12 @@ func FuzzClaims(f *testing.F) {
 		list, _ := c["aud"].([]any)
 		one, _ := c["aud"].(string)
 		exp, _ := c["exp"].(float64)
-		if source != "supabase" || c["iss"] != supabaseIssuer || int64(exp)+5 <= w.now().Unix() ||
+		if who.Source != "supabase" || who.Organization != "" || c["iss"] != supabaseIssuer || int64(exp)+5 <= w.now().Unix() ||
 			one != "authenticated" && !slices.Contains(list, any("authenticated")) {
 			t.Errorf("%q is believed", claims)
 		}
-		if userID != c["sub"] || userID == "" || len(userID) > maxID || !utf8.ValidString(userID) || strings.Contains(userID, "\x00") {
-			t.Errorf("%q is believed of %q", claims, userID)
+		if id := who.User; id != c["sub"] || id == "" || len(id) > maxID || !utf8.ValidString(id) || strings.Contains(id, "\x00") {
+			t.Errorf("%q is believed of %q", claims, id)
 		}
 	})
 }

@@ -316,16 +316,16 @@ func (h hostile) try(t *testing.T) {
 	if bad == believed {
 		t.Fatal("nothing was changed")
 	}
-	source, userID, err := w.Verify(t.Context(), bad)
-	if userID != "" || !errors.Is(err, ErrInvalid) {
-		t.Fatalf("Verify = %q, %q, %v, want %v", source, userID, err, ErrInvalid)
+	who, err := w.Verify(t.Context(), bad)
+	if who.User != "" || !errors.Is(err, ErrInvalid) {
+		t.Fatalf("Verify = %+v, %v, want %v", who, err, ErrInvalid)
 	}
 	claimed, _, known := strings.Cut(strings.TrimPrefix(err.Error(), "source "), ": session token")
 	if !known { // nobody's issuer, or none that can be read
 		claimed = ""
 	}
-	if source != claimed || (h.why == whyIssuer && source != "") {
-		t.Errorf("Verify names source %q beside %q", source, err)
+	if who.Source != claimed || (h.why == whyIssuer && who.Source != "") {
+		t.Errorf("Verify names source %q beside %q", who.Source, err)
 	}
 	must.Contain(t, err.Error(), h.why)
 }

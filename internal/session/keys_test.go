@@ -30,8 +30,8 @@ func (w *world) fresh(t testing.TB, kid string) string {
 
 func (w *world) wantError(t testing.TB, token string, want error) {
 	t.Helper()
-	source, _, err := w.Verify(t.Context(), token)
-	must.True(t, errors.Is(err, want) && source == "clerk", "Verify = %q, %v, want %q, %v", source, err, "clerk", want)
+	who, err := w.Verify(t.Context(), token)
+	must.True(t, errors.Is(err, want) && who.Source == "clerk", "Verify = %q, %v, want %q, %v", who.Source, err, "clerk", want)
 }
 
 func TestKeysAreFetchedLazilyAndKeptAnHour(t *testing.T) {
@@ -208,7 +208,7 @@ func TestSilentProvider(t *testing.T) {
 	w.pass(keysLife)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	_, _, err := w.Verify(ctx, w.fresh(t, "ins_1"))
+	_, err := w.Verify(ctx, w.fresh(t, "ins_1"))
 	must.Do(t, err) // with a set that is old
 	w.wantError(t, w.fresh(t, "ins_2"), event.ErrUnavailable)
 }
@@ -270,7 +270,7 @@ func TestFetchOutlivesItsRequest(t *testing.T) {
 	left := make(chan error)
 	token := w.fresh(t, "ins_1")
 	go func() {
-		_, _, err := w.Verify(ctx, token)
+		_, err := w.Verify(ctx, token)
 		left <- err
 	}()
 	<-asked

@@ -1,8 +1,6 @@
-// Package session verifies a user's session token, a JWT of Clerk or of Supabase. It hides the form of the tokens
-// and how the providers' key sets are fetched and remembered:
-//
-//	v, err := session.New(session.Config{Source: "clerk", Provider: session.Clerk, Issuer: "https://clerk.example.com"})
-//	source, userID, err := v.Verify(ctx, token)  // errors are session.ErrInvalid or event.ErrUnavailable
+// Package session decides whether a user's own session token, a JWT of Clerk or of
+// Supabase, is believed. It hides the tokens' form and the providers' key sets: who asks
+// learns a source, a user's id and the organisation that they act for, or that there is none.
 package session
 
 import (
@@ -139,38 +137,49 @@ func algorithmsOf(cfg Config) []jose.SignatureAlgorithm {
 	return []jose.SignatureAlgorithm{jose.ES256, jose.RS256, jose.HS256}
 }
 
-// Verify returns the source whose issuer the token names, and the user's id (sub). An
-// error is ErrInvalid, or event.ErrUnavailable when keys are needed that can't be fetched:
+// Identity is whose a token is.
+type Identity struct {
+	Source, User string
+	// Organization is the id of the organisation that Clerk calls active, "" for none.
+	Organization string
+}
+
+// Verify returns the source whose issuer the token names, the user's id (sub), and of Clerk's tokens the
+// active organisation. An error is ErrInvalid, or event.ErrUnavailable when keys are needed that can't be fetched:
 // none are remembered, or the token names one that the remembered ones don't have. Beside an
 // error the source is what an unproven token claims, "" where none has its issuer: good for
 // counting, and for nothing else.
-func (v *Verifier) Verify(ctx context.Context, token string) (source, userID string, err error) {
+func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 	t, err := parse(token)
 	if err != nil {
-		return "", "", err
+		return Identity{}, err
 	}
 	i := v.issuers[t.issuer]
 	if i == nil {
-		return "", "", fmt.Errorf("%w: no source has this issuer", ErrInvalid)
+		return Identity{}, fmt.Errorf("%w: no source has this issuer", ErrInvalid)
 	}
-	userID, err = i.verify(ctx, t)
+	who, err := i.verify(ctx, t)
 	if err != nil {
-		return i.Source, "", fmt.Errorf("source %s: %w", i.Source, err)
+		return Identity{Source: i.Source}, fmt.Errorf("source %s: %w", i.Source, err)
 	}
-	return i.Source, userID, nil
+	return who, nil
 }
 
-func (i *issuer) verify(ctx context.Context, t *token) (string, error) {
+func (i *issuer) verify(ctx context.Context, t *token) (Identity, error) {
 	key, err := i.key(ctx, t)
 	if err != nil {
-		return "", err
+		return Identity{}, err
 	}
 	var c claims
 	if err := t.claims(key, &c); err != nil {
-		return "", err
+		return Identity{}, err
 	}
 	if err := i.check(c); err != nil {
-		return "", err
+		return Identity{}, err
 	}
-	return c.Subject, nil
+	who := Identity{Source: i.Source, User: c.Subject}
+	if i.Provider == Clerk {
+		who.Organization = c.organization()
+	}
+	return who, nil
 }

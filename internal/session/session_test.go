@@ -56,6 +56,39 @@ func TestBelieved(t *testing.T) {
 	}
 }
 
+// TestActiveOrganization reads it of Clerk's tokens of both versions, and takes nothing else for one.
+func TestActiveOrganization(t *testing.T) {
+	w := parallel(t)
+	active := map[string]any{"id": "org_1", "slg": "acme", "rol": "admin", "per": "read", "fpm": "1"}
+	for _, c := range []struct {
+		change func(*draft)
+		want   string
+	}{
+		{func(*draft) {}, ""},
+		{claim("o", active), "org_1"},
+		{both(claim("org_id", "org_2"), without("v")), "org_2"},
+		{both(claim("o", active), claim("org_id", "org_2")), "org_1"},
+		{both(claim("o", "org_1"), claim("org_id", "org_2")), "org_2"},
+		{claim("o", "org_1"), ""},
+		{claim("o", []any{active}), ""},
+		{claim("o", nil), ""},
+		{claim("o", map[string]any{}), ""},
+		{claim("o", map[string]any{"id": 7}), ""},
+		{claim("o", map[string]any{"id": ""}), ""},
+		{claim("o", map[string]any{"id": "org\x00"}), ""},
+		{claim("o", map[string]any{"id": strings.Repeat("x", maxID+1)}), ""},
+		{claim("org_id", map[string]any{"id": "org_1"}), ""},
+	} {
+		d := w.clerkDraft()
+		c.change(&d)
+		got := must.Get(w.Verify(t.Context(), d.token(t)))(t)
+		must.Equal(t, got, Identity{Source: "clerk", User: clerkUser, Organization: c.want}, string(encode(t, d.claims)))
+	}
+	d := w.supabaseDraft()
+	d.claims["o"], d.claims["org_id"] = active, "org_2" // an application's own
+	w.accept(t, d.token(t), "supabase", supabaseUser)
+}
+
 // TestNotLookedAt leaves out what the configuration leaves out.
 func TestNotLookedAt(t *testing.T) {
 	w := parallel(t)

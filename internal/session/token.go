@@ -145,6 +145,8 @@ type claims struct {
 	Audience  jwt.Audience `json:"aud"`
 	Party     any          `json:"azp"`
 	Status    any          `json:"sts"`
+	Active    any          `json:"o"`      // Clerk's, version 2: the active organisation
+	ActiveID  any          `json:"org_id"` // version 1
 	Expiry    *int64       `json:"exp"`
 	NotBefore *int64       `json:"nbf"`
 	IssuedAt  *int64       `json:"iat"`
@@ -172,6 +174,18 @@ func (i *issuer) check(c claims) error {
 		return fmt.Errorf("%w: its subject (sub) is no user's id", ErrInvalid)
 	}
 	return nil
+}
+
+// organization is the id of Clerk's active organisation. A claim of another form names none: an application may
+// have added one of its own by that name, and no right follows from it.
+func (c claims) organization() string {
+	active, _ := c.Active.(map[string]any)
+	for _, claim := range []any{active["id"], c.ActiveID} {
+		if id, _ := claim.(string); isID(id) {
+			return id
+		}
+	}
+	return ""
 }
 
 // checkMoments compares in whole seconds; at exp plus the leeway a token is expired.
