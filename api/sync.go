@@ -159,7 +159,7 @@ func (d *syncing) answer(w http.ResponseWriter) int {
 			User    json.RawMessage          `json:"user"`
 			Targets map[string]event.Outcome `json:"targets"`
 		}
-		writeJSON(w, http.StatusOK, body{d.member.User, d.member.Targets})
+		writeJSON(w, http.StatusOK, body{d.member.Record, d.member.Targets})
 		return http.StatusOK
 	}
 	r := syncReplies[d.result]

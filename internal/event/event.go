@@ -17,8 +17,8 @@ type Op int
 
 // The operations. Upsert and Delete carry a User, an Organization or a Membership; Announce and Undecodable are
 // recorded without touching the roll; Settle has no ID and only brings every target up to
-// date with what the roll has of UserID; Look has the table of users read for UserID; Ignore never
-// reaches the database.
+// date with what the roll has of UserID, or of the Organization and the Membership that it names by no more than
+// their keys; Look has the table of users read for UserID; Ignore never reaches the database.
 const (
 	Upsert Op = iota + 1
 	Delete

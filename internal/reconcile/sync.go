@@ -185,7 +185,7 @@ func (s *Syncer) join(ctx context.Context, f flight, m roll.Member, err error) (
 
 // known is what the roll knows of a user; it fails with ErrDeleted if it knows of a deletion.
 func (s *Syncer) known(ctx context.Context, f flight) (roll.Member, error) {
-	m, err := s.config.DB.Roll().Member(ctx, f.source, f.id)
+	m, err := s.config.DB.Roll().Member(ctx, roll.Name{Roll: &event.Users, Source: f.source, ID: f.id})
 	switch {
 	case err != nil:
 		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)

@@ -65,7 +65,7 @@ func said(m roll.Member, err error) string {
 	case err != nil:
 		return err.Error()
 	}
-	_, email, _ := strings.Cut(string(m.User), `"email":"`)
+	_, email, _ := strings.Cut(string(m.Record), `"email":"`)
 	email, _, _ = strings.Cut(email, `"`)
 	return fmt.Sprint(email, " ", m.Targets)
 }

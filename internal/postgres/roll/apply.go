@@ -171,7 +171,7 @@ func (r *Roll) followUp(ctx context.Context, events []event.Event, done settled,
 		case len(again) == 0:
 		case err != nil:
 			outcomes[i] = event.Unavailable
-		case e.Op == event.Settle && (done.parked[again[0]] || parked[again[0]]):
+		case e.Op == event.Settle && slices.ContainsFunc(again, func(key settle.Key) bool { return parked[key] || settled[key] }):
 			outcomes[i] = event.Parked
 		}
 	}
@@ -186,6 +186,8 @@ type settled struct {
 // toSettle names the rows of an event that are settled behind the batch.
 func toSettle(e *event.Event, o event.Outcome) []settle.Key {
 	switch {
+	case e.Op == event.Settle && (e.Organization != nil || e.Membership != nil):
+		return rowsOf(e)
 	case e.Op == event.Settle:
 		return []settle.Key{{Roll: &event.Users, Source: e.Source, ID: e.UserID}}
 	case o == event.Duplicate:

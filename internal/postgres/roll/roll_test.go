@@ -12,6 +12,7 @@ import (
 	"rollcall/internal/must"
 	"rollcall/internal/postgres/backfill"
 	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/roll"
 	"rollcall/internal/target"
 )
 
@@ -42,12 +43,12 @@ func TestListsOfAUser(t *testing.T) {
 	})
 	b.Applies(fixture.All(event.Applied, 2), said, fixture.Updated("b", 1, "b@x.test"))
 	b.Want("select id, email, name from p order by id", "a|two@x.test|jsonbone", "b|∅|jsonb")
-	member := must.Get(b.Member(t.Context(), "app", "a"))(t)
+	member := must.Get(b.Member(t.Context(), roll.Name{Roll: &event.Users, Source: "app", ID: "a"}))(t)
 	var user struct {
 		Addresses []any    `json:"email_addresses"`
 		Accounts  []string `json:"external_accounts"`
 	}
-	must.Do(t, json.Unmarshal(member.User, &user))
+	must.Do(t, json.Unmarshal(member.Record, &user))
 	must.Equal(t, len(user.Addresses), 2, "addresses")
 	must.Equal(t, user.Accounts, []string{"one"}, "accounts")
 	b.Exec("update p set email = null")
@@ -119,7 +120,7 @@ func TestStatementsForAnotherRoll(t *testing.T) {
 	b := fixture.NewBench(t, `create table teams (source text collate "C", id text collate "C", name text, deleted_at timestamptz, primary key (source, id));
 		create table crew (id text primary key, title text, gone boolean);
 		insert into crew values ('b', 'old', false), ('c', 'left', false), ('stranger', 'x', false)`)
-	roll := &target.Roll{Table: "public.teams", Source: "source", ID: "id", Columns: []target.Field{
+	crews := &target.Roll{Table: "public.teams", Source: "source", ID: "id", Columns: []target.Field{
 		{Name: "source", Type: "text"}, {Name: "id", Type: "text"}, {Name: "name", Type: "text"}, {Name: "deleted_at", Type: "timestamptz"},
 	}}
 	crew := &target.Target{
@@ -127,10 +128,10 @@ func TestStatementsForAnotherRoll(t *testing.T) {
 		OnDelete: target.OnDelete{Action: target.DeleteSet, Set: fixture.Assign("gone: true")},
 	}
 	tab := must.Get(catalog.Read(t.Context(), b.SQL.Conn, crew.Table))(t)
-	if found := append(crew.Lint(roll), crew.Check(roll, &tab.Table)...); len(found) > 0 {
+	if found := append(crew.Lint(crews), crew.Check(crews, &tab.Table)...); len(found) > 0 {
 		t.Fatalf("findings %v", found)
 	}
-	c := target.NewCompiler(crew, roll, &tab.Table)
+	c := target.NewCompiler(crew, crews, &tab.Table)
 	b.Exec(`insert into teams values ('app', 'a', 'A', null), ('app', 'b', 'B', null), ('app', 'c', 'C', now()), ('web', 'd', 'D', null)`)
 	ids := []string{"a", "b", "c", "d"}
 	sources := []string{"app", "app", "app", "web"}

@@ -29,7 +29,7 @@ var (
 	//go:embed parked_members.sql
 	parkedMembersSQL string // a format of the column of the parent
 	//go:embed member.sql
-	memberSQL string
+	memberSQL string // a format of the columns, and of what names the row
 )
 
 // kind is a kind of roll with the statements that follow from its fields.

@@ -23,8 +23,10 @@ import (
 // there may be others, which EndMemberships ends, as many at a time.
 const endedAtOnce = 500
 
-// ofTeam reports whether an event is about an organisation or a membership.
-func ofTeam(e *event.Event) bool { return e.Organization != nil || e.Membership != nil }
+// ofTeam reports whether an event carries an organisation or a membership; one that is only to be settled names it.
+func ofTeam(e *event.Event) bool {
+	return e.Op != event.Settle && (e.Organization != nil || e.Membership != nil)
+}
 
 // team is events about organisations and memberships that are applied together.
 type team struct {

@@ -9,7 +9,7 @@ import (
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/postgres/audit"
-	"rollcall/internal/postgres/settle"
+	"rollcall/internal/postgres/roll"
 	"rollcall/internal/target"
 )
 
@@ -82,6 +82,44 @@ func left(l life, version int64) event.Event {
 }
 
 const memberRows = "select team_id, user_id, role from members order by 1, 2"
+
+// A row of any roll is found by its name, with the targets of its roll; of several memberships of a pair the
+// latest that is alive. Settling it brings its rows back.
+func TestMemberOfAnyRoll(t *testing.T) {
+	t.Parallel()
+	b := newTeams(t)
+	look := func(of *event.Roll, id, user string) string {
+		m := must.Get(b.Member(t.Context(), roll.Name{Roll: of, Source: "app", ID: id, User: user}))(t)
+		return fmt.Sprint(m.ID, " ", m.Known, m.Deleted, " ", m.Version, " ", m.Targets)
+	}
+	const nothing = " false false 0 map[]"
+	must.Equal(t, look(&event.Organizations, "red", ""), nothing, "a team")
+	must.Equal(t, look(&event.Memberships, "red", "ada"), nothing, "a member")
+	b.Applies(fixture.All(event.Applied, 3), joined("m2", "red", "ada", 5, "member", 2), joined("m1", "red", "ada", 9, "member", 1), joined("m3", "red", "eve", 1, "member", 0))
+	must.Equal(t, look(&event.Organizations, "red", ""), "red true false 1 map[teams:applied]", "a team")
+	must.Equal(t, look(&event.Memberships, "red", "ada"), "m2 true false 5 map[members:applied]", "a member")
+	must.Equal(t, look(&event.Users, "ada", ""), nothing, "a user")
+	b.Applies(fixture.All(event.Applied, 1), left("m2", "red", "ada", 5, 2))
+	must.Equal(t, look(&event.Memberships, "red", "ada"), "m1 true false 9 map[members:applied]", "an earlier one")
+	b.Applies(fixture.All(event.Applied, 1), left("m1", "red", "ada", 9, 1))
+	must.Equal(t, look(&event.Memberships, "red", "ada"), "m2 true true 5 map[]", "one who has left")
+	must.Equal(t, look(&event.Memberships, "blue", "ada"), nothing, "a member of another team")
+
+	b.Exec("delete from members; update teams set name = 'x'")
+	row := event.Row{Source: "app", ID: "m3"}
+	settle := event.Event{Source: "app", Op: event.Settle, Membership: &event.Membership{Row: row}}
+	b.Applies(fixture.All(event.Applied, 1), settle)
+	b.Want(memberRows, "red|eve|member")
+	b.Want("select name from teams", "x")
+	row.ID = "red"
+	settle.Membership, settle.Organization = nil, &event.Organization{Row: row}
+	b.Applies(fixture.All(event.Applied, 1), settle)
+	b.Want("select name from teams", "The red")
+	b.Want("select role from rollcall.memberships where id = 'm3'", "member")
+	b.Exec("alter table teams add constraint no check (name <> 'The red') not valid; update teams set name = 'x'")
+	b.Applies(fixture.All(event.Parked, 1), settle)
+	must.Equal(t, look(&event.Organizations, "red", ""), "red true false 1 map[teams:parked]", "a team that is parked")
+}
 
 // A team and its members follow what is said about them, and a member brings their team along.
 func TestTeams(t *testing.T) {
