@@ -83,7 +83,7 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 func (m *metrics) reachSync(sources []string) {
 	for _, name := range sources {
 		m.syncSeconds.WithLabelValues(name)
-		for _, result := range []string{syncDone, syncParked, syncUnverified, syncDeleted, syncGone, syncLimited, syncUnavailable} {
+		for _, result := range []string{syncDone, syncParked, syncNotMember, syncNoTeam, syncUnverified, syncDeleted, syncGone, syncLimited, syncUnavailable} {
 			m.syncs.WithLabelValues(name, result)
 		}
 		for _, result := range []string{"found", "gone", "failed"} {
@@ -96,9 +96,9 @@ func (m *metrics) reachSync(sources []string) {
 }
 
 func (m *metrics) synced(d *syncing, took time.Duration) {
-	m.syncs.WithLabelValues(d.source, d.result).Inc()
-	if d.result != syncUnverified { // the time of an unverified request says nothing
-		m.syncSeconds.WithLabelValues(d.source).Observe(took.Seconds())
+	m.syncs.WithLabelValues(d.who.Source, d.result).Inc()
+	if d.result != syncUnverified { // what a stranger waits for says nothing
+		m.syncSeconds.WithLabelValues(d.who.Source).Observe(took.Seconds())
 	}
 }
 

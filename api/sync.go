@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"rollcall/internal/event"
-	"rollcall/internal/postgres/roll"
 	"rollcall/internal/reconcile"
 )
 
@@ -26,12 +25,11 @@ type Sync struct {
 	// Sources are the names of the sources whose tokens are believed; with none the path is
 	// closed.
 	Sources []string
-	// Verify says of which source a session token is, and of which user. An error that does
-	// not wrap event.ErrUnavailable means that the token is not believed; the source is then
-	// the one that it claims, "" for none.
-	Verify func(ctx context.Context, token string) (source, user string, err error)
-	// User brings a user's rows up to date; see reconcile.Syncer.
-	User func(ctx context.Context, source, user string) (roll.Member, error)
+	// Verify says whose a session token is. An error that does not wrap event.ErrUnavailable
+	// means that the token is not believed; the source is then the one that it claims, "" for none.
+	Verify func(ctx context.Context, token string) (reconcile.SignedIn, error)
+	// Bring brings them into step; see reconcile.Syncer.
+	Bring func(context.Context, reconcile.SignedIn) (reconcile.Synced, error)
 	// Origins are those whose pages may call, as scheme://host[:port].
 	Origins []string
 }
@@ -39,7 +37,9 @@ type Sync struct {
 // The results of a sync: what became of it, for the log and the metrics.
 const (
 	syncDone        = "synced"
-	syncParked      = "parked" // synced, but a target gets the user later
+	syncParked      = "parked" // synced, but a target gets the user, or what goes with them, later
+	syncNotMember   = "not_member"
+	syncNoTeam      = "no_organization"
 	syncUnverified  = "unverified"
 	syncDeleted     = "deleted"
 	syncGone        = "gone"
@@ -52,8 +52,13 @@ var syncReplies = map[string]reply{
 	syncUnverified:  {status: http.StatusUnauthorized, message: "the session token is missing, not valid any more or not one of a source of this server; get a fresh one from the provider's client"},
 	syncDeleted:     {status: http.StatusGone, message: "this user was deleted"},
 	syncGone:        {status: http.StatusNotFound, message: "the auth provider has no such user"},
-	syncLimited:     {status: http.StatusTooManyRequests, message: "this user was looked up too often; try again later"},
+	syncLimited:     {status: http.StatusTooManyRequests, message: "this user, or the organization, was looked up too often; try again later"},
 	syncUnavailable: {status: http.StatusServiceUnavailable, message: "the user can't be looked up or brought into step at the moment; try again later"},
+}
+
+// standings are the results of those who are in step.
+var standings = map[reconcile.Standing]string{
+	reconcile.Alone: syncDone, reconcile.IsMember: syncDone, reconcile.NotMember: syncNotMember, reconcile.NoOrganization: syncNoTeam,
 }
 
 // unknownSource labels requests whose token names no source.
@@ -64,10 +69,10 @@ const syncPatience = 10 * time.Second
 
 // syncing is one request on its way through.
 type syncing struct {
-	source, user string // before the token is believed, the source is what it claims
-	result       string
-	member       roll.Member
-	err          error // for the operator
+	who    reconcile.SignedIn // before the token is believed, the source is what it claims
+	result string
+	synced reconcile.Synced
+	err    error // for the operator
 }
 
 // sync answers a front end when the rows of its user are there.
@@ -76,7 +81,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request) {
 	s.allowOrigin(w, r)
 	w.Header().Set("Cache-Control", "no-store")
 	s.awaitAnswer(w, r)
-	d := &syncing{source: unknownSource}
+	d := &syncing{who: reconcile.SignedIn{Source: unknownSource}}
 	ctx, cancel := context.WithTimeout(r.Context(), syncPatience)
 	defer cancel()
 	s.bringIntoStep(ctx, r, d)
@@ -99,8 +104,8 @@ func (s *Server) awaitAnswer(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) bringIntoStep(ctx context.Context, r *http.Request, d *syncing) {
 	if d.err = s.identify(ctx, r, d); d.err == nil {
-		d.member, d.err = s.config.Sync.User(ctx, d.source, d.user)
-		d.result = syncResult(d.member, d.err)
+		d.synced, d.err = s.config.Sync.Bring(ctx, d.who)
+		d.result = syncResult(d.synced, d.err)
 		return
 	}
 	d.result = syncUnverified
@@ -115,8 +120,9 @@ func (s *Server) identify(ctx context.Context, r *http.Request, d *syncing) erro
 	if token == "" {
 		return errNoToken
 	}
-	from, user, err := s.config.Sync.Verify(ctx, token)
-	d.source, d.user = cmp.Or(from, unknownSource), user
+	who, err := s.config.Sync.Verify(ctx, token)
+	who.Source = cmp.Or(who.Source, unknownSource)
+	d.who = who
 	return err
 }
 
@@ -131,16 +137,16 @@ func bearer(r *http.Request) string {
 	return token
 }
 
-func syncResult(m roll.Member, err error) string {
+func syncResult(all reconcile.Synced, err error) string {
 	var limit *reconcile.LimitError
 	switch {
 	case err == nil:
-		for _, o := range m.Targets {
+		for _, o := range all.Targets {
 			if o != event.Applied {
 				return syncParked
 			}
 		}
-		return syncDone
+		return standings[all.Standing]
 	case errors.Is(err, reconcile.ErrDeleted):
 		return syncDeleted
 	case errors.Is(err, reconcile.ErrGone):
@@ -156,10 +162,16 @@ func syncResult(m roll.Member, err error) string {
 func (d *syncing) answer(w http.ResponseWriter) int {
 	if d.err == nil {
 		type body struct {
-			User    json.RawMessage          `json:"user"`
-			Targets map[string]event.Outcome `json:"targets"`
+			User         json.RawMessage          `json:"user"`
+			Organization json.RawMessage          `json:"organization,omitempty"` // null where the token names one and they are no member
+			Membership   json.RawMessage          `json:"membership,omitempty"`
+			Targets      map[string]event.Outcome `json:"targets"`
 		}
-		writeJSON(w, http.StatusOK, body{d.member.Record, d.member.Targets})
+		said := body{User: d.synced.User.Record, Targets: d.synced.Targets}
+		if d.who.Organization != "" {
+			said.Organization, said.Membership = orNull(d.synced.Organization.Record), orNull(d.synced.Membership.Record)
+		}
+		writeJSON(w, http.StatusOK, said)
 		return http.StatusOK
 	}
 	r := syncReplies[d.result]
@@ -171,6 +183,13 @@ func (d *syncing) answer(w http.ResponseWriter) int {
 	}
 	writeError(w, r.status, d.result, r.message)
 	return r.status
+}
+
+func orNull(record json.RawMessage) json.RawMessage {
+	if record == nil {
+		return json.RawMessage("null")
+	}
+	return record
 }
 
 // challenge says what is wrong with a token only where there was one (RFC 6750, 3.1).
@@ -215,11 +234,12 @@ func (s *Server) logSync(ctx context.Context, d *syncing, status int, took time.
 		return
 	}
 	fields := []slog.Attr{
-		slog.String("source", d.source),
+		slog.String("source", d.who.Source),
 		slog.String("result", d.result),
 		slog.Int("status", status),
 		slog.Float64("seconds", took.Seconds()),
-		known("user", d.user),
+		known("user", d.who.User),
+		known("organization", d.who.Organization),
 	}
 	if d.err != nil {
 		fields = append(fields, slog.String("error", d.err.Error()))

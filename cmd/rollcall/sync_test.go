@@ -90,8 +90,10 @@ type answered struct {
 	User   struct {
 		Source, ID, Email string
 	}
-	Targets map[string]string
-	Error   struct{ Code, Message string }
+	Organization, Membership map[string]any
+	Targets                  map[string]string
+	Error                    struct{ Code, Message string }
+	body                     string
 }
 
 func (a answered) String() string {
@@ -109,7 +111,7 @@ func (in *instance) call(method, token string, asked map[string]string) answered
 		r.Header.Set(name, value)
 	}
 	status, header, body := exchange(in.t, r)
-	a := answered{status: status, header: header}
+	a := answered{status: status, header: header, body: body}
 	if body != "" {
 		if err := json.Unmarshal([]byte(body), &a); err != nil {
 			in.t.Fatalf("%s: %v", body, err)
@@ -184,6 +186,78 @@ func TestSyncAnswers(t *testing.T) {
 	}
 	if log := l.log.String(); strings.Contains(log, "eyJ") || strings.Contains(log, "s@example.com") || strings.Contains(log, "a@example.com") {
 		t.Errorf("the log holds a token or an address:\n%s", log)
+	}
+}
+
+// acting is a change to a token: the user acts for an organisation, as an administrator.
+func acting(organization string) func(map[string]any) {
+	return func(c map[string]any) {
+		c["v"], c["o"] = 2, map[string]any{"id": organization, "slg": "acme", "rol": "admin", "per": "read", "fpm": "1"}
+	}
+}
+
+// hasTeam fails unless an answer tells of an organisation and a membership: as JSON, or "" for neither of the two.
+func (a answered) hasTeam(t *testing.T, organization, role string) {
+	t.Helper()
+	got := fmt.Sprint(a.Organization["id"], " ", a.Membership["role"], " ", strings.Contains(a.body, `"organization":null,"membership":null`))
+	if want := fmt.Sprint(organization, " ", role, " ", false); got != want {
+		t.Errorf("got %s in %s, want %s", got, a.body, want)
+	}
+}
+
+// A token that names an organisation brings it along, with the membership: what the API says of them, not the token.
+func TestSyncTeam(t *testing.T) {
+	t.Parallel()
+	l := openLobby(t)
+	user := l.clerk.Put(clerktest.User{ID: "user_a", Email: "a@example.com"}).ID
+	org := l.clerk.PutOrganization(clerktest.Organization{ID: "org_a", Name: "Acme", Slug: "acme"}).ID
+	m := l.clerk.PutMembership(clerktest.Membership{OrganizationID: org, UserID: user, Role: "org:member", Permissions: []string{"org:read"}})
+	l.clerk.SetDelay(50 * time.Millisecond)
+	token := l.clerkToken(user, acting(org))
+	var asking sync.WaitGroup
+	for range 20 {
+		asking.Go(func() { l.wants(token, "200 user_a map[profiles:applied]").hasTeam(t, org, "org:member") })
+	}
+	asking.Wait()
+	l.clerk.SetDelay(0)
+	fetched := fmt.Sprint(l.clerk.Requested(clerktest.Single), l.clerk.Requested(clerktest.SingleOrganization), l.clerk.Requested(clerktest.MembershipsOf), len(l.clerk.Requests()))
+	must.Equal(t, fetched, "1 1 1 3", "fetches")
+	l.db.Want("select organization_id, user_id, role, permissions from rollcall.memberships", "org_a|user_a|org:member|[\"org:read\"]")
+	l.wants(l.clerkToken(user, func(c map[string]any) { c["org_id"], c["org_role"] = org, "org:admin" }), "200 user_a map[profiles:applied]").hasTeam(t, org, "org:member")
+
+	for name, change := range map[string]func(map[string]any){
+		"none":         nil,
+		"a text":       func(c map[string]any) { c["o"] = org },
+		"without id":   func(c map[string]any) { c["o"] = map[string]any{"slg": "acme"} },
+		"no text":      func(c map[string]any) { c["org_id"] = 7 },
+		"an empty one": func(c map[string]any) { c["org_id"] = "" },
+	} {
+		a := l.wants(l.clerkToken(user, change), "200 user_a map[profiles:applied]")
+		if strings.Contains(a.body, "organization") || strings.Contains(a.body, "membership") {
+			t.Errorf("%s: got %s", name, a.body)
+		}
+	}
+
+	l.clerk.DeleteMembership(m.ID)
+	l.db.Exec("update rollcall.memberships set changed_at = changed_at - interval '1 hour'")
+	l.outside(l.wants(token, "200 user_a map[profiles:applied]"), "not_member")
+	l.outside(l.wants(l.clerkToken(user, acting("org_unknown")), "200 user_a map[profiles:applied]"), "no_organization")
+	l.counts(`rollcall_sync_total{result="not_member",source="clerk"} 1`, `rollcall_sync_total{result="no_organization",source="clerk"} 1`)
+
+	l.clerk.FailEvery(1, http.StatusInternalServerError)
+	a := l.wants(l.clerkToken(user, acting("org_other")), "503 unavailable map[]")
+	must.Equal(t, a.header.Get("Retry-After"), "1", "Retry-After")
+	must.Lack(t, a.body, "user_a")
+	l.wants(l.clerkToken(user, nil), "200 user_a map[profiles:applied]")
+}
+
+// outside fails unless an answer tells that its user is no member, and the log has the result.
+func (l *lobby) outside(a answered, result string) {
+	l.t.Helper()
+	must.Contain(l.t, a.body, `"organization":null,"membership":null,"targets":{"profiles":"applied"}`)
+	lines := l.log.Lines("sync")
+	if last := lines[len(lines)-1]; last["result"] != result || last["level"] != "INFO" || last["organization"] == nil {
+		l.t.Errorf("the log says %v, want %s", last, result)
 	}
 }
 

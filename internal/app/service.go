@@ -290,11 +290,11 @@ func (sv *service) justInTime() (api.Sync, error) {
 		Providers: providers, DB: sv.db, Submit: sv.pipeline.Submit, MaxAge: sv.setup.Config.Sync.MaxAge,
 		Observe: func(source, result string) { sv.server.ObserveLook(source, result) },
 	})
-	verify := func(ctx context.Context, token string) (source, user string, err error) {
+	verify := func(ctx context.Context, token string) (reconcile.SignedIn, error) {
 		who, err := verifier.Verify(ctx, token)
-		return who.Source, who.User, err
+		return reconcile.SignedIn(who), err
 	}
-	return api.Sync{Sources: names, Verify: verify, User: syncer.Sync, Origins: sv.setup.Config.Sync.Origins}, nil
+	return api.Sync{Sources: names, Verify: verify, Bring: syncer.SyncAll, Origins: sv.setup.Config.Sync.Origins}, nil
 }
 
 // provider is where single users of a source are looked up.

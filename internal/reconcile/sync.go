@@ -4,18 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/singleflight"
 
-	"rollcall/internal/clerk"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/roll"
-	"rollcall/internal/source"
 )
 
 // SyncConfig says how single users are looked up and settled.
@@ -33,64 +30,16 @@ type SyncConfig struct {
 	Now func() time.Time
 }
 
-// Provider is a source and how one of its users is looked up.
-type Provider struct {
-	Source *source.Source
-	// Look returns a user as the provider has them, for DecodeUser, nil when it has no such
-	// user. Its errors wrap event.ErrUnavailable where waiting helps.
-	Look func(ctx context.Context, id string) ([]byte, error)
-	// Answers fails unless it is a provider of the source's kind who answers; nil where nothing
-	// else can.
-	Answers func(ctx context.Context) error
-	// Lag is by how much the provider's answer may be older than what its events have told.
-	Lag time.Duration
-}
-
-// TableProvider looks users up in a table of this database.
-func TableProvider(db *postgres.DB, src *source.Source, table string) Provider {
-	return Provider{Source: src, Look: func(ctx context.Context, id string) ([]byte, error) {
-		users, err := db.Directory().Users(ctx, src.Name(), table)
-		if err != nil {
-			return nil, err
-		}
-		return users.One(ctx, id)
-	}}
-}
-
-const (
-	// apiLag is by how much the answers of Clerk's API may be behind its own webhooks.
-	apiLag = time.Minute
-	// absentLag is by how much an absence there may be behind what another answer has shown:
-	// that one counts as of apiLag before it was asked for, but may have been up to date.
-	absentLag = 2 * apiLag
-)
-
-// APIProvider looks users up by Clerk's API. Any server may say 404 to what it doesn't know;
-// only Clerk's counts its users.
-func APIProvider(api *clerk.API, src *source.Source) Provider {
-	look := func(ctx context.Context, id string) ([]byte, error) {
-		user, err := api.Fetch(ctx, id)
-		if errors.Is(err, clerk.ErrGone) {
-			return nil, nil
-		}
-		return user, err
-	}
-	answers := func(ctx context.Context) error {
-		_, err := api.Count(ctx)
-		return err
-	}
-	return Provider{Source: src, Lag: apiLag, Look: look, Answers: answers}
-}
-
-// Why a user is not in step; whatever else a Sync returns wraps event.ErrUnavailable.
+// Why a user, an organisation or a membership is not in step; whatever else a Sync returns wraps
+// event.ErrUnavailable.
 var (
-	// ErrDeleted: the roll knows that the user was deleted, which is final.
-	ErrDeleted = errors.New("the user was deleted")
-	// ErrGone: the provider does not have the user.
-	ErrGone = errors.New("the provider has no such user")
+	// ErrDeleted: the roll knows that it was deleted, which is final but for a membership.
+	ErrDeleted = errors.New("it was deleted")
+	// ErrGone: the provider does not have it.
+	ErrGone = errors.New("the provider does not have it")
 )
 
-// LimitError means that a user was looked up too often to be looked up again now.
+// LimitError means that a row was looked up too often to be looked up again now.
 type LimitError struct {
 	// Wait is how long no look is allowed.
 	Wait time.Duration
@@ -105,7 +54,7 @@ func (e *LimitError) Error() string {
 }
 
 const (
-	// maxLooks is how often one user is looked up within looksWindow, by one replica.
+	// maxLooks is how often one row is looked up within looksWindow, by one replica.
 	maxLooks    = 10
 	looksWindow = time.Minute
 	// lookTimeout bounds one look: a request waits for it.
@@ -114,13 +63,13 @@ const (
 	syncTimeout = 10 * time.Second
 )
 
-// Syncer looks up and settles a single user while a request waits (just-in-time sync). It is
-// safe for concurrent use.
+// Syncer brings single users, and the organisation that each acts for, into step while a request waits for
+// them: just in time. It is safe for concurrent use.
 type Syncer struct {
 	config  SyncConfig
 	flights singleflight.Group
 	limit   lookLimit
-	right   sync.Map // names of the sources whose provider has shown a user, and so is the right one
+	right   sync.Map // names of the sources whose provider has shown a row, and so is the right one
 }
 
 // NewSyncer returns a Syncer.
@@ -131,40 +80,56 @@ func NewSyncer(cfg SyncConfig) *Syncer {
 	if cfg.Observe == nil {
 		cfg.Observe = func(string, string) {}
 	}
-	return &Syncer{config: cfg, limit: lookLimit{now: cfg.Now, of: map[flight][]time.Time{}}}
+	return &Syncer{config: cfg, limit: lookLimit{now: cfg.Now, of: map[roll.Name][]time.Time{}}}
 }
-
-// flight is one user on the way. All requests for the same user share it meanwhile.
-type flight struct{ source, id string }
 
 // Sync returns a living user when every target that follows the source has them, or will get
 // them later. The roll answers while it is young; an older one is held against the provider
 // first. The errors are ErrDeleted, ErrGone, a LimitError, and what wraps event.ErrUnavailable.
 func (s *Syncer) Sync(ctx context.Context, from, id string) (roll.Member, error) {
-	f, first := flight{from, id}, false
+	f := roll.Name{Roll: &event.Users, Source: from, ID: id}
 	if s.config.DB.Roll().Follows(from) {
 		return s.signal(ctx, f)
 	}
-	done := s.flights.DoChan(from+" "+id, func() (_ any, err error) { // a name holds no space
-		first = true
+	return s.begin(ctx, f).wait(ctx)
+}
+
+// flight is a row on the way. All requests for the same row share it meanwhile.
+type flight struct {
+	syncer *Syncer
+	row    roll.Name
+	done   <-chan singleflight.Result
+	first  bool // it was not under way before
+}
+
+// begin begins to bring a row into step, or joins those who wait for it.
+func (s *Syncer) begin(ctx context.Context, row roll.Name) *flight {
+	f := &flight{syncer: s, row: row}
+	name := fmt.Sprintf("%s %s %q %q", row.Roll.Name, row.Source, row.ID, row.User)
+	f.done = s.flights.DoChan(name, func() (_ any, err error) {
+		f.first = true
 		// Others wait for it, too: it outlives the one who came first.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
 		defer cancel()
 		defer func() {
 			if cause := recover(); cause != nil {
 				stopped := event.Panicked(cause)
-				err = fmt.Errorf("%w: settling a user: %w\n%s", event.ErrUnavailable, stopped, stopped.Stack)
+				err = fmt.Errorf("%w: bringing %s into step: %w\n%s", event.ErrUnavailable, called(row.Roll), stopped, stopped.Stack)
 			}
 		}()
-		return s.sync(ctx, f)
+		return s.sync(ctx, row)
 	})
+	return f
+}
+
+func (f *flight) wait(ctx context.Context) (roll.Member, error) {
 	select {
-	case r := <-done:
+	case r := <-f.done:
 		m, _ := r.Val.(roll.Member)
-		if first {
+		if f.first {
 			return m, r.Err
 		}
-		return s.join(ctx, f, m, r.Err)
+		return f.syncer.join(ctx, f.row, m, r.Err)
 	case <-ctx.Done():
 		return roll.Member{}, fmt.Errorf("%w: stopped waiting: %w", event.ErrUnavailable, ctx.Err())
 	}
@@ -172,8 +137,8 @@ func (s *Syncer) Sync(ctx context.Context, from, id string) (roll.Member, error)
 
 // join is the answer for one who came while the flight was under way. It may have read the roll
 // before it asked: it must not miss what was acknowledged in between.
-func (s *Syncer) join(ctx context.Context, f flight, m roll.Member, err error) (roll.Member, error) {
-	if err != nil && !errors.Is(err, ErrGone) {
+func (s *Syncer) join(ctx context.Context, f roll.Name, m roll.Member, err error) (roll.Member, error) {
+	if unlessAbsent(err) != nil {
 		return m, err
 	}
 	now, failed := s.known(ctx, f)
@@ -183,9 +148,9 @@ func (s *Syncer) join(ctx context.Context, f flight, m roll.Member, err error) (
 	return now, failed
 }
 
-// known is what the roll knows of a user; it fails with ErrDeleted if it knows of a deletion.
-func (s *Syncer) known(ctx context.Context, f flight) (roll.Member, error) {
-	m, err := s.config.DB.Roll().Member(ctx, roll.Name{Roll: &event.Users, Source: f.source, ID: f.id})
+// known is what the roll knows of a row; it fails with ErrDeleted if it knows of a deletion.
+func (s *Syncer) known(ctx context.Context, f roll.Name) (roll.Member, error) {
+	m, err := s.config.DB.Roll().Member(ctx, f)
 	switch {
 	case err != nil:
 		return m, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
@@ -195,33 +160,39 @@ func (s *Syncer) known(ctx context.Context, f flight) (roll.Member, error) {
 	return m, nil
 }
 
-func (s *Syncer) sync(ctx context.Context, f flight) (roll.Member, error) {
+func (s *Syncer) sync(ctx context.Context, f roll.Name) (roll.Member, error) {
 	m, err := s.known(ctx, f)
-	if err != nil {
+	if err != nil && !(f.Roll == &event.Memberships && errors.Is(err, ErrDeleted)) { // who has left may join again
 		return m, err
 	}
-	if m.Known && m.Age < s.config.MaxAge {
-		return s.settle(ctx, f)
+	if m.Living() && m.Age < s.config.MaxAge {
+		return s.settle(ctx, f, m.ID)
+	}
+	if ended := s.parentDeleted(ctx, f); ended != nil {
+		return m, ended
 	}
 	wait := s.limit.take(f)
 	switch {
-	case wait > 0 && m.Known && m.Age < looksWindow: // one of those looks has confirmed the user
-		return s.settle(ctx, f)
+	case wait > 0 && m.Known && m.Age < looksWindow: // one of those looks has confirmed it
+		return s.settle(ctx, f, m.ID)
 	case wait > 0:
 		return m, &LimitError{wait}
 	}
 	found, err := s.look(ctx, f, m)
+	if err == nil && found.Op == event.Upsert {
+		err = s.bringParents(ctx, f)
+	}
 	if err != nil {
 		return m, err
 	}
 	return s.bring(ctx, f, found)
 }
 
-// signal has the user's row read in the table that decides, and every target settled. Only
-// looks for an unknown user are counted: this one costs no more than settling.
-func (s *Syncer) signal(ctx context.Context, f flight) (roll.Member, error) {
-	if id, err := uuid.Parse(f.id); err == nil {
-		f.id = id.String() // as the table has it
+// signal has the user's row read in the table that decides, and every target settled. Only a
+// stranger's looks are counted: this one costs no more than settling.
+func (s *Syncer) signal(ctx context.Context, f roll.Name) (roll.Member, error) {
+	if id, err := uuid.Parse(f.ID); err == nil {
+		f.ID = id.String() // as the table has it
 	}
 	m, err := s.known(ctx, f)
 	if err != nil && !errors.Is(err, ErrDeleted) {
@@ -233,8 +204,8 @@ func (s *Syncer) signal(ctx context.Context, f flight) (roll.Member, error) {
 		}
 	}
 	result := "failed"
-	defer func() { s.config.Observe(f.source, result) }()
-	outcome, err := s.config.Submit(ctx, event.Event{Source: f.source, Type: "synced", Op: event.Look, UserID: f.id})
+	defer func() { s.config.Observe(f.Source, result) }()
+	outcome, err := s.config.Submit(ctx, event.Event{Source: f.Source, Type: "synced", Op: event.Look, UserID: f.ID})
 	if err != nil {
 		return m, err
 	}
@@ -245,155 +216,58 @@ func (s *Syncer) signal(ctx context.Context, f flight) (roll.Member, error) {
 	case err == nil && !m.Known:
 		result, err = "gone", ErrGone
 	case err == nil && outcome == event.Stale:
-		err = fmt.Errorf("%w: the user is not in the table of users of %s, which has none of some others of the roll either; is it the right table?", event.ErrUnavailable, f.source)
+		err = fmt.Errorf("%w: the user is not in the table of users of %s, which has none of some others of the roll either; is it the right table?", event.ErrUnavailable, f.Source)
 	case err == nil:
 		result = "found"
 	}
 	return m, err
 }
 
-// look asks the provider; the answer's moment is that of m, before the question.
-func (s *Syncer) look(ctx context.Context, f flight, m roll.Member) (event.Event, error) {
-	p := s.config.Providers[f.source]
-	looking, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	row, err := p.Look(looking, f.id)
-	if err != nil {
-		s.config.Observe(f.source, "failed")
-		return event.Event{}, fmt.Errorf("%w: look a user of %s up: %w", event.ErrUnavailable, f.source, err)
-	}
-	if row != nil {
-		user, err := p.Source.DecodeUser(row, m.At)
-		if err != nil {
-			s.config.Observe(f.source, "failed")
-			return event.Event{}, fmt.Errorf("%w: %w", event.ErrUnavailable, err)
-		}
-		if !user.Dead() || m.Known {
-			s.right.Store(f.source, true)
-			s.config.Observe(f.source, "found")
-			return finding(user, m.At, "synced"), nil
-		}
-	}
-	if !m.Known {
-		s.config.Observe(f.source, "gone")
-		return event.Event{}, ErrGone // nothing is there to be deleted
-	}
-	if err := s.recognize(looking, f, m); err != nil {
-		s.config.Observe(f.source, "failed")
-		return event.Event{}, fmt.Errorf("%w: look a user of %s up: %w", event.ErrUnavailable, f.source, err)
-	}
-	s.config.Observe(f.source, "gone")
-	// What the roll has learned since then, the answer may not know. If it has learned it from
-	// another answer, that may have been ahead of this one by as much again.
-	seen := m.At.Add(-2 * p.Lag)
-	gone := event.User{Row: event.Row{Source: f.source, ID: f.id, Version: m.Version}}
-	return finding(gone.Tombstone(m.At.UTC()), seen, "synced"), nil
-}
-
-// recognize makes sure, before a user is deleted, that the provider is the one that the roll follows:
-// with the key of another instance, every user who signs in would seem to be gone. One that has shown a
-// user is; else it must know one of some others of the roll, or, without others, answer as a provider.
-func (s *Syncer) recognize(ctx context.Context, f flight, m roll.Member) error {
-	if _, ok := s.right.Load(f.source); ok {
-		return nil
-	}
-	p := s.config.Providers[f.source]
-	ids, err := s.config.DB.Directory().Listing(f.source).Sample(ctx, sampledAtOnce+1, m.At.Add(-p.Lag))
-	if err != nil {
-		return err
-	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return id == f.id })
-	ids = ids[:min(len(ids), sampledAtOnce)]
-	if len(ids) == 0 {
-		return p.answers(ctx)
-	}
-	known, err := knowsOne(ctx, slices.Chunk(ids, 1), func(ctx context.Context, one []string) ([][]byte, error) {
-		row, err := p.Look(ctx, one[0])
-		return [][]byte{row}, err
-	})
-	if known {
-		s.right.Store(f.source, true)
-	}
-	if known || err != nil {
-		return err
-	}
-	return fmt.Errorf("the provider does not know this user, nor %d others from the roll; nothing was deleted; is this the key of the right instance, or the right users_table? If they are all gone, run rollcall reconcile", len(ids))
-}
-
-// answers makes sure that it is such a provider at all who says that the only user is gone.
-func (p Provider) answers(ctx context.Context) error {
-	if p.Answers == nil {
-		return nil
-	}
-	if err := p.Answers(ctx); err != nil {
-		return fmt.Errorf("the provider does not know this user, and the roll has no other to ask about; nothing was deleted; is this the right address? %w", err)
-	}
-	return nil
-}
-
 // bring submits what was found.
-func (s *Syncer) bring(ctx context.Context, f flight, found event.Event) (roll.Member, error) {
+func (s *Syncer) bring(ctx context.Context, f roll.Name, found event.Event) (roll.Member, error) {
 	outcome, err := s.config.Submit(ctx, found)
 	switch {
 	case err != nil:
 		return roll.Member{}, err
 	case outcome == event.Stale: // the roll knows better, or exactly this
-		return s.settle(ctx, f)
+		return s.settle(ctx, f, f.Roll.Of(&found).Head().ID)
 	case outcome == event.UndecodableBody:
-		return roll.Member{}, fmt.Errorf("%w: the roll refuses the user; the log says why", event.ErrUnavailable)
+		return roll.Member{}, fmt.Errorf("%w: the roll refuses %s; the log says why", event.ErrUnavailable, called(f.Roll))
 	case found.Op == event.Delete:
 		return roll.Member{}, ErrGone
 	}
 	return s.member(ctx, f)
 }
 
-// settle makes sure that the targets follow the roll, whatever has become of their rows.
-func (s *Syncer) settle(ctx context.Context, f flight) (roll.Member, error) {
-	if _, err := s.config.Submit(ctx, event.Event{Source: f.source, Type: "synced", Op: event.Settle, UserID: f.id}); err != nil {
+// settle makes sure that the targets follow the roll, whatever has become of their rows. The id is the row's own.
+func (s *Syncer) settle(ctx context.Context, f roll.Name, id string) (roll.Member, error) {
+	if _, err := s.config.Submit(ctx, carrying(f, event.Settle, event.Row{Source: f.Source, ID: id})); err != nil {
 		return roll.Member{}, err
 	}
 	return s.member(ctx, f)
 }
 
-// member is how the user stands now.
-func (s *Syncer) member(ctx context.Context, f flight) (roll.Member, error) {
+// member is how the row stands now.
+func (s *Syncer) member(ctx context.Context, f roll.Name) (roll.Member, error) {
 	m, err := s.known(ctx, f)
 	if err == nil && !m.Known {
-		err = fmt.Errorf("%w: the user is no longer in the roll", event.ErrUnavailable)
+		err = fmt.Errorf("%w: the roll has lost %s meanwhile", event.ErrUnavailable, called(f.Roll))
 	}
 	return m, err
 }
 
-// lookLimit counts how often users were looked up.
-type lookLimit struct {
-	now func() time.Time
-
-	mu    sync.Mutex
-	of    map[flight][]time.Time // within the window, the oldest first
-	swept time.Time
-}
-
-// take counts a look, or says how long there may be none.
-func (l *lookLimit) take(f flight) (wait time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.now()
-	begin := now.Add(-looksWindow)
-	if l.swept.Before(begin) {
-		l.swept = now
-		for other, times := range l.of {
-			if times[len(times)-1].Before(begin) {
-				delete(l.of, other)
-			}
-		}
+// carrying is an event about a row of which no more is said than this; Settle names a user by UserID alone.
+func carrying(f roll.Name, op event.Op, row event.Row) event.Event {
+	e := event.Event{Source: f.Source, Type: "synced", Op: op, UserID: f.User}
+	switch {
+	case f.Roll == &event.Organizations:
+		e.Organization = &event.Organization{Row: row}
+	case f.Roll == &event.Memberships:
+		e.Membership = &event.Membership{Row: row, OrganizationID: &f.ID, UserID: &f.User}
+	case op == event.Settle:
+		e.UserID = f.ID
+	default:
+		e.UserID, e.User = f.ID, &event.User{Row: row}
 	}
-	times := l.of[f]
-	for len(times) > 0 && !times[0].After(begin) {
-		times = times[1:]
-	}
-	if len(times) >= maxLooks {
-		return times[0].Sub(begin)
-	}
-	l.of[f] = append(times, now)
-	return 0
+	return e
 }
