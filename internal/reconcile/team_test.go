@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -105,14 +106,16 @@ const (
 	teamless = "no organization map[people:applied]"
 	rowsSQL  = "select t.name || ' ' || p.email || ' ' || m.role from members m join teams t on t.id = m.team_id join people p on p.id = m.user_id"
 	rows     = "Acme a@x.test org:member"
+
+	neverParked = `create function never() returns trigger language plpgsql as 'begin raise ''parked''; end';
+		create trigger never before insert on rollcall.parked for each row execute function never()`
 )
 
 // Many first requests fetch everything once, and nothing is parked on the way.
 func TestSyncTeamTwentyAtOnce(t *testing.T) {
 	t.Parallel()
 	g := newTeam(t)
-	g.Exec(`create function never() returns trigger language plpgsql as 'begin raise ''parked''; end';
-		create trigger never before insert on rollcall.parked for each row execute function never()`)
+	g.Exec(neverParked)
 	g.clerk.SetDelay(50 * time.Millisecond)
 	var asking sync.WaitGroup
 	for range 20 {
@@ -123,6 +126,47 @@ func TestSyncTeamTwentyAtOnce(t *testing.T) {
 	g.Want(rowsSQL, rows)
 	g.Want("select id from rollcall.events")
 	g.answers(inTeam, 0, 0, 0)
+}
+
+// slowUsers delays what is asked about users.
+type slowUsers struct{ http.RoundTripper }
+
+func (s slowUsers) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.Contains(r.URL.Path, "/users/") {
+		time.Sleep(300 * time.Millisecond)
+	}
+	return s.RoundTripper.RoundTrip(r)
+}
+
+// A membership waits for a user of whom the API tells later.
+func TestSyncTeamUserLast(t *testing.T) {
+	t.Parallel()
+	g := newTeam(t)
+	g.Exec(neverParked)
+	g.connect(g.clerk, &http.Client{Transport: slowUsers{g.clerk.Client().Transport}})
+	g.restart()
+	g.answers(inTeam, 1, 1, 1)
+	g.Want(rowsSQL, rows)
+}
+
+// Two members at once share the organisation, and each has their own membership.
+func TestSyncTeamOfTwo(t *testing.T) {
+	t.Parallel()
+	g := newTeam(t)
+	other := g.clerk.Put(clerktest.User{Email: "b@x.test"}).ID
+	g.clerk.PutMembership(clerktest.Membership{OrganizationID: g.organization, UserID: other, Role: "org:admin"})
+	g.clerk.SetDelay(100 * time.Millisecond)
+	var asking sync.WaitGroup
+	for _, user := range []string{g.user, other} {
+		asking.Go(func() {
+			all := must.Get(g.SyncAll(context.Background(), reconcile.SignedIn{Source: source.Clerk, User: user, Organization: g.organization}))(t)
+			must.Contain(t, string(all.Membership.Record), `"user_id":"`+user+`"`)
+			must.Contain(t, string(all.User.Record), `"id":"`+user+`"`)
+		})
+	}
+	asking.Wait()
+	g.fetched(2, 1, 2)
+	g.Want(rowsSQL+" order by 1", rows, "Acme b@x.test org:admin")
 }
 
 // A young roll answers by itself, and mends rows; an old one is held against the API.
