@@ -97,7 +97,7 @@ func (m *metrics) reachSync(sources []string) {
 
 func (m *metrics) synced(d *syncing, took time.Duration) {
 	m.syncs.WithLabelValues(d.who.Source, d.result).Inc()
-	if d.result != syncUnverified { // what a stranger waits for says nothing
+	if d.result != syncUnverified { // how long an unverified request takes says nothing
 		m.syncSeconds.WithLabelValues(d.who.Source).Observe(took.Seconds())
 	}
 }

@@ -32,10 +32,10 @@ func newReconcile(w environment) *cobra.Command {
 		Use:   "reconcile SOURCE",
 		Short: "Compares the roll with all users of a provider, and corrects it",
 		Long: `Reads all users of the source (Supabase's from their table in this database, Clerk's from its
-API), brings into the roll, and so into every target, who is missing there or differs, and
-deletes users who are gone, after asking about each once more. It stops and deletes nobody when more
-would vanish than max_delete allows. Clerk's organizations are compared in the same way, and then its
-memberships; max_delete holds for each kind.
+API), writes users that are missing in the roll or differ from it into the roll and every target, and
+deletes users that no longer exist, after asking about each once more. It stops, and deletes no
+user, if more would be deleted than max_delete allows. Clerk's organizations are compared in the
+same way, and then its memberships; max_delete holds for each kind.
 
 A run that was interrupted continues where it was, if it is started again within six hours.`,
 		Args:              oneArg("source", 1),
@@ -170,7 +170,7 @@ func (r *reconciled) print(w environment, out *output, cause error) error {
 		if r.DryRun {
 			where = "they are listed as failed"
 		}
-		err = fmt.Errorf("the roll can't follow everybody (failed: %d); %s", failed, where)
+		err = fmt.Errorf("the roll can't follow all rows (failed: %d); %s", failed, where)
 	}
 	return err
 }

@@ -84,7 +84,6 @@ func (c *Clerk) page(kind Kind, id string, query url.Values) answer {
 	case Organizations:
 		return paginated(&c.organizations, w, every, c.organizationObject)
 	default:
-		return c.membershipPage(kind, id, query["user_id"], w)
 	}
 	if query.Has("user_id") {
 		w.hidden = nil // it asks for single ones

@@ -188,8 +188,8 @@ func (s *Syncer) sync(ctx context.Context, f roll.Name) (roll.Member, error) {
 	return s.bring(ctx, f, found)
 }
 
-// signal has the user's row read in the table that decides, and every target settled. Only a
-// stranger's looks are counted: this one costs no more than settling.
+// signal has the user's row read in the table that decides, and every target settled. Only looks
+// at users that no event names are counted: this one costs no more than settling.
 func (s *Syncer) signal(ctx context.Context, f roll.Name) (roll.Member, error) {
 	if id, err := uuid.Parse(f.ID); err == nil {
 		f.ID = id.String() // as the table has it

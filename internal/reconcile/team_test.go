@@ -12,11 +12,9 @@ import (
 
 	"rollcall/internal/clerktest"
 	"rollcall/internal/event"
-	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/source"
-	"rollcall/internal/target"
 )
 
 // team is an instance with a user who is a member of an organisation, and a Syncer.
@@ -26,27 +24,9 @@ type team struct {
 	user, organization, membership string
 }
 
-const teamTables = `create table people (id text primary key, email text, name text);
-	create table teams (id text primary key, name text);
-	create table members (team_id text references teams, user_id text references people, role text, primary key (team_id, user_id))`
-
 func newTeam(t testing.TB) *team {
 	t.Helper()
-	from := []target.Origin{{Source: source.Clerk, SampleID: source.SampleID(source.Clerk)}}
-	people := fixture.Target(source.Clerk)
-	people.Name, people.Table, people.OnInsert = "people", "public.people", nil
-	teams := target.Target{
-		Name: "teams", Roll: "organizations", At: "test.yaml:2:1", Table: "public.teams", Key: []string{"id"}, From: from,
-		Set: fixture.Assign("id: new.id", "name: new.name"), OnDelete: target.OnDelete{Action: target.DeleteRow},
-	}
-	members := target.Target{
-		Name: "members", Roll: "memberships", At: "test.yaml:3:1", Table: "public.members", Key: []string{"team_id", "user_id"}, From: from,
-		Set:      fixture.Assign("team_id: new.organization_id", "user_id: new.user_id", "role: new.role"),
-		OnDelete: target.OnDelete{Action: target.DeleteRow},
-	}
-	in := &instance{startProject(fixture.New(t, teamTables), "", people, teams, members), clerktest.New(t)}
-	in.Source = fixture.Source(t, source.Clerk)
-	in.connect(in.clerk, in.clerk.Client())
+	in := newTeams(t).instance
 	at := time.Now().Add(-time.Hour)
 	g := &team{instance: in}
 	g.user = in.clerk.Put(clerktest.User{Email: "a@x.test", CreatedAt: at, UpdatedAt: at}).ID
@@ -138,7 +118,7 @@ func (s slowUsers) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.RoundTripper.RoundTrip(r)
 }
 
-// A membership waits for a user of whom the API tells later.
+// A membership waits for a user that the API shows later.
 func TestSyncTeamUserLast(t *testing.T) {
 	t.Parallel()
 	g := newTeam(t)

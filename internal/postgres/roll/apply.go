@@ -171,7 +171,7 @@ func (r *Roll) followUp(ctx context.Context, events []event.Event, done settled,
 		case len(again) == 0:
 		case err != nil:
 			outcomes[i] = event.Unavailable
-		case e.Op == event.Settle && slices.ContainsFunc(again, func(key settle.Key) bool { return parked[key] || settled[key] }):
+		case e.Op == event.Settle && slices.ContainsFunc(again, func(key settle.Key) bool { return done.parked[key] || parked[key] }):
 			outcomes[i] = event.Parked
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"rollcall/internal/must"
 	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/roll"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/target"
 )
 
@@ -95,13 +96,13 @@ func TestMemberOfAnyRoll(t *testing.T) {
 	const nothing = " false false 0 map[]"
 	must.Equal(t, look(&event.Organizations, "red", ""), nothing, "a team")
 	must.Equal(t, look(&event.Memberships, "red", "ada"), nothing, "a member")
-	b.Applies(fixture.All(event.Applied, 3), joined("m2", "red", "ada", 5, "member", 2), joined("m1", "red", "ada", 9, "member", 1), joined("m3", "red", "eve", 1, "member", 0))
+	b.Applies(fixture.All(event.Applied, 3), joined(life{"m2", "red", "ada", 2}, 5, "member"), joined(life{"m1", "red", "ada", 1}, 9, "member"), joined(life{"m3", "red", "eve", 0}, 1, "member"))
 	must.Equal(t, look(&event.Organizations, "red", ""), "red true false 1 map[teams:applied]", "a team")
 	must.Equal(t, look(&event.Memberships, "red", "ada"), "m2 true false 5 map[members:applied]", "a member")
 	must.Equal(t, look(&event.Users, "ada", ""), nothing, "a user")
-	b.Applies(fixture.All(event.Applied, 1), left("m2", "red", "ada", 5, 2))
+	b.Applies(fixture.All(event.Applied, 1), left(life{"m2", "red", "ada", 2}, 5))
 	must.Equal(t, look(&event.Memberships, "red", "ada"), "m1 true false 9 map[members:applied]", "an earlier one")
-	b.Applies(fixture.All(event.Applied, 1), left("m1", "red", "ada", 9, 1))
+	b.Applies(fixture.All(event.Applied, 1), left(life{"m1", "red", "ada", 1}, 9))
 	must.Equal(t, look(&event.Memberships, "red", "ada"), "m2 true true 5 map[]", "one who has left")
 	must.Equal(t, look(&event.Memberships, "blue", "ada"), nothing, "a member of another team")
 
