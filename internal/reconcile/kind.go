@@ -25,7 +25,7 @@ type kind struct {
 }
 
 var users = &kind{
-	Roll: &event.Users, one: "user", none: "nobody", which: "who",
+	Roll: &event.Users, one: "user", none: "no user", which: "who",
 	decode: func(s *source.Source, row []byte, at time.Time) (event.Record, error) { return s.DecodeUser(row, at) },
 	count:  (*clerk.API).Count, list: (*clerk.API).List,
 	fetch: func(ctx context.Context, api *clerk.API, rows []directory.Pair) ([][]byte, error) {
