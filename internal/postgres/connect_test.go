@@ -173,8 +173,9 @@ func TestNoServer(t *testing.T) {
 	}
 }
 
-// Several sessions compile the targets; where the server has fewer left, those that there are do it all.
-func TestCheckWithFewConnections(t *testing.T) {
+// Several sessions compile the targets; where the server has fewer left, those that there are do it all. What
+// needs more says so.
+func TestFewConnections(t *testing.T) {
 	t.Parallel()
 	d := fixture.Supabase(t)
 	d.Start(postgres.Config{}) // migrates
@@ -185,5 +186,11 @@ func TestCheckWithFewConnections(t *testing.T) {
 		wants.Name = name
 		targets = append(targets, wants)
 	}
-	d.Start(postgres.Config{URL: pgtest.As(t, d.Address, role), Targets: targets})
+	r := d.Start(postgres.Config{URL: pgtest.As(t, d.Address, role), Targets: targets})
+	d.Exec("insert into rollcall.users (source, id, version) values ('supabase', '" + fixture.ID(1) + "', 1)")
+	const full = `^backfill a: .*has no connection left for user role_\w+ \(.*\); end others`
+	for _, limit := range []string{"1", "2"} {
+		d.Exec("alter role " + role + " connection limit " + limit)
+		must.Sentence(t, must.Err(r.DB.Backfills().Run(t.Context(), "a", nil)), full)
+	}
 }

@@ -45,7 +45,7 @@ func (b *Backfills) Run(ctx context.Context, target string, progress func(done, 
 	}
 	defer f.release()
 	if err := f.lock.During(ctx, f.fill); err != nil {
-		return f.done, fmt.Errorf("backfill %s: %w", target, err)
+		return f.done, fmt.Errorf("backfill %s: %w", target, b.Targets.Pool.Explain(err))
 	}
 	return f.done, nil
 }
