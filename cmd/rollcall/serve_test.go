@@ -61,7 +61,8 @@ func TestServeWaitsForTheDatabase(t *testing.T) {
 	fixture.At(t, url).Exec(shopTables)
 	must.Do(t, server.Stop())
 	start := time.Now()
-	in := startServe(t, twoSources+shopTargets, env(url))
+	patient := strings.Replace(twoSources, "wait: 3s", "wait: 10s", 1) // a busy machine starts PostgreSQL slowly
+	in := startServe(t, patient+shopTargets, env(url))
 	if took := time.Since(start); testtag.Timing && took > time.Second {
 		t.Errorf("listening after %s, want under a second", took)
 	}

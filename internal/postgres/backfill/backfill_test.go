@@ -63,25 +63,6 @@ func TestBackfillEmptyTarget(t *testing.T) {
 	b.Want("select count(*) from p", "2500")
 }
 
-// A table that was empty when the backfill began, and into which another session writes the same row meanwhile.
-func TestBackfillBesideOtherRows(t *testing.T) {
-	t.Parallel()
-	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	b.FillRoll(2500)
-	held := b.Hold("select from rollcall.users where id = 'u1' for update")
-	var done backfill.Result
-	must.Do(t, fixture.Beside(func() (err error) {
-		done, err = b.DB.Backfills().Run(t.Context(), "profiles", nil)
-		return err
-	}, func() {
-		b.Exec("insert into p values ('u1', 'other', null, 'other')")
-		held.Run("rollback")
-	}))
-	must.Equal(t, done, backfill.Result{Visited: 2500}, "backfill")
-	b.Want("select count(*) from p join rollcall.users u using (id, email)", "2500")
-	b.Want("select id from p where role = 'other'", "u1")
-}
-
 // Rows that are there become those of the roll; what the application owns stays its own.
 func TestBackfillDifferences(t *testing.T) {
 	t.Parallel()

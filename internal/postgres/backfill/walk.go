@@ -128,7 +128,9 @@ func (w *walk) fill(ctx context.Context, s settle.Span) error {
 	err := w.targets.FillSpan(ctx, w.target, s)
 	missed := sqlstate.Of(err) == sqlstate.UniqueViolation
 	w.mu.Lock()
-	if w.misses++; !missed {
+	if missed {
+		w.misses++
+	} else {
 		w.misses = 0
 	}
 	w.mu.Unlock()

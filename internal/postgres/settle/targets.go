@@ -21,6 +21,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/event"
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/target"
@@ -71,7 +72,10 @@ func (ts *Targets) Check(ctx context.Context) ([]target.Finding, error) {
 	for range sessions {
 		checking.Go(func() {
 			had := false
-			err := ts.Within(ctx, func(conn *pgx.Conn) error { had = true; return check.run(ctx, conn) })
+			err := ts.Within(ctx, func(conn *pgx.Conn) error {
+				had = true
+				return event.Safely(func() error { return check.run(ctx, conn) })
+			})
 			switch {
 			case err != nil && had:
 				cancel(err)
