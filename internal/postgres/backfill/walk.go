@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"rollcall/internal/event"
 	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
 )
@@ -102,10 +103,13 @@ func (w *walk) arrived(ctx context.Context, p *page, took time.Duration, err err
 	}
 }
 
-// settle settles a span; where the target refuses a user, each by itself.
+// settle settles a span; where the target refuses a user, each by itself. Memberships always go by key: a span locks
+// no organisations, so it can't tell which of two memberships is the newest of its pair.
 func (w *walk) settle(ctx context.Context, s settle.Span) error {
-	if err := w.fill(ctx, s); err == nil {
-		return nil
+	if w.target.Roll != &event.Memberships {
+		if err := w.fill(ctx, s); err == nil {
+			return nil
+		}
 	}
 	const within = "select source, id from rollcall.users where source = $1 and id > $2 and id <= $3"
 	rows, _ := w.targets.Pool.Query(ctx, settle.On(w.target.Roll, within), s.Source, s.After, s.To)

@@ -270,6 +270,23 @@ func TestRaceOfTeams(t *testing.T) {
 	}
 }
 
+// A membership is settled in a statement that waits for another pair's row, while its user joins again: the statement
+// does not see the newer membership, which therefore waits for it, and wins.
+func TestRejoinBesideSettling(t *testing.T) {
+	t.Parallel()
+	b := newTeams(t)
+	b.Submit(joined(life{"m0", "t0", "u1", 1}, 5, "admin"), joined(life{"m1", "t1", "u1", 1}, 5, "admin"))
+	members := []settle.Key{{Roll: &event.Memberships, Source: "app", ID: "m0"}, {Roll: &event.Memberships, Source: "app", ID: "m1"}}
+	application := b.Hold("select from members where team_id = 't0' for update")
+	rejoined := make(chan error, 1)
+	settling := func() error { return b.Settle(t.Context(), b.Targets.Named("members"), members) }
+	must.Do(t, fixture.Beside(settling, func() {
+		rejoined <- fixture.Beside(applying(b, joined(life{"m2", "t1", "u1", 4}, 9, "guest")), func() { application.Run("commit") })
+	}))
+	must.Do(t, <-rejoined)
+	b.Want(memberRows, "t0|u1|admin", "t1|u1|guest")
+}
+
 // The views show who is alive, to a role with the grants that the documentation names, and nothing else.
 func TestLiveViews(t *testing.T) {
 	t.Parallel()

@@ -16,6 +16,8 @@ var (
 	forgetErasedSQL string
 	//go:embed lock.sql
 	lockSQL string
+	//go:embed lock_pairs.sql
+	lockPairsSQL string
 	//go:embed look_note.sql
 	lookNoteSQL string
 	//go:embed make_due.sql

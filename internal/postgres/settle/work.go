@@ -220,9 +220,14 @@ func (w *Work) clearing(targets []*catalog.Compiled) []Step {
 }
 
 // LockWork locks users, in key order, does something to them by statements whose parameters are two arrays
-// of sources and ids, and settles them.
+// of sources and ids, and settles them. Before memberships it locks their organisations.
 func LockWork(users []Key, statements ...string) *Work {
 	w := &Work{Purpose: SettleUsers, Users: users}
+	if members := w.of(&event.Memberships); len(members) > 0 {
+		sources, ids := KeyArrays(members)
+		otherSources, others := KeyArrays(w.of(&event.Organizations))
+		w.Open = append(w.Open, Step{Kind: Writing, SQL: lockPairsSQL, Args: []any{sources, ids, otherSources, others}})
+	}
 	for _, s := range append([]string{lockSQL}, statements...) {
 		for _, part := range perRoll(users) {
 			sources, ids := KeyArrays(part)
