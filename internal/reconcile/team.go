@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"rollcall/internal/event"
@@ -42,9 +43,9 @@ func (s *Syncer) SyncAll(ctx context.Context, who SignedIn) (Synced, error) {
 		m, err := s.Sync(ctx, who.Source, who.User)
 		return Synced{User: m, Targets: m.Targets}, err
 	}
-	in := roll.Name{Roll: &event.Organizations, Source: who.Source, ID: who.Organization}
-	membership := s.begin(ctx, roll.Name{Roll: &event.Memberships, Source: who.Source, ID: who.Organization, User: who.User})
-	organization := s.begin(ctx, in)
+	of := roll.Name{Roll: &event.Memberships, Source: who.Source, ID: who.Organization, User: who.User}
+	membership := s.begin(ctx, of)
+	organization := s.begin(ctx, roll.Name{Roll: &event.Organizations, Source: who.Source, ID: who.Organization})
 	var all Synced
 	var err error
 	if all.User, err = s.Sync(ctx, who.Source, who.User); err != nil {
@@ -56,6 +57,9 @@ func (s *Syncer) SyncAll(ctx context.Context, who SignedIn) (Synced, error) {
 		return all, unlessAbsent(err)
 	}
 	m, err := membership.wait(ctx)
+	if err == nil && slices.Contains(slices.Collect(maps.Values(m.Targets)), event.Parked) { // a row that it refers to came later
+		m, err = s.settle(ctx, of, m.ID)
+	}
 	if err != nil {
 		all.Standing = NotMember
 		return all, unlessAbsent(err)
