@@ -33,7 +33,7 @@ func TestDemoOnce(t *testing.T) {
 	for _, match := range regexp.MustCompile(`→ (\d+ \w+)`).FindAllStringSubmatch(out.String(), -1) {
 		outcomes = append(outcomes, match[1])
 	}
-	want := "204 announced, 204 applied, 204 applied, 204 applied, 204 applied, 204 duplicate, 204 stale, 204 parked, 204 applied, 204 applied, 204 stale, 401 unverified"
+	want := "204 announced, 204 applied, 204 applied, 204 applied, 204 applied, 204 duplicate, 204 stale, 204 parked, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 stale, 204 applied, 204 stale, 401 unverified"
 	if got := strings.Join(outcomes, ", "); got != want {
 		t.Errorf("outcomes\n got %s\nwant %s", got, want)
 	}
@@ -45,6 +45,10 @@ func TestDemoOnce(t *testing.T) {
 		"    + members  …SampleBob  duplicate key value violates unique",         // parked
 		"    + …SampleBob  bob@example.com",                                      // and in step again
 		"    - members  …SampleBob  duplicate key value violates unique",         //
+		"    + …SampleAda  admin  1",                                             // a team of two
+		"    ~ …SampleBob  admin  3",                                             // another role, and what the application owns is untouched
+		"    - …SampleBob  admin  3",                                             // left
+		"    + …SampleBob  member  1",                                            // and joined again
 		"    ~ …SampleAda  ada.lovelace@example.com  Ada Lovelace  MEMBER",       // the newest e-mail
 		"      …SampleAda  ada.lovelace@example.com  Ada Lovelace          MEMB", // as before
 	} {

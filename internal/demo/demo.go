@@ -162,7 +162,7 @@ func (d *demo) tell(ctx context.Context, ready <-chan struct{}) error {
 	if err := awaitReady(ctx, ready); err != nil {
 		return err
 	}
-	d.view.line(dim, "serve listens at "+d.base+"; three targets follow two sources")
+	d.view.line(dim, "serve listens at "+d.base+"; five targets follow two sources")
 	for n, s := range story {
 		if err := d.play(ctx, n+1, s); err != nil {
 			return err

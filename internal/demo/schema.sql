@@ -1,4 +1,4 @@
--- What the demo finds: the auth provider's own table, and three tables of applications
+-- What the demo finds: the auth provider's own table, and the tables of three applications,
 -- with columns that only the applications know.
 
 create schema auth;
@@ -23,7 +23,7 @@ create table deadstock.users (
   deleted_at timestamptz
 );
 
--- a third, made by Prisma
+-- a third, made by Prisma, with teams
 create type public."Role" as enum ('MEMBER', 'ADMIN');
 create table public."Member" (
   id text primary key,
@@ -32,4 +32,12 @@ create table public."Member" (
   name text,
   role "Role" not null,
   "updatedAt" timestamp(3) not null
+);
+create table public."Team" (id text primary key, name text not null);
+create table public."TeamMember" (
+  "teamId" text references public."Team" on delete cascade,
+  "userId" text references public."Member" ("clerkId") on delete cascade,
+  role text not null,
+  seats integer not null default 1, -- the application's own
+  primary key ("teamId", "userId")
 );

@@ -38,6 +38,14 @@ const (
 	bobID = "user_2RollcallSampleBob0000000000"
 )
 
+// membershipOfBob makes an event about Ada's membership one about Bob's.
+func membershipOfBob(number, role string) []testevent.Change {
+	return []testevent.Change{
+		text(clerkID, "orgmem_2RollcallSampleBob00000000"+number), text("data.role", role),
+		text("data.public_user_data.user_id", bobID), text("data.organization.name", "Example Engines"),
+	}
+}
+
 const (
 	clerkMail = "data.email_addresses[0].email_address"
 	clerkID   = "data.id"
@@ -67,6 +75,19 @@ var story = []scene{
 		request: &request{source: source.Clerk, event: "user.created", set: []testevent.Change{text(clerkID, bobID), text("data.first_name", "Bob"), text(clerkMail, "ada.lovelace@example.com")}}},
 	{says: "They correct it.",
 		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{text(clerkID, bobID), text("data.first_name", "Bob"), text(clerkMail, "bob@example.com")}}},
+	{says: "Ada creates an organization with Clerk and is its admin. The event of the membership brings the organization along.",
+		request: &request{source: source.Clerk, event: "organizationMembership.created", set: []testevent.Change{text("data.role", "org:admin")}}},
+	{says: "Bob joins.",
+		request: &request{source: source.Clerk, event: "organizationMembership.created", set: membershipOfBob("1", "org:member")}},
+	{says: "The application gives Bob two more seats. Then Ada makes Bob an admin.",
+		sql:     "update public.\"TeamMember\" set seats = 3 where \"userId\" = '" + bobID + "'",
+		request: &request{source: source.Clerk, event: "organizationMembership.updated", set: membershipOfBob("1", "org:admin")}},
+	{says: "Bob leaves.",
+		request: &request{source: source.Clerk, event: "organizationMembership.deleted", set: membershipOfBob("1", "org:admin")}},
+	{says: "Bob joins again: a new membership of the same team.",
+		request: &request{source: source.Clerk, event: "organizationMembership.created", set: membershipOfBob("2", "org:member")}},
+	{says: "Clerk sends the end of the first membership again, as another event. Bob must stay a member.",
+		request: &request{source: source.Clerk, event: "organizationMembership.deleted", set: membershipOfBob("1", "org:admin"), age: time.Minute}},
 	{says: "Ben deletes the account. One application wants the row gone, the other keeps it without the e-mail.",
 		sql:     "delete from auth.users",
 		request: &request{source: source.Supabase, event: "database.delete"}},
@@ -88,6 +109,9 @@ from public.profiles order by id`, 1},
 from deadstock.users order by id`, 1},
 	{`public."Member"`, `select '…' || substr(left("clerkId", -10), 15) as "clerkId", email, name, role
 from public."Member" order by "updatedAt"`, 1},
+	{`public."Team"`, `select '…' || substr(left(id, -11), 14) as id, name from public."Team" order by id`, 1},
+	{`public."TeamMember"`, `select '…' || substr(left("userId", -10), 15) as "userId", role, seats
+from public."TeamMember" order by "userId"`, 1},
 	{"rollcall.parked", `select target, '…' || substr(left(user_id, -10), 15) as user_id, error
 from rollcall.parked order by since`, 2},
 }
