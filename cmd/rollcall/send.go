@@ -30,8 +30,8 @@ EVENT is a built-in event. It is dated now and about a made-up user, always the 
 that the events of a provider tell one story; a delete is final, so the next story wants
 another id (--set data.id=user_2, --set user.id=…, --set record.id=…). Only a membership may
 begin again.
-  of clerk:    ` + wrapped(testevent.Names(source.Clerk)) + `
-  of supabase: ` + wrapped(testevent.Names(source.Supabase)) + `
+  of clerk:    ` + strings.Join(testevent.Names(source.Clerk), ", ") + `
+  of supabase: ` + strings.Join(testevent.Names(source.Supabase), ", ") + `
 
 FILE is a body, or a capture {"headers":{…},"body":"…"}, or - for standard input. Its body
 is sent as it is, signed anew. An old one may prove stale, and a hook of Supabase that was
@@ -41,24 +41,6 @@ seen before a duplicate, for its id is in the body: metadata.uuid. --set makes i
 them; a value is JSON if it can be read as JSON, else a text:
   --set data.first_name=Zoé --set data.banned=true --set 'data.username="007"'
   --set 'data.email_addresses[0].email_address=zoe@example.com'`
-}
-
-// wrapped lists names in lines of help, behind a title of 15 characters.
-func wrapped(names []string) string {
-	const indent, width = 15, 95
-	var b strings.Builder
-	column := indent
-	for i, name := range names {
-		if i < len(names)-1 {
-			name += ","
-		}
-		if column += len(name) + 1; column > width {
-			b.WriteString("\n" + strings.Repeat(" ", indent-1))
-			column = indent + len(name) + 1
-		}
-		b.WriteString(" " + name)
-	}
-	return strings.TrimPrefix(b.String(), " ")
 }
 
 const sendHelp = `Signs an event as its provider would, posts it to a running serve, and prints a line for
