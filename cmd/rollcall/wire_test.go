@@ -279,13 +279,22 @@ func TestRoundTripsOfABatch(t *testing.T) {
 				must.Get(db.Roll().Apply(t.Context(), events))(t)
 				return cable.trips.Load() - before
 			}
-			trips(said("warm", 1)) // its statements are prepared now, also those of a duplicate
+			deleted := func(id string, version int64) event.Event {
+				e := said(id, version)
+				e.Op, e.User.DeletedAt = event.Delete, new(time.Now())
+				return e
+			}
+			trips(said("warm", 1)) // its statements are prepared now, also those of a duplicate and of a deletion
 			trips(said("warm", 1))
+			trips(deleted("warm", 2))
 			if n := trips(said("a", 1)); n != 1 {
 				t.Errorf("a user who is new takes %d round trips, want 1", n)
 			}
 			if n := trips(said("a", 2), said("b", 1), said("c", 1)); n != 1 {
 				t.Errorf("three users take %d round trips, want 1", n)
+			}
+			if n := trips(said("a", 3), deleted("b", 2)); n != 1 {
+				t.Errorf("a batch with a deletion takes %d round trips, want 1", n)
 			}
 			if n := trips(said("d", 1), said("a", 2)); n != 2 {
 				t.Errorf("a batch with a duplicate takes %d round trips, want 2", n)

@@ -217,13 +217,17 @@ func (r *Roll) settleWaiting(ctx context.Context, waiting map[string][]settle.Ke
 	}
 }
 
-// endMembershipsOfUsers has a batch that deletes users end their memberships.
+// endMembershipsOfUsers has a batch that deletes users end their memberships. Without a target that follows them
+// there is nothing to settle, and the transaction stays one round trip.
 func (r *Roll) endMembershipsOfUsers(b *batch, w *settle.Work) {
 	if !b.deletes {
 		return
 	}
 	var ended []settle.Key
 	w.Open = append(w.Open, endMemberships(b.users, r.targets.Fingerprint, &ended))
+	if !r.followsMemberships() {
+		return
+	}
 	w.Found = func() []settle.Key { return ended }
 	held := w.Held
 	w.Held = func() []settle.Key {
@@ -231,6 +235,16 @@ func (r *Roll) endMembershipsOfUsers(b *batch, w *settle.Work) {
 		slices.SortFunc(all, settle.CompareKeys)
 		return all
 	}
+}
+
+// followsMemberships reports whether a target does, in service or not.
+func (r *Roll) followsMemberships() bool {
+	for _, t := range r.targets.All() {
+		if t.Roll == &event.Memberships {
+			return true
+		}
+	}
+	return false
 }
 
 // MembershipsToEnd reports whether a user or an organisation was deleted that has more memberships than one
