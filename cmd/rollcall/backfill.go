@@ -6,50 +6,51 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/cli"
+	"rollcall/internal/cli/operate"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/backfill"
 	"rollcall/internal/target"
 )
 
-func newBackfill(w environment) *cobra.Command {
+func newBackfill(env cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "backfill TARGET",
 		Short:             "Fills a new or emptied target from the roll",
-		Args:              oneArg("target", 1),
-		ValidArgsFunction: w.named(targetNames),
+		Args:              cli.OneArg("target", 1),
+		ValidArgsFunction: env.Named(cli.TargetNames),
 	}
-	out := addOutput(cmd)
+	out := cli.AddOutput(cmd)
 	var dry bool
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "count what would be done, change nothing")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s, err := load(cmd, w)
+		s, err := env.Load(cmd)
 		if err != nil {
 			return err
 		}
-		if names := targetNames(s.Config); !slices.Contains(names, args[0]) {
-			return usagef("there is no target %q; the configuration has %s%s",
-				args[0], strings.Join(names, ", "), didYouMean(target.Nearest(args[0], names)))
+		if names := cli.TargetNames(s.Config); !slices.Contains(names, args[0]) {
+			return cli.Usagef("there is no target %q; the configuration has %s%s",
+				args[0], strings.Join(names, ", "), cli.DidYouMean(target.Nearest(args[0], names)))
 		}
-		return onDatabase(w, s, func(db *postgres.DB) error {
+		return env.OnDatabase(s, func(db *postgres.DB) error {
 			job := &backfillJob{db: db, target: args[0], output: out, dry: dry}
-			finish := waiting(w, "checking "+args[0])
+			finish := env.Waiting("checking " + args[0])
 			err := job.check(cmd.Context())
 			finish()
 			if err != nil {
 				return err
 			}
 			if dry {
-				return job.preview(cmd.Context(), w)
+				return job.preview(cmd.Context(), env)
 			}
-			return job.run(cmd.Context(), w)
+			return job.run(cmd.Context(), env)
 		})
 	}
 	return cmd
@@ -59,7 +60,7 @@ func newBackfill(w environment) *cobra.Command {
 type backfillJob struct {
 	db     *postgres.DB
 	target string
-	output *output
+	output *cli.Output
 	dry    bool
 }
 
@@ -79,8 +80,8 @@ func (job *backfillJob) check(ctx context.Context) error {
 }
 
 // preview prints what a backfill would do.
-func (job *backfillJob) preview(ctx context.Context, w environment) error {
-	finish := waiting(w, "counting what "+job.target+" lacks")
+func (job *backfillJob) preview(ctx context.Context, env cli.Env) error {
+	finish := env.Waiting("counting what " + job.target + " lacks")
 	p, err := job.db.Backfills().Preview(ctx, job.target)
 	finish()
 	if err != nil {
@@ -93,15 +94,15 @@ func (job *backfillJob) preview(ctx context.Context, w environment) error {
 		Change int64  `json:"change"`
 		Remove int64  `json:"remove"`
 	}{job.target, p.Visit, p.Insert, p.Change, p.Remove}
-	return job.output.write(w.stdout, result, func(to io.Writer) error {
+	return job.output.Write(env.Stdout, result, func(to io.Writer) error {
 		_, err := fmt.Fprintf(to, "would fill %s: %s users to visit, %s rows to insert, %s to change, %s to remove\n",
-			job.target, grouped(p.Visit), grouped(p.Insert), grouped(p.Change), grouped(p.Remove))
+			job.target, cli.Grouped(p.Visit), cli.Grouped(p.Insert), cli.Grouped(p.Change), cli.Grouped(p.Remove))
 		return err
 	})
 }
 
-func (job *backfillJob) run(ctx context.Context, w environment) error {
-	show, finish := bar(w, "filling "+job.target)
+func (job *backfillJob) run(ctx context.Context, env cli.Env) error {
+	show, finish := env.Bar("filling " + job.target)
 	before := int64(-1) // visited by an interrupted run, which says nothing about the rate of this one
 	start := time.Now()
 	done, err := job.db.Backfills().Run(ctx, job.target, func(done, total int64) {
@@ -112,7 +113,7 @@ func (job *backfillJob) run(ctx context.Context, w environment) error {
 	})
 	finish()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return fmt.Errorf("stopped after %s users of %s; run the same command again to continue there", grouped(done.Visited), job.target)
+		return fmt.Errorf("stopped after %s users of %s; run the same command again to continue there", cli.Grouped(done.Visited), job.target)
 	}
 	if err != nil {
 		return err
@@ -123,11 +124,11 @@ func (job *backfillJob) run(ctx context.Context, w environment) error {
 			return err
 		}
 	}
-	return job.show(w, done, newParkedJSON(groups), time.Since(start))
+	return job.show(env, done, operate.NewParkedGroups(groups), time.Since(start))
 }
 
 // show prints what a backfill has done.
-func (job *backfillJob) show(w environment, done backfill.Result, parked []parkedGroupJSON, took time.Duration) error {
+func (job *backfillJob) show(env cli.Env, done backfill.Result, parked []operate.ParkedGroup, took time.Duration) error {
 	result := struct {
 		Target  string  `json:"target"`
 		Visited int64   `json:"visited"`
@@ -136,10 +137,10 @@ func (job *backfillJob) show(w environment, done backfill.Result, parked []parke
 		Parked  int64   `json:"parked"`
 		Seconds float64 `json:"seconds"`
 		// Reasons say who is parked and why, users of earlier events included.
-		Reasons []parkedGroupJSON `json:"reasons,omitempty"`
+		Reasons []operate.ParkedGroup `json:"reasons,omitempty"`
 	}{job.target, done.Visited, done.Resumed, done.Moved, done.Parked, took.Seconds(), parked}
-	return job.output.write(w.stdout, result, func(to io.Writer) error {
-		lines := append([]string{sayBackfilled(job.target, done, took)}, parkedLines(parked)...)
+	return job.output.Write(env.Stdout, result, func(to io.Writer) error {
+		lines := append([]string{sayBackfilled(job.target, done, took)}, operate.ParkedLines(parked)...)
 		_, err := fmt.Fprintln(to, strings.Join(lines, "\n"))
 		return err
 	})
@@ -148,21 +149,12 @@ func (job *backfillJob) show(w environment, done backfill.Result, parked []parke
 func sayBackfilled(target string, done backfill.Result, took time.Duration) string {
 	more := ""
 	if done.Resumed > 0 {
-		more += fmt.Sprintf(" (%s of them before)", grouped(done.Resumed))
+		more += fmt.Sprintf(" (%s of them before)", cli.Grouped(done.Resumed))
 	}
 	if done.Moved > 0 {
-		more += fmt.Sprintf(", %s again because a replica with another configuration moved them", grouped(done.Moved))
+		more += fmt.Sprintf(", %s again because a replica with another configuration moved them", cli.Grouped(done.Moved))
 	}
 	rate := float64(done.Visited-done.Resumed) / took.Seconds()
 	return fmt.Sprintf("filled %s: %s users visited%s, %s parked, %.1f s, %s/s",
-		target, grouped(done.Visited), more, grouped(done.Parked), took.Seconds(), grouped(int64(rate)))
-}
-
-// grouped writes 1234567 as 1,234,567.
-func grouped(n int64) string {
-	text := strconv.FormatInt(n, 10)
-	for at := len(text) - 3; at > 0; at -= 3 {
-		text = text[:at] + "," + text[at:]
-	}
-	return text
+		target, cli.Grouped(done.Visited), more, cli.Grouped(done.Parked), took.Seconds(), cli.Grouped(int64(rate)))
 }

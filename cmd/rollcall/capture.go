@@ -10,70 +10,71 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/cli"
 	"rollcall/internal/config"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/outbox"
 )
 
-func newCapture(w environment) *cobra.Command {
+func newCapture(env cli.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "capture",
 		Short: "Notes every change of Supabase's users by a trigger",
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return errUsage{errors.New("name what to do: rollcall capture install, status or remove")}
+			return cli.Usagef("name what to do: rollcall capture install, status or remove")
 		},
 	}
 	var printOnly bool
-	install := captureCommand(w, "install", "Creates the trigger and what lets Rollcall read the users",
-		func(ctx context.Context, w environment, db *postgres.DB, c outbox.Capture) error {
+	install := captureCommand(env, "install", "Creates the trigger and what lets Rollcall read the users",
+		func(ctx context.Context, env cli.Env, db *postgres.DB, c outbox.Capture) error {
 			if printOnly {
-				_, err := fmt.Fprint(w.stdout, db.Outbox().ByHand(c))
+				_, err := fmt.Fprint(env.Stdout, db.Outbox().ByHand(c))
 				return err
 			}
-			return installCapture(ctx, w, db, c)
+			return installCapture(ctx, env, db, c)
 		})
 	install.Flags().BoolVar(&printOnly, "print", false, "print the SQL for a role that may run it, on Supabase in the SQL editor, and change nothing")
 	cmd.AddCommand(install,
-		captureCommand(w, "status", "Says whether it works and what waits; exits 1 if it does not", captureStatus),
-		captureCommand(w, "remove", "Drops the trigger; what it has noted is still applied", removeCapture))
+		captureCommand(env, "status", "Says whether it works and what waits; exits 1 if it does not", captureStatus),
+		captureCommand(env, "remove", "Drops the trigger; what it has noted is still applied", removeCapture))
 	return cmd
 }
 
-func installCapture(ctx context.Context, w environment, db *postgres.DB, c outbox.Capture) error {
+func installCapture(ctx context.Context, env cli.Env, db *postgres.DB, c outbox.Capture) error {
 	if err := db.Migrated(ctx); err != nil {
 		return err
 	}
 	if err := db.Outbox().Install(ctx, c); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w.stdout, "changes of %s are captured for source %s; a running rollcall serve applies them within 5 s from now, and then at once\n", c.Table, c.Source)
+	_, err := fmt.Fprintf(env.Stdout, "changes of %s are captured for source %s; a running rollcall serve applies them within 5 s from now, and then at once\n", c.Table, c.Source)
 	return err
 }
 
-func removeCapture(ctx context.Context, w environment, db *postgres.DB, c outbox.Capture) error {
+func removeCapture(ctx context.Context, env cli.Env, db *postgres.DB, c outbox.Capture) error {
 	if err := db.Migrated(ctx); err != nil {
 		return err
 	}
 	if err := db.Outbox().Remove(ctx, c); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w.stdout, "changes of %s are no longer captured\n", c.Table)
+	_, err := fmt.Fprintf(env.Stdout, "changes of %s are no longer captured\n", c.Table)
 	return err
 }
 
-type captureAction func(context.Context, environment, *postgres.DB, outbox.Capture) error
+type captureAction func(context.Context, cli.Env, *postgres.DB, outbox.Capture) error
 
 // captureCommand is one of capture's commands; do is about the source that is named, or the
 // only one there is.
-func captureCommand(w environment, name, short string, do captureAction) *cobra.Command {
+func captureCommand(env cli.Env, name, short string, do captureAction) *cobra.Command {
 	return &cobra.Command{
 		Use:               name + " [SOURCE]",
 		Short:             short,
-		Args:              oneArg("source", 0),
-		ValidArgsFunction: w.named(supabaseNames),
+		Args:              cli.OneArg("source", 0),
+		ValidArgsFunction: env.Named(supabaseNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := load(cmd, w)
+			s, err := env.Load(cmd)
 			if err != nil {
 				return err
 			}
@@ -81,7 +82,7 @@ func captureCommand(w environment, name, short string, do captureAction) *cobra.
 			if err != nil {
 				return err
 			}
-			return onDatabase(w, s, func(db *postgres.DB) error { return do(cmd.Context(), w, db, c) })
+			return env.OnDatabase(s, func(db *postgres.DB) error { return do(cmd.Context(), env, db, c) })
 		},
 	}
 }
@@ -98,11 +99,11 @@ func pickCapture(s *app.Setup, args []string) (outbox.Capture, error) {
 	}
 	switch len(all) {
 	case 0:
-		return outbox.Capture{}, errUsage{errors.New("the configuration has no source with provider: supabase; only such a source has a capture")}
+		return outbox.Capture{}, cli.Usagef("the configuration has no source with provider: supabase; only such a source has a capture")
 	case 1:
 		return all[0], nil
 	}
-	return outbox.Capture{}, errUsage{fmt.Errorf("name a source: %s and %s are Supabase's", all[0].Source, all[1].Source)}
+	return outbox.Capture{}, cli.Usagef("name a source: %s and %s are Supabase's", all[0].Source, all[1].Source)
 }
 
 // noCapture says why a source can't be captured.
@@ -112,15 +113,15 @@ func noCapture(s *app.Setup, name string) error {
 	case err != nil:
 		return err
 	case src.Provider() != config.Supabase:
-		return errUsage{fmt.Errorf("source %s is %s's, whose users are in no database of yours; only Supabase's can be captured", name, src.Provider())}
+		return cli.Usagef("source %s is %s's, whose users are in no database of yours; only Supabase's can be captured", name, src.Provider())
 	}
-	return errUsage{fmt.Errorf("source %s has users_table: none; what a trigger notes is read from the table: remove users_table, or name the table", name)}
+	return cli.Usagef("source %s has users_table: none; what a trigger notes is read from the table: remove users_table, or name the table", name)
 }
 
 // lateAfter is how long a change may wait before something is wrong.
 const lateAfter = 10 * time.Second
 
-func captureStatus(ctx context.Context, w environment, db *postgres.DB, c outbox.Capture) error {
+func captureStatus(ctx context.Context, env cli.Env, db *postgres.DB, c outbox.Capture) error {
 	if err := db.Migrated(ctx); err != nil {
 		return err
 	}
@@ -137,7 +138,7 @@ func captureStatus(ctx context.Context, w environment, db *postgres.DB, c outbox
 	if unread != nil {
 		rows = "can't be read"
 	}
-	if _, err := fmt.Fprintf(w.stdout, "source   %s\ntable    %s\nrows     %s\ntrigger  %s\noutbox   %s\n", c.Source, c.Table, rows, sayTrigger(state), waits); err != nil {
+	if _, err := fmt.Fprintf(env.Stdout, "source   %s\ntable    %s\nrows     %s\ntrigger  %s\noutbox   %s\n", c.Source, c.Table, rows, sayTrigger(state), waits); err != nil {
 		return err
 	}
 	switch {
@@ -167,4 +168,15 @@ func sayTrigger(state outbox.State) string {
 		said += ", of an older version: run rollcall capture install"
 	}
 	return said
+}
+
+// supabaseNames are the sources that can be captured.
+func supabaseNames(cfg *config.Config) []string {
+	var names []string
+	for _, s := range cfg.Sources {
+		if s.Provider == config.Supabase {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
@@ -147,7 +148,7 @@ func (p *project) again(stop <-chan struct{}, pause time.Duration, args ...strin
 			return done
 		case <-time.After(pause):
 			ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
-			if c.run(ctx, args...).code == exitFine {
+			if c.run(ctx, args...).code == cli.ExitFine {
 				done++
 			}
 			cancel()
@@ -204,7 +205,7 @@ func TestChaos(t *testing.T) {
 	s := newSoak(t, setting{3, chaosLength, chaosConfig, pgtest.Auth + soakTables})
 	app := &project{soak: s, url: s.server.URL("postgres")}
 	c := newCLI(t, chaosConfig, app.url)
-	must.Await(t, "the schema", func() bool { return c.run(t.Context(), "capture", "install", "app").code == exitFine })
+	must.Await(t, "the schema", func() bool { return c.run(t.Context(), "capture", "install", "app").code == cli.ExitFine })
 	p := s.providers()
 	peace := make(chan struct{})
 	var telling, working sync.WaitGroup

@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/cli"
+	"rollcall/internal/cli/operate"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/audit"
@@ -45,36 +47,36 @@ type checkOptions struct {
 	user   string
 	repair bool
 	strict bool
-	output *output
+	output *cli.Output
 }
 
-func newCheck(w environment) *cobra.Command {
+func newCheck(env cli.Env) *cobra.Command {
 	var o checkOptions
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Compares every user of the roll with every target",
 		Long:  checkHelp,
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("user") && o.user == "" {
-				return errUsage{errors.New("--user: write an id or an e-mail")}
+				return cli.Usagef("--user: write an id or an e-mail")
 			}
-			s, err := load(cmd, w)
+			s, err := env.Load(cmd)
 			if err != nil {
 				return err
 			}
-			return onDatabase(w, s, func(db *postgres.DB) error { return o.run(cmd.Context(), w, db) })
+			return env.OnDatabase(s, func(db *postgres.DB) error { return o.run(cmd.Context(), env, db) })
 		},
 	}
 	cmd.Flags().StringVar(&o.user, "user", "", "check one user only, by `ID` or e-mail")
 	cmd.Flags().BoolVar(&o.repair, "repair", false, "settle who is out of step, then count again")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "exit 1 also for rows of no user of the roll")
-	o.output = addOutput(cmd)
+	o.output = cli.AddOutput(cmd)
 	return cmd
 }
 
-func (o checkOptions) run(ctx context.Context, w environment, db *postgres.DB) error {
-	finish := waiting(w, "checking the targets")
+func (o checkOptions) run(ctx context.Context, env cli.Env, db *postgres.DB) error {
+	finish := env.Waiting("checking the targets")
 	_, err := app.Faults(ctx, db) // findings put targets out of service, which the result says
 	finish()
 	if err != nil {
@@ -85,20 +87,20 @@ func (o checkOptions) run(ctx context.Context, w environment, db *postgres.DB) e
 		defer unwatch()
 	}
 	if o.user != "" {
-		return checkUser(ctx, w, db, o)
+		return checkUser(ctx, env, db, o)
 	}
-	return checkAll(ctx, w, db, o)
+	return checkAll(ctx, env, db, o)
 }
 
 // checkAll counts all users.
-func checkAll(ctx context.Context, w environment, db *postgres.DB, o checkOptions) error {
-	show, finish := bar(w, "checking")
+func checkAll(ctx context.Context, env cli.Env, db *postgres.DB, o checkOptions) error {
+	show, finish := env.Bar("checking")
 	report, err := db.Audit().Report(ctx, audit.Options{Repair: o.repair, Progress: show})
 	finish()
 	if err != nil {
 		return err
 	}
-	err = o.output.write(w.stdout, newReportJSON(report), func(to io.Writer) error { return writeReport(to, report, o.repair) })
+	err = o.output.Write(env.Stdout, newReportJSON(report), func(to io.Writer) error { return writeReport(to, report, o.repair) })
 	if err != nil {
 		return err
 	}
@@ -204,7 +206,7 @@ func remarks(report *audit.Report) []string {
 	for _, e := range report.Examples {
 		lines = append(lines, event.Printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
 	}
-	lines = append(lines, parkedLines(newParkedJSON(report.Parked))...)
+	lines = append(lines, operate.ParkedLines(operate.NewParkedGroups(report.Parked))...)
 	for _, r := range report.Refused {
 		line := fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)
 		lines = append(lines, event.Printable(line))
@@ -224,7 +226,7 @@ func overruledLine(o *audit.Overruled) string {
 }
 
 // checkUser holds one user against every target.
-func checkUser(ctx context.Context, w environment, db *postgres.DB, o checkOptions) error {
+func checkUser(ctx context.Context, env cli.Env, db *postgres.DB, o checkOptions) error {
 	users, err := db.Audit().Users(ctx, o.user, audit.Options{Repair: o.repair})
 	if errors.Is(err, audit.ErrNotInRoll) {
 		return fmt.Errorf("%w; run rollcall reconcile SOURCE, or wait for the webhook", err)
@@ -232,7 +234,7 @@ func checkUser(ctx context.Context, w environment, db *postgres.DB, o checkOptio
 	if err != nil {
 		return err
 	}
-	err = o.output.write(w.stdout, newCalledJSON(users), func(to io.Writer) error { return writeCalled(to, users) })
+	err = o.output.Write(env.Stdout, newCalledJSON(users), func(to io.Writer) error { return writeCalled(to, users) })
 	if err != nil {
 		return err
 	}

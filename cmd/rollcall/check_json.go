@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"rollcall/internal/cli/operate"
 	"rollcall/internal/postgres/audit"
 )
 
@@ -12,7 +13,7 @@ type reportJSON struct {
 	Refused  []refusedJSON `json:"refused,omitempty"`
 	Examples []exampleJSON `json:"examples,omitempty"` // a few of each target who are out of step
 	// Parked says why users are parked, the largest groups first.
-	Parked []parkedGroupJSON `json:"parked,omitempty"`
+	Parked []operate.ParkedGroup `json:"parked,omitempty"`
 	// Overruled counts the users whose rows differ from set because of the application's triggers.
 	Overruled []overruledJSON `json:"overruled,omitempty"`
 	CheckedAt time.Time       `json:"checked_at"`
@@ -58,7 +59,7 @@ type refusedJSON struct {
 }
 
 func newReportJSON(c *audit.Report) reportJSON {
-	result := reportJSON{Targets: []tallyJSON{}, Parked: newParkedJSON(c.Parked), CheckedAt: c.CheckedAt}
+	result := reportJSON{Targets: []tallyJSON{}, Parked: operate.NewParkedGroups(c.Parked), CheckedAt: c.CheckedAt}
 	for _, t := range c.Tallies {
 		result.Targets = append(result.Targets, tallyJSON{
 			Target: t.Target, Source: t.Source,

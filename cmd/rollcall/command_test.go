@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -17,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"rollcall/internal/event"
+	"rollcall/internal/cli"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
@@ -29,7 +27,7 @@ func TestBackfillInterrupted(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewWith(t, shopTables)
 	c := newCLI(t, twoSources+shopTargets, url)
-	if got := c.run(t.Context(), "migrate"); got.code != exitFine {
+	if got := c.run(t.Context(), "migrate"); got.code != cli.ExitFine {
 		t.Fatal(got)
 	}
 	holder, watcher := fixture.At(t, url), fixture.At(t, url) // a transaction sees the activity of its first look only
@@ -44,17 +42,17 @@ func TestBackfillInterrupted(t *testing.T) {
 	interrupt()
 	holder.Exec("commit")
 	want := "users of profiles; run the same command again to continue there"
-	if got := <-stopped; got.code != exitProblems || !strings.Contains(got.log, want) {
-		t.Errorf("%s, want %d and %q", got, exitProblems, want)
+	if got := <-stopped; got.code != cli.ExitProblems || !strings.Contains(got.log, want) {
+		t.Errorf("%s, want %d and %q", got, cli.ExitProblems, want)
 	}
 	want = "filled profiles: 5,000 users visited ("
-	if got := c.run(t.Context(), "backfill", "profiles"); got.code != exitFine || !strings.Contains(got.out, want) {
+	if got := c.run(t.Context(), "backfill", "profiles"); got.code != cli.ExitFine || !strings.Contains(got.out, want) {
 		t.Errorf("%s, want %q", got, want)
 	}
 }
 
 // moment runs a command until it ends, or for a moment, and returns all that it writes.
-func (c cli) moment(t *testing.T, args ...string) string {
+func (c commandLine) moment(t *testing.T, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
@@ -94,7 +92,7 @@ func TestCommandsLeakNoPassword(t *testing.T) {
 		if args[0] == "serve" && i%5 > 0 {
 			continue // it may wait for a second
 		}
-		said := cli{configFile(t, yaml), getenv}.moment(t, args...)
+		said := commandLine{configFile(t, yaml), getenv}.moment(t, args...)
 		if !strings.Contains(said, "database") && !strings.Contains(said, "rollcall.yaml") {
 			t.Errorf("%v of %q says nothing: %s", args, text, said)
 		}
@@ -130,77 +128,6 @@ func TestUnreachableDatabaseIsExplained(t *testing.T) {
 	}
 }
 
-// The bar has what, how many of how many, a rate and the time left; what is over within a
-// second shows nothing, and nothing stays of it.
-func TestProgress(t *testing.T) {
-	t.Parallel()
-	var screen bytes.Buffer
-	p := progressOn(&screen, 1000, "filling profiles")
-	p.Set(100)
-	if screen.Len() > 0 {
-		t.Errorf("within the first second it shows %q", screen.String())
-	}
-	p.to.from = time.Now()
-	time.Sleep(200 * time.Millisecond)
-	p.Set(500)
-	got := screen.String()
-	for _, want := range []string{"filling profiles", "50%", "500/1000", "rows/s", "[0s:"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("the bar %q does not say %q", got, want)
-		}
-	}
-	p.Finish()
-	if got := screen.String(); !strings.HasSuffix(got, "\x1b[2K\r") { // erases the line
-		t.Errorf("the bar stays: %q", got)
-	}
-}
-
-// What can't say how far it is says for how long it has been at it; nothing of it stays.
-func TestWaiting(t *testing.T) {
-	t.Parallel()
-	var screen journal
-	finish := waitingOn(&screen, "migrating", 20*time.Millisecond)
-	if !soon(10*time.Second, func() bool { return strings.Contains(screen.String(), "migrating … 0 s") }) {
-		t.Errorf("it shows %q", screen.String())
-	}
-	finish()
-	finish()
-	if got := screen.String(); !strings.HasSuffix(got, eraseLine) {
-		t.Errorf("it stays: %q", got)
-	}
-	screen.Reset()
-	waitingOn(&screen, "migrating", time.Hour)()
-	waiting(environment{stderr: &screen}, "migrating")()
-	must.Equal(t, screen.String(), "", "what is over at once, or off a terminal")
-}
-
-// Who writes no terminal gets no bar, and every method bears that.
-func TestProgressWithoutATerminal(t *testing.T) {
-	t.Parallel()
-	p := newProgress(environment{stderr: &bytes.Buffer{}}, 10, "filling")
-	p.Set(1)
-	p.Finish()
-	if p != nil {
-		t.Error("a bar without a terminal")
-	}
-}
-
-// The same holds for what commands print, as text and as JSON.
-func TestOutputIsPrintable(t *testing.T) {
-	t.Parallel()
-	for _, format := range []output{"text", "json"} {
-		var b strings.Builder
-		hostile := "\u009b31m\u202e\x1b[2J"
-		err := format.write(&b, hostile, func(to io.Writer) error {
-			_, err := fmt.Fprintf(to, "%s\tcell\n", hostile)
-			return err
-		})
-		if said := strings.ReplaceAll(b.String(), "\n", ""); err != nil || strings.ContainsFunc(said, event.Unprintable) || !strings.Contains(said, `\u009b31m\u202e\u001b`) {
-			t.Errorf("%s: %q, error %v", format, said, err)
-		}
-	}
-}
-
 // The help of every command fits into 80 columns.
 func TestHelpIsNarrow(t *testing.T) {
 	t.Parallel()
@@ -218,7 +145,7 @@ func TestHelpIsNarrow(t *testing.T) {
 			all(below)
 		}
 	}
-	all(newRoot(environment{}))
+	all(newRoot(cli.Env{}))
 }
 
 func TestVersionOf(t *testing.T) {
@@ -246,20 +173,11 @@ func TestVersionOf(t *testing.T) {
 	}
 }
 
-// A SIGHUP is no reason for a serve to end, but for other commands: their terminal is gone.
+// A SIGHUP is no reason for a serve to end.
 func TestHangup(t *testing.T) {
 	t.Parallel()
 	in := startShop(t)
 	in.hangup <- syscall.SIGHUP
 	in.log.await(t, "SIGHUP changes nothing: the configuration is read at the start; restart serve to use another", 1)
 	in.wantReadiness(200)
-
-	hangup := make(chan os.Signal, 1)
-	hangup <- syscall.SIGHUP
-	ctx := environment{hangup: hangup}.untilHangup(t.Context())
-	select {
-	case <-ctx.Done():
-	case <-time.After(10 * time.Second):
-		t.Error("a command goes on without its terminal")
-	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/demo"
 	"rollcall/internal/terminal"
 )
@@ -18,17 +19,17 @@ begins with you: on the screen.
 Nothing is installed and nothing stays behind. PostgreSQL is the one of this machine. Where there
 is none, a checkout of Rollcall downloads one, with Go. The demo does not run on Windows.`
 
-func newDemo(w environment) *cobra.Command {
+func newDemo(env cli.Env) *cobra.Command {
 	var once bool
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Shows Rollcall at work, on a private PostgreSQL",
 		Long:  demoHelp,
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return demo.Run(cmd.Context(), demo.Options{
-				Out: w.stdout, Version: buildVersion(), Once: once,
-				Colours: terminal.Colours(w.stdout, w.getenv),
+				Out: env.Stdout, Version: buildVersion(), Once: once,
+				Colours: terminal.Colours(env.Stdout, env.Getenv),
 			})
 		},
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/terminal"
@@ -25,8 +26,8 @@ func TestDemoOnce(t *testing.T) {
 	var out bytes.Buffer
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	w := environment{args: []string{"demo", "--once"}, getenv: func(string) string { return "" }, stdin: strings.NewReader(""), stdout: &out, stderr: io.Discard}
-	if code := run(ctx, w); code != exitFine {
+	w := cli.Env{Args: []string{"demo", "--once"}, Getenv: func(string) string { return "" }, Stdin: strings.NewReader(""), Stdout: &out, Stderr: io.Discard}
+	if code := run(ctx, w); code != cli.ExitFine {
 		t.Fatalf("exit code %d\n%s", code, out.String())
 	}
 	var outcomes []string

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"rollcall/internal/clerktest"
+	"rollcall/internal/cli"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
@@ -137,6 +138,6 @@ func TestFailoverWithoutSynchronousReplication(t *testing.T) {
 	in.awaitReady(bound(5 * time.Second))
 	db.Want("select id from profiles", "user_before")
 	reconciled := in.run(t.Context(), "reconcile", "clerk")
-	must.True(t, reconciled.code == exitFine, "reconcile: %s", reconciled)
+	must.True(t, reconciled.code == cli.ExitFine, "reconcile: %s", reconciled)
 	db.Want("select id from profiles order by id", "user_before", "user_lost")
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
@@ -122,15 +123,15 @@ func soon(patience time.Duration, so func() bool) bool {
 	return true
 }
 
-// cli runs command lines with a configuration and its environment.
-type cli struct {
+// commandLine runs command lines with a configuration and its environment.
+type commandLine struct {
 	file   string
 	getenv func(string) string
 }
 
-func newCLI(t testing.TB, yaml, database string) cli {
+func newCLI(t testing.TB, yaml, database string) commandLine {
 	t.Helper()
-	return cli{configFile(t, yaml), env(database)}
+	return commandLine{configFile(t, yaml), env(database)}
 }
 
 // ran is what has come of a command line.
@@ -142,14 +143,16 @@ type ran struct {
 func (r ran) String() string { return fmt.Sprintf("%s%sexit %d", r.out, r.log, r.code) }
 
 // run runs a command line in this process.
-func (c cli) run(ctx context.Context, args ...string) ran {
+func (c commandLine) run(ctx context.Context, args ...string) ran {
 	var out, log strings.Builder
-	code := run(ctx, environment{append(args, "-c", c.file), c.getenv, strings.NewReader(""), &out, &log, nil})
+	code := run(ctx, cli.Env{
+		Args: append(args, "-c", c.file), Getenv: c.getenv, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &log,
+	})
 	return ran{code, out.String(), log.String()}
 }
 
 // command is a process of the built binary with a command line.
-func (c cli) command(t testing.TB, args ...string) *exec.Cmd {
+func (c commandLine) command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(build(t), append(args, "-c", c.file)...)
 	cmd.Env = os.Environ()
@@ -161,7 +164,7 @@ func (c cli) command(t testing.TB, args ...string) *exec.Cmd {
 
 // instance is a serve that runs in this process.
 type instance struct {
-	cli
+	commandLine
 	t             testing.TB
 	public, admin string // base URLs
 	log           *journal
@@ -173,11 +176,14 @@ type instance struct {
 // startServe runs serve on free ports with a configuration and waits until it listens.
 func startServe(t testing.TB, yaml string, getenv func(string) string) *instance {
 	t.Helper()
-	in := &instance{cli: cli{configFile(t, yaml), getenv}, t: t, log: &journal{}, hangup: make(chan os.Signal, 1)}
+	in := &instance{commandLine: commandLine{configFile(t, yaml), getenv}, t: t, log: &journal{}, hangup: make(chan os.Signal, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, environment{[]string{"serve", "-c", in.file}, getenv, strings.NewReader(""), io.Discard, in.log, in.hangup})
+		ended <- run(ctx, cli.Env{
+			Args: []string{"serve", "-c", in.file}, Getenv: getenv,
+			Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: in.log, Hangup: in.hangup,
+		})
 	}()
 	in.stop = sync.OnceValue(func() int { cancel(); return <-ended })
 	t.Cleanup(func() { in.stop() })

@@ -31,7 +31,7 @@ const largeMemory = 256 << 20
 type large struct {
 	*instance
 	t     *testing.T
-	c     cli
+	c     commandLine
 	db    *fixture.Database
 	users int // in auth.users
 	serve *process

@@ -9,12 +9,29 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/pgtest"
 )
 
 // load runs load against an instance, without a database of its own.
 func (in *instance) load(ctx context.Context, args ...string) ran {
-	return cli{in.file, env(nowhere)}.run(ctx, append([]string{"load", "--url", in.public}, args...)...)
+	return commandLine{in.file, env(nowhere)}.run(ctx, append([]string{"load", "--url", in.public}, args...)...)
+}
+
+// loadReport is what a program reads of --output json.
+type loadReport struct {
+	IDs             string                          `json:"ids"`
+	DurationSeconds float64                         `json:"duration_seconds"`
+	Interrupted     bool                            `json:"interrupted"`
+	ElapsedSeconds  float64                         `json:"elapsed_seconds"`
+	Requests        int64                           `json:"requests"`
+	Accepted        int64                           `json:"accepted"`
+	Refused         int64                           `json:"refused"`
+	Throughput      float64                         `json:"throughput"`
+	Latency         struct{ P50, P99, Max float64 } `json:"latency_seconds"`
+	Outcomes        map[string]int64                `json:"outcomes"`
+	Events          map[string]int64                `json:"events"`
+	GeneratorCores  float64                         `json:"generator_cores"`
 }
 
 // What load counts is what the tables hold, at both providers.
@@ -24,7 +41,7 @@ func TestLoad(t *testing.T) {
 	for _, provider := range []string{"clerk", "supabase"} {
 		got := in.load(t.Context(), provider, "--duration", "1s", "--connections", "8", "--output", "json")
 		var r loadReport
-		if err := json.Unmarshal([]byte(got.out), &r); got.code != exitFine || err != nil {
+		if err := json.Unmarshal([]byte(got.out), &r); got.code != cli.ExitFine || err != nil {
 			t.Fatalf("error %v\n%s", err, got)
 		}
 		if r.Requests < 20 || r.Accepted != r.Requests || r.Outcomes["applied"] < r.Requests/2 || r.Throughput <= 0 || r.GeneratorCores <= 0 {
@@ -52,7 +69,7 @@ func TestLoadReport(t *testing.T) {
 	t.Parallel()
 	in := startShop(t)
 	got := in.load(t.Context(), "clerk", "--rate", "50", "--duration", "2s", "--users", "10", "--mix", "created=1")
-	if got.code != exitFine || got.log != "" {
+	if got.code != cli.ExitFine || got.log != "" {
 		t.Fatal(got)
 	}
 	for _, line := range []string{
@@ -84,7 +101,7 @@ func TestLoadRefused(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.out), &r); err != nil {
 		t.Fatalf("%v\n%s", err, got)
 	}
-	if got.code != exitProblems || !strings.Contains(got.log, "requests were not accepted") {
+	if got.code != cli.ExitProblems || !strings.Contains(got.log, "requests were not accepted") {
 		t.Error(got)
 	}
 	if got := in.load(t.Context(), "clerk", "--rate", "10", "--duration", "200ms"); !strings.Contains(got.out, "latency      none\n") {
@@ -103,22 +120,22 @@ func TestLoadMistakes(t *testing.T) {
 		code int
 		says string
 	}{
-		{"clerk --url http://192.0.2.1:8080", exitUsage, "--yes-really"},
-		{"clerk --url http://0.0.0.0:8080", exitUsage, "--yes-really"},
-		{"clerk --url http://127.0.0.1:1", exitProblems, "no program listens at http://127.0.0.1:1"},
-		{"clerk --url http://127.0.0.1:1/webhooks/clerk", exitUsage, "base URL only"},
-		{"clerk --url http://ada:made-up-password@127.0.0.1:1", exitUsage, "no user name and no password"},
-		{"clerk --url http://ada:made-up-password@127.0.0.1:x", exitUsage, "invalid port"},
-		{"clerk", exitProblems, "listen is 127.0.0.1:0"},
-		{"google", exitUsage, `there is no source "google"`},
-		{"", exitUsage, "name the source"},
-		{"clerk --connections 0", exitUsage, "at least 1"},
-		{"clerk --rate -1", exitUsage, "--rate -1"},
-		{"clerk --rate 1e300", exitUsage, "--rate 1e+300"},
-		{"clerk --duration 0s", exitUsage, "--duration 0s"},
-		{"clerk --users -1", exitUsage, "--users -1"},
-		{"clerk --mix created", exitUsage, "kind=weight"},
-		{"clerk --output xml", exitUsage, "text or json"},
+		{"clerk --url http://192.0.2.1:8080", cli.ExitUsage, "--yes-really"},
+		{"clerk --url http://0.0.0.0:8080", cli.ExitUsage, "--yes-really"},
+		{"clerk --url http://127.0.0.1:1", cli.ExitProblems, "no program listens at http://127.0.0.1:1"},
+		{"clerk --url http://127.0.0.1:1/webhooks/clerk", cli.ExitUsage, "base URL only"},
+		{"clerk --url http://ada:made-up-password@127.0.0.1:1", cli.ExitUsage, "no user name and no password"},
+		{"clerk --url http://ada:made-up-password@127.0.0.1:x", cli.ExitUsage, "invalid port"},
+		{"clerk", cli.ExitProblems, "listen is 127.0.0.1:0"},
+		{"google", cli.ExitUsage, `there is no source "google"`},
+		{"", cli.ExitUsage, "name the source"},
+		{"clerk --connections 0", cli.ExitUsage, "at least 1"},
+		{"clerk --rate -1", cli.ExitUsage, "--rate -1"},
+		{"clerk --rate 1e300", cli.ExitUsage, "--rate 1e+300"},
+		{"clerk --duration 0s", cli.ExitUsage, "--duration 0s"},
+		{"clerk --users -1", cli.ExitUsage, "--users -1"},
+		{"clerk --mix created", cli.ExitUsage, "kind=weight"},
+		{"clerk --output xml", cli.ExitUsage, "text or json"},
 	} {
 		got := c.run(t.Context(), append([]string{"load"}, strings.Fields(tt.args)...)...)
 		if got.code != tt.code || !strings.Contains(got.log, tt.says) {
@@ -135,13 +152,13 @@ func TestLoadClosedEndpoint(t *testing.T) {
 	t.Parallel()
 	yaml, _, _ := strings.Cut(twoSources, "    database_webhook")
 	in := serveAt(t, yaml, pgtest.New(t))
-	for mix, want := range map[string]int{"created=2,updated=1": exitProblems, "created=100": exitFine} {
+	for mix, want := range map[string]int{"created=2,updated=1": cli.ExitProblems, "created=100": cli.ExitFine} {
 		got := in.load(t.Context(), "supabase", "--duration", "200ms", "--connections", "2", "--mix", mix)
 		if got.code != want {
 			t.Errorf("%s: %s", mix, got)
 		}
 		for _, says := range []string{"rollcall.yaml:11:3: the database endpoint of source supabase is closed", `database_webhook: {secrets: ["${DATABASE_WEBHOOK_SECRET}"]}`, "write --mix created=100"} {
-			if want == exitProblems && !strings.Contains(got.log, says) {
+			if want == cli.ExitProblems && !strings.Contains(got.log, says) {
 				t.Errorf("it doesn't say %s:\n%s", says, got.log)
 			}
 		}

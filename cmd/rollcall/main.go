@@ -4,11 +4,12 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+
+	"rollcall/internal/cli"
 )
 
 // memoryLimit is what the garbage collector aims to stay below; with the program itself that
@@ -32,17 +33,9 @@ func main() {
 	if !signal.Ignored(syscall.SIGHUP) { // nohup has it ignored
 		signal.Notify(hangup, syscall.SIGHUP)
 	}
-	code := run(ctx, environment{os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr, hangup})
+	code := run(ctx, cli.Env{
+		Args: os.Args[1:], Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Hangup: hangup,
+	})
 	stop()
 	os.Exit(code)
-}
-
-// environment is all that a command sees of the machine.
-type environment struct {
-	args   []string
-	getenv func(string) string
-	stdin  io.Reader
-	stdout io.Writer
-	stderr io.Writer
-	hangup <-chan os.Signal // SIGHUP
 }

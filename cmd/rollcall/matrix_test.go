@@ -172,7 +172,7 @@ func (c *cell) start() {
 	c.db.Exec(matrixEvents)
 }
 
-func (c *cell) launch() { c.service.Store(startProcess(c.t, cli{c.file, env(c.url)})) }
+func (c *cell) launch() { c.service.Store(startProcess(c.t, commandLine{c.file, env(c.url)})) }
 
 func (c *cell) ask(r *http.Request) heard { return ask(c.t, c.service.Load().public, r) }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
@@ -81,8 +82,8 @@ func TestCheckSetsTheMetrics(t *testing.T) {
 		in.send(created(t, id))
 	}
 	in.db.Exec("delete from profiles where id = 'user_a'; update profiles set email = 'x' where id = 'user_b'; insert into profiles values ('s', '', '', '')")
-	if check := in.run(t.Context(), "check"); check.code != exitProblems {
-		t.Errorf("check ended with %d, want %d", check.code, exitProblems)
+	if check := in.run(t.Context(), "check"); check.code != cli.ExitProblems {
+		t.Errorf("check ended with %d, want %d", check.code, cli.ExitProblems)
 	}
 	in.counts(
 		`rollcall_target_users{state="present",target="profiles"} 1`, `rollcall_target_users{state="missing",target="profiles"} 1`,
@@ -116,7 +117,7 @@ func TestCaptureMetrics(t *testing.T) {
 		command   string
 		installed int
 	}{{"install", 1}, {"remove", 0}} {
-		if got := in.run(t.Context(), "capture", step.command, "captured"); got.code != exitFine {
+		if got := in.run(t.Context(), "capture", step.command, "captured"); got.code != cli.ExitFine {
 			t.Fatalf("capture %s: %s", step.command, got)
 		}
 		in.counts(

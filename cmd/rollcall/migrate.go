@@ -9,33 +9,34 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/cli"
 	"rollcall/internal/postgres"
 	"rollcall/internal/target"
 	"rollcall/sql"
 )
 
-func newMigrate(w environment) *cobra.Command {
+func newMigrate(env cli.Env) *cobra.Command {
 	var printOnly, all bool
 	cmd := &cobra.Command{
 		Use:   "migrate",
 		Short: "Brings the schema rollcall up to date",
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if all && !printOnly {
-				return usagef("--all goes with --print")
+				return cli.Usagef("--all goes with --print")
 			}
-			s, err := load(cmd, w)
+			s, err := env.Load(cmd)
 			if err != nil {
 				return err
 			}
-			return onDatabase(w, s, func(db *postgres.DB) error {
+			return env.OnDatabase(s, func(db *postgres.DB) error {
 				if printOnly {
-					if err := printMigrations(cmd.Context(), w, db, all); err != nil {
+					if err := printMigrations(cmd.Context(), env, db, all); err != nil {
 						return err
 					}
-					return printTargets(cmd.Context(), w, s, db)
+					return printTargets(cmd.Context(), env, s, db)
 				}
-				return migrate(cmd.Context(), w, db)
+				return migrate(cmd.Context(), env, db)
 			})
 		},
 	}
@@ -45,23 +46,23 @@ func newMigrate(w environment) *cobra.Command {
 	return cmd
 }
 
-func migrate(ctx context.Context, w environment, db *postgres.DB) error {
-	finish := waiting(w, "migrating")
+func migrate(ctx context.Context, env cli.Env, db *postgres.DB) error {
+	finish := env.Waiting("migrating")
 	ran, err := db.Migrate(ctx)
 	finish()
 	if err != nil {
 		return err
 	}
 	if len(ran) == 0 {
-		_, err = fmt.Fprintln(w.stdout, "the schema rollcall is up to date")
+		_, err = fmt.Fprintln(env.Stdout, "the schema rollcall is up to date")
 		return err
 	}
-	_, err = fmt.Fprintf(w.stdout, "ran %s\n", strings.Join(ran, ", "))
+	_, err = fmt.Fprintf(env.Stdout, "ran %s\n", strings.Join(ran, ", "))
 	return err
 }
 
 // printMigrations shows the migrations that would run, or all of them.
-func printMigrations(ctx context.Context, w environment, db *postgres.DB, all bool) error {
+func printMigrations(ctx context.Context, env cli.Env, db *postgres.DB, all bool) error {
 	list, err := db.Pending(ctx)
 	if err != nil {
 		return err
@@ -70,12 +71,12 @@ func printMigrations(ctx context.Context, w environment, db *postgres.DB, all bo
 		list = sql.Migrations()
 	}
 	for _, m := range list {
-		if _, err := fmt.Fprintf(w.stdout, "-- migration %s\n%s\n", m.Name, m.SQL); err != nil {
+		if _, err := fmt.Fprintf(env.Stdout, "-- migration %s\n%s\n", m.Name, m.SQL); err != nil {
 			return err
 		}
 	}
 	if len(list) == 0 {
-		_, err = fmt.Fprint(w.stdout,
+		_, err = fmt.Fprint(env.Stdout,
 			"-- the schema rollcall is up to date: no migration would run; --all prints those that have\n\n")
 	}
 	return err
@@ -83,8 +84,8 @@ func printMigrations(ctx context.Context, w environment, db *postgres.DB, all bo
 
 // printTargets shows what runs at every batch. The statements depend on the types in the catalog, so the
 // database is asked; nothing stays changed there.
-func printTargets(ctx context.Context, w environment, s *app.Setup, db *postgres.DB) error {
-	finish := waiting(w, "checking the targets")
+func printTargets(ctx context.Context, env cli.Env, s *app.Setup, db *postgres.DB) error {
+	finish := env.Waiting("checking the targets")
 	findings, err := db.Preview(ctx)
 	finish()
 	if err != nil {
@@ -92,14 +93,14 @@ func printTargets(ctx context.Context, w environment, s *app.Setup, db *postgres
 	}
 	for _, t := range s.Targets {
 		for _, statement := range db.Targets().Statements(t.Name) {
-			if _, err := fmt.Fprintf(w.stdout, "-- target %s: $1 sources, $2 user ids, $3 whether the users are locked\n%s;\n\n", t.Name, statement); err != nil {
+			if _, err := fmt.Fprintf(env.Stdout, "-- target %s: $1 sources, $2 user ids, $3 whether the users are locked\n%s;\n\n", t.Name, statement); err != nil {
 				return err
 			}
 		}
 	}
 	for _, f := range findings {
 		if f.Severity == target.Warning {
-			w.complain("warning: %s", f)
+			env.Complain("warning: %s", f)
 		}
 	}
 	return join(target.Faults(findings))

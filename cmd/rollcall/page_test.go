@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/must"
 )
 
@@ -30,7 +31,7 @@ func TestCommandsPage(t *testing.T) {
 	before, got, found := strings.Cut(page, generated)
 	must.True(t, found, "%s has no mark %q", commandsPage, generated)
 	var want strings.Builder
-	for _, command := range commandsOf(newRoot(environment{getenv: os.Getenv})) {
+	for _, command := range commandsOf(newRoot(cli.Env{Getenv: os.Getenv})) {
 		want.WriteString(helpOf(command))
 	}
 	if *update {
@@ -141,7 +142,7 @@ func complain(words []string, whole bool) (program, complaint string) {
 }
 
 func complainOfCommand(args []string, whole bool) string {
-	root := newRoot(environment{getenv: os.Getenv})
+	root := newRoot(cli.Env{Getenv: os.Getenv})
 	command, rest, err := root.Find(args)
 	switch {
 	case err != nil:
@@ -166,7 +167,7 @@ func complainOfCommand(args []string, whole bool) string {
 
 // complainOfFlag complains of a flag that no command has.
 func complainOfFlag(name string) string {
-	root := newRoot(environment{getenv: os.Getenv})
+	root := newRoot(cli.Env{Getenv: os.Getenv})
 	known := slices.ContainsFunc(append(commandsOf(root), root), func(c *cobra.Command) bool {
 		c.InitDefaultHelpFlag()
 		return c.LocalFlags().Lookup(name) != nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"rollcall/internal/clerktest"
+	"rollcall/internal/cli"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
@@ -152,9 +153,9 @@ func TestPlantedFunctions(t *testing.T) {
 const plantedUser = "00000000-0000-4000-8000-00000000000"
 
 // unplanted runs a command line, which meets nothing that is planted.
-func unplanted(t testing.TB, c cli, args ...string) {
+func unplanted(t testing.TB, c commandLine, args ...string) {
 	t.Helper()
-	if got := c.run(t.Context(), args...); got.code != exitFine || strings.Contains(got.String(), "planted in public") {
+	if got := c.run(t.Context(), args...); got.code != cli.ExitFine || strings.Contains(got.String(), "planted in public") {
 		t.Fatalf("%v: %s", args, got)
 	}
 }
@@ -233,7 +234,7 @@ func changeUsers(in *instance) {
 	db.Await("select count(*)::text from rollcall.parked where error like 'column \"email\": %'", "1")
 	db.Exec(fmt.Sprintf(`update auth.users set email = '5@example.com', updated_at = now() where id = '%s5'`, user))
 	db.Await(fmt.Sprintf("select count(*)::text from rollcall.parked where user_id = '%s5'", user), "0")
-	unplanted(in.t, in.cli, "check", "--user", user+"3", "--repair")
+	unplanted(in.t, in.commandLine, "check", "--user", user+"3", "--repair")
 	db.Exec(fmt.Sprintf("delete from auth.users where id = '%s4'", user))
 	db.Await(fmt.Sprintf("select (select count(*) from public.people) || ' ' || coalesce((select gone from public.accounts where uid = '%s4'), '')", user), "5 gone")
 	// Announced, then found in auth.users.

@@ -28,7 +28,7 @@ type process struct {
 }
 
 // launch starts a service and waits until it listens. Its log goes to a writer.
-func launch(t testing.TB, c cli, log io.Writer) (*process, error) {
+func launch(t testing.TB, c commandLine, log io.Writer) (*process, error) {
 	p := &process{cmd: c.command(t, "serve"), ended: make(chan struct{})}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -71,7 +71,7 @@ func (p *process) end(s syscall.Signal) error {
 
 // startProcess runs the built binary until the test ends, and waits until it is ready; its log shows
 // in that of a test that fails.
-func startProcess(t testing.TB, c cli) *process {
+func startProcess(t testing.TB, c commandLine) *process {
 	t.Helper()
 	log := &journal{}
 	p := must.Get(launch(t, c, log))(t)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/testtag"
@@ -199,7 +200,7 @@ func TestAnySignalsEndInTheTable(t *testing.T) {
 	succeeds := func(args ...string) {
 		var got ran
 		for range 5 { // what is unavailable is tried again, as the schedule does
-			if got = c.run(t.Context(), args...); got.code == exitFine {
+			if got = c.run(t.Context(), args...); got.code == cli.ExitFine {
 				return
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/cli"
 	"rollcall/internal/config"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/directory"
@@ -23,10 +24,10 @@ type reconcileOptions struct {
 	limit     int
 	touched   bool
 	maxDelete string
-	output    *output
+	output    *cli.Output
 }
 
-func newReconcile(w environment) *cobra.Command {
+func newReconcile(env cli.Env) *cobra.Command {
 	var o reconcileOptions
 	cmd := &cobra.Command{
 		Use:   "reconcile SOURCE",
@@ -38,14 +39,14 @@ user, if more would be deleted than max_delete allows. Clerk's organizations are
 same way, and then its memberships; max_delete holds for each kind.
 
 A run that was interrupted continues where it was, if it is started again within six hours.`,
-		Args:              oneArg("source", 1),
-		ValidArgsFunction: w.named(sourceNames),
+		Args:              cli.OneArg("source", 1),
+		ValidArgsFunction: env.Named(cli.SourceNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := load(cmd, w)
+			s, err := env.Load(cmd)
 			if err != nil {
 				return err
 			}
-			log := s.Logger(w.stderr)
+			log := s.Logger(env.Stderr)
 			cfg, err := s.Reconciliation(args[0], s.APIs(log))
 			if err != nil {
 				return err
@@ -53,13 +54,13 @@ A run that was interrupted continues where it was, if it is started again within
 			cfg.Log = log
 			if o.maxDelete != "" {
 				if cfg.MaxDelete, err = config.Percent(o.maxDelete); err != nil {
-					return errUsage{fmt.Errorf("--max-delete: %w", err)}
+					return cli.Usagef("--max-delete: %w", err)
 				}
 			}
 			if o.dryRun {
-				return previewReconciliation(cmd.Context(), w, s, reconciliation{cfg, o})
+				return previewReconciliation(cmd.Context(), env, s, reconciliation{cfg, o})
 			}
-			return runReconciliation(cmd.Context(), w, s, reconciliation{cfg, o})
+			return runReconciliation(cmd.Context(), env, s, reconciliation{cfg, o})
 		},
 	}
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what differs, column by column, and write nothing")
@@ -67,7 +68,7 @@ A run that was interrupted continues where it was, if it is started again within
 	cmd.Flags().BoolVar(&o.touched, "touched", false,
 		"with --dry-run: print also users that differ only in version, updated_at or last_sign_in_at")
 	cmd.Flags().StringVar(&o.maxDelete, "max-delete", "", "share of each roll that this run may delete, such as 20% (default: max_delete of the source)")
-	o.output = addOutput(cmd)
+	o.output = cli.AddOutput(cmd)
 	return cmd
 }
 
@@ -123,16 +124,16 @@ type reconciliation struct {
 	options reconcileOptions
 }
 
-func runReconciliation(ctx context.Context, w environment, s *app.Setup, r reconciliation) error {
+func runReconciliation(ctx context.Context, env cli.Env, s *app.Setup, r reconciliation) error {
 	cfg := r.cfg
-	checked := waiting(w, "checking the targets")
-	worker, err := s.StartWorker(ctx, cfg.Log, w.complain)
+	checked := env.Waiting("checking the targets")
+	worker, err := s.StartWorker(ctx, cfg.Log, env.Complain)
 	checked()
 	if err != nil {
 		return err
 	}
 	defer worker.Stop()
-	show, finish := barOfRolls(w, "reconciling "+cfg.Source.Name())
+	show, finish := env.BarOfRolls("reconciling " + cfg.Source.Name())
 	cfg.DB, cfg.Submit, cfg.Progress = worker.DB, worker.Submit, show
 	start := time.Now()
 	tally, err := reconcile.Run(ctx, cfg)
@@ -142,18 +143,18 @@ func runReconciliation(ctx context.Context, w environment, s *app.Setup, r recon
 	}
 	result := reconciled{Source: cfg.Source.Name(), Seconds: time.Since(start).Seconds()}
 	result.add(tally, nil)
-	return errors.Join(err, result.print(w, r.options.output, err))
+	return errors.Join(err, result.print(env, r.options.output, err))
 }
 
 // print writes a result, and is an error where a row could not be followed.
-func (r *reconciled) print(w environment, out *output, cause error) error {
+func (r *reconciled) print(env cli.Env, out *cli.Output, cause error) error {
 	if cause != nil {
 		r.Error = cause.Error()
 		if *out == "text" && r.Reconciled == (directory.Reconciled{}) {
 			return nil // nothing was compared
 		}
 	}
-	err := out.write(w.stdout, r, func(to io.Writer) error {
+	err := out.Write(env.Stdout, r, func(to io.Writer) error {
 		_, err := fmt.Fprintf(to, "%s: %s, in %.1f s\n", r.Source, counted(r.Reconciled), r.Seconds)
 		for name, other := range r.others() {
 			_, more := fmt.Fprintf(to, "%s, %s: %s\n", r.Source, name, counted(other.Reconciled))
@@ -180,7 +181,7 @@ func counted(r directory.Reconciled) string {
 		r.Created, r.Updated, r.Touched, r.Deleted, r.Unchanged, r.Failed)
 }
 
-func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r reconciliation) error {
+func previewReconciliation(ctx context.Context, env cli.Env, s *app.Setup, r reconciliation) error {
 	cfg, o := r.cfg, r.options
 	db, err := s.Open(cfg.Log)
 	if err != nil {
@@ -192,7 +193,7 @@ func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r r
 	}
 	cfg.DB = db
 	start := time.Now()
-	finish := waiting(w, "comparing "+cfg.Source.Name())
+	finish := env.Waiting("comparing " + cfg.Source.Name())
 	result := reconciled{Source: cfg.Source.Name(), DryRun: true}
 	what, left, shown := "users", 0, map[bool]int{} // failed rows have a limit of their own: the others must not hide them
 	var plans []reconcile.Plan
@@ -214,29 +215,29 @@ func previewReconciliation(ctx context.Context, w environment, s *app.Setup, r r
 		if *o.output == "json" {
 			return nil
 		}
-		return printPlan(w, found)
+		return printPlan(env, found)
 	})
 	finish()
 	result.Seconds = time.Since(start).Seconds()
 	result.add(tally, plans)
 	if *o.output == "text" {
 		if left > 0 {
-			fmt.Fprintf(w.stdout, "… and %d %s more (--limit)\n", left, what)
+			fmt.Fprintf(env.Stdout, "… and %d %s more (--limit)\n", left, what)
 		}
 		if err == nil || result.Reconciled != (directory.Reconciled{}) {
-			fmt.Fprintln(w.stdout, "a dry run: nothing was written")
+			fmt.Fprintln(env.Stdout, "a dry run: nothing was written")
 		}
 	}
-	return errors.Join(err, result.print(w, o.output, err))
+	return errors.Join(err, result.print(env, o.output, err))
 }
 
-func printPlan(w environment, found reconcile.Plan) error {
+func printPlan(env cli.Env, found reconcile.Plan) error {
 	reason := ""
 	if found.Reason != "" {
 		reason = ": " + found.Reason
 	}
 	id := event.Printable(found.User + found.ID)
-	if _, err := fmt.Fprintf(w.stdout, "%s %s%s\n", found.Action, id, event.Printable(reason)); err != nil {
+	if _, err := fmt.Fprintf(env.Stdout, "%s %s%s\n", found.Action, id, event.Printable(reason)); err != nil {
 		return err
 	}
 	if found.Action == "created" {
@@ -244,7 +245,7 @@ func printPlan(w environment, found reconcile.Plan) error {
 	}
 	for _, d := range found.Differences {
 		roll, theirs := event.Printable(d.Roll), event.Printable(d.Theirs)
-		if _, err := fmt.Fprintf(w.stdout, "  %-20s %s -> %s\n", d.Column, roll, theirs); err != nil {
+		if _, err := fmt.Fprintf(env.Stdout, "  %-20s %s -> %s\n", d.Column, roll, theirs); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/config"
 )
 
@@ -13,18 +14,18 @@ server complete and check a file that begins with
 
 where rollcall.schema.json, beside the file, is what this command prints.`
 
-func newSchema(w environment) *cobra.Command {
+func newSchema(env cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Prints the JSON Schema of the configuration",
 		Long:  schemaHelp,
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			text, err := config.Schema()
 			if err != nil {
 				return err
 			}
-			_, err = w.stdout.Write(text)
+			_, err = env.Stdout.Write(text)
 			return err
 		},
 	}

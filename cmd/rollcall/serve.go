@@ -12,25 +12,26 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/cli"
 	"rollcall/internal/terminal"
 )
 
-func newServe(w environment) *cobra.Command {
+func newServe(env cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "serve",
 		Short: "Receives webhooks and keeps the targets in step",
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := load(cmd, w)
+			s, err := env.Load(cmd)
 			if err != nil {
 				return err
 			}
 			ctx := cmd.Context()
-			o := app.Options{Setup: s, Log: s.Logger(w.stderr), Version: buildVersion()}
-			if terminal.Is(w.stderr) {
-				ctx, o.Banner = w.untilHangup(ctx), w.stderr
+			o := app.Options{Setup: s, Log: s.Logger(env.Stderr), Version: buildVersion()}
+			if terminal.Is(env.Stderr) {
+				ctx, o.Banner = env.UntilHangup(ctx), env.Stderr
 			} else {
-				go sayHangups(ctx, w.hangup, o.Log)
+				go sayHangups(ctx, env.Hangup, o.Log)
 			}
 			return app.Run(ctx, o)
 		},
@@ -49,14 +50,14 @@ func sayHangups(ctx context.Context, hangup <-chan os.Signal, log *slog.Logger) 
 	}
 }
 
-func newHealth(w environment) *cobra.Command {
+func newHealth(env cli.Env) *cobra.Command {
 	var ready bool
 	cmd := &cobra.Command{
 		Use:   "health",
 		Short: "Asks a running serve whether it is alive",
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := load(cmd, w)
+			s, err := env.Load(cmd)
 			if err != nil {
 				return err
 			}
@@ -67,7 +68,7 @@ func newHealth(w environment) *cobra.Command {
 			if err := askHealth(cmd.Context(), "http://"+reachable(s.Config.AdminListen)+path); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintln(w.stdout, "ok")
+			_, err = fmt.Fprintln(env.Stdout, "ok")
 			return err
 		},
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rollcall/internal/clerktest"
+	"rollcall/internal/cli"
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
@@ -48,7 +49,7 @@ func TestServe(t *testing.T) {
 	}
 	in.db.Want("select id, email, name, role from profiles", "s_1|new@example.com||customer")
 	in.db.Want(`select count(*) from rollcall.events where convert_from(body, 'UTF8') ~ 'hunter2|encrypted_password|private_metadata'`, "0")
-	if code := in.stop(); code != exitFine {
+	if code := in.stop(); code != cli.ExitFine {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -103,7 +104,7 @@ func TestShutdownAnswersEveryWaiter(t *testing.T) {
 			t.Errorf("a waiter got %q", got)
 		}
 	}
-	if code := <-stopped; code != exitFine {
+	if code := <-stopped; code != cli.ExitFine {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -124,7 +125,7 @@ func TestShutdownWithoutADatabase(t *testing.T) {
 	}()
 	time.Sleep(200 * time.Millisecond)
 	start := time.Now()
-	if code := in.stop(); code != exitFine {
+	if code := in.stop(); code != cli.ExitFine {
 		t.Errorf("exit code %d", code)
 	}
 	if got := <-answer; !strings.HasPrefix(got, `503 unavailable {"error":{"code":"unavailable"`) || testtag.Timing && time.Since(start) > 5*time.Second {
@@ -158,7 +159,7 @@ func TestTargetMadeAnew(t *testing.T) {
 		if got, want := fmt.Sprint(line["target"], line["users"], line["command"]), fmt.Sprint("profiles", n+2, "rollcall backfill profiles"); got != want {
 			t.Errorf("the log says %s, want %s", got, want)
 		}
-		if filling := in.run(t.Context(), "backfill", "profiles"); filling.code != exitFine {
+		if filling := in.run(t.Context(), "backfill", "profiles"); filling.code != cli.ExitFine {
 			t.Fatalf("the backfill says %s", filling)
 		}
 	}
@@ -244,7 +245,7 @@ func TestServeWarns(t *testing.T) {
 		t.Errorf("the log says %v", state)
 	}
 	got := in.run(t.Context(), "migrate", "--print")
-	if got.code != exitFine || !strings.HasPrefix(got.log, "rollcall: warning: ") || !strings.Contains(got.log, "target profiles: the foreign key") {
+	if got.code != cli.ExitFine || !strings.HasPrefix(got.log, "rollcall: warning: ") || !strings.Contains(got.log, "target profiles: the foreign key") {
 		t.Errorf("exit code %d, %s", got.code, got.log)
 	}
 }

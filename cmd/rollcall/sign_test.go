@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +15,7 @@ import (
 
 	svix "github.com/svix/svix-webhooks/go"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/must"
 	"rollcall/internal/source"
 	"rollcall/internal/testevent"
@@ -164,7 +164,7 @@ func TestSvixVerifiesWhatSignPrints(t *testing.T) {
 	verifier := must.Get(svix.NewWebhook(clerkSecret))(t)
 	for _, name := range testevent.Names(source.Clerk) {
 		command := c.run(t.Context(), "sign", "clerk", name, "--url", base, "--set", "data.first_name=D'Arcy $é\\")
-		if command.code != exitFine {
+		if command.code != cli.ExitFine {
 			t.Fatalf("%s: %s", name, command)
 		}
 		paste(t, "sh", command.out)
@@ -177,65 +177,6 @@ func TestSvixVerifiesWhatSignPrints(t *testing.T) {
 		}
 		if err := verifier.Verify(append(got.body, ' '), got.header); err == nil {
 			t.Errorf("%s: a changed body passes", name)
-		}
-	}
-}
-
-func TestBaseURL(t *testing.T) {
-	t.Parallel()
-	for _, test := range []struct{ flag, listen, want string }{
-		{"", ":8080", "http://127.0.0.1:8080"},
-		{"", "0.0.0.0:80", "http://127.0.0.1:80"},
-		{"", "[::]:80", "http://127.0.0.1:80"},
-		{"", "[::1]:80", "http://[::1]:80"},
-		{"", "127.0.0.2:80", "http://127.0.0.2:80"},
-		{"", "10.1.2.3:80", "http://127.0.0.1:80"},
-		{"", "rollcall.example.com:80", "http://127.0.0.1:80"},
-		{"https://rollcall.example.com/hooks/", ":8080", "https://rollcall.example.com/hooks"},
-	} {
-		if got, err := baseURL(test.flag, test.listen); err != nil || got != test.want {
-			t.Errorf("--url %q, listen %s: got %s, %v, want %s", test.flag, test.listen, got, err, test.want)
-		}
-	}
-}
-
-// A sender shows what is answered: a redirect isn't followed, and what isn't Rollcall's
-// has no outcome.
-func TestSenderShowsTheAnswer(t *testing.T) {
-	t.Parallel()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Location", "/elsewhere")
-		w.WriteHeader(http.StatusTemporaryRedirect)
-		fmt.Fprintf(w, `{"error":{"message":"%s\u001b[31m"}}`, r.URL.Path)
-	}))
-	t.Cleanup(server.Close)
-	p := must.Get(testevent.Seal(newSource(t, source.Clerk), source.Hook, []byte("{}")))(t)
-	a, err := testevent.NewSender(server.URL).Post(t.Context(), p)
-	if err != nil || a.Status != http.StatusTemporaryRedirect || a.Accepted() {
-		t.Fatalf("got %+v, %v", a, err)
-	}
-	var line strings.Builder
-	must.Do(t, (sent{Request: p, Answer: a}).report(&line, "text"))
-	if got := line.String(); !strings.HasPrefix(got, "307  - ") || !strings.HasSuffix(got, "  /webhooks/clerk\\u001b[31m\n") {
-		t.Errorf("got %q", got)
-	}
-}
-
-// A line says which organisation or membership was sent.
-func TestSenderShowsTeams(t *testing.T) {
-	t.Parallel()
-	src := newSource(t, source.Clerk)
-	for name, want := range map[string][2]string{
-		"organization.deleted": {"204  applied      organization.deleted    org_2RollcallSampleTeam00000000000 ", `"organization":"org_2RollcallSampleTeam00000000000"}`},
-		"organizationMembership.created": {"204  applied      organizationMembership.created  user_2RollcallSampleAda0000000000 ",
-			`"user":"user_2RollcallSampleAda0000000000","organization":"org_2RollcallSampleTeam00000000000"}`},
-	} {
-		sample, _ := testevent.Find(src, name)
-		p := must.Get(testevent.Seal(src, source.Hook, sample.Body(time.Now())))(t)
-		for output, want := range map[string]string{"text": want[0], "json": want[1]} {
-			var line strings.Builder
-			must.Do(t, (sent{Request: p, Answer: testevent.Answer{Status: http.StatusNoContent, Outcome: "applied"}}).report(&line, output))
-			must.True(t, strings.Contains(line.String(), want), "%s: %s", name, line.String())
 		}
 	}
 }

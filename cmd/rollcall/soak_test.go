@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/bench/relay"
+	"rollcall/internal/cli"
 	"rollcall/internal/demo"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
@@ -58,7 +59,7 @@ const soakPatience = time.Minute
 
 // replica is a service that is started again whenever it is killed. It has its own way to the database.
 type replica struct {
-	cli
+	commandLine
 	way     *relay.Relay
 	killing sync.Mutex
 	now     atomic.Pointer[process]
@@ -97,11 +98,11 @@ func newSoak(t *testing.T, with setting) *soak {
 		way, url, err := relay.Database(s.server.URL("postgres"), 0)
 		must.Do(t, err)
 		t.Cleanup(func() { _ = way.Close() })
-		s.replicas = append(s.replicas, &replica{cli: newCLI(t, with.yaml, url), way: way})
+		s.replicas = append(s.replicas, &replica{commandLine: newCLI(t, with.yaml, url), way: way})
 	}
 	// PostgreSQL 15 needs a second start when it dies after a transaction that made an unlogged table has failed,
 	// and River's migrations make some.
-	if got := s.replicas[0].run(t.Context(), "migrate"); got.code != exitFine {
+	if got := s.replicas[0].run(t.Context(), "migrate"); got.code != cli.ExitFine {
 		t.Fatalf("migrate: %s", got.log)
 	}
 	for i := range s.replicas {
@@ -121,7 +122,7 @@ func newSoak(t *testing.T, with setting) *soak {
 }
 
 func (s *soak) start(i int) {
-	p, err := launch(s.t, s.replicas[i].cli, &s.log)
+	p, err := launch(s.t, s.replicas[i].commandLine, &s.log)
 	if err != nil {
 		s.t.Error(err)
 		return

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
@@ -40,7 +41,7 @@ func manyTargets() (tables, yaml string) {
 func TestStartOfManyTargets(t *testing.T) {
 	tables, yaml := manyTargets()
 	c := newCLI(t, yaml, pgtest.NewWith(t, tables))
-	if ran := c.run(t.Context(), "migrate"); ran.code != exitFine {
+	if ran := c.run(t.Context(), "migrate"); ran.code != cli.ExitFine {
 		t.Fatal(ran)
 	}
 	build(t)

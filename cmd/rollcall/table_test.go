@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"rollcall/internal/cli"
 	"rollcall/internal/fixture"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/source"
@@ -138,20 +139,20 @@ grant usage on schema public to %[1]s; grant select, insert, update, delete on p
 		return got.out + got.log
 	}
 	for _, refused := range [][]string{{"capture", "install", "supabase"}, {"reconcile", "supabase"}} {
-		if said := command(exitProblems, refused...); !strings.Contains(said, "rollcall capture install --print supabase") || strings.Contains(said, "grant usage") {
+		if said := command(cli.ExitProblems, refused...); !strings.Contains(said, "rollcall capture install --print supabase") || strings.Contains(said, "grant usage") {
 			t.Errorf("%s: %s", refused, said)
 		}
 	}
 	owner.Exec("insert into auth.users (id, email, created_at, updated_at) values ('" + supaUser + "', 'before@example.com', now(), now())")
-	owner.Exec(command(exitFine, "capture", "install", "--print", "supabase"))
+	owner.Exec(command(cli.ExitFine, "capture", "install", "--print", "supabase"))
 	in.log.await(t, "the table of users can be read: its rows are the truth", 1)
-	command(exitFine, "capture", "status", "supabase")
+	command(cli.ExitFine, "capture", "status", "supabase")
 
 	want := func(profiles ...string) {
 		t.Helper()
 		in.db.Await("select email from profiles order by 1", profiles...)
 	}
-	command(exitFine, "reconcile", "supabase")
+	command(cli.ExitFine, "reconcile", "supabase")
 	want("before@example.com")
 	owner.Exec("update auth.users set email = 'captured@example.com', updated_at = updated_at - interval '5 ms'")
 	want("captured@example.com")
@@ -159,7 +160,7 @@ grant usage on schema public to %[1]s; grant select, insert, update, delete on p
 	want("ben@example.com", "captured@example.com")
 	owner.Exec("delete from auth.users where email = 'ben@example.com'")
 	want("captured@example.com")
-	command(exitFine, "check")
+	command(cli.ExitFine, "check")
 
 	// just-in-time, and an announcement, of users that nothing captures
 	in.db.Exec("alter table auth.users disable trigger rollcall_capture")
@@ -171,11 +172,11 @@ grant usage on schema public to %[1]s; grant select, insert, update, delete on p
 	in.announce("m1", dora)
 	want("captured@example.com", "carl@example.com", "dora@example.com")
 	in.db.Exec("delete from auth.users where id = '" + carl + "'")
-	if said := command(exitFine, "reconcile", "supabase", "--max-delete", "100%"); !strings.Contains(said, "1") {
+	if said := command(cli.ExitFine, "reconcile", "supabase", "--max-delete", "100%"); !strings.Contains(said, "1") {
 		t.Errorf("reconcile says %s", said)
 	}
 	want("captured@example.com", "dora@example.com")
-	command(exitFine, "check")
+	command(cli.ExitFine, "check")
 }
 
 // banTarget follows what a provider decides and what a client writes.
@@ -258,7 +259,7 @@ func TestKeptThroughClerk(t *testing.T) {
 		t.Errorf("log line %v", line)
 	}
 	got := k.run(t.Context(), "check", "--user", "user_1")
-	if got.code != exitFine || !strings.Contains(got.out, "last known value is kept of raw_app_meta_data") {
+	if got.code != cli.ExitFine || !strings.Contains(got.out, "last known value is kept of raw_app_meta_data") {
 		t.Error(got)
 	}
 	k.deliver("clerk", source.Hook, event("user.deleted", `{"id":"user_1","deleted":true}`))
@@ -314,13 +315,13 @@ func TestKeptFromTheTable(t *testing.T) {
 		t.Errorf("log line %v", line)
 	}
 	for range 2 {
-		if got := k.run(t.Context(), "reconcile", "supabase"); got.code != exitFine || !strings.Contains(got.out, "unchanged 1") {
+		if got := k.run(t.Context(), "reconcile", "supabase"); got.code != cli.ExitFine || !strings.Contains(got.out, "unchanged 1") {
 			t.Error(got)
 		}
 	}
 	k.run(t.Context(), "capture", "remove", "supabase")
 	update(4, `banned_until = null`)
-	if got := k.run(t.Context(), "reconcile", "supabase"); got.code != exitFine {
+	if got := k.run(t.Context(), "reconcile", "supabase"); got.code != cli.ExitFine {
 		t.Error(got)
 	}
 	k.keeps("4@example.com|f|Ada|dark", 6)

@@ -51,7 +51,7 @@ func TestTakeoverOutbox(t *testing.T) {
 			db := fixture.New(t, takeoverTables)
 			way, through := startWire(t, db.Address)
 			c := newCLI(t, takeoverConfig, db.Address)
-			holder := startProcess(t, cli{c.file, env(through)})
+			holder := startProcess(t, commandLine{c.file, env(through)})
 			succeeds(t, c.command(t, "capture", "install"))
 			holder.log.await(t, "a capture is watched", 1)
 			startProcess(t, c)

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"rollcall/internal/cli"
 )
 
 // version is set by the linker in a release.
@@ -49,13 +51,13 @@ func versionLine() string {
 	return fmt.Sprintf("rollcall %s %s %s/%s\n", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-func newVersion(w environment) *cobra.Command {
+func newVersion(env cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Prints the version",
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprint(w.stdout, versionLine())
+			_, err := fmt.Fprint(env.Stdout, versionLine())
 			return err
 		},
 	}

@@ -1,4 +1,4 @@
-package main
+package sample
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/cli"
 	"rollcall/internal/source"
 	"rollcall/internal/target"
 	"rollcall/internal/testevent"
@@ -33,7 +34,7 @@ func (f *draftFlags) bind(cmd *cobra.Command) {
 // sourceAndEvent is the check of the arguments SOURCE EVENT|FILE.
 func sourceAndEvent(cmd *cobra.Command, args []string) error {
 	if len(args) != 2 {
-		return errUsage{fmt.Errorf("%s wants two arguments, SOURCE and EVENT or FILE, such as: rollcall %[1]s clerk user.created", cmd.Name())}
+		return cli.Usagef("%s wants two arguments, SOURCE and EVENT or FILE, such as: rollcall %[1]s clerk user.created", cmd.Name())
 	}
 	return nil
 }
@@ -46,19 +47,19 @@ type draft struct {
 }
 
 // newDraft finds what SOURCE and EVENT or FILE mean.
-func newDraft(cmd *cobra.Command, w environment, f draftFlags) (*draft, error) {
+func newDraft(cmd *cobra.Command, env cli.Env, f draftFlags) (*draft, error) {
 	var changes []testevent.Change
 	for _, word := range f.set {
 		c, err := testevent.ParseChange(word)
 		if err != nil {
-			return nil, errUsage{err}
+			return nil, cli.Usagef("%w", err)
 		}
 		changes = append(changes, c)
 	}
 	if err := checkURL(f.url); err != nil {
-		return nil, errUsage{err}
+		return nil, cli.Usagef("%w", err)
 	}
-	s, err := load(cmd, w)
+	s, err := env.Load(cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +68,7 @@ func newDraft(cmd *cobra.Command, w environment, f draftFlags) (*draft, error) {
 		return nil, err
 	}
 	d := &draft{setup: s}
-	if d.Draft, err = readDraft(src, cmd.Flags().Arg(1), w.stdin, changes); err != nil {
+	if d.Draft, err = readDraft(src, cmd.Flags().Arg(1), env.Stdin, changes); err != nil {
 		return nil, err
 	}
 	if !src.Open(d.Endpoint) {
@@ -86,7 +87,7 @@ func readDraft(src *source.Source, name string, stdin io.Reader, changes []teste
 	if errors.Is(err, fs.ErrNotExist) {
 		known := testevent.Names(src.Provider())
 		return nil, fmt.Errorf("%q is neither a built-in event of %s nor a file; the built-in events are %s%s",
-			name, src.Provider(), strings.Join(known, ", "), didYouMean(target.Nearest(name, known)))
+			name, src.Provider(), strings.Join(known, ", "), cli.DidYouMean(target.Nearest(name, known)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the event: %w", err)

@@ -1,61 +1,19 @@
-package main
+package cli
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
-	"github.com/spf13/cobra"
 
 	"rollcall/internal/event"
 	"rollcall/internal/terminal"
 )
 
-// output is the value of --output: text for people, json for programs.
-type output string
-
-// Set implements pflag.Value.
-func (o *output) Set(value string) error {
-	if value != "text" && value != "json" {
-		return errors.New("must be text or json")
-	}
-	*o = output(value)
-	return nil
-}
-
-func (o *output) String() string { return string(*o) }
-
-// Type implements pflag.Value.
-func (*output) Type() string { return "format" }
-
-// addOutput gives a command the flag --output.
-func addOutput(cmd *cobra.Command) *output {
-	o := output("text")
-	cmd.Flags().VarP(&o, "output", "o", "text, or json for programs")
-	return &o
-}
-
-// write prints a value as indented JSON, or what text writes: tabs between its cells become
-// columns.
-func (o *output) write(to io.Writer, value any, text func(io.Writer) error) error {
-	to = event.PrintableTo(to)
-	if *o == "json" {
-		encoder := json.NewEncoder(to)
-		encoder.SetEscapeHTML(false)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(value)
-	}
-	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0) // two spaces between columns
-	if err := text(table); err != nil {
-		return err
-	}
-	return table.Flush()
-}
+// EraseLine is the beginning of the line, and the line cleared.
+const EraseLine = "\r\x1b[K"
 
 // progress shows how far a command is, with its rate and the time left. Nil, which it is
 // when standard error is no terminal, shows nothing.
@@ -65,27 +23,27 @@ type progress struct {
 }
 
 // newProgress is about a total of rows; what says what becomes of them ("filling profiles").
-func newProgress(w environment, total int64, what string) *progress {
-	if !terminal.Is(w.stderr) {
+func (env Env) newProgress(total int64, what string) *progress {
+	if !terminal.Is(env.Stderr) {
 		return nil
 	}
-	return progressOn(w.stderr, total, what)
+	return progressOn(env.Stderr, total, what)
 }
 
-// bar is a bar whose total is known when it first shows something.
-func bar(w environment, what string) (show func(done, total int64), finish func()) {
-	rows, finish := barOfRolls(w, what)
+// Bar is a bar whose total is known when it first shows something.
+func (env Env) Bar(what string) (show func(done, total int64), finish func()) {
+	rows, finish := env.BarOfRolls(what)
 	return func(done, total int64) { rows(&event.Users, done, total) }, finish
 }
 
-// barOfRolls is bar for one roll after the other.
-func barOfRolls(w environment, what string) (show func(roll *event.Roll, done, total int64), finish func()) {
+// BarOfRolls is Bar for one roll after the other.
+func (env Env) BarOfRolls(what string) (show func(roll *event.Roll, done, total int64), finish func()) {
 	var p *progress
 	var of *event.Roll
 	show = func(roll *event.Roll, done, total int64) {
 		if roll != of {
 			p.Finish()
-			of, p = roll, newProgress(w, total, ofRoll(what, roll))
+			of, p = roll, env.newProgress(total, ofRoll(what, roll))
 		}
 		p.Set(done)
 	}
@@ -140,13 +98,13 @@ func (l *lateWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// waiting shows what a command is at, for how long, where it does not know how far it is. What finish takes away may
+// Waiting shows what a command is at, for how long, where it does not know how far it is. What finish takes away may
 // be taken away again.
-func waiting(w environment, what string) (finish func()) {
-	if !terminal.Is(w.stderr) {
+func (env Env) Waiting(what string) (finish func()) {
+	if !terminal.Is(env.Stderr) {
 		return func() {}
 	}
-	return waitingOn(w.stderr, what, progressAfter)
+	return waitingOn(env.Stderr, what, progressAfter)
 }
 
 func waitingOn(to io.Writer, what string, pause time.Duration) (finish func()) {
@@ -158,10 +116,10 @@ func waitingOn(to io.Writer, what string, pause time.Duration) (finish func()) {
 		for began, shown := time.Now(), false; ; shown = true {
 			select {
 			case <-ticker.C:
-				fmt.Fprintf(to, "%s%s … %.0f s", eraseLine, what, time.Since(began).Seconds())
+				fmt.Fprintf(to, "%s%s … %.0f s", EraseLine, what, time.Since(began).Seconds())
 			case <-stop:
 				if shown {
-					fmt.Fprint(to, eraseLine)
+					fmt.Fprint(to, EraseLine)
 				}
 				return
 			}

@@ -1,4 +1,4 @@
-package main
+package sample
 
 import (
 	"cmp"
@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/cli"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/audit"
@@ -70,7 +71,7 @@ type sendOptions struct {
 	output string
 }
 
-func newSend(w environment) *cobra.Command {
+func newSend(env cli.Env) *cobra.Command {
 	var o sendOptions
 	cmd := &cobra.Command{
 		Use:               "send SOURCE EVENT|FILE",
@@ -78,19 +79,19 @@ func newSend(w environment) *cobra.Command {
 		Long:              fmt.Sprintf(sendHelp, draftHelp()),
 		Example:           sendExample,
 		Args:              sourceAndEvent,
-		ValidArgsFunction: w.events,
+		ValidArgsFunction: events(env),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.count < 1 {
-				return errUsage{fmt.Errorf("--count %d: must be at least 1", o.count)}
+				return cli.Usagef("--count %d: must be at least 1", o.count)
 			}
 			if o.output != "text" && o.output != "json" {
-				return errUsage{fmt.Errorf("--output %s: must be text or json", o.output)}
+				return cli.Usagef("--output %s: must be text or json", o.output)
 			}
-			d, err := newDraft(cmd, w, o.draftFlags)
+			d, err := newDraft(cmd, env, o.draftFlags)
 			if err != nil {
 				return err
 			}
-			return sendAll(cmd.Context(), w, d, o)
+			return sendAll(cmd.Context(), env, d, o)
 		},
 	}
 	o.bind(cmd)
@@ -100,7 +101,7 @@ func newSend(w environment) *cobra.Command {
 }
 
 // sendAll sends one after the other, so that their order is theirs.
-func sendAll(ctx context.Context, w environment, d *draft, o sendOptions) error {
+func sendAll(ctx context.Context, env cli.Env, d *draft, o sendOptions) error {
 	one, err := d.AboutOne()
 	if err != nil {
 		return err
@@ -128,9 +129,9 @@ func sendAll(ctx context.Context, w environment, d *draft, o sendOptions) error 
 		}
 		done := sent{Request: r, Answer: a}
 		if o.url == "" {
-			done.explain(ctx, w, d)
+			done.explain(ctx, env, d)
 		}
-		if err := done.report(w.stdout, o.output); err != nil {
+		if err := done.report(env.Stdout, o.output); err != nil {
 			return err
 		}
 	}
@@ -185,11 +186,11 @@ func organizationOf(e *event.Event) string {
 
 // explain looks in the database of the configuration for the reasons of an outcome; it finds none where that
 // can't be asked.
-func (s *sent) explain(ctx context.Context, w environment, d *draft) {
+func (s *sent) explain(ctx context.Context, env cli.Env, d *draft) {
 	if s.Outcome != string(event.Parked) && s.Outcome != string(event.Stale) {
 		return
 	}
-	db, err := d.setup.Open(d.setup.Logger(w.stderr))
+	db, err := d.setup.Open(d.setup.Logger(env.Stderr))
 	if err != nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package main
+package sample
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"rollcall/internal/cli"
 )
 
 const signHelp = `Signs an event as its provider would and prints a curl command that posts it. It works in
@@ -22,7 +24,7 @@ const signExample = `  rollcall sign clerk user.created
   rollcall sign clerk organizationMembership.created --set data.role=org:admin
   rollcall sign supabase database.insert --set record.email=zoe@example.com | sh`
 
-func newSign(w environment) *cobra.Command {
+func newSign(env cli.Env) *cobra.Command {
 	var flags draftFlags
 	cmd := &cobra.Command{
 		Use:               "sign SOURCE EVENT|FILE",
@@ -30,20 +32,20 @@ func newSign(w environment) *cobra.Command {
 		Long:              fmt.Sprintf(signHelp, draftHelp()),
 		Example:           signExample,
 		Args:              sourceAndEvent,
-		ValidArgsFunction: w.events,
+		ValidArgsFunction: events(env),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d, err := newDraft(cmd, w, flags)
+			d, err := newDraft(cmd, env, flags)
 			if err != nil {
 				return err
 			}
-			return sign(w, d)
+			return sign(env, d)
 		},
 	}
 	flags.bind(cmd)
 	return cmd
 }
 
-func sign(w environment, d *draft) error {
+func sign(env cli.Env, d *draft) error {
 	body, err := d.Body(1, false)
 	if err != nil {
 		return err
@@ -52,7 +54,7 @@ func sign(w environment, d *draft) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprint(w.stdout, r.Curl(d.base))
+	_, err = fmt.Fprint(env.Stdout, r.Curl(d.base))
 	return err
 }
 

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"errors"
@@ -15,14 +15,15 @@ import (
 
 // What is wrong with a command line, in words that say what may have been meant.
 
-// errUsage marks a command line that can't be followed.
-type errUsage struct{ error }
+// usageError marks a command line that can't be followed.
+type usageError struct{ error }
 
-func usagef(format string, values ...any) error { return errUsage{fmt.Errorf(format, values...)} }
+// Usagef is the error of a command line that can't be followed, which has an exit code of its own.
+func Usagef(format string, values ...any) error { return usageError{fmt.Errorf(format, values...)} }
 
-// noArgs is for commands without arguments. Of one that has commands below it, an argument is the name
+// NoArgs is for commands without arguments. Of one that has commands below it, an argument is the name
 // of one that there isn't.
-func noArgs(cmd *cobra.Command, args []string) error {
+func NoArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
@@ -42,10 +43,11 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	for _, c := range cmd.Commands() {
 		known = append(known, c.Name())
 	}
-	return usagef("%s %q%s", what, name, didYouMean(target.Nearest(name, known)))
+	return Usagef("%s %q%s", what, name, DidYouMean(target.Nearest(name, known)))
 }
 
-func didYouMean(meant string) string {
+// DidYouMean ends an error with the name that may be meant; "" ends it with nothing.
+func DidYouMean(meant string) string {
 	if meant == "" {
 		return ""
 	}
@@ -58,14 +60,14 @@ func tooMany(rule, arg string) error {
 	if slices.Contains([]string{".yaml", ".yml"}, filepath.Ext(arg)) {
 		hint = "; to name the configuration, write -c " + arg
 	}
-	return usagef("%s: %q is too many%s", rule, arg, hint)
+	return Usagef("%s: %q is too many%s", rule, arg, hint)
 }
 
-// oneArg wants the name of a thing, once; with least 0 it may be left out.
-func oneArg(noun string, least int) cobra.PositionalArgs {
+// OneArg wants the name of a thing, once; with least 0 it may be left out.
+func OneArg(noun string, least int) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < least {
-			return usagef("name the %s", noun)
+			return Usagef("name the %s", noun)
 		}
 		if len(args) > 1 {
 			return tooMany("one "+noun+" at a time", args[1])
@@ -74,17 +76,17 @@ func oneArg(noun string, least int) cobra.PositionalArgs {
 	}
 }
 
-// flagError says what may be meant by a flag that there isn't.
-func (w environment) flagError(cmd *cobra.Command, err error) error {
-	for _, arg := range w.args {
+// FlagError says what may be meant by a flag that there isn't.
+func (env Env) FlagError(cmd *cobra.Command, err error) error {
+	for _, arg := range env.Args {
 		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "-"), "=")
 		if len(name) > 1 && name[0] != '-' && arg[0] == '-' && cmd.Flags().Lookup(name) != nil {
-			return usagef("%w; did you mean --%s?", err, name) // pflag takes its letters apart
+			return Usagef("%w; did you mean --%s?", err, name) // pflag takes its letters apart
 		}
 	}
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
-		return errUsage{err}
+		return usageError{err}
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
@@ -92,5 +94,5 @@ func (w environment) flagError(cmd *cobra.Command, err error) error {
 	if meant != "" {
 		meant = "--" + meant
 	}
-	return usagef("%w%s", err, didYouMean(meant))
+	return Usagef("%w%s", err, DidYouMean(meant))
 }

@@ -1,4 +1,5 @@
-package main
+// Package operate has the commands that look at a running installation and act on it.
+package operate
 
 import (
 	"fmt"
@@ -8,8 +9,8 @@ import (
 	"rollcall/internal/postgres/audit"
 )
 
-// parkedGroupJSON is the users that a target refuses in the same words.
-type parkedGroupJSON struct {
+// ParkedGroup is the users that a target refuses in the same words.
+type ParkedGroup struct {
 	Target  string     `json:"target"`
 	Source  string     `json:"source"`
 	Users   int64      `json:"users"`
@@ -20,10 +21,11 @@ type parkedGroupJSON struct {
 	GivenUp int64      `json:"given_up"`
 }
 
-func newParkedJSON(groups []audit.ParkedGroup) []parkedGroupJSON {
-	var list []parkedGroupJSON
+// NewParkedGroups takes over what the database says.
+func NewParkedGroups(groups []audit.ParkedGroup) []ParkedGroup {
+	var list []ParkedGroup
 	for _, g := range groups {
-		p := parkedGroupJSON{g.Target, g.Source, g.Users, g.ID, g.Email, g.Error, nil, g.GivenUp}
+		p := ParkedGroup{g.Target, g.Source, g.Users, g.ID, g.Email, g.Error, nil, g.GivenUp}
 		if !g.RetryAt.IsZero() {
 			p.Next = &g.RetryAt
 		}
@@ -32,9 +34,9 @@ func newParkedJSON(groups []audit.ParkedGroup) []parkedGroupJSON {
 	return list
 }
 
-// parkedLines name who is parked and why, and say what helps. They stand wherever a number of parked users
+// ParkedLines name who is parked and why, and say what helps. They stand wherever a number of parked users
 // does.
-func parkedLines(groups []parkedGroupJSON) []string {
+func ParkedLines(groups []ParkedGroup) []string {
 	var lines []string
 	for _, g := range groups {
 		who := g.ID

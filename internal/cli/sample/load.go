@@ -1,4 +1,4 @@
-package main
+package sample
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/app"
+	"rollcall/internal/cli"
+	"rollcall/internal/cli/operate"
 	"rollcall/internal/event"
 	generator "rollcall/internal/load"
 	"rollcall/internal/source"
@@ -73,23 +75,23 @@ type loadOptions struct {
 	users       int
 	duration    time.Duration
 	yesReally   bool
-	output      *output
+	output      *cli.Output
 }
 
-func newLoad(w environment) *cobra.Command {
+func newLoad(env cli.Env) *cobra.Command {
 	o := loadOptions{mix: generator.DefaultMix}
 	cmd := &cobra.Command{
 		Use:               "load SOURCE",
 		Short:             "Sends many made-up users to a running serve and measures",
 		Long:              loadHelp,
 		Example:           loadExample,
-		Args:              oneArg("source", 1),
-		ValidArgsFunction: w.named(sourceNames),
+		Args:              cli.OneArg("source", 1),
+		ValidArgsFunction: env.Named(cli.SourceNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := o.check(); err != nil {
-				return errUsage{err}
+				return cli.Usagef("%w", err)
 			}
-			s, err := load(cmd, w)
+			s, err := env.Load(cmd)
 			if err != nil {
 				return err
 			}
@@ -101,7 +103,7 @@ func newLoad(w environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runLoad(cmd.Context(), w, o, loadTarget{s, src, base})
+			return runLoad(cmd.Context(), env, o, loadTarget{s, src, base})
 		},
 	}
 	flags := cmd.Flags()
@@ -112,7 +114,7 @@ func newLoad(w environment) *cobra.Command {
 	flags.IntVar(&o.users, "users", 0, "how many users may live at once; 0 is no limit")
 	flags.DurationVar(&o.duration, "duration", 10*time.Second, "how long to send")
 	flags.BoolVar(&o.yesReally, "yes-really", false, "also to a host that isn't this machine; it writes there")
-	o.output = addOutput(cmd)
+	o.output = cli.AddOutput(cmd)
 	return cmd
 }
 
@@ -121,7 +123,7 @@ func (o *loadOptions) check() error {
 	case o.connections < 1:
 		return fmt.Errorf("--connections %d: must be at least 1", o.connections)
 	case o.rate < 0 || o.rate > maxRate || math.IsNaN(o.rate):
-		return fmt.Errorf("--rate %v: must be a number of requests a second, %s at most, or 0", o.rate, grouped(maxRate))
+		return fmt.Errorf("--rate %v: must be a number of requests a second, %s at most, or 0", o.rate, cli.Grouped(maxRate))
 	case o.users < 0:
 		return fmt.Errorf("--users %d: must not be negative", o.users)
 	case o.duration <= 0:
@@ -140,18 +142,18 @@ type loadTarget struct {
 	base   string
 }
 
-func runLoad(ctx context.Context, w environment, o loadOptions, to loadTarget) error {
+func runLoad(ctx context.Context, env cli.Env, o loadOptions, to loadTarget) error {
 	receiver, err := generator.Resolve(ctx, to.base)
 	if err != nil {
 		return err
 	}
 	if !receiver.Local() && !o.yesReally {
-		return errUsage{fmt.Errorf("%s is not this machine, and load writes users into every target it has; add --yes-really if that is what you want", to.base)}
+		return cli.Usagef("%s is not this machine, and load writes users into every target it has; add --yes-really if that is what you want", to.base)
 	}
 	run := newRun()
 	live := &loadView{}
-	if terminal.Is(w.stderr) {
-		live.out = w.stderr
+	if terminal.Is(env.Stderr) {
+		live.out = env.Stderr
 	}
 	result, err := generator.Run(ctx, generator.Config{
 		To: receiver, Source: to.source, Mix: o.mix, Users: o.users, Run: run,
@@ -169,32 +171,32 @@ func runLoad(ctx context.Context, w environment, o loadOptions, to loadTarget) e
 	}
 	report := newLoadReport(o, to, run, result)
 	if result.Outcomes[string(event.Parked)] > 0 && receiver.Local() {
-		report.Parked = to.whyParked(ctx, w)
+		report.Parked = to.whyParked(ctx, env)
 	}
-	if err := o.output.write(w.stdout, report, report.text); err != nil {
+	if err := o.output.Write(env.Stdout, report, report.text); err != nil {
 		return err
 	}
 	if missed := result.Refused + result.Failed + result.Unsent; missed > 0 {
-		return fmt.Errorf("%s of %s requests were not accepted", grouped(missed), grouped(result.Requests+result.Unsent))
+		return fmt.Errorf("%s of %s requests were not accepted", cli.Grouped(missed), cli.Grouped(result.Requests+result.Unsent))
 	}
 	return nil
 }
 
 // whyParked reads the parked users and the reasons from the database of the configuration; none if it can't be
 // asked.
-func (to loadTarget) whyParked(ctx context.Context, w environment) []parkedGroupJSON {
-	db, err := to.setup.Open(to.setup.Logger(w.stderr))
+func (to loadTarget) whyParked(ctx context.Context, env cli.Env) []operate.ParkedGroup {
+	db, err := to.setup.Open(to.setup.Logger(env.Stderr))
 	if err != nil {
 		return nil
 	}
 	defer app.CloseSoon(db)
 	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
 	defer cancel()
-	groups, err := db.Audit().ParkedGroups(ctx, targetNames(to.setup.Config)...)
+	groups, err := db.Audit().ParkedGroups(ctx, cli.TargetNames(to.setup.Config)...)
 	if err != nil {
 		return nil
 	}
-	return newParkedJSON(groups)
+	return operate.NewParkedGroups(groups)
 }
 
 // closed says which secret is missing, as send does, and what goes without it.

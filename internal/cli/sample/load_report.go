@@ -1,4 +1,4 @@
-package main
+package sample
 
 import (
 	"cmp"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"rollcall/internal/cli"
+	"rollcall/internal/cli/operate"
 	"rollcall/internal/event"
 	generator "rollcall/internal/load"
 )
@@ -38,7 +40,7 @@ type loadReport struct {
 	Errors          map[string]int64 `json:"errors"`
 	GeneratorCores  float64          `json:"generator_cores"`
 	// Parked says who is parked and why, users of earlier events included.
-	Parked []parkedGroupJSON `json:"parked,omitempty"`
+	Parked []operate.ParkedGroup `json:"parked,omitempty"`
 
 	duration time.Duration
 	result   generator.Result
@@ -90,17 +92,17 @@ func (r *loadReport) text(to io.Writer) error {
 		pace = fmt.Sprintf("%g/s", r.Rate)
 	}
 	if r.Users > 0 {
-		users = fmt.Sprintf(", %s users at most", grouped(int64(r.Users)))
+		users = fmt.Sprintf(", %s users at most", cli.Grouped(int64(r.Users)))
 	}
 	fmt.Fprintf(to, "%s at %s: %d connections, %s, %s%s, for %v\n", r.Source, r.URL, r.Connections, pace, r.Mix, users, r.duration)
 	early := ""
 	if r.Interrupted {
 		early = ", interrupted"
 	}
-	fmt.Fprintf(to, "accepted\t%s in %.1f s%s, %s/s\n", grouped(r.Accepted), r.ElapsedSeconds, early, grouped(int64(r.Throughput)))
+	fmt.Fprintf(to, "accepted\t%s in %.1f s%s, %s/s\n", cli.Grouped(r.Accepted), r.ElapsedSeconds, early, cli.Grouped(int64(r.Throughput)))
 	fmt.Fprintf(to, "latency\t%s\n", r.sayLatency())
 	fmt.Fprintf(to, "outcomes\t%s\n", sayCounts(r.Outcomes))
-	for _, line := range parkedLines(r.Parked) {
+	for _, line := range operate.ParkedLines(r.Parked) {
 		fmt.Fprintf(to, "\t%s\n", line)
 	}
 	fmt.Fprintf(to, "events\t%s\n", sayCounts(r.Events))
@@ -117,7 +119,7 @@ func (r *loadReport) sayErrors() string {
 		said += event.Printable(fmt.Sprintf(" (such as: %v)", r.result.Example))
 	}
 	if r.Unsent > 0 {
-		said += fmt.Sprintf("; %s were due and found no connection", grouped(r.Unsent))
+		said += fmt.Sprintf("; %s were due and found no connection", cli.Grouped(r.Unsent))
 	}
 	return said
 }
@@ -140,7 +142,7 @@ func sayCounts(counts map[string]int64) string {
 	var parts []string
 	for _, name := range names {
 		if counts[name] > 0 {
-			parts = append(parts, name+" "+grouped(counts[name]))
+			parts = append(parts, name+" "+cli.Grouped(counts[name]))
 		}
 	}
 	if parts == nil {
@@ -156,18 +158,15 @@ type loadView struct {
 	since time.Duration
 }
 
-// eraseLine is the beginning of the line, and the line cleared.
-const eraseLine = "\r\x1b[K"
-
 func (v *loadView) show(s generator.Snapshot) {
 	v.since += s.For
 	if v.out == nil {
 		return
 	}
-	said := fmt.Sprintf("%s%3.0f s  %s/s  p50 %.1f  p99 %.1f  max %.1f ms", eraseLine, v.since.Seconds(), grouped(int64(float64(s.Accepted)/s.For.Seconds())),
+	said := fmt.Sprintf("%s%3.0f s  %s/s  p50 %.1f  p99 %.1f  max %.1f ms", cli.EraseLine, v.since.Seconds(), cli.Grouped(int64(float64(s.Accepted)/s.For.Seconds())),
 		s.Latency.P50.Seconds()*1000, s.Latency.P99.Seconds()*1000, s.Latency.Max.Seconds()*1000)
 	if s.Refused+s.Failed > 0 {
-		said += fmt.Sprintf("  %s refused  %s failed", grouped(s.Refused), grouped(s.Failed))
+		said += fmt.Sprintf("  %s refused  %s failed", cli.Grouped(s.Refused), cli.Grouped(s.Failed))
 	}
 	fmt.Fprint(v.out, said)
 }
@@ -175,6 +174,6 @@ func (v *loadView) show(s generator.Snapshot) {
 // clear takes the line away: the result speaks for itself.
 func (v *loadView) clear() {
 	if v.out != nil && v.since > 0 {
-		fmt.Fprint(v.out, eraseLine)
+		fmt.Fprint(v.out, cli.EraseLine)
 	}
 }
