@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollcall/internal/cli"
+	"rollcall/internal/cli/operate"
 	"rollcall/internal/cli/sample"
 	"rollcall/internal/terminal"
 )
@@ -44,6 +45,7 @@ func newRoot(env cli.Env) *cobra.Command {
 	root.AddCommand(newDemo(env), newServe(env), newMigrate(env), newCapture(env), newReconcile(env), newBackfill(env),
 		newCheck(env), newHealth(env), newCompletion(env), newSchema(env), newVersion(env))
 	root.AddCommand(sample.Commands(env)...)
+	root.AddCommand(operate.Commands(env)...)
 	cli.CompleteFlags(root)
 	narrow(root)
 	return root

@@ -14,6 +14,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/reconcile"
@@ -35,18 +36,40 @@ type Setup struct {
 // Read understands the text of a configuration; file is the name that errors carry. The error lists
 // everything that is wrong.
 func Read(file string, data []byte, getenv func(string) string) (*Setup, error) {
-	cfg, problems := config.Load(file, data, config.Env{Getenv: getenv, ReadFile: os.ReadFile})
-	var s *Setup
-	if cfg != nil {
-		var more config.Problems
-		s, more = Assemble(cfg)
-		problems = append(problems, more...)
-	}
+	s, problems := read(file, data, config.Env{Getenv: getenv, ReadFile: os.ReadFile})
 	if len(problems) > 0 {
-		problems.Sort()
-		return nil, fmt.Errorf("the configuration can't be used:\n%w", problems)
+		return nil, Unusable(problems)
 	}
 	return s, nil
+}
+
+// Unusable is the error of a configuration with problems.
+func Unusable(problems config.Problems) error {
+	return fmt.Errorf("the configuration can't be used:\n%w", problems)
+}
+
+// Validate finds all that is wrong with the text of a configuration, as Read does, and with its connection string,
+// which Read leaves to Open. The Setup is nil where the text is no YAML.
+func Validate(file string, data []byte, env config.Env) (*Setup, config.Problems) {
+	s, problems := read(file, data, env)
+	if s != nil && s.Config.Database != "" {
+		if err := connection.Validate(s.Config.Database); err != nil {
+			problems.Add(s.Config.At("database"), "%v", err)
+			problems.Sort()
+		}
+	}
+	return s, problems
+}
+
+func read(file string, data []byte, env config.Env) (*Setup, config.Problems) {
+	cfg, problems := config.Load(file, data, env)
+	if cfg == nil {
+		return nil, problems
+	}
+	s, more := Assemble(cfg)
+	problems = append(problems, more...)
+	problems.Sort()
+	return s, problems
 }
 
 // Logger writes the log as the configuration wants it; if it says nothing of the format, in text on a terminal.
@@ -203,10 +226,13 @@ func Assemble(cfg *config.Config) (*Setup, config.Problems) {
 		s.Sources = append(s.Sources, src)
 		if c.Session != nil {
 			at := cfg.At(config.Path("sources", c.Name, "session"))
-			s.Sessions = append(s.Sessions, sessionConfig(c))
 			if c.Provider == config.Clerk && c.API == nil {
 				problems.Add(at, "source %s: session: just-in-time sync asks Clerk's API for the user; add api: {key: \"${CLERK_SECRET_KEY}\"} to the source", c.Name)
 			}
+			if c.Session.Issuer == "" {
+				continue // the file's problems say so
+			}
+			s.Sessions = append(s.Sessions, sessionConfig(c))
 			if _, err := session.New(s.Sessions...); err != nil {
 				problems.Add(at, "%v", err)
 				s.Sessions = s.Sessions[:len(s.Sessions)-1]

@@ -46,7 +46,8 @@ func wantProblems(t *testing.T, problems config.Problems, want string) {
 	}
 }
 
-// Every configuration that the documentation shows is one that works.
+// Every configuration that the documentation shows is one that works, and has no mistake where its variables are
+// not set.
 func TestDocumentedConfigurations(t *testing.T) {
 	t.Parallel()
 	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```")
@@ -60,11 +61,46 @@ func TestDocumentedConfigurations(t *testing.T) {
 				if _, err := Read(file, block[1], getenv); err != nil {
 					t.Error(err)
 				}
+				if _, problems := Validate(file, block[1], config.Env{Unset: func(string) {}}); len(problems) > 0 {
+					t.Errorf("without variables: %v", problems)
+				}
 			}
 		}
 	}
 	if found == 0 {
 		t.Error("no configuration found")
+	}
+}
+
+// What a variable would hold is not judged while it is not set, whatever it stands in; the rest is.
+func TestValidateUnset(t *testing.T) {
+	t.Parallel()
+	const file = `database: ${A}
+admin_token: ${B}
+sources:
+  clerk: {provider: clerk, signing_secrets: ["${C}"], api: {key: "${D}"}, session: {issuer: "${E}"}}
+  supabase: {provider: "${F}", database_webhook: {secrets: ["${G}", "${B}"]}}
+targets:
+  users: {table: "${H}", key: "${I}", from: ["${J}"], set: {id: new.id, x: "${K}"}, where: "${L}", on_delete: "${M}"}
+limits: {queue: "${N}", body: much}
+`
+	var unset []string
+	_, problems := Validate("r.yaml", []byte(file), config.Env{Unset: func(name string) { unset = append(unset, name) }})
+	wantProblems(t, problems, `r.yaml:8:31: limits.body: "much" is no size; write 1MiB, 512KiB or a number of bytes`)
+	must.Equal(t, strings.Join(unset, ""), "ABCDEFGBHIJKLMN", "variables that are not set")
+}
+
+// The connection string is judged without a connection.
+func TestValidateConnection(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"host=db.example.com port=99999":  "r.yaml:1:1: database: a port must be a number up to 65535",
+		"postgres://app@db.example.com/a": "",
+		"nothing":                         `r.yaml:1:11: database: the value is no connection string`,
+	} {
+		_, problems := Validate("r.yaml", []byte("database: "+text+"\n"), config.Env{})
+		got := problems.Error()
+		must.True(t, strings.HasPrefix(got, want) && (want != "") == (len(problems) == 1), "%s: %s", text, got)
 	}
 }
 

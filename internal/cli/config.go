@@ -24,9 +24,9 @@ func AddConfig(root *cobra.Command) {
 	_ = root.MarkPersistentFlagFilename("config", "yaml", "yml") // fails for an unknown flag
 }
 
-// readConfig finds the text of the configuration, and the name that errors call it by. What a command line
+// ReadConfig finds the text of the configuration, and the name that errors call it by. What a command line
 // says comes first, then the text in the variable: an image that names a file must not hide it.
-func (env Env) readConfig(cmd *cobra.Command) (file string, data []byte, err error) {
+func (env Env) ReadConfig(cmd *cobra.Command) (file string, data []byte, err error) {
 	file, err = cmd.Flags().GetString("config")
 	if err != nil {
 		return "", nil, err
@@ -48,7 +48,7 @@ func (env Env) readConfig(cmd *cobra.Command) (file string, data []byte, err err
 
 // Load reads the configuration; its error lists everything that is wrong with it.
 func (env Env) Load(cmd *cobra.Command) (*app.Setup, error) {
-	file, data, err := env.readConfig(cmd)
+	file, data, err := env.ReadConfig(cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (env Env) Load(cmd *cobra.Command) (*app.Setup, error) {
 // Glance reads as much of the configuration as can be understood: a shell that completes a line may lack
 // its variables.
 func (env Env) Glance(cmd *cobra.Command) *config.Config {
-	file, data, err := env.readConfig(cmd)
+	file, data, err := env.ReadConfig(cmd)
 	if err != nil {
 		return &config.Config{}
 	}

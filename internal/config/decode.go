@@ -239,7 +239,7 @@ func (d *decoder) is(n *node, k kind, path, wanted string) bool {
 
 // expand replaces the variables of a text node.
 func (d *decoder) expand(n *node, path string) (string, bool) {
-	value, complaints := d.env.expand(n.text)
+	value, whole, complaints := d.env.expand(n.text)
 	if name := d.env.forgotten(n.text); name != "" {
 		complaints = append(complaints,
 			fmt.Sprintf("$%[1]s is not replaced; write ${%[1]s}, in double quotes inside [ ] and { }", name))
@@ -247,7 +247,7 @@ func (d *decoder) expand(n *node, path string) (string, bool) {
 	for _, c := range complaints {
 		d.problems.Add(n.pos, "%s: %s", path, c)
 	}
-	return value, len(complaints) == 0
+	return value, whole && len(complaints) == 0
 }
 
 // place is where the path stands; for the file itself its beginning.

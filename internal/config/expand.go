@@ -13,6 +13,9 @@ import (
 type Env struct {
 	Getenv   func(string) string
 	ReadFile func(string) ([]byte, error)
+	// Unset is told each variable that is not set; then that is no mistake, and the value is not judged. With nil
+	// it is a mistake.
+	Unset func(name string)
 }
 
 var variable = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
@@ -38,9 +41,10 @@ func (e Env) forgotten(text string) string {
 	return ""
 }
 
-// expand replaces each ${NAME} of a text. The complaints are about names only, never
-// about values.
-func (e Env) expand(text string) (value string, complaints []string) {
+// expand replaces each ${NAME} of a text, and is not whole without a value of each. The complaints are about names
+// only, never about values.
+func (e Env) expand(text string) (value string, whole bool, complaints []string) {
+	whole = true
 	var out strings.Builder
 	for text != "" {
 		i := strings.Index(text, "${")
@@ -56,25 +60,33 @@ func (e Env) expand(text string) (value string, complaints []string) {
 		text = text[i:]
 		m := variable.FindStringSubmatch(text)
 		if m == nil {
-			return "", append(complaints, "${ starts no variable here; write ${NAME} with letters, digits and _ only, or $${ for a literal ${")
+			return "", false, append(complaints, "${ starts no variable here; write ${NAME} with letters, digits and _ only, or $${ for a literal ${")
 		}
 		value, complaint := e.lookup(m[1])
-		if complaint != "" {
-			complaints = append(complaints, complaint)
+		switch {
+		case complaint != "":
+			whole, complaints = false, append(complaints, complaint)
+		case value == "":
+			whole = false
 		}
 		out.WriteString(value)
 		text = text[len(m[0]):]
 	}
-	return out.String() + text, complaints
+	return out.String() + text, whole, complaints
 }
 
-// lookup prefers NAME to NAME_FILE: what is set by hand overrides what is mounted.
+// lookup prefers NAME to NAME_FILE: what is set by hand overrides what is mounted. Without a complaint, no value is
+// one that may be unset.
 func (e Env) lookup(name string) (value, complaint string) {
 	if value := e.Getenv(name); value != "" {
 		return value, ""
 	}
 	path := e.Getenv(name + "_FILE")
 	if path == "" {
+		if e.Unset != nil {
+			e.Unset(name)
+			return "", ""
+		}
 		return "", fmt.Sprintf("%s is not set; set %s, or %s_FILE to the path of a file that holds it", name, name, name)
 	}
 	data, err := e.ReadFile(path)

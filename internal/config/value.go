@@ -124,7 +124,8 @@ func (d *decoder) filled(n *node, path string) bool {
 func (d *decoder) element(n *node, to any, f field, path string) bool {
 	before := len(d.problems)
 	d.scalar(n, to, f, path)
-	return n.kind == text && len(d.problems) == before
+	filled := !reflect.ValueOf(to).Elem().IsZero() // else its variable may be unset
+	return filled && n.kind == text && len(d.problems) == before
 }
 
 // numbers are what to write for the types of fields that may be YAML numbers.
@@ -154,8 +155,8 @@ func parse(to any, value, as string) (complaint string) {
 	switch to := to.(type) {
 	case *string:
 		*to = value
-		if complaint = form(value, as); complaint != "" && oneOf(as) != "" {
-			*to = "" // no choice: what depends on it is not judged
+		if complaint = form(value, as); complaint != "" && (oneOf(as) != "" || as == "postgres") {
+			*to = "" // what depends on it is not judged
 		}
 	case *Secret:
 		*to = NewSecret(value)

@@ -1,4 +1,3 @@
-// Package operate has the commands that look at a running installation and act on it.
 package operate
 
 import (

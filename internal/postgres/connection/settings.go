@@ -327,6 +327,12 @@ func (c *connectionString) warnOfIgnored(log *slog.Logger) {
 	log.Warn("database has parameters that Rollcall ignores", more...)
 }
 
+// Validate says what is wrong with a connection string.
+func Validate(text string) error {
+	_, _, err := poolConfig(text)
+	return err
+}
+
 // poolConfig reads a connection string. Nothing is looked up or connected to.
 func poolConfig(text string) (*pgxpool.Config, *connectionString, error) {
 	c, err := readConnection(text)

@@ -1,0 +1,13 @@
+// Package operate has the commands that look at an installation and act on it.
+package operate
+
+import (
+	"github.com/spf13/cobra"
+
+	"rollcall/internal/cli"
+)
+
+// Commands are the commands of this package.
+func Commands(env cli.Env) []*cobra.Command {
+	return []*cobra.Command{newValidate(env)}
+}
