@@ -97,7 +97,7 @@ func (r *Roll) applyBodies(ctx context.Context, events []event.Event) ([]event.O
 	b := newBatch(users, withoutPastBans(events, time.Now()))
 	w, done := b.work(r.targets.Fingerprint)
 	r.endMembershipsOfUsers(b, w)
-	waiting := r.waitingMembers(w, b.users)
+	waiting := r.waitingMembers(w, len(w.Open), b.users, make([]*int64, len(b.users)))
 	var err error
 	if !b.silent() {
 		done.parked, err = r.targets.Commit(ctx, w)

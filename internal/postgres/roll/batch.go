@@ -62,6 +62,18 @@ func newBatch(roll *kind, events []event.Event) *batch {
 	return b
 }
 
+// versions are the newest that the events have of each of the users.
+func (b *batch) versions() []*int64 {
+	newest := make([]*int64, len(b.users))
+	for _, r := range b.records {
+		at, _ := slices.BinarySearchFunc(b.users, b.roll.keyOf(r), settle.CompareKeys)
+		if v := &r.Head().Version; newest[at] == nil || *newest[at] < *v {
+			newest[at] = v
+		}
+	}
+	return newest
+}
+
 // keyOf names the row of a record.
 func (k *kind) keyOf(r event.Record) settle.Key {
 	return settle.Key{Roll: k.Roll, Source: r.Head().Source, ID: r.Head().ID}

@@ -23,6 +23,10 @@ import (
 // there may be others, which EndMemberships ends, as many at a time.
 const endedAtOnce = 500
 
+// waitingAtOnce is how many parked memberships are settled with their parent before its event is answered. If a target
+// refuses them all again, this takes half a second.
+const waitingAtOnce = 100
+
 // ofTeam reports whether an event carries an organisation or a membership; one that is only to be settled names it.
 func ofTeam(e *event.Event) bool {
 	return e.Op != event.Settle && (e.Organization != nil || e.Membership != nil)
@@ -64,7 +68,7 @@ func (r *Roll) applyTeams(ctx context.Context, events []event.Event) ([]event.Ou
 	}
 	t := newTeam(events)
 	w, organizations, members := t.work(r.targets.Fingerprint)
-	waiting := r.waitingMembers(w, t.organizations.users)
+	waiting := r.waitingMembers(w, len(t.parents), t.organizations.users, t.organizations.versions())
 	parked, err := r.targets.Commit(ctx, w)
 	r.commits.committed(err)
 	if settle.FailedFor(err, settle.RollRefuses) {
@@ -172,9 +176,11 @@ func parentColumn(parents []settle.Key) string {
 	return "user_id"
 }
 
-// waitingMembers has a transaction read which memberships of parents are parked, by target. The retry clock is
-// no matter: what they waited for may be there when it has ended.
-func (r *Roll) waitingMembers(w *settle.Work, parents []settle.Key) map[string][]settle.Key {
+// waitingMembers has a transaction read, at a place behind its locks, which memberships of parents are parked, by
+// target. The retry clock is no matter: what they waited for may be there when it has ended. Of a parent that comes
+// with a version only one that is newer than the roll's counts: each event about a membership carries its
+// organisation, and must not try all others again.
+func (r *Roll) waitingMembers(w *settle.Work, at int, parents []settle.Key, versions []*int64) map[string][]settle.Key {
 	var names []string
 	for _, t := range r.targets.All() {
 		if t.Roll == &event.Memberships && t.Outage == nil {
@@ -186,8 +192,8 @@ func (r *Roll) waitingMembers(w *settle.Work, parents []settle.Key) map[string][
 	}
 	waiting := map[string][]settle.Key{}
 	sources, ids := settle.KeyArrays(parents)
-	text := fmt.Sprintf(parkedMembersSQL, parentColumn(parents))
-	w.Open = append(w.Open, settle.Step{Kind: settle.Reading, SQL: text, Args: []any{sources, ids, names}, Read: func(rows pgx.Rows) error {
+	text := fmt.Sprintf(settle.On(parents[0].Roll, parkedMembersSQL), parentColumn(parents))
+	step := settle.Step{Kind: settle.Reading, SQL: text, Args: []any{sources, ids, versions, names}, Read: func(rows pgx.Rows) error {
 		clear(waiting)
 		var name string
 		member := settle.Key{Roll: &event.Memberships}
@@ -196,11 +202,13 @@ func (r *Roll) waitingMembers(w *settle.Work, parents []settle.Key) map[string][
 			return nil
 		})
 		return err
-	}})
+	}}
+	w.Open = slices.Insert(w.Open, at, step)
 	return waiting
 }
 
-// settleWaiting settles parked memberships. What fails is tried again by the retry clock.
+// settleWaiting settles parked memberships, so many of a target that no sender waits long, and has the others tried
+// at once. So is what fails, by the retry clock.
 func (r *Roll) settleWaiting(ctx context.Context, waiting map[string][]settle.Key) {
 	for _, name := range slices.Sorted(maps.Keys(waiting)) {
 		t := r.targets.Named(name)
@@ -208,11 +216,15 @@ func (r *Roll) settleWaiting(ctx context.Context, waiting map[string][]settle.Ke
 			continue
 		}
 		slices.SortFunc(waiting[name], settle.CompareKeys)
-		for page := range slices.Chunk(slices.Compact(waiting[name]), endedAtOnce) {
-			if err := r.targets.Settle(ctx, t, page); err != nil {
-				r.targets.Log.Warn("parked memberships could not be settled with their user or organisation; they are tried again",
-					"target", name, "memberships", len(page), "error", err)
-			}
+		members := slices.Compact(waiting[name])
+		now := min(len(members), waitingAtOnce)
+		err := r.targets.Settle(ctx, t, members[:now])
+		if later := members[now:]; len(later) > 0 {
+			err = errors.Join(err, r.targets.MakeDue(ctx, t, later))
+		}
+		if err != nil {
+			r.targets.Log.Warn("parked memberships could not be settled with their user or organisation; they are tried again",
+				"target", name, "memberships", len(members), "error", err)
 		}
 	}
 }

@@ -309,3 +309,31 @@ func TestLiveViews(t *testing.T) {
 		b.Want("select attname from pg_attribute where attrelid = 'rollcall_api.live_"+r.Name+"'::regclass and attnum > 0 order by attnum", columns[:len(columns)-1]...)
 	}
 }
+
+// An event about a membership carries its organisation and does not try again what is parked of it. An organisation
+// that changes does: some at once, the others by the next try.
+func TestOrganizationOfManyWaiting(t *testing.T) {
+	t.Parallel()
+	b := newTeams(t)
+	const members = 300
+	b.Exec("alter table members add constraint no check (role <> 'guest') not valid")
+	b.Applies(fixture.Applied, said(organization("t1", 1, "Team")))
+	b.Exec(fmt.Sprintf(`insert into rollcall.memberships (source, id, version, organization_id, user_id, role, created_at)
+		select 'app', 'm' || n, 1, 't1', 'u' || n, 'guest', now() from generate_series(1, %d) n;
+		insert into rollcall.parked (target, source, user_id, retry_at, given_up, sqlstate, error)
+		select 'members', 'app', 'm' || n, 'infinity', true, '23503', 'text' from generate_series(1, %[1]d) n`, members))
+	const (
+		tried   = "select count(*) from rollcall.parked where sqlstate = '23514' and not given_up"
+		waiting = "select count(*) from rollcall.parked where given_up"
+	)
+	b.Applies(fixture.Applied, joined(life{"j1", "t1", "v1", 1}, 5, "admin"))
+	b.Want(waiting, fmt.Sprint(members))
+	b.Applies(fixture.Applied, said(organization("t1", 2, "New")))
+	b.Want(waiting, "0")
+	b.Want(tried, "100")
+	must.Equal(t, must.Get(b.Targets.CatchUp(t.Context(), "members"))(t), members-100, "tried later")
+	b.Exec("alter table members drop constraint no")
+	b.Applies(fixture.Applied, said(organization("t1", 3, "Newer")))
+	must.Equal(t, must.Get(b.Targets.CatchUp(t.Context(), "members"))(t), members-100, "tried later")
+	b.Want("select count(*) from members", fmt.Sprint(members+1))
+}
