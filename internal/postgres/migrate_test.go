@@ -41,6 +41,29 @@ func TestMigrateAtOnce(t *testing.T) {
 	must.Equal(t, ran.Load(), int64(len(sql.Migrations())), "migrations that ran, each once")
 }
 
+// A role that may not make the views for applications goes without them.
+func TestMigrateWithoutViews(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		schema string
+		want   string
+	}{
+		"no right to create the schema": {"", "0"},
+		"the schema is another role's":  {"create schema rollcall_api; grant usage on schema rollcall_api to %[1]s", "0"},
+		"a right to create views in it": {"create schema rollcall_api; grant usage, create on schema rollcall_api to %[1]s", "3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := fixture.New(t, "create schema rollcall")
+			role := d.NewRole("", "grant all on schema rollcall to %[1]s; "+tt.schema)
+			db := must.Get(postgres.Open(postgres.Config{URL: pgtest.As(t, d.Address, role)}))(t)
+			t.Cleanup(db.Close)
+			must.Get(db.Migrate(t.Context()))(t)
+			d.Want("select count(*) from pg_views where schemaname = 'rollcall_api'", tt.want)
+		})
+	}
+}
+
 // On a standby nothing can be done but say so.
 func TestStandby(t *testing.T) {
 	t.Parallel()

@@ -69,15 +69,17 @@ end
 $$;
 
 -- Views of what is alive, for applications to read. A role needs: grant usage on schema rollcall_api to it, and
--- grant select on the view. Where Rollcall's role may not create a schema, they are left out; once rollcall_api is
--- there and is its own, the same statements make them.
+-- grant select on the view. Where Rollcall's role may not create the schema, or views in it, they are left out; once
+-- rollcall_api is there and is its own, the same statements make them.
 do $$
+declare
+  schema constant regnamespace := pg_catalog.to_regnamespace('rollcall_api');
 begin
-  if pg_catalog.to_regnamespace('rollcall_api') is null and not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create') then
-    raise warning 'the views rollcall_api.live_users, live_organizations and live_memberships are left out: the role may not create the schema rollcall_api';
+  if not coalesce(pg_catalog.has_schema_privilege(schema::oid, 'create'), pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create')) then
+    raise warning 'the views rollcall_api.live_users, live_organizations and live_memberships are left out: the role may not create the schema rollcall_api, or views in it';
     return;
   end if;
-  if pg_catalog.to_regnamespace('rollcall_api') is null then
+  if schema is null then
     create schema rollcall_api;
     revoke all on schema rollcall_api from public;
   end if;
