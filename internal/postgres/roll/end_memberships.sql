@@ -1,6 +1,7 @@
 -- Ends memberships of users who are deleted ($1 sources, $2 ids; their rows are locked), %[2]d at most, and
--- returns them. Where there may be more, it notes so. %[1]s is the column of the membership that names the user,
--- or the organisation; %[3]s the name of its roll.
+-- returns them. Where there may be more, it notes so; where there are none, it removes the note. How many it has found
+-- decides, not how many it has ended: another transaction may end some of them meanwhile. %[1]s is the column of the
+-- membership that names the user, or the organisation; %[3]s the name of its roll.
 with ending as materialized (
   select m.source, m.id
   from unnest($1::text[], $2::text[]) as b (source, id)
@@ -26,6 +27,10 @@ with ending as materialized (
   select %[3]s, b.source, b.id from unnest($1::text[], $2::text[]) as b (source, id)
   where (select pg_catalog.count(*) from ending) >= %[2]d
   on conflict do nothing
+), done as (
+  delete from rollcall.endings e
+  using unnest($1::text[], $2::text[]) as b (source, id)
+  where e.roll = %[3]s and e.source = b.source and e.id = b.id and (select pg_catalog.count(*) from ending) < %[2]d
 )
 update rollcall.memberships m
 set deleted_at = pg_catalog.now(), changed_at = pg_catalog.clock_timestamp(), config = $3::integer,

@@ -266,7 +266,8 @@ func (r *Roll) MembershipsToEnd(ctx context.Context) (some bool, err error) {
 	return some, connection.Wrap(err, "look for memberships to end")
 }
 
-// EndMemberships ends the memberships of all who were deleted with many, and returns how many it has ended.
+// EndMemberships ends the memberships of all who were deleted with many, a page at a time, and returns how many it
+// has ended.
 func (r *Roll) EndMemberships(ctx context.Context) (ended int, err error) {
 	for {
 		var name string
@@ -277,7 +278,7 @@ func (r *Roll) EndMemberships(ctx context.Context) (ended int, err error) {
 		}
 		if err == nil {
 			parent.Roll = event.RollNamed(name)
-			err = r.endAll(ctx, parent, &ended)
+			err = r.endPage(ctx, parent, &ended)
 		}
 		if err != nil {
 			return ended, fmt.Errorf("end the memberships of those who were deleted: %w", err)
@@ -285,20 +286,17 @@ func (r *Roll) EndMemberships(ctx context.Context) (ended int, err error) {
 	}
 }
 
-// endAll ends the memberships of a user or an organisation, a page at a time, until there are none left.
-func (r *Roll) endAll(ctx context.Context, parent settle.Key, count *int) error {
-	for page := endedAtOnce; page == endedAtOnce; *count += page {
-		var ended []settle.Key
-		w := settle.LockWork([]settle.Key{parent})
-		w.Purpose, w.Users, w.Deletes = settle.RecordEvents, nil, true
-		w.Open = append(w.Open, endMemberships([]settle.Key{parent}, r.targets.Fingerprint, &ended))
-		w.Found = func() []settle.Key { return ended }
-		w.Held = w.Found
-		if _, err := r.targets.Commit(ctx, w); err != nil {
-			return err
-		}
-		page = len(ended)
+// endPage ends a page of the memberships of a user or an organisation.
+func (r *Roll) endPage(ctx context.Context, parent settle.Key, count *int) error {
+	var ended []settle.Key
+	w := settle.LockWork([]settle.Key{parent})
+	w.Purpose, w.Users, w.Deletes = settle.RecordEvents, nil, true
+	w.Open = append(w.Open, endMemberships([]settle.Key{parent}, r.targets.Fingerprint, &ended))
+	w.Found = func() []settle.Key { return ended }
+	w.Held = w.Found
+	_, err := r.targets.Commit(ctx, w)
+	if err == nil {
+		*count += len(ended)
 	}
-	_, err := r.targets.Pool.Exec(ctx, "delete from rollcall.endings where roll = $1 and source = $2 and id = $3", parent.Roll.Name, parent.Source, parent.ID)
 	return err
 }

@@ -231,6 +231,22 @@ func TestEndMemberships(t *testing.T) {
 	}
 }
 
+// Other transactions end some of the memberships that the job is about to end: it ends the rest all the same.
+func TestEndMembershipsBesideOthers(t *testing.T) {
+	t.Parallel()
+	b := newTeams(t)
+	b.Applies(fixture.Applied, said(organization("t1", 1, "Team")))
+	b.Exec(`insert into rollcall.memberships (source, id, version, organization_id, user_id, role, created_at)
+		select 'app', 'm' || n, 1, 't1', 'u' || n, 'guest', now() from generate_series(1, 1200) n`)
+	b.Applies(fixture.Applied, disbanded("t1", 9))
+	others := b.Hold(`update rollcall.memberships set deleted_at = now()
+		where deleted_at is null and substr(id, 2)::integer % 2 = 0`)
+	job := func() error { _, err := b.Roll.EndMemberships(t.Context()); return err }
+	must.Do(t, fixture.Beside(job, func() { others.Run("commit") }))
+	b.Want("select count(*) from rollcall.memberships where deleted_at is null", "0")
+	b.Want("select count(*) from rollcall.endings", "0")
+}
+
 // A transaction waits for another one about the same user or team, which commits meanwhile, and sees what it has
 // done.
 func TestRaceOfTeams(t *testing.T) {
