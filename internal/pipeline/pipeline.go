@@ -191,6 +191,12 @@ func size(e *event.Event) int {
 	if e.User != nil {
 		n += len(e.User.RawUserMetaData) + len(e.User.RawAppMetaData)
 	}
+	if e.Organization != nil {
+		n += len(e.Organization.RawPublicMetadata)
+	}
+	if e.Membership != nil {
+		n += len(e.Membership.RawPublicMetadata) + len(e.Membership.Permissions)
+	}
 	return n
 }
 

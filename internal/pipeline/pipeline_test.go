@@ -154,6 +154,18 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 	})
 }
 
+// Metadata counts as the body does.
+func TestMetadataCountsInBytes(t *testing.T) {
+	for name, e := range map[string]event.Event{
+		"a body":          {Body: []byte("{  }")},
+		"a user":          {User: &event.User{RawUserMetaData: "{}", RawAppMetaData: "{}"}},
+		"an organisation": {Organization: &event.Organization{RawPublicMetadata: "{  }"}},
+		"a membership":    {Membership: &event.Membership{RawPublicMetadata: "{}", Permissions: "[]"}},
+	} {
+		must.Equal(t, size(&e), 4, name)
+	}
+}
+
 // Large bodies make small batches.
 func TestBatchIsBoundedInBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
