@@ -203,21 +203,28 @@ func (d *drain) events(changes []outbox.Change) []event.Event {
 		if known && e.User.Keeps() && !events[i].User.Keeps() {
 			return events // it waits for the next page: by then the roll has what it keeps
 		}
-		switch {
-		case !known:
-			at[key{c.Source, c.UserID}] = len(events)
-			events = append(events, e)
-		case events[i].Op == event.Delete || e.Op == event.Undecodable:
-			events[i].Captured = append(events[i].Captured, c.ID)
-		default:
-			e.Captured = append(events[i].Captured, c.ID)
-			if before := events[i].User; before != nil { // another server's clock may be behind
-				e.User.Version = max(e.User.Version, before.Version)
-			}
-			events[i] = e
+		if known {
+			events[i] = followed(events[i], e)
+			continue
 		}
+		at[key{c.Source, c.UserID}] = len(events)
+		events = append(events, e)
 	}
 	return events
+}
+
+// followed is what counts of an event of a user and of the one behind it. The table of users may have become
+// readable between the two: then the later is a look, and carries no user.
+func followed(before, e event.Event) event.Event {
+	captured := slices.Concat(before.Captured, e.Captured)
+	switch {
+	case before.Op == event.Delete || e.Op == event.Undecodable:
+		e = before
+	case before.User != nil && e.User != nil: // another server's clock may be behind
+		e.User.Version = max(e.User.Version, before.User.Version)
+	}
+	e.Captured = captured
+	return e
 }
 
 // event is a change as the pipeline takes it. One that can't be read is dropped there,

@@ -363,3 +363,29 @@ func TestSaysOnceThatTheHolderIsSlow(t *testing.T) {
 		t.Errorf("the log says %s", said)
 	}
 }
+
+// Of two changes of a user the later counts, unless they were deleted or it can't be read. The version never goes back.
+func TestFollowed(t *testing.T) {
+	t.Parallel()
+	change := func(op event.Op, row int64, version int64) event.Event {
+		e := event.Event{Op: op, Captured: []int64{row}}
+		if version > 0 {
+			e.User = &event.User{Row: event.Row{Version: version}}
+		}
+		return e
+	}
+	for name, tt := range map[string]struct{ before, e, want event.Event }{
+		"a later change":             {change(event.Upsert, 1, 5), change(event.Upsert, 2, 7), change(event.Upsert, 2, 7)},
+		"of a server that is behind": {change(event.Upsert, 1, 5), change(event.Upsert, 2, 3), change(event.Upsert, 2, 5)},
+		"a deletion before":          {change(event.Delete, 1, 5), change(event.Upsert, 2, 7), change(event.Delete, 1, 5)},
+		"one that can't be read":     {change(event.Upsert, 1, 5), change(event.Undecodable, 2, 0), change(event.Upsert, 1, 5)},
+		"a look behind a change":     {change(event.Upsert, 1, 5), change(event.Look, 2, 0), change(event.Look, 2, 0)},
+		"a change behind a look":     {change(event.Look, 1, 0), change(event.Upsert, 2, 7), change(event.Upsert, 2, 7)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tt.want.Captured = []int64{1, 2}
+			must.Equal(t, capture.Followed(tt.before, tt.e), tt.want, "what counts")
+		})
+	}
+}

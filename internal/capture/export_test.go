@@ -1,0 +1,5 @@
+package capture
+
+// What the package's tests reach.
+
+var Followed = followed
