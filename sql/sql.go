@@ -34,6 +34,15 @@ func Migrations() []Migration {
 	return list
 }
 
+// Index is an index of rollcall.events by its name; On is what follows in "create index".
+type Index struct{ Name, On string }
+
+// LaterIndexes are those that 0018_history leaves out where the table is large.
+var LaterIndexes = []Index{
+	{"events_kinds", "rollcall.events (source, type, outcome, received_at)"},
+	{"events_of_user", "rollcall.events (user_id, received_at) where user_id is not null"},
+}
+
 // Statements for people to run as well: formats of a table, quoted, and more.
 var (
 	CaptureInstall = read("capture/install.sql")

@@ -53,11 +53,19 @@ func migrate(ctx context.Context, env cli.Env, db *postgres.DB) error {
 	if err != nil {
 		return err
 	}
-	if len(ran) == 0 {
-		_, err = fmt.Fprintln(env.Stdout, "the schema rollcall is up to date")
+	line := "the schema rollcall is up to date"
+	if len(ran) > 0 {
+		line = "ran " + strings.Join(ran, ", ")
+	}
+	if _, err = fmt.Fprintln(env.Stdout, line); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(env.Stdout, "ran %s\n", strings.Join(ran, ", "))
+	finish = env.Waiting("building indexes of rollcall.events")
+	built, err := db.BuildIndexes(ctx)
+	finish()
+	if len(built) > 0 {
+		fmt.Fprintf(env.Stdout, "built %s\n", strings.Join(built, ", "))
+	}
 	return err
 }
 

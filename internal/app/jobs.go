@@ -97,6 +97,18 @@ func (sv *service) forget(ctx context.Context) error {
 	return err
 }
 
+// buildIndexes builds the indexes that a migration has left out, at the start: without them only commands that look
+// for events are slow.
+func (sv *service) buildIndexes(ctx context.Context) {
+	built, err := sv.db.BuildIndexes(ctx)
+	if len(built) > 0 {
+		sv.log.Info("built indexes of rollcall.events", "indexes", built)
+	}
+	if err != nil && ctx.Err() == nil {
+		sv.log.Warn("looking for events is slow until rollcall migrate has built the indexes", "error", err)
+	}
+}
+
 func (sv *service) endBans(ctx context.Context) error {
 	ended, err := sv.db.Roll().EndBans(ctx)
 	if ended > 0 {

@@ -148,6 +148,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 		working.Go(func() { sv.keepUp(background, "jobs", sv.startJobs) })
 		working.Go(func() { sv.keepUp(background, "watch of captures", sv.newCaptureWatch().watch) })
 		working.Go(func() { sv.keepUp(background, "watch of replicas", sv.watchReplicas) })
+		working.Go(func() { sv.keepUp(background, "indexes", sv.buildIndexes) })
 		sv.keepUp(background, "watch of targets", sv.watchTargets)
 	})
 	var err error

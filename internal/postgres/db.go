@@ -19,6 +19,7 @@ import (
 	"rollcall/internal/postgres/backfill"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/directory"
+	"rollcall/internal/postgres/history"
 	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/postgres/roll"
 	"rollcall/internal/postgres/settle"
@@ -94,6 +95,9 @@ func (db *DB) Roll() *roll.Roll { return db.roll }
 
 // Audit holds the targets against the roll.
 func (db *DB) Audit() *audit.Audit { return &audit.Audit{Targets: db.targets} }
+
+// History is the recorded events.
+func (db *DB) History() history.History { return history.History{Pool: db.pool} }
 
 // Backfills fill targets from the roll.
 func (db *DB) Backfills() *backfill.Backfills { return &backfill.Backfills{Targets: db.targets} }
