@@ -24,6 +24,8 @@ import (
 // Neither side's metadata ever becomes a text: its numbers may be small as they are stored and
 // take a gigabyte as digits. A placeholder of the roll is no user.
 //
+// A user who was erased is as they are to be, whatever the table says.
+//
 // It returns whether the table has ended, the last id of the page, the moment, how many users are
 // the same, and each of the others: id, verdict, and what differs (%[4]s).
 const comparedUsers = `with %[1]s, span as (
@@ -39,6 +41,7 @@ const comparedUsers = `with %[1]s, span as (
   full join ours u on u.id = s.id
   cross join lateral (
     select case
+      when u.erased_at is not null then 'same'::text
       when s.living is not true then case when u.deleted_at is null and u.id is not null then 'deleted'::text end
       when u.id is null then 'created'::text
       when u.deleted_at is not null or (%[2]s, pg_catalog.array_to_string(u.kept, ' ')) is distinct from (%[3]s, s.kept) then 'updated'::text

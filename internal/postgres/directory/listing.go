@@ -83,7 +83,7 @@ func (d *Directory) explainTemporary(err error) error {
 func (d *Directory) listing(roll *event.Roll, source string, on connection.Querier, table string) *Listing {
 	l := &Listing{
 		directory: d, roll: roll, source: source, on: on, table: table,
-		attend: fmt.Sprintf(attendSQL, table, strings.Join(roll.Columns(), ", "), roll.Table),
+		attend: fmt.Sprintf(attendSQL, table, strings.Join(roll.Columns(), ", "), roll.Table, knownSince(roll)),
 	}
 	also := ""
 	if roll == &event.Memberships {
@@ -92,6 +92,20 @@ func (d *Directory) listing(roll *event.Roll, source string, on connection.Queri
 	}
 	l.unlisted = fmt.Sprintf(unlistedSQL, table, "u."+strings.Join(roll.Columns(), ", u."), roll.Table, also)
 	return l
+}
+
+// knownSince is since when the row u of a roll is known as it is: what a list says of a user who was erased, or of their
+// memberships, never counts.
+func knownSince(roll *event.Roll) string {
+	switch roll {
+	case &event.Users:
+		return "case when u.erased_at is not null then $3 else u.changed_at end"
+	case &event.Memberships:
+		const erased = "exists (select from rollcall.users o where o.source = u.source and o.id = u.user_id and o.erased_at is not null)"
+		return "case when " + erased + " then $3 else u.changed_at end"
+	default:
+		return "u.changed_at"
+	}
 }
 
 // Without leaves the memberships of some users and organisations out of those that are not listed: they end when

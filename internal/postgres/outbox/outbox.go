@@ -218,3 +218,18 @@ func (o *Outbox) Forget(ctx context.Context, captured []int64) error {
 		return nil
 	})
 }
+
+// OfUser are statements that delete what waits about a user ($1 source, $2 id) in the outboxes that there are. What
+// another session holds is being applied: that deletes it.
+func (o *Outbox) OfUser(ctx context.Context) ([]string, error) {
+	tables := []string{"rollcall.outbox"}
+	ids, err := o.lookForIDs(ctx)
+	if ids {
+		tables = append(tables, "rollcall_provider.outbox")
+	}
+	for i, t := range tables {
+		tables[i] = fmt.Sprintf(`delete from %[1]s
+where id = any (array(select id from %[1]s where source = $1 and user_id = $2 for update skip locked))`, t)
+	}
+	return tables, err
+}

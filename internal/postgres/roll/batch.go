@@ -253,12 +253,39 @@ func (b *batch) writtenUsers(r *result) []settle.Key {
 func (b *batch) work(fingerprint int32) (*settle.Work, *result) {
 	done := &result{}
 	args := slices.Concat(b.eventArrays(), b.recordArrays(), []any{b.captured, fingerprint})
+	open := []settle.Step{{Kind: settle.Writing, SQL: b.roll.write, Args: args, Read: done.readRoll}}
 	return &settle.Work{
 		Purpose: settle.RecordEvents, Users: b.users, Deletes: b.deletes,
-		Open:       []settle.Step{{Kind: settle.Writing, SQL: b.roll.write, Args: args, Read: done.readRoll}},
+		Open:       append(open, b.takeBodies()...),
 		Held:       func() []settle.Key { return b.writtenUsers(done) },
 		MarkParked: b.markParked,
 	}, done
+}
+
+// takeBodies leaves none of the bodies that are about users who were erased. The rows of the users are locked: by
+// what wrote the roll, or here, where an event says nothing of it.
+func (b *batch) takeBodies() []settle.Step {
+	var sources, ids, about []string
+	var unlocked []settle.Key
+	for _, at := range b.recorded {
+		e := &b.events[at]
+		if e.Body == nil || e.UserID == "" {
+			continue
+		}
+		sources, ids, about = append(sources, e.Source), append(ids, e.ID), append(about, e.UserID)
+		if b.roll == users && e.User == nil {
+			unlocked = append(unlocked, settle.Key{Roll: &event.Users, Source: e.Source, ID: e.UserID})
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	take := settle.Step{Kind: settle.Writing, SQL: bodiesOfErasedSQL, Args: []any{sources, ids, about}}
+	if len(unlocked) == 0 {
+		return []settle.Step{take}
+	}
+	slices.SortFunc(unlocked, settle.CompareKeys)
+	return append(settle.LockWork(slices.Compact(unlocked)).Open, take)
 }
 
 func (r *result) readRoll(rows pgx.Rows) error {

@@ -1,7 +1,7 @@
 -- Ends memberships of users who are deleted ($1 sources, $2 ids; their rows are locked), %[2]d at most, and
 -- returns them. Where there may be more, it notes so; where there are none, it removes the note. How many it has found
 -- decides, not how many it has ended: another transaction may end some of them meanwhile. %[1]s is the column of the
--- membership that names the user, or the organisation; %[3]s the name of its roll.
+-- membership that names the user, or the organisation; %[3]s the name of its roll; %[4]s empties a membership.
 with ending as materialized (
   select m.source, m.id
   from unnest($1::text[], $2::text[]) as b (source, id)
@@ -34,7 +34,7 @@ with ending as materialized (
 )
 update rollcall.memberships m
 set deleted_at = pg_catalog.now(), changed_at = pg_catalog.clock_timestamp(), config = $3::integer,
-  role = null, role_name = null, permissions = null, raw_public_metadata = null, updated_at = null, kept = null
+  %[4]s
 from held h
 where m.source = h.source and m.id = h.id and m.deleted_at is null
 returning m.source, m.id

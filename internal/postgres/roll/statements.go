@@ -3,6 +3,7 @@ package roll
 import (
 	_ "embed"
 	"fmt"
+	"slices"
 	"strings"
 
 	"rollcall/internal/event"
@@ -12,6 +13,24 @@ import (
 
 // These statements are in files, which describe their parameters.
 var (
+	//go:embed bodies_of_erased.sql
+	bodiesOfErasedSQL string
+	//go:embed erase_find.sql
+	eraseFindSQL string
+	//go:embed erase_look.sql
+	eraseLookSQL string
+	//go:embed erase_state.sql
+	eraseStateSQL string
+	//go:embed erase_roll.sql
+	eraseRollSQL string // a format of what is emptied
+	//go:embed erase_parked.sql
+	eraseParkedSQL string
+	//go:embed erase_memberships.sql
+	eraseMembershipsSQL string // a format of what is emptied
+	//go:embed erase_named.sql
+	eraseNamedSQL string
+	//go:embed erase_bodies.sql
+	eraseBodiesSQL string
 	//go:embed bans_over.sql
 	bansOverSQL string
 	//go:embed end_bans.sql
@@ -19,7 +38,7 @@ var (
 	//go:embed drop_placeholders.sql
 	dropPlaceholdersSQL string
 	//go:embed end_memberships.sql
-	endMembershipsSQL string // a format of the column of the parent, and of how many
+	endMembershipsSQL string // a format of the column of the parent, of how many, of the roll's name and of what is emptied
 	//go:embed lock_rows.sql
 	lockRowsSQL string
 	//go:embed mark_parked.sql
@@ -65,6 +84,8 @@ func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 // absence, counts only if the roll's state is known from an earlier one. It is told from an event
 // by that moment, which lies before this transaction.
 //
+// A user who was erased takes nothing on (%[8]s, a case of its own).
+//
 // It returns (source, id, null) for each event that is new and (null, null, n) for each row
 // written, n counting from 1.
 const rollStatement = `with event as (
@@ -98,7 +119,7 @@ const rollStatement = `with event as (
     %[7]s,
     deleted_at = excluded.deleted_at,
     kept = excluded.kept
-  where case
+  where case%[8]s
     when u.version is null then true -- a placeholder
     when u.deleted_at is null and excluded.changed_at < pg_catalog.now() then
       u.version < excluded.version and excluded.deleted_at is null
@@ -117,7 +138,7 @@ select null as source, null as id, w.n from newest w join roll r on r.source = w
 //
 // A membership has lives, which its created_at tells apart: a later one replaces all that is known of an
 // earlier one. In one life a delete comes before any version, and is final. Below a user or an organisation
-// that is deleted it is written as a tombstone.
+// that is deleted it is written as a tombstone, and empty.
 const membershipStatement = `with event as (
   select e.source, e.id
   from unnest($1::text[], $2::text[]) as b (source, id)
@@ -143,7 +164,7 @@ const membershipStatement = `with event as (
 ), roll as (
   insert into %[1]s as u (source, id, version, changed_at, config, %[3]s, deleted_at, kept)
   select source, id, version, coalesce(seen_at, pg_catalog.clock_timestamp()), %[5]s::integer, %[6]s,
-    coalesce(deleted_at, case when ended then pg_catalog.now() end), string_to_array(kept, ',')
+    coalesce(deleted_at, case when ended then pg_catalog.now() end), case when not ended then string_to_array(kept, ',') end
   from newest
   order by source collate "C", id collate "C"
   on conflict (source, id) do update set
@@ -187,6 +208,9 @@ func writeStatement(r *event.Roll, statement string, first int, outbox bool) str
 		if f.Keeps {
 			next = fmt.Sprintf("case when %s = any(excluded.kept) then u.%s else %s end", target.Literal(f.Name), f.Name, next)
 		}
+		if r == &event.Memberships && !slices.Contains(namesOfMembership, f.Name) {
+			value = "case when not ended then " + value + " end"
+		}
 		types, columns, values = append(types, typed), append(columns, f.Name), append(values, value)
 		set = append(set, f.Name+" = "+next)
 	}
@@ -200,8 +224,33 @@ func writeStatement(r *event.Roll, statement string, first int, outbox bool) str
 		config++
 	}
 	return fmt.Sprintf(statement, r.Table, strings.Join(params, ", "), strings.Join(columns, ", "),
-		fmt.Sprintf("$%d", captured), fmt.Sprintf("$%d", config), strings.Join(values, ", "), strings.Join(set, ",\n    "))
+		fmt.Sprintf("$%d", captured), fmt.Sprintf("$%d", config), strings.Join(values, ", "), strings.Join(set, ",\n    "), erased(r))
 }
+
+// erased is the case of rollStatement about a row whose personal data was erased: only users have that.
+func erased(r *event.Roll) string {
+	if r != &event.Users {
+		return ""
+	}
+	return "\n    when u.erased_at is not null then false"
+}
+
+// emptied sets what a tombstone does not have: all fields but some.
+func emptied(r *event.Roll, but ...string) string {
+	var set []string
+	for i := range r.Fields {
+		if !slices.Contains(but, r.Fields[i].Name) {
+			set = append(set, r.Fields[i].Name+" = null")
+		}
+	}
+	return strings.Join(append(set, "kept = null"), ", ")
+}
+
+// namesOfMembership are the fields that a membership's tombstone keeps; emptiedMembership empties the others.
+var (
+	namesOfMembership = []string{"organization_id", "user_id", "created_at"}
+	emptiedMembership = emptied(&event.Memberships, namesOfMembership...)
+)
 
 // The statements of a look at a table of users, in the order in which a transaction runs them.
 
@@ -223,6 +272,8 @@ returning id`
 // one, and placeholders among them are deleted by their place: a plan for many, made while the roll
 // was small, reads all of it.
 //
+// Of a user who was erased nothing is taken on, whatever the table says: they count as one who does not live.
+//
 // It returns for each user that was read: id, whether they live, whether the roll was written,
 // whether their absence is in doubt, whether neither the table nor the roll has them, and the
 // columns that keep their value.
@@ -236,17 +287,18 @@ const readUsers = `with %[1]s, unread as (
   select i.id, u.*
   from pg_catalog.unnest($2::text[]) i (id)
   cross join lateral (
-    select ctid as place, version is not null as known, version is not null and deleted_at is null as living
+    select ctid as place, version is not null as known, version is not null and deleted_at is null as living, erased_at is not null as erased
     from rollcall.users where source = $1 and id = i.id limit 1
   ) u
-  where (i.id in (select id from state where living)) is not true
+  where erased or (i.id in (select id from state where living)) is not true
 ), dropped as (
   delete from rollcall.users where ctid = any (array(select place from others where not known))
 ), roll as (
   insert into rollcall.users as u (source, id, version, changed_at, config, %[2]s, deleted_at, kept)
   select $1, id, version, pg_catalog.clock_timestamp(), $8::integer, %[3]s, deleted_at, pg_catalog.string_to_array(kept, ' ')
   from state
-  where living or (there or deleted) and id in (select id from others where living)
+  where (living or (there or deleted) and id in (select id from others where living))
+    and (id in (select id from others where erased)) is not true
   order by id collate "C"
   on conflict (source, id) do update set
     version = coalesce(excluded.version, u.version), -- of an absent user the last one
@@ -259,7 +311,7 @@ const readUsers = `with %[1]s, unread as (
     is distinct from (excluded.version, %[6]s, null, pg_catalog.array_to_string(excluded.kept, ' '))
   returning u.id
 )
-select s.id, s.living, r.id is not null, not s.there and not s.deleted and o.living is true, o.known is false, coalesce(s.kept, '')
+select s.id, s.living and o.erased is not true, r.id is not null, not s.there and not s.deleted and o.living is true, o.known is false, coalesce(s.kept, '')
 from state s
 left join roll r on r.id = s.id
 left join others o on o.id = s.id`

@@ -161,7 +161,7 @@ func lockRows(keys []settle.Key) settle.Step {
 // endMemberships ends those of the users, or of the organisations, that are deleted; parents are held.
 func endMemberships(parents []settle.Key, fingerprint int32, ended *[]settle.Key) settle.Step {
 	sources, ids := settle.KeyArrays(parents)
-	text := fmt.Sprintf(settle.On(parents[0].Roll, endMembershipsSQL), parentColumn(parents), endedAtOnce, target.Literal(parents[0].Roll.Name))
+	text := fmt.Sprintf(settle.On(parents[0].Roll, endMembershipsSQL), parentColumn(parents), endedAtOnce, target.Literal(parents[0].Roll.Name), emptiedMembership)
 	return settle.Step{Kind: settle.Writing, SQL: text, Args: []any{sources, ids, fingerprint}, Read: func(rows pgx.Rows) (err error) {
 		*ended, err = settle.CollectKeys(rows, &event.Memberships)
 		return err

@@ -55,6 +55,8 @@ const (
 	RollBusy
 	// RollRefuses means that the content of an event does not fit the roll itself.
 	RollRefuses
+	// Stopped means that who reads the result of a step does not want the rest.
+	Stopped
 	// othersTurn: another replica is settling the parked users of the target.
 	othersTurn
 	// outOfService: the table of the one target to settle can't be had; its breaker is open.
@@ -68,12 +70,18 @@ const (
 	unexplained
 )
 
+// ErrStop is wrapped by the error of a Read that ends a transaction, which leaves nothing behind. What follows the
+// step in the same round trip has been sent: with it, a commit would be, too.
+var ErrStop = errors.New("the transaction is not wanted")
+
 // reasonOf is the one place that says what the failure of a step means.
 func reasonOf(s *Step, err error) Reason {
 	class := sqlstate.ClassOf(err)
 	switch {
 	case errors.Is(err, errOthersTurn):
 		return othersTurn
+	case errors.Is(err, ErrStop):
+		return Stopped
 	case s.Kind == checkingAlone: // even a passing state may be a trigger's, which asks a server that is away
 		return constraintRefuses
 	case class == sqlstate.Retry:

@@ -1,0 +1,85 @@
+//go:build unix
+
+package pgtest
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Traces lists the columns, as schema.table.column, in which one of some words stands, in any case: in every table of
+// every schema but of those left out, PostgreSQL's own and their toast included.
+func (c *Conn) Traces(words []string, except ...string) []string {
+	c.t.Helper()
+	rows := c.Rows(`select format('%I.%I', n.nspname, c.relname), a.attname, a.atttypid = 'bytea'::regtype
+from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
+where c.relkind in ('r', 'm', 't') and c.relpersistence <> 't' and a.attnum > 0 and not a.attisdropped
+order by c.oid, a.attnum`)
+	columns := map[string][]string{}
+	var tables []string
+	for _, row := range rows {
+		cells := strings.Split(row, "|")
+		if schema, _, _ := strings.Cut(cells[0], "."); slices.Contains(except, schema) {
+			continue
+		}
+		if columns[cells[0]] == nil {
+			tables = append(tables, cells[0])
+		}
+		value := pgx.Identifier{cells[1]}.Sanitize() + "::text"
+		if cells[2] == "t" {
+			value = "encode(" + pgx.Identifier{cells[1]}.Sanitize() + ", 'escape')"
+		}
+		columns[cells[0]] = append(columns[cells[0]], fmt.Sprintf("('%s', lower(%s))", cells[1], value))
+	}
+	var found []string
+	for _, table := range tables {
+		query := fmt.Sprintf("select distinct v.name from %s t cross join lateral (values %s) v (name, value) where %s order by 1",
+			table, strings.Join(columns[table], ", "), holds("v.value", words))
+		for _, column := range c.Rows(query) {
+			found = append(found, table+"."+column)
+		}
+	}
+	return found
+}
+
+// holds is a condition: a value in lower case holds one of some words.
+func holds(value string, words []string) string {
+	var list []string
+	for _, w := range words {
+		list = append(list, fmt.Sprintf("strpos(%s, '%s') > 0", value, strings.ReplaceAll(strings.ToLower(w), "'", "''")))
+	}
+	return "(" + strings.Join(list, " or ") + ")"
+}
+
+// Dump is what a schema has, as text: by pg_dump, where it is beside the server's programs, else by a copy of each
+// table. Bodies are spelled out in it, too.
+func (c *Conn) Dump(schema string) string {
+	c.t.Helper()
+	var dump bytes.Buffer
+	for _, table := range c.Rows("select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = '" + schema + "'") {
+		if _, err := c.PgConn().CopyTo(c.t.Context(), &dump, "copy "+table+" to stdout"); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	for _, column := range c.Rows("select format('%I.%I|%I', table_schema, table_name, column_name) from information_schema.columns where data_type = 'bytea' and table_schema = '" + schema + "'") {
+		table, name, _ := strings.Cut(column, "|")
+		for _, text := range c.Rows("select encode(" + name + ", 'escape') from " + table + " where " + name + " is not null") {
+			dump.WriteString(text)
+		}
+	}
+	program := filepath.Join(c.Rows("select setting from pg_config where name = 'BINDIR'")[0], "pg_dump")
+	if _, err := exec.LookPath(program); err != nil {
+		return dump.String()
+	}
+	out, err := exec.CommandContext(c.t.Context(), program, "--schema", schema, "--dbname", c.Config().ConnString()).CombinedOutput()
+	if err != nil {
+		c.t.Fatalf("pg_dump: %v\n%s", err, out)
+	}
+	return dump.String() + string(out)
+}

@@ -1,0 +1,260 @@
+package roll
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres/auditlog"
+	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/settle"
+	"rollcall/internal/target"
+)
+
+// Erasing a user leaves a tombstone with a moment, erased_at. Whatever the provider says of them later is recorded
+// without its body and changes nothing: see batch.takeBodies, and the statements that write a roll.
+
+// Erasure says who is to be erased, and who wants it.
+type Erasure struct {
+	Source, ID string
+	// Living has one erased who is not deleted.
+	Living bool
+	// Who is noted in rollcall.audit_log.
+	Who string
+}
+
+// Erased is what was erased of a user, and what is left in the targets.
+type Erased struct {
+	Source    string    `json:"source"`
+	ID        string    `json:"id"`
+	DeletedAt time.Time `json:"deleted_at"`
+	ErasedAt  time.Time `json:"erased_at"`
+	// Before: the user had been erased before. Nothing but what came since is counted then.
+	Before bool `json:"erased_before"`
+	// Bodies are those of events, Parked what targets said when they refused the user, and Captured
+	// the changes that waited to be applied.
+	Bodies      int64 `json:"bodies"`
+	Memberships int   `json:"memberships"`
+	Parked      int64 `json:"parked"`
+	Captured    int64 `json:"captured"`
+	// Remaining are rows of targets that are still there.
+	Remaining []Remaining `json:"remaining"`
+}
+
+// Remaining is a row of a target that is still there, or a target that could not be looked at.
+type Remaining struct {
+	Target string `json:"target"`
+	Table  string `json:"table"`
+	// Key are the columns of the row's key and their values; none where the target could not be looked at.
+	Key map[string]string `json:"key,omitempty"`
+	// Why is the on_delete of the target, or why it has not been done.
+	Why string `json:"why"`
+}
+
+var (
+	// ErrLiving means that the user is not deleted, and Erasure.Living not set.
+	ErrLiving = fmt.Errorf("the user is living: %w", settle.ErrStop)
+	// ErrUnknownUser means that nothing is known of the user: there is nothing to erase.
+	ErrUnknownUser = errors.New("nothing is known of this user")
+)
+
+// Erase forgets all that is kept of a user but the ids and the moments of the deletion, in one transaction: what the
+// roll has, the bodies of events, what targets said of them, what waits in the outboxes, and the memberships. Targets
+// follow as for a deletion. A user who is living is refused with ErrLiving, unless that is wanted.
+func (r *Roll) Erase(ctx context.Context, e Erasure) (Erased, error) {
+	x := &erasing{Erasure: e, roll: r}
+	err := x.find(ctx)
+	if err == nil {
+		_, err = r.targets.Commit(ctx, x.work())
+	}
+	if err != nil {
+		return Erased{}, fmt.Errorf("erase user %s of %s: %w", e.ID, e.Source, err)
+	}
+	r.forgetSamples(ctx)
+	if x.done.Remaining, err = x.remaining(ctx); err != nil {
+		return x.done, fmt.Errorf("user %s of %s is erased; look for rows of targets that are left: %w", e.ID, e.Source, err)
+	}
+	return x.done, nil
+}
+
+// erasing is an erasure under way.
+type erasing struct {
+	Erasure
+
+	roll        *Roll
+	events      []string // the ids of those that are about no user and name this one
+	outbox      []string // statements that delete what waits there
+	done        Erased
+	memberships []settle.Key
+}
+
+// find looks for what there is of the user, without any lock, for that may take its time.
+func (x *erasing) find(ctx context.Context) error {
+	var known, living bool
+	var addresses []string
+	look := func(tx pgx.Tx, id string) error {
+		return tx.QueryRow(ctx, eraseLookSQL, x.Source, id).Scan(&known, &living, &addresses)
+	}
+	err := x.roll.targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
+		err := look(tx, x.ID)
+		if id, no := uuid.Parse(x.ID); err == nil && !known && no == nil {
+			x.ID = id.String() // as PostgreSQL writes it
+			err = look(tx, x.ID)
+		}
+		if err != nil || living && !x.Living {
+			return err
+		}
+		rows, _ := tx.Query(ctx, eraseFindSQL, x.Source, x.ID, addresses)
+		x.events, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
+	switch {
+	case err != nil:
+		return x.roll.targets.Pool.Explain(err)
+	case living && !x.Living:
+		return ErrLiving
+	case !known && len(x.events) == 0:
+		return ErrUnknownUser
+	}
+	x.outbox, err = x.roll.outbox.OfUser(ctx)
+	return err
+}
+
+// work is the transaction. Events come before the roll, as everywhere; those that were committed while it waited for
+// the lock come behind it.
+func (x *erasing) work() *settle.Work {
+	user := settle.Key{Roll: &event.Users, Source: x.Source, ID: x.ID}
+	x.done = Erased{Source: x.Source, ID: x.ID}
+	var named, about, late int64 // bodies
+	ofUser := []any{x.Source, x.ID}
+	open := []settle.Step{
+		x.step(eraseNamedSQL, count(&named), x.Source, x.events),
+		x.step(eraseBodiesSQL, count(&about), ofUser...),
+		lockRows([]settle.Key{user}),
+		x.step(eraseStateSQL, x.readState, ofUser...),
+		x.step(eraseBodiesSQL, count(&late), ofUser...),
+		x.step(fmt.Sprintf(eraseRollSQL, emptied(&event.Users)), x.readMoments, x.Source, x.ID, x.roll.targets.Fingerprint),
+		x.step(eraseParkedSQL, count(&x.done.Parked), ofUser...),
+		x.step("delete from rollcall.endings where roll = 'users' and source = $1 and id = $2", nil, ofUser...),
+		x.step(fmt.Sprintf(eraseMembershipsSQL, emptiedMembership), x.readMemberships, x.Source, x.ID, x.roll.targets.Fingerprint),
+	}
+	waiting := make([]int64, len(x.outbox))
+	for i, statement := range x.outbox {
+		open = append(open, x.step(counted(statement), count(&waiting[i]), ofUser...))
+	}
+	open = append(open, settle.Step{Kind: settle.Writing, SQL: auditlog.InsertSQL, Args: auditlog.Entry{
+		Who: x.Who, Action: "erase", Object: "users/" + x.Source + "/" + x.ID, Result: "erased",
+	}.Args()})
+	return &settle.Work{
+		Purpose: settle.SettleUsers, Users: []settle.Key{user}, Open: open,
+		Found: func() []settle.Key {
+			x.done.Bodies, x.done.Captured = named+about+late, 0
+			for _, n := range waiting {
+				x.done.Captured += n
+			}
+			return x.memberships
+		},
+	}
+}
+
+func (x *erasing) step(statement string, read func(pgx.Rows) error, args ...any) settle.Step {
+	return settle.Step{Kind: settle.Writing, SQL: statement, Args: args, Read: read}
+}
+
+// counted makes a statement return how many rows it has deleted.
+func counted(statement string) string {
+	return "with deleted as (\n" + statement + "\nreturning 1)\nselect pg_catalog.count(*) from deleted"
+}
+
+// count reads a number.
+func count(into *int64) func(pgx.Rows) error {
+	return func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[int64])
+		return err
+	}
+}
+
+// readState ends the transaction if the user may not be erased: they may have come back since the look.
+func (x *erasing) readState(rows pgx.Rows) error {
+	living, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+	if err == nil && living && !x.Living {
+		return ErrLiving
+	}
+	return err
+}
+
+func (x *erasing) readMoments(rows pgx.Rows) error {
+	_, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (struct{}, error) {
+		err := row.Scan(&x.done.DeletedAt, &x.done.ErasedAt, &x.done.Before)
+		x.done.DeletedAt, x.done.ErasedAt = x.done.DeletedAt.UTC(), x.done.ErasedAt.UTC()
+		return struct{}{}, err
+	})
+	return err
+}
+
+func (x *erasing) readMemberships(rows pgx.Rows) (err error) {
+	x.memberships, err = settle.CollectKeys(rows, &event.Memberships)
+	x.done.Memberships = len(x.memberships)
+	return err
+}
+
+// remaining looks for the rows that are still there.
+func (x *erasing) remaining(ctx context.Context) ([]Remaining, error) {
+	list := []Remaining{}
+	keys := append(slices.Clone(x.memberships), settle.Key{Roll: &event.Users, Source: x.Source, ID: x.ID})
+	for _, t := range x.roll.targets.All() {
+		mine := slices.DeleteFunc(slices.Clone(keys), func(k settle.Key) bool { return k.Roll != t.Roll })
+		if !t.Follows(x.Source) || len(mine) == 0 {
+			continue
+		}
+		if t.Outage != nil {
+			list = append(list, Remaining{Target: t.Name, Table: t.Table, Why: "the target is out of service; its row is not known: " + t.Outage.Message})
+			continue
+		}
+		rows, err := x.rowsOf(ctx, t, mine)
+		if err != nil {
+			return list, err
+		}
+		list = append(list, rows...)
+	}
+	slices.SortStableFunc(list, func(a, b Remaining) int { return strings.Compare(a.Target, b.Target) })
+	return list, nil
+}
+
+// rowsOf are those of one target.
+func (x *erasing) rowsOf(ctx context.Context, t *catalog.Compiled, of []settle.Key) ([]Remaining, error) {
+	why := map[target.Action]string{target.DeleteKeep: "on_delete is keep", target.DeleteSet: "on_delete sets columns and leaves the others"}[t.OnDelete.Action]
+	if why == "" {
+		why = "the row could not be deleted; rollcall check --user " + x.ID + " says why"
+	}
+	sources, ids := settle.KeyArrays(of)
+	rows, _ := x.roll.targets.Pool.Query(ctx, t.Compiler.Remaining(), sources, ids, true)
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Remaining, error) {
+		left := Remaining{Target: t.Name, Table: t.Table, Key: map[string]string{}, Why: why}
+		var source, id string
+		var values []string
+		err := row.Scan(&source, &id, &values)
+		for i, v := range values {
+			left.Key[t.Key[i]] = v
+		}
+		return left, err
+	})
+}
+
+// forgetSamples has the planner forget what it has seen of the columns: its statistics hold some values of each, the
+// last ones until the next analysis. Only the owner of the tables may.
+func (r *Roll) forgetSamples(ctx context.Context) {
+	err := r.targets.Pool.Unbounded(ctx, "analyze rollcall.users, rollcall.memberships, rollcall.events, rollcall.parked")
+	if err != nil {
+		r.targets.Log.Warn("values of a user who was erased may be in the statistics of the planner until the next analyze of rollcall.users, memberships, events and parked",
+			"error", connection.Wrap(err, "analyze"))
+	}
+}
