@@ -95,7 +95,7 @@ func (job *backfillJob) preview(ctx context.Context, env cli.Env) error {
 		Remove int64  `json:"remove"`
 	}{job.target, p.Visit, p.Insert, p.Change, p.Remove}
 	return job.output.Write(env.Stdout, result, func(to io.Writer) error {
-		_, err := fmt.Fprintf(to, "would fill %s: %s users to visit, %s rows to insert, %s to change, %s to remove\n",
+		_, err := fmt.Fprintf(to, "would fill %s: %s rows of the roll to visit, %s rows to insert, %s to change, %s to remove\n",
 			job.target, cli.Grouped(p.Visit), cli.Grouped(p.Insert), cli.Grouped(p.Change), cli.Grouped(p.Remove))
 		return err
 	})
@@ -113,7 +113,7 @@ func (job *backfillJob) run(ctx context.Context, env cli.Env) error {
 	})
 	finish()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return fmt.Errorf("stopped after %s users of %s; run the same command again to continue there", cli.Grouped(done.Visited), job.target)
+		return fmt.Errorf("stopped after %s rows of the roll for %s; run the same command again to continue there", cli.Grouped(done.Visited), job.target)
 	}
 	if err != nil {
 		return err
@@ -155,6 +155,6 @@ func sayBackfilled(target string, done backfill.Result, took time.Duration) stri
 		more += fmt.Sprintf(", %s again because a replica with another configuration moved them", cli.Grouped(done.Moved))
 	}
 	rate := float64(done.Visited-done.Resumed) / took.Seconds()
-	return fmt.Sprintf("filled %s: %s users visited%s, %s parked, %.1f s, %s/s",
+	return fmt.Sprintf("filled %s: %s rows of the roll visited%s, %s parked, %.1f s, %s/s",
 		target, cli.Grouped(done.Visited), more, cli.Grouped(done.Parked), took.Seconds(), cli.Grouped(int64(rate)))
 }

@@ -68,7 +68,7 @@ func newCheck(env cli.Env) *cobra.Command {
 			return env.OnDatabase(s, func(db *postgres.DB) error { return o.run(cmd.Context(), env, db) })
 		},
 	}
-	cmd.Flags().StringVar(&o.user, "user", "", "check one user only, by `ID` or e-mail")
+	cmd.Flags().StringVar(&o.user, "user", "", "check one user only, by `ID` or e-mail; or an organization or a membership by its id")
 	cmd.Flags().BoolVar(&o.repair, "repair", false, "settle who is out of step, then count again")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "exit 1 also for rows of no user of the roll")
 	o.output = cli.AddOutput(cmd)
@@ -123,7 +123,7 @@ func verdict(report *audit.Report, o checkOptions) error {
 	case users > 0 && o.repair:
 		return fmt.Errorf("still out of step: %d; %s says why", users, explaining(report))
 	case users > 0 && out == 0:
-		return fmt.Errorf("out of step: %d; rollcall check --repair settles all but users that a table still refuses", users)
+		return fmt.Errorf("out of step: %d; rollcall check --repair settles all but what a table still refuses", users)
 	case users > 0:
 		return fmt.Errorf("out of step: %d", users)
 	case out > 0:
@@ -265,10 +265,10 @@ func writeCalled(to io.Writer, users []audit.User) error {
 				": what the provider said last can't be used; the log says why")
 		}
 		for _, s := range u.Statuses {
-			lines = append(lines, sayStanding(&s, u.Deleted))
+			lines = append(lines, sayStanding(&s, &u))
 		}
 		if len(u.Statuses) == 0 {
-			lines = append(lines, "no target follows this source")
+			lines = append(lines, "no target follows the "+u.Roll.Name+" of this source")
 		}
 	}
 	for i, line := range lines {
@@ -278,8 +278,8 @@ func writeCalled(to io.Writer, users []audit.User) error {
 	return err
 }
 
-// sayStanding is a target's line about a user.
-func sayStanding(s *audit.Status, deleted bool) string {
+// sayStanding is a target's line about a user, or about a row of another roll.
+func sayStanding(s *audit.Status, u *audit.User) string {
 	if len(s.Triggers) > 0 {
 		line := fmt.Sprintf("✓ %s (%s by trigger %s", s.Target, s.State, strings.Join(s.Triggers, ", "))
 		if len(s.Columns) > 0 {
@@ -298,10 +298,10 @@ func sayStanding(s *audit.Status, deleted bool) string {
 		what = "can't be compared: " + s.Problem
 	case s.State == audit.Different:
 		what += ": " + strings.Join(s.Columns, ", ")
-	case s.State == audit.Extra && deleted:
-		what += ": the user is deleted, but the row still exists"
+	case s.State == audit.Extra && u.Deleted:
+		what += ": the " + u.Roll.One + " is deleted, but the row still exists"
 	case s.State == audit.Extra:
-		what += ": the user doesn't match where, but the row still exists"
+		what += ": the " + u.Roll.One + " doesn't match where, but the row still exists"
 	}
 	if p := s.Parked; p != nil {
 		when := "next " + p.RetryAt.UTC().Format(time.RFC3339)

@@ -41,11 +41,11 @@ func TestBackfillInterrupted(t *testing.T) {
 		where datname = current_database() and wait_event_type = 'Lock')`, "t")
 	interrupt()
 	holder.Exec("commit")
-	want := "users of profiles; run the same command again to continue there"
+	want := "rows of the roll for profiles; run the same command again to continue there"
 	if got := <-stopped; got.code != cli.ExitProblems || !strings.Contains(got.log, want) {
 		t.Errorf("%s, want %d and %q", got, cli.ExitProblems, want)
 	}
-	want = "filled profiles: 5,000 users visited ("
+	want = "filled profiles: 5,000 rows of the roll visited ("
 	if got := c.run(t.Context(), "backfill", "profiles"); got.code != cli.ExitFine || !strings.Contains(got.out, want) {
 		t.Errorf("%s, want %q", got, want)
 	}

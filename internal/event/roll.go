@@ -36,8 +36,8 @@ type Record interface{ Head() *Row }
 
 // Roll describes a kind of roll.
 type Roll struct {
-	// Name is what a target's roll: calls it, and Table its table with the schema.
-	Name, Table string
+	// Name is what a target's roll: calls it, One what people call a row of it, and Table its table with the schema.
+	Name, One, Table string
 	// Fields are the columns beside those of Row, in the order that the record new has them.
 	Fields []Field
 	// Of is the state that an event carries for this roll; nil when it carries none.
@@ -104,7 +104,7 @@ type Document string
 
 // Users is the roll of users.
 var Users = Roll{
-	Name: "users", Table: "rollcall.users",
+	Name: "users", One: "user", Table: "rollcall.users",
 	Fields: []Field{
 		{Name: "external_id", Type: Text, At: Of(func(u *User) any { return &u.ExternalID }), Trusted: true},
 		{Name: "email", Type: Text, At: Of(func(u *User) any { return &u.Email }), Masked: true},
@@ -143,7 +143,7 @@ var Users = Roll{
 
 // Organizations is the roll of organisations.
 var Organizations = Roll{
-	Name: "organizations", Table: "rollcall.organizations",
+	Name: "organizations", One: "organization", Table: "rollcall.organizations",
 	Fields: []Field{
 		{Name: "name", Type: Text, At: Of(func(o *Organization) any { return &o.Name }), Keeps: true},
 		{Name: "slug", Type: Text, At: Of(func(o *Organization) any { return &o.Slug })},
@@ -166,7 +166,7 @@ var Organizations = Roll{
 
 // Memberships is the roll of users' memberships of organisations.
 var Memberships = Roll{
-	Name: "memberships", Table: "rollcall.memberships",
+	Name: "memberships", One: "membership", Table: "rollcall.memberships",
 	Fields: []Field{
 		{Name: "organization_id", Type: Text, At: Of(func(m *Membership) any { return &m.OrganizationID }), Trusted: true},
 		{Name: "user_id", Type: Text, At: Of(func(m *Membership) any { return &m.UserID }), Trusted: true},

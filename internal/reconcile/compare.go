@@ -159,7 +159,7 @@ func shown(value any, masked bool) string {
 func (r *run) advice(verdict Verdict, p directory.Pair) string {
 	if verdict == Final {
 		return fmt.Sprintf("the roll has this %[1]s as deleted, and a deletion is final; "+
-			"create the %[1]s again at the provider, with a new id", r.kind.one)
+			"create the %[1]s again at the provider, with a new id", r.kind.One)
 	}
 	version := time.UnixMicro(p.Roll.Head().Version).UTC()
 	at := version.Format(time.RFC3339Nano)
@@ -170,5 +170,5 @@ func (r *run) advice(verdict Verdict, p directory.Pair) string {
 			"run delete from %s where source = %s and id = %s; then %s",
 			why, r.kind.Table, target.Literal(r.Source.Name()), target.Literal(p.ID), then)
 	}
-	return why + "; change the " + r.kind.one + " at Clerk, which sets updated_at, and run " + then
+	return why + "; change the " + r.kind.One + " at Clerk, which sets updated_at, and run " + then
 }

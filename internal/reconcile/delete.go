@@ -88,9 +88,9 @@ func (r *run) who(gone int64, maxDelete string) string {
 // rows is so many of what is compared.
 func (r *run) rows(n int64) string {
 	if n == 1 {
-		return "1 " + r.kind.one
+		return "1 " + r.kind.One
 	}
-	return fmt.Sprintf("%d %ss", n, r.kind.one)
+	return fmt.Sprintf("%d %ss", n, r.kind.One)
 }
 
 func (r *run) deleteSome(ctx context.Context, pairs []directory.Pair) error {

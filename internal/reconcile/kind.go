@@ -15,17 +15,17 @@ import (
 // kind is what a provider has: users, organisations or memberships.
 type kind struct {
 	*event.Roll
-	// one, none and which are words for people.
-	one, none, which string
-	decode           func(*source.Source, []byte, time.Time) (event.Record, error)
-	count            func(*clerk.API, context.Context) (int64, error)
-	list             func(*clerk.API, clerk.Position) *clerk.Listing
+	// none and which are words for people.
+	none, which string
+	decode      func(*source.Source, []byte, time.Time) (event.Record, error)
+	count       func(*clerk.API, context.Context) (int64, error)
+	list        func(*clerk.API, clerk.Position) *clerk.Listing
 	// fetch asks the API about rows of the roll, and returns nil for each that is not there.
 	fetch func(context.Context, *clerk.API, []directory.Pair) ([][]byte, error)
 }
 
 var users = &kind{
-	Roll: &event.Users, one: "user", none: "no user", which: "who",
+	Roll: &event.Users, none: "no user", which: "who",
 	decode: func(s *source.Source, row []byte, at time.Time) (event.Record, error) { return s.DecodeUser(row, at) },
 	count:  (*clerk.API).Count, list: (*clerk.API).List,
 	fetch: func(ctx context.Context, api *clerk.API, rows []directory.Pair) ([][]byte, error) {
@@ -34,7 +34,7 @@ var users = &kind{
 }
 
 var organizations = &kind{
-	Roll: &event.Organizations, one: "organization", none: "nothing", which: "which",
+	Roll: &event.Organizations, none: "nothing", which: "which",
 	decode: func(s *source.Source, row []byte, at time.Time) (event.Record, error) {
 		return s.DecodeOrganization(row, at)
 	},
@@ -45,7 +45,7 @@ var organizations = &kind{
 }
 
 var memberships = &kind{
-	Roll: &event.Memberships, one: "membership", none: "nothing", which: "which",
+	Roll: &event.Memberships, none: "nothing", which: "which",
 	decode: func(s *source.Source, row []byte, at time.Time) (event.Record, error) {
 		m, _, err := s.DecodeMembership(row, at) // its organisation has been compared before
 		return m, err

@@ -139,14 +139,10 @@ func (s *Syncer) look(ctx context.Context, f roll.Name, m roll.Member) (event.Ev
 
 // called is a row of a roll, for people.
 func called(r *event.Roll) string {
-	switch r {
-	case &event.Organizations:
-		return "an organization"
-	case &event.Memberships:
-		return "a membership"
-	default:
-		return "a user"
+	if r == &event.Organizations {
+		return "an " + r.One
 	}
+	return "a " + r.One
 }
 
 // recognize makes sure, before a row is deleted, that the provider is the one that the roll follows: with the

@@ -289,7 +289,7 @@ func (r *run) sift(page part) findings {
 		switch {
 		case err != nil:
 			f.others.Failed++
-			r.Log.Error("what the provider has can't be read", "source", r.Source.Name(), r.kind.one, p.ID, "error", err)
+			r.Log.Error("what the provider has can't be read", "source", r.Source.Name(), r.kind.One, p.ID, "error", err)
 		case verdict == Create || verdict == Update || verdict == Touch:
 			f.events = append(f.events, finding(theirs, p.At, "reconciled"))
 			f.verdicts = append(f.verdicts, verdict)
@@ -297,7 +297,7 @@ func (r *run) sift(page part) findings {
 			f.others.Unchanged++
 		case verdict == Final || verdict == Newer:
 			f.others.Failed++
-			r.Log.Warn("the roll can't follow the provider", "source", r.Source.Name(), r.kind.one, p.ID,
+			r.Log.Warn("the roll can't follow the provider", "source", r.Source.Name(), r.kind.One, p.ID,
 				"reason", r.advice(verdict, p))
 		default: // deleteGone sees to those who are gone
 		}

@@ -50,7 +50,7 @@ func ParkedLines(groups []ParkedGroup) []string {
 			g.Target, g.Users, who, g.Source, g.Error, when)))
 	}
 	if len(lines) > 0 {
-		lines = append(lines, "correct the table or the user; rollcall check --repair then tries all of them at once")
+		lines = append(lines, "correct the table, or what it refuses; rollcall check --repair then tries all of them at once")
 	}
 	return lines
 }

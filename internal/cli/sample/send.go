@@ -197,10 +197,10 @@ func (s *sent) explain(ctx context.Context, env cli.Env, d *draft) {
 	defer app.CloseSoon(db)
 	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
 	defer cancel()
-	id := s.Event().UserID
+	id := idOf(s.Event())
 	if s.Outcome == string(event.Stale) {
-		if users, err := db.Audit().InRoll(ctx, id); err == nil {
-			s.stale = s.whyStale(users, deciding(ctx, db, d))
+		if rows, err := db.Audit().InRoll(ctx, id); err == nil {
+			s.stale = s.whyStale(rows, deciding(ctx, db, d))
 		}
 		return
 	}
@@ -214,6 +214,17 @@ func (s *sent) explain(ctx context.Context, env cli.Env, d *draft) {
 	}
 }
 
+// idOf is the id of what an event is about.
+func idOf(e event.Event) string {
+	switch {
+	case e.Membership != nil:
+		return e.Membership.ID
+	case e.Organization != nil:
+		return e.Organization.ID
+	}
+	return e.UserID
+}
+
 // deciding is the table that decides about the users of the source, "" where their versions do.
 func deciding(ctx context.Context, db *postgres.DB, d *draft) string {
 	for _, c := range d.setup.Captures() {
@@ -224,22 +235,24 @@ func deciding(ctx context.Context, db *postgres.DB, d *draft) string {
 	return ""
 }
 
-// whyStale says what counts more than the event: what the roll has of the user, or the table.
-func (s *sent) whyStale(users []audit.User, table string) string {
-	at := slices.IndexFunc(users, func(u audit.User) bool { return u.Source == s.Source.Name() })
+// whyStale says what counts more than the event: what the roll has of the user or the like, or the table.
+func (s *sent) whyStale(rows []audit.User, table string) string {
+	at := slices.IndexFunc(rows, func(u audit.User) bool { return u.Source == s.Source.Name() })
 	switch {
-	case at >= 0 && !users[at].Deleted:
-		return "the roll has a newer state of this user, of " + users[at].Version.Format(time.RFC3339)
+	case at >= 0 && !rows[at].Deleted:
+		return fmt.Sprintf("the roll has a newer state of this %s, of %s", rows[at].Roll.One, rows[at].Version.Format(time.RFC3339))
 	case table != "":
 		return fmt.Sprintf("the user is not in %s, which decides; "+
 			"insert a row there, or write users_table: none into the source", table)
 	case at < 0:
 		return ""
+	case rows[at].Roll == &event.Memberships:
+		return "the membership has ended; one that begins later counts: --set data.created_at=…"
 	}
-	return "the user is deleted, for good; send events about another one: --set " + s.idPath() + "=…"
+	return fmt.Sprintf("the %s is deleted, for good; send events about another one: --set %s=…", rows[at].Roll.One, s.idPath())
 }
 
-// idPath is where the id of the user stands in a body.
+// idPath is where the id of the user, or of the organisation, stands in a body.
 func (s *sent) idPath() string {
 	switch {
 	case s.Source.Provider() == source.Clerk:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -12,10 +13,12 @@ import (
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 )
 
-// User is a user of the roll and how every target that follows the source has them.
+// User is a user of the roll and how every target that follows the source has them; or a row of another roll.
 type User struct {
+	Roll       *event.Roll
 	Source, ID string
 	Email      string    // masked, like j…@e….com; empty for none
 	Version    time.Time // the provider's own updated_at
@@ -53,12 +56,12 @@ type ParkedUser struct {
 // InStep reports whether the target is as the roll says.
 func (s *Status) InStep() bool { return !outOfStep(s.State) && s.Problem == "" }
 
-// ErrNotInRoll means that no user of the roll has this id or e-mail.
-var ErrNotInRoll = errors.New("no user of the roll has this id or e-mail")
+// ErrNotInRoll means that no roll has a row with this id, nor a user with this e-mail.
+var ErrNotInRoll = errors.New("no user of the roll has this id or e-mail, and no organization or membership this id")
 
 // Users finds users in the roll by their exact id, or by e-mail in any case, and holds each
-// against every target; several sources may know one. The error wraps ErrNotInRoll when there
-// is none. Nothing is stored. Check must have compiled the targets.
+// against every target; several sources may know one. It finds an organisation or a membership by its
+// id. The error wraps ErrNotInRoll when there is none. Nothing is stored. Check must have compiled the targets.
 func (a *Audit) Users(ctx context.Context, who string, o Options) ([]User, error) {
 	users, err := a.InRoll(ctx, who)
 	if err != nil {
@@ -80,14 +83,12 @@ func (a *Audit) Users(ctx context.Context, who string, o Options) ([]User, error
 func (a *Audit) InRoll(ctx context.Context, who string) ([]User, error) {
 	var users []User
 	err := a.Targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, `select source, id, coalesce(email, ''), version, deleted_at is not null, kept
-			from rollcall.users where id = $1 or pg_catalog.lower(email) = pg_catalog.lower($1)
-			order by source, id`, pgx.QueryExecModeExec, who)
+		rows, _ := tx.Query(ctx, inRoll, pgx.QueryExecModeExec, who)
 		var u User
-		var email string
+		var roll, email string
 		var version int64
-		_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &email, &version, &u.Deleted, &u.Kept}, func() error {
-			u.Email, u.Version = event.Mask(email), time.UnixMicro(version).UTC()
+		_, err := pgx.ForEachRow(rows, []any{&roll, &u.Source, &u.ID, &email, &version, &u.Deleted, &u.Kept}, func() error {
+			u.Roll, u.Email, u.Version = event.RollNamed(roll), event.Mask(email), time.UnixMicro(version).UTC()
 			users = append(users, u)
 			return nil
 		})
@@ -99,9 +100,23 @@ func (a *Audit) InRoll(ctx context.Context, who string) ([]User, error) {
 	return users, nil
 }
 
+// inRoll finds rows of any roll by an id ($1), and users by their e-mail.
+var inRoll = func() string {
+	var parts []string
+	for _, r := range event.Rolls {
+		email, byEmail := "''", ""
+		if r == &event.Users {
+			email, byEmail = "coalesce(email, '')", " or pg_catalog.lower(email) = pg_catalog.lower($1)"
+		}
+		parts = append(parts, fmt.Sprintf(`select %s, source, id, %s, version, deleted_at is not null, kept from %s where id = $1%s`,
+			target.Literal(r.Name), email, r.Table, byEmail))
+	}
+	return strings.Join(parts, "\nunion all\n") + "\norder by 2, 3"
+}()
+
 // user holds a user against every target, after the repair if there is to be one.
 func (c *counting) user(ctx context.Context, u *User) error {
-	key := settle.Key{Roll: &event.Users, Source: u.Source, ID: u.ID}
+	key := settle.Key{Roll: u.Roll, Source: u.Source, ID: u.ID}
 	statuses, err := c.statuses(ctx, key)
 	// A child's row may have kept the parent's. Two targets may also undo each other's repair.
 	for round := 1; err == nil && c.left > 0 && c.helped > 0 && round < settle.Passes; round++ {
@@ -115,7 +130,7 @@ func (c *counting) user(ctx context.Context, u *User) error {
 		return err
 	}
 	for i := range c.audit.Targets.Configured {
-		if t := &c.audit.Targets.Configured[i]; t.Follows(u.Source) {
+		if t := &c.audit.Targets.Configured[i]; event.RollNamed(t.Roll) == u.Roll && t.Follows(u.Source) {
 			s := statuses[t.Name]
 			s.Parked = parked[t.Name]
 			u.Statuses = append(u.Statuses, s)
@@ -129,7 +144,7 @@ func (c *counting) statuses(ctx context.Context, u settle.Key) (map[string]Statu
 	c.left, c.helped, c.overruled = 0, 0, map[overruledKey]*Overruled{}
 	statuses := map[string]Status{}
 	for _, t := range c.targets { // parents first, for the repair
-		if !t.Follows(u.Source) {
+		if t.Roll != u.Roll || !t.Follows(u.Source) {
 			continue
 		}
 		s, err := c.status(ctx, t, u)
