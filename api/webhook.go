@@ -151,6 +151,7 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 		slog.Int("bytes", d.bytes),
 		known("event", d.event.ID),
 		known("user", d.event.UserID),
+		known("organization", d.event.OrganizationID()),
 		known("reason", reason),
 	}
 	level := logLevel(d.outcome)

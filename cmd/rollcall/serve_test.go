@@ -206,6 +206,11 @@ func TestLogLines(t *testing.T) {
 			t.Errorf("no field %s in %v", name, fields)
 		}
 	}
+	in.send(signed(t, source.Clerk, source.Hook, clerkUser("organization.updated", "org_a")))
+	in.log.await(t, "webhook", 4)
+	if got := in.log.Lines("webhook")[3]["organization"]; got != "org_a" {
+		t.Errorf("the organisation is %v in the log", got)
+	}
 }
 
 // What a provider or an unverified sender sends can't act on the terminal that shows the log.

@@ -73,6 +73,14 @@ type Event struct {
 	Explain func(reason string)
 }
 
+// OrganizationID is the organisation that an event is about, or whose membership; "" when there is none.
+func (e *Event) OrganizationID() string {
+	if e.Organization == nil {
+		return ""
+	}
+	return e.Organization.ID
+}
+
 // User is one user at one version: a row of the roll. Nil means absent. Every text
 // is valid UTF-8 without NUL and every metadata object is one that jsonb accepts. A tombstone keeps
 // Source, ID, Version and ExternalID and nothing else.

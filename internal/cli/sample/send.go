@@ -161,7 +161,7 @@ func (s sent) report(to io.Writer, output string) error {
 		return s.reportJSON(to)
 	}
 	e := s.Event()
-	line := fmt.Sprintf("%d  %-11s  %-22s  %-36s  %4d ms", s.Status, cmp.Or(s.Outcome, "-"), e.Type, cmp.Or(e.UserID, organizationOf(&e), "-"), s.Took.Milliseconds())
+	line := fmt.Sprintf("%d  %-11s  %-22s  %-36s  %4d ms", s.Status, cmp.Or(s.Outcome, "-"), e.Type, cmp.Or(e.UserID, e.OrganizationID(), "-"), s.Took.Milliseconds())
 	if complaint := s.Complaint(); complaint != "" {
 		line += "  " + complaint
 	}
@@ -174,14 +174,6 @@ func (s sent) report(to io.Writer, output string) error {
 	}
 	_, err := fmt.Fprintln(to, strings.Join(lines, "\n"))
 	return err
-}
-
-// organizationOf is the id of the organisation that an event is about, or whose membership; "" when there is none.
-func organizationOf(e *event.Event) string {
-	if e.Organization == nil {
-		return ""
-	}
-	return e.Organization.ID
 }
 
 // explain looks in the database of the configuration for the reasons of an outcome; it finds none where that
@@ -285,7 +277,7 @@ func (s sent) reportJSON(to io.Writer) error {
 		Stale string `json:"stale,omitempty"`
 	}{Source: s.Source.Name(), Outcome: s.Outcome, Parked: s.parked, Stale: s.stale, Status: s.Status, Seconds: s.Took.Seconds()}
 	e := s.Event()
-	line.Type, line.Event, line.User, line.Organization = e.Type, s.eventID(e), e.UserID, organizationOf(&e)
+	line.Type, line.Event, line.User, line.Organization = e.Type, s.eventID(e), e.UserID, e.OrganizationID()
 	if json.Valid(s.Answer.Body) {
 		line.Answer = json.RawMessage(s.Answer.Body)
 	} else if len(s.Answer.Body) > 0 {
