@@ -120,7 +120,7 @@ func TestLargeUsers(t *testing.T) {
 		t.Errorf("%d users keep their metadata, want %d", kept, want)
 	}
 	named := map[any]bool{}
-	for _, line := range l.serve.log.Lines("columns of a user keep their last known value; the rest is applied") {
+	for _, line := range l.serve.log.Lines("columns keep their last known value; the rest is applied") {
 		named[line["user"]] = true
 	}
 	if len(named) != kept {

@@ -310,7 +310,7 @@ func TestKeptFromTheTable(t *testing.T) {
 	k.keeps("2@example.com|f|Ada|dark", 0)
 	update(3, `banned_until = '`+forever+`', raw_user_meta_data = $1`, large)
 	k.keeps("3@example.com|t|Ada|dark", 6)
-	line := k.log.await(t, "columns of a user keep their last known value; the rest is applied", 1)
+	line := k.log.await(t, "columns keep their last known value; the rest is applied", 1)
 	if line["level"] != "WARN" || line["user"] != keptID || !strings.Contains(fmt.Sprint(line["reason"]), "limits.metadata") {
 		t.Errorf("log line %v", line)
 	}

@@ -83,16 +83,22 @@ func rowsOf(e *event.Event) []settle.Key {
 	return keys
 }
 
+const saysKept = "columns keep their last known value; the rest is applied"
+
 // warnOfKept writes a line for each observation that was applied without some columns. The line of a
 // webhook says so itself.
 func (r *Roll) warnOfKept(ctx context.Context, events []event.Event, outcomes []event.Outcome) {
 	for i, o := range outcomes {
 		e := &events[i]
-		if !e.User.Keeps() || e.ID != "" || o != event.Applied && o != event.Parked {
+		columns, because := e.Kept()
+		if columns == nil || e.ID != "" || o != event.Applied && o != event.Parked {
 			continue
 		}
-		r.targets.Log.LogAttrs(ctx, slog.LevelWarn, "columns of a user keep their last known value; the rest is applied",
-			slog.String("source", e.Source), slog.String("type", e.Type), slog.String("user", e.UserID),
-			slog.String("kept", strings.Join(e.User.Kept, " ")), slog.String("reason", e.User.KeptBecause))
+		attrs := []slog.Attr{slog.String("source", e.Source), slog.String("type", e.Type), slog.String("user", e.UserID)}
+		if id := e.OrganizationID(); id != "" {
+			attrs = append(attrs, slog.String("organization", id))
+		}
+		attrs = append(attrs, slog.String("kept", strings.Join(columns, " ")), slog.String("reason", because))
+		r.targets.Log.LogAttrs(ctx, slog.LevelWarn, saysKept, attrs...)
 	}
 }

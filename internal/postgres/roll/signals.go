@@ -349,7 +349,7 @@ func (s *signals) conclude(l *look, done *result) (unread []int) {
 			l.doubtful = append(l.doubtful, at)
 		default:
 			if found.kept != "" && found.written {
-				l.roll.targets.Log.Warn("columns of a user keep their last known value; the rest is applied", "source", e.Source, "user", e.UserID,
+				l.roll.targets.Log.Warn(saysKept, "source", e.Source, "user", e.UserID,
 					"kept", found.kept, "reason", "the metadata takes more than limits.metadata, or its numbers have too many digits")
 			}
 			l.outcomes[at] = l.outcome(e, found, done)

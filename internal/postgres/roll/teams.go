@@ -81,6 +81,7 @@ func (r *Roll) applyTeams(ctx context.Context, events []event.Event) ([]event.Ou
 	outcomes := t.outcomes(organizations, members)
 	r.followUp(ctx, events, settled{w.Held(), parked}, outcomes)
 	r.settleWaiting(ctx, waiting)
+	r.warnOfKept(ctx, events, outcomes)
 	return outcomes, nil
 }
 

@@ -303,6 +303,21 @@ func TestRejoinBesideSettling(t *testing.T) {
 	b.Want(memberRows, "t0|u1|admin", "t1|u1|guest")
 }
 
+// What a listing or a look says of a team or a member may keep columns: then a line of the log names them, as for users.
+func TestKeptOfTeamsIsLogged(t *testing.T) {
+	t.Parallel()
+	b := newTeams(t)
+	log := logged(b)
+	b.Applies(fixture.Applied, joined(life{"m1", "t1", "u1", 1}, 5, "admin"))
+	seen := joined(life{"m1", "t1", "u1", 1}, 6, "guest")
+	seen.ID, seen.SeenAt = "", time.Now().Add(time.Second)
+	seen.Membership.Kept, seen.Membership.KeptBecause = []string{"raw_public_metadata"}, "too deep"
+	b.Applies(fixture.All(event.Applied, 1), seen)
+	b.Want(memberRows, "t1|u1|guest")
+	must.Contain(t, log.String(), `msg="columns keep their last known value; the rest is applied" source=app type=organizationMembership.updated user=u1 `+
+		`organization=t1 kept=memberships.raw_public_metadata reason="too deep"`)
+}
+
 // The views show who is alive, to a role with the grants that the documentation names, and nothing else.
 func TestLiveViews(t *testing.T) {
 	t.Parallel()
