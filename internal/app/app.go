@@ -122,7 +122,7 @@ func (s *Setup) StartWorker(ctx context.Context, log *slog.Logger, warn func(str
 	s.follow(ctx, db, func(source string, err error) {
 		warn("the changes of source %s count by their version: %v", source, err)
 	})
-	p := pipeline.New(pipeline.Config{Apply: db.Roll().Apply, Apart: db.Roll().Signal})
+	p := pipeline.New(pipeline.Config{Apply: db.Roll().Apply, Separate: db.Roll().Signal})
 	p.Start()
 	return &Worker{db, p, db.Targets().StartWatch(ctx)}, nil
 }

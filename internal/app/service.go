@@ -74,7 +74,7 @@ func newService(o Options, db *postgres.DB) (*service, error) {
 	}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
-		Apply: db.Roll().Apply, Apart: db.Roll().Signal, Queue: s.Config.Limits.Queue, Wait: s.Config.Limits.Wait,
+		Apply: db.Roll().Apply, Separate: db.Roll().Signal, Queue: s.Config.Limits.Queue, Wait: s.Config.Limits.Wait,
 		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) }, Log: log,
 	})
 	refuse := map[string]bool{}

@@ -25,9 +25,9 @@ type Config struct {
 	// Apply commits a batch and returns an outcome per event, in order. Its error goes to
 	// every waiter of the batch and should wrap event.ErrUnavailable.
 	Apply func(context.Context, []event.Event) ([]event.Outcome, error)
-	// Apart picks the events that form batches of their own, with a queue and committers of their
+	// Separate picks the events that form batches of their own, with a queue and committers of their
 	// own, so that neither kind waits for the other; nil for none.
-	Apart func(*event.Event) bool
+	Separate func(*event.Event) bool
 	// Queue is how many events may wait; one more is refused. Default 8192.
 	Queue int
 	// QueueBytes bounds the bodies and metadata of the waiting events. Default 64 MiB.
@@ -60,10 +60,10 @@ const (
 
 // Pipeline is a queue with committers that empty it. It is safe for concurrent use.
 type Pipeline struct {
-	config Config
-	apart  *Pipeline       // takes the events that Config.Apart picks; nil for none
-	apply  context.Context // cancelled when a shutdown runs out of time
-	cancel context.CancelFunc
+	config   Config
+	separate *Pipeline       // takes the events that Config.Separate picks; nil for none
+	apply    context.Context // cancelled when a shutdown runs out of time
+	cancel   context.CancelFunc
 
 	mu      sync.Mutex
 	arrival *sync.Cond
@@ -98,10 +98,10 @@ func New(cfg Config) *Pipeline {
 		cfg.Observe = func(int, time.Duration) {}
 	}
 	p := &Pipeline{config: cfg}
-	if cfg.Apart != nil {
+	if cfg.Separate != nil {
 		own := cfg
-		own.Apart = nil
-		p.apart = New(own)
+		own.Separate = nil
+		p.separate = New(own)
 	}
 	p.arrival = sync.NewCond(&p.mu)
 	p.apply, p.cancel = context.WithCancel(context.Background())
@@ -202,8 +202,8 @@ func size(e *event.Event) int {
 
 // enqueue queues an event in the pipeline that takes it.
 func (p *Pipeline) enqueue(e event.Event) (*waiter, error) {
-	if p.apart != nil && p.config.Apart(&e) {
-		return p.apart.enqueue(e)
+	if p.separate != nil && p.config.Separate(&e) {
+		return p.separate.enqueue(e)
 	}
 	w := &waiter{event: e, bytes: size(&e), done: make(chan answer, 1)}
 	p.mu.Lock()
@@ -224,8 +224,8 @@ func (p *Pipeline) enqueue(e event.Event) (*waiter, error) {
 
 // Start begins to apply what is queued.
 func (p *Pipeline) Start() {
-	if p.apart != nil {
-		p.apart.Start()
+	if p.separate != nil {
+		p.separate.Start()
 	}
 	for range p.config.Committers {
 		p.working.Go(func() {
@@ -239,10 +239,10 @@ func (p *Pipeline) Start() {
 // Shutdown takes no more events, lets the committers finish what is queued, and answers
 // every waiter: those that the context leaves no time for with event.ErrUnavailable.
 func (p *Pipeline) Shutdown(ctx context.Context) {
-	if p.apart != nil {
-		var apart sync.WaitGroup
-		apart.Go(func() { p.apart.Shutdown(ctx) })
-		defer apart.Wait()
+	if p.separate != nil {
+		var ending sync.WaitGroup
+		ending.Go(func() { p.separate.Shutdown(ctx) })
+		defer ending.Wait()
 	}
 	p.mu.Lock()
 	p.closed = true

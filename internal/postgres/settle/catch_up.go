@@ -59,7 +59,7 @@ func (ts *Targets) CatchUp(ctx context.Context, target string) (tried int, err e
 			}
 			w := retryWork(t, users)
 			_, err = ts.Commit(ctx, w)
-			if FailedFor(err, outOfService, othersTurn) {
+			if FailedFor(err, outOfService, catchingUp) {
 				return tried, nil
 			}
 			if err != nil {
@@ -80,18 +80,18 @@ func (ts *Targets) MakeDue(ctx context.Context, t *catalog.Compiled, users []Key
 	return nil
 }
 
-// errOthersTurn: another replica is settling the parked users of the target.
-var errOthersTurn = errors.New("another replica is catching up")
+// errCatchingUp: another replica is settling the parked users of the target.
+var errCatchingUp = errors.New("another replica is catching up")
 
-// turn keeps two replicas from trying the same users again at once. The lock ends with the transaction,
+// catchUpLock keeps two replicas from trying the same users again at once. The lock ends with the transaction,
 // and so with a process that is killed, and costs no connection.
-func turn(t *catalog.Compiled) Step {
+func catchUpLock(t *catalog.Compiled) Step {
 	return Step{
-		Kind: takingTurn, SQL: "select pg_catalog.pg_try_advisory_xact_lock($1, $2)", Args: []any{connection.LockSpace, connection.Hash32("catch up " + t.Name)},
+		Kind: lockingCatchUp, SQL: "select pg_catalog.pg_try_advisory_xact_lock($1, $2)", Args: []any{connection.LockSpace, connection.Hash32("catch up " + t.Name)},
 		Read: func(rows pgx.Rows) error {
 			ours, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
 			if err == nil && !ours {
-				err = errOthersTurn
+				err = errCatchingUp
 			}
 			return err
 		},

@@ -41,7 +41,7 @@ func (ts *Targets) Commit(ctx context.Context, w *Work) (parked map[Key]bool, er
 		}
 		ts.tripTable(w, err)
 		err = sqlstate.Mask(err)
-		if sqlstate.ClassOf(err) != sqlstate.Retry || FailedFor(err, othersTurn, outOfService, Stopped) || last || ctx.Err() != nil {
+		if sqlstate.ClassOf(err) != sqlstate.Retry || FailedFor(err, catchingUp, outOfService, Stopped) || last || ctx.Err() != nil {
 			return nil, err
 		}
 		ts.Log.Info("a transaction is tried again", "try", try, "error", err)

@@ -226,14 +226,14 @@ func (s *separation) try(ctx context.Context, p *Piece, users []Key) ([]Refusal,
 }
 
 func (s *separation) trySavepoint(ctx context.Context, p Piece, users []Key) ([]Refusal, error) {
-	if err := s.exec(ctx, "savepoint apart"); err != nil {
+	if err := s.exec(ctx, "savepoint isolated"); err != nil {
 		return nil, err
 	}
 	refused, err := s.run(ctx, p, users)
 	if err != nil {
-		return nil, errors.Join(err, s.exec(ctx, "rollback to savepoint apart"))
+		return nil, errors.Join(err, s.exec(ctx, "rollback to savepoint isolated"))
 	}
-	if err := s.exec(ctx, "release savepoint apart"); err != nil || !p.mode.has(Asking) {
+	if err := s.exec(ctx, "release savepoint isolated"); err != nil || !p.mode.has(Asking) {
 		return refused, err
 	}
 	_, err = s.conn.Exec(ctx, connection.SettingsSQL, s.all.Pool.Timeouts()...) // those of asking are for the piece only

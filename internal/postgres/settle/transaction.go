@@ -28,16 +28,16 @@ type StepKind string
 
 // The kinds of steps.
 const (
-	Beginning  StepKind = "begin"
-	takingTurn StepKind = "look whether another replica is at it"
-	locking    StepKind = "lock the target's table"
-	Writing    StepKind = "write the roll"
-	Marking    StepKind = "set a savepoint"
-	settling   StepKind = "settle a target"
-	restoring  StepKind = "apply the settings"
-	Reading    StepKind = "read"
-	Parking    StepKind = "note who is parked"
-	checking   StepKind = "check deferred constraints"
+	Beginning      StepKind = "begin"
+	lockingCatchUp StepKind = "look whether another replica is at it"
+	locking        StepKind = "lock the target's table"
+	Writing        StepKind = "write the roll"
+	Marking        StepKind = "set a savepoint"
+	settling       StepKind = "settle a target"
+	restoring      StepKind = "apply the settings"
+	Reading        StepKind = "read"
+	Parking        StepKind = "note who is parked"
+	checking       StepKind = "check deferred constraints"
 	// checkingAlone is that of targets that ran one by one.
 	checkingAlone StepKind = "check deferred constraints of single targets"
 	Undoing       StepKind = "undo"
@@ -57,8 +57,8 @@ const (
 	RollRefuses
 	// Stopped means that who reads the result of a step does not want the rest.
 	Stopped
-	// othersTurn: another replica is settling the parked users of the target.
-	othersTurn
+	// catchingUp: another replica is settling the parked users of the target.
+	catchingUp
 	// outOfService: the table of the one target to settle can't be had; its breaker is open.
 	outOfService
 	// targetRefuses: a target refuses users, or does not answer. What was done before stands.
@@ -78,8 +78,8 @@ var ErrStop = errors.New("the transaction is not wanted")
 func reasonOf(s *Step, err error) Reason {
 	class := sqlstate.ClassOf(err)
 	switch {
-	case errors.Is(err, errOthersTurn):
-		return othersTurn
+	case errors.Is(err, errCatchingUp):
+		return catchingUp
 	case errors.Is(err, ErrStop):
 		return Stopped
 	case s.Kind == checkingAlone: // even a passing state may be a trigger's, which asks a server that is away

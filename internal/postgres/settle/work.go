@@ -61,7 +61,7 @@ func (ts *Targets) closing(w *Work, targets []*catalog.Compiled) []Step {
 func (ts *Targets) opening(w *Work, timeouts []any) []Step {
 	steps := Begin(timeouts)
 	if w.Purpose == retryParked {
-		steps = append(steps, turn(w.only))
+		steps = append(steps, catchUpLock(w.only))
 	}
 	return steps
 }
