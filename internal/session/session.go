@@ -1,6 +1,8 @@
-// Package session decides whether a user's own session token, a JWT of Clerk or of
-// Supabase, is believed. It hides the tokens' form and the providers' key sets: who asks
-// learns a source, a user's id and the organisation that they act for, or that there is none.
+// Package session verifies a user's session token, a JWT of Clerk or of Supabase. It hides the form of the tokens
+// and how the providers' key sets are fetched and remembered:
+//
+//	v, err := session.New(session.Config{Source: "clerk", Provider: session.Clerk, Issuer: "https://clerk.example.com"})
+//	who, err := v.Verify(ctx, token)  // source, user and active organisation; errors are session.ErrInvalid or event.ErrUnavailable
 package session
 
 import (
