@@ -47,9 +47,9 @@ func TestListingTeams(t *testing.T) {
 	}
 	clerk, orgs, members := teams(t, 2, 2)
 	page := must.Get(apiOf(clerk).ListMemberships(Position{}).Next(t.Context()))(t)
-	must.Equal(t, string(page[1].User), string(clerk.MembershipObject(members[1])), "membership")
+	must.Equal(t, string(page[1].Row), string(clerk.MembershipObject(members[1])), "membership")
 	page = must.Get(apiOf(clerk).ListOrganizations(Position{}).Next(t.Context()))(t)
-	must.Equal(t, string(page[1].User), string(clerk.OrganizationObject(orgs[1])), "organization")
+	must.Equal(t, string(page[1].Row), string(clerk.OrganizationObject(orgs[1])), "organization")
 }
 
 // Pages that are shorter than asked for, and counts that are wrong, end no list.

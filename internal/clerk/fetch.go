@@ -144,8 +144,8 @@ func (a *API) membership(ctx context.Context, of Member) ([]byte, error) {
 		return nil, q.unreadable("the answer is no list of memberships")
 	}
 	for _, m := range page {
-		user := rawjson.Text(rawjson.Member(rawjson.Member(m.User, "public_user_data"), "user_id"))
-		in := rawjson.Text(rawjson.Member(rawjson.Member(m.User, "organization"), "id"))
+		user := rawjson.Text(rawjson.Member(rawjson.Member(m.Row, "public_user_data"), "user_id"))
+		in := rawjson.Text(rawjson.Member(rawjson.Member(m.Row, "organization"), "id"))
 		if user != "" && user != of.User || in != "" && in != of.Organization || m.ID == "" {
 			return nil, q.unreadable("the answer holds a membership that was not asked for")
 		}
@@ -153,7 +153,7 @@ func (a *API) membership(ctx context.Context, of Member) ([]byte, error) {
 	if len(page) == 0 {
 		return nil, gone
 	}
-	return page[0].User, nil
+	return page[0].Row, nil
 }
 
 // Count asks how many users there are, patiently.

@@ -63,8 +63,8 @@ type Position struct {
 type Listed struct {
 	// ID is "" when the entry has none that can be read.
 	ID string
-	// User is the JSON object, whatever is listed. It shares the memory of its page.
-	User []byte
+	// Row is the JSON object. It shares the memory of its page.
+	Row []byte
 }
 
 // Listing lists all users, organisations or memberships in the order of their creation. It never skips one
@@ -236,7 +236,7 @@ func (u Listed) key() string {
 	if u.ID != "" {
 		return u.ID
 	}
-	sum := sha256.Sum256(u.User)
+	sum := sha256.Sum256(u.Row)
 	return string(sum[:])
 }
 
@@ -270,7 +270,7 @@ func readPage(body []byte) ([]Listed, bool) {
 		if !ok {
 			return rows, true
 		}
-		listed := Listed{User: row}
+		listed := Listed{Row: row}
 		if id := rawjson.Text(rawjson.Member(row, "id")); rawjson.Kind(row) == '{' && event.ValidID(id) {
 			listed.ID = id
 		}

@@ -59,7 +59,7 @@ func TestListing(t *testing.T) {
 			for _, u := range page {
 				got = append(got, u.ID)
 				if n == 499 {
-					must.Equal(t, u.User, clerk.Object(u.ID), u.ID)
+					must.Equal(t, u.Row, clerk.Object(u.ID), u.ID)
 				}
 			}
 			must.Equal(t, l.Position(), Position{After: got[len(got)-1], Listed: int64(len(got))}, "position")
@@ -280,7 +280,7 @@ func TestListingUnreadableEntries(t *testing.T) {
 			ids = append(ids, u.ID)
 		}
 		must.Equal(t, ids, []string{"", "", "", "", "user_1", "", "", ""}, "ids")
-		must.Equal(t, string(users[1].User), `{"id":5}`, "user")
+		must.Equal(t, string(users[1].Row), `{"id":5}`, "user")
 	}
 	synctest.Test(t, func(t *testing.T) {
 		for _, body := range []string{`{}`, `{"data":{}}`, `null`, `"x"`, `[`, ``, `[{"id":"user_1"}`, `<html>`} {

@@ -106,10 +106,10 @@ func (l *listing) note(ctx context.Context, rows []clerk.Listed, asked time.Time
 	var unreadable []directory.Pair
 	for _, r := range rows {
 		if r.ID == "" {
-			unreadable = append(unreadable, directory.Pair{Row: r.User, At: asked})
+			unreadable = append(unreadable, directory.Pair{Row: r.Row, At: asked})
 			continue
 		}
-		page = append(page, directory.Entry{ID: r.ID, Row: r.User})
+		page = append(page, directory.Entry{ID: r.ID, Row: r.Row})
 	}
 	pairs, err := l.seen.Note(ctx, page, asked)
 	return append(pairs, unreadable...), err
