@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/event"
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/settle"
@@ -117,4 +118,46 @@ func (a *Audit) refusals(ctx context.Context, p settle.Piece, users []settle.Key
 
 func (a *Audit) timeouts() []any {
 	return []any{connection.Milliseconds(a.Targets.Pool.LockTimeout), connection.Milliseconds(pageTimeout)}
+}
+
+// walk visits the rows of a roll that are of a source, a page at a time, in key order.
+func (a *Audit) walk(ctx context.Context, last settle.Key, visit func([]settle.Key) error) error {
+	for {
+		var users []settle.Key
+		err := a.look(ctx, settle.Step{Kind: settle.Reading, SQL: settle.On(last.Roll, walkSQL), Args: []any{last.Source, last.ID, pageUsers}, Read: func(rows pgx.Rows) error {
+			var id string
+			_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
+				users = append(users, settle.Key{Roll: last.Roll, Source: last.Source, ID: id})
+				return nil
+			})
+			return err
+		}})
+		if err != nil || len(users) == 0 {
+			return err
+		}
+		if err := visit(users); err != nil {
+			return err
+		}
+		last = users[len(users)-1]
+	}
+}
+
+// rollSize counts the rows of the rolls that targets follow.
+func (a *Audit) rollSize(ctx context.Context) (n int64, err error) {
+	err = a.Targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
+		var followed []*event.Roll
+		for _, t := range a.Targets.All() {
+			if slices.Contains(followed, t.Roll) {
+				continue
+			}
+			followed = append(followed, t.Roll)
+			var rows int64
+			if err := tx.QueryRow(ctx, "select pg_catalog.count(*) from "+t.Roll.Table).Scan(&rows); err != nil {
+				return err
+			}
+			n += rows
+		}
+		return nil
+	})
+	return n, err
 }

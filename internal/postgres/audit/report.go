@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"rollcall/internal/event"
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
@@ -266,28 +265,6 @@ func (c *counting) roll(ctx context.Context) error {
 	return nil
 }
 
-// walk visits the rows of a roll that are of a source, a page at a time, in key order.
-func (a *Audit) walk(ctx context.Context, last settle.Key, visit func([]settle.Key) error) error {
-	for {
-		var users []settle.Key
-		err := a.look(ctx, settle.Step{Kind: settle.Reading, SQL: settle.On(last.Roll, walkSQL), Args: []any{last.Source, last.ID, pageUsers}, Read: func(rows pgx.Rows) error {
-			var id string
-			_, err := pgx.ForEachRow(rows, []any{&id}, func() error {
-				users = append(users, settle.Key{Roll: last.Roll, Source: last.Source, ID: id})
-				return nil
-			})
-			return err
-		}})
-		if err != nil || len(users) == 0 {
-			return err
-		}
-		if err := visit(users); err != nil {
-			return err
-		}
-		last = users[len(users)-1]
-	}
-}
-
 // page counts users of one source for every target that follows it.
 func (c *counting) page(ctx context.Context, users []settle.Key) error {
 	for _, t := range c.targets {
@@ -307,25 +284,6 @@ func (c *counting) page(ctx context.Context, users []settle.Key) error {
 	c.seen += int64(len(users))
 	c.progress()
 	return nil
-}
-
-func (a *Audit) rollSize(ctx context.Context) (n int64, err error) {
-	err = a.Targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
-		var followed []*event.Roll
-		for _, t := range a.Targets.All() {
-			if slices.Contains(followed, t.Roll) {
-				continue
-			}
-			followed = append(followed, t.Roll)
-			var rows int64
-			if err := tx.QueryRow(ctx, "select pg_catalog.count(*) from "+t.Roll.Table).Scan(&rows); err != nil {
-				return err
-			}
-			n += rows
-		}
-		return nil
-	})
-	return n, err
 }
 
 // repaired finds out how a target has users, after the repair if there is to be one.
