@@ -209,6 +209,28 @@ func TestMembershipBeforeItsParents(t *testing.T) {
 	b.Want("select count(*) from rollcall.parked", "0")
 }
 
+// A membership event that carries its organisation settles what waited for that: not those that wait for their users.
+func TestWaitingForACarriedOrganisation(t *testing.T) {
+	t.Parallel()
+	b := fixture.NewBench(t, teamTables+fixture.PTable+"alter table members add foreign key (user_id) references p; alter table teams add check (name <> 'bad')",
+		append(teamTargets(), fixture.Everyone())...)
+	b.Exec(`create sequence tries; create function tried() returns trigger language plpgsql as 'begin perform nextval(''tries''); return new; end';
+		create trigger tried before insert on members for each row when (new.user_id = 'u1') execute function tried()`)
+	b.Applies(fixture.All(event.Parked, 1), joined(life{"m1", "t1", "u1", 1}, 5, "admin"))
+	b.Exec("select setval('tries', 1)")
+	b.Applies(fixture.All(event.Parked, 1), joined(life{"m2", "t1", "u2", 1}, 5, "admin"))
+	b.Want("select last_value from tries", "1")
+
+	b.Submit(fixture.Updated("u4", 1, "d@x"), fixture.Updated("u5", 1, "e@x"))
+	unknown, bad := joined(life{"m4", "t2", "u4", 1}, 5, "guest"), joined(life{"m5", "t3", "u4", 1}, 5, "guest")
+	unknown.Organization, bad.Organization = nil, organization("t3", 1, "bad")
+	b.Applies(fixture.All(event.Parked, 2), unknown, bad)
+	better := joined(life{"m7", "t3", "u5", 1}, 5, "guest")
+	better.Organization = organization("t3", 2, "good")
+	b.Applies(fixture.All(event.Applied, 2), joined(life{"m6", "t2", "u5", 1}, 5, "guest"), better)
+	b.Want(memberRows, "t2|u4|guest", "t2|u5|guest", "t3|u4|guest", "t3|u5|guest")
+}
+
 // An organisation whose members are more than one transaction ends is deleted at once, and its members by the job.
 func TestEndMemberships(t *testing.T) {
 	t.Parallel()
