@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +12,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/directory"
+	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/source"
 )
 
@@ -27,6 +29,7 @@ type metrics struct {
 	syncs          *prometheus.CounterVec
 	syncSeconds    *prometheus.HistogramVec
 	looks          *prometheus.CounterVec
+	users          *prometheus.GaugeVec
 }
 
 func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
@@ -63,7 +66,13 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 			"Time from a request of just-in-time sync to its answer; of those whose token was refused, none."),
 		looks: counter("rollcall_sync_lookups_total",
 			"Users that just-in-time sync has looked up at their provider, by result.", "source", "result"),
+		users: made.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "rollcall_users", Help: "Users of the roll as they were last counted, every ten minutes: live, deleted, and of both those that are parked.",
+		}, []string{"source", "state"}),
 	}
+	made.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "rollcall_build_info", Help: "Always 1; the labels say which version of Rollcall runs, and by which Go it was built.",
+	}, []string{"version", "goversion"}).WithLabelValues(cfg.Version, runtime.Version()).Set(1)
 	process := collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})
 	registry.MustRegister(append(newCollectors(cfg), collectors.NewGoCollector(), process)...)
 	for _, src := range cfg.Sources {
@@ -153,7 +162,7 @@ func truth(so bool) float64 {
 	return 0
 }
 
-// What the database is asked for at every scrape.
+// What is asked for at every scrape: the database, but for the queue and the pool.
 var (
 	targetOutage  = gauge("rollcall_target_breaker_open", "1 while a target is out of service and its users are parked.", "target")
 	parkedUsers   = gauge("rollcall_parked_users", "Users that a target does not follow for the moment.", "target")
@@ -167,6 +176,11 @@ var (
 	reconcileSuccess = gauge("rollcall_reconcile_last_success_timestamp_seconds", "When a source was last reconciled with success, in Unix time; 0 for never.", "source")
 	reconcileStopped = gauge("rollcall_reconcile_stopped", "1 when the last reconciliation was stopped, so that no user was deleted.", "source")
 	captureInstalled = gauge("rollcall_capture_installed", "1 while the trigger of a source's capture is there, fires, and is for this source.", "source")
+	jobsByState      = gauge("rollcall_jobs", "Runs of jobs that wait and that are under way, and jobs whose last run failed, of all replicas.", "state")
+	queueEvents      = gauge("rollcall_queue_events", "Events that wait for a batch.")
+	queueOldest      = gauge("rollcall_queue_oldest_seconds", "For how long the oldest of the events that wait for a batch has waited; 0 when none waits.")
+	poolConnections  = gauge("rollcall_pool_connections", "Connections to the database, without those of the jobs' own bookkeeping, by state.", "state")
+	poolMost         = gauge("rollcall_pool_max_connections", "How many such connections there may be.")
 	captureOldest    = gauge("rollcall_capture_oldest_seconds", "For how long the oldest captured change of a source has waited to be applied; 0 when none waits.", "source")
 )
 
@@ -174,8 +188,8 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }
 
-// collector asks the database when it is scraped: the numbers are the database's, the same at every replica.
-// While the database is away there is a gap, which is the truth.
+// collector asks when it is scraped. What the database says is the same at every replica; while it is away there is
+// a gap, which is the truth.
 type collector struct {
 	config *Config
 	gauges []*prometheus.Desc
@@ -192,6 +206,8 @@ func newCollectors(cfg *Config) []prometheus.Collector {
 		&collector{cfg, targets, askTargets},
 		&collector{cfg, []*prometheus.Desc{reconcileUsers, reconcileOrgs, reconcileMembers, reconcileSuccess, reconcileStopped}, askReconciliations},
 		&collector{cfg, []*prometheus.Desc{captureInstalled, captureOldest}, askCaptures},
+		&collector{cfg, []*prometheus.Desc{jobsByState}, askJobs},
+		&collector{cfg, []*prometheus.Desc{queueEvents, queueOldest, poolConnections, poolMost}, askReplica},
 	}
 }
 
@@ -297,4 +313,28 @@ func askCaptures(ctx context.Context, cfg *Config, tell tell) {
 		tell(captureInstalled, truth(s.Installed), s.Source)
 		tell(captureOldest, s.Oldest, s.Source)
 	}
+}
+
+// askJobs tells what the jobs of all replicas are at.
+func askJobs(ctx context.Context, cfg *Config, tell tell) {
+	counts, err := jobs.Count(ctx, cfg.DB.Pool())
+	if err != nil {
+		cfg.Log.Warn("the jobs can't be counted: their metric is missing until the database answers", "error", err)
+		return
+	}
+	tell(jobsByState, float64(counts.Waiting), "waiting")
+	tell(jobsByState, float64(counts.Running), "running")
+	tell(jobsByState, float64(counts.Failed), "failed")
+}
+
+// askReplica tells what this replica is at; the database is not asked.
+func askReplica(_ context.Context, cfg *Config, tell tell) {
+	events, oldest := cfg.Queue()
+	tell(queueEvents, float64(events))
+	tell(queueOldest, oldest.Seconds())
+	pool := cfg.DB.Pool().Connections()
+	tell(poolConnections, float64(pool.InUse), "in_use")
+	tell(poolConnections, float64(pool.Idle), "idle")
+	tell(poolConnections, float64(pool.Opening), "opening")
+	tell(poolMost, float64(pool.Most))
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -28,6 +29,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/outbox"
+	"rollcall/internal/postgres/roll"
 	"rollcall/internal/source"
 )
 
@@ -40,6 +42,8 @@ type Config struct {
 	Refuse map[string]bool
 	// Submit brings an event to its outcome; its errors wrap event.ErrUnavailable.
 	Submit func(context.Context, event.Event) (event.Outcome, error)
+	// Queue says how many events wait for a batch, and for how long the oldest has.
+	Queue func() (events int, oldest time.Duration)
 	// Sync is just-in-time sync.
 	Sync Sync
 	// Ready says why nothing can be committed at the moment; nil when it can.
@@ -120,6 +124,23 @@ func (s *Server) ObserveCapture(source string, outcome event.Outcome) {
 // ObserveLook takes how a look at a provider's user went: found, gone or failed.
 func (s *Server) ObserveLook(source, result string) {
 	s.metrics.looks.WithLabelValues(source, result).Inc()
+}
+
+// ObserveUsers takes how many users the sources have; nil when that is not known.
+func (s *Server) ObserveUsers(counts []roll.Count) {
+	s.metrics.users.Reset()
+	if counts == nil {
+		return
+	}
+	for _, src := range s.config.Sources {
+		of := roll.Count{}
+		if i := slices.IndexFunc(counts, func(c roll.Count) bool { return c.Source == src.Name() }); i >= 0 {
+			of = counts[i]
+		}
+		for state, n := range map[string]int64{"live": of.Live, "deleted": of.Deleted, "parked": of.Parked} {
+			s.metrics.users.WithLabelValues(src.Name(), state).Set(float64(n))
+		}
+	}
 }
 
 // Public is the handler of the public listener: webhooks, just-in-time sync and health.

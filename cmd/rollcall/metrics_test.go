@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"rollcall/internal/cli"
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 )
@@ -19,13 +21,23 @@ import (
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	l := openLobby(t)
-	_, exposed := get(t, l.admin+"/metrics", "")
+	exposed := l.metrics()
 	page := must.Get(os.ReadFile("../../docs/metrics.md"))(t)
 	_, table, _ := strings.Cut(string(page), "\n## Metrics\n")
 	table, _, _ = strings.Cut(table, "\n## ")
 	if diff := cmp.Diff(names(`(?m)^# TYPE (rollcall_\w+)`, exposed), names("(?m)^\\| `(rollcall_\\w+)", table)); diff != "" {
 		t.Errorf("docs/metrics.md (-exposed +documented):\n%s", diff)
 	}
+}
+
+// metrics are those after the first count of the users.
+func (in *instance) metrics() (text string) {
+	in.t.Helper()
+	must.Await(in.t, "a count of the users", func() bool {
+		_, text = get(in.t, in.admin+"/metrics", "")
+		return strings.Contains(text, "rollcall_users{")
+	})
+	return text
 }
 
 // names are the first groups of all matches, sorted.
@@ -71,7 +83,29 @@ func TestHealthMetricsAdmin(t *testing.T) {
 		`rollcall_target_users{state="present",target="profiles"} 0`,
 		`rollcall_target_checked_timestamp_seconds{target="profiles"} 0`,
 		`rollcall_last_verified_event_timestamp_seconds{source="supabase"} 0`,
+		`rollcall_build_info{goversion="`+runtime.Version()+`",version="`+buildVersion()+`"} 1`,
+		"rollcall_queue_events 0", "rollcall_queue_oldest_seconds 0",
+		"rollcall_pool_max_connections 6",
+		`rollcall_jobs{state="failed"} 0`,
 	)
+}
+
+// The users are counted once at the start, and not at each scrape.
+func TestUsersAreCounted(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, shopTables)
+	c := newCLI(t, twoSources+shopTargets, url)
+	if got := c.run(t.Context(), "migrate"); got.code != cli.ExitFine {
+		t.Fatal(got)
+	}
+	fixture.At(t, url).Exec(`insert into rollcall.users (source, id, version, deleted_at)
+		select 'clerk', 'user_' || n, 1, case when n > 4 then now() end from generate_series(1, 5) n`)
+	in := serveAt(t, twoSources+shopTargets, url)
+	const live = `rollcall_users{source="clerk",state="live"} 4`
+	must.True(t, strings.Contains(in.metrics(), live), "%s is missing", live)
+	in.send(created(t, "user_a"))
+	in.counts(live, `rollcall_users{source="clerk",state="deleted"} 1`, `rollcall_users{source="clerk",state="parked"} 0`,
+		`rollcall_users{source="supabase",state="live"} 0`)
 }
 
 // What a check has counted, by whatever process, is in the metrics of every replica.

@@ -248,3 +248,29 @@ func (sv *service) takeOverJobs(ctx context.Context) {
 		sv.log.Warn("the jobs of other replicas can't be read", "error", err)
 	}
 }
+
+const (
+	// countPause is the pause between two counts of the users, for the metrics: a count reads the whole roll, which
+	// takes half a second for a million users.
+	countPause = 10 * time.Minute
+	// recountPause is the pause after one that failed.
+	recountPause = time.Minute
+	// countTimeout bounds one.
+	countTimeout = 2 * time.Minute
+)
+
+// countUsers counts the users of the roll for the metrics, which have none while that fails.
+func (sv *service) countUsers(ctx context.Context) {
+	for ctx.Err() == nil {
+		counting, cancel := context.WithTimeout(ctx, countTimeout)
+		counts, err := sv.db.Roll().Count(counting)
+		cancel()
+		sv.server.ObserveUsers(counts)
+		pause := countPause
+		if err != nil && ctx.Err() == nil {
+			sv.log.Warn("the users can't be counted: their metric is missing until a later count succeeds", "error", err)
+			pause = recountPause
+		}
+		_ = connection.Pause(ctx, pause)
+	}
+}

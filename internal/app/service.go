@@ -90,7 +90,7 @@ func newService(o Options, db *postgres.DB) (*service, error) {
 		return nil, err
 	}
 	sv.server = api.New(api.Config{
-		Sources: s.Sources, Sync: justInTime, Refuse: refuse, Submit: sv.pipeline.Submit, Ready: sv.ready,
+		Sources: s.Sources, Sync: justInTime, Refuse: refuse, Submit: sv.pipeline.Submit, Queue: sv.pipeline.Waiting, Ready: sv.ready,
 		DB: db, Targets: names, Captures: s.Captures(), Limits: api.Limits{Body: s.Config.Limits.Body},
 		AdminToken: s.Config.AdminToken.Reveal(), Version: o.Version, Log: log,
 	})
@@ -149,6 +149,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 		working.Go(func() { sv.keepUp(background, "watch of captures", sv.newCaptureWatch().watch) })
 		working.Go(func() { sv.keepUp(background, "watch of replicas", sv.watchReplicas) })
 		working.Go(func() { sv.keepUp(background, "indexes", sv.buildIndexes) })
+		working.Go(func() { sv.keepUp(background, "count of users", sv.countUsers) })
 		sv.keepUp(background, "watch of targets", sv.watchTargets)
 	})
 	var err error

@@ -79,6 +79,7 @@ type Pipeline struct {
 type waiter struct {
 	event event.Event
 	bytes int
+	since time.Time
 	done  chan answer // holds one, so that no answer waits for its reader
 }
 
@@ -205,7 +206,7 @@ func (p *Pipeline) enqueue(e event.Event) (*waiter, error) {
 	if p.separate != nil && p.config.Separate(&e) {
 		return p.separate.enqueue(e)
 	}
-	w := &waiter{event: e, bytes: size(&e), done: make(chan answer, 1)}
+	w := &waiter{event: e, bytes: size(&e), since: time.Now(), done: make(chan answer, 1)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -220,6 +221,20 @@ func (p *Pipeline) enqueue(e event.Event) (*waiter, error) {
 	p.bytes += w.bytes
 	p.arrival.Signal()
 	return w, nil
+}
+
+// Waiting counts the events in the queue, without those whose batch is under way, and says for how long the oldest
+// has waited.
+func (p *Pipeline) Waiting() (events int, oldest time.Duration) {
+	if p.apart != nil {
+		events, oldest = p.apart.Waiting()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) > 0 {
+		oldest = max(oldest, time.Since(p.queue[0].since))
+	}
+	return events + len(p.queue), oldest
 }
 
 // Start begins to apply what is queued.

@@ -383,3 +383,31 @@ func benchmarkSubmit(b *testing.B, each int) {
 	})
 	b.ReportMetric(float64(b.N)/float64(batches.Load()), "events/batch")
 }
+
+// What waits is counted in both queues, without what is under way; the oldest is the one that waits for the longest.
+func TestWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, p := startGated(Config{Committers: 1, Apart: func(e *event.Event) bool { return e.ID == "e0" }})
+		waits := func(events int, oldest time.Duration) {
+			t.Helper()
+			synctest.Wait()
+			gotEvents, gotOldest := p.Waiting()
+			if gotEvents != events || gotOldest != oldest {
+				t.Errorf("%d events wait, the oldest for %s, want %d and %s", gotEvents, gotOldest, events, oldest)
+			}
+		}
+		waits(0, 0)
+		first := submit(p, 2) // one in each pipeline
+		waits(0, 0)
+		second := submit(p, 5)
+		time.Sleep(time.Second)
+		third := submit(p, 1) // apart
+		waits(6, time.Second)
+		close(g.open)
+		first()
+		second()
+		third()
+		waits(0, 0)
+		p.Shutdown(t.Context())
+	})
+}

@@ -98,6 +98,19 @@ func (p *Pool) Close() {
 	p.Pool.Close()
 }
 
+// Connections counts the connections of a pool.
+type Connections struct {
+	InUse, Idle int
+	Opening     int
+	Most        int // as many as there may be
+}
+
+// Connections counts those for transactions and questions; River's are not among them.
+func (p *Pool) Connections() Connections {
+	s := p.Stat()
+	return Connections{int(s.AcquiredConns()), int(s.IdleConns()), int(s.ConstructingConns()), int(s.MaxConns())}
+}
+
 // prepare gives each new connection the same settings and a search path, whatever the role's and the
 // database's defaults are. Sequential scans are off because a generic plan that was made
 // while the tables were empty would keep them for ever; their penalty in the planner's
