@@ -140,7 +140,7 @@ func (c *clientBody) check(t *testing.T, value string) {
 	if bytes.Equal(e.Body, body) {
 		return // nothing was taken out of it: it decodes to the same
 	}
-	replay(t, s, r, e)
+	replay(t, s, e)
 }
 
 // checkKept holds what is kept against an own look at the value, by encoding/json.

@@ -45,6 +45,43 @@ func (c *Compiler) differing() string {
 		c.roll.identity("new"), strings.Join(names, ",\n  "), strings.Join(read, ", "), c.withRows())
 }
 
+// Rows reads the whole row of each user of a batch who has one, whether they are parked or not: source, id and a JSON
+// object of the columns that the role may read, in the order of the table. A key that can't be computed is an error.
+func (c *Compiler) Rows() string {
+	var columns []string
+	for _, column := range c.table.Columns {
+		if column.Readable {
+			columns = append(columns, "t."+Quote(column.Name))
+		}
+	}
+	return fmt.Sprintf(`select %s, pg_catalog.row_to_json(t)::text
+%s
+cross join lateral (select %s offset 0) sought
+cross join lateral (
+  select %s from %s t where %s offset 0
+) t`, c.roll.identity("new"), c.batch(), strings.Join(c.aliased(c.keyAssignments(), "k"), ", "),
+		strings.Join(columns, ", "), QuoteTable(c.Table), c.sameKey("sought"))
+}
+
+// Personal reports whether a column may tell who a person is: it is made of columns of the roll that do, or it is a
+// text or a document that Rollcall does not write.
+func (c *Compiler) Personal(column string) bool {
+	written := false
+	for _, a := range c.assignments() {
+		if a.Column != column {
+			continue
+		}
+		written = true
+		used := c.roll.used(a.Expr.SQL)
+		whole := len(used) == 0 && c.roll.reads(a.Expr.SQL)
+		if whole || slices.ContainsFunc(c.roll.Columns, func(f Field) bool { return f.Masked && slices.Contains(used, f.Name) }) {
+			return true
+		}
+	}
+	described := c.table.Column(column)
+	return !written && (described == nil || described.Textual || strings.HasPrefix(described.Type, "json"))
+}
+
 // withRows is the batch with each user's row t, if there is one. The columns of t have
 // other names than in the table: an expression may call new.email just email. Lateral with
 // offset 0 for the same reason as in batch.

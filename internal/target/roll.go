@@ -46,6 +46,8 @@ type Field struct {
 	Name, Type string
 	// Trusted: a user's own client can't fill it.
 	Trusted bool
+	// Masked: a value tells who a person is.
+	Masked bool
 }
 
 // Names are the names of the columns, in order.

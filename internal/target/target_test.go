@@ -19,7 +19,7 @@ func roll(table string, columns ...string) *Roll {
 	r := &Roll{Table: table, Source: "source", ID: "id"}
 	for _, name := range columns {
 		trusted := slices.Contains([]string{"source", "id", "external_id", "raw_app_meta_data"}, name)
-		r.Columns = append(r.Columns, Field{name, "text", trusted})
+		r.Columns = append(r.Columns, Field{Name: name, Type: "text", Trusted: trusted})
 	}
 	return r
 }

@@ -67,7 +67,7 @@ func forTargets(r *event.Roll) *target.Roll {
 	columns := []target.Field{{Name: "source", Type: "text", Trusted: true}, {Name: "id", Type: "text", Trusted: true}}
 	for i := range r.Fields {
 		f := &r.Fields[i]
-		columns = append(columns, target.Field{Name: f.Name, Type: string(f.Type), Trusted: f.Trusted})
+		columns = append(columns, target.Field{Name: f.Name, Type: string(f.Type), Trusted: f.Trusted, Masked: f.Masked})
 	}
 	columns = append(columns, target.Field{Name: "deleted_at", Type: "timestamptz"})
 	roll := &target.Roll{Table: r.Table, Source: "source", ID: "id", Columns: columns}

@@ -9,6 +9,8 @@ import (
 var (
 	//go:embed bodies.sql
 	bodiesSQL string
+	//go:embed correct.sql
+	correctSQL string
 	//go:embed kinds.sql
 	kindsSQL string
 	//go:embed list.sql

@@ -35,6 +35,13 @@ func New(targets *settle.Targets, users *directory.Directory, box *outbox.Outbox
 	return &Roll{targets: targets, directory: users, outbox: box}
 }
 
+// On is the same roll that settles other targets, such as those of a dry run.
+func (r *Roll) On(targets *settle.Targets) *Roll {
+	o := New(targets, r.directory, r.outbox)
+	o.tables.Store(r.tables.Load())
+	return o
+}
+
 // Apply records a batch of events, brings the roll up to date and settles every target,
 // in one transaction, and returns the outcome of each event. Events about organisations and memberships,
 // signals, and events that only name a user take transactions of their own. An error wraps event.ErrUnavailable and means that

@@ -29,6 +29,9 @@ type Refusal struct {
 // Words is what PostgreSQL said, without values.
 func (r *Refusal) Words() string { return fmt.Sprintf("%s (%s)", r.message, r.state) }
 
+// Target is the name of the target.
+func (r *Refusal) Target() string { return r.target }
+
 // Mode says how a target's pieces are run one by one; the modes add up.
 type Mode int
 
@@ -345,10 +348,6 @@ func withoutUsers(refused []Refusal, users []Key) []Refusal {
 // park notes the refused users, deletes the notes about all others, and commits.
 func (s *separation) park(ctx context.Context, refused []Refusal) (parked map[Key]bool, err error) {
 	parked = map[Key]bool{}
-	type entry struct {
-		target string
-		user   Key
-	}
 	byEntry := map[entry]Refusal{}
 	for _, r := range refused {
 		byEntry[entry{r.target, r.User}] = r
@@ -378,5 +377,8 @@ func (s *separation) park(ctx context.Context, refused []Refusal) (parked map[Ke
 	if s.work.MarkParked != nil {
 		steps = append(steps, s.work.MarkParked(parked, s.work.locked())...)
 	}
-	return parked, Run(ctx, s.conn, append(steps, End()))
+	if s.all.dry == nil {
+		steps = append(steps, End())
+	}
+	return parked, Run(ctx, s.conn, steps)
 }

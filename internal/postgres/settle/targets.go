@@ -44,6 +44,7 @@ type Targets struct {
 	looking     sync.Mutex          // one look at the catalog at a time
 	watched     map[string]*watched // by target; nil before the first look
 	lateWriters time.Duration
+	dry         *dryRun // the transaction that everything is part of and that is rolled back; nil nearly always
 }
 
 // New prepares the targets; none is in service before Check.

@@ -60,6 +60,9 @@ func (ts *Targets) closing(w *Work, targets []*catalog.Compiled) []Step {
 // opening begins a transaction; another try goes on only if no other replica is at it.
 func (ts *Targets) opening(w *Work, timeouts []any) []Step {
 	steps := Begin(timeouts)
+	if ts.dry != nil { // it has begun
+		steps = steps[1:]
+	}
 	if w.Purpose == retryParked {
 		steps = append(steps, catchUpLock(w.only))
 	}

@@ -1,0 +1,190 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres/history"
+	"rollcall/internal/postgres/settle"
+)
+
+// Change is what a replay would do to a row of a target.
+type Change struct {
+	Target string `json:"target"`
+	Source string `json:"source"`
+	// ID is the user's, the organisation's or the membership's, as Roll says.
+	ID   string `json:"id"`
+	Roll string `json:"roll"`
+	// Action is insert, update or delete.
+	Action  string         `json:"action"`
+	Columns []ColumnChange `json:"columns"`
+}
+
+// ColumnChange is a column of a row before and after, as JSON; null where there is no row, too.
+type ColumnChange struct {
+	Column string          `json:"column"`
+	Old    json.RawMessage `json:"old"`
+	New    json.RawMessage `json:"new"`
+}
+
+// Foreseen is what a replay would do.
+type Foreseen struct {
+	Results []Result `json:"events"`
+	Changes []Change `json:"changes"`
+	// Remarks say which rows a target would park, and of which targets the rows can't be read.
+	Remarks []string `json:"remarks,omitempty"`
+}
+
+// dryEvents is how many events a dry run applies in one transaction, whose rows live events wait for: fewer than a
+// batch has, and some 100 ms.
+const dryEvents = 128
+
+// DryRun does what Events does in transactions that are rolled back, and returns what it would change. Many events
+// take several transactions, none of which sees what another would have brought.
+func (r Replay) DryRun(ctx context.Context, events []history.Event) (*Foreseen, error) {
+	all := &Foreseen{}
+	rows := map[rowOf]int{} // a row's last change counts
+	for page := range pages(events, dryEvents) {
+		items, err := r.decode(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		dry, err := r.DB.Targets().DryRun(ctx, func(undone *settle.Targets) error {
+			return submit(ctx, items, r.DB.Roll().On(undone).Apply)
+		})
+		if err == nil {
+			err = r.findCurrent(ctx, items)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for i := range items {
+			items[i].conclude()
+			all.Results = append(all.Results, items[i].Result)
+		}
+		if err := r.add(all, rows, dry); err != nil {
+			return nil, err
+		}
+	}
+	all.Changes = slices.DeleteFunc(all.Changes, func(c Change) bool { return len(c.Columns) == 0 })
+	return all, nil
+}
+
+// rowOf names the row of a target.
+type rowOf struct {
+	target string
+	key    settle.Key
+}
+
+// add takes over what a transaction would change.
+func (r Replay) add(all *Foreseen, at map[rowOf]int, dry *settle.DryRun) error {
+	for i := range dry.Rows {
+		row := &dry.Rows[i]
+		c, err := r.changeOf(row)
+		if err != nil {
+			return err
+		}
+		of := rowOf{row.Target, row.Key}
+		n, had := at[of]
+		if !had {
+			n, at[of] = len(all.Changes), len(all.Changes)
+			all.Changes = append(all.Changes, c)
+		}
+		all.Changes[n] = c
+	}
+	for i := range dry.Refused {
+		f := &dry.Refused[i]
+		all.Remarks = append(all.Remarks, fmt.Sprintf("%s: %s of %s would be parked: %s", f.Target(), f.User.ID, f.User.Source, f.Words()))
+	}
+	for _, target := range slices.Sorted(maps.Keys(dry.Unread)) {
+		all.Remarks = append(all.Remarks, fmt.Sprintf("%s: its rows can't be read: %s", target, dry.Unread[target]))
+	}
+	return nil
+}
+
+// changeOf compares a row before and after.
+func (r Replay) changeOf(row *settle.DryRow) (Change, error) {
+	c := Change{Target: row.Target, Source: row.Key.Source, ID: row.Key.ID, Roll: row.Key.Roll.Name, Action: "update"}
+	switch {
+	case row.Before == "":
+		c.Action = "insert"
+	case row.After == "":
+		c.Action = "delete"
+	}
+	before, names, err := members(row.Before)
+	if err != nil {
+		return c, err
+	}
+	after, others, err := members(row.After)
+	if err != nil {
+		return c, err
+	}
+	if len(others) > 0 {
+		names = others
+	}
+	t := r.DB.Targets().Named(row.Target)
+	for _, name := range names {
+		is, becomes := orNull(before[name]), orNull(after[name])
+		if bytes.Equal(is, becomes) {
+			continue
+		}
+		if !r.Reveal && t != nil && t.Compiler != nil && t.Compiler.Personal(name) {
+			is, becomes = masked(is), masked(becomes)
+		}
+		c.Columns = append(c.Columns, ColumnChange{name, is, becomes})
+	}
+	return c, nil
+}
+
+func orNull(value json.RawMessage) json.RawMessage {
+	if value == nil {
+		return json.RawMessage("null")
+	}
+	return value
+}
+
+// members are those of a JSON object, and their names in order; none of "".
+func members(object string) (values map[string]json.RawMessage, names []string, err error) {
+	values = map[string]json.RawMessage{}
+	if object == "" {
+		return values, nil, nil
+	}
+	if err := json.Unmarshal([]byte(object), &values); err != nil {
+		return nil, nil, fmt.Errorf("read a row: %w", err)
+	}
+	d := json.NewDecoder(bytes.NewReader([]byte(object)))
+	_, err = d.Token()
+	for err == nil && d.More() {
+		var name json.Token
+		if name, err = d.Token(); err == nil {
+			text, _ := name.(string) // a key is one
+			names = append(names, text)
+			err = d.Decode(new(json.RawMessage))
+		}
+	}
+	return values, names, err
+}
+
+// masked leaves of a value what tells a person who knows it that it is this one.
+func masked(value json.RawMessage) json.RawMessage {
+	var text string
+	switch {
+	case bytes.Equal(value, []byte("null")), bytes.Equal(value, []byte("true")), bytes.Equal(value, []byte("false")):
+		return value
+	case json.Unmarshal(value, &text) == nil:
+		quoted, err := json.Marshal(event.Mask(text))
+		if err != nil {
+			return json.RawMessage(`"…"`)
+		}
+		return quoted
+	case value[0] == '{' || value[0] == '[':
+		return json.RawMessage(fmt.Sprintf(`"%d bytes"`, len(value)))
+	default:
+		return json.RawMessage(`"…"`)
+	}
+}
