@@ -120,7 +120,7 @@ func (job *backfillJob) run(ctx context.Context, env cli.Env) error {
 	}
 	var groups []audit.ParkedGroup
 	if done.Parked > 0 {
-		if groups, err = job.db.Audit().ParkedGroups(ctx, job.target); err != nil {
+		if groups, err = job.db.Audit().ParkedGroups(ctx, audit.ParkedFilter{Targets: []string{job.target}, Groups: 5}); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -85,4 +86,24 @@ func initial(text string) string {
 		return string(letter) + "…"
 	}
 	return ""
+}
+
+// MaskJSON is Mask for a JSON value: of a document the size is left, of a number nothing, while null and booleans stay.
+func MaskJSON(value json.RawMessage) json.RawMessage {
+	var text string
+	switch said := string(value); {
+	case said == "null", said == "true", said == "false", said == "":
+		return value
+	case said[0] == '{' || said[0] == '[':
+		text = fmt.Sprintf("%d bytes", len(said))
+	case json.Unmarshal(value, &text) == nil:
+		text = Mask(text)
+	default:
+		text = "…"
+	}
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		return json.RawMessage(`"…"`) // can't be: every text can be written
+	}
+	return quoted
 }

@@ -51,3 +51,10 @@ func TestMask(t *testing.T) {
 		"jane@example.com": "j…@e….com", "é@ü.example.org": "é…@ü….org", "j@localhost": "j…@l…", "": "", "Ada Lovelace": "A…", "@": "@",
 	})
 }
+
+func TestMaskJSON(t *testing.T) {
+	t.Parallel()
+	must.Table(t, func(value string) string { return string(MaskJSON(json.RawMessage(value))) }, map[string]string{
+		`"ann@example.com"`: `"a…@e….com"`, "null": "null", "true": "true", "17": `"…"`, `{"a":1}`: `"7 bytes"`, `[1]`: `"3 bytes"`, "": "", `""`: `""`,
+	})
+}

@@ -226,8 +226,8 @@ func (p *Pipeline) enqueue(e event.Event) (*waiter, error) {
 // Waiting counts the events in the queue, without those whose batch is under way, and says for how long the oldest
 // has waited.
 func (p *Pipeline) Waiting() (events int, oldest time.Duration) {
-	if p.apart != nil {
-		events, oldest = p.apart.Waiting()
+	if p.separate != nil {
+		events, oldest = p.separate.Waiting()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

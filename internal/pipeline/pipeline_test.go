@@ -387,7 +387,7 @@ func benchmarkSubmit(b *testing.B, each int) {
 // What waits is counted in both queues, without what is under way; the oldest is the one that waits for the longest.
 func TestWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g, p := startGated(Config{Committers: 1, Apart: func(e *event.Event) bool { return e.ID == "e0" }})
+		g, p := startGated(Config{Committers: 1, Separate: func(e *event.Event) bool { return e.ID == "e0" }})
 		waits := func(events int, oldest time.Duration) {
 			t.Helper()
 			synctest.Wait()

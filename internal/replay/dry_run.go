@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 
-	"rollcall/internal/event"
 	"rollcall/internal/postgres/history"
 	"rollcall/internal/postgres/settle"
 )
@@ -116,75 +115,28 @@ func (r Replay) changeOf(row *settle.DryRow) (Change, error) {
 	case row.After == "":
 		c.Action = "delete"
 	}
-	before, names, err := members(row.Before)
+	before, err := settle.ReadRow(row.Before)
 	if err != nil {
 		return c, err
 	}
-	after, others, err := members(row.After)
+	after, err := settle.ReadRow(row.After)
 	if err != nil {
 		return c, err
 	}
-	if len(others) > 0 {
-		names = others
+	columns := after
+	if len(columns) == 0 {
+		columns = before
 	}
 	t := r.DB.Targets().Named(row.Target)
-	for _, name := range names {
-		is, becomes := orNull(before[name]), orNull(after[name])
+	for _, v := range columns {
+		is, becomes := before.Of(v.Column), after.Of(v.Column)
 		if bytes.Equal(is, becomes) {
 			continue
 		}
-		if !r.Reveal && t != nil && t.Compiler != nil && t.Compiler.Personal(name) {
-			is, becomes = masked(is), masked(becomes)
+		if !r.Reveal && t != nil {
+			is, becomes = t.Mask(v.Column, is), t.Mask(v.Column, becomes)
 		}
-		c.Columns = append(c.Columns, ColumnChange{name, is, becomes})
+		c.Columns = append(c.Columns, ColumnChange{v.Column, is, becomes})
 	}
 	return c, nil
-}
-
-func orNull(value json.RawMessage) json.RawMessage {
-	if value == nil {
-		return json.RawMessage("null")
-	}
-	return value
-}
-
-// members are those of a JSON object, and their names in order; none of "".
-func members(object string) (values map[string]json.RawMessage, names []string, err error) {
-	values = map[string]json.RawMessage{}
-	if object == "" {
-		return values, nil, nil
-	}
-	if err := json.Unmarshal([]byte(object), &values); err != nil {
-		return nil, nil, fmt.Errorf("read a row: %w", err)
-	}
-	d := json.NewDecoder(bytes.NewReader([]byte(object)))
-	_, err = d.Token()
-	for err == nil && d.More() {
-		var name json.Token
-		if name, err = d.Token(); err == nil {
-			text, _ := name.(string) // a key is one
-			names = append(names, text)
-			err = d.Decode(new(json.RawMessage))
-		}
-	}
-	return values, names, err
-}
-
-// masked leaves of a value what tells a person who knows it that it is this one.
-func masked(value json.RawMessage) json.RawMessage {
-	var text string
-	switch {
-	case bytes.Equal(value, []byte("null")), bytes.Equal(value, []byte("true")), bytes.Equal(value, []byte("false")):
-		return value
-	case json.Unmarshal(value, &text) == nil:
-		quoted, err := json.Marshal(event.Mask(text))
-		if err != nil {
-			return json.RawMessage(`"…"`)
-		}
-		return quoted
-	case value[0] == '{' || value[0] == '[':
-		return json.RawMessage(fmt.Sprintf(`"%d bytes"`, len(value)))
-	default:
-		return json.RawMessage(`"…"`)
-	}
 }

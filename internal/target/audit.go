@@ -45,21 +45,39 @@ func (c *Compiler) differing() string {
 		c.roll.identity("new"), strings.Join(names, ",\n  "), strings.Join(read, ", "), c.withRows())
 }
 
-// Rows reads the whole row of each user of a batch who has one, whether they are parked or not: source, id and a JSON
-// object of the columns that the role may read, in the order of the table. A key that can't be computed is an error.
-func (c *Compiler) Rows() string {
+// Rows reads the whole row of each user of a batch, whether they are parked or not: source, id, a JSON object of the
+// columns that the role may read, in the order of the table, null where there is no row, and null. A key that can't be
+// computed is an error.
+func (c *Compiler) Rows() string { return c.rowsBeside("null::text") }
+
+// Beside is Rows with what the row should have: a JSON object of the columns of set, or of on_delete for a user who is
+// gone. It is null where there should be no row, or nothing is said about it. An expression that can't be
+// computed is an error.
+func (c *Compiler) Beside() string {
+	object := func(list []Assignment) string {
+		if len(list) == 0 {
+			return "null::text"
+		}
+		values := each(list, func(_ int, a Assignment) string { return c.value(a) + " as " + Quote(a.Column) })
+		return "(select pg_catalog.row_to_json(s)::text from (select " + strings.Join(values, ", ") + " offset 0) s)"
+	}
+	return c.rowsBeside(fmt.Sprintf("case when %s then %s when %s then %s end", c.alive(), object(c.Set), c.gone(), object(c.OnDelete.Set)))
+}
+
+func (c *Compiler) rowsBeside(should string) string {
 	var columns []string
 	for _, column := range c.table.Columns {
 		if column.Readable {
 			columns = append(columns, "t."+Quote(column.Name))
 		}
 	}
-	return fmt.Sprintf(`select %s, pg_catalog.row_to_json(t)::text
+	return fmt.Sprintf(`select %s, t.found, sought.should
 %s
-cross join lateral (select %s offset 0) sought
-cross join lateral (
-  select %s from %s t where %s offset 0
-) t`, c.roll.identity("new"), c.batch(), strings.Join(c.aliased(c.keyAssignments(), "k"), ", "),
+cross join lateral (select %s, %s as should offset 0) sought
+left join lateral (
+  select pg_catalog.row_to_json(r)::text as found
+  from (select %s from %s t where %s offset 0) r
+) t on true`, c.roll.identity("new"), c.batch(), strings.Join(c.aliased(c.keyAssignments(), "k"), ", "), should,
 		strings.Join(columns, ", "), QuoteTable(c.Table), c.sameKey("sought"))
 }
 

@@ -18,6 +18,7 @@ import (
 	"rollcall/internal/cli/operate"
 	"rollcall/internal/event"
 	generator "rollcall/internal/load"
+	"rollcall/internal/postgres/audit"
 	"rollcall/internal/source"
 	"rollcall/internal/terminal"
 	"rollcall/internal/testevent"
@@ -192,7 +193,7 @@ func (to loadTarget) whyParked(ctx context.Context, env cli.Env) []operate.Parke
 	defer app.CloseSoon(db)
 	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
 	defer cancel()
-	groups, err := db.Audit().ParkedGroups(ctx, cli.TargetNames(to.setup.Config)...)
+	groups, err := db.Audit().ParkedGroups(ctx, audit.ParkedFilter{Targets: cli.TargetNames(to.setup.Config), Groups: 5})
 	if err != nil {
 		return nil
 	}

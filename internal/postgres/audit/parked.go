@@ -11,33 +11,54 @@ import (
 	"rollcall/internal/postgres/sqlstate"
 )
 
-// ParkedGroup is the users of a source that a target refuses in the same words.
+// ParkedGroup is the rows of a source's roll that a target refuses in the same words: users, organisations or
+// memberships, as Roll says.
 type ParkedGroup struct {
-	Target, Source string
-	Users          int64
-	ID, Email      string // of the first of them; the e-mail is masked, empty for none
-	Error          string // PostgreSQL's words without values, and its code
+	Target, Source, Roll string
+	Users                int64
+	ID, Email            string // of the first of them; the e-mail is a user's, masked, empty for none
+	Error                string // PostgreSQL's words without values, and its code
+	// Since is when the first of them was parked, Attempts how often at most one was tried.
+	Since    time.Time
+	Attempts int
 	// RetryAt is when the first of them is tried again; the zero time when all are given up.
 	RetryAt time.Time
 	GivenUp int64 // of Users
 }
 
-// groupsNamed is how many groups of a target are named.
+// ParkedFilter chooses who is parked.
+type ParkedFilter struct {
+	Targets []string
+	// Users are ids of rows, or of users, whose memberships count, too; empty for all.
+	Users []string
+	// Groups is how many groups of a target are named, the largest first.
+	Groups int
+}
+
+// groupsNamed is how many groups a report names.
 const groupsNamed = 5
 
-// ParkedGroups says who is parked for targets, and why: the largest groups first, five of a target.
-func (a *Audit) ParkedGroups(ctx context.Context, targets ...string) ([]ParkedGroup, error) {
+// ParkedGroups says who is parked for targets, and why: in the order of Targets, the largest groups first.
+func (a *Audit) ParkedGroups(ctx context.Context, f ParkedFilter) ([]ParkedGroup, error) {
+	rolls := map[string]string{}
+	for _, t := range a.Targets.Configured {
+		rolls[t.Name] = event.RollNamed(t.Roll).Name
+	}
+	if len(f.Users) == 0 {
+		f.Users = nil
+	}
 	var groups []ParkedGroup
 	err := a.Targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, parkedGroupsSQL, pgx.QueryExecModeExec, targets, groupsNamed)
+		rows, _ := tx.Query(ctx, parkedGroupsSQL, pgx.QueryExecModeExec, f.Targets, f.Groups, f.Users)
 		var g ParkedGroup
 		var email string
 		var retry *time.Time
-		columns := []any{&g.Target, &g.Source, &g.Users, &g.ID, &email, &g.Error, &retry, &g.GivenUp}
+		columns := []any{&g.Target, &g.Source, &g.Users, &g.ID, &email, &g.Error, &g.Since, &g.Attempts, &retry, &g.GivenUp}
 		_, err := pgx.ForEachRow(rows, columns, func() error {
 			if g.Email, g.RetryAt = event.Mask(email), (time.Time{}); retry != nil {
 				g.RetryAt = retry.UTC()
 			}
+			g.Roll, g.Since = rolls[g.Target], g.Since.UTC()
 			groups = append(groups, g)
 			return nil
 		})
@@ -49,16 +70,19 @@ func (a *Audit) ParkedGroups(ctx context.Context, targets ...string) ([]ParkedGr
 	return groups, nil
 }
 
-// parkedGroupsSQL: $1 targets in order, $2 groups of each.
+// parkedGroupsSQL: $1 targets in order, $2 groups of each, $3 ids or null.
 const parkedGroupsSQL = `
-select g.target, g.source, g.users, g.id, coalesce(u.email, ''), g.error, g.retry_at, g.given_up
+select g.target, g.source, g.users, g.id, coalesce(u.email, ''), g.error, g.since, g.attempts, g.retry_at, g.given_up
 from (
   select p.target, p.source, pg_catalog.format('%s (%s)', p.error, p.sqlstate) as error, pg_catalog.count(*) as users,
-    pg_catalog.min(p.user_id) as id, pg_catalog.min(p.retry_at) filter (where not p.given_up) as retry_at,
+    pg_catalog.min(p.user_id) as id, pg_catalog.min(p.since) as since, pg_catalog.max(p.attempts) as attempts,
+    pg_catalog.min(p.retry_at) filter (where not p.given_up) as retry_at,
     pg_catalog.count(*) filter (where p.given_up) as given_up,
     pg_catalog.row_number() over (partition by p.target
       order by pg_catalog.count(*) desc, pg_catalog.min(p.user_id)) as place
   from rollcall.parked p where p.target = any($1::text[])
+    and ($3::text[] is null or p.user_id = any($3) or (p.source, p.user_id) in (
+      select m.source, m.id from rollcall.memberships m where m.user_id = any($3)))
   group by p.target, p.source, p.error, p.sqlstate
 ) g left join rollcall.users u on u.source = g.source and u.id = g.id
 where g.place <= $2::int

@@ -42,6 +42,9 @@ type Options struct {
 	// Progress is told how many users of the roll have been looked at, of how many, again
 	// from the start when Repair walks once more; may be nil.
 	Progress func(done, total int64)
+	// Rows has Users and Members show each row beside what it should be, Reveal without masking what tells who a
+	// person is.
+	Rows, Reveal bool
 }
 
 // Report is the users of the roll, counted for every target that follows them.
@@ -149,7 +152,7 @@ func (a *Audit) Report(ctx context.Context, o Options) (*Report, error) {
 	for i := range a.Targets.Configured {
 		names = append(names, a.Targets.Configured[i].Name)
 	}
-	parked, err := a.ParkedGroups(ctx, names...)
+	parked, err := a.ParkedGroups(ctx, ParkedFilter{Targets: names, Groups: groupsNamed})
 	if err != nil {
 		return nil, err
 	}
@@ -168,6 +171,7 @@ func (a *Audit) Report(ctx context.Context, o Options) (*Report, error) {
 type counting struct {
 	audit   *Audit
 	repair  bool
+	options Options
 	targets []*catalog.Compiled // in the order of settling
 	tallies map[tallyKey]*Tally
 	trouble map[string]string // why a target can't be counted, by its name

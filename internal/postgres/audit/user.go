@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -42,6 +43,17 @@ type Status struct {
 	// Problem is why the target is out of service, or why the user can't be compared.
 	Problem string
 	Parked  *ParkedUser // nil when they aren't
+	// Row is the row beside what it should be, with Options.Rows; empty where there is neither.
+	Row []Column
+}
+
+// Column is a column of a row, as JSON. What personal columns have is masked, unless Options.Reveal.
+type Column struct {
+	Name string
+	// Is is null where there is no row.
+	Is json.RawMessage
+	// Should is what set says, or on_delete of one who is deleted; nil where they say nothing.
+	Should json.RawMessage
 }
 
 // ParkedUser is why, and since when, a target does not follow a user.
@@ -71,6 +83,7 @@ func (a *Audit) Users(ctx context.Context, who string, o Options) ([]User, error
 		return nil, ErrNotInRoll
 	}
 	c := newCounting(a, o.Repair)
+	c.options = o
 	for i := range users {
 		if err := c.user(ctx, &users[i]); err != nil {
 			return nil, fmt.Errorf("check a user: %w", sqlstate.Mask(err))
@@ -115,28 +128,34 @@ var inRoll = func() string {
 }()
 
 // user holds a user against every target, after the repair if there is to be one.
-func (c *counting) user(ctx context.Context, u *User) error {
-	key := settle.Key{Roll: u.Roll, Source: u.Source, ID: u.ID}
+func (c *counting) user(ctx context.Context, u *User) (err error) {
+	u.Statuses, err = c.everywhere(ctx, settle.Key{Roll: u.Roll, Source: u.Source, ID: u.ID})
+	return err
+}
+
+// everywhere holds a row of a roll against every target that follows it, in the order of the configuration.
+func (c *counting) everywhere(ctx context.Context, key settle.Key) ([]Status, error) {
 	statuses, err := c.statuses(ctx, key)
 	// A child's row may have kept the parent's. Two targets may also undo each other's repair.
 	for round := 1; err == nil && c.left > 0 && c.helped > 0 && round < settle.Passes; round++ {
 		statuses, err = c.statuses(ctx, key)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	parked, err := c.audit.ParkedFor(ctx, key.Source, key.ID)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var list []Status
 	for i := range c.audit.Targets.Configured {
-		if t := &c.audit.Targets.Configured[i]; event.RollNamed(t.Roll) == u.Roll && t.Follows(u.Source) {
+		if t := &c.audit.Targets.Configured[i]; t.Follows(key.Source) && event.RollNamed(t.Roll) == key.Roll {
 			s := statuses[t.Name]
 			s.Parked = parked[t.Name]
-			u.Statuses = append(u.Statuses, s)
+			list = append(list, s)
 		}
 	}
-	return nil
+	return list, nil
 }
 
 // statuses are those of a user in every target, by name.
@@ -144,10 +163,13 @@ func (c *counting) statuses(ctx context.Context, u settle.Key) (map[string]Statu
 	c.left, c.helped, c.overruled = 0, 0, map[overruledKey]*Overruled{}
 	statuses := map[string]Status{}
 	for _, t := range c.targets { // parents first, for the repair
-		if t.Roll != u.Roll || !t.Follows(u.Source) {
+		if !t.Follows(u.Source) || t.Roll != u.Roll {
 			continue
 		}
 		s, err := c.status(ctx, t, u)
+		if err == nil && c.options.Rows && s.Problem == "" {
+			err = c.beside(ctx, t, u, &s)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -39,6 +40,14 @@ type Outage struct{ State, Message string }
 // the table exclusively, and holds up no session that reads or writes it.
 func (t *Compiled) LockTable() string {
 	return "lock table " + target.QuoteTable(t.Table) + " in row exclusive mode"
+}
+
+// Mask is a value of a column for people to see: masked if the column may tell who a person is.
+func (t *Compiled) Mask(column string, value json.RawMessage) json.RawMessage {
+	if t.Compiler == nil || t.Compiler.Personal(column) {
+		return event.MaskJSON(value)
+	}
+	return value
 }
 
 // Compile compiles a target, whose state was read just before.

@@ -101,7 +101,8 @@ func (ts *Targets) Renew(ctx context.Context, t *catalog.Compiled) error {
 	if now.Outage != nil {
 		return nil
 	}
-	return ts.makeDue(ctx, conn.Conn(), t.Name)
+	_, err = inParts(ctx, conn.Exec, makeDueSQL, t.Name, nil, false)
+	return err
 }
 
 // forgetFilling makes a target new whose table is another one than before: it lacks all users
@@ -113,17 +114,6 @@ func forgetFilling(ctx context.Context, conn *pgx.Conn, before, now *catalog.Com
 	}
 	_, err := conn.Exec(ctx, forgetFillingSQL, now.Name, now.OID)
 	return err
-}
-
-// makeDue has all parked users of a target tried at once, a part at a time: live events write
-// the same table.
-func (ts *Targets) makeDue(ctx context.Context, conn *pgx.Conn, target string) error {
-	for {
-		tag, err := conn.Exec(ctx, makeDueSQL, target, catchUpPage)
-		if err != nil || tag.RowsAffected() == 0 {
-			return err
-		}
-	}
 }
 
 // try finds out whether a target can be written: its table can be had at once, its statements

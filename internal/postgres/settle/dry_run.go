@@ -144,11 +144,13 @@ func (d *dryRun) read(ctx context.Context, s *separation, note func(row *DryRow,
 func (d *dryRun) readTarget(ctx context.Context, ts *Targets, t *catalog.Compiled, users []Key) (map[Key]string, error) {
 	now := map[Key]string{}
 	u := Key{Roll: t.Roll}
-	var row string
+	var row, should *string
 	sources, ids := KeyArrays(users)
 	read := Step{Kind: Reading, SQL: t.Compiler.Rows(), Args: []any{sources, ids, true}, Read: func(rows pgx.Rows) error {
-		_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &row}, func() error {
-			now[u] = row
+		_, err := pgx.ForEachRow(rows, []any{&u.Source, &u.ID, &row, &should}, func() error {
+			if row != nil {
+				now[u] = *row
+			}
 			return nil
 		})
 		return err

@@ -16,6 +16,8 @@ var (
 	dueTargetsSQL string
 	//go:embed forget_erased.sql
 	forgetErasedSQL string
+	//go:embed give_up.sql
+	giveUpSQL string
 	//go:embed lock.sql
 	lockSQL string
 	//go:embed lock_pairs.sql

@@ -1,0 +1,58 @@
+package settle
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"rollcall/internal/postgres/connection"
+)
+
+// execute runs a statement on a pool or a connection.
+type execute func(ctx context.Context, statement string, args ...any) (pgconn.CommandTag, error)
+
+// inParts changes the parked rows of a target, the first of the arguments, a part at a time: live events write the same
+// table.
+func inParts(ctx context.Context, exec execute, statement string, args ...any) (changed int64, err error) {
+	for {
+		tag, err := exec(ctx, statement, append(args[:1:1], append([]any{catchUpPage}, args[1:]...)...)...)
+		changed += tag.RowsAffected()
+		if err != nil || tag.RowsAffected() == 0 {
+			return changed, err
+		}
+	}
+}
+
+// retryPatience is how long Retry waits for another replica that tries the same rows.
+const retryPatience = 10 * time.Second
+
+// Retry tries the parked rows of a target at once, those that were given up, too: of some ids, or of users whose
+// memberships they are; nil for all. It returns how many there were. What the target refuses again stays parked.
+func (ts *Targets) Retry(ctx context.Context, target string, ids []string) (tried int64, err error) {
+	tried, err = inParts(ctx, ts.Pool.Exec, makeDueSQL, target, ids, true)
+	if err != nil {
+		return tried, fmt.Errorf("retry the parked users of target %s: %w", target, ts.Pool.Explain(err))
+	}
+	for until := time.Now().Add(retryPatience); ; {
+		if _, err := ts.CatchUp(ctx, target); err != nil {
+			return tried, err
+		}
+		var left bool
+		err := ts.Pool.QueryRow(ctx, "select exists ("+dueTargetsSQL+")", []string{target}).Scan(&left)
+		if err != nil || !left || time.Now().After(until) || ts.inService(target) == nil {
+			return tried, connection.Wrap(ts.Pool.Explain(err), "retry the parked users of target %s", target)
+		}
+		if err := connection.Pause(ctx, 100*time.Millisecond); err != nil { // another replica is at it
+			return tried, err
+		}
+	}
+}
+
+// GiveUp has parked rows of a target tried no more until an event or Retry says so: of some ids, or of users whose
+// memberships they are; nil for all. It returns how many.
+func (ts *Targets) GiveUp(ctx context.Context, target string, ids []string) (int64, error) {
+	n, err := inParts(ctx, ts.Pool.Exec, giveUpSQL, target, ids)
+	return n, connection.Wrap(ts.Pool.Explain(err), "give up parked users of target %s", target)
+}

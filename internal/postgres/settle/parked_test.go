@@ -1,0 +1,47 @@
+package settle_test
+
+import (
+	"testing"
+
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
+)
+
+// parkedBench has three users that the table refuses, one of them given up.
+func parkedBench(t *testing.T) *fixture.Bench {
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
+	b.Exec("alter table p add constraint refuse check (email not like 'bad%')")
+	b.Applies(fixture.All(event.Parked, 3), fixture.Updated("u1", 1, "bad1"), fixture.Updated("u2", 1, "bad2"), fixture.Updated("u3", 1, "bad3"))
+	b.Exec("update rollcall.parked set retry_at = now() + interval '1 hour', attempts = 19; update rollcall.parked set given_up = true, attempts = 20 where user_id = 'u3'")
+	return b
+}
+
+// A retry tries those at once who would wait, and those who were given up. Others stay as they are.
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	b := parkedBench(t)
+	must.Equal(t, must.Get(b.Retry(t.Context(), "profiles", []string{"u2", "u3", "nobody"}))(t), int64(2), "tried while the table refuses them")
+	const parked = "select user_id, attempts, given_up, retry_at > now() from rollcall.parked order by 1"
+	b.Want(parked, "u1|19|f|t", "u2|20|t|t", "u3|1|f|t")
+	b.Exec("alter table p drop constraint refuse")
+	must.Equal(t, must.Get(b.Retry(t.Context(), "profiles", []string{"u2"}))(t), int64(1), "tried")
+	b.Want(parked, "u1|19|f|t", "u3|1|f|t")
+	must.Equal(t, must.Get(b.Retry(t.Context(), "profiles", nil))(t), int64(2), "tried of all")
+	b.Want(parked)
+	b.Want("select id, email from p order by 1", "u1|bad1", "u2|bad2", "u3|bad3")
+	must.Equal(t, must.Get(b.Retry(t.Context(), "profiles", nil))(t), int64(0), "with nobody parked")
+}
+
+// Who is given up waits for an event, or for a retry.
+func TestGiveUp(t *testing.T) {
+	t.Parallel()
+	b := parkedBench(t)
+	must.Equal(t, must.Get(b.GiveUp(t.Context(), "profiles", []string{"u1", "u3"}))(t), int64(1), "given up")
+	must.Equal(t, must.Get(b.GiveUp(t.Context(), "other", nil))(t), int64(0), "of another target")
+	b.Exec("alter table p drop constraint refuse; update rollcall.parked set retry_at = now()")
+	must.Get(b.CatchUp(t.Context(), "profiles"))(t)
+	b.Want("select user_id, given_up from rollcall.parked order by 1", "u1|t", "u3|t")
+	b.Applies(fixture.Applied, fixture.Updated("u1", 2, "good"))
+	b.Want("select user_id from rollcall.parked", "u3")
+}
