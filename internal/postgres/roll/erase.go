@@ -55,16 +55,24 @@ type Remaining struct {
 	Table  string `json:"table"`
 	// Key are the columns of the row's key and their values; none where the target could not be looked at.
 	Key map[string]string `json:"key,omitempty"`
-	// Why is the on_delete of the target, or why it has not been done.
-	Why string `json:"why"`
+	// Why is the on_delete of the target, or, with Failed, why it has not been done.
+	Why    string `json:"why"`
+	Failed bool   `json:"failed"`
 }
 
 var (
 	// ErrLiving means that the user is not deleted, and Erasure.Living not set.
-	ErrLiving = fmt.Errorf("the user is living: %w", settle.ErrStop)
+	ErrLiving error = livingError{}
 	// ErrUnknownUser means that nothing is known of the user: there is nothing to erase.
 	ErrUnknownUser = errors.New("nothing is known of this user")
 )
+
+// livingError ends the transaction that finds it.
+type livingError struct{}
+
+func (livingError) Error() string { return "the user is living" }
+
+func (livingError) Unwrap() error { return settle.ErrStop }
 
 // Erase forgets all that is kept of a user but the ids and the moments of the deletion, in one transaction: what the
 // roll has, the bodies of events, what targets said of them, what waits in the outboxes, and the memberships. Targets
@@ -216,7 +224,7 @@ func (x *erasing) remaining(ctx context.Context) ([]Remaining, error) {
 			continue
 		}
 		if t.Outage != nil {
-			list = append(list, Remaining{Target: t.Name, Table: t.Table, Why: "the target is out of service; its row is not known: " + t.Outage.Message})
+			list = append(list, Remaining{Target: t.Name, Table: t.Table, Failed: true, Why: "the target is out of service; its row is not known: " + t.Outage.Message})
 			continue
 		}
 		rows, err := x.rowsOf(ctx, t, mine)
@@ -232,13 +240,14 @@ func (x *erasing) remaining(ctx context.Context) ([]Remaining, error) {
 // rowsOf are those of one target.
 func (x *erasing) rowsOf(ctx context.Context, t *catalog.Compiled, of []settle.Key) ([]Remaining, error) {
 	why := map[target.Action]string{target.DeleteKeep: "on_delete is keep", target.DeleteSet: "on_delete sets columns and leaves the others"}[t.OnDelete.Action]
-	if why == "" {
+	failed := why == ""
+	if failed {
 		why = "the row could not be deleted; rollcall check --user " + x.ID + " says why"
 	}
 	sources, ids := settle.KeyArrays(of)
 	rows, _ := x.roll.targets.Pool.Query(ctx, t.Compiler.Remaining(), sources, ids, true)
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Remaining, error) {
-		left := Remaining{Target: t.Name, Table: t.Table, Key: map[string]string{}, Why: why}
+		left := Remaining{Target: t.Name, Table: t.Table, Key: map[string]string{}, Why: why, Failed: failed}
 		var source, id string
 		var values []string
 		err := row.Scan(&source, &id, &values)
