@@ -195,7 +195,6 @@ func (sv *service) prepare(ctx context.Context) error {
 		findings, err := sv.prepareOnce(ctx)
 		if err == nil {
 			sv.sayFindings(findings)
-			sv.saySurroundings(ctx)
 			sv.offerBackfills(ctx) // before the first user arrives
 			sv.follow(ctx)
 			sv.pipeline.Start()

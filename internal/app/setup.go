@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/clerk"
 	"rollcall/internal/config"
+	"rollcall/internal/doctor"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/catalog"
@@ -173,6 +174,11 @@ func (s *Setup) Reconciliation(name string, apis map[string]*clerk.API) (reconci
 	return cfg, nil
 }
 
+// Doctor is what doctor examines of the setup, beside a database.
+func (s *Setup) Doctor(db *postgres.DB, apis map[string]*clerk.API) doctor.Config {
+	return doctor.Config{File: s.Config, DB: db, Sources: s.Sources, Captures: s.Captures(), APIs: apis}
+}
+
 // configured is what the file says of one of its sources.
 func (s *Setup) configured(name string) config.Source {
 	i := slices.IndexFunc(s.Config.Sources, func(src config.Source) bool { return src.Name == name })
@@ -242,7 +248,9 @@ func Assemble(cfg *config.Config) (*Setup, config.Problems) {
 	for i, t := range cfg.Targets {
 		s.Targets[i] = ofSources(t, cfg.Sources)
 		for _, f := range s.Targets[i].Lint(catalog.RollOf(&s.Targets[i])) {
-			problems.Add(config.ParsePos(f.At), "target %s: %s", f.Target, f.What)
+			problems = append(problems, config.Problem{
+				Code: string(f.Code), Pos: config.ParsePos(f.At), What: fmt.Sprintf("target %s: %s", f.Target, f.What), Remedy: s.Targets[i].RemedyOf(f),
+			})
 		}
 	}
 	return s, problems
@@ -255,7 +263,7 @@ func withoutBad(cfg *config.Config, c config.Source, problems *config.Problems) 
 		for i, s := range secrets {
 			if complaint := complain(s.Reveal()); complaint != "" {
 				at, name := cfg.Item(path, i)
-				problems.Add(at, "%s: %s %s", path, name, complaint)
+				problems.AddAs(config.CodeSecret, at, "%s: %s %s", path, name, complaint)
 				continue
 			}
 			rest = append(rest, s)

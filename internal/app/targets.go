@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"rollcall/internal/postgres/audit"
-	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/target"
 )
 
@@ -65,17 +64,6 @@ func (sv *service) watchTargets(ctx context.Context) {
 		if sv.ready(ctx) == nil && err != nil { // it logs what has changed
 			sv.log.Warn("targets can't be checked, or announced users looked up; Rollcall tries again", "error", err)
 		}
-	}
-}
-
-// saySurroundings logs what lets others act as Rollcall's role.
-func (sv *service) saySurroundings(ctx context.Context) {
-	warnings, err := catalog.Surroundings(ctx, sv.db.Pool())
-	if err != nil && ctx.Err() == nil {
-		sv.log.Warn("the rights of other roles can't be read: whether they can act as Rollcall's role is not checked", "error", err)
-	}
-	for _, w := range warnings {
-		sv.log.Warn("others can act as Rollcall's role", "warning", w)
 	}
 }
 

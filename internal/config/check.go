@@ -31,7 +31,7 @@ func (d *decoder) source(s *Source) {
 	d.foreign(s, path)
 	if s.API != nil && strings.HasPrefix(s.API.Key.Reveal(), "pk_") {
 		at := join(path, "api", "key")
-		d.problems.Add(d.values[at], "%s: the value is Clerk's publishable key, which opens nothing; copy the secret key, which starts with sk_", at)
+		d.problems.AddAs(CodeSecret, d.values[at], "%s: the value is Clerk's publishable key, which opens nothing; copy the secret key, which starts with sk_", at)
 	}
 	if s.Provider == Clerk && !d.given(join(path, "api")) && s.Reconcile != nil && s.Reconcile.Schedule != "" {
 		at := join(path, "reconcile", "schedule")
@@ -44,7 +44,7 @@ func (d *decoder) foreign(s *Source, path string) {
 	for _, f := range fields(reflect.TypeFor[Source]()) {
 		at := join(path, f.name)
 		if f.only != "" && s.Provider != "" && f.only != s.Provider && d.given(at) {
-			d.problems.Add(d.places[at], "%s belongs to sources of %s only; leave it out", at, f.only)
+			d.problems.AddAs(CodeField, d.places[at], "%s belongs to sources of %s only; leave it out", at, f.only)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func Load(file string, data []byte, env Env) (*Config, Problems) {
 	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	if !utf8.Valid(data) {
-		d.problems.Add(notUTF8(file, data), "this byte is no UTF-8; save the file as UTF-8")
+		d.problems.AddAs(CodeSyntax, notUTF8(file, data), "this byte is no UTF-8; save the file as UTF-8")
 		return nil, d.problems
 	}
 	root, ok := reader{file, &d.problems}.read(data)
@@ -133,7 +133,7 @@ func (d *decoder) section(n *node, to reflect.Value, path string) {
 	for _, f := range known {
 		if f.required && !given[f.name] {
 			what, _, _ := strings.Cut(f.doc, ";")
-			d.problems.Add(d.place(path), "%s is missing; add %q, the %s", join(path, f.name), f.name+": …", what)
+			d.problems.AddAs(CodeField, d.place(path), "%s is missing; add %q, the %s", join(path, f.name), f.name+": …", what)
 		}
 	}
 }
@@ -142,10 +142,10 @@ func (d *decoder) section(n *node, to reflect.Value, path string) {
 func (d *decoder) unknown(e entry, known []field, path string) {
 	if e.value.blank && e.value.flow {
 		// The name may be the second half of a secret: it isn't repeated.
-		d.problems.Add(e.pos, "%s holds a name without a value here; %s", orFile(path), hintFlow)
+		d.problems.AddAs(CodeSyntax, e.pos, "%s holds a name without a value here; %s", orFile(path), hintFlow)
 		return
 	}
-	d.problems.Add(e.pos, "%s is no field of the configuration; %s",
+	d.problems.AddAs(CodeField, e.pos, "%s is no field of the configuration; %s",
 		join(path, e.key), guess(usual(e.key, known), names(known)))
 }
 
@@ -245,7 +245,7 @@ func (d *decoder) expand(n *node, path string) (string, bool) {
 			fmt.Sprintf("$%[1]s is not replaced; write ${%[1]s}, in double quotes inside [ ] and { }", name))
 	}
 	for _, c := range complaints {
-		d.problems.Add(n.pos, "%s: %s", path, c)
+		d.problems.AddAs(CodeVariable, n.pos, "%s: %s", path, c)
 	}
 	return value, whole && len(complaints) == 0
 }

@@ -230,7 +230,7 @@ targets:
 }
 
 func TestProblemsOfOthersAreSortedIn(t *testing.T) {
-	ps := Problems{{Pos{"f", 2, 1}, "b"}}
+	ps := Problems{{Pos: Pos{"f", 2, 1}, What: "b"}}
 	ps.Add(Pos{"f", 1, 9}, "a %d", 1)
 	ps.Add(Pos{File: "f"}, "whole file")
 	ps.Sort()

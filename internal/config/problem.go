@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"rollcall/internal/target"
 )
 
 // Pos is a place in the file; lines and columns count from 1, columns in
@@ -39,9 +41,21 @@ func ParsePos(at string) Pos {
 // Problem is one mistake: where, what happened, what to do. What never holds the
 // value of a variable.
 type Problem struct {
+	Code string // of package doctor
 	Pos  Pos
 	What string
+	// Remedy is what corrects it, if that is known.
+	Remedy target.Remedy
 }
+
+// The codes of mistakes; CodeValue is that of all others.
+const (
+	CodeSyntax   = "config_syntax"
+	CodeField    = "config_field"
+	CodeVariable = "config_variable"
+	CodeSecret   = "config_secret"
+	CodeValue    = "config_value"
+)
 
 // Error is "file:line:column: what, and what to do".
 func (p Problem) Error() string { return p.Pos.String() + ": " + p.What }
@@ -59,9 +73,14 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Add appends a problem.
+// Add appends a problem with a value.
 func (ps *Problems) Add(pos Pos, format string, args ...any) {
-	*ps = append(*ps, Problem{pos, fmt.Sprintf(format, args...)})
+	ps.AddAs(CodeValue, pos, format, args...)
+}
+
+// AddAs appends a problem of another code.
+func (ps *Problems) AddAs(code string, pos Pos, format string, args ...any) {
+	*ps = append(*ps, Problem{Code: code, Pos: pos, What: fmt.Sprintf(format, args...)})
 }
 
 // Sort orders by position; problems of one place keep their order.

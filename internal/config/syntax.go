@@ -56,12 +56,12 @@ func syntaxProblem(file string, data []byte, err error) Problem {
 		GetMessage() string
 	}
 	if !errors.As(err, &at) {
-		return Problem{pos, "this isn't YAML; look at the indentation, the quotes and the brackets"}
+		return Problem{Code: CodeSyntax, Pos: pos, What: "this isn't YAML; look at the indentation, the quotes and the brackets"}
 	}
 	if t := at.GetToken(); t != nil && t.Position != nil {
 		pos = Pos{file, max(t.Position.Line, 1), max(t.Position.Column, 1)}
 	}
-	return Problem{pos, syntaxHint(at.GetMessage(), line(data, pos.Line), pos.Column)}
+	return Problem{Code: CodeSyntax, Pos: pos, What: syntaxHint(at.GetMessage(), line(data, pos.Line), pos.Column)}
 }
 
 func syntaxHint(message, line string, column int) string {

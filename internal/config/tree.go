@@ -74,11 +74,11 @@ func (r reader) read(data []byte) (n *node, ok bool) {
 	}
 	bodies := documents(f)
 	if len(bodies) == 0 {
-		r.problems.Add(Pos{r.file, 1, 1}, "the file is empty; the smallest configuration is\n%s", smallest)
+		r.problems.AddAs(CodeSyntax, Pos{r.file, 1, 1}, "the file is empty; the smallest configuration is\n%s", smallest)
 		return nil, true
 	}
 	if len(bodies) > 1 {
-		r.problems.Add(r.start(bodies[1]), "a second document starts here; keep one, without --- between")
+		r.problems.AddAs(CodeSyntax, r.start(bodies[1]), "a second document starts here; keep one, without --- between")
 	}
 	return r.node(bodies[0], false), true
 }
@@ -134,7 +134,7 @@ func (r reader) node(n ast.Node, flow bool) *node {
 	case *ast.MappingValueNode:
 		out.kind, out.entries = mapping, r.entries([]*ast.MappingValueNode{n}, flow)
 	default:
-		r.problems.Add(out.pos, "%s", refusal(n))
+		r.problems.AddAs(CodeSyntax, out.pos, "%s", refusal(n))
 	}
 	return out
 }
@@ -205,11 +205,11 @@ func (r reader) entries(values []*ast.MappingValueNode, flow bool) []entry {
 		e := entry{pos: r.start(v.Key)}
 		key, complaint := keyText(v.Key)
 		if complaint != "" {
-			r.problems.Add(e.pos, "%s", complaint)
+			r.problems.AddAs(CodeSyntax, e.pos, "%s", complaint)
 			continue
 		}
 		if before, twice := first[key]; twice {
-			r.problems.Add(e.pos, "%s stands twice; the first is in line %d, keep one", join("", key), before.Line)
+			r.problems.AddAs(CodeSyntax, e.pos, "%s stands twice; the first is in line %d, keep one", join("", key), before.Line)
 			continue
 		}
 		first[key] = e.pos

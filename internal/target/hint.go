@@ -29,7 +29,11 @@ func (c *Compiler) ExplainStatement(r Refusal) string {
 
 // ExplainDefault says why the default of a column is refused.
 func (c *Compiler) ExplainDefault(r Refusal, column, expression string) string {
-	return fmt.Sprintf("column %s: %s in its default %s; %s", Quote(column), c.words(r), expression, c.hint(r, column, ""))
+	remedy := fmt.Sprintf("correct it, or run: alter table %s alter column %s drop default", QuoteTable(c.Table), Quote(column))
+	if r.Code == insufficientPrivilege {
+		remedy = r.Grant()
+	}
+	return fmt.Sprintf("column %s: %s in its default %s; %s", Quote(column), c.words(r), expression, remedy)
 }
 
 // explainColumn says what PostgreSQL refuses in an expression, of which column.
@@ -51,8 +55,8 @@ func (c *Compiler) explainKey(o Origin, k Assignment) func(Refusal) string {
 			return fmt.Sprintf("key column %s: %s; a key uses only %s and constants",
 				Quote(k.Column), c.words(r), c.roll.keyNames())
 		}
-		return fmt.Sprintf("key column %s can't hold the ids of source %s, such as %s: %s; "+
-			"use a text column, or leave the source out of from", Quote(k.Column), o.Source, c.roll.sampleID(o), c.words(r))
+		return fmt.Sprintf("key column %[1]s can't hold the ids of source %s, such as %s: %s; leave the source out of from, "+
+			"or run: alter table %s alter column %[1]s type text", Quote(k.Column), o.Source, c.roll.sampleID(o), c.words(r), QuoteTable(c.Table))
 	}
 }
 

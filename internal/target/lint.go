@@ -29,18 +29,18 @@ var namesOfServer = map[string]string{
 // Lint returns what can be seen to be wrong with a target of a roll without a database.
 func (t *Target) Lint(roll *Roll) []Finding {
 	found := findings{target: t.Name}
-	if found.add(t.At, t.lintName()); len(found.list) > 0 {
+	if found.add(TableClosed, t.At, t.lintName()); len(found.list) > 0 {
 		return found.list
 	}
 	for _, a := range t.assignments() {
-		found.add(a.Expr.At, roll.lintExpr(a.Expr))
+		found.add(ExpressionInvalid, a.Expr.At, roll.lintExpr(a.Expr))
 	}
 	if t.Where != nil {
-		found.add(t.Where.At, roll.lintExpr(*t.Where))
+		found.add(ExpressionInvalid, t.Where.At, roll.lintExpr(*t.Where))
 	}
 	if len(found.list) == 0 {
 		for _, a := range t.keyAssignments() {
-			found.add(a.Expr.At, roll.lintKey(a))
+			found.add(KeyChanges, a.Expr.At, roll.lintKey(a))
 		}
 	}
 	return found.list
@@ -222,25 +222,25 @@ type Reference struct {
 func (t *Target) LintReferences(list []Reference) []Finding {
 	var found []Finding
 	for _, r := range list {
-		if what := t.lintReference(r); what != "" {
-			found = append(found, Finding{Target: t.Name, At: t.At, What: what, Severity: Warning})
+		if code, what := t.lintReference(r); what != "" {
+			found = append(found, Finding{Code: code, Target: t.Name, At: t.At, What: what, Severity: Warning})
 		}
 	}
 	return found
 }
 
-func (t *Target) lintReference(r Reference) string {
+func (t *Target) lintReference(r Reference) (Code, string) {
 	const noAction, restrict, setNull, cascade = "a", "r", "n", "c"
 	blocks := r.OnDelete == noAction || r.OnDelete == restrict || r.OnDelete == setNull && r.Required
 	switch {
 	case blocks:
-		return fmt.Sprintf("the foreign key %s to %s keeps the provider from deleting a user who has a row here; run: %s",
+		return ReferenceBlocks, fmt.Sprintf("the foreign key %s to %s keeps the provider from deleting a user who has a row here; run: %s",
 			r.Name, r.Table, t.remedy(r))
 	case r.OnDelete == cascade && t.OnDelete.Action != DeleteRow:
-		return fmt.Sprintf("the foreign key %s to %s deletes the row when the provider deletes the user, "+
+		return ReferenceDeletes, fmt.Sprintf("the foreign key %s to %s deletes the row when the provider deletes the user, "+
 			"so on_delete keeps nothing; run: %s", r.Name, r.Table, t.remedy(r))
 	}
-	return ""
+	return "", ""
 }
 
 // remedy is the statement after which the foreign key does what on_delete says.

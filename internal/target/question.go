@@ -14,6 +14,8 @@ import (
 type Question struct {
 	At  string
 	SQL string
+	// Code is that of a refusal, but for a missing right, and of a judgement.
+	Code Code
 	// Explain says in words what is wrong when the statement is refused.
 	Explain func(Refusal) string
 	// Judge says what is wrong with the answer, or ""; nil when any answer will do.
@@ -41,7 +43,9 @@ func (c *Compiler) Probes() []Probe {
 		p := Probe{Name: "column " + Quote(a.Column) + ": " + a.Expr.abridged(), Alone: c.alone(c.value(a))}
 		// In a condition PostgreSQL itself refuses what is no single value: aggregates, window
 		// functions, sets.
-		p.Question = Question{At: a.Expr.At, SQL: p.Alone + " where (" + c.value(a) + ") is null", Explain: c.explainColumn(a)}
+		p.Question = Question{
+			At: a.Expr.At, SQL: p.Alone + " where (" + c.value(a) + ") is null", Code: ExpressionRefused, Explain: c.explainColumn(a),
+		}
 		if c.takesText(a) {
 			p.Text, p.Warning = c.alone(enclosed(a.Expr.SQL)), c.textWarning(a)
 		}
@@ -50,8 +54,10 @@ func (c *Compiler) Probes() []Probe {
 	if c.Where != nil {
 		where := enclosed(c.Where.SQL)
 		list = append(list, Probe{
-			Question: Question{At: c.Where.At, SQL: "select from " + c.roll.everyone() + " where " + where, Explain: c.explainWhere},
-			Name:     "where: " + c.Where.abridged(), Alone: c.alone(where),
+			Question: Question{
+				At: c.Where.At, SQL: "select from " + c.roll.everyone() + " where " + where, Code: ExpressionRefused, Explain: c.explainWhere,
+			},
+			Name: "where: " + c.Where.abridged(), Alone: c.alone(where),
 		})
 	}
 	return list
@@ -89,7 +95,7 @@ func (c *Compiler) takesText(a Assignment) bool {
 
 func (c *Compiler) textWarning(a Assignment) Finding {
 	column := c.table.Column(a.Column)
-	return Finding{Target: c.Name, At: a.Expr.At, Severity: Warning, What: fmt.Sprintf(
+	return Finding{Code: TextCast, Target: c.Name, At: a.Expr.At, Severity: Warning, What: fmt.Sprintf(
 		"column %s is %s and %s gives a text: each user whose text is no %[2]s is parked; "+
 			"compute a %[2]s, or write the cast to say that it is meant",
 		Quote(column.Name), column.Type, a.Expr.abridged())}
@@ -106,12 +112,12 @@ func (c *Compiler) KeyPlans() []Question {
 		row := strings.Join(c.roll.sample(o), ", ")
 		for _, a := range c.idsBeside(keys) {
 			sample := fmt.Sprintf("select %s from (select %s) new", c.value(a), row)
-			list = append(list, Question{At: a.Expr.At, SQL: sample, Explain: c.explainID(o, a)})
+			list = append(list, Question{At: a.Expr.At, SQL: sample, Code: KeyType, Explain: c.explainID(o, a)})
 		}
 		for _, k := range keys {
 			sample := fmt.Sprintf("select %s from (select %s) new", c.value(k), row)
 			judge := func(planned string) string { return c.judgeKey(k, planned) }
-			list = append(list, Question{k.Expr.At, sample, c.explainKey(o, k), judge})
+			list = append(list, Question{k.Expr.At, sample, KeyType, c.explainKey(o, k), judge})
 		}
 	}
 	return list
@@ -163,7 +169,7 @@ func (c *Compiler) MomentPlans() []Question {
 			c.volatile[a.Expr.SQL] = !isConstant(planned)
 			return ""
 		}
-		list = append(list, Question{a.Expr.At, "select " + c.value(a), c.explainColumn(a), judge})
+		list = append(list, Question{a.Expr.At, "select " + c.value(a), ExpressionRefused, c.explainColumn(a), judge})
 	}
 	return list
 }
@@ -196,9 +202,10 @@ func (c *Compiler) DeletedNulls() []Question {
 			if isNull != "true" {
 				return ""
 			}
-			return fmt.Sprintf("on_delete sets %s to null, but the column is not null; give it another value or drop the constraint", Quote(a.Column))
+			return fmt.Sprintf("on_delete sets %s to null, but the column is not null; give it another value, or run: alter table %s alter column %[1]s drop not null",
+				Quote(a.Column), QuoteTable(c.Table))
 		}
-		list = append(list, Question{a.Expr.At, sql, c.explainColumn(a), judge})
+		list = append(list, Question{a.Expr.At, sql, OnDeleteNull, c.explainColumn(a), judge})
 	}
 	return list
 }

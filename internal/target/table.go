@@ -64,42 +64,43 @@ func (t *Table) unique(name string) bool {
 // Check returns what is wrong with a target for its table.
 func (t *Target) Check(roll *Roll, table *Table) []Finding {
 	found := findings{target: t.Name}
-	if found.add(t.At, table.lintAccess(t)); len(found.list) > 0 {
+	if found.add(table.lintAccess(t)); len(found.list) > 0 {
 		return found.list
 	}
 	for _, a := range t.assignments() {
-		found.add(a.Expr.At, table.lintColumn(t, a.Column))
+		code, what := table.lintColumn(t, a.Column)
+		found.add(code, a.Expr.At, what)
 	}
 	if len(found.list) > 0 {
 		return found.list // an index on a column that is not there would be no help
 	}
-	found.add(t.At, roll.lintKeys(t))
-	found.add(t.At, table.lintKey(t))
-	found.add(t.At, table.lintSame(t))
-	found.add(t.At, table.lintRequired(t))
+	found.add(KeyIncomplete, t.At, roll.lintKeys(t))
+	found.add(KeyIndex, t.At, table.lintKey(t))
+	found.add(KeyType, t.At, table.lintSame(t))
+	found.add(ColumnRequired, t.At, table.lintRequired(t))
 	for _, a := range t.OnDelete.Set {
 		if slices.Contains(t.Key, a.Column) {
-			found.add(a.Expr.At, fmt.Sprintf("on_delete sets the key column %s; a key never changes", Quote(a.Column)))
+			found.add(OnDeleteKey, a.Expr.At, fmt.Sprintf("on_delete sets the key column %s; a key never changes", Quote(a.Column)))
 		}
 	}
 	return found.list
 }
 
-// lintAccess says what keeps Rollcall from writing the table, or "".
-func (t *Table) lintAccess(target *Target) string {
+// lintAccess says what keeps Rollcall from writing the table and where, or "".
+func (t *Table) lintAccess(target *Target) (code Code, at, what string) {
 	held := func(right string) bool { return !slices.Contains(t.MissingPrivileges, right) }
 	missing := slices.DeleteFunc(target.Rights(), held)
 	schema, _ := SplitTable(target.Table)
 	switch {
 	case !t.IsTable():
-		return fmt.Sprintf("%s is not a table but %s; name the table itself", target.Table, t.KindOf())
+		return TableKind, target.At, fmt.Sprintf("%s is not a table but %s; name the table itself", target.Table, t.KindOf())
 	case len(missing) > 0:
-		return fmt.Sprintf("role %[1]s lacks %[2]s on %[3]s; run: grant usage on schema %[4]s to %[1]s; grant %[2]s on %[5]s to %[1]s",
+		return Rights, target.At, fmt.Sprintf("role %[1]s lacks %[2]s on %[3]s; run: grant usage on schema %[4]s to %[1]s; grant %[2]s on %[5]s to %[1]s",
 			Quote(t.Role), strings.Join(missing, ", "), target.Table, Quote(schema), QuoteTable(target.Table))
 	case t.RowSecurityHides:
-		return fmt.Sprintf("%s; its rows would be hidden: %s", t.HiddenFrom(target.Table), t.ShowTo(target.Table))
+		return RowSecurity, target.At, fmt.Sprintf("%s; its rows would be hidden: %s", t.HiddenFrom(target.Table), t.ShowTo(target.Table))
 	}
-	return ""
+	return "", "", ""
 }
 
 // HiddenFrom says why row security hides the table's rows from the role.
@@ -115,10 +116,9 @@ func (t *Table) HiddenFrom(name string) string {
 // ShowTo says what makes the role see the rows.
 func (t *Table) ShowTo(name string) string {
 	if t.RowSecurityForced {
-		return fmt.Sprintf("run: alter table %s no force row level security; or connect as a role with BYPASSRLS",
-			QuoteTable(name))
+		return "connect as a role with BYPASSRLS, or run: alter table " + QuoteTable(name) + " no force row level security"
 	}
-	return "connect as the owner or as a role with BYPASSRLS"
+	return "connect as the owner, or as an administrator run: alter role " + Quote(t.Role) + " bypassrls"
 }
 
 // IsTable reports whether it is a table, partitioned or not.
@@ -182,17 +182,17 @@ func (t *Table) lintSame(target *Target) string {
 }
 
 // lintColumn says why a column can't be assigned, or "".
-func (t *Table) lintColumn(target *Target, name string) string {
+func (t *Table) lintColumn(target *Target, name string) (Code, string) {
 	c := t.Column(name)
 	switch {
 	case c == nil:
-		return fmt.Sprintf("%s has no column %s%s; names are exact, as in the catalog", target.Table, Quote(name), t.nearColumn(name))
+		return ColumnMissing, fmt.Sprintf("%s has no column %s%s; names are exact, as in the catalog", target.Table, Quote(name), t.nearColumn(name))
 	case c.Generated:
-		return fmt.Sprintf("column %s is generated; PostgreSQL computes it: leave it out", Quote(name))
+		return ColumnGenerated, fmt.Sprintf("column %s is generated; PostgreSQL computes it: leave it out", Quote(name))
 	case c.Identity == "a":
-		return fmt.Sprintf("column %s is an identity column (generated always); PostgreSQL numbers it: leave it out", Quote(name))
+		return ColumnGenerated, fmt.Sprintf("column %s is an identity column (generated always); PostgreSQL numbers it: leave it out", Quote(name))
 	}
-	return ""
+	return "", ""
 }
 
 // nearColumn suggests the column that differs in case only, else lists them all.
@@ -219,8 +219,27 @@ func (t *Table) lintRequired(target *Target) string {
 	if len(missing) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("column %s of %s is not null and has no default: every insert would fail; give it a value in on_insert or set",
-		strings.Join(missing, ", "), target.Table)
+	return fmt.Sprintf("column %s of %s is not null and has no default: every insert would fail; give it a value in on_insert or set, or run: alter table %s %s",
+		strings.Join(missing, ", "), target.Table, QuoteTable(target.Table), t.withDefaults(missing))
+}
+
+// withDefaults gives columns a default by their type; those of other types may be null.
+func (t *Table) withDefaults(columns []string) string {
+	return strings.Join(each(columns, func(_ int, name string) string {
+		value := defaults[t.Column(name).Type]
+		if t.Column(name).Textual {
+			value = "''"
+		}
+		if value == "" {
+			return "alter column " + Quote(name) + " drop not null"
+		}
+		return "alter column " + Quote(name) + " set default " + value
+	}), ", ")
+}
+
+var defaults = map[string]string{
+	"boolean": "false", "integer": "0", "bigint": "0", "numeric": "0", "timestamp with time zone": "now()", "date": "current_date",
+	"uuid": "gen_random_uuid()", "jsonb": "'{}'",
 }
 
 func sameSet(a, b []string) bool {

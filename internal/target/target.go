@@ -134,9 +134,11 @@ func (t *Target) assignments() []Assignment { return slices.Concat(t.Set, t.OnIn
 // Finding is one thing wrong with a target. A target with a Fault stays out of service; its
 // users are parked.
 type Finding struct {
+	Code   Code
 	Target string
 	At     string // file:line:column
-	What   string // what is wrong and what to do
+	// What is wrong and what to do. It ends with "run: " and SQL where SQL corrects it.
+	What string
 	// Passing: a lock or a full server kept the target from being checked; a target that was
 	// in service stays there.
 	Passing bool
@@ -167,9 +169,9 @@ type findings struct {
 }
 
 // add takes a fault; "" is none.
-func (f *findings) add(at, what string) {
+func (f *findings) add(code Code, at, what string) {
 	if what != "" {
-		f.list = append(f.list, Finding{Target: f.target, At: at, What: what})
+		f.list = append(f.list, Finding{Code: code, Target: f.target, At: at, What: what})
 	}
 }
 

@@ -33,7 +33,7 @@ func checkTarget(ctx context.Context, conn *pgx.Conn, t *target.Target) (*Compil
 	}
 	return &Compiled{
 		Target: t, Roll: event.RollNamed(t.Roll), Statements: a.compiler.Compile(), Compiler: a.compiler,
-		OID: a.table.OID, Parents: a.table.Parents, Lockable: a.table.Lockable, Triggers: a.table.Triggers,
+		OID: a.table.OID, Parents: a.table.Parents, Lockable: a.table.Lockable, Triggers: a.table.Triggers, Found: a.warned,
 	}, a.warned, nil
 }
 
@@ -62,14 +62,14 @@ func (a *attempt) noTable() error {
 	if len(near) > 0 {
 		hint = "did you mean " + strings.Join(near, " or ") + "?"
 	}
-	a.note(a.target.At, fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table; %s",
+	a.note(target.TableMissing, a.target.At, fmt.Sprintf("table %s does not exist; names are exact, as in the catalog: schema.table; %s",
 		a.target.Table, hint))
 	return nil
 }
 
 // broken is a target out of service: its users are parked until its table or its configuration is corrected.
 func broken(t *target.Target, found []target.Finding) *Compiled {
-	c := &Compiled{Target: t, Roll: event.RollNamed(t.Roll), Outage: &Outage{State: "42000"}}
+	c := &Compiled{Target: t, Roll: event.RollNamed(t.Roll), Outage: &Outage{State: "42000"}, Found: found}
 	if len(found) > 0 {
 		c.Outage.Message = found[0].What
 	}
@@ -88,7 +88,7 @@ func (a *attempt) expressions() {
 	together, _ := a.compiler.Together()
 	accepted := together != "" && a.undone(func() error { return explain(a.ctx, a.conn, together) }) == nil
 	for _, p := range a.compiler.Probes() {
-		a.try(p.At, p.Explain, func() error {
+		a.try(p.Question, func() error {
 			if !accepted {
 				if err := explain(a.ctx, a.conn, p.SQL); err != nil {
 					return err
@@ -115,7 +115,7 @@ type attempt struct {
 
 // try runs do unless something has failed for good before. A lock or a full server is no
 // fault of the target's, and is said to pass.
-func (a *attempt) try(at string, explain func(target.Refusal) string, do func() error) {
+func (a *attempt) try(q target.Question, do func() error) {
 	if a.err != nil {
 		return
 	}
@@ -128,9 +128,14 @@ func (a *attempt) try(at string, explain func(target.Refusal) string, do func() 
 	case sqlstate.ClassOf(err) == sqlstate.Lock || sqlstate.ClassOf(err) == sqlstate.Server:
 		what := "it can't be checked at the moment: " + sqlstate.Masked(answer.Code, answer.Message) +
 			"; it is looked at again every few seconds"
-		a.found = append(a.found, target.Finding{Target: a.target.Name, At: at, What: what, Passing: true})
+		a.found = append(a.found, target.Finding{Code: target.Unchecked, Target: a.target.Name, At: q.At, What: what, Passing: true})
 	default:
-		a.note(at, explain(target.Refusal{Code: answer.Code, Message: answer.Message, Grant: func() string { return a.grants(answer) }}))
+		code := q.Code
+		if answer.Code == sqlstate.InsufficientPrivilege {
+			code = target.Rights
+		}
+		refusal := target.Refusal{Code: answer.Code, Message: answer.Message, Grant: func() string { return a.grants(answer) }}
+		a.note(code, q.At, q.Explain(refusal))
 	}
 }
 
@@ -148,11 +153,11 @@ func (a *attempt) undone(do func() error) error {
 }
 
 // note takes a fault; "" is none.
-func (a *attempt) note(at, what string) {
+func (a *attempt) note(code target.Code, at, what string) {
 	if what == "" {
 		return
 	}
-	f := target.Finding{Target: a.target.Name, At: at, What: what}
+	f := target.Finding{Code: code, Target: a.target.Name, At: at, What: what}
 	if !slices.Contains(a.found, f) {
 		a.found = append(a.found, f)
 	}
@@ -161,10 +166,10 @@ func (a *attempt) note(at, what string) {
 // ask asks questions and notes what is wrong with the answers.
 func (a *attempt) ask(questions []target.Question, answer func(statement string) (string, error)) {
 	for _, q := range questions {
-		a.try(q.At, q.Explain, func() error {
+		a.try(q, func() error {
 			said, err := answer(q.SQL)
 			if err == nil && q.Judge != nil {
-				a.note(q.At, q.Judge(said))
+				a.note(q.Code, q.At, q.Judge(said))
 			}
 			return err
 		})
@@ -175,7 +180,8 @@ func (a *attempt) ask(questions []target.Question, answer func(statement string)
 // allowed to be.
 func (a *attempt) deletedForm() {
 	a.ask(a.compiler.MomentPlans(), a.plan)
-	a.note(a.compiler.Unmarked())
+	at, what := a.compiler.Unmarked()
+	a.note(target.OnDeleteUnmarked, at, what)
 	a.ask(a.compiler.DeletedNulls(), func(statement string) (string, error) {
 		var isNull bool
 		err := a.conn.QueryRow(a.ctx, statement).Scan(&isNull)

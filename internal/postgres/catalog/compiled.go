@@ -30,6 +30,8 @@ type Compiled struct {
 	// Outage is why the target is out of service; nil when it works.
 	Outage   *Outage
 	Compiler *target.Compiler // it was compiled by
+	// Found is what is wrong with it, faults and warnings.
+	Found []target.Finding
 	State    State            // before it was compiled
 }
 

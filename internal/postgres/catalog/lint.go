@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -19,30 +17,17 @@ import (
 // A warning says that it works, and does to some users, or to the provider, what nobody
 // may have meant.
 
-// Surroundings says what in the database lets others act as Rollcall's role. Nothing of it keeps
-// a target from working.
-func Surroundings(ctx context.Context, pool *connection.Pool) ([]string, error) {
-	var super bool
-	var creators []string
-	if err := pool.QueryRow(ctx, surroundingsSQL, "public").Scan(&super, &creators); err != nil {
-		return nil, fmt.Errorf("look at the role and the schema public: %w", pool.Explain(err))
-	}
-	var warnings []string
-	if super {
-		warnings = append(warnings, fmt.Sprintf("role %s is a superuser: the owner of a target's table can act as it "+
-			"through a trigger; connect as a role of its own, as docs/operating.md shows",
-			target.Quote(pool.Config().ConnConfig.User)))
-	}
-	if len(creators) > 0 {
-		who, from := "other roles ("+strings.Join(creators, ", ")+")", target.QuoteAll(creators)
-		if slices.Contains(creators, "public") {
-			who, from = "all roles", "public"
-		}
-		warnings = append(warnings, fmt.Sprintf("%s may create functions in schema public, and the expressions "+
-			"of a target may call them as Rollcall's role; run: revoke create on schema public from %s",
-			who, from))
-	}
-	return warnings, nil
+// Around is what in a database lets others act as Rollcall's role. Nothing of it keeps a target from working.
+type Around struct {
+	Superuser bool
+	// Creators are the roles that may create functions in schema public; "public" for every role.
+	Creators []string
+}
+
+// Surroundings looks at the role and at schema public.
+func Surroundings(ctx context.Context, pool *connection.Pool) (a Around, err error) {
+	err = pool.QueryRow(ctx, surroundingsSQL, "public").Scan(&a.Superuser, &a.Creators)
+	return a, connection.Wrap(pool.Explain(err), "look at the role and the schema public")
 }
 
 // lintText warns of an expression that gives a text to a column of another type, where users
@@ -81,7 +66,7 @@ func (a *attempt) lintClosed() {
 	err := a.conn.QueryRow(a.ctx, closedSQL, a.table.OID, target.ClosedSchemas, schemas, names).Scan(&closed)
 	switch {
 	case err == nil:
-		a.note(a.target.At, a.target.SharesRows(closed))
+		a.note(target.TableClosed, a.target.At, a.target.SharesRows(closed))
 	case !errors.Is(err, pgx.ErrNoRows):
 		a.err = fmt.Errorf("look for what %s shares its rows with: %w", a.target.Table, err)
 	}
@@ -98,10 +83,10 @@ func (a *attempt) ownTable() {
 		return
 	}
 	for _, p := range a.compiler.Probes() {
-		a.try(p.At, p.Explain, func() error {
+		a.try(p.Question, func() error {
 			reads, err := a.reads(p.Alone)
 			if reads {
-				a.note(p.At, fmt.Sprintf("%s reads %s, the target's own table: users who are written at the same moment "+
+				a.note(target.ReadsItself, p.At, fmt.Sprintf("%s reads %s, the target's own table: users who are written at the same moment "+
 					"don't see each other; use a default, a trigger or a job of the application", p.Name, a.target.Table))
 			}
 			return err

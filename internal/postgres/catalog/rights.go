@@ -65,7 +65,8 @@ func (a *attempt) statements() {
 	}
 	for _, s := range list {
 		if s.sql != "" {
-			a.try(a.target.At, a.compiler.ExplainStatement, func() error { return explain(a.ctx, a.conn, s.sql, s.parameters...) })
+			q := target.Question{At: a.target.At, Code: target.StatementRefused, Explain: a.compiler.ExplainStatement}
+			a.try(q, func() error { return explain(a.ctx, a.conn, s.sql, s.parameters...) })
 		}
 	}
 }
@@ -87,12 +88,12 @@ func (a *attempt) defaults() {
 	}
 	for _, d := range list {
 		if d.Grant != "" {
-			a.note(t.At, fmt.Sprintf("column %s takes its default from a sequence that role %s may not use: "+
+			a.note(target.Rights, t.At, fmt.Sprintf("column %s takes its default from a sequence that role %s may not use: "+
 				"every insert would fail; run: %s", target.Quote(d.Column), target.Quote(a.table.Role), d.Grant))
 			continue
 		}
 		refused := func(r target.Refusal) string { return a.compiler.ExplainDefault(r, d.Column, d.Default) }
-		a.try(t.At, refused, func() error { return explain(a.ctx, a.conn, "select "+d.Default) })
+		a.try(target.Question{At: t.At, Code: target.DefaultRefused, Explain: refused}, func() error { return explain(a.ctx, a.conn, "select "+d.Default) })
 	}
 }
 

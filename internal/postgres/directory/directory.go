@@ -231,20 +231,22 @@ type LastRun struct {
 	Users   Reconciled
 	Others  map[string]Reconciled // of the other rolls, by name
 	Stopped bool                  // a guard has ended it before any deletion
+	Error   string                // why it was; "" for a success
+	Ended   time.Time             // when it ended
 	Success time.Time             // when the last success ended; 1970 for never
 }
 
 // LastRuns returns those of every source that was ever reconciled.
 func (d *Directory) LastRuns(ctx context.Context) ([]LastRun, error) {
 	rows, _ := d.Pool.Query(ctx, `select distinct on (source) source,
-  created, updated, touched, deleted, unchanged, failed, others, error is not null,
+  created, updated, touched, deleted, unchanged, failed, others, error is not null, coalesce(error, ''), finished_at,
   coalesce((select pg_catalog.max(s.finished_at) from rollcall.reconciliations s
     where s.source = r.source and s.error is null), 'epoch')
 from rollcall.reconciliations r where finished_at is not null order by source, id desc`)
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (l LastRun, err error) {
 		users := &l.Users
 		err = row.Scan(&l.Source, &users.Created, &users.Updated, &users.Touched, &users.Deleted, &users.Unchanged,
-			&users.Failed, &l.Others, &l.Stopped, &l.Success)
+			&users.Failed, &l.Others, &l.Stopped, &l.Error, &l.Ended, &l.Success)
 		return l, err
 	})
 	return list, connection.Wrap(err, "look for the last reconciliations")
