@@ -9,11 +9,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"rollcall/internal/doctor"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/source"
+	"rollcall/internal/target"
 )
 
 // metrics are what Prometheus scrapes. Labels are closed sets: configured names, known
@@ -181,6 +183,7 @@ var (
 	queueOldest      = gauge("rollcall_queue_oldest_seconds", "For how long the oldest of the events that wait for a batch has waited; 0 when none waits.")
 	poolConnections  = gauge("rollcall_pool_connections", "Connections to the database, without those of the jobs' own bookkeeping, by state.", "state")
 	poolMost         = gauge("rollcall_pool_max_connections", "How many such connections there may be.")
+	findingsFound    = gauge("rollcall_findings", "What rollcall doctor finds wrong, by code; this replica looks every five minutes.", "code")
 	captureOldest    = gauge("rollcall_capture_oldest_seconds", "For how long the oldest captured change of a source has waited to be applied; 0 when none waits.", "source")
 )
 
@@ -208,6 +211,7 @@ func newCollectors(cfg *Config) []prometheus.Collector {
 		&collector{cfg, []*prometheus.Desc{captureInstalled, captureOldest}, askCaptures},
 		&collector{cfg, []*prometheus.Desc{jobsByState}, askJobs},
 		&collector{cfg, []*prometheus.Desc{queueEvents, queueOldest, poolConnections, poolMost}, askReplica},
+		&collector{cfg, []*prometheus.Desc{findingsFound}, askFindings},
 	}
 }
 
@@ -296,6 +300,20 @@ func tellReconciled(tell tell, desc *prometheus.Desc, source string, done direct
 		"unchanged": done.Unchanged, "failed": done.Failed,
 	} {
 		tell(desc, float64(n), source, result)
+	}
+}
+
+// askFindings tells what the last examination has found; it asks nothing.
+func askFindings(_ context.Context, cfg *Config, tell tell) {
+	if cfg.Findings == nil {
+		return
+	}
+	found := map[target.Code]int{}
+	for _, f := range cfg.Findings().Findings {
+		found[f.Code]++
+	}
+	for _, k := range doctor.Kinds {
+		tell(findingsFound, float64(found[k.Code]), string(k.Code))
 	}
 }
 

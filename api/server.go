@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"rollcall/internal/doctor"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/outbox"
@@ -53,6 +54,8 @@ type Config struct {
 	DB       *postgres.DB
 	Targets  []string
 	Captures []outbox.Capture
+	// Findings are those of the last examination; never nil, but the function may be.
+	Findings func() *doctor.Diagnosis
 	// Limits bound what requests take.
 	Limits Limits
 	// AdminToken opens /admin/v1; empty closes it.
@@ -282,16 +285,20 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		Parked int    `json:"parked"`
 	}
 	type body struct {
-		Version string   `json:"version"`
-		Ready   bool     `json:"ready"`
-		Sources []string `json:"sources"`
-		Targets []target `json:"targets"`
+		Version  string           `json:"version"`
+		Ready    bool             `json:"ready"`
+		Sources  []string         `json:"sources"`
+		Targets  []target         `json:"targets"`
+		Findings []doctor.Finding `json:"findings"`
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout) // as in health
 	defer cancel()
-	answer := body{Version: s.config.Version, Ready: s.config.Ready(ctx) == nil, Sources: []string{}, Targets: []target{}}
+	answer := body{Version: s.config.Version, Ready: s.config.Ready(ctx) == nil, Sources: []string{}, Targets: []target{}, Findings: []doctor.Finding{}}
 	for _, src := range s.config.Sources {
 		answer.Sources = append(answer.Sources, src.Name())
+	}
+	if s.config.Findings != nil {
+		answer.Findings = append(answer.Findings, s.config.Findings().Findings...)
 	}
 	parked, err := s.config.DB.Targets().Parked(ctx)
 	if err != nil {

@@ -240,9 +240,9 @@ func TestServeWarns(t *testing.T) {
 	if said["level"] != "WARN" || said["target"] != "profiles" || !strings.Contains(warning, "keeps the provider from deleting a user") || !strings.HasSuffix(warning, "on delete cascade") {
 		t.Errorf("the log says %v", said)
 	}
-	for i, want := range []string{"is a superuser", "run: revoke create on schema public from public"} {
-		said := in.log.await(t, "others can act as Rollcall's role", i+1)
-		if warning, _ := said["warning"].(string); said["level"] != "WARN" || !strings.Contains(warning, want) {
+	for i, want := range []string{"role_superuser", "public_create"} {
+		said := in.log.await(t, "a finding", i+1)
+		if said["level"] != "WARN" || said["code"] != want {
 			t.Errorf("the log says %v, want %q", said, want)
 		}
 	}

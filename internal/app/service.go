@@ -56,8 +56,9 @@ type service struct {
 	jobs       []jobs.Job            // what runs by the clock
 	replica    *jobs.Replica
 	running    atomic.Pointer[jobs.Running]
-	backoff    backoff     // sources whose announced users can't be looked up
-	said       *said       // what the log has said
+	backoff    backoff // sources whose announced users can't be looked up
+	said       *said   // what the log has said
+	findings   findings
 	followedAt time.Time   // when the tables of users were last looked at
 	prepared   atomic.Bool // the schema is migrated and the targets are checked
 	stopping   atomic.Bool
@@ -91,7 +92,7 @@ func newService(o Options, db *postgres.DB) (*service, error) {
 	}
 	sv.server = api.New(api.Config{
 		Sources: s.Sources, Sync: justInTime, Refuse: refuse, Submit: sv.pipeline.Submit, Queue: sv.pipeline.Waiting, Ready: sv.ready,
-		DB: db, Targets: names, Captures: s.Captures(), Limits: api.Limits{Body: s.Config.Limits.Body},
+		DB: db, Targets: names, Captures: s.Captures(), Findings: sv.findings.get, Limits: api.Limits{Body: s.Config.Limits.Body},
 		AdminToken: s.Config.AdminToken.Reveal(), Version: o.Version, Log: log,
 	})
 	return sv, nil
@@ -150,6 +151,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 		working.Go(func() { sv.keepUp(background, "watch of replicas", sv.watchReplicas) })
 		working.Go(func() { sv.keepUp(background, "indexes", sv.buildIndexes) })
 		working.Go(func() { sv.keepUp(background, "count of users", sv.countUsers) })
+		working.Go(func() { sv.keepUp(background, "watch of findings", sv.watchFindings) })
 		sv.keepUp(background, "watch of targets", sv.watchTargets)
 	})
 	var err error

@@ -23,6 +23,8 @@ type said struct {
 	tables  map[string]uint32 // the oids of the targets' tables
 	offered map[string]bool   // new targets that want a backfill
 	unread  map[string]string // why sources are no table sources
+	// findings are those that the log has, of examinations and of the first check of the targets.
+	findings map[finding]bool
 	// overruled is what triggers decide: "target state".
 	overruled sync.Map
 }
@@ -30,6 +32,7 @@ type said struct {
 func newSaid() *said {
 	return &said{
 		outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{}, unread: map[string]string{},
+		findings: map[finding]bool{},
 	}
 }
 
@@ -70,11 +73,12 @@ func (sv *service) watchTargets(ctx context.Context) {
 // sayFindings logs all that the first check has found.
 func (sv *service) sayFindings(findings []target.Finding) {
 	for _, f := range findings {
+		sv.said.findings[finding{string(f.Code), f.At}] = true
 		if f.Severity == target.Warning {
-			sv.log.Warn("a target needs attention", "target", f.Target, "at", f.At, "warning", f.What)
+			sv.log.Warn("a target needs attention", "target", f.Target, "at", f.At, "code", f.Code, "warning", f.What)
 			continue
 		}
-		sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "error", f.What)
+		sv.log.Error("a target is out of service; its users are parked", "target", f.Target, "at", f.At, "code", f.Code, "error", f.What)
 	}
 	for _, t := range sv.db.Targets().States() {
 		sv.said.outages[t.Name], sv.said.tables[t.Name] = t.Outage, t.OID

@@ -12,7 +12,7 @@ import (
 	"rollcall/internal/postgres/jobs"
 )
 
-// kept finds the users of whom something the provider says can't be used.
+// kept finds the users about which something that the provider says can't be used.
 func (e *examination) kept(ctx context.Context) error {
 	var names []string
 	for _, s := range e.Sources {

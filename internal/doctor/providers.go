@@ -44,7 +44,7 @@ func (e *examination) file() {
 // apiTimeout bounds what a provider's API is waited for.
 const apiTimeout = 3 * time.Second
 
-// apis asks each API for some users whom the roll has long known, or, where it knows none, how many there are.
+// apis asks each API for some users that the roll has long known, or, where it knows none, how many there are.
 func (e *examination) apis(ctx context.Context) error {
 	for _, s := range e.File.Sources {
 		api := e.APIs[s.Name]
@@ -82,7 +82,7 @@ func (e *examination) api(ctx context.Context, s config.Source, api *clerk.API, 
 	case errors.Is(err, clerk.ErrRefused):
 		e.add(apiKeyRefused, at, fmt.Sprintf("source %s: %v", s.Name, err), remedy)
 	case errors.Is(err, clerk.ErrGone) && len(ids) == sampled:
-		e.add(apiOtherInstance, at, fmt.Sprintf("the API of source %s knows none of %d users whom the roll has long known: the key seems to be another "+
+		e.add(apiOtherInstance, at, fmt.Sprintf("the API of source %s knows none of %d users that the roll has long known: the key seems to be another "+
 			"instance's", s.Name, len(ids)), remedy)
 	case err != nil && !errors.Is(err, clerk.ErrGone):
 		e.add(apiUnreachable, at, fmt.Sprintf("source %s: %v", s.Name, err), command("curl -sS %s", s.API.URL))
@@ -104,7 +104,7 @@ func (e *examination) authServers(ctx context.Context) error {
 			e.unseen("the auth server of source "+s.Name, err.Error())
 		case major < refusing[0] || major == refusing[0] && minor < refusing[1]:
 			e.add(authServerOld, e.at("sources", s.Name, "when_unavailable"), fmt.Sprintf("the auth server is %s, and one older than v%d.%d signs users up "+
-				"whom Rollcall refuses", version, refusing[0], refusing[1]), sourceYAML(s.Name, "when_unavailable: admit"))
+				"that Rollcall refuses", version, refusing[0], refusing[1]), sourceYAML(s.Name, "when_unavailable: admit"))
 		}
 	}
 	return nil

@@ -89,7 +89,7 @@ func (e *examination) otherTable(ctx context.Context, c outbox.Capture, u *direc
 	}
 	living, err := u.Living(ctx, ids)
 	if err == nil && len(living) == 0 {
-		e.add(usersTableOther, "table "+c.Table, fmt.Sprintf("the table has none of %d users whom the roll has of source %s: it is empty, or "+
+		e.add(usersTableOther, "table "+c.Table, fmt.Sprintf("the table has none of %d users that the roll has of source %s: it is empty, or "+
 			"another project's; nothing is deleted because of it", len(ids), c.Source), sourceYAML(c.Source, "users_table: SCHEMA.TABLE"))
 	}
 	return err

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Parked counts the users whom a target refuses.
+// Parked counts the users that a target refuses.
 type Parked struct {
 	Target  string    `json:"target"`
 	Users   int64     `json:"users"`
