@@ -30,6 +30,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/outbox"
+	"rollcall/internal/postgres/receipts"
 	"rollcall/internal/postgres/roll"
 	"rollcall/internal/source"
 )
@@ -56,6 +57,8 @@ type Config struct {
 	Captures []outbox.Capture
 	// Findings are those of the last examination; never nil, but the function may be.
 	Findings func() *doctor.Diagnosis
+	// Receipts counts what verifies and what does not; nil for nobody.
+	Receipts *receipts.Tally
 	// Limits bound what requests take.
 	Limits Limits
 	// AdminToken opens /admin/v1; empty closes it.
@@ -121,6 +124,9 @@ func (s *Server) ObserveBatch(events int, took time.Duration) {
 
 // ObserveCapture takes the outcome of a captured change.
 func (s *Server) ObserveCapture(source string, outcome event.Outcome) {
+	if s.config.Receipts != nil {
+		s.config.Receipts.Add(receipts.Key{Source: source, Endpoint: receipts.Capture}, time.Now())
+	}
 	s.metrics.captured.WithLabelValues(source, string(outcome)).Inc()
 }
 

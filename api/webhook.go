@@ -14,6 +14,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/receipts"
 	"rollcall/internal/source"
 )
 
@@ -39,6 +40,7 @@ type delivery struct {
 	why      *atomic.Pointer[string] // why it is this outcome, once that is known
 	slow     bool                    // the body did not come in time
 	known    bool                    // the signature or the secret holds
+	secret   string                  // the mark of the secret that does
 	err      error                   // why the outcome is no success, for the operator
 }
 
@@ -58,6 +60,7 @@ func (s *Server) webhook(endpoint source.Endpoint) http.HandlerFunc {
 		status := acknowledge(w, d)
 		took := time.Since(started)
 		s.metrics.delivered(d, took)
+		s.count(d)
 		s.logDelivery(r.Context(), d, status, took)
 	}
 }
@@ -78,7 +81,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
 		return
 	}
 	d.bytes, request.Body = len(body.text), body.text
-	if err := d.source.Verify(request); err != nil {
+	if d.secret, err = d.source.Prove(request); err != nil {
 		d.refuse(event.Unverified, err)
 		return
 	}
@@ -93,6 +96,21 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
 	d.event.Explain = func(reason string) { d.why.Store(&reason) }
 	d.outcome, d.err = s.submit(r.Context(), d)
 }
+
+// count notes whether a request has verified, and by which secret. What could not be judged counts for neither.
+func (s *Server) count(d *delivery) {
+	key := receipts.Key{Source: d.source.Name(), Endpoint: receiptsOf[d.endpoint], Secret: d.secret}
+	switch {
+	case s.config.Receipts == nil || !d.known && d.outcome != event.Unverified:
+		return
+	case !d.known:
+		key.Secret = receipts.Unverified
+	}
+	s.config.Receipts.Add(key, d.arrived)
+}
+
+// receiptsOf are the endpoints as receipts call them.
+var receiptsOf = map[source.Endpoint]string{source.Hook: receipts.Webhook, source.Database: receipts.Database}
 
 func (d *delivery) refuse(o event.Outcome, err error) { d.outcome, d.err = o, err }
 

@@ -18,6 +18,7 @@ import (
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/jobs"
+	"rollcall/internal/postgres/receipts"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/session"
 	"rollcall/internal/target"
@@ -59,6 +60,7 @@ type service struct {
 	backoff    backoff // sources whose announced users can't be looked up
 	said       *said   // what the log has said
 	findings   findings
+	receipts   *receipts.Tally
 	followedAt time.Time   // when the tables of users were last looked at
 	prepared   atomic.Bool // the schema is migrated and the targets are checked
 	stopping   atomic.Bool
@@ -71,7 +73,8 @@ func newService(o Options, db *postgres.DB) (*service, error) {
 	s, log := o.Setup, o.Log
 	sv := &service{
 		options: o, apis: s.APIs(log), log: log, db: db, setup: s, wait: s.Config.Limits.Wait, said: newSaid(),
-		replica: jobs.NewReplica(db.Pool(), db.Targets().Fingerprint, log),
+		receipts: receipts.NewTally(s.receiptKeys()...),
+		replica:  jobs.NewReplica(db.Pool(), db.Targets().Fingerprint, log),
 	}
 	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
@@ -92,7 +95,7 @@ func newService(o Options, db *postgres.DB) (*service, error) {
 	}
 	sv.server = api.New(api.Config{
 		Sources: s.Sources, Sync: justInTime, Refuse: refuse, Submit: sv.pipeline.Submit, Queue: sv.pipeline.Waiting, Ready: sv.ready,
-		DB: db, Targets: names, Captures: s.Captures(), Findings: sv.findings.get, Limits: api.Limits{Body: s.Config.Limits.Body},
+		DB: db, Targets: names, Captures: s.Captures(), Findings: sv.findings.get, Receipts: sv.receipts, Limits: api.Limits{Body: s.Config.Limits.Body},
 		AdminToken: s.Config.AdminToken.Reveal(), Version: o.Version, Log: log,
 	})
 	return sv, nil
@@ -151,6 +154,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 		working.Go(func() { sv.keepUp(background, "watch of replicas", sv.watchReplicas) })
 		working.Go(func() { sv.keepUp(background, "indexes", sv.buildIndexes) })
 		working.Go(func() { sv.keepUp(background, "count of users", sv.countUsers) })
+		working.Go(func() { sv.keepUp(background, "receipts", sv.noteReceipts) })
 		working.Go(func() { sv.keepUp(background, "watch of findings", sv.watchFindings) })
 		sv.keepUp(background, "watch of targets", sv.watchTargets)
 	})

@@ -60,6 +60,9 @@ const (
 	triggerWritesTarget  target.Code = "trigger_writes_target"
 	triggerSearchPath    target.Code = "trigger_search_path"
 	triggerRights        target.Code = "trigger_rights"
+	sourceSilent         target.Code = "source_silent"
+	sourceUnverified     target.Code = "source_unverified"
+	secretUnused         target.Code = "secret_unused"
 	usersKept            target.Code = "users_kept"
 	reconcileFailed      target.Code = "reconcile_failed"
 	reconcileIncomplete  target.Code = "reconcile_incomplete"
@@ -163,6 +166,9 @@ var Kinds = []Kind{
 	{triggerRights, Error, "a trigger function on the provider's table may not write what it writes", "grant it, or drop the trigger"},
 	{sourceUnfed, Error, "nothing reports the changes of a source", "install the capture, or give the source a secret"},
 	{sourceHooksOnly, Warning, "only hooks report a source, which miss updates and deletions", "install the capture, or add `database_webhook` or a schedule"},
+	{sourceSilent, Warning, "a source that sent something each day has sent nothing for three days", "look at the endpoint at the provider, which may have disabled it; then `rollcall reconcile SOURCE`"},
+	{sourceUnverified, Warning, "more than a tenth of a source's requests don't verify", "copy the secret again: [refused requests](troubleshooting.md#requests-that-are-refused)"},
+	{secretUnused, Warning, "a secret has verified nothing for three days", "copy it again, or leave it out once a rotation is over"},
 	{usersKept, Warning, "columns of users keep their last known value", "correct the metadata at the provider: [checking](operating.md#checking)"},
 
 	{apiKeyKind, Error, "the API's key is a development instance's, and the issuer a production instance's, or the reverse", "copy the key of the instance"},

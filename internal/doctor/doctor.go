@@ -82,8 +82,8 @@ func (d *Diagnosis) Wrong() bool {
 	return slices.ContainsFunc(d.Findings, func(f Finding) bool { return f.Severity != Notice })
 }
 
-// checkTimeout bounds one check; the next goes on.
-const checkTimeout = 5 * time.Second
+// checkTimeout bounds one check; the next goes on. A target whose table is locked takes five seconds.
+const checkTimeout = 10 * time.Second
 
 // check is one part of an examination.
 type check struct {
@@ -102,6 +102,7 @@ var checks = []check{
 	{"the tables of users", (*examination).usersTables},
 	{"the captures", (*examination).captures},
 	{"triggers of others on the tables of users", (*examination).triggers},
+	{"what the sources send", (*examination).received},
 	{"parked users", (*examination).parked},
 	{"users with kept columns", (*examination).kept},
 	{"the last check of the targets", (*examination).checked},

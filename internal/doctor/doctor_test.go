@@ -33,6 +33,7 @@ type patient struct {
 	yaml      string
 	change    func(*doctor.Config)
 	variables map[string]string
+	held      *pgtest.Conn
 }
 
 // tables are those of a healthy project.
@@ -176,7 +177,7 @@ type fault struct {
 }
 
 // faults are all that are seeded, by files.
-var faults = slices.Concat(fileFaults, targetFaults)
+var faults = slices.Concat(fileFaults, targetFaults, databaseFaults, usersFaults, receiptFaults, providerFaults, operationFaults)
 
 // Each fault is found with code, place, meaning and remedy, and is gone once the remedy is applied.
 func TestFaults(t *testing.T) {

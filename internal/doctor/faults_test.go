@@ -133,6 +133,11 @@ var targetFaults = []fault{
 		seed: edit("\"'customer'\"\n    on_delete: delete", "\"'customer'\"\n    on_delete: keep"),
 	},
 	{
+		code: "target_unchecked", place: "rollcall.yaml:10:3", words: "can't be checked at the moment", remedy: "rollcall.yaml",
+		seed:  func(p *patient) { p.held = p.Hold("lock table people in access exclusive mode") },
+		after: func(p *patient) { p.held.Run("rollback") },
+	},
+	{
 		code: "reference_unindexed", place: `table public.orders`, words: "orders_person_fkey to public.people has no index", remedy: "create index concurrently on public.orders (person)",
 		seed: both(run("create table orders (n int primary key, person text references people)"), sensitive),
 	},

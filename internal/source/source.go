@@ -76,6 +76,7 @@ type Source struct {
 	keys       []*svix.Webhook
 	header     string
 	secrets    []string
+	marks      map[Endpoint][]string
 	now        func() time.Time
 }
 
@@ -94,7 +95,7 @@ type Request struct {
 func New(cfg Config) (*Source, error) {
 	s := &Source{
 		name: cfg.Name, provider: cfg.Provider, instanceID: cfg.InstanceID,
-		header: http.CanonicalHeaderKey(cfg.WebhookHeader), secrets: cfg.WebhookSecrets, now: cfg.Now,
+		header: http.CanonicalHeaderKey(cfg.WebhookHeader), secrets: cfg.WebhookSecrets, now: cfg.Now, marks: marksOf(&cfg),
 	}
 	if s.now == nil {
 		s.now = time.Now

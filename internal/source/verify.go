@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
@@ -23,11 +24,45 @@ const tolerance = 5 * time.Minute
 // header of the database endpoint, against every configured secret. The error wraps
 // event.ErrUnverified and says why, without a secret or a signature.
 func (s *Source) Verify(r Request) error {
-	mark, reason := s.headRefusal(r)
-	if reason == "" && r.Endpoint == Hook && !s.signed(mark, r.Body) {
-		reason = "the signature matches none of the configured secrets" + compression(r)
+	_, err := s.Prove(r)
+	return err
+}
+
+// Prove is Verify, and returns the mark of the secret that was used (see Marks).
+func (s *Source) Prove(r Request) (mark string, err error) {
+	stamp, reason := s.headRefusal(r)
+	if reason != "" {
+		return "", unverified(reason)
 	}
-	return unverified(reason)
+	by := s.sentWith(r.Header)
+	if r.Endpoint == Hook {
+		by = s.signedBy(stamp, r.Body)
+	}
+	if by < 0 {
+		return "", unverified("the signature matches none of the configured secrets" + compression(r))
+	}
+	return s.marks[r.Endpoint][by], nil
+}
+
+// Marks tell the secrets of an endpoint apart, in the order of the configuration, and say next to nothing of
+// them: 16 bits of a hash.
+func (s *Source) Marks(d Endpoint) []string { return slices.Clone(s.marks[d]) }
+
+// markOf is the mark of a secret.
+func markOf(source, secret string) string {
+	sum := sha256.Sum256([]byte("receipt of " + source + "\x00" + secret))
+	return hex.EncodeToString(sum[:2])
+}
+
+func marksOf(cfg *Config) map[Endpoint][]string {
+	marks := map[Endpoint][]string{}
+	for _, secret := range cfg.SigningSecrets {
+		marks[Hook] = append(marks[Hook], markOf(cfg.Name, secret))
+	}
+	for _, secret := range cfg.WebhookSecrets {
+		marks[Database] = append(marks[Database], markOf(cfg.Name, secret))
+	}
+	return marks
 }
 
 // VerifyHeader is the part of Verify that needs no body: a request that fails it need not
@@ -59,21 +94,21 @@ func (s *Source) headRefusal(r Request) (stamp, string) {
 	return mark, reason
 }
 
-// signed asks the library once per secret. It is handed exactly one value per header:
-// left to itself it reads the first of several signature lines only.
-func (s *Source) signed(mark stamp, body []byte) bool {
+// signedBy asks the library once per secret, and returns which one it is, or -1. It is handed exactly one value per
+// header: left to itself it reads the first of several signature lines only.
+func (s *Source) signedBy(mark stamp, body []byte) int {
 	header := http.Header{
 		"Svix-Id":        {mark.id},
 		"Svix-Timestamp": {mark.timestamp},
 		"Svix-Signature": {mark.signatures},
 	}
-	for _, key := range s.keys {
+	for i, key := range s.keys {
 		// The time is checked apart, against the receipt: the library's clock can't be set.
 		if key.VerifyIgnoringTimestamp(body, header) == nil {
-			return true
+			return i
 		}
 	}
-	return false
+	return -1
 }
 
 // millisecondAge is how far in the future, in seconds, a timestamp lies that counts milliseconds:
@@ -216,15 +251,20 @@ func (s *Source) headerRefusal(h http.Header) string {
 	case !same(values):
 		return "the header " + s.header + " occurs twice with different values"
 	}
-	got, match := s.fingerprint(values[0]), 0
-	for _, secret := range s.secrets {
-		want := s.fingerprint(secret)
-		match |= subtle.ConstantTimeCompare(got[:], want[:])
-	}
-	if match == 0 {
+	if s.sentWith(h) < 0 {
 		return "the header " + s.header + " matches none of the configured secrets"
 	}
 	return ""
+}
+
+// sentWith is the secret that the header carries, or -1. All are compared, and the time tells nothing of them.
+func (s *Source) sentWith(h http.Header) int {
+	got, match := s.fingerprint(first(h[s.header])), -1
+	for i, secret := range s.secrets {
+		want := s.fingerprint(secret)
+		match = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(got[:], want[:]), i, match)
+	}
+	return match
 }
 
 func (s *Source) fingerprint(value string) [sha256.Size]byte {
