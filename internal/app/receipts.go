@@ -10,7 +10,7 @@ import (
 
 // noteReceiptsPause is the pause between two notes of what was received; what a replica that dies has not noted is
 // lost.
-const noteReceiptsPause = 30 * time.Second
+const noteReceiptsPause = 5 * time.Second
 
 // lastNote bounds the note at the end, before which nothing is shut down.
 const lastNote = 300 * time.Millisecond

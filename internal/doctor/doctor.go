@@ -128,16 +128,25 @@ type examination struct {
 
 // Examine runs all checks. One that fails, or may not see something, is among the unseen; the others go on.
 func Examine(ctx context.Context, cfg Config) *Diagnosis {
+	e := start(cfg)
+	e.examine(ctx)
+	return e.found.sorted()
+}
+
+func start(cfg Config) *examination {
 	e := &examination{Config: cfg, survey: survey.Survey{Pool: cfg.DB.Pool()}}
 	if e.Now == nil {
 		e.Now = time.Now
 	}
 	e.Bounds = e.Bounds.orDefaults()
+	return e
+}
+
+func (e *examination) examine(ctx context.Context) {
 	e.file()
 	for _, c := range checks {
 		e.run(ctx, c)
 	}
-	return e.found.sorted()
 }
 
 // File is the diagnosis of a configuration that can't be used: the database is not looked at.

@@ -118,7 +118,7 @@ func (e *examination) checked(ctx context.Context) error {
 	for _, t := range e.File.Targets {
 		c := checked[t.Name]
 		at := e.at("targets", t.Name)
-		if n := c.Users[audit.Missing] + c.Users[audit.Extra] + c.Users[audit.Different]; n > 0 {
+		if n := c.OutOfStep(); n > 0 {
 			e.add(targetDiffers, at, fmt.Sprintf("the check at %s has found %d users out of step in target %s", moment(c.At), n, t.Name),
 				command("rollcall check --repair"))
 		}

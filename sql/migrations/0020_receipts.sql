@@ -1,5 +1,5 @@
 -- What each source has sent, by day: how much verified, by which secret, and how much did not. serve adds to it
--- every half minute; doctor and status read it.
+-- every five seconds; doctor and status read it.
 create table rollcall.receipts (
   source   text collate "C" not null,
   endpoint text collate "C" not null,     -- webhook, database or capture

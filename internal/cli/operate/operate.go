@@ -9,5 +9,5 @@ import (
 
 // Commands are the commands of this package.
 func Commands(env cli.Env) []*cobra.Command {
-	return []*cobra.Command{newDoctor(env), newErase(env), newValidate(env)}
+	return []*cobra.Command{newDoctor(env), newErase(env), newStatus(env), newValidate(env)}
 }

@@ -29,6 +29,10 @@ func (a *Audit) store(ctx context.Context, c *Report) error {
 			target, source = append(target, t.Target), append(source, t.Source)
 			state, users = append(state, string(s)), append(users, t.Users[s])
 		}
+		if t.Unowned > 0 {
+			target, source = append(target, t.Target), append(source, t.Source)
+			state, users = append(state, unowned), append(users, t.Unowned)
+		}
 	}
 	return a.Targets.Within(ctx, func(conn *pgx.Conn) error {
 		return settle.Run(ctx, conn, slices.Concat(settle.Begin(a.Targets.Pool.Timeouts()), []settle.Step{
@@ -40,12 +44,22 @@ func (a *Audit) store(ctx context.Context, c *Report) error {
 	})
 }
 
+// unowned is how rollcall.checks calls Tally.Unowned.
+const unowned = "unowned"
+
 // Checked is what the last audit has counted for a target, over all its sources.
 type Checked struct {
 	// Users has every state, 0 before the first audit.
 	Users map[State]int64
+	// Unowned are those of Extra that are rows of no user of the roll.
+	Unowned int64
 	// At is when the audit ended; zero before the first.
 	At time.Time
+}
+
+// OutOfStep counts the users for whom something is to be done, but for the parked ones.
+func (c *Checked) OutOfStep() int64 {
+	return c.Users[Missing] + c.Users[Extra] - c.Unowned + c.Users[Different]
 }
 
 // Checked returns what the last audit has counted, for every configured target.
@@ -60,10 +74,16 @@ from rollcall.checks group by target, state`)
 	var users int64
 	var at time.Time
 	_, err := pgx.ForEachRow(rows, []any{&target, &state, &users, &at}, func() error {
-		if t, configured := checked[target]; configured {
+		t, configured := checked[target]
+		switch {
+		case !configured:
+			return nil
+		case state == unowned:
+			t.Unowned = users
+		default:
 			t.Users[State(state)], t.At = users, at
-			checked[target] = t
 		}
+		checked[target] = t
 		return nil
 	})
 	if err != nil {

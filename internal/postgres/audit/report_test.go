@@ -253,7 +253,7 @@ func TestChecked(t *testing.T) {
 		pgtest.Exec(t, other, "commit")
 	}))
 	check(map[audit.State]int64{audit.Present: 2, audit.Missing: 1, audit.Extra: 1, audit.Different: 0, audit.Parked: 0, audit.Suppressed: 0, audit.Rewritten: 0}, true)
-	b.Want("select source, count(*) from rollcall.checks group by 1 order by 1", "|7", "app|7", "web|7")
+	b.Want("select source, count(*) from rollcall.checks group by 1 order by 1", "|8", "app|7", "web|7")
 }
 
 // Random damage to the rows of many users is counted as an independent count says, and the
