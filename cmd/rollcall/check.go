@@ -26,21 +26,23 @@ counts the users by state:
 
   present    the row is as the roll says; columns of on_insert are the application's own
   missing    there is no row
-  extra      the user is deleted and the row is not; or the row belongs to no user of
-             the roll
+  extra      the user is deleted and the row is not; or the roll does not have
+             the row
   different  a column of set has another value
   parked     the target refused the user; rollcall.parked says why
   suppressed a trigger of the table keeps the row from being written or removed
   rewritten  a trigger of the table gives a column of set another value
 
 The counts are kept for the metrics. Exits 1 when anything but present was found, except what triggers
-decide and rows of no user: those count with --strict. To see what triggers decide, check settles users
-in a transaction that it rolls back.
+decide and rows that the roll does not have: those count with --strict. To see what triggers decide,
+check settles users in a transaction that it rolls back. Organizations and memberships are compared in
+the same way with the targets that follow them.
 
---user checks one user, by id or e-mail, and says what is wrong.
+--user checks one user, by id or e-mail, and says what is wrong; or an organization or a membership
+by its id.
 
---repair settles users who are out of step, as their next event would, and counts again. Rows of
-no user of the roll stay: they may be the application's own.`
+--repair settles users who are out of step, as their next event would, and counts again. Rows that
+the roll does not have stay: they may be the application's own.`
 
 // checkOptions are the flags of check.
 type checkOptions struct {
@@ -68,9 +70,9 @@ func newCheck(env cli.Env) *cobra.Command {
 			return env.OnDatabase(s, func(db *postgres.DB) error { return o.run(cmd.Context(), env, db) })
 		},
 	}
-	cmd.Flags().StringVar(&o.user, "user", "", "check one user only, by `ID` or e-mail; or an organization or a membership by its id")
+	cmd.Flags().StringVar(&o.user, "user", "", "check one user only, by `ID` or e-mail, or one organization or membership")
 	cmd.Flags().BoolVar(&o.repair, "repair", false, "settle who is out of step, then count again")
-	cmd.Flags().BoolVar(&o.strict, "strict", false, "exit 1 also for rows of no user of the roll")
+	cmd.Flags().BoolVar(&o.strict, "strict", false, "exit 1 also for rows that the roll does not have")
 	o.output = cli.AddOutput(cmd)
 	return cmd
 }
@@ -129,7 +131,7 @@ func verdict(report *audit.Report, o checkOptions) error {
 	case out > 0:
 		return errors.New("not every target could be checked; the table above says why")
 	case rows > 0:
-		return fmt.Errorf("rows of no user of the roll: %d (--strict); the lines above say what to do", rows)
+		return fmt.Errorf("rows that the roll does not have: %d (--strict); the lines above say what to do", rows)
 	}
 	return nil
 }
@@ -196,7 +198,7 @@ func remarks(report *audit.Report) []string {
 			lines = append(lines, fmt.Sprintf("%s is out of service: %s", t.Target, t.Outage))
 		}
 		if t.Unowned > 0 {
-			lines = append(lines, fmt.Sprintf("%s: extra rows of no user of the roll: %d; if they are users that the roll doesn't know yet, run rollcall reconcile %s, else they are the application's own; --repair leaves them alone, and only --strict counts them",
+			lines = append(lines, fmt.Sprintf("%s: extra rows that the roll does not have: %d; if the provider has them, run rollcall reconcile %s, else they are the application's own; --repair leaves them alone, and only --strict counts them",
 				t.Target, t.Unowned, cmp.Or(t.Source, "SOURCE")))
 		}
 	}
