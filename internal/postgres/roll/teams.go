@@ -153,7 +153,7 @@ func (t *team) writeMembers(fingerprint int32, organizations, members *result) s
 	}}
 }
 
-// lockRows locks the roll rows of keys of one roll.
+// lockRows locks the roll rows of keys of one roll, of which there is at least one.
 func lockRows(keys []settle.Key) settle.Step {
 	sources, ids := settle.KeyArrays(keys)
 	return settle.Step{Kind: settle.Writing, SQL: settle.On(keys[0].Roll, lockRowsSQL), Args: []any{sources, ids}}
