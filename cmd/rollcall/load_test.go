@@ -4,13 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"rollcall/internal/cli"
+	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/source"
 )
 
 // load runs load against an instance, without a database of its own.
@@ -163,4 +166,28 @@ func TestLoadClosedEndpoint(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What removes the users of a run removes the teams, too, and no others.
+func TestLoadTeamsRemoved(t *testing.T) {
+	t.Parallel()
+	in := serveAt(t, twoSources+shopTargets+`
+  teams: {roll: organizations, table: public.teams, from: [clerk], key: id, set: {id: new.id, name: new.name}, on_delete: keep}
+  members: {roll: memberships, table: public.members, from: [clerk], key: [team_id, user_id],
+    set: {team_id: new.organization_id, user_id: new.user_id}, on_delete: keep}
+`, pgtest.NewWith(t, shopTables, "create table teams (id text primary key, name text); create table members (team_id text references teams, user_id text, primary key (team_id, user_id))"))
+	body := must.Get(os.ReadFile("../../internal/source/testdata/clerk/organizationMembership.deleted.json"))(t)
+	in.send(signed(t, source.Clerk, source.Hook, strings.ReplaceAll(string(body), "organizationMembership.deleted", "organizationMembership.created")))
+	got := in.load(t.Context(), "clerk", "--rate", "50", "--duration", "2s", "--users", "10", "--mix", "created=1,joined=5,left=1")
+	if got.code != cli.ExitFine {
+		t.Fatal(got)
+	}
+	const rows = `select (select count(*) from teams), (select count(*) from members), (select count(*) from rollcall.organizations),
+		(select count(*) from rollcall.memberships), (select count(*) from rollcall.events), (select count(*) from rollcall.parked)`
+	if slices.Equal(in.db.Rows(rows), []string{"1|1|1|1|1|0"}) {
+		t.Error("the run made no teams")
+	}
+	_, statements, _ := strings.Cut(got.out, "\nto remove    ")
+	in.db.Exec(statements)
+	in.db.Want(rows, "1|1|1|1|1|0")
 }

@@ -193,6 +193,15 @@ func IDs(provider string, run uint32) string {
 	return fmt.Sprintf(`10ad%04x-%04x-4000-8000-%%`, run>>16, run&0xffff)
 }
 
+// TeamIDs is IDs for the organizations and the memberships of a run, "" where the provider has none.
+func TeamIDs(provider string, run uint32) (organizations, memberships string) {
+	if provider != source.Clerk {
+		return "", ""
+	}
+	rest := strings.TrimPrefix(IDs(provider, run), "user")
+	return "org" + rest, "orgmem" + rest
+}
+
 var (
 	firstNames = []string{"Ada", "Ben", "Chloé", "Dmitri", "Esi", "Farid", "Grete", "Hoa", "Ivo", "Jun", "Kwame", "Léa", "Mateo", "Nour", "Olga", "Priya"}
 	lastNames  = []string{"Abara", "Berg", "Castro", "Dubois", "Eriksen", "Fuchs", "García", "Haddad", "Ito", "Jansen", "Kovač", "Lindqvist", "Moreau", "Nguyen", "Okafor", "Petrov", "Quist"}

@@ -91,15 +91,16 @@ func (t *Target) Sources() []string {
 	return slices.Sorted(slices.Values(each(t.From, func(_ int, o Origin) string { return o.Source })))
 }
 
-// Forget is a statement that removes the rows of users whose ids are like a pattern, for people
-// to run; "" where the target doesn't follow the source, or has no column of its key that is
-// the user's id.
-func (t *Target) Forget(source, pattern string) string {
+// Forget is a statement that removes the rows of those whose ids are like a pattern, for people to run; like has the
+// pattern for each expression that is such an id, as new.id. It is "" where the target doesn't follow the source, or
+// has no column of its key that is one of these.
+func (t *Target) Forget(source string, like map[string]string) string {
 	if !t.Follows(source) {
 		return ""
 	}
 	for _, a := range t.Set {
-		if slices.Contains(t.Key, a.Column) && strings.TrimSpace(a.Expr.SQL) == "new.id" {
+		pattern, isID := like[strings.TrimSpace(a.Expr.SQL)]
+		if isID && slices.Contains(t.Key, a.Column) {
 			return fmt.Sprintf("delete from %s where %s::text like %s", QuoteTable(t.Table), Quote(a.Column), Literal(pattern))
 		}
 	}

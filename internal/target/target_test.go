@@ -188,8 +188,8 @@ func TestForgetTarget(t *testing.T) {
 		"computed":  {Target{Table: "p", Key: []string{"User Id"}, Set: []Assignment{{"User Id", Expr{SQL: "md5(new.id)"}}}}, ""},
 	} {
 		tt.target.From = []Origin{{Source: "supabase"}}
-		must.Equal(t, tt.target.Forget("supabase", "10ad%'s"), tt.want, name)
-		must.Equal(t, tt.target.Forget("clerk", "10ad%"), "", name+" of a source that it doesn't follow")
+		must.Equal(t, tt.target.Forget("supabase", map[string]string{"new.id": "10ad%'s"}), tt.want, name)
+		must.Equal(t, tt.target.Forget("clerk", map[string]string{"new.id": "10ad%"}), "", name+" of a source that it doesn't follow")
 	}
 }
 

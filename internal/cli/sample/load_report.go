@@ -66,23 +66,32 @@ func newLoadReport(o loadOptions, to loadTarget, run uint32, r generator.Result)
 		Throughput: float64(r.Accepted) / seconds,
 		Latency:    loadLatency{l.P50.Seconds(), l.P90.Seconds(), l.P99.Seconds(), l.P999.Seconds(), l.Max.Seconds()},
 		Outcomes:   r.Outcomes, Events: r.Events, Errors: r.Errors, GeneratorCores: r.CPU.Seconds() / seconds,
-		duration: o.duration, result: r, remove: to.removals(generator.IDs(to.source.Provider(), run)),
+		duration: o.duration, result: r, remove: to.removals(run),
 	}
 }
 
-// removals are the statements that remove a run's users. No deletion could: the roll would keep
-// their tombstones, and a target what its on_delete keeps.
-func (to loadTarget) removals(ids string) []string {
-	var list []string
-	for _, t := range to.setup.Targets {
-		if statement := t.Forget(to.source.Name(), ids); statement != "" {
-			list = append(list, statement)
+// removals are the statements that remove a run's users, and what they were members of. No deletion could: the roll
+// would keep their tombstones, and a target what its on_delete keeps. Members go before those whom they refer to.
+func (to loadTarget) removals(run uint32) []string {
+	name, users := to.source.Name(), generator.IDs(to.source.Provider(), run)
+	organizations, memberships := generator.TeamIDs(to.source.Provider(), run)
+	ids := map[*event.Roll]string{&event.Memberships: memberships, &event.Users: users, &event.Organizations: organizations}
+	var rows, parked, rolls []string
+	for _, roll := range []*event.Roll{&event.Memberships, &event.Users, &event.Organizations} {
+		if ids[roll] == "" {
+			continue
 		}
+		like := map[string]string{"new.id": ids[roll], "new.user_id": users}
+		for _, t := range to.setup.Targets {
+			if statement := t.Forget(name, like); statement != "" && event.RollNamed(t.Roll) == roll {
+				rows = append(rows, statement)
+			}
+		}
+		parked = append(parked, fmt.Sprintf("delete from rollcall.parked where source = '%s' and user_id like '%s'", name, ids[roll]))
+		rolls = append(rolls, fmt.Sprintf("delete from %s where source = '%s' and id like '%s'", roll.Table, name, ids[roll]))
 	}
-	for _, table := range []string{"parked", "events"} {
-		list = append(list, fmt.Sprintf("delete from rollcall.%s where source = '%s' and user_id like '%s'", table, to.source.Name(), ids))
-	}
-	return append(list, fmt.Sprintf("delete from rollcall.users where source = '%s' and id like '%s'", to.source.Name(), ids))
+	events := fmt.Sprintf("delete from rollcall.events where source = '%s' and user_id like '%s'", name, users)
+	return slices.Concat(rows, parked, []string{events}, rolls)
 }
 
 // text writes the report for people.
