@@ -71,7 +71,7 @@ func newLoadReport(o loadOptions, to loadTarget, run uint32, r generator.Result)
 }
 
 // removals are the statements that remove a run's users, and what they were members of. No deletion could: the roll
-// would keep their tombstones, and a target what its on_delete keeps. Members go before those whom they refer to.
+// would keep their tombstones, and a target what its on_delete keeps. Members go before users and teams.
 func (to loadTarget) removals(run uint32) []string {
 	name, users := to.source.Name(), generator.IDs(to.source.Provider(), run)
 	organizations, memberships := generator.TeamIDs(to.source.Provider(), run)
