@@ -315,7 +315,7 @@ func ofSources(t target.Target, sources []config.Source) target.Target {
 		if s.UsersTable != "" {
 			t.UsersTables = append(t.UsersTables, s.UsersTable)
 		}
-		if t.Follows(s.Name) {
+		if t.Follows(s.Name) && s.Has(t.Roll) {
 			from = append(from, target.Origin{Source: s.Name, SampleID: source.SampleID(s.Provider)})
 		}
 	}

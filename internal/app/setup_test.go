@@ -121,6 +121,7 @@ targets:
     on_insert: {role: "'free'"}
     on_delete: {email: null, deleted_at: now()}
     where: new.email is not null
+  teams: {roll: organizations, table: public.teams, key: id, set: {id: new.id}, on_delete: keep}
 `
 	a, problems := assemble(t, "f.yaml", yaml, getenv)
 	if len(problems) > 0 || len(a.Sources) != 2 || a.Sources[0].Name() != "clerk" || a.Sources[1].Name() != "supabase" {
@@ -137,6 +138,11 @@ targets:
 			{Column: "email", Expr: expr("null", "14:24")}, {Column: "deleted_at", Expr: expr("now()", "14:42")},
 		}},
 		Where: &target.Expr{SQL: "new.email is not null", Written: "new.email is not null", At: "f.yaml:15:12"},
+	}, {
+		Name: "teams", Roll: "organizations", At: "f.yaml:16:3", Table: "public.teams", Key: []string{"id"},
+		From:     []target.Origin{{Source: "clerk", SampleID: "user_2abcDEF3ghiJKL4mnoPQR5stuVW"}}, // supabase has none
+		Set:      []target.Assignment{{Column: "id", Expr: expr("new.id", "16:72")}},
+		OnDelete: target.OnDelete{Action: target.DeleteKeep},
 	}}
 	if diff := cmp.Diff(want, a.Targets); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)

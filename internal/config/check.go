@@ -52,6 +52,7 @@ func (d *decoder) foreign(s *Source, path string) {
 func (d *decoder) target(t *target.Target, sources []Source) {
 	path := join("targets", t.Name)
 	d.from(t, sources, join(path, "from"))
+	d.roll(t, sources, path)
 	d.key(t, path)
 	for _, a := range t.OnInsert {
 		if d.given(join(path, "set", a.Column)) {
@@ -86,6 +87,26 @@ func (d *decoder) from(t *target.Target, sources []Source, path string) {
 			continue
 		}
 		d.problems.Add(d.places[at], "%s: %s is no source; %s", path, d.labels[at], guess(o.Source, known))
+	}
+}
+
+// roll checks that the target's sources have its roll.
+func (d *decoder) roll(t *target.Target, sources []Source, path string) {
+	have, lack := false, 0
+	for _, s := range sources {
+		switch {
+		case !t.Follows(s.Name):
+		case s.Has(t.Roll):
+			have = true
+		case len(t.From) == 0:
+			lack++
+		default:
+			at := slices.IndexFunc(t.From, func(o target.Origin) bool { return o.Source == s.Name })
+			d.problems.Add(d.places[item(join(path, "from"), at)], "%s.from: a source of %s has no %s; name sources of clerk", path, s.Provider, t.Roll)
+		}
+	}
+	if lack > 0 && !have && !d.given(join(path, "from")) {
+		d.problems.Add(d.values[join(path, "roll")], "%s.roll: no source has %s; they come from a source of clerk", path, t.Roll)
 	}
 }
 

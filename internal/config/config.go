@@ -129,6 +129,11 @@ type Source struct {
 	Pos Pos
 }
 
+// Has reports whether the source fills a roll, by the name that a target has for it: Supabase has users only.
+func (s *Source) Has(roll string) bool {
+	return roll == "" || roll == "users" || s.Provider != Supabase
+}
+
 // API is the provider's own HTTP API.
 type API struct {
 	Key Secret `yaml:"key,required" doc:"secret key of the API"`

@@ -157,6 +157,11 @@ func TestTargets(t *testing.T) {
 			`r.yaml:7:15: targets.t.from: "bb" is no source; known here: a, b`,
 			`r.yaml:7:19: targets.t.from: "a" stands twice; keep one`,
 			"r.yaml:7:22: targets.t.from: the value of ${CLERK_SECRET_KEY} is no source; known here: a, b"}},
+		{"from a source without the roll", head + "  t:\n    roll: memberships\n    from: [a, b]\n" + ok, nil, []string{
+			"r.yaml:8:15: targets.t.from: a source of supabase has no memberships; name sources of clerk"}},
+		{"a roll that no source has", "database: a=b\nsources: {supabase: {provider: supabase}}\ntargets:\n  t:\n    roll: organizations\n" + ok, nil, []string{
+			"r.yaml:5:11: targets.t.roll: no source has organizations; they come from a source of clerk"}},
+		{"a roll that some sources have", head + "  t:\n    roll: memberships\n" + ok, nil, nil},
 		{"from near miss", "database: a=b\nsources: {supabase: {provider: supabase}}\ntargets:\n  t:\n    from: [supabse]\n" + ok, nil, []string{
 			`r.yaml:5:12: targets.t.from: "supabse" is no source; did you mean supabase? known here: supabase`}},
 		{"key", head + "  t:\n    table: a.b.c\n    key: [id, id, \"${CLERK_SECRET_KEY}\"]\n    set: {id: new.id}\n    on_delete: drop\n", nil, []string{
