@@ -89,7 +89,7 @@ func (r *Roll) inOrder() string {
 	return `order by new.` + r.Source + ` collate "C", new.` + r.ID + ` collate "C"`
 }
 
-// used returns the columns of new that an expression reads, as new.email or as a bare email.
+// used returns the columns of new that an expression reads, as new.email, (new).email or a bare email.
 func (r *Roll) used(sql string) []string {
 	tokens, open := scan(sql)
 	if open != nil {
@@ -102,12 +102,18 @@ func (r *Roll) used(sql string) []string {
 		}
 		bare := i == 0 || tokens[i-1].text != "." && tokens[i-1].text != ":"
 		call := i+1 < len(tokens) && tokens[i+1].text == "("
-		qualified := i > 1 && tokens[i-1].text == "." && tokens[i-2].text == "new"
+		qualified := endsIn(tokens[:i], "new", ".") || endsIn(tokens[:i], "(", "new", ")", ".")
 		if (bare && !call || qualified) && !slices.Contains(used, t.text) {
 			used = append(used, t.text)
 		}
 	}
 	return used
+}
+
+// endsIn reports whether the last tokens are these.
+func endsIn(tokens []token, last ...string) bool {
+	from := len(tokens) - len(last)
+	return from >= 0 && slices.EqualFunc(tokens[from:], last, func(t token, text string) bool { return t.text == text })
 }
 
 // reads reports whether an expression reads the record new, as a whole or by column.

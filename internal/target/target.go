@@ -27,7 +27,7 @@ type Target struct {
 	// Table is schema.table or table, exactly as in the catalog; the schema defaults to public.
 	Table string `yaml:"table,required" as:"table" doc:"table, exactly as in the catalog: public.User is \"User\"; the schema is public when absent"`
 	// From are the sources that it follows; none means every source, until it is compiled.
-	From []Origin `yaml:"from" also:"sources source" doc:"sources it follows; every source when absent"`
+	From []Origin `yaml:"from" also:"sources source" doc:"sources it follows; every source that has the roll when absent"`
 	// Key are the columns of a unique index; each stands in Set.
 	Key []string `yaml:"key,required" as:"column" doc:"column or columns with a unique index; their expressions use constants, new.source and new.id; of memberships also new.organization_id and new.user_id"`
 	// Set is written at insert and at every update, OnInsert once. They share no column.

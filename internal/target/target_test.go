@@ -172,6 +172,8 @@ func TestLintKey(t *testing.T) {
 		"id: new.source || ':' || new.id": "",
 		"id: new.email": "key column id is made from new.email, which may change; " +
 			"a key uses only new.source, new.id and constants",
+		"id: (new).email": "key column id is made from new.email, which may change; " +
+			"a key uses only new.source, new.id and constants",
 	})
 }
 
