@@ -390,3 +390,18 @@ func TestOrganizationOfManyWaiting(t *testing.T) {
 	must.Equal(t, must.Get(b.Targets.CatchUp(t.Context(), "members"))(t), members-100, "tried later")
 	b.Want("select count(*) from members", fmt.Sprint(members+1))
 }
+
+// Another try for many members of an organisation holds it for a few at a time, whatever the target refuses them for.
+func TestCatchUpWithMembers(t *testing.T) {
+	t.Parallel()
+	b := newTeams(t)
+	b.Applies(fixture.Applied, said(organization("t1", 1, "Team")))
+	b.Exec(`alter table members add constraint no check (role <> 'guest') not valid;
+		insert into rollcall.memberships (source, id, version, organization_id, user_id, role, created_at)
+		select 'app', 'm' || n, 1, 't1', 'u' || n, 'guest', now() from generate_series(1, 600) n;
+		insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error)
+		select 'members', 'app', 'm' || n, now(), case when n > 300 then '23503' else '23505' end, 'text' from generate_series(1, 600) n`)
+	must.Equal(t, must.Get(b.Targets.CatchUp(t.Context(), "members"))(t), 600, "tried")
+	b.Want("select count(*) from rollcall.parked where sqlstate = '23514'", "600")
+	b.Want("select max(n) from (select count(*) n from rollcall.parked group by xmin) tries", "128")
+}
