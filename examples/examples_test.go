@@ -21,6 +21,7 @@ import (
 
 	"rollcall/api"
 	"rollcall/internal/app"
+	"rollcall/internal/doctor"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
@@ -48,6 +49,32 @@ func TestExamples(t *testing.T) {
 			t.Parallel()
 			golden(t, filepath.Join(dir, "story.txt"), start(t, dir).story())
 		})
+	}
+}
+
+// Nothing is wrong with an example, before its story and after it.
+func TestDoctorFindsNothing(t *testing.T) {
+	t.Parallel()
+	schemas := must.Get(filepath.Glob("*/schema.sql"))(t)
+	for _, schema := range schemas {
+		dir := filepath.Dir(schema)
+		t.Run(dir, func(t *testing.T) {
+			t.Parallel()
+			x := start(t, dir)
+			must.Get(x.rollcall.Backfills().Unfilled(t.Context()))(t) // as serve does before the first user
+			x.well("before the story")
+			x.story()
+			x.well("after the story")
+		})
+	}
+}
+
+// well fails if doctor finds more than what is worth knowing of the tests' role, a superuser.
+func (x *example) well(when string) {
+	x.T.Helper()
+	d := doctor.Examine(x.T.Context(), x.setup.Doctor(x.rollcall, nil))
+	if d.Wrong() || len(d.Unseen) > 0 {
+		x.T.Errorf("%s: %+v", when, d)
 	}
 }
 
@@ -92,9 +119,10 @@ func TestMigratingShowsTheExample(t *testing.T) {
 type example struct {
 	*fixture.Database
 
-	dir    string
-	setup  *app.Setup
-	public *httptest.Server
+	dir      string
+	setup    *app.Setup
+	rollcall *postgres.DB
+	public   *httptest.Server
 	// given are the ids that the story's files name; others are made by the database.
 	given string
 }
@@ -105,6 +133,7 @@ func start(t *testing.T, dir string) *example {
 	x := &example{Database: fixture.New(t, read(t, filepath.Join(dir, "schema.sql"))), dir: dir}
 	x.setup = setUp(t, filepath.Join(dir, "rollcall.yaml"), x.Address)
 	rollcall := x.Start(postgres.Config{Targets: x.setup.Targets})
+	x.rollcall = rollcall.DB
 	server := api.New(api.Config{
 		Sources: x.setup.Sources, Submit: rollcall.Pipeline.Submit, Ready: rollcall.DB.Roll().Ready, DB: rollcall.DB,
 		Log: slog.New(slog.DiscardHandler),

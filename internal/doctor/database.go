@@ -96,7 +96,8 @@ func (e *examination) connections(v survey.Server) {
 // clock compares the clocks of the server and of this machine.
 func (e *examination) clock(v survey.Server) {
 	early, late := v.Clock.Sub(v.Answered), v.Clock.Sub(v.Asked)
-	apart, which := time.Duration(0), ""
+	var apart time.Duration
+	var which string
 	switch {
 	case early > e.Bounds.Clock:
 		apart, which = early, "behind"

@@ -4,6 +4,7 @@ package doctor_test
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -14,6 +15,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/clerk"
+	"rollcall/internal/clerktest"
 	"rollcall/internal/config"
 	"rollcall/internal/doctor"
 	"rollcall/internal/fixture"
@@ -76,9 +78,9 @@ targets:
 
 // admit makes a patient of the healthy configuration with a role that has what docs/operating.md grants it, and the
 // capture installed.
-func admit(t *testing.T, before ...string) *patient {
+func admit(t *testing.T) *patient {
 	t.Helper()
-	p := &patient{Database: fixture.New(t, append([]string{pgtest.Auth, tables}, before...)...), yaml: healthy, variables: map[string]string{
+	p := &patient{Database: fixture.New(t, pgtest.Auth, tables), yaml: healthy, variables: map[string]string{
 		"CLERK_SECRET":    "whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ==",
 		"SUPABASE_SECRET": "v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==",
 	}}
@@ -252,7 +254,8 @@ func merged(t testing.TB, file, remedy string) string {
 		for name, fields := range named {
 			entry, _ := of[name].(map[string]any)
 			must.True(t, entry != nil, "the remedy is about %s.%s, which is not in the file", field, name)
-			maps.Copy(entry, fields.(map[string]any))
+			given, _ := fields.(map[string]any)
+			maps.Copy(entry, given)
 		}
 	}
 	return string(must.Get(yaml.Marshal(whole))(t))
@@ -290,5 +293,44 @@ func sensitive(p *patient) {
 	p.change = func(c *doctor.Config) {
 		c.Bounds = doctor.Defaults
 		c.Bounds.Unindexed, c.Bounds.EventsRows = 0, 0
+	}
+}
+
+// What looks like a fault and is none is not found.
+func TestNothingInvented(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*patient){
+		"rows of the application's own":      run("insert into rollcall.checks values ('people', '', 'extra', 2, now()), ('people', '', 'unowned', 2, now())"),
+		"a trigger that writes other tables": run("create table journal (id uuid); " + fmt.Sprintf(handleNewUser, "security definer set search_path = ''", "public.journal") + "; alter table journal add email text, add role text"),
+		"a disabled trigger":                 both(oldTrigger("security definer", "public.profiles"), run("alter table auth.users disable trigger on_auth_user_created")),
+		"a trigger that updates on conflict": run(`create function f() returns trigger language plpgsql security definer set search_path = '' as $$ begin
+			insert into public.journal values (new.id) on conflict (id) do update set id = new.id; -- insert into public.profiles
+			return new; end $$; create table journal (id uuid primary key); create trigger t after insert on auth.users for each row execute function f()`),
+		"a user who has just been parked":   run("insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) values ('people', 'clerk', 'x', now(), '23503', 'no')"),
+		"a target that was removed":         run("insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error, given_up) values ('former', 'clerk', 'x', now(), '23503', 'no', true)"),
+		"a backfill under way":              run("insert into rollcall.backfills (target, config, seen) values ('people', 1, pg_current_snapshot())"),
+		"a failed job that ran well since":  run(`insert into rollcall.river_job (kind, args, state, finalized_at) values ('rollcall_job', '{"name": "check"}', 'discarded', now()), ('rollcall_job', '{"name": "check"}', 'completed', now())`),
+		"a replica that is gone":            run("insert into rollcall.replicas (id, config, seen_at) values ('a', 1, now()), ('b', 2, now() - interval '1 minute')"),
+		"a source that seldom sends":        both(marked(0, 40, 40, 1), marked(0, 12, 12, 1), marked(0, 9, 9, 1), marked(0, 5, 0, 0)),
+		"a source that was quiet for a day": both(marked(0, 9, 2, 5), marked(0, 1, 0, 0)),
+		"serve that did not run":            marked(0, 20, 9, 5),
+		"a rotation that has begun":         both(twoSecrets, marked(0, 9, 0, 3), marked(1, 1, 0, 0)),
+		"a few strangers":                   both(marked(0, 0, 0, 95), received("clerk", "none", [2]int{0, 0}, 9)),
+		"a schedule that is not due yet":    edit(appSource, appSource+"    reconcile: {schedule: \"0 4 * * *\"}\n"),
+		"a new instance with an API":        both(withAPI, asks((*clerktest.Clerk).Key)),
+		"a new auth server":                 func(p *patient) { authServer(p, "v2.187.0") },
+		"a small table with a foreign key":  run("create table orders (n int primary key, person text references people)"),
+		"a foreign key with an index":       both(run("create table orders (n int, person text references people, primary key (person, n))"), sensitive),
+		"a role that reads the roll":        func(p *patient) { p.NewRole("", "grant usage on schema rollcall to %[1]s; grant select on rollcall.users to %[1]s") },
+		"events of retention's length":      run("insert into rollcall.events (source, id, type, received_at, body) values ('clerk', 'x', 'user.created', now() - interval '7 days', 'x')"),
+		"another database's source": both(run("drop schema auth cascade; alter table profiles drop constraint if exists profiles_id_fkey"),
+			edit(appSource, appSource+"    database_webhook: {secrets: [\"a-secret-of-webhooks\"]}\n")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := admit(t)
+			change(p)
+			p.well(name)
+		})
 	}
 }

@@ -122,11 +122,11 @@ var usersFaults = []fault{
 }
 
 // receipts are rows of so many days back, from the most to the least, of so many requests.
-func received(source, secret string, from, to, requests int) func(*patient) {
+func received(source, secret string, days [2]int, requests int) func(*patient) {
 	return func(p *patient) {
 		p.Exec(fmt.Sprintf(`insert into rollcall.receipts (source, endpoint, secret, day, requests, last_at)
 select '%[1]s', 'webhook', '%[2]s', (now() at time zone 'UTC')::date - n, %[5]d, case when %[5]d > 0 then now() - n * interval '1 day' end
-from generate_series(%[4]d, %[3]d) n`, source, secret, from, to, requests))
+from generate_series(%[4]d, %[3]d) n`, source, secret, days[0], days[1], requests))
 	}
 }
 
@@ -135,7 +135,7 @@ func marked(secret, from, to, requests int) func(*patient) {
 	return func(p *patient) {
 		s, db := p.open()
 		db.Close()
-		received("clerk", s.Sources[0].Marks(source.Hook)[secret], from, to, requests)(p)
+		received("clerk", s.Sources[0].Marks(source.Hook)[secret], [2]int{from, to}, requests)(p)
 	}
 }
 
@@ -153,7 +153,7 @@ var receiptFaults = []fault{
 	},
 	{
 		code: "source_unverified", place: "rollcall.yaml:3:3", words: "4 of 30 requests at the webhook endpoint", remedy: "signing_secrets:",
-		seed: both(marked(0, 0, 0, 26), received("clerk", "none", 0, 0, 4)), after: marked(0, 1, 1, 40),
+		seed: both(marked(0, 0, 0, 26), received("clerk", "none", [2]int{0, 0}, 4)), after: marked(0, 1, 1, 40),
 	},
 	{
 		code: "secret_unused", place: "rollcall.yaml:5:23", words: "has never verified anything", remedy: "rollcall.yaml",
@@ -169,23 +169,23 @@ var receiptFaults = []fault{
 var providerFaults = []fault{
 	{
 		code: "api_key_kind", place: "rollcall.yaml:7:11", words: "a development instance's", remedy: "api: {key:",
-		seed:  both(withAPI("sk_test_x"), edit("    api:", "    session: {issuer: \"https://clerk.example.com\"}\n    api:")),
+		seed:  both(withAPI, edit("    api:", "    session: {issuer: \"https://clerk.example.com\"}\n    api:")),
 		after: edit("sk_test_x", "sk_live_x"),
 	},
 	{
 		code: "api_key_refused", place: "rollcall.yaml:6:11", words: "the provider refuses the key", remedy: "api: {key:",
-		seed:  both(withAPI("sk_test_x"), asks(func(c *clerktest.Clerk) string { return "sk_test_wrong" })),
+		seed:  both(withAPI, asks(func(*clerktest.Clerk) string { return "sk_test_wrong" })),
 		after: asks((*clerktest.Clerk).Key),
 	},
 	{
 		code: "api_other_instance", place: "rollcall.yaml:6:11", words: "knows none of 5 users", remedy: "api: {key:",
-		seed: both(withAPI("sk_test_x"), asks((*clerktest.Clerk).Key), run(`insert into rollcall.users (source, id, version, changed_at)
+		seed: both(withAPI, asks((*clerktest.Clerk).Key), run(`insert into rollcall.users (source, id, version, changed_at)
 			select 'clerk', 'user_' || n, 1, now() - interval '1 day' from generate_series(1, 5) n`)),
 		after: run("delete from rollcall.users"),
 	},
 	{
 		code: "api_unreachable", place: "rollcall.yaml:6:11", words: "no answer", remedy: "curl -sS",
-		seed: both(withAPI("sk_test_x"), func(p *patient) {
+		seed: both(withAPI, func(p *patient) {
 			p.change = func(c *doctor.Config) {
 				c.APIs["clerk"] = clerk.New(clerk.Config{Key: "sk_test_x", URL: "http://127.0.0.1:1/v1"})
 			}
@@ -199,8 +199,8 @@ var providerFaults = []fault{
 }
 
 // withAPI gives the source clerk an API.
-func withAPI(key string) func(*patient) {
-	return edit("    signing_secrets: [\"${CLERK_SECRET}\"]\n", "    signing_secrets: [\"${CLERK_SECRET}\"]\n    api: {key: \""+key+"\"}\n")
+func withAPI(p *patient) {
+	edit("    signing_secrets: [\"${CLERK_SECRET}\"]\n", "    signing_secrets: [\"${CLERK_SECRET}\"]\n    api: {key: \"sk_test_x\"}\n")(p)
 }
 
 // asks puts a stand-in for Clerk behind the API, with a key.

@@ -27,7 +27,7 @@ func (e *examination) file() {
 			continue
 		}
 		dev, key := strings.HasSuffix(issuer.Hostname(), ".clerk.accounts.dev"), s.API.Key.Reveal()
-		kind := ""
+		var kind string
 		switch {
 		case strings.HasPrefix(key, "sk_test_") && !dev:
 			kind = "a development instance's, and session.issuer is a production instance's"

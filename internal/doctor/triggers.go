@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ func (e *examination) triggers(ctx context.Context) error {
 			continue
 		}
 		if err == nil {
-			err = e.triggersOn(ctx, c.Table, t)
+			err = e.triggersOn(ctx, t, c.Table)
 		}
 		if err != nil {
 			return err
@@ -31,8 +32,12 @@ func (e *examination) triggers(ctx context.Context) error {
 	return nil
 }
 
-func (e *examination) triggersOn(ctx context.Context, table string, t *catalog.Table) error {
+func (e *examination) triggersOn(ctx context.Context, t *catalog.Table, table string) error {
 	list, err := e.survey.Triggers(ctx, t.OID)
+	if err != nil {
+		return err
+	}
+	caller, err := e.caller(ctx, t, table)
 	if err != nil {
 		return err
 	}
@@ -40,14 +45,32 @@ func (e *examination) triggersOn(ctx context.Context, table string, t *catalog.T
 		if !trigger.Enabled || trigger.Language != "plpgsql" && trigger.Language != "sql" {
 			continue
 		}
-		written := written(trigger.Body)
-		e.writesTarget(table, trigger, written)
-		e.searchPath(table, trigger, written)
-		if err := e.triggerRights(ctx, t, table, trigger, written); err != nil {
+		on := onUsers{trigger, table, caller, written(trigger.Body)}
+		e.writesTarget(on)
+		e.searchPath(on)
+		if err := e.triggerRights(ctx, on); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// onUsers is a trigger on a table of users, what it writes, and who changes that table.
+type onUsers struct {
+	survey.Trigger
+
+	on, caller string
+	written    []name
+}
+
+// caller is the role that changes a table of users: the auth server's, or the owner.
+func (e *examination) caller(ctx context.Context, t *catalog.Table, table string) (string, error) {
+	if strings.HasPrefix(table, "auth.") {
+		if there, err := e.survey.HasRole(ctx, authAdmin); err != nil || there {
+			return authAdmin, err
+		}
+	}
+	return e.survey.Owner(ctx, t.OID)
 }
 
 // name is a table as SQL names it; schema is "" where it is left out.
@@ -84,16 +107,16 @@ func identified(quoted, plain string) string {
 }
 
 // writesTarget finds a trigger that writes a target's table beside Rollcall.
-func (e *examination) writesTarget(table string, t survey.Trigger, written []name) {
+func (e *examination) writesTarget(t onUsers) {
 	for _, to := range e.File.Targets {
 		schema, relation := target.SplitTable(to.Table)
-		for _, w := range written {
+		for _, w := range t.written {
 			if w.table != relation || w.schema != schema && (w.schema != "" || schema != "public") {
 				continue
 			}
-			e.add(triggerWritesTarget, "trigger "+t.Name+" on "+table, fmt.Sprintf("the function %s writes %s, the table of target %s, beside "+
+			e.add(triggerWritesTarget, "trigger "+t.Name+" on "+t.on, fmt.Sprintf("the function %s writes %s, the table of target %s, beside "+
 				"Rollcall, and if it fails, so does the sign-up", t.Function, to.Table, to.Name),
-				sql("drop trigger %s on %s", target.Quote(t.Name), target.QuoteTable(table)))
+				sql("drop trigger %s on %s", target.Quote(t.Name), target.QuoteTable(t.on)))
 			break
 		}
 	}
@@ -101,12 +124,12 @@ func (e *examination) writesTarget(table string, t survey.Trigger, written []nam
 
 // searchPath finds a function that others can lead astray, or that fails where the auth server's role has no schema
 // public in its path.
-func (e *examination) searchPath(table string, t survey.Trigger, written []name) {
+func (e *examination) searchPath(t onUsers) {
 	if t.Path != nil {
 		return
 	}
 	unqualified := ""
-	for _, w := range written {
+	for _, w := range t.written {
 		if w.schema == "" {
 			unqualified = w.table
 		}
@@ -116,10 +139,10 @@ func (e *examination) searchPath(table string, t survey.Trigger, written []name)
 	switch {
 	case unqualified != "":
 		e.add(triggerSearchPath, at, fmt.Sprintf("the trigger %s on %s writes %s without its schema, and sets no search_path: the auth server's "+
-			"role does not find it, and the sign-up fails", t.Name, table, target.Quote(unqualified)), set)
+			"role does not find it, and the sign-up fails", t.Name, t.on, target.Quote(unqualified)), set)
 	case t.Definer:
 		e.add(triggerSearchPath, at, fmt.Sprintf("the function of the trigger %s on %s runs as %s without a search_path of its own: who may create "+
-			"in a schema of the path can run code as that role", t.Name, table, t.Owner), set)
+			"in a schema of the path can run code as that role", t.Name, t.on, t.Owner), set)
 	}
 }
 
@@ -127,39 +150,22 @@ func (e *examination) searchPath(table string, t survey.Trigger, written []name)
 const authAdmin = "supabase_auth_admin"
 
 // triggerRights finds a function that may not write what it writes: then no user can sign up.
-func (e *examination) triggerRights(ctx context.Context, on *catalog.Table, table string, t survey.Trigger, written []name) error {
-	role := t.Owner
-	if !t.Definer {
-		var err error
-		if role, err = e.survey.Owner(ctx, on.OID); err != nil {
-			return err
-		}
-		if strings.HasPrefix(table, "auth.") {
-			role = authAdminOr(ctx, e, role)
-		}
+func (e *examination) triggerRights(ctx context.Context, t onUsers) error {
+	role := t.caller
+	if t.Definer {
+		role = t.Owner
 	}
-	for _, w := range written {
-		schema := w.schema
-		if schema == "" {
-			schema = "public"
-		}
+	for _, w := range t.written {
+		schema := cmp.Or(w.schema, "public")
 		may, err := e.survey.Writable(ctx, role, schema, w.table)
 		if err != nil {
 			return err
 		}
 		if !may {
 			e.add(triggerRights, "function "+t.Function, fmt.Sprintf("the trigger %s on %s runs as %s, which may not write %s.%s: the sign-up fails",
-				t.Name, table, role, schema, w.table), sql("grant usage on schema %s to %[2]s; grant select, insert, update on %[3]s to %[2]s",
+				t.Name, t.on, role, schema, w.table), sql("grant usage on schema %s to %[2]s; grant select, insert, update on %[3]s to %[2]s",
 				target.Quote(schema), target.Quote(role), target.QuoteTable(schema+"."+w.table)))
 		}
 	}
 	return nil
-}
-
-// authAdminOr is the auth server's role where there is one.
-func authAdminOr(ctx context.Context, e *examination, owner string) string {
-	if there, err := e.survey.HasRole(ctx, authAdmin); err == nil && there {
-		return authAdmin
-	}
-	return owner
 }

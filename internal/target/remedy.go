@@ -1,7 +1,6 @@
 package target
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -155,9 +154,5 @@ func scalar(text string) string {
 	if plainScalar.MatchString(text) && !slices.Contains(valueWords, text) {
 		return text
 	}
-	var out strings.Builder
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(text) // a text can be written, and a builder takes everything
-	return strings.TrimSpace(out.String())
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\t", `\t`, "\r", `\r`).Replace(text) + `"`
 }

@@ -192,7 +192,7 @@ func ago(t *time.Time) string {
 	case d < day:
 		return fmt.Sprintf("%d h %d min ago", int(d.Hours()), int(d.Minutes())%60)
 	}
-	return fmt.Sprintf("%d d %d h ago", int(d/day), int((d%day).Hours()))
+	return fmt.Sprintf("%d d %d h ago", int(d/day), int((d % day).Hours()))
 }
 
 // cut shortens a cell; its line breaks and tabs would be others'.

@@ -57,7 +57,7 @@ type Checked struct {
 	At time.Time
 }
 
-// OutOfStep counts the users who need a repair, without the parked ones.
+// OutOfStep counts the users about which something is to be done, without the parked ones.
 func (c *Checked) OutOfStep() int64 {
 	return c.Users[Missing] + c.Users[Extra] - c.Unowned + c.Users[Different]
 }

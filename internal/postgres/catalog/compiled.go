@@ -32,7 +32,7 @@ type Compiled struct {
 	Compiler *target.Compiler // it was compiled by
 	// Found is what is wrong with it, faults and warnings.
 	Found []target.Finding
-	State    State            // before it was compiled
+	State State // before it was compiled
 }
 
 // Outage is why a target as a whole can't be written.

@@ -138,4 +138,6 @@ func (s Survey) Lacking(ctx context.Context) ([]string, error) {
 	return list, s.wrap(err, "look at the role's rights")
 }
 
-func (s Survey) wrap(err error, what string) error { return connection.Wrap(s.Pool.Explain(err), "%s", what) }
+func (s Survey) wrap(err error, what string) error {
+	return connection.Wrap(s.Pool.Explain(err), "%s", what)
+}
