@@ -70,6 +70,7 @@ const (
 	reconcileOld         target.Code = "reconcile_old"
 	jobFailed            target.Code = "job_failed"
 	replicasDiffer       target.Code = "replicas_differ"
+	replicasGone         target.Code = "replicas_gone"
 	eventsLarge          target.Code = "events_large"
 	eventsVacuum         target.Code = "events_vacuum"
 	eventsAutovacuum     target.Code = "events_autovacuum"
@@ -182,6 +183,7 @@ var Kinds = []Kind{
 	{reconcileOld, Warning, "a schedule has been missed twice", "see whether `serve` runs, and its log"},
 	{jobFailed, Warning, "the last run of a job failed", "see its error"},
 	{replicasDiffer, Warning, "replicas run with different targets", "give all of them the same configuration"},
+	{replicasGone, Error, "no `serve` runs, and the last one was not stopped", "start it; its log says why it ended"},
 	{eventsLarge, Warning, "`rollcall.events` is large", "lower [retention](configuration.md#retention)"},
 	{eventsVacuum, Warning, "most rows of `rollcall.events` are dead", "vacuum it, and see what holds autovacuum back"},
 	{eventsAutovacuum, Warning, "autovacuum is off for `rollcall.events`", "turn it on"},

@@ -76,4 +76,8 @@ var operationFaults = []fault{
 		code: "replicas_differ", place: "table rollcall.replicas", words: "2 replicas run with 2 configurations", remedy: "rollcall status",
 		seed: run("insert into rollcall.replicas (id, config) values ('a', 1), ('b', 2)"), after: run("update rollcall.replicas set config = 1"),
 	},
+	{
+		code: "replicas_gone", place: "table rollcall.replicas", words: "no serve runs: the last one was there at", remedy: "rollcall serve",
+		seed: run("insert into rollcall.replicas (id, config, seen_at) values ('a', 1, now() - interval '1 hour')"), after: run("delete from rollcall.replicas"),
+	},
 }

@@ -35,9 +35,8 @@ var fileFaults = []fault{
 		seed: edit(`"'free'"`, "free"), after: edit("plan: free", `plan: "'free'"`),
 	},
 	{
-		code: "target_key_changes", place: "rollcall.yaml:15:", words: "made from new.email", remedy: "rollcall.yaml",
-		seed:  edit("      id: new.id\n      email: new.email\n    on_insert:\n      plan", "      id: new.email\n    on_insert:\n      plan"),
-		after: edit("      id: new.email\n    on_insert:\n      plan", "      id: new.id\n    on_insert:\n      plan"),
+		code: "target_key_changes", place: "rollcall.yaml:15:", words: "made from new.email", remedy: "id: new.id",
+		seed: edit("      id: new.id\n      email: new.email\n    on_insert:\n      plan", "      id: new.email\n    on_insert:\n      plan"),
 	},
 }
 

@@ -97,6 +97,9 @@ func (e *examination) jobs(ctx context.Context) error {
 // replicas finds replicas with other targets.
 func (e *examination) replicas(ctx context.Context) error {
 	list, err := e.survey.Replicas(ctx, jobs.ReplicaAge)
+	if err == nil && len(list) == 0 {
+		return e.died(ctx)
+	}
 	configs := map[string]bool{}
 	for _, r := range list {
 		configs[r.Config] = true
@@ -104,6 +107,19 @@ func (e *examination) replicas(ctx context.Context) error {
 	if len(configs) > 1 {
 		e.add(replicasDiffer, "table rollcall.replicas", fmt.Sprintf("%d replicas run with %d configurations of targets: a user's row depends on "+
 			"which of them gets the event", len(list), len(configs)), command("rollcall status"))
+	}
+	return err
+}
+
+// died finds a serve that has ended without a word, with none in its place. One that is stopped forgets itself.
+func (e *examination) died(ctx context.Context) error {
+	list, err := e.survey.Replicas(ctx, 24*time.Hour)
+	var last time.Time
+	for _, r := range list {
+		last = later(last, r.SeenAt)
+	}
+	if !last.IsZero() {
+		e.add(replicasGone, "table rollcall.replicas", fmt.Sprintf("no serve runs: the last one was there at %s, and was not stopped", moment(last)), command("rollcall serve"))
 	}
 	return err
 }

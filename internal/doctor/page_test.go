@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,5 +60,22 @@ func TestKinds(t *testing.T) {
 		for _, code := range regexp.MustCompile(`(?m)^\s+\w+\s+(?:target\.)?(?:Code )?\s*= "([a-z]+_[a-z_]+)"`).FindAllStringSubmatch(string(must.Get(os.ReadFile(file))(t)), -1) {
 			must.True(t, seen[target.Code(code[1])], "%s of %s is not described", code[1], file)
 		}
+	}
+}
+
+// elsewhere says which codes have no fault in the list, and why.
+var elsewhere = map[target.Code]string{
+	"autovacuum_off": "TestServer", "connections_low": "TestServer", "database_standby": "TestServer",
+	"database_encoding": "TestEncoding", "target_out_of_service": "TestOutOfService", "database_pooler": "TestPooler",
+	"server_too_old":           "there is no such server",
+	"target_statement_refused": "what PostgreSQL refuses in a whole statement only, its parts pass",
+}
+
+// Each code is seeded by a test.
+func TestEveryKindIsSeeded(t *testing.T) {
+	t.Parallel()
+	for _, k := range doctor.Kinds {
+		seeded := slices.ContainsFunc(faults, func(f fault) bool { return f.code == string(k.Code) })
+		must.True(t, seeded != (elsewhere[k.Code] != ""), "%s is seeded in the list: %t, elsewhere: %s", k.Code, seeded, elsewhere[k.Code])
 	}
 }

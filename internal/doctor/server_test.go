@@ -41,6 +41,13 @@ func TestServer(t *testing.T) {
 	p.migrate()
 	off := found(t, p.examine(), "autovacuum_off", "autovacuum is off") // by the command line of the server, which wins
 	must.Equal(t, off.Remedy.Text, "alter system set autovacuum = on; select pg_reload_conf();", "remedy")
+	p.Exec("create role anon; create role authenticated; grant usage on schema rollcall to anon; grant select on all tables in schema rollcall to anon, authenticated")
+	for range 3 { // the tables for both, and the schema
+		p.Exec(found(t, p.examine(), "schema_open", "has rights (all on").Remedy.Text)
+	}
+	_, still := has(p.examine(), "schema_open", "")
+	must.True(t, !still, "the rights are revoked")
+
 	for range 8 {
 		p.Connect()
 	}

@@ -74,7 +74,14 @@ func (t *Target) RemedyOf(f Finding) Remedy {
 	}
 	for _, field := range t.columnFields() {
 		for i, a := range field.list {
-			if a.Expr.At == f.At && !slices.Contains(t.Key, a.Column) {
+			isKey := slices.Contains(t.Key, a.Column)
+			switch {
+			case a.Expr.At != f.At:
+			case isKey && f.Code == KeyChanges:
+				list := slices.Clone(field.list)
+				list[i].Expr = Expr{SQL: "new.id"}
+				return t.yaml(field.name, list)
+			case !isKey:
 				return t.yaml(field.name, corrected(f, field.list, i))
 			}
 		}
