@@ -104,14 +104,27 @@ type Worker struct {
 // StartWorker opens the database, checks the targets and starts to apply. Warn is told which targets are
 // out of service, whose users are parked, and which tables of users can't be read.
 func (s *Setup) StartWorker(ctx context.Context, log *slog.Logger, warn func(string, ...any)) (*Worker, error) {
+	db, err := s.OpenChecked(ctx, log, warn)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := db.Backfills().Unfilled(ctx); err != nil { // before the first user arrives, or serve takes the targets for new ones
+		db.Close()
+		return nil, err
+	}
+	p := pipeline.New(pipeline.Config{Apply: db.Roll().Apply, Separate: db.Roll().Signal})
+	p.Start()
+	return &Worker{db, p, db.Targets().StartWatch(ctx)}, nil
+}
+
+// OpenChecked opens the database, checks the targets and finds out which tables of users can be read. Warn is as
+// in StartWorker.
+func (s *Setup) OpenChecked(ctx context.Context, log *slog.Logger, warn func(string, ...any)) (*postgres.DB, error) {
 	db, err := s.Open(log)
 	if err != nil {
 		return nil, err
 	}
 	faults, err := Faults(ctx, db)
-	if err == nil {
-		_, err = db.Backfills().Unfilled(ctx) // before the first user arrives, or serve takes the targets for new ones
-	}
 	if err != nil {
 		db.Close()
 		return nil, err
@@ -122,9 +135,7 @@ func (s *Setup) StartWorker(ctx context.Context, log *slog.Logger, warn func(str
 	s.follow(ctx, db, func(source string, err error) {
 		warn("the changes of source %s count by their version: %v", source, err)
 	})
-	p := pipeline.New(pipeline.Config{Apply: db.Roll().Apply, Separate: db.Roll().Signal})
-	p.Start()
-	return &Worker{db, p, db.Targets().StartWatch(ctx)}, nil
+	return db, nil
 }
 
 // Submit brings events to their outcomes.

@@ -216,6 +216,15 @@ func percent(value string) (float64, string) {
 	return n / 100, ""
 }
 
+// Duration reads a duration as the configuration writes it, such as 12h or 7d.
+func Duration(value string) (time.Duration, error) {
+	d, complaint := duration(value)
+	if complaint != "" {
+		return 0, fmt.Errorf("%q %s", value, complaint)
+	}
+	return d, nil
+}
+
 var daysForm = regexp.MustCompile(`^([0-9]{1,5})d(.*)$`)
 
 // duration is Go's syntax with leading days: 7d, 1d12h.

@@ -41,6 +41,9 @@ func (i *item) withoutBody() {
 // observation of that moment. A deletion is final, whenever it came. A signal for a table source says nothing itself.
 func (i *item) read(e event.Event, signal bool) {
 	i.decoded = new(e)
+	if i.unread() {
+		i.Type, i.User = e.Type, e.UserID
+	}
 	i.Reason = e.Reason
 	switch e.Op {
 	case event.Undecodable:

@@ -101,6 +101,26 @@ func (r Replay) run(ctx context.Context, g *Range, run *history.Run) error {
 	}
 }
 
+// DryRange is DryRun of the events that a filter chooses, a page at a time; each is handed what a page would do. No
+// page sees what an earlier one would have brought.
+func (r Replay) DryRange(ctx context.Context, f history.Filter, each func(*Foreseen) error) error {
+	for after, more := "", true; more; more = after != "" {
+		page, err := r.DB.History().List(ctx, f, history.Paging{Order: history.OldestFirst, Limit: pageEvents, After: after})
+		if err != nil {
+			return err
+		}
+		foreseen, err := r.DryRun(ctx, page.Events)
+		if err == nil {
+			err = each(foreseen)
+		}
+		if err != nil {
+			return err
+		}
+		after = page.Next
+	}
+	return nil
+}
+
 func tallyOf(run *history.Run) Tally {
 	t := Tally{Became: map[string]int64{}}
 	for name, n := range run.Counts {

@@ -23,6 +23,9 @@ func Is(to io.Writer) bool {
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
+// IsFile reports whether a person may be typing.
+func IsFile(from *os.File) bool { return term.IsTerminal(int(from.Fd())) }
+
 // Colours reports whether what is written may be coloured: https://no-color.org.
 func Colours(to io.Writer, getenv func(string) string) bool {
 	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb" && Is(to)

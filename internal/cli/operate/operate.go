@@ -9,5 +9,7 @@ import (
 
 // Commands are the commands of this package.
 func Commands(env cli.Env) []*cobra.Command {
-	return []*cobra.Command{newDoctor(env), newErase(env), newStatus(env), newValidate(env)}
+	return []*cobra.Command{
+		newDoctor(env), newErase(env), newEvents(env), newParked(env), newReplay(env), newStatus(env), newUser(env), newValidate(env),
+	}
 }

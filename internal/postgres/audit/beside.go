@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,6 +41,16 @@ func (c *counting) beside(ctx context.Context, t *catalog.Compiled, u settle.Key
 		return err
 	}
 	s.Row = c.columns(t, row, wanted)
+	for i := range s.Row { // what an expression gives may be stored in another form, which is no difference
+		column := &s.Row[i]
+		switch s.State {
+		case Present:
+			column.Differs = false
+		case Different, Rewritten:
+			column.Differs = slices.Contains(s.Columns, column.Name)
+		default:
+		}
+	}
 	return nil
 }
 
@@ -56,7 +68,8 @@ func (c *counting) columns(t *catalog.Compiled, row, wanted settle.Row) []Column
 	}
 	var list []Column
 	for _, v := range row {
-		column := Column{v.Column, v.JSON, has[v.Column]}
+		should := has[v.Column]
+		column := Column{v.Column, v.JSON, should, should != nil && !bytes.Equal(v.JSON, should)}
 		if !c.options.Reveal {
 			column.Is, column.Should = t.Mask(v.Column, column.Is), t.Mask(v.Column, column.Should)
 		}

@@ -42,6 +42,10 @@ func TestRowsBeside(t *testing.T) {
 second: missing id null/"u1" email null/"ann@example.com" name null/null`, "revealed")
 	must.Lack(t, rows(false), "example")
 	must.Contain(t, rows(false), `email "o…@e….org"/"a…@e….com"`)
+	b.Exec("update p set email = 'anna@example.com'") // masked, it looks the same
+	users := must.Get(b.DB.Audit().Users(t.Context(), "u1", audit.Options{Rows: true}))(t)
+	must.True(t, users[0].Statuses[0].Row[1].Differs && !users[0].Statuses[0].Row[0].Differs, "what differs: %+v", users[0].Statuses[0].Row)
+	b.Exec("update p set email = 'other@example.org'")
 	b.Exec("alter table p add constraint refuse check (email like 'o%')")
 	b.Submit(fixture.Updated("u1", 2, "bob@example.com"))
 	must.Contain(t, rows(true), `profiles: parked id "u1"/"u1" email "other@example.org"/"bob@example.com"`)

@@ -54,6 +54,8 @@ type Column struct {
 	Is json.RawMessage
 	// Should is what set says, or on_delete of one who is deleted; nil where they say nothing.
 	Should json.RawMessage
+	// Differs: it is not as it should be, which masked values may hide.
+	Differs bool
 }
 
 // ParkedUser is why, and since when, a target does not follow a user.

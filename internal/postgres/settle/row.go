@@ -48,3 +48,25 @@ func (r Row) Of(column string) json.RawMessage {
 	}
 	return json.RawMessage("null")
 }
+
+// Object is the row as a JSON object; null without one.
+func (r Row) Object() json.RawMessage {
+	if len(r) == 0 {
+		return json.RawMessage("null")
+	}
+	var object bytes.Buffer
+	between := byte('{')
+	for _, v := range r {
+		name, err := json.Marshal(v.Column)
+		if err != nil {
+			continue // can't be: every text can be written
+		}
+		object.WriteByte(between)
+		object.Write(name)
+		object.WriteByte(':')
+		object.Write(v.JSON)
+		between = ','
+	}
+	object.WriteByte('}')
+	return object.Bytes()
+}
