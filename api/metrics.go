@@ -69,11 +69,12 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 		looks: counter("rollcall_sync_lookups_total",
 			"Users that just-in-time sync has looked up at their provider, by result.", "source", "result"),
 		users: made.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "rollcall_users", Help: "Users of the roll as they were last counted, every ten minutes: live, deleted, and of both those that are parked.",
+			Name: "rollcall_users",
+			Help: "Users of the roll as last counted, every ten minutes: live, deleted, and of both those that are parked.",
 		}, []string{"source", "state"}),
 	}
 	made.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "rollcall_build_info", Help: "Always 1; the labels say which version of Rollcall runs, and by which Go it was built.",
+		Name: "rollcall_build_info", Help: "Always 1; the labels say which version runs, and which Go has built it.",
 	}, []string{"version", "goversion"}).WithLabelValues(cfg.Version, runtime.Version()).Set(1)
 	process := collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})
 	registry.MustRegister(append(newCollectors(cfg), collectors.NewGoCollector(), process)...)
@@ -178,13 +179,15 @@ var (
 	reconcileSuccess = gauge("rollcall_reconcile_last_success_timestamp_seconds", "When a source was last reconciled with success, in Unix time; 0 for never.", "source")
 	reconcileStopped = gauge("rollcall_reconcile_stopped", "1 when the last reconciliation was stopped, so that no user was deleted.", "source")
 	captureInstalled = gauge("rollcall_capture_installed", "1 while the trigger of a source's capture is there, fires, and is for this source.", "source")
-	jobsByState      = gauge("rollcall_jobs", "Runs of jobs that wait and that are under way, and jobs whose last run failed, of all replicas.", "state")
-	queueEvents      = gauge("rollcall_queue_events", "Events that wait for a batch.")
-	queueOldest      = gauge("rollcall_queue_oldest_seconds", "For how long the oldest of the events that wait for a batch has waited; 0 when none waits.")
-	poolConnections  = gauge("rollcall_pool_connections", "Connections to the database, without those of the jobs' own bookkeeping, by state.", "state")
-	poolMost         = gauge("rollcall_pool_max_connections", "How many such connections there may be.")
-	findingsFound    = gauge("rollcall_findings", "What rollcall doctor finds wrong, by code; this replica looks every five minutes.", "code")
-	captureOldest    = gauge("rollcall_capture_oldest_seconds", "For how long the oldest captured change of a source has waited to be applied; 0 when none waits.", "source")
+	jobsByState      = gauge("rollcall_jobs",
+		"Runs of jobs that wait and that are under way, and jobs whose last run failed, of all replicas.", "state")
+	queueEvents     = gauge("rollcall_queue_events", "Events that wait for a batch.")
+	queueOldest     = gauge("rollcall_queue_oldest_seconds", "For how long the oldest of these events has waited; 0 when none waits.")
+	poolConnections = gauge("rollcall_pool_connections",
+		"Connections to the database, without those of the jobs' own bookkeeping, by state.", "state")
+	poolMost      = gauge("rollcall_pool_max_connections", "How many such connections there may be.")
+	findingsFound = gauge("rollcall_findings", "What rollcall doctor finds wrong, by code; this replica looks every five minutes.", "code")
+	captureOldest = gauge("rollcall_capture_oldest_seconds", "For how long the oldest captured change of a source has waited to be applied; 0 when none waits.", "source")
 )
 
 func gauge(name, help string, labels ...string) *prometheus.Desc {

@@ -94,8 +94,10 @@ func newService(o Options, db *postgres.DB) (*service, error) {
 		return nil, err
 	}
 	sv.server = api.New(api.Config{
-		Sources: s.Sources, Sync: justInTime, Refuse: refuse, Submit: sv.pipeline.Submit, Queue: sv.pipeline.Waiting, Ready: sv.ready,
-		DB: db, Targets: names, Captures: s.Captures(), Findings: sv.findings.get, Receipts: sv.receipts, Limits: api.Limits{Body: s.Config.Limits.Body},
+		Sources: s.Sources, Sync: justInTime, Refuse: refuse,
+		Submit: sv.pipeline.Submit, Queue: sv.pipeline.Waiting, Ready: sv.ready,
+		DB: db, Targets: names, Captures: s.Captures(), Findings: sv.findings.get, Receipts: sv.receipts,
+		Limits:     api.Limits{Body: s.Config.Limits.Body},
 		AdminToken: s.Config.AdminToken.Reveal(), Version: o.Version, Log: log,
 	})
 	return sv, nil

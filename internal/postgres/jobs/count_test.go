@@ -32,7 +32,8 @@ func TestCount(t *testing.T) {
 		b.awaitRuns(runs+1, "state = 'discarded'")
 	}
 	counts(Counts{Failed: 1})
-	b.Run("insert into rollcall.river_job (kind, args, scheduled_at, state) values ('rollcall_job', '{\"name\": \"later\"}', now() + interval '1 day', 'scheduled')")
+	b.Run(`insert into rollcall.river_job (kind, args, scheduled_at, state)
+		values ('rollcall_job', '{"name": "later"}', now() + interval '1 day', 'scheduled')`)
 	r.due("long")
 	<-begun
 	counts(Counts{Waiting: 1, Running: 1, Failed: 1})

@@ -15,7 +15,8 @@ func TestCount(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	must.Equal(t, len(must.Get(b.Count(t.Context()))(t)), 0, "sources of an empty roll")
-	b.Applies(fixture.All(event.Applied, 3), fixture.Updated("u_a", 5, ""), fixture.Updated("u_b", 5, ""), fixture.Updated("u_c", 5, ""))
+	b.Applies(fixture.All(event.Applied, 3),
+		fixture.Updated("u_a", 5, ""), fixture.Updated("u_b", 5, ""), fixture.Updated("u_c", 5, ""))
 	b.Exec(`
 		update rollcall.users set deleted_at = now() where id = 'u_c';
 		insert into rollcall.users (source, id, version) values ('app', 'u_placeholder', null), ('other', 'u_a', 1);
