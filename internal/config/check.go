@@ -64,7 +64,7 @@ func (d *decoder) target(t *target.Target, sources []Source) {
 		at := join(path, "on_delete", a.Column)
 		switch {
 		case slices.Contains(t.Key, a.Column):
-			d.problems.Add(d.places[at], "%s is a column of key, which never changes; leave it out", at)
+			d.problems.AddAs(string(target.OnDeleteKey), d.places[at], "%s is a column of key, which never changes; leave it out", at)
 		case d.given(join(path, "where")) && !d.given(join(path, "set", a.Column)):
 			d.problems.Add(d.places[at], "%s must stand in set too (such as %s: null), because the target has where: else one who matches again isn't whole", at, a.Column)
 		}
@@ -118,7 +118,7 @@ func (d *decoder) key(t *target.Target, path string) {
 		case slices.Contains(t.Key[:i], column):
 			d.problems.Add(d.places[at], "%s.key: %s stands twice; keep one", path, label)
 		case d.given(join(path, "set")) && !d.given(join(path, "set", column)):
-			d.problems.Add(d.places[at], "%s.key: %s doesn't stand in set; add it there, from new.source, new.id or constants", path, label)
+			d.problems.AddAs(string(target.KeyIncomplete), d.places[at], "%s.key: %s doesn't stand in set; add it there, from new.source, new.id or constants", path, label)
 		}
 	}
 }

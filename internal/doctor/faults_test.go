@@ -35,6 +35,16 @@ var fileFaults = []fault{
 		seed: edit(`"'free'"`, "free"), after: edit("plan: free", `plan: "'free'"`),
 	},
 	{
+		code: "target_on_delete_key", place: "rollcall.yaml:19:", words: "is a column of key", remedy: "rollcall.yaml",
+		seed:  edit("\"'free'\"\n    on_delete: delete", "\"'free'\"\n    on_delete: {id: null}"),
+		after: edit("{id: null}", "delete"),
+	},
+	{
+		code: "target_key_incomplete", place: "rollcall.yaml:13:", words: "doesn't stand in set", remedy: "rollcall.yaml",
+		seed:  edit("    key: id\n    set:\n      id: new.id\n      email: new.email\n    on_insert:\n      plan", "    key: uid\n    set:\n      id: new.id\n      email: new.email\n    on_insert:\n      plan"),
+		after: edit("    key: uid\n", "    key: id\n"),
+	},
+	{
 		code: "target_key_changes", place: "rollcall.yaml:15:", words: "made from new.email", remedy: "id: new.id",
 		seed: edit("      id: new.id\n      email: new.email\n    on_insert:\n      plan", "      id: new.email\n    on_insert:\n      plan"),
 	},
