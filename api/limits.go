@@ -37,9 +37,9 @@ func (c *connectionLimit) changed(_ net.Conn, state http.ConnState) {
 	case http.StateNew:
 		c.open.Add(1)
 	case http.StateClosed:
-		if c.open.Add(-1) <= c.api.config.Limits.Connections/2 && c.full.CompareAndSwap(true, false) {
+		if c.open.Add(-1) <= c.api.config().Limits.Connections/2 && c.full.CompareAndSwap(true, false) {
 			c.server.SetKeepAlivesEnabled(true)
-			c.api.config.Log.Info("fewer connections than the limit again")
+			c.api.config().Log.Info("fewer connections than the limit again")
 		}
 	case http.StateActive, http.StateIdle, http.StateHijacked:
 	}
@@ -49,12 +49,12 @@ func (c *connectionLimit) changed(_ net.Conn, state http.ConnState) {
 func (c *connectionLimit) Accept() (net.Conn, error) {
 	for {
 		conn, err := c.Listener.Accept()
-		if err != nil || c.open.Load() < c.api.config.Limits.Connections {
+		if err != nil || c.open.Load() < c.api.config().Limits.Connections {
 			return conn, err
 		}
 		if c.full.CompareAndSwap(false, true) {
 			c.server.SetKeepAlivesEnabled(false) // those that only might be used again make room
-			c.api.config.Log.Error("too many connections; further ones are answered 503", "connections", c.api.config.Limits.Connections)
+			c.api.config().Log.Error("too many connections; further ones are answered 503", "connections", c.api.config().Limits.Connections)
 		}
 		c.api.metrics.turnedAway.Inc()
 		go turnAway(conn)
@@ -109,7 +109,7 @@ type metered struct {
 
 // read takes a body of bounded size; the router has bounded its time.
 func (m *metered) read(w http.ResponseWriter, r *http.Request) error {
-	limit := m.server.config.Limits.Body
+	limit := m.server.config().Limits.Body
 	if r.ContentLength > limit {
 		return &http.MaxBytesError{Limit: limit} // without waiting for it
 	}
@@ -139,11 +139,11 @@ func (m *metered) shared() int64 { return max(0, m.taken-m.server.ownBody()) }
 func (m *metered) release() { m.server.bodies.Add(-m.shared()) }
 
 // ownBody is the part of the budget that each connection has to itself.
-func (s *Server) ownBody() int64 { return s.config.Limits.Bodies / 2 / s.config.Limits.Connections }
+func (s *Server) ownBody() int64 { return s.config().Limits.Bodies / 2 / s.config().Limits.Connections }
 
 // sharedBodies is the rest of the budget.
 func (s *Server) sharedBodies() int64 {
-	return s.config.Limits.Bodies - s.ownBody()*s.config.Limits.Connections
+	return s.config().Limits.Bodies - s.ownBody()*s.config().Limits.Connections
 }
 
 const (

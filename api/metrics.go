@@ -34,7 +34,7 @@ type metrics struct {
 	users          *prometheus.GaugeVec
 }
 
-func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
+func newMetrics(registry *prometheus.Registry, current func() *Config) *metrics {
 	made := promauto.With(registry)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return made.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
@@ -75,9 +75,15 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 	}
 	made.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "rollcall_build_info", Help: "Always 1; the labels say which version runs, and which Go has built it.",
-	}, []string{"version", "goversion"}).WithLabelValues(cfg.Version, runtime.Version()).Set(1)
+	}, []string{"version", "goversion"}).WithLabelValues(current().Version, runtime.Version()).Set(1)
 	process := collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})
-	registry.MustRegister(append(newCollectors(cfg), collectors.NewGoCollector(), process)...)
+	registry.MustRegister(append(newCollectors(current), collectors.NewGoCollector(), process)...)
+	m.reachAll(current())
+	return m
+}
+
+// reachAll makes the label sets of a configuration exist at 0.
+func (m *metrics) reachAll(cfg *Config) {
 	for _, src := range cfg.Sources {
 		m.webhookSeconds.WithLabelValues(src.Name())
 		m.reach(src, cfg.Refuse[src.Name()])
@@ -88,7 +94,6 @@ func newMetrics(registry *prometheus.Registry, cfg *Config) *metrics {
 		}
 	}
 	m.reachSync(cfg.Sync.Sources)
-	return m
 }
 
 // reachSync makes the label sets of just-in-time sync exist at 0.
@@ -197,7 +202,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 // collector asks when it is scraped. What the database says is the same at every replica; while it is away there is
 // a gap, which is the truth.
 type collector struct {
-	config *Config
+	config func() *Config
 	gauges []*prometheus.Desc
 	ask    func(ctx context.Context, cfg *Config, tell tell)
 }
@@ -206,7 +211,7 @@ type collector struct {
 type tell func(of *prometheus.Desc, value float64, labels ...string)
 
 // newCollectors returns one for each question: what one waits for does not delay the others.
-func newCollectors(cfg *Config) []prometheus.Collector {
+func newCollectors(cfg func() *Config) []prometheus.Collector {
 	targets := []*prometheus.Desc{targetOutage, parkedUsers, targetUsers, targetChecked, tableSource}
 	return []prometheus.Collector{
 		&collector{cfg, targets, askTargets},
@@ -229,7 +234,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
 	defer cancel()
-	c.ask(ctx, c.config, func(of *prometheus.Desc, value float64, labels ...string) {
+	c.ask(ctx, c.config(), func(of *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(of, prometheus.GaugeValue, value, labels...)
 	})
 }

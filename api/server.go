@@ -72,6 +72,8 @@ type Limits struct {
 	// Body is the size of a body in bytes; BodyTimeout is how long it may take to arrive.
 	Body        int64
 	BodyTimeout time.Duration
+	// Answer is how long a request may take until its answer is written; 0 leaves that to the server.
+	Answer time.Duration
 	// Bodies is how many bytes the bodies of all unanswered requests take together. Half of it
 	// is divided among the connections.
 	Bodies int64
@@ -90,31 +92,48 @@ const (
 
 // Server holds the handlers of the two listeners.
 type Server struct {
-	config   Config
-	sources  map[string]*source.Source
+	current  atomic.Pointer[serving]
 	metrics  *metrics
 	registry *prometheus.Registry
 	bodies   atomic.Int64 // bytes of the bodies of unanswered requests, beyond ownBody of each
 	lines    *limitedLog
 }
 
+// serving is a configuration, with its sources by name.
+type serving struct {
+	Config
+
+	named map[string]*source.Source
+}
+
 // New returns a server; nothing listens yet.
 func New(cfg Config) *Server {
+	s := &Server{registry: prometheus.NewRegistry(), lines: newLimitedLog(cfg.Log)}
+	s.Reload(cfg)
+	s.metrics = newMetrics(s.registry, s.config)
+	return s
+}
+
+// Reload serves by another configuration from now on; requests that have begun may end by the former one. The names
+// and providers of the sources, and whether Sync has any, stay what they are.
+func (s *Server) Reload(cfg Config) {
 	l := &cfg.Limits
 	l.Body = cmp.Or(l.Body, defaultBodyLimit)
 	l.BodyTimeout = cmp.Or(l.BodyTimeout, defaultBodyTimeout)
 	l.Bodies = cmp.Or(l.Bodies, defaultBodies)
 	l.Connections = cmp.Or(l.Connections, defaultConnections)
-	s := &Server{
-		config: cfg, sources: map[string]*source.Source{}, registry: prometheus.NewRegistry(),
-		lines: newLimitedLog(cfg.Log),
-	}
+	now := &serving{cfg, map[string]*source.Source{}}
 	for _, src := range cfg.Sources {
-		s.sources[src.Name()] = src
+		now.named[src.Name()] = src
 	}
-	s.metrics = newMetrics(s.registry, &cfg)
-	return s
+	s.current.Store(now)
+	if s.metrics != nil {
+		s.metrics.reachAll(&cfg)
+	}
 }
+
+// config is what is served by now.
+func (s *Server) config() *Config { return &s.current.Load().Config }
 
 // ObserveBatch takes the size and the duration of a committed batch.
 func (s *Server) ObserveBatch(events int, took time.Duration) {
@@ -124,8 +143,8 @@ func (s *Server) ObserveBatch(events int, took time.Duration) {
 
 // ObserveCapture takes the outcome of a captured change.
 func (s *Server) ObserveCapture(source string, outcome event.Outcome) {
-	if s.config.Receipts != nil {
-		s.config.Receipts.Add(receipts.Key{Source: source, Endpoint: receipts.Capture}, time.Now())
+	if s.config().Receipts != nil {
+		s.config().Receipts.Add(receipts.Key{Source: source, Endpoint: receipts.Capture}, time.Now())
 	}
 	s.metrics.captured.WithLabelValues(source, string(outcome)).Inc()
 }
@@ -141,7 +160,7 @@ func (s *Server) ObserveUsers(counts []roll.Count) {
 	if counts == nil {
 		return
 	}
-	for _, src := range s.config.Sources {
+	for _, src := range s.config().Sources {
 		of := roll.Count{}
 		if i := slices.IndexFunc(counts, func(c roll.Count) bool { return c.Source == src.Name() }); i >= 0 {
 			of = counts[i]
@@ -158,7 +177,7 @@ func (s *Server) Public() http.Handler {
 	for endpoint, path := range endpoints {
 		r.Post(path, s.webhook(endpoint))
 	}
-	if len(s.config.Sync.Sources) > 0 {
+	if len(s.config().Sync.Sources) > 0 {
 		r.Post(SyncPath, s.sync)
 		r.Options(SyncPath, s.preflight)
 	}
@@ -170,7 +189,7 @@ func (s *Server) Public() http.Handler {
 // the rest with it.
 func (s *Server) Admin() http.Handler {
 	r := s.router()
-	r.Get("/metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.config.Log.Handler(), slog.LevelError)}).ServeHTTP)
+	r.Get("/metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.config().Log.Handler(), slog.LevelError)}).ServeHTTP)
 	s.health(r)
 	r.Route("/admin/v1", func(r chi.Router) {
 		r.Use(s.authenticate)
@@ -186,8 +205,13 @@ func (s *Server) router() *chi.Mux {
 	r := chi.NewRouter()
 	r.Use(func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.config.Limits.BodyTimeout)); err != nil {
-				s.config.Log.Warn("a request has no time limit: its read deadline can't be set", "error", err)
+			limits, control := s.config().Limits, http.NewResponseController(w)
+			err := control.SetReadDeadline(time.Now().Add(limits.BodyTimeout))
+			if limits.Answer > 0 {
+				err = errors.Join(err, control.SetWriteDeadline(time.Now().Add(limits.Answer)))
+			}
+			if err != nil {
+				s.config().Log.Warn("a request has no time limit: its deadlines can't be set", "error", err)
 			}
 			next.ServeHTTP(w, r)
 		})
@@ -209,7 +233,7 @@ func (s *Server) answerPanics(next http.Handler) http.Handler {
 		if !panicked {
 			return
 		}
-		s.config.Log.Error("a request panicked", "error", stopped, "stack", stopped.Stack)
+		s.config().Log.Error("a request panicked", "error", stopped, "stack", stopped.Stack)
 		writeError(w, internalError.status, "internal", internalError.message)
 	})
 }
@@ -222,7 +246,7 @@ func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
 // logRefused writes the line of a request that no handler takes.
 func (s *Server) logRefused(r *http.Request, status int, field, why string) {
 	if s.lines.allow("request refused " + strconv.Itoa(status)) {
-		s.config.Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path),
+		s.config().Log.Warn("request refused", "method", shown(r.Method), "path", shown(r.URL.Path),
 			"status", status, field, why)
 	}
 }
@@ -254,7 +278,7 @@ func (s *Server) health(r chi.Router) {
 		// A client that leaves must not cancel the query, and so close a connection to the database.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout)
 		defer cancel()
-		if err := s.config.Ready(ctx); err != nil {
+		if err := s.config().Ready(ctx); err != nil {
 			writeError(w, http.StatusServiceUnavailable, string(event.Unavailable), "not ready: nothing can be committed at the moment; the log says why")
 			return
 		}
@@ -264,12 +288,13 @@ func (s *Server) health(r chi.Router) {
 
 // authenticate lets through who shows the admin token, compared in constant time.
 func (s *Server) authenticate(next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(s.config.AdminToken))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.config.AdminToken == "" {
+		token := s.config().AdminToken
+		if token == "" {
 			s.notFound(w, r)
 			return
 		}
+		want := sha256.Sum256([]byte(token))
 		got := sha256.Sum256([]byte(bearer(r)))
 		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
@@ -299,18 +324,18 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout) // as in health
 	defer cancel()
-	answer := body{Version: s.config.Version, Ready: s.config.Ready(ctx) == nil, Sources: []string{}, Targets: []target{}, Findings: []doctor.Finding{}}
-	for _, src := range s.config.Sources {
+	answer := body{Version: s.config().Version, Ready: s.config().Ready(ctx) == nil, Sources: []string{}, Targets: []target{}, Findings: []doctor.Finding{}}
+	for _, src := range s.config().Sources {
 		answer.Sources = append(answer.Sources, src.Name())
 	}
-	if s.config.Findings != nil {
-		answer.Findings = append(answer.Findings, s.config.Findings().Findings...)
+	if s.config().Findings != nil {
+		answer.Findings = append(answer.Findings, s.config().Findings().Findings...)
 	}
-	parked, err := s.config.DB.Targets().Parked(ctx)
+	parked, err := s.config().DB.Targets().Parked(ctx)
 	if err != nil {
-		s.config.Log.Warn("the parked users can't be counted: no metric or status has them until the database answers", "error", err)
+		s.config().Log.Warn("the parked users can't be counted: no metric or status has them until the database answers", "error", err)
 	}
-	for _, t := range s.config.DB.Targets().States() {
+	for _, t := range s.config().DB.Targets().States() {
 		state := "ok"
 		if t.Outage != "" {
 			state = "out of service"

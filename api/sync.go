@@ -98,13 +98,13 @@ func (s *Server) awaitAnswer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
-		s.config.Log.Warn("a sync has only the time limit of a body: its read deadline can't be removed", "error", err)
+		s.config().Log.Warn("a sync has only the time limit of a body: its read deadline can't be removed", "error", err)
 	}
 }
 
 func (s *Server) bringIntoStep(ctx context.Context, r *http.Request, d *syncing) {
 	if d.err = s.identify(ctx, r, d); d.err == nil {
-		d.synced, d.err = s.config.Sync.Bring(ctx, d.who)
+		d.synced, d.err = s.config().Sync.Bring(ctx, d.who)
 		d.result = syncResult(d.synced, d.err)
 		return
 	}
@@ -120,7 +120,7 @@ func (s *Server) identify(ctx context.Context, r *http.Request, d *syncing) erro
 	if token == "" {
 		return errNoToken
 	}
-	who, err := s.config.Sync.Verify(ctx, token)
+	who, err := s.config().Sync.Verify(ctx, token)
 	who.Source = cmp.Or(who.Source, unknownSource)
 	d.who = who
 	return err
@@ -220,7 +220,7 @@ func (s *Server) preflight(w http.ResponseWriter, r *http.Request) {
 func (s *Server) allowOrigin(w http.ResponseWriter, r *http.Request) bool {
 	w.Header().Add("Vary", "Origin")
 	origin := r.Header.Get("Origin")
-	if origin == "" || !slices.Contains(s.config.Sync.Origins, origin) {
+	if origin == "" || !slices.Contains(s.config().Sync.Origins, origin) {
 		return false
 	}
 	w.Header().Set("Access-Control-Allow-Origin", origin)
@@ -251,5 +251,5 @@ func (s *Server) logSync(ctx context.Context, d *syncing, status int, took time.
 	case syncParked, syncUnverified, syncLimited:
 		level = slog.LevelWarn
 	}
-	s.config.Log.LogAttrs(ctx, level, "sync", fields...)
+	s.config().Log.LogAttrs(ctx, level, "sync", fields...)
 }

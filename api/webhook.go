@@ -47,7 +47,7 @@ type delivery struct {
 // webhook is the endpoint of a source: it answers after the commit.
 func (s *Server) webhook(endpoint source.Endpoint) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		src := s.sources[chi.URLParam(r, "source")]
+		src := s.current.Load().named[chi.URLParam(r, "source")]
 		if src == nil || !src.Open(endpoint) {
 			writeError(w, http.StatusNotFound, "not_found", "no such source, or this endpoint of it is closed")
 			s.logRefused(r, http.StatusNotFound, "reason",
@@ -101,12 +101,12 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
 func (s *Server) count(d *delivery) {
 	key := receipts.Key{Source: d.source.Name(), Endpoint: receiptsOf[d.endpoint], Secret: d.secret}
 	switch {
-	case s.config.Receipts == nil || !d.known && d.outcome != event.Unverified:
+	case s.config().Receipts == nil || !d.known && d.outcome != event.Unverified:
 		return
 	case !d.known:
 		key.Secret = receipts.Unverified
 	}
-	s.config.Receipts.Add(key, d.arrived)
+	s.config().Receipts.Add(key, d.arrived)
 }
 
 // receiptsOf are the endpoints as receipts call them.
@@ -123,11 +123,11 @@ func (s *Server) submit(ctx context.Context, d *delivery) (event.Outcome, error)
 		ctx, cancel = context.WithTimeout(ctx, announceWait)
 		defer cancel()
 	}
-	outcome, err := s.config.Submit(ctx, d.event)
+	outcome, err := s.config().Submit(ctx, d.event)
 	switch {
 	case err == nil:
 		return outcome, nil
-	case d.event.Op == event.Announce && !s.config.Refuse[d.source.Name()]:
+	case d.event.Op == event.Announce && !s.config().Refuse[d.source.Name()]:
 		return event.Admitted, err
 	default:
 		return event.Unavailable, err
@@ -180,7 +180,7 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 	if d.err != nil {
 		fields = append(fields, slog.String("error", d.err.Error()))
 	}
-	s.config.Log.LogAttrs(ctx, level, "webhook", fields...)
+	s.config().Log.LogAttrs(ctx, level, "webhook", fields...)
 }
 
 // known is a field of a log line, left out where it has no text: slog drops an empty Attr.

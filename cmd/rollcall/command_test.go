@@ -173,11 +173,11 @@ func TestVersionOf(t *testing.T) {
 	}
 }
 
-// A SIGHUP is no reason for a serve to end.
+// At a SIGHUP a serve goes on, with its configuration read again.
 func TestHangup(t *testing.T) {
 	t.Parallel()
 	in := startShop(t)
 	in.hangup <- syscall.SIGHUP
-	in.log.await(t, "SIGHUP changes nothing: the configuration is read at the start; restart serve to use another", 1)
+	in.log.await(t, "the configuration is reloaded", 1)
 	in.wantReadiness(200)
 }

@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,26 +25,17 @@ func newServe(env cli.Env) *cobra.Command {
 				return err
 			}
 			ctx := cmd.Context()
-			o := app.Options{Setup: s, Log: s.Logger(env.Stderr), Version: buildVersion()}
-			if terminal.Is(env.Stderr) {
+			o := app.Options{
+				Setup: s, Log: s.Logger(env.Stderr), Version: buildVersion(),
+				Read: func() (*app.Setup, error) { return env.Load(cmd) },
+			}
+			if terminal.Is(env.Stderr) { // which goes away with it
 				ctx, o.Banner = env.UntilHangup(ctx), env.Stderr
 			} else {
-				go sayHangups(ctx, env.Hangup, o.Log)
+				o.Hangup = env.Hangup
 			}
 			return app.Run(ctx, o)
 		},
-	}
-}
-
-// sayHangups logs what a SIGHUP does not do: many send it to have a configuration read anew.
-func sayHangups(ctx context.Context, hangup <-chan os.Signal, log *slog.Logger) {
-	for {
-		select {
-		case <-hangup:
-			log.Warn("SIGHUP changes nothing: the configuration is read at the start; restart serve to use another")
-		case <-ctx.Done():
-			return
-		}
 	}
 }
 

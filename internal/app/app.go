@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -32,6 +33,10 @@ type Options struct {
 	Listening func(public, admin net.Addr)
 	// Ready is called once webhooks can be committed; may be nil.
 	Ready func()
+	// Read reads the configuration anew, for a reload; nil where it can't be.
+	Read func() (*Setup, error)
+	// Hangup asks for a reload; may be nil.
+	Hangup <-chan os.Signal
 	// Banner is shown what runs and where, in words for a person; nil for none.
 	Banner io.Writer
 }

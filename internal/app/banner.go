@@ -92,7 +92,7 @@ func (sv *service) targetLines(ctx context.Context) []string {
 }
 
 func (sv *service) captureLines(ctx context.Context) []string {
-	list := sv.setup.Captures()
+	list := sv.setup().Captures()
 	if len(list) == 0 {
 		return nil
 	}

@@ -40,7 +40,7 @@ func (sv *service) watchFindings(ctx context.Context) {
 }
 
 func (sv *service) examine(ctx context.Context) {
-	cfg := sv.setup.Doctor(sv.db, sv.apis)
+	cfg := sv.setup().Doctor(sv.db, sv.now.Load().apis)
 	cfg.Targets = doctor.InService
 	d := doctor.Examine(ctx, cfg)
 	if ctx.Err() != nil {

@@ -49,7 +49,7 @@ const (
 const reconcileTimeout = 6 * time.Hour
 
 // scheduled lists what runs by the clock.
-func (sv *service) scheduled() []jobs.Job {
+func (sv *service) scheduled(s *Setup) []jobs.Job {
 	list := []jobs.Job{{
 		Name: "check", Schedule: checkSchedule, Timeout: checkTimeout,
 		Run: func(ctx context.Context) error {
@@ -66,8 +66,8 @@ func (sv *service) scheduled() []jobs.Job {
 	}, {
 		Name: endMemberships, Timeout: endMembershipsTimeout, Run: sv.endMemberships,
 	}}
-	list = append(list, sv.confirmations()...)
-	for _, t := range sv.setup.Targets {
+	list = append(list, sv.confirmations(s)...)
+	for _, t := range s.Targets {
 		list = append(list, jobs.Job{
 			Name: catchUp(t.Name), Timeout: catchUpTimeout,
 			Run: func(ctx context.Context) error {
@@ -76,7 +76,7 @@ func (sv *service) scheduled() []jobs.Job {
 			},
 		})
 	}
-	for _, src := range sv.setup.Config.Sources {
+	for _, src := range s.Config.Sources {
 		if src.Reconcile == nil || src.Reconcile.Schedule == "" {
 			continue
 		}
@@ -89,7 +89,7 @@ func (sv *service) scheduled() []jobs.Job {
 }
 
 func (sv *service) forget(ctx context.Context) error {
-	done, err := sv.db.Forget(ctx, postgres.Retention(sv.setup.Config.Retention))
+	done, err := sv.db.Forget(ctx, postgres.Retention(sv.setup().Config.Retention))
 	if done != (postgres.Forgotten{}) {
 		sv.log.Info("deleted old events and bodies",
 			"bodies", done.Bodies, "events", done.Events, "never_created", done.Unanswered)
@@ -127,7 +127,8 @@ func (sv *service) endMemberships(ctx context.Context) error {
 
 // reconciliation is how the service reconciles a source.
 func (sv *service) reconciliation(name string) (reconcile.Config, error) {
-	cfg, err := sv.setup.Reconciliation(name, sv.apis)
+	now := sv.now.Load()
+	cfg, err := now.setup.Reconciliation(name, now.apis)
 	cfg.DB, cfg.Submit, cfg.Log = sv.db, sv.pipeline.SubmitAll, sv.log
 	return cfg, err
 }
@@ -164,9 +165,12 @@ func counters(t reconcile.Tally) []any {
 func (sv *service) startJobs(ctx context.Context) {
 	said := ""
 	for ; ctx.Err() == nil; _ = connection.Pause(ctx, databaseRetry) {
-		running, err := sv.replica.Start(ctx, sv.jobs)
+		running, err := sv.replica.Start(ctx, sv.now.Load().jobs)
 		if err == nil {
 			sv.running.Store(running)
+			if err := running.Change(sv.now.Load().jobs); err != nil { // a reload may have come meanwhile
+				sv.log.Error("the jobs can't be changed", "error", err)
+			}
 			return
 		}
 		if ctx.Err() == nil && err.Error() != said {
@@ -223,6 +227,9 @@ func (sv *service) watchReplicas(ctx context.Context) {
 		case others == 0 && differ:
 			sv.log.Info("all replicas have the same targets again")
 			differ = false
+		}
+		if err == nil && others == 0 {
+			sv.forgetRemoved(ctx)
 		}
 		if pulse.beat(time.Now(), err) >= jobs.ReplicaAge {
 			sv.takeOverJobs(ctx)

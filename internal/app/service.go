@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -51,10 +52,9 @@ type service struct {
 	db         *postgres.DB
 	pipeline   *pipeline.Pipeline
 	server     *api.Server
-	setup      *Setup
-	apis       map[string]*clerk.API // by source
-	wait       time.Duration         // limits.wait
-	jobs       []jobs.Job            // what runs by the clock
+	now        atomic.Pointer[assembled]
+	reloading  sync.Mutex           // one reload at a time
+	removed    map[string]time.Time // targets that a reload has removed, and when; of reloading
 	replica    *jobs.Replica
 	running    atomic.Pointer[jobs.Running]
 	backoff    backoff // sources whose announced users can't be looked up
@@ -72,15 +72,62 @@ type service struct {
 func newService(o Options, db *postgres.DB) (*service, error) {
 	s, log := o.Setup, o.Log
 	sv := &service{
-		options: o, apis: s.APIs(log), log: log, db: db, setup: s, wait: s.Config.Limits.Wait, said: newSaid(),
+		options: o, log: log, db: db, said: newSaid(), removed: map[string]time.Time{},
 		receipts: receipts.NewTally(s.receiptKeys()...),
-		replica:  jobs.NewReplica(db.Pool(), db.Targets().Fingerprint, log),
+		replica:  jobs.NewReplica(db.Pool(), jobs.Configuration{Targets: db.Targets().Fingerprint(), Hash: s.Hash()}, log),
 	}
-	sv.jobs = sv.scheduled()
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Roll().Apply, Separate: db.Roll().Signal, Queue: s.Config.Limits.Queue, Wait: s.Config.Limits.Wait,
 		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) }, Log: log,
 	})
+	first, err := sv.assemble(s)
+	if err != nil {
+		return nil, err
+	}
+	sv.now.Store(first)
+	sv.server = api.New(sv.serving(first))
+	return sv, nil
+}
+
+// assembled is a configuration and what is built of it.
+type assembled struct {
+	setup *Setup
+	apis  map[string]*clerk.API // by source
+	sync  api.Sync
+	jobs  []jobs.Job // what runs by the clock
+}
+
+// setup is the configuration that the service works by now.
+func (sv *service) setup() *Setup { return sv.now.Load().setup }
+
+// assemble builds what a configuration describes. What stays as it was before is taken over: a client knows how long
+// Clerk wants it to wait, a verifier the keys of the providers.
+func (sv *service) assemble(s *Setup) (*assembled, error) {
+	next := &assembled{setup: s, apis: s.APIs(sv.log)}
+	before := sv.now.Load()
+	if before != nil {
+		for name, api := range before.apis {
+			if sameAPI(before.setup.configured(name).API, s.configured(name).API) {
+				next.apis[name] = api
+			}
+		}
+	}
+	if before != nil && maps.Equal(before.apis, next.apis) && sameSessions(before.setup, s) {
+		next.sync = before.sync
+	} else {
+		var err error
+		if next.sync, err = sv.justInTime(next); err != nil {
+			return nil, err
+		}
+	}
+	next.sync.Origins = s.Config.Sync.Origins
+	next.jobs = sv.scheduled(s)
+	return next, nil
+}
+
+// serving is how the listeners serve.
+func (sv *service) serving(a *assembled) api.Config {
+	s := a.setup
 	refuse := map[string]bool{}
 	for _, src := range s.Config.Sources {
 		refuse[src.Name] = src.WhenUnavailable == "refuse"
@@ -89,18 +136,14 @@ func newService(o Options, db *postgres.DB) (*service, error) {
 	for _, t := range s.Targets {
 		names = append(names, t.Name)
 	}
-	justInTime, err := sv.justInTime()
-	if err != nil {
-		return nil, err
-	}
-	sv.server = api.New(api.Config{
-		Sources: s.Sources, Sync: justInTime, Refuse: refuse,
+	limits := s.Config.Limits
+	return api.Config{
+		Sources: s.Sources, Sync: a.sync, Refuse: refuse,
 		Submit: sv.pipeline.Submit, Queue: sv.pipeline.Waiting, Ready: sv.ready,
-		DB: db, Targets: names, Captures: s.Captures(), Findings: sv.findings.get, Receipts: sv.receipts,
-		Limits:     api.Limits{Body: s.Config.Limits.Body},
-		AdminToken: s.Config.AdminToken.Reveal(), Version: o.Version, Log: log,
-	})
-	return sv, nil
+		DB: sv.db, Targets: names, Captures: s.Captures(), Findings: sv.findings.get, Receipts: sv.receipts,
+		Limits:     api.Limits{Body: limits.Body, Answer: limits.Wait + answerTime},
+		AdminToken: s.Config.AdminToken.Reveal(), Version: sv.options.Version, Log: sv.log,
+	}
 }
 
 // ready says why nothing can be committed, and logs what has changed.
@@ -155,6 +198,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 		working.Go(func() { sv.keepUp(background, "watch of captures", sv.newCaptureWatch().watch) })
 		working.Go(func() { sv.keepUp(background, "watch of replicas", sv.watchReplicas) })
 		working.Go(func() { sv.keepUp(background, "indexes", sv.buildIndexes) })
+		working.Go(func() { sv.keepUp(background, "reload", sv.reloadAtHangup) })
 		working.Go(func() { sv.keepUp(background, "count of users", sv.countUsers) })
 		working.Go(func() { sv.keepUp(background, "receipts", sv.noteReceipts) })
 		working.Go(func() { sv.keepUp(background, "watch of findings", sv.watchFindings) })
@@ -190,7 +234,7 @@ func (sv *service) keepUp(ctx context.Context, what string, run func(context.Con
 func (sv *service) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
 		Handler: h, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
-		WriteTimeout: sv.wait + answerTime,
+		WriteTimeout: sv.setup().Config.Limits.Wait + answerTime,
 		ErrorLog:     slog.NewLogLogger(sv.log.Handler(), slog.LevelWarn),
 	}
 }
@@ -252,7 +296,7 @@ func (sv *service) shutdown(servers []*http.Server) {
 			sv.log.Warn("the next start may count this replica as another one", "error", err)
 		}
 	}
-	waiting, cancel := context.WithTimeout(context.Background(), min(sv.wait, drainTimeout-time.Since(began)))
+	waiting, cancel := context.WithTimeout(context.Background(), min(sv.setup().Config.Limits.Wait, drainTimeout-time.Since(began)))
 	defer cancel()
 	sv.pipeline.Shutdown(waiting)
 	leaving, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
@@ -281,36 +325,36 @@ func every(ctx context.Context, pause time.Duration, do func()) {
 }
 
 // justInTime brings the user of a session up to date, for the front end that asks: of every source with a session.
-func (sv *service) justInTime() (api.Sync, error) {
-	sessions := make([]session.Config, len(sv.setup.Sessions))
+func (sv *service) justInTime(a *assembled) (api.Sync, error) {
+	sessions := make([]session.Config, len(a.setup.Sessions))
 	providers := map[string]reconcile.Provider{}
 	var names []string
-	for i, s := range sv.setup.Sessions {
+	for i, s := range a.setup.Sessions {
 		s.Log = sv.log
 		sessions[i] = s
 		names = append(names, s.Source)
-		providers[s.Source] = sv.provider(s.Source)
+		providers[s.Source] = sv.provider(a, s.Source)
 	}
 	verifier, err := session.New(sessions...)
 	if err != nil {
 		return api.Sync{}, err
 	}
 	syncer := reconcile.NewSyncer(reconcile.SyncConfig{
-		Providers: providers, DB: sv.db, Submit: sv.pipeline.Submit, MaxAge: sv.setup.Config.Sync.MaxAge,
+		Providers: providers, DB: sv.db, Submit: sv.pipeline.Submit, MaxAge: a.setup.Config.Sync.MaxAge,
 		Observe: func(source, result string) { sv.server.ObserveLook(source, result) },
 	})
 	verify := func(ctx context.Context, token string) (reconcile.SignedIn, error) {
 		who, err := verifier.Verify(ctx, token)
 		return reconcile.SignedIn(who), err
 	}
-	return api.Sync{Sources: names, Verify: verify, Bring: syncer.SyncAll, Origins: sv.setup.Config.Sync.Origins}, nil
+	return api.Sync{Sources: names, Verify: verify, Bring: syncer.SyncAll}, nil
 }
 
 // provider is where single users of a source are looked up.
-func (sv *service) provider(name string) reconcile.Provider {
-	src, _ := sv.setup.Source(name) // it is one of the configuration's
-	if c := sv.setup.configured(name); c.Provider == config.Supabase {
+func (sv *service) provider(a *assembled, name string) reconcile.Provider {
+	src, _ := a.setup.Source(name) // it is one of the configuration's
+	if c := a.setup.configured(name); c.Provider == config.Supabase {
 		return reconcile.TableProvider(sv.db, src, usersTable(c))
 	}
-	return reconcile.APIProvider(sv.apis[name], src)
+	return reconcile.APIProvider(a.apis[name], src)
 }

@@ -68,7 +68,7 @@ func serveJobs(t *testing.T, database string, jobs ...jobs.Job) (log *journal, s
 	db := must.Get(s.Open(s.Logger(log)))(t)
 	t.Cleanup(db.Close)
 	sv := must.Get(newService(Options{Setup: s, Log: s.Logger(log)}, db))(t)
-	sv.jobs = jobs
+	sv.now.Load().jobs = jobs
 	public := must.Get(listen(t.Context(), s.Config, "listen", "127.0.0.1:0"))(t)
 	admin := must.Get(listen(t.Context(), s.Config, "admin_listen", "127.0.0.1:0"))(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -188,7 +188,9 @@ func TestCaptureWatch(t *testing.T) {
 	t.Cleanup(db.Close)
 	must.Get(db.Migrate(t.Context()))(t)
 	log := &journal{}
-	watch := (&service{db: db, setup: s, log: s.Logger(log)}).newCaptureWatch()
+	sv := &service{db: db, log: s.Logger(log)}
+	sv.now.Store(&assembled{setup: s})
+	watch := sv.newCaptureWatch()
 	install := outbox.Capture{Source: "captured", Table: "auth.users"}
 	for i, step := range []struct {
 		do   func() error

@@ -32,6 +32,8 @@ type Setup struct {
 	Targets []target.Target
 	// Sessions are those of the sources that have one.
 	Sessions []session.Config
+
+	level slog.LevelVar // of Logger
 }
 
 // Read understands the text of a configuration; file is the name that errors carry. The error lists
@@ -75,26 +77,32 @@ func read(file string, data []byte, env config.Env) (*Setup, config.Problems) {
 
 // Logger writes the log as the configuration wants it; if it says nothing of the format, in text on a terminal.
 func (s *Setup) Logger(to io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(s.Config.Log.Level)); err != nil {
-		level = slog.LevelInfo // the configuration's own check knows the four names
-	}
+	s.level.Set(s.logLevel())
 	format := s.Config.Log.Format
 	if format == "" && terminal.Is(to) {
 		format = "text"
 	}
 	to = event.PrintableTo(to)
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: &s.level}
 	if format == "text" {
 		return slog.New(slog.NewTextHandler(to, options))
 	}
 	return slog.New(slog.NewJSONHandler(to, options))
 }
 
-// Open prepares the database of a configuration.
-func (s *Setup) Open(log *slog.Logger) (*postgres.DB, error) {
+// logLevel is the lowest level that is logged.
+func (s *Setup) logLevel() slog.Level {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.Config.Log.Level)); err != nil {
+		return slog.LevelInfo // the configuration's own check knows the four names
+	}
+	return level
+}
+
+// database is how the database of a configuration is opened.
+func (s *Setup) database(log *slog.Logger) postgres.Config {
 	limits := s.Config.Limits
-	db, err := postgres.Open(postgres.Config{
+	return postgres.Config{
 		URL: s.Config.Database, Targets: s.Targets,
 		LockTimeout: limits.LockTimeout,
 		// A second, shorter try must fit into the time that the sender waits, too.
@@ -102,7 +110,12 @@ func (s *Setup) Open(log *slog.Logger) (*postgres.DB, error) {
 		Attempts:         s.Config.Retry.Attempts,
 		Metadata:         limits.Metadata,
 		Log:              log,
-	})
+	}
+}
+
+// Open prepares the database of a configuration.
+func (s *Setup) Open(log *slog.Logger) (*postgres.DB, error) {
+	db, err := postgres.Open(s.database(log))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Config.At("database"), err)
 	}

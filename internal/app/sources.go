@@ -34,7 +34,7 @@ func (s *Setup) follow(ctx context.Context, db *postgres.DB, say func(source str
 // follow says once of each source why its table can't be read, and what needs it.
 func (sv *service) follow(ctx context.Context) {
 	sv.followedAt = time.Now()
-	sv.setup.follow(ctx, sv.db, func(source string, err error) {
+	sv.setup().follow(ctx, sv.db, func(source string, err error) {
 		if sv.said.unread[source] == err.Error() {
 			return
 		}
@@ -56,7 +56,7 @@ func (sv *service) follow(ctx context.Context) {
 
 // needsTable lists what of a source reads its table of users.
 func (sv *service) needsTable(ctx context.Context, name string) (needs []string) {
-	src := sv.setup.configured(name)
+	src := sv.setup().configured(name)
 	if src.Reconcile != nil && src.Reconcile.Schedule != "" {
 		needs = append(needs, "reconcile.schedule")
 	}
@@ -94,9 +94,9 @@ func (b *backoff) sees(source string, at time.Time) bool {
 func confirm(source string) string { return "confirm " + source }
 
 // confirmations are the jobs that look for announced users; only Supabase announces.
-func (sv *service) confirmations() []jobs.Job {
+func (sv *service) confirmations(s *Setup) []jobs.Job {
 	var list []jobs.Job
-	for _, src := range sv.setup.Config.Sources {
+	for _, src := range s.Config.Sources {
 		if src.Provider != config.Supabase {
 			continue
 		}
@@ -112,7 +112,7 @@ func (sv *service) confirmations() []jobs.Job {
 // whose users can't be seen.
 func (sv *service) dueConfirmations(ctx context.Context) ([]string, error) {
 	var sources []string
-	for _, src := range sv.setup.Config.Sources {
+	for _, src := range sv.setup().Config.Sources {
 		if src.Provider == config.Supabase && sv.backoff.sees(src.Name, time.Now()) {
 			sources = append(sources, src.Name)
 		}
@@ -166,7 +166,7 @@ func (sv *service) endpointOf(ctx context.Context, src config.Source) string {
 
 // capture takes what the triggers on the tables of users note.
 func (sv *service) capture(ctx context.Context) {
-	sources := slices.DeleteFunc(slices.Clone(sv.setup.Sources), func(s *source.Source) bool {
+	sources := slices.DeleteFunc(slices.Clone(sv.setup().Sources), func(s *source.Source) bool {
 		return s.Provider() != source.Supabase
 	})
 	capture.Run(ctx, capture.Config{
@@ -193,7 +193,7 @@ func (sv *service) newCaptureWatch() *captureWatch {
 
 // watch looks at once, and then about once a minute, until the context ends.
 func (c *captureWatch) watch(ctx context.Context) {
-	if len(c.setup.Captures()) == 0 {
+	if len(c.setup().Captures()) == 0 {
 		return
 	}
 	every(ctx, lookAtCaptures, func() { c.look(ctx) })
@@ -201,7 +201,7 @@ func (c *captureWatch) watch(ctx context.Context) {
 
 // look logs which captures went or came back since the last look.
 func (c *captureWatch) look(ctx context.Context) {
-	list, err := c.db.Outbox().Captures(ctx, c.setup.Captures())
+	list, err := c.db.Outbox().Captures(ctx, c.setup().Captures())
 	if err != nil {
 		if ctx.Err() == nil && !c.failing {
 			c.failing = true
@@ -218,7 +218,7 @@ func (c *captureWatch) look(ctx context.Context) {
 func (c *captureWatch) say(now outbox.Captured) {
 	before, known := c.there[now.Source]
 	c.there[now.Source] = now.Installed
-	src, _ := c.setup.Source(now.Source) // it is one of the configuration's
+	src, _ := c.setup().Source(now.Source) // it is one of the configuration's
 	install := "rollcall capture install " + now.Source
 	switch {
 	case before && !now.Installed:

@@ -3,10 +3,12 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
 	"rollcall/internal/postgres/audit"
+	"rollcall/internal/postgres/settle"
 	"rollcall/internal/target"
 )
 
@@ -33,6 +35,17 @@ func newSaid() *said {
 	return &said{
 		outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{}, unread: map[string]string{},
 		findings: map[finding]bool{},
+	}
+}
+
+// forgetAllBut forgets targets that a reload has removed.
+func (s *said) forgetAllBut(states []settle.State) {
+	for name := range s.outages {
+		if !slices.ContainsFunc(states, func(t settle.State) bool { return t.Name == name }) {
+			delete(s.outages, name)
+			delete(s.tables, name)
+			delete(s.offered, name)
+		}
 	}
 }
 
@@ -88,7 +101,9 @@ func (sv *service) sayFindings(findings []target.Finding) {
 // sayChanges logs each target that went out of service, or came back, since it was last asked,
 // and reports whether one is out and whether one came back or has another table.
 func (sv *service) sayChanges() (out, back bool) {
-	for _, t := range sv.db.Targets().States() {
+	states := sv.db.Targets().States()
+	sv.said.forgetAllBut(states)
+	for _, t := range states {
 		before := sv.said.outages[t.Name]
 		switch {
 		case t.Outage != "" && before == "":

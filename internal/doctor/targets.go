@@ -40,8 +40,12 @@ func (e *examination) targets(ctx context.Context) error {
 
 // target adds a finding about a target.
 func (e *examination) target(f target.Finding) {
-	list := e.DB.Targets().Configured
-	t := &list[slices.IndexFunc(list, func(t target.Target) bool { return t.Name == f.Target })]
+	list := e.DB.Targets().Configured()
+	at := slices.IndexFunc(list, func(t target.Target) bool { return t.Name == f.Target })
+	if at < 0 { // a reload has removed it meanwhile
+		return
+	}
+	t := &list[at]
 	e.add(f.Code, f.At, "target "+f.Target+": "+f.Meaning(), orEdit(t.RemedyOf(f), f.At))
 }
 

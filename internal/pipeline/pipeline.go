@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rollcall/internal/event"
@@ -62,6 +63,7 @@ const (
 type Pipeline struct {
 	config   Config
 	separate *Pipeline       // takes the events that Config.Separate picks; nil for none
+	wait     atomic.Int64    // Config.Wait
 	apply    context.Context // cancelled when a shutdown runs out of time
 	cancel   context.CancelFunc
 
@@ -104,9 +106,21 @@ func New(cfg Config) *Pipeline {
 		own.Separate = nil
 		p.separate = New(own)
 	}
+	p.wait.Store(int64(cfg.Wait))
 	p.arrival = sync.NewCond(&p.mu)
 	p.apply, p.cancel = context.WithCancel(context.Background())
 	return p
+}
+
+// SetLimits changes Config.Queue and Config.Wait. Who waits already goes on as it was.
+func (p *Pipeline) SetLimits(queue int, wait time.Duration) {
+	if p.separate != nil {
+		p.separate.SetLimits(queue, wait)
+	}
+	p.wait.Store(int64(wait))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.config.Queue = queue
 }
 
 // Submit queues an event and waits for its outcome, for as long as the context and
@@ -117,13 +131,14 @@ func (p *Pipeline) Submit(ctx context.Context, e event.Event) (event.Outcome, er
 	if err != nil {
 		return "", err
 	}
-	timer := time.NewTimer(p.config.Wait)
+	wait := time.Duration(p.wait.Load())
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case a := <-w.done:
 		return a.outcome, a.err
 	case <-timer.C:
-		return "", fmt.Errorf("%w: no outcome within %s", event.ErrUnavailable, p.config.Wait)
+		return "", fmt.Errorf("%w: no outcome within %s", event.ErrUnavailable, wait)
 	case <-ctx.Done():
 		return "", fmt.Errorf("%w: stopped waiting for the outcome: %w", event.ErrUnavailable, ctx.Err())
 	}

@@ -68,11 +68,21 @@ func Open(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{pool: pool, directory: &directory.Directory{Pool: pool, Metadata: cfg.Metadata}}
+	db := &DB{pool: pool, directory: &directory.Directory{Pool: pool}}
+	db.directory.Metadata.Store(cfg.Metadata)
 	db.outbox = outbox.New(pool, db.directory)
 	db.targets = settle.New(pool, cfg.Targets, cmp.Or(cfg.Attempts, 20), cfg.Log)
 	db.roll = roll.New(db.targets, db.directory, db.outbox)
 	return db, nil
+}
+
+// SetLimits changes the timeouts, Metadata and Attempts, as Config has them; nothing else of it counts.
+func (db *DB) SetLimits(cfg Config) {
+	if cfg.LockTimeout != db.pool.LockTimeout() || cfg.StatementTimeout != db.pool.StatementTimeout() {
+		db.pool.SetTimeouts(cfg.LockTimeout, cfg.StatementTimeout)
+	}
+	db.directory.Metadata.Store(cmp.Or(cfg.Metadata, 1<<20))
+	db.targets.Attempts.Store(int32(cmp.Or(cfg.Attempts, 20))) //nolint:gosec // the configuration's own check keeps it small
 }
 
 // Close closes every connection, after those in use are returned.

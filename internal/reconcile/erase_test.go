@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -131,8 +132,7 @@ func TestEraseClerk(t *testing.T) {
 func (p *project) addTarget(t target.Target) {
 	p.T.Helper()
 	targets := p.DB.Targets()
-	targets.Configured = append(targets.Configured, t)
-	if found, err := targets.Check(p.T.Context()); err != nil || len(found) > 0 {
+	if _, found, err := targets.Reload(p.T.Context(), append(slices.Clone(targets.Configured()), t)); err != nil || len(found) > 0 {
 		p.T.Fatal(found, err)
 	}
 }

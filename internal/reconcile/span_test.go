@@ -23,7 +23,7 @@ func TestSpanBesideSignals(t *testing.T) {
 	p := newProject(t)
 	p.InsertUsers(1, 10)
 	pool := p.DB.Pool() // the wait lasts as long as the test takes
-	pool.LockTimeout, pool.StatementTimeout = time.Minute, time.Minute
+	pool.SetTimeouts(time.Minute, time.Minute)
 	faster := p.Hold("insert into rollcall.users (source, id, version, email) values ('supabase', '" + fixture.ID(2) + "', 7, 'faster@x.test')")
 	var tally reconcile.Tally
 	err := fixture.Beside(func() (err error) {

@@ -65,7 +65,7 @@ func (c *Checked) OutOfStep() int64 {
 // Checked returns what the last audit has counted, for every configured target.
 func (a *Audit) Checked(ctx context.Context) (map[string]Checked, error) {
 	checked := map[string]Checked{}
-	for _, t := range a.Targets.Configured {
+	for _, t := range a.Targets.Configured() {
 		checked[t.Name] = Checked{Users: noUsers()}
 	}
 	rows, _ := a.Targets.Pool.Query(ctx, `select target, state, pg_catalog.sum(users)::bigint, pg_catalog.max(checked_at)

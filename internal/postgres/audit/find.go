@@ -117,7 +117,7 @@ func (a *Audit) refusals(ctx context.Context, p settle.Piece, users []settle.Key
 }
 
 func (a *Audit) timeouts() []any {
-	return []any{connection.Milliseconds(a.Targets.Pool.LockTimeout), connection.Milliseconds(pageTimeout)}
+	return []any{connection.Milliseconds(a.Targets.Pool.LockTimeout()), connection.Milliseconds(pageTimeout)}
 }
 
 // walk visits the rows of a roll that are of a source, a page at a time, in key order.

@@ -112,7 +112,7 @@ func (c *counting) note(t *catalog.Compiled, u settle.Key, state State, tried *t
 // overrulings lists what triggers decide, in the order of the configuration.
 func (c *counting) overrulings() []Overruled {
 	var list []Overruled
-	for _, t := range c.audit.Targets.Configured {
+	for _, t := range c.audit.Targets.Configured() {
 		for _, s := range States {
 			if o := c.overruled[overruledKey{t.Name, s}]; o != nil {
 				list = append(list, *o)

@@ -41,7 +41,7 @@ const groupsNamed = 5
 // ParkedGroups says who is parked for targets, and why: in the order of Targets, the largest groups first.
 func (a *Audit) ParkedGroups(ctx context.Context, f ParkedFilter) ([]ParkedGroup, error) {
 	rolls := map[string]string{}
-	for _, t := range a.Targets.Configured {
+	for _, t := range a.Targets.Configured() {
 		rolls[t.Name] = event.RollNamed(t.Roll).Name
 	}
 	if len(f.Users) == 0 {

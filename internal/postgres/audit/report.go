@@ -149,8 +149,8 @@ func (a *Audit) Report(ctx context.Context, o Options) (*Report, error) {
 		return nil, fmt.Errorf("check the targets: %w", sqlstate.Mask(err))
 	}
 	var names []string
-	for i := range a.Targets.Configured {
-		names = append(names, a.Targets.Configured[i].Name)
+	for i := range a.Targets.Configured() {
+		names = append(names, a.Targets.Configured()[i].Name)
 	}
 	parked, err := a.ParkedGroups(ctx, ParkedFilter{Targets: names, Groups: groupsNamed})
 	if err != nil {
@@ -218,7 +218,7 @@ func (c *counting) tally(t *catalog.Compiled, source string) *Tally {
 // named lists the examples in the order of the configuration.
 func (c *counting) named() []Example {
 	var list []Example
-	for _, t := range c.audit.Targets.Configured {
+	for _, t := range c.audit.Targets.Configured() {
 		list = append(list, c.examples[t.Name]...)
 	}
 	return list
@@ -236,7 +236,7 @@ func noUsers() map[State]int64 {
 // source come last.
 func (c *counting) list() []Tally {
 	list := []Tally{}
-	for _, t := range c.audit.Targets.Configured {
+	for _, t := range c.audit.Targets.Configured() {
 		for _, o := range append(slices.Clone(t.From), target.Origin{}) {
 			if tally := c.tallies[tallyKey{t.Name, o.Source}]; tally != nil {
 				list = append(list, *tally)

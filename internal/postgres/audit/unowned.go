@@ -45,8 +45,8 @@ func (c *counting) unowned(ctx context.Context) error {
 // sharing groups the targets by their tables, in the order of the configuration.
 func (c *counting) sharing() [][]*catalog.Compiled {
 	var groups [][]*catalog.Compiled
-	for i := range c.audit.Targets.Configured {
-		name := c.audit.Targets.Configured[i].Name
+	for i := range c.audit.Targets.Configured() {
+		name := c.audit.Targets.Configured()[i].Name
 		at := slices.IndexFunc(c.targets, func(t *catalog.Compiled) bool { return t.Name == name })
 		if at < 0 {
 			continue

@@ -150,8 +150,8 @@ func (c *counting) everywhere(ctx context.Context, key settle.Key) ([]Status, er
 		return nil, err
 	}
 	var list []Status
-	for i := range c.audit.Targets.Configured {
-		if t := &c.audit.Targets.Configured[i]; t.Follows(key.Source) && event.RollNamed(t.Roll) == key.Roll {
+	for i := range c.audit.Targets.Configured() {
+		if t := &c.audit.Targets.Configured()[i]; t.Follows(key.Source) && event.RollNamed(t.Roll) == key.Roll {
 			s := statuses[t.Name]
 			s.Parked = parked[t.Name]
 			list = append(list, s)

@@ -189,7 +189,7 @@ func (f *run) begin(ctx context.Context) error {
 		f.misses = maxMisses
 	}
 	// An interrupted backfill goes on only if neither the configuration nor the table has changed.
-	config := f.targets.Fingerprint ^ connection.Hash32(f.target.State.Hash)
+	config := f.targets.Fingerprint() ^ connection.Hash32(f.target.State.Hash)
 	if _, err := f.conn.Exec(ctx, beginSQL, f.target.Name, config, f.target.OID, empty); err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func (f *run) moved(ctx context.Context) (users []settle.Key, seen string, err e
 		if err := tx.QueryRow(ctx, "select pg_catalog.pg_current_snapshot()::text").Scan(&seen); err != nil {
 			return err
 		}
-		rows, _ := tx.Query(ctx, settle.On(f.target.Roll, movedSQL), f.sources, f.targets.Fingerprint, f.seen)
+		rows, _ := tx.Query(ctx, settle.On(f.target.Roll, movedSQL), f.sources, f.targets.Fingerprint(), f.seen)
 		users, err = settle.CollectKeys(rows, f.target.Roll)
 		return err
 	})
@@ -352,7 +352,7 @@ func (b *Backfills) unfilled(ctx context.Context, t *catalog.Compiled) (users in
 	if isNew, err := b.isNew(ctx, t); err != nil || !isNew {
 		return 0, err
 	}
-	if _, err := b.Targets.Pool.Exec(ctx, settle.On(t.Roll, noneSQL), t.Name, b.Targets.Fingerprint, t.OID, t.Sources()); err != nil {
+	if _, err := b.Targets.Pool.Exec(ctx, settle.On(t.Roll, noneSQL), t.Name, b.Targets.Fingerprint(), t.OID, t.Sources()); err != nil {
 		return 0, err
 	}
 	return b.users(ctx, t)

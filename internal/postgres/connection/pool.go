@@ -19,6 +19,7 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,13 +41,14 @@ type Config struct {
 type Pool struct {
 	*pgxpool.Pool
 	// Jobs is a pool for River, whose SQL names no schemas: it has a search path of its own.
-	Jobs *pgxpool.Pool
-	// LockTimeout and StatementTimeout are those of Config, or their defaults.
-	LockTimeout, StatementTimeout time.Duration
-
+	Jobs     *pgxpool.Pool
+	timeouts atomic.Pointer[timeouts]
 	checking sync.Mutex // one connection at a time looks for a pooler
 	sessions bool       // there is none, or one that leaves sessions alone
 }
+
+// timeouts bound every transaction.
+type timeouts struct{ lock, statement time.Duration }
 
 const (
 	// DefaultConnections is the size of a pool unless the URL has one.
@@ -65,10 +67,8 @@ func Open(cfg Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{
-		LockTimeout:      cmp.Or(cfg.LockTimeout, 800*time.Millisecond),
-		StatementTimeout: cmp.Or(cfg.StatementTimeout, 4*time.Second),
-	}
+	p := &Pool{}
+	p.setTimeouts(cfg.LockTimeout, cfg.StatementTimeout)
 	found.warnOfIgnored(cfg.Log)
 	jobs := config.Copy()
 	jobs.MaxConns, jobs.MinConns, jobs.MinIdleConns = min(jobsConnections, config.MaxConns), 0, 0
@@ -144,7 +144,25 @@ const setUp = `select
 
 // Timeouts are the parameters of settings.sql.
 func (p *Pool) Timeouts() []any {
-	return []any{Milliseconds(p.LockTimeout), Milliseconds(p.StatementTimeout)}
+	now := p.timeouts.Load()
+	return []any{Milliseconds(now.lock), Milliseconds(now.statement)}
+}
+
+// LockTimeout bounds the wait of a statement for a lock.
+func (p *Pool) LockTimeout() time.Duration { return p.timeouts.Load().lock }
+
+// StatementTimeout bounds a statement.
+func (p *Pool) StatementTimeout() time.Duration { return p.timeouts.Load().statement }
+
+// SetTimeouts changes both, as Config has them, for the transactions that begin from now on. Sessions are renewed.
+func (p *Pool) SetTimeouts(lock, statement time.Duration) {
+	p.setTimeouts(lock, statement)
+	p.Reset()
+	p.Jobs.Reset()
+}
+
+func (p *Pool) setTimeouts(lock, statement time.Duration) {
+	p.timeouts.Store(&timeouts{cmp.Or(lock, 800*time.Millisecond), cmp.Or(statement, 4*time.Second)})
 }
 
 // Milliseconds is a duration as PostgreSQL reads it. It is never 0, which means no limit.
@@ -170,7 +188,7 @@ func (p *Pool) Scan(ctx context.Context, do func(pgx.Tx) error) error { return p
 // ScanOn is Scan on a connection of its own.
 func (p *Pool) ScanOn(ctx context.Context, on Querier, do func(pgx.Tx) error) error {
 	return ReadOnly(ctx, on, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, SettingsSQL, Milliseconds(p.LockTimeout), "0"); err != nil {
+		if _, err := tx.Exec(ctx, SettingsSQL, Milliseconds(p.LockTimeout()), "0"); err != nil {
 			return err
 		}
 		const forScans = `select pg_catalog.set_config('enable_seqscan', 'on', true),

@@ -181,7 +181,7 @@ func (u *Users) Compare(ctx context.Context, after, upTo string, n int) (Compare
 		case users == 1:
 			return page, fmt.Errorf("compare the user after %q: it takes more than %s, which is limits.statement_timeout "+
 				"or half of limits.wait; raise both, or lower limits.metadata: %w",
-				after, u.directory.Pool.StatementTimeout, err)
+				after, u.directory.Pool.StatementTimeout(), err)
 		}
 		u.fewer.Store(int64(max(1, users/8)))
 	}
@@ -211,7 +211,7 @@ func (u *Users) CompareAll(ctx context.Context, n int, each func(Compared) error
 func (u *Users) atLength(ctx context.Context, do func(pgx.Tx) error) error {
 	options := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	return pgx.BeginTxFunc(ctx, u.directory.Pool, options, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, connection.SettingsSQL, connection.Milliseconds(u.directory.Pool.LockTimeout), "0"); err != nil {
+		if _, err := tx.Exec(ctx, connection.SettingsSQL, connection.Milliseconds(u.directory.Pool.LockTimeout()), "0"); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "select pg_catalog.set_config('idle_in_transaction_session_timeout', '0', true)"); err != nil {
@@ -223,7 +223,7 @@ func (u *Users) atLength(ctx context.Context, do func(pgx.Tx) error) error {
 
 // page are the arguments of comparedUsers.
 func (u *Users) page(after, upTo string, n int) []any {
-	return []any{u.source, known(after), n, int64(comparedBytes), u.directory.Metadata, known(upTo)}
+	return []any{u.source, known(after), n, int64(comparedBytes), u.directory.Metadata.Load(), known(upTo)}
 }
 
 func readCompared(rows pgx.Rows) (Compared, error) {

@@ -3,7 +3,8 @@
 // SQL of a users table: which columns there are, which of them the role may read, how metadata that is
 // too large is left alone, and how a row becomes a user of the roll (StateOfRows).
 //
-//	d := &directory.Directory{Pool: pool, Metadata: 1 << 20}
+//	d := &directory.Directory{Pool: pool}
+//	d.Metadata.Store(1 << 20)
 //	users, err := d.Users(ctx, "app", "auth.users")
 //	page, err := users.Compare(ctx, "", "", 1000)
 package directory
@@ -13,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,7 +29,7 @@ import (
 type Directory struct {
 	Pool *connection.Pool
 	// Metadata is up to how many bytes of a user's metadata are read from a table.
-	Metadata int64
+	Metadata atomic.Int64
 }
 
 // Table reads the description of a table of users.

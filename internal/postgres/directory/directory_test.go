@@ -29,7 +29,9 @@ func newBench(t testing.TB, schema string) *bench {
 	url := pgtest.NewMigrated(t, schema)
 	pool := must.Get(connection.Open(connection.Config{URL: url, Log: slog.New(slog.DiscardHandler)}))(t)
 	t.Cleanup(pool.Close)
-	return &bench{&Directory{Pool: pool, Metadata: 1 << 20}, pgtest.Connect(t, url)}
+	d := &Directory{Pool: pool}
+	d.Metadata.Store(1 << 20)
+	return &bench{d, pgtest.Connect(t, url)}
 }
 
 // prepare prepares a statement whose plan is made once, as on the connections of the pool.

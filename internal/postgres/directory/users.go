@@ -244,14 +244,14 @@ func (u *Users) Absent(ctx context.Context, after string, n int) (absent []Pair,
 func (u *Users) One(ctx context.Context, id string) (row []byte, err error) {
 	var large bool
 	if key, bad := uuid.Parse(id); bad == nil && key.String() == id {
-		err = u.directory.Pool.QueryRow(ctx, u.one, key, u.directory.Metadata).Scan(&row, &large)
+		err = u.directory.Pool.QueryRow(ctx, u.one, key, u.directory.Metadata.Load()).Scan(&row, &large)
 	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("look for a user of %s: %w", u.source, u.directory.Pool.Explain(err))
 	case large:
 		return nil, fmt.Errorf("look for a user of %s: the metadata takes more than %d bytes; raise limits.metadata",
-			u.source, u.directory.Metadata)
+			u.source, u.directory.Metadata.Load())
 	}
 	return row, nil
 }

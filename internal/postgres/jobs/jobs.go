@@ -1,7 +1,7 @@
 // Package jobs runs what the clock or a replica asks for, once among all replicas. It hides River: the
 // rows of river_job, its leadership, its log, and the runs of replicas that are gone.
 //
-//	replica := jobs.NewReplica(pool, targets, log)
+//	replica := jobs.NewReplica(pool, jobs.Configuration{Targets: fingerprint, Hash: hash}, log)
 //	running, err := replica.Start(ctx, []jobs.Job{{Name: "forget", Schedule: "30 3 * * *", Timeout: time.Hour, Run: forget}})
 //	…
 //	err = running.Stop(ctx)
@@ -9,12 +9,11 @@ package jobs
 
 import (
 	"context"
-	"crypto/rand"
-	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -74,11 +73,47 @@ const (
 )
 
 // Running are jobs that run at their times.
-type Running struct{ client *river.Client[pgx.Tx] }
+type Running struct {
+	client *river.Client[pgx.Tx]
+	worker *jobWorker
+}
 
 // Start runs the jobs at their times until Running.Stop is called. Its context bounds the start
 // only.
 func (r *Replica) Start(ctx context.Context, jobs []Job) (*Running, error) {
+	list, err := scheduleAll(jobs)
+	if err != nil {
+		return nil, err
+	}
+	_, err = r.Note(ctx) // before a run begins that others may have to take over
+	var running *Running
+	if err == nil {
+		running, err = r.start(ctx, list, pollPause)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start the jobs: %w", r.pool.Explain(err))
+	}
+	return running, nil
+}
+
+// Change puts other jobs in the place of the present ones. What is under way goes on, also of a job that is gone.
+func (j *Running) Change(jobs []Job) error {
+	list, err := scheduleAll(jobs)
+	if err != nil {
+		return err
+	}
+	known, periodic, err := arrange(list)
+	if err != nil {
+		return err
+	}
+	j.worker.jobs.Store(&known)
+	j.client.PeriodicJobs().Clear()
+	_, err = j.client.PeriodicJobs().AddManySafely(periodic)
+	return connection.Wrap(err, "change the schedules of the jobs")
+}
+
+// scheduleAll reads the schedules of jobs.
+func scheduleAll(jobs []Job) ([]scheduledJob, error) {
 	list := make([]scheduledJob, len(jobs))
 	for i, job := range jobs {
 		list[i].Job = job
@@ -90,15 +125,7 @@ func (r *Replica) Start(ctx context.Context, jobs []Job) (*Running, error) {
 			return nil, fmt.Errorf("job %s: %w", job.Name, err)
 		}
 	}
-	_, err := r.Note(ctx) // before a run begins that others may have to take over
-	var client *river.Client[pgx.Tx]
-	if err == nil {
-		client, err = r.start(ctx, list, pollPause)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("start the jobs: %w", r.pool.Explain(err))
-	}
-	return &Running{client}, nil
+	return list, nil
 }
 
 // Enqueue has a job run as soon as a replica has time, unless a run is due or under way.
@@ -136,8 +163,8 @@ func parseSchedule(expression string) (river.PeriodicSchedule, error) {
 	return cronSchedule{s}, nil
 }
 
-func (r *Replica) start(ctx context.Context, jobs []scheduledJob, poll time.Duration) (*river.Client[pgx.Tx], error) {
-	client, err := r.client(jobs, poll)
+func (r *Replica) start(ctx context.Context, jobs []scheduledJob, poll time.Duration) (*Running, error) {
+	client, worker, err := r.client(jobs, poll)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +179,7 @@ func (r *Replica) start(ctx context.Context, jobs []scheduledJob, poll time.Dura
 		<-client.Stopped()
 		return nil, ctx.Err()
 	}
-	return client, nil
+	return &Running{client, worker}, nil
 }
 
 // client makes a client of River that borrows connections for a moment each and keeps
@@ -160,27 +187,19 @@ func (r *Replica) start(ctx context.Context, jobs []scheduledJob, poll time.Dura
 // on, and a pooler before PostgreSQL that hands out transactions breaks it. It costs up to
 // pollPause until a replica sees what another has put down, and up to six seconds without a
 // leader after a shutdown; a schedule counts in minutes.
-func (r *Replica) client(jobs []scheduledJob, poll time.Duration) (*river.Client[pgx.Tx], error) {
-	w := &jobWorker{jobs: map[string]Job{}, log: r.log}
-	var periodic []*river.PeriodicJob
-	for _, job := range jobs {
-		if _, twice := w.jobs[job.Name]; twice || job.Timeout <= 0 {
-			return nil, fmt.Errorf("job %s is listed twice or has no timeout", job.Name)
-		}
-		w.jobs[job.Name] = job.Job
-		if job.at == nil {
-			continue
-		}
-		periodic = append(periodic, river.NewPeriodicJob(job.at, func() (river.JobArgs, *river.InsertOpts) {
-			return jobArgs{Name: job.Name}, nil
-		}, nil))
+func (r *Replica) client(jobs []scheduledJob, poll time.Duration) (*river.Client[pgx.Tx], *jobWorker, error) {
+	w := &jobWorker{log: r.log}
+	known, periodic, err := arrange(jobs)
+	if err != nil {
+		return nil, nil, err
 	}
+	w.jobs.Store(&known)
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, w); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	atOnce := min(max(int(r.pool.Config().MaxConns)-keptConnections, 1), maxAtOnce)
-	return river.NewClient(riverpgxv5.New(r.pool.Jobs), &river.Config{
+	client, err := river.NewClient(riverpgxv5.New(r.pool.Jobs), &river.Config{
 		ID: r.id, Schema: schema, Workers: workers, PeriodicJobs: periodic,
 		Queues:   map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
 		PollOnly: true, FetchPollInterval: poll, RescueStuckJobsAfter: rescueAfter,
@@ -188,6 +207,26 @@ func (r *Replica) client(jobs []scheduledJob, poll time.Duration) (*river.Client
 		ReindexerIndexNames: []string{},
 		Logger:              slog.New(newDedup(r.log.Handler())),
 	})
+	return client, w, err
+}
+
+// arrange is jobs by their names, and those of them that the clock starts.
+func arrange(jobs []scheduledJob) (map[string]Job, []*river.PeriodicJob, error) {
+	known := map[string]Job{}
+	var periodic []*river.PeriodicJob
+	for _, job := range jobs {
+		if _, twice := known[job.Name]; twice || job.Timeout <= 0 {
+			return nil, nil, fmt.Errorf("job %s is listed twice or has no timeout", job.Name)
+		}
+		known[job.Name] = job.Job
+		if job.at == nil {
+			continue
+		}
+		periodic = append(periodic, river.NewPeriodicJob(job.at, func() (river.JobArgs, *river.InsertOpts) {
+			return jobArgs{Name: job.Name}, nil
+		}, nil))
+	}
+	return known, periodic, nil
 }
 
 func stop(ctx context.Context, client *river.Client[pgx.Tx]) error {
@@ -218,18 +257,18 @@ func (jobArgs) InsertOpts() river.InsertOpts {
 
 type jobWorker struct {
 	river.WorkerDefaults[jobArgs]
-	jobs map[string]Job
+	jobs atomic.Pointer[map[string]Job]
 	log  *slog.Logger
 }
 
 // Timeout is when the others give a run up; the job's own context ends before.
 func (w *jobWorker) Timeout(run *river.Job[jobArgs]) time.Duration {
-	return w.jobs[run.Args.Name].Timeout + margin
+	return (*w.jobs.Load())[run.Args.Name].Timeout + margin
 }
 
 // Work runs a job and logs how it ended.
 func (w *jobWorker) Work(ctx context.Context, run *river.Job[jobArgs]) error {
-	job, known := w.jobs[run.Args.Name]
+	job, known := (*w.jobs.Load())[run.Args.Name]
 	if !known {
 		return w.leave(run)
 	}
@@ -267,71 +306,4 @@ func runJob(ctx context.Context, job Job) error {
 	ctx, cancel := context.WithTimeout(ctx, job.Timeout)
 	defer cancel()
 	return event.Safely(func() error { return job.Run(ctx) })
-}
-
-const (
-	// ReplicaAge is for how long a replica that has noted itself counts as alive.
-	ReplicaAge = 20 * time.Second
-	// noteTimeout bounds a note; a connection that is dead answers nothing.
-	noteTimeout = 5 * time.Second
-	// takeovers is how many replicas may be gone in the middle of a run until it is given up: it may
-	// be what ends them.
-	takeovers = 5
-)
-
-// Replica is this process among those that run on one database.
-type Replica struct {
-	pool    *connection.Pool
-	targets int32
-	log     *slog.Logger
-	id      string // in rollcall.replicas
-}
-
-// NewReplica makes a replica with an id of its own. The number targets tells its set of targets from
-// others.
-func NewReplica(pool *connection.Pool, targets int32, log *slog.Logger) *Replica {
-	return &Replica{pool: pool, targets: targets, log: log, id: rand.Text()}
-}
-
-var (
-	//go:embed note_replica.sql
-	noteReplica string
-	//go:embed take_over_jobs.sql
-	takeOverJobs string
-)
-
-// Note notes that this replica lives and returns how many others live with another set of
-// targets: each of them writes every user whose events it gets by its own set. It uses the connections of
-// the jobs, since the others may all be busy for long.
-func (r *Replica) Note(ctx context.Context) (others int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
-	defer cancel()
-	err = r.pool.Jobs.QueryRow(ctx, noteReplica, r.id, r.targets, ReplicaAge).Scan(&others)
-	return others, connection.Wrap(r.pool.Explain(err), "note this replica")
-}
-
-// Leave forgets this replica, none of whose runs is under way any more: what starts next is not beside it.
-func (r *Replica) Leave(ctx context.Context) error {
-	_, err := r.pool.Jobs.Exec(ctx, "delete from rollcall.replicas where id = $1", r.id)
-	return connection.Wrap(r.pool.Explain(err), "forget this replica")
-}
-
-// TakeOver lets the runs go on, at any replica, that replicas which are gone have under way. A
-// replica that has not noted itself is gone, so that others must have had ReplicaAge to do so.
-func (r *Replica) TakeOver(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
-	defer cancel()
-	rows, _ := r.pool.Jobs.Query(ctx, takeOverJobs, jobArgs{}.Kind(), ReplicaAge, takeovers)
-	var job string
-	var anew bool
-	_, err := pgx.ForEachRow(rows, []any{&job, &anew}, func() error {
-		if anew {
-			r.log.Warn("a replica ended during a job, which runs again", "job", job)
-		} else {
-			r.log.Error("a job is given up until its next time: every replica that ran it ended", "job", job, "replicas",
-				takeovers)
-		}
-		return nil
-	})
-	return connection.Wrap(r.pool.Explain(err), "take jobs over")
 }

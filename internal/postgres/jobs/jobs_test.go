@@ -25,8 +25,9 @@ import (
 type replica struct {
 	*river.Client[pgx.Tx]
 	*Replica
-	t   testing.TB
-	log *testlog.Log
+	running *Running
+	t       testing.TB
+	log     *testlog.Log
 }
 
 // startReplica opens the database anew and starts jobs there, whose schedules are read
@@ -35,7 +36,8 @@ func startReplica(t testing.TB, url string, jobs ...scheduledJob) *replica {
 	t.Helper()
 	log := &testlog.Log{}
 	r := &replica{Replica: newReplica(t, url, log), t: t, log: log}
-	r.Client = must.Get(r.start(t.Context(), jobs, 100*time.Millisecond))(t)
+	r.running = must.Get(r.start(t.Context(), jobs, 100*time.Millisecond))(t)
+	r.Client = r.running.client
 	t.Cleanup(func() { must.Do(t, stop(ended(), r.Client)) })
 	return r
 }
@@ -335,4 +337,34 @@ func TestStartWithoutDatabase(t *testing.T) {
 	away := newReplica(t, "postgres://nobody@127.0.0.1:1/none", io.Discard)
 	must.Fail(t, must.Err(away.Start(t.Context(), []Job{job})), nil, "no PostgreSQL answers at 127.0.0.1:1")
 	must.Fail(t, must.Err(newReplica(t, newMigrated(t).url, io.Discard).Start(ended(), []Job{job})), context.Canceled)
+}
+
+// Other jobs take the place of those that run by the clock; what is under way goes on.
+func TestChange(t *testing.T) {
+	testtag.Parallel(t)
+	b := newMigrated(t)
+	var slow, fresh atomic.Int64
+	leave := make(chan struct{})
+	r := startReplica(t, b.url, scheduledJob{Job: Job{Name: "slow", Timeout: time.Minute, Run: func(context.Context) error {
+		<-leave
+		slow.Add(1)
+		return nil
+	}}})
+	must.True(t, r.due("slow"), "it is under way already")
+	b.WantRows("select 1", "1")
+	must.Await(t, "the slow job", func() bool {
+		return len(b.Rows("select from rollcall.river_job where state = 'running'")) == 1
+	}, r.log)
+	twice := []Job{{Name: "fresh", Timeout: time.Minute}, {Name: "fresh", Timeout: time.Minute}}
+	must.Fail(t, r.running.Change(twice), nil, "fresh is listed twice")
+	must.Fail(t, r.running.Change([]Job{{Name: "odd", Timeout: time.Minute, Schedule: "often"}}), nil, "five fields")
+	must.Do(t, r.running.Change([]Job{{Name: "fresh", Schedule: "* * * * *", Timeout: time.Minute, Run: func(context.Context) error {
+		fresh.Add(1)
+		return nil
+	}}}))
+	close(leave)
+	must.Await(t, "the end of the slow job", func() bool { return slow.Load() == 1 }, r.log)
+	must.True(t, r.due("fresh"), "it is under way already")
+	must.Await(t, "the fresh job", func() bool { return fresh.Load() > 0 }, r.log)
+	must.Equal(t, slow.Load(), 1, "runs of the slow job")
 }

@@ -52,7 +52,7 @@ func newReplica(t testing.TB, url string, log io.Writer) *Replica {
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	pool := must.Get(connection.Open(connection.Config{URL: url, Log: logger}))(t)
 	t.Cleanup(pool.Close)
-	return NewReplica(pool, 0, logger)
+	return NewReplica(pool, Configuration{Hash: "one"}, logger)
 }
 
 // silent makes a replica one that has not noted itself for a while.
@@ -166,9 +166,18 @@ func TestReplicaLeaves(t *testing.T) {
 	t.Parallel()
 	b := newMigrated(t)
 	one, other := newReplica(t, b.url, io.Discard), newReplica(t, b.url, io.Discard)
-	other.targets = 1
+	other.Reloaded(Configuration{Targets: 1, Hash: "two"})
 	must.Get(other.Note(t.Context()))(t)
 	must.Equal(t, must.Get(one.Note(t.Context()))(t), 1, "others with other targets")
+	list := must.Get(Replicas(t.Context(), one.pool))(t)
+	must.True(t, len(list) == 2 && Differ(list), "%+v", list)
+	must.True(t, list[0].Configuration == "one" && list[0].ReloadedAt == nil && list[0].StartedAt != nil, "%+v", list[0])
+	must.True(t, list[1].Configuration == "two" && list[1].ReloadedAt.After(*list[1].StartedAt), "%+v", list[1])
+	one.Reloaded(Configuration{Targets: 1, Hash: "two"})
+	must.Equal(t, must.Get(one.Note(t.Context()))(t), 0, "others with other targets")
+	must.True(t, !Differ(must.Get(Replicas(t.Context(), one.pool))(t)), "they differ still")
+	one.Reloaded(Configuration{})
+	must.Get(one.Note(t.Context()))(t)
 	must.Do(t, other.Leave(t.Context()))
 	must.Equal(t, must.Get(one.Note(t.Context()))(t), 0, "others, once it has left")
 }

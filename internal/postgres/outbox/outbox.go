@@ -136,7 +136,7 @@ func (h *Holder) Next(ctx context.Context, page Page) ([]Change, error) {
 	}
 	tables := append([]string{}, page.Tables...) // of a null array, no source would have data
 	statement := fmt.Sprintf(outboxNextSQL, alsoOfIDs(h.outbox.ids.Load(), outboxOfIDs))
-	for data := 2 * h.outbox.directory.Metadata; ; h.page = max(1, h.page/8) {
+	for data := 2 * h.outbox.directory.Metadata.Load(); ; h.page = max(1, h.page/8) {
 		rows, _ := h.outbox.pool.Query(ctx, statement, page.Sources, h.page, page.Bytes, page.Except, tables, data)
 		changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Change])
 		switch state := sqlstate.Of(err); {

@@ -25,7 +25,9 @@ func newBench(t testing.TB, schema string) *bench {
 	url := pgtest.NewMigrated(t, schema)
 	pool := must.Get(connection.Open(connection.Config{URL: url, Log: slog.New(slog.DiscardHandler)}))(t)
 	t.Cleanup(pool.Close)
-	return &bench{New(pool, &directory.Directory{Pool: pool, Metadata: 1 << 20}), pgtest.Connect(t, url)}
+	d := &directory.Directory{Pool: pool}
+	d.Metadata.Store(1 << 20)
+	return &bench{New(pool, d), pgtest.Connect(t, url)}
 }
 
 // A capture is installed when a trigger of its source fires on its table, and late by its

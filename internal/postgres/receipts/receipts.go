@@ -50,10 +50,20 @@ type Tally struct {
 // NewTally has an entry of none for each of some keys: a secret that verifies nothing has a row each day, too.
 func NewTally(keys ...Key) *Tally {
 	t := &Tally{counts: map[Key]Receipt{}, noted: map[Key]time.Time{}}
-	for _, k := range keys {
-		t.counts[k] = Receipt{Key: k}
-	}
+	t.Watch(keys...)
 	return t
+}
+
+// Watch has an entry of none for each of these keys instead of those before, as NewTally.
+func (t *Tally) Watch(keys ...Key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.counts, func(_ Key, r Receipt) bool { return r.Requests == 0 })
+	for _, k := range keys {
+		if _, counted := t.counts[k]; !counted {
+			t.counts[k] = Receipt{Key: k}
+		}
+	}
 }
 
 // Add counts a request.

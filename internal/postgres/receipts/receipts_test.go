@@ -44,3 +44,20 @@ func TestNote(t *testing.T) {
 		{Key: used, Day: day, Requests: 4, Last: now}, {Key: idle, Day: day},
 	}, "receipts")
 }
+
+// After a reload the secrets that are new have rows, too, those that are gone have none, and no request is lost.
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	key := func(secret string) receipts.Key {
+		return receipts.Key{Source: "clerk", Endpoint: receipts.Webhook, Secret: secret}
+	}
+	now := time.Now()
+	tally := receipts.NewTally(key("gone"), key("idle"), key("used"))
+	tally.Add(key("used"), now)
+	tally.Watch(key("idle"), key("new"))
+	requests := map[string]int64{}
+	for _, r := range tally.Take(now) {
+		requests[r.Secret] = r.Requests
+	}
+	must.Equal(t, requests, map[string]int64{"idle": 0, "new": 0, "used": 1}, "requests")
+}

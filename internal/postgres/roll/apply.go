@@ -102,7 +102,7 @@ func (r *Roll) applyBodies(ctx context.Context, events []event.Event) ([]event.O
 		return applyParts(ctx, events, part{sooner, r.applyBodies}, part{later, r.applyBodies})
 	}
 	b := newBatch(users, withoutPastBans(events, time.Now()))
-	w, done := b.work(r.targets.Fingerprint)
+	w, done := b.work(r.targets.Fingerprint())
 	r.endMembershipsOfUsers(b, w)
 	waiting := r.waitingMembers(w, len(w.Open), b.users, make([]*int64, len(b.users)))
 	var err error
@@ -125,7 +125,7 @@ func (r *Roll) applyBodies(ctx context.Context, events []event.Event) ([]event.O
 
 // Work is the transaction of a batch of events that say themselves what is so.
 func (r *Roll) Work(events []event.Event) *settle.Work {
-	w, _ := newBatch(users, events).work(r.targets.Fingerprint)
+	w, _ := newBatch(users, events).work(r.targets.Fingerprint())
 	return w
 }
 

@@ -60,7 +60,7 @@ func (r *Roll) Bring(ctx context.Context, source string, from directory.Stretch)
 	}
 	open := t.reading(
 		settle.Step{Kind: settle.Writing, SQL: t.bring, Read: read, Args: []any{
-			s.Source, after, min(from.Users, r.pace.Users()), int64(signalBytes), r.directory.Metadata, s.To, r.targets.Fingerprint,
+			s.Source, after, min(from.Users, r.pace.Users()), int64(signalBytes), r.directory.Metadata.Load(), s.To, r.targets.Fingerprint(),
 		}},
 		settle.Step{Kind: settle.Writing, SQL: t.forgetGone, Args: []any{s.Source, s.After, s.To}, Read: count},
 	)

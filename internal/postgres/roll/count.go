@@ -25,7 +25,7 @@ type Count struct {
 // and holds no lock that anything waits for.
 func (r *Roll) Count(ctx context.Context) ([]Count, error) {
 	var targets []string
-	for _, t := range r.targets.Configured {
+	for _, t := range r.targets.Configured() {
 		if t.Roll == "" || t.Roll == event.Users.Name {
 			targets = append(targets, t.Name)
 		}

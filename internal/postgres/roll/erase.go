@@ -149,10 +149,10 @@ func (x *erasing) work() *settle.Work {
 		lockRows([]settle.Key{user}),
 		x.step(eraseStateSQL, x.readState, ofUser...),
 		x.step(eraseBodiesSQL, count(&late), ofUser...),
-		x.step(fmt.Sprintf(eraseRollSQL, emptied(&event.Users)), x.readMoments, x.Source, x.ID, x.roll.targets.Fingerprint),
+		x.step(fmt.Sprintf(eraseRollSQL, emptied(&event.Users)), x.readMoments, x.Source, x.ID, x.roll.targets.Fingerprint()),
 		x.step(eraseParkedSQL, count(&x.done.Parked), ofUser...),
 		x.step("delete from rollcall.endings where roll = 'users' and source = $1 and id = $2", nil, ofUser...),
-		x.step(fmt.Sprintf(eraseMembershipsSQL, emptiedMembership), x.readMemberships, x.Source, x.ID, x.roll.targets.Fingerprint),
+		x.step(fmt.Sprintf(eraseMembershipsSQL, emptiedMembership), x.readMemberships, x.Source, x.ID, x.roll.targets.Fingerprint()),
 	}
 	waiting := make([]int64, len(x.outbox))
 	for i, statement := range x.outbox {

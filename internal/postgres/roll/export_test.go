@@ -16,7 +16,7 @@ var BansOverSQL = bansOverSQL
 // ApplyTo applies events to another kind of roll.
 func (r *Roll) ApplyTo(ctx context.Context, of *event.Roll, events []event.Event) ([]event.Outcome, error) {
 	b := newBatch(newKind(of), events)
-	w, done := b.work(r.targets.Fingerprint)
+	w, done := b.work(r.targets.Fingerprint())
 	var err error
 	done.parked, err = r.targets.Commit(ctx, w)
 	return b.outcomes(done), err
@@ -90,7 +90,7 @@ func EndBansWork(users []settle.Key) *settle.Work { return endBansWork(users) }
 
 // TeamWork is the transaction of events about organisations and memberships.
 func (r *Roll) TeamWork(events ...event.Event) *settle.Work {
-	w, _, _ := newTeam(events).work(r.targets.Fingerprint)
+	w, _, _ := newTeam(events).work(r.targets.Fingerprint())
 	return w
 }
 

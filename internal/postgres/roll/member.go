@@ -75,8 +75,8 @@ func (r *Roll) Member(ctx context.Context, name Name) (Member, error) {
 		return m, nil
 	}
 	m.Record, m.Targets = json.RawMessage(orZero(record)), map[string]event.Outcome{}
-	for i := range r.targets.Configured {
-		t := &r.targets.Configured[i]
+	for i := range r.targets.Configured() {
+		t := &r.targets.Configured()[i]
 		if event.RollNamed(t.Roll) != name.Roll || !t.Follows(name.Source) {
 			continue
 		}

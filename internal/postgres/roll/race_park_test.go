@@ -25,7 +25,7 @@ func TestRaceApplicationHoldsARow(t *testing.T) {
 	app := b.Hold("update p set role = 'admin' where id = 'a'")
 	start := time.Now()
 	b.Applies([]event.Outcome{event.Parked, event.Applied}, fixture.Updated("a", 2, "a2"), fixture.Updated("b", 2, "b2"))
-	must.Within(t, start, 2*b.Pool.LockTimeout, "a batch beside a held row")
+	must.Within(t, start, 2*b.Pool.LockTimeout(), "a batch beside a held row")
 	b.Want("select id, email from p order by 1", "a|a1", "b|b2")
 	b.Want("select user_id, sqlstate from rollcall.parked", "a|55P03")
 	app.Run("commit")
@@ -38,12 +38,12 @@ func TestRaceApplicationHoldsARow(t *testing.T) {
 func TestRaceLockedTable(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone(), fixture.Second())
-	b.Pool.LockTimeout = time.Second
+	b.Pool.SetTimeouts(time.Second, 0)
 	app := b.Hold("lock table p in access exclusive mode")
 	start := time.Now()
 	b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "a1"), fixture.Updated("b", 1, "b1"))
 	// the session's own, shorter lock_timeout is waited for once
-	must.Within(t, start, b.Pool.LockTimeout, "a batch beside a locked table")
+	must.Within(t, start, b.Pool.LockTimeout(), "a batch beside a locked table")
 	app.Run("rollback")
 	b.Want("select (select count(*) from p), (select count(*) from q)", "0|2")
 	b.Want("select target, count(*) from rollcall.parked group by 1", "profiles|2")
@@ -56,7 +56,7 @@ func TestRaceTheRollIsBusy(t *testing.T) {
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "one"))
 	other := b.Hold("select from rollcall.users for update")
 	release := func() {
-		time.Sleep(2 * b.Pool.LockTimeout) // both ways of the first try are through
+		time.Sleep(2 * b.Pool.LockTimeout()) // both ways of the first try are through
 		other.Run("commit")
 	}
 	must.Do(t, fixture.Beside(applying(b, fixture.Updated("a", 2, "two")), release))
@@ -71,7 +71,7 @@ func TestStatementTimeout(t *testing.T) {
 	b := fixture.NewBench(t, fixture.BothTables+`
 		create function sleep() returns trigger language plpgsql as $$ begin perform pg_sleep(30); return new; end $$;
 		create trigger sleep before insert on q for each row execute function sleep()`, fixture.Everyone(), fixture.Second())
-	b.Pool.StatementTimeout = time.Second
+	b.Pool.SetTimeouts(b.Pool.LockTimeout(), time.Second)
 	b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "a"), fixture.Updated("b", 1, "b"))
 	b.Want("select id from p order by 1", "a", "b")
 	b.Want("select target, user_id, sqlstate from rollcall.parked order by 2", "second|a|57014", "second|b|57014")

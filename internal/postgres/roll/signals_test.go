@@ -66,7 +66,7 @@ func TestSignals(t *testing.T) {
 func TestSignalsOfLargeUsers(t *testing.T) {
 	t.Parallel()
 	b := followed(t)
-	b.DB.Directory().Metadata = 2 << 20
+	b.DB.Directory().Metadata.Store(2 << 20)
 	const large = 64
 	b.Exec("alter table auth.users alter raw_user_meta_data set storage external")
 	b.Exec(fmt.Sprintf(`insert into auth.users (id, email, raw_user_meta_data)
@@ -93,7 +93,7 @@ func TestSignalsThatRunOutOfTime(t *testing.T) {
 		create trigger slow before insert on rollcall.users for each row when (new.version is not null) execute function slow()`)
 	b.Exec("alter table auth.users alter raw_user_meta_data set storage external")
 	b.Exec("update auth.users set raw_user_meta_data = jsonb_build_object('a', repeat('x', 2 << 20))")
-	b.DB.Directory().Metadata = 4 << 20
+	b.DB.Directory().Metadata.Store(4 << 20)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	outcomes := must.Get(b.Apply(ctx, []event.Event{hook(1, "one"), hook(2, "two"), hook(3, "three")}))(t)

@@ -67,7 +67,7 @@ func (r *Roll) applyTeams(ctx context.Context, events []event.Event) ([]event.Ou
 		return applyParts(ctx, events, part{sooner, r.applyTeams}, part{later, r.applyTeams})
 	}
 	t := newTeam(events)
-	w, organizations, members := t.work(r.targets.Fingerprint)
+	w, organizations, members := t.work(r.targets.Fingerprint())
 	waiting := r.waitingMembers(w, len(t.parents), t.organizations.users, t.organizations.versions())
 	parked, err := r.targets.Commit(ctx, w)
 	r.commits.committed(err)
@@ -237,7 +237,7 @@ func (r *Roll) endMembershipsOfUsers(b *batch, w *settle.Work) {
 		return
 	}
 	var ended []settle.Key
-	w.Open = append(w.Open, endMemberships(b.users, r.targets.Fingerprint, &ended))
+	w.Open = append(w.Open, endMemberships(b.users, r.targets.Fingerprint(), &ended))
 	if !r.followsMemberships() {
 		return
 	}
@@ -292,7 +292,7 @@ func (r *Roll) endPage(ctx context.Context, parent settle.Key, count *int) error
 	var ended []settle.Key
 	w := settle.LockWork([]settle.Key{parent})
 	w.Purpose, w.Users, w.Deletes = settle.RecordEvents, nil, true
-	w.Open = append(w.Open, endMemberships([]settle.Key{parent}, r.targets.Fingerprint, &ended))
+	w.Open = append(w.Open, endMemberships([]settle.Key{parent}, r.targets.Fingerprint(), &ended))
 	w.Found = func() []settle.Key { return ended }
 	w.Held = w.Found
 	_, err := r.targets.Commit(ctx, w)

@@ -67,7 +67,7 @@ const (
 // askingTimeouts leave parked users, which no sender waits for, their time once they have their locks.
 func (ts *Targets) askingTimeouts(w *Work) []any {
 	if w.Purpose == retryParked {
-		return []any{connection.Milliseconds(askingLock), connection.Milliseconds(ts.Pool.StatementTimeout)}
+		return []any{connection.Milliseconds(askingLock), connection.Milliseconds(ts.Pool.StatementTimeout())}
 	}
 	return []any{connection.Milliseconds(askingLock), connection.Milliseconds(askingStatement)}
 }

@@ -28,7 +28,7 @@ func (ts *Targets) trip(t *catalog.Compiled, why *pgconn.PgError) {
 	case sqlstate.QueryCanceled:
 		what = "it takes too long: " + what
 	}
-	ts.replace(t.Name, func(now *catalog.Compiled) *catalog.Compiled {
+	ts.replace(t, func(now *catalog.Compiled) *catalog.Compiled {
 		if now.Outage != nil || now.State.Hash != t.State.Hash { // compiled anew meanwhile
 			return now
 		}
@@ -38,18 +38,19 @@ func (ts *Targets) trip(t *catalog.Compiled, why *pgconn.PgError) {
 	})
 }
 
-// replace changes one target for every transaction that begins from now on.
-func (ts *Targets) replace(name string, change func(*catalog.Compiled) *catalog.Compiled) {
+// replace changes one target for every transaction that begins from now on, unless it is another by now.
+func (ts *Targets) replace(of *catalog.Compiled, change func(*catalog.Compiled) *catalog.Compiled) {
 	ts.changing.Lock()
 	defer ts.changing.Unlock()
-	list := slices.Clone(ts.All())
+	now := *ts.now.Load()
+	list := slices.Clone(now.compiled)
 	for i, t := range list {
-		if t.Name == name {
+		if t.Target == of.Target {
 			list[i] = change(t)
 		}
 	}
-	list = inOrder(list) // a table may reference another one now
-	ts.list.Store(&list)
+	now.compiled = inOrder(list) // a table may reference another one now
+	ts.now.Store(&now)
 }
 
 // Probe looks again at the targets that are out of service and puts those back that fit their
@@ -97,7 +98,7 @@ func (ts *Targets) Renew(ctx context.Context, t *catalog.Compiled) error {
 	if err := forgetFilling(ctx, conn.Conn(), t, now); err != nil {
 		return err
 	}
-	ts.replace(t.Name, func(*catalog.Compiled) *catalog.Compiled { return now })
+	ts.replace(t, func(*catalog.Compiled) *catalog.Compiled { return now })
 	if now.Outage != nil {
 		return nil
 	}

@@ -36,7 +36,7 @@ func TestBreaker(t *testing.T) {
 			b.Exec(sickness.fall)
 			start := time.Now()
 			b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x"))
-			must.Within(t, start, b.Pool.StatementTimeout+time.Second, "the first batch")
+			must.Within(t, start, b.Pool.StatementTimeout()+time.Second, "the first batch")
 			out := b.Outages()
 			if sickness.says == "" { // it refuses each row by itself, so each user is parked
 				b.WantOutages()
@@ -66,7 +66,7 @@ func TestBreakerOfALockedTable(t *testing.T) {
 	holder := b.Hold("lock table q in access exclusive mode")
 	start := time.Now()
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "a@x"))
-	must.Within(t, start, b.Pool.LockTimeout+700*time.Millisecond, "the first batch")
+	must.Within(t, start, b.Pool.LockTimeout()+700*time.Millisecond, "the first batch")
 	b.WantOutages("another session holds the table")
 	var took []time.Duration
 	for n := range 20 {

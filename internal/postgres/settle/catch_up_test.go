@@ -71,7 +71,7 @@ func TestCatchUpForgetsTheErased(t *testing.T) {
 func TestCatchUpGivesUp(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
-	b.Attempts = 7
+	b.Attempts.Store(7)
 	b.Exec("insert into p (id, email) values ('stranger', 'x')")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "x"))
 	var pauses []int

@@ -62,8 +62,9 @@ func (ts *Targets) DryRun(ctx context.Context, do func(*Targets) error) (*DryRun
 // undone are the targets in a transaction that will be rolled back. What is found out about them there counts only
 // there.
 func (ts *Targets) undone(d *dryRun) *Targets {
-	o := &Targets{Pool: ts.Pool, Log: slog.New(slog.DiscardHandler), Configured: ts.Configured, Fingerprint: ts.Fingerprint, Attempts: ts.Attempts, dry: d}
-	o.list.Store(ts.list.Load())
+	o := &Targets{Pool: ts.Pool, Log: slog.New(slog.DiscardHandler), dry: d}
+	o.Attempts.Store(ts.Attempts.Load())
+	o.now.Store(ts.now.Load())
 	return o
 }
 
@@ -168,7 +169,7 @@ func (d *dryRun) readTarget(ctx context.Context, ts *Targets, t *catalog.Compile
 // result puts what was read in order.
 func (d *dryRun) result(ts *Targets) *DryRun {
 	place := map[string]int{}
-	for i, t := range ts.Configured {
+	for i, t := range ts.Configured() {
 		place[t.Name] = i
 	}
 	inOrder := func(a, b entry) int {

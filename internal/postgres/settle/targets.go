@@ -32,43 +32,60 @@ import (
 type Targets struct {
 	Pool *connection.Pool
 	Log  *slog.Logger
-	// Configured are in the order of the configuration; Check compiles them.
-	Configured []target.Target
-	// Fingerprint tells this set of targets from another one.
-	Fingerprint int32
 	// Attempts is how often a parked user is tried before they are given up.
-	Attempts int
+	Attempts atomic.Int32
 
-	changing    sync.Mutex // of list
-	list        atomic.Pointer[[]*catalog.Compiled]
+	changing    sync.Mutex // of now
+	now         atomic.Pointer[set]
 	looking     sync.Mutex          // one look at the catalog at a time
 	watched     map[string]*watched // by target; nil before the first look
 	lateWriters time.Duration
 	dry         *dryRun // the transaction that everything is part of and that is rolled back; nil nearly always
 }
 
+// set is the targets of a configuration, all of one moment.
+type set struct {
+	configured  []target.Target
+	fingerprint int32
+	compiled    []*catalog.Compiled // in the order of settling
+}
+
 // New prepares the targets; none is in service before Check.
 func New(pool *connection.Pool, list []target.Target, attempts int, log *slog.Logger) *Targets {
-	ts := &Targets{
-		Pool: pool, Log: log, Configured: list, Fingerprint: target.Fingerprint(list), Attempts: attempts,
-		lateWriters: lateWriters,
-	}
-	ts.list.Store(&[]*catalog.Compiled{})
+	ts := &Targets{Pool: pool, Log: log, lateWriters: lateWriters}
+	ts.Attempts.Store(int32(attempts)) //nolint:gosec // the configuration's own check keeps it small
+	ts.now.Store(&set{configured: list, fingerprint: target.Fingerprint(list)})
 	return ts
 }
+
+// Configured are the targets in the order of the configuration; Check compiles them.
+func (ts *Targets) Configured() []target.Target { return ts.now.Load().configured }
+
+// Fingerprint tells this set of targets from another one. A transaction reads it before it reads All: what it notes as
+// settled for a set is settled for that one, or for a later one.
+func (ts *Targets) Fingerprint() int32 { return ts.now.Load().fingerprint }
 
 // Check compiles every target against the catalog and puts the result into service. The
 // findings are about single targets, which stay out of service; an error means that the
 // database could not be asked and that nothing has changed.
 func (ts *Targets) Check(ctx context.Context) ([]target.Finding, error) {
+	check, err := ts.check(ctx, ts.Configured())
+	if err != nil {
+		return nil, err
+	}
+	return check.conclude(), nil
+}
+
+// check compiles targets, in several sessions.
+func (ts *Targets) check(ctx context.Context, configured []target.Target) (*check, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	check, err := ts.newCheck(ctx, ts.Pool)
+	check, err := ts.newCheck(ctx, ts.Pool, configured)
 	if err != nil {
 		return nil, fmt.Errorf("check the targets: %w", ts.Pool.Explain(err))
 	}
 	var checking sync.WaitGroup
-	sessions := min(checkers, len(ts.Configured))
+	sessions := min(checkers, len(configured))
 	missing := make(chan error, sessions) // the others do without
 	for range sessions {
 		checking.Go(func() {
@@ -92,12 +109,12 @@ func (ts *Targets) Check(ctx context.Context) ([]target.Finding, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, fmt.Errorf("check the targets: %w", ts.Pool.Explain(err))
 	}
-	return check.conclude(), nil
+	return check, nil
 }
 
 // CheckOn is Check in a session, which may have a transaction open.
 func (ts *Targets) CheckOn(ctx context.Context, conn *pgx.Conn) ([]target.Finding, error) {
-	check, err := ts.newCheck(ctx, conn)
+	check, err := ts.newCheck(ctx, conn, ts.Configured())
 	if err != nil {
 		return nil, err
 	}
@@ -114,23 +131,24 @@ const checkers = 4
 // check is a check under way, in one session or several.
 type check struct {
 	*Targets
-	states   map[string]catalog.State // before, by target
-	next     atomic.Int64             // of Configured
-	compiled []*catalog.Compiled
-	found    [][]target.Finding
+	configured []target.Target
+	states     map[string]catalog.State // before, by target
+	next       atomic.Int64             // of configured
+	compiled   []*catalog.Compiled
+	found      [][]target.Finding
 }
 
-func (ts *Targets) newCheck(ctx context.Context, on connection.Querier) (*check, error) {
-	n := len(ts.Configured)
-	states, err := catalog.ReadStates(ctx, on, ts.Configured...)
+func (ts *Targets) newCheck(ctx context.Context, on connection.Querier, configured []target.Target) (*check, error) {
+	n := len(configured)
+	states, err := catalog.ReadStates(ctx, on, configured...)
 	compiled, found := make([]*catalog.Compiled, n), make([][]target.Finding, n)
-	return &check{Targets: ts, states: states, compiled: compiled, found: found}, err
+	return &check{Targets: ts, configured: configured, states: states, compiled: compiled, found: found}, err
 }
 
 // run compiles target after target until none is left.
 func (c *check) run(ctx context.Context, conn *pgx.Conn) error {
-	for at := c.next.Add(1) - 1; at < int64(len(c.Configured)); at = c.next.Add(1) - 1 {
-		t := &c.Configured[at]
+	for at := c.next.Add(1) - 1; at < int64(len(c.configured)); at = c.next.Add(1) - 1 {
+		t := &c.configured[at]
 		var err error
 		if c.compiled[at], c.found[at], err = catalog.Compile(ctx, conn, t, c.states[t.Name]); err != nil {
 			return err
@@ -147,20 +165,24 @@ func (c *check) conclude() []target.Finding {
 		found := c.found[i]
 		before := c.inService(now.Name)
 		passing := !slices.ContainsFunc(found, func(f target.Finding) bool { return !f.Passing })
-		if before != nil && passing && now.Outage != nil {
+		if before != nil && passing && now.Outage != nil && same(before.Target, now.Target) {
 			now, found = before, nil
 		}
 		list, all = append(list, now), append(all, found...)
 	}
-	list = inOrder(list)
 	c.changing.Lock()
 	defer c.changing.Unlock()
-	c.list.Store(&list)
+	c.now.Store(&set{c.configured, target.Fingerprint(c.configured), inOrder(list)})
 	return all
 }
 
+// same reports whether two targets are configured alike.
+func same(a, b *target.Target) bool {
+	return target.Fingerprint([]target.Target{*a}) == target.Fingerprint([]target.Target{*b}) && a.Roll == b.Roll
+}
+
 // All are the targets in the order of settling, in service or not.
-func (ts *Targets) All() []*catalog.Compiled { return *ts.list.Load() }
+func (ts *Targets) All() []*catalog.Compiled { return ts.now.Load().compiled }
 
 // inService returns a target that works, or nil.
 func (ts *Targets) inService(name string) *catalog.Compiled {
@@ -210,7 +232,7 @@ func (ts *Targets) newest(t *catalog.Compiled) *catalog.Compiled {
 // Parked counts the parked users of each configured target.
 func (ts *Targets) Parked(ctx context.Context) (map[string]int, error) {
 	counts := map[string]int{}
-	for _, t := range ts.Configured {
+	for _, t := range ts.Configured() {
 		counts[t.Name] = 0
 	}
 	rows, _ := ts.Pool.Query(ctx, "select target, pg_catalog.count(*) from rollcall.parked group by target")

@@ -105,7 +105,7 @@ func (ts *Targets) Look(ctx context.Context) error {
 	if err := ts.remember(asking); err != nil {
 		return fmt.Errorf("read the last looks: %w", ts.Pool.Explain(err))
 	}
-	states, err := catalog.ReadStates(asking, ts.Pool, ts.Configured...)
+	states, err := catalog.ReadStates(asking, ts.Pool, ts.Configured()...)
 	if err != nil {
 		return ts.Pool.Explain(err)
 	}
