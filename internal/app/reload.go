@@ -80,7 +80,7 @@ func (sv *service) Reload(ctx context.Context, who string) (Reloaded, error) {
 func (sv *service) prepareReload(ctx context.Context) (*assembled, []target.Finding, Reloaded, error) {
 	done := Reloaded{Unfilled: []string{}}
 	if sv.options.Read == nil || !sv.prepared.Load() {
-		return nil, nil, done, errors.New("the database has not been reached yet, or there is no configuration to read again; try it later")
+		return nil, nil, done, errors.New("serve is not ready yet; try it again once it is")
 	}
 	s, err := sv.options.Read()
 	if err != nil {
@@ -166,7 +166,7 @@ func (sv *service) forgetRemoved(ctx context.Context) {
 	for _, name := range names {
 		delete(sv.removed, name)
 	}
-	sv.log.Info("deleted what was noted of targets that were removed: their parked users, and how far they were filled", "targets", names)
+	sv.log.Info("deleted the parked users of targets that were removed, and how far they were filled", "targets", names)
 }
 
 // restartOnly lists the changes of a configuration for which serve must be started again.

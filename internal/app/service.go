@@ -296,7 +296,8 @@ func (sv *service) shutdown(servers []*http.Server) {
 			sv.log.Warn("the next start may count this replica as another one", "error", err)
 		}
 	}
-	waiting, cancel := context.WithTimeout(context.Background(), min(sv.setup().Config.Limits.Wait, drainTimeout-time.Since(began)))
+	wait := min(sv.setup().Config.Limits.Wait, drainTimeout-time.Since(began))
+	waiting, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	sv.pipeline.Shutdown(waiting)
 	leaving, cancel := context.WithTimeout(context.Background(), shutdownTimeout)

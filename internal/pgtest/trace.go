@@ -39,8 +39,8 @@ order by c.oid, a.attnum`)
 	}
 	var found []string
 	for _, table := range tables {
-		query := fmt.Sprintf("select distinct v.name from %s t cross join lateral (values %s) v (name, value) where %s order by 1",
-			table, strings.Join(columns[table], ", "), holds("v.value", words))
+		const names = "select distinct v.name from %s t cross join lateral (values %s) v (name, value) where %s order by 1"
+		query := fmt.Sprintf(names, table, strings.Join(columns[table], ", "), holds("v.value", words))
 		for _, column := range c.Rows(query) {
 			found = append(found, table+"."+column)
 		}
@@ -62,22 +62,23 @@ func holds(value string, words []string) string {
 func (c *Conn) Dump(schema string) string {
 	c.t.Helper()
 	var dump bytes.Buffer
-	for _, table := range c.Rows("select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = '" + schema + "'") {
+	tables := c.Rows("select format('%I.%I', schemaname, tablename) from pg_tables where schemaname = '" + schema + "'")
+	for _, table := range tables {
 		if _, err := c.PgConn().CopyTo(c.t.Context(), &dump, "copy "+table+" to stdout"); err != nil {
 			c.t.Fatal(err)
 		}
 	}
-	for _, column := range c.Rows("select format('%I.%I|%I', table_schema, table_name, column_name) from information_schema.columns where data_type = 'bytea' and table_schema = '" + schema + "'") {
-		table, name, _ := strings.Cut(column, "|")
-		for _, text := range c.Rows("select encode(" + name + ", 'escape') from " + table + " where " + name + " is not null") {
-			dump.WriteString(text)
-		}
+	bodies := c.Rows(`select format('select encode(%I, ''escape'') from %I.%I where %1$I is not null', column_name, table_schema, table_name)
+from information_schema.columns where data_type = 'bytea' and table_schema = '` + schema + "'")
+	for _, query := range bodies {
+		dump.WriteString(strings.Join(c.Rows(query), "\n"))
 	}
 	program := filepath.Join(c.Rows("select setting from pg_config where name = 'BINDIR'")[0], "pg_dump")
 	if _, err := exec.LookPath(program); err != nil {
 		return dump.String()
 	}
-	out, err := exec.CommandContext(c.t.Context(), program, "--schema", schema, "--dbname", c.Config().ConnString()).CombinedOutput()
+	cmd := exec.CommandContext(c.t.Context(), program, "--schema", schema, "--dbname", c.Config().ConnString())
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		c.t.Fatalf("pg_dump: %v\n%s", err, out)
 	}

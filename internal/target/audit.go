@@ -128,12 +128,12 @@ func (c *Compiler) row(column string) string {
 	return fmt.Sprintf("t.r%d", slices.Index(c.columnsRead(), column)+1)
 }
 
-// Remaining finds the rows that are there of those of the batch who are gone: source, id, and the row's key as a text for
-// each of its columns.
+// Remaining finds the rows that are there of those of the batch who are gone: source, id, and the row's key as a text
+// for each of its columns.
 func (c *Compiler) Remaining() string {
 	keys := each(c.Key, func(_ int, name string) string { return "t." + Quote(name) + "::text" })
-	return fmt.Sprintf("select %s, array[%s]\nfrom (\n%s\n) w join %s t on %s", c.roll.identity("w"), strings.Join(keys, ", "),
-		c.wanted(c.gone()), QuoteTable(c.Table), c.sameKey("w"))
+	return fmt.Sprintf("select %s, array[%s]\nfrom (\n%s\n) w join %s t on %s", c.roll.identity("w"),
+		strings.Join(keys, ", "), c.wanted(c.gone()), QuoteTable(c.Table), c.sameKey("w"))
 }
 
 // columnsRead are those whose values a report compares, each once.

@@ -4,6 +4,15 @@ alter table rollcall.users add column erased_at timestamptz;
 comment on column rollcall.users.erased_at is
   'set: the personal data was erased, and nothing more is kept of what the provider says; null: not erased';
 
+-- An index of rollcall.users by hand: building one would read all of a large roll while writers wait.
+create table rollcall.erased (
+  source text collate "C" not null,
+  id     text collate "C" not null,
+  primary key (source, id)
+);
+
+comment on table rollcall.erased is 'Which users have erased_at.';
+
 create table rollcall.audit_log (
   id     bigint generated always as identity primary key,
   at     timestamptz not null default clock_timestamp(),
@@ -28,8 +37,8 @@ alter table rollcall.replicas
 
 comment on column rollcall.replicas.configuration is 'a hash of the configuration, without its secrets; null: an older version';
 
-revoke all on rollcall.audit_log from public;
--- Who may write the roll of users may write this.
+revoke all on rollcall.audit_log, rollcall.erased from public;
+-- Who may write the roll of users may write these.
 do $$
 declare
   r record;
@@ -39,7 +48,7 @@ begin
     from pg_class c cross join lateral aclexplode(c.relacl) a
     where c.oid = 'rollcall.users'::regclass and a.grantee not in (0::oid, c.relowner) and a.privilege_type = 'UPDATE'
   loop
-    execute format('grant select, insert on rollcall.audit_log to %s', r.name);
+    execute format('grant select, insert on rollcall.audit_log, rollcall.erased to %s', r.name);
   end loop;
 end
 $$;

@@ -94,14 +94,15 @@ func (d *Directory) listing(roll *event.Roll, source string, on connection.Queri
 	return l
 }
 
-// knownSince is since when the row u of a roll is known as it is: what a list says of a user who was erased, or of their
-// memberships, never counts.
+// knownSince is since when the row u of a roll is known as it is: what a list says of a user who was erased, or of
+// their memberships, never counts.
 func knownSince(roll *event.Roll) string {
 	switch roll {
 	case &event.Users:
 		return "case when u.erased_at is not null then $3 else u.changed_at end"
 	case &event.Memberships:
-		const erased = "exists (select from rollcall.users o where o.source = u.source and o.id = u.user_id and o.erased_at is not null)"
+		const erased = "exists (select from rollcall.users o " +
+			"where o.source = u.source and o.id = u.user_id and o.erased_at is not null)"
 		return "case when " + erased + " then $3 else u.changed_at end"
 	default:
 		return "u.changed_at"

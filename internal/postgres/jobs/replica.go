@@ -73,7 +73,8 @@ func (r *Replica) Note(ctx context.Context) (others int, err error) {
 	if !now.reloaded.IsZero() {
 		reloaded = &now.reloaded
 	}
-	err = r.pool.Jobs.QueryRow(ctx, noteReplica, r.id, now.Targets, ReplicaAge, now.Hash, r.started, reloaded).Scan(&others)
+	args := []any{r.id, now.Targets, ReplicaAge, now.Hash, r.started, reloaded}
+	err = r.pool.Jobs.QueryRow(ctx, noteReplica, args...).Scan(&others)
 	return others, connection.Wrap(r.pool.Explain(err), "note this replica")
 }
 

@@ -142,17 +142,17 @@ func (x *erasing) work() *settle.Work {
 	user := settle.Key{Roll: &event.Users, Source: x.Source, ID: x.ID}
 	x.done = Erased{Source: x.Source, ID: x.ID}
 	var named, about, late int64 // bodies
-	ofUser := []any{x.Source, x.ID}
+	ofUser, written := []any{x.Source, x.ID}, []any{x.Source, x.ID, x.roll.targets.Fingerprint()}
 	open := []settle.Step{
 		x.step(eraseNamedSQL, count(&named), x.Source, x.events),
 		x.step(eraseBodiesSQL, count(&about), ofUser...),
 		lockRows([]settle.Key{user}),
 		x.step(eraseStateSQL, x.readState, ofUser...),
 		x.step(eraseBodiesSQL, count(&late), ofUser...),
-		x.step(fmt.Sprintf(eraseRollSQL, emptied(&event.Users)), x.readMoments, x.Source, x.ID, x.roll.targets.Fingerprint()),
+		x.step(fmt.Sprintf(eraseRollSQL, emptied(&event.Users)), x.readMoments, written...),
 		x.step(eraseParkedSQL, count(&x.done.Parked), ofUser...),
 		x.step("delete from rollcall.endings where roll = 'users' and source = $1 and id = $2", nil, ofUser...),
-		x.step(fmt.Sprintf(eraseMembershipsSQL, emptiedMembership), x.readMemberships, x.Source, x.ID, x.roll.targets.Fingerprint()),
+		x.step(fmt.Sprintf(eraseMembershipsSQL, emptiedMembership), x.readMemberships, written...),
 	}
 	waiting := make([]int64, len(x.outbox))
 	for i, statement := range x.outbox {
@@ -224,7 +224,8 @@ func (x *erasing) remaining(ctx context.Context) ([]Remaining, error) {
 			continue
 		}
 		if t.Outage != nil {
-			list = append(list, Remaining{Target: t.Name, Table: t.Table, Failed: true, Why: "the target is out of service; its row is not known: " + t.Outage.Message})
+			why := "the target is out of service; its row is not known: " + t.Outage.Message
+			list = append(list, Remaining{Target: t.Name, Table: t.Table, Failed: true, Why: why})
 			continue
 		}
 		rows, err := x.rowsOf(ctx, t, mine)
@@ -239,10 +240,13 @@ func (x *erasing) remaining(ctx context.Context) ([]Remaining, error) {
 
 // rowsOf are those of one target.
 func (x *erasing) rowsOf(ctx context.Context, t *catalog.Compiled, of []settle.Key) ([]Remaining, error) {
-	why := map[target.Action]string{target.DeleteKeep: "on_delete is keep", target.DeleteSet: "on_delete sets columns and leaves the others"}[t.OnDelete.Action]
-	failed := why == ""
-	if failed {
-		why = "the row could not be deleted; rollcall check --user " + x.ID + " says why"
+	why, failed := "the row could not be deleted; rollcall check --user "+x.ID+" says why", true
+	switch t.OnDelete.Action {
+	case target.DeleteKeep:
+		why, failed = "on_delete is keep", false
+	case target.DeleteSet:
+		why, failed = "on_delete sets columns and leaves the others", false
+	default:
 	}
 	sources, ids := settle.KeyArrays(of)
 	rows, _ := x.roll.targets.Pool.Query(ctx, t.Compiler.Remaining(), sources, ids, true)
@@ -263,7 +267,7 @@ func (x *erasing) rowsOf(ctx context.Context, t *catalog.Compiled, of []settle.K
 func (r *Roll) forgetSamples(ctx context.Context) {
 	err := r.targets.Pool.Unbounded(ctx, "analyze rollcall.users, rollcall.memberships, rollcall.events, rollcall.parked")
 	if err != nil {
-		r.targets.Log.Warn("values of a user who was erased may be in the statistics of the planner until the next analyze of rollcall.users, memberships, events and parked",
+		r.targets.Log.Warn("the planner's statistics may hold values of a user who was erased until Rollcall's tables are analyzed",
 			"error", connection.Wrap(err, "analyze"))
 	}
 }

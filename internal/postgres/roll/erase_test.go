@@ -132,6 +132,7 @@ func TestRaceTwoErasures(t *testing.T) {
 	first := b.Begin(must.Get(b.EraseWork(t.Context(), erasureOf(id)))(t))
 	must.Do(t, fixture.Beside(func() error { return must.Err(b.Erase(t.Context(), erasureOf(id))) }, first.Commit))
 	b.Want(bodies, "0")
+	b.Want("select source, id from rollcall.erased", "app|u1") // what has erased_at
 	b.Want("select count(*) from rollcall.audit_log", "2")
 }
 
