@@ -41,6 +41,10 @@ func (ts *Targets) Reload(ctx context.Context, configured []target.Target) (Chan
 	fresh := slices.DeleteFunc(slices.Clone(configured), func(t target.Target) bool {
 		return !slices.Contains(change.Added, t.Name) && !slices.Contains(change.Changed, t.Name)
 	})
+	if len(fresh) == 0 { // the database may be away
+		ts.swap(configured, nil)
+		return change, nil, nil
+	}
 	check, err := ts.check(ctx, fresh)
 	if err != nil {
 		return Change{}, nil, err
