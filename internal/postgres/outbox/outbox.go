@@ -219,17 +219,16 @@ func (o *Outbox) Forget(ctx context.Context, captured []int64) error {
 	})
 }
 
-// OfUser are statements that delete what waits about a user ($1 source, $2 id) in the outboxes that there are. What
-// another session holds is being applied: that deletes it.
+// OfUser are statements that delete what waits about a user ($1 source, $2 id) in the outboxes that there are, for a
+// transaction that has locked the user's row of the roll. Who applies rows of rollcall.outbox takes them before that
+// row, so those that another session holds are left to it. Of ids, rows come after it, as here; and Rollcall's role may
+// lock none.
 func (o *Outbox) OfUser(ctx context.Context) ([]string, error) {
-	tables := []string{"rollcall.outbox"}
+	list := []string{`delete from rollcall.outbox
+where id = any (array(select id from rollcall.outbox where source = $1 and user_id = $2 for update skip locked))`}
 	ids, err := o.lookForIDs(ctx)
 	if ids {
-		tables = append(tables, "rollcall_provider.outbox")
+		list = append(list, "delete from rollcall_provider.outbox where source = $1 and user_id = $2")
 	}
-	for i, t := range tables {
-		tables[i] = fmt.Sprintf(`delete from %[1]s
-where id = any (array(select id from %[1]s where source = $1 and user_id = $2 for update skip locked))`, t)
-	}
-	return tables, err
+	return list, err
 }

@@ -182,3 +182,19 @@ func TestEraseTakesNoExternalIDOn(t *testing.T) {
 	b.Want("select external_id, version from rollcall.users", "∅|9")
 	b.Want("select outcome, body from rollcall.events where id = 'older'", "stale|∅")
 }
+
+// In a hosted project, Rollcall's role may read and delete what is captured, and no more.
+func TestEraseInAHostedProject(t *testing.T) {
+	t.Parallel()
+	p := hostedProject(t)
+	p.paste()
+	p.follow()
+	insertUsers(p.Bench, 1, 2)
+	must.Equal(t, p.drain(), 2, "changes")
+	signal(p.Bench, event.Applied, hook(1, "h"))
+	p.Exec("update auth.users set email = email || '.test'")
+	done := must.Get(p.Erase(t.Context(), erasureOf(userID(1))))(t)
+	must.True(t, done.Bodies == 1 && done.Captured == 1, "%+v", done)
+	p.Want("select user_id from rollcall_provider.outbox", userID(2))
+	p.Want("select id::text from p", userID(2))
+}
