@@ -411,3 +411,17 @@ func TestWaiting(t *testing.T) {
 		p.Shutdown(t.Context())
 	})
 }
+
+// Other limits hold for those that come from then on, in both queues.
+func TestSetLimits(t *testing.T) {
+	t.Parallel()
+	apart := func(e *event.Event) bool { return e.Op == event.Look }
+	p := New(Config{Queue: 1, Wait: time.Hour, Apart: apart, Apply: func(context.Context, []event.Event) ([]event.Outcome, error) { return nil, nil }})
+	defer p.Shutdown(t.Context())
+	p.SetLimits(2, time.Millisecond)
+	for _, op := range []event.Op{event.Upsert, event.Look} {
+		for _, want := range []string{"no outcome within 1ms", "no outcome within 1ms", "full with 2 events"} {
+			must.Fail(t, must.Err(p.Submit(t.Context(), event.Event{Op: op})), event.ErrUnavailable, want)
+		}
+	}
+}

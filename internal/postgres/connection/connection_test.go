@@ -339,3 +339,16 @@ func TestConnectionSettingsArrive(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Other timeouts reach the sessions, also those that are open already.
+func TestSetTimeouts(t *testing.T) {
+	t.Parallel()
+	p := open(t, pgtest.New(t))
+	must.Do(t, reach(t.Context(), p))
+	p.SetTimeouts(70*time.Millisecond, 3*time.Second)
+	var lock, statement string
+	const shown = "select current_setting('lock_timeout'), current_setting('statement_timeout')"
+	must.Do(t, p.QueryRow(t.Context(), shown).Scan(&lock, &statement))
+	must.Equal(t, lock+" "+statement, "70ms 3s", "the timeouts of a session")
+	must.Equal(t, p.Timeouts(), []any{"70ms", "3000ms"}, "those of a transaction")
+}
