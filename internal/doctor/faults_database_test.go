@@ -70,6 +70,10 @@ var databaseFaults = []fault{
 		seed: run("grant usage on schema rollcall_provider to public"),
 	},
 	{
+		code: "schema_open", place: "schema rollcall_api", words: "role public has rights (all on all tables", remedy: "revoke all on all tables in schema rollcall_api from public",
+		seed: run("grant select on rollcall_api.live_users to public"),
+	},
+	{
 		code: "public_create", place: "schema public", words: "all roles may create functions", remedy: "revoke create on schema public from public",
 		seed: run("grant create on schema public to public"),
 	},

@@ -95,7 +95,11 @@ var refusing = [2]int{2, 187}
 // authServers asks the auth servers for their version where something depends on it.
 func (e *examination) authServers(ctx context.Context) error {
 	for _, s := range e.File.Sources {
-		if s.Provider != config.Supabase || s.WhenUnavailable != "refuse" || s.Session == nil {
+		if s.Provider != config.Supabase || s.WhenUnavailable != "refuse" {
+			continue
+		}
+		if s.Session == nil {
+			e.unseen("the auth server of source "+s.Name, "without session.issuer its address is not known")
 			continue
 		}
 		version, major, minor, err := e.authVersion(ctx, s.Session.Issuer)

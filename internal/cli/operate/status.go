@@ -27,6 +27,9 @@ database, so it does not matter where serve runs.
 The age of a source's last event is as serve notes it, every five seconds. The configuration of a
 replica is a hash: the same for the same targets.
 
+Of a target, DIFFER is how many users the last check has found out of step; STATE is out when it is out
+of service, and unfilled when it lacks users from before it.
+
 Exits 1 when something is wrong: when there is a finding that is more than a notice.
 
 --output json prints one object:
@@ -82,7 +85,7 @@ func writeStatus(to io.Writer, s *doctor.Status) error {
 		rows   []string
 	}{
 		{"SOURCE\tPROVIDER\tDECIDES\tLAST EVENT\tCAPTURE\tWAITING", sourceRows(s)},
-		{"TARGET\tTABLE\tSTATE\tPARKED\tOUT OF STEP\tCHECKED", targetRows(s)},
+		{"TARGET\tTABLE\tSTATE\tPARKED\tDIFFER\tCHECKED", targetRows(s)},
 		{"RECONCILED\tENDED\tLAST SUCCESS\tRESULT", reconciledRows(s)},
 		{"JOB\tSTATE\tSINCE", jobRows(s)},
 		{"REPLICA\tTARGETS\tSEEN", replicaRows(s)},
@@ -96,7 +99,7 @@ func writeStatus(to io.Writer, s *doctor.Status) error {
 		text.WriteString("\n")
 	}
 	q := s.Queue
-	fmt.Fprintf(&text, "waiting: captured changes %d, parked users %d, jobs %d; running: jobs %d\n\n", q.Captured, q.Parked, q.JobsWaiting, q.JobsRunning)
+	fmt.Fprintf(&text, "waiting: captured changes %d, parked users %d, jobs %d\n\n", q.Captured, q.Parked, q.JobsWaiting)
 	for _, f := range s.Findings {
 		text.WriteString(strings.Join(terminal.Fill(fmt.Sprintf("%s %s at %s: %s", f.Severity, f.Code, f.Place, f.Meaning), 2), "\n") + "\n")
 	}
@@ -129,18 +132,17 @@ func sourceRows(s *doctor.Status) (rows []string) {
 
 func targetRows(s *doctor.Status) (rows []string) {
 	for _, t := range s.Targets {
-		state, step := t.State, "-"
-		if state == "ok" && !t.Filled {
+		state, step := "ok", "-"
+		switch {
+		case t.Error != "":
+			state = "out"
+		case !t.Filled:
 			state = "unfilled"
 		}
 		if t.OutOfStep != nil {
 			step = strconv.FormatInt(*t.OutOfStep, 10)
 		}
-		parked := strconv.FormatInt(t.Parked, 10)
-		if t.GivenUp > 0 {
-			parked += fmt.Sprintf(" (%d given up)", t.GivenUp)
-		}
-		rows = append(rows, row(cut(t.Name, 16), cut(t.Table, 20), state, parked, step, ago(t.Checked)))
+		rows = append(rows, row(cut(t.Name, 16), cut(t.Table, 20), state, strconv.FormatInt(t.Parked, 10), step, ago(t.Checked)))
 	}
 	return rows
 }
@@ -150,7 +152,7 @@ func reconciledRows(s *doctor.Status) (rows []string) {
 		result := "-"
 		switch u := r.Users; {
 		case r.Error != "":
-			result = cut(r.Error, 36)
+			result = cut(r.Error, 32)
 		case r.Ended != nil:
 			result = fmt.Sprintf("+%d ~%d -%d, failed %d", u.Created, u.Updated, u.Deleted, u.Failed)
 		}
@@ -177,7 +179,7 @@ func replicaRows(s *doctor.Status) (rows []string) {
 	return rows
 }
 
-// ago is how long ago a moment was, in the two largest units.
+// ago is how long ago a moment was, in the largest unit.
 func ago(t *time.Time) string {
 	if t == nil {
 		return "never"
@@ -190,9 +192,9 @@ func ago(t *time.Time) string {
 	case d < time.Hour:
 		return fmt.Sprintf("%d min ago", int(d.Minutes()))
 	case d < day:
-		return fmt.Sprintf("%d h %d min ago", int(d.Hours()), int(d.Minutes())%60)
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
 	}
-	return fmt.Sprintf("%d d %d h ago", int(d/day), int((d % day).Hours()))
+	return fmt.Sprintf("%d d ago", int(d/day))
 }
 
 // cut shortens a cell; its line breaks and tabs would be others'.

@@ -74,7 +74,8 @@ func (s Survey) Since(ctx context.Context) (time.Time, error) {
 // OpenRight is a right of a role that has no business with Rollcall's own schemas.
 type OpenRight struct{ What, Grantee string } // as revoke writes them
 
-// openSQL: $1 schemas, $2 roles. A function that PUBLIC may run is open only to who may use its schema.
+// openSQL: $1 schemas, $2 roles. Besides, the views of rollcall_api, which have all users' data; its functions are
+// for clients.
 const openSQL = `
 with role as (
   select 0::oid as oid, 'public' as name
@@ -87,7 +88,12 @@ with role as (
 select 'all on schema ' || s.name, role.name from schema s cross join role
 where exists (select from pg_catalog.aclexplode(s.acl) a where a.grantee = role.oid)
 union all
-select 'all on all tables in schema ' || s.name, role.name from schema s cross join role
+select 'all on all tables in schema ' || s.name, role.name
+from (
+  select * from schema
+  union all
+  select n.oid, n.nspname, null from pg_catalog.pg_namespace n where n.nspname = 'rollcall_api'
+) s cross join role
 where exists (
   select from pg_catalog.pg_class c cross join lateral pg_catalog.aclexplode(c.relacl) a
   where c.relnamespace = s.oid and c.relkind in ('r', 'p', 'v', 'm') and a.grantee = role.oid)
@@ -98,7 +104,7 @@ where exists (
   where p.pronamespace = s.oid and a.grantee = role.oid)
 order by 1, 2`
 
-// Open returns the rights of PUBLIC and of some roles in some schemas.
+// Open returns the rights of PUBLIC and of some roles in some schemas, and to the views of rollcall_api.
 func (s Survey) Open(ctx context.Context, schemas, roles []string) ([]OpenRight, error) {
 	rows, _ := s.Pool.Query(ctx, openSQL, schemas, roles)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[OpenRight])
