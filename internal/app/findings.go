@@ -69,13 +69,21 @@ func (s *said) say(d *doctor.Diagnosis, log *slog.Logger) {
 		log.Log(context.Background(), levels[f.Severity], "a finding", "code", f.Code, "place", f.Place, "meaning", f.Meaning,
 			"remedy", f.Remedy.Text)
 	}
+	for _, u := range d.Unseen {
+		if key := (finding{"unseen", u.Check}); !s.findings[key] {
+			s.findings[key] = true
+			log.Warn("a check of doctor can't be made; the others go on", "check", u.Check, "reason", u.Why)
+		}
+	}
 	if len(d.Unseen) > 0 {
 		return
 	}
 	for key := range s.findings {
 		if !now[key] {
 			delete(s.findings, key)
-			log.Info("a finding is gone", "code", key.code, "place", key.place)
+			if key.code != "unseen" {
+				log.Info("a finding is gone", "code", key.code, "place", key.place)
+			}
 		}
 	}
 }

@@ -56,12 +56,12 @@ type Job struct {
 // jobsSQL: River keeps a run for a day, and one that failed for a week.
 const jobsSQL = `
 select distinct on (j.name) j.name, j.state, j.at, j.error from (
-  select args->>'name' as name,
+  select args->>'name'::text as name,
     case state::text when 'running' then 'running' when 'completed' then 'done' when 'discarded' then 'failed'
       when 'cancelled' then 'failed' else 'waiting' end as state,
     coalesce(finalized_at, attempted_at, scheduled_at) as at,
     coalesce(case when state::text in ('discarded', 'cancelled')
-      then errors[pg_catalog.cardinality(errors)]->>'error' end, '') as error, id
+      then errors[pg_catalog.cardinality(errors)]->>'error'::text end, '') as error, id
   from rollcall.river_job where kind = 'rollcall_job'
 ) j where j.name is not null order by j.name, j.id desc`
 

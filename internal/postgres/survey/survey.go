@@ -92,7 +92,7 @@ select 'all on all tables in schema ' || s.name, role.name
 from (
   select * from schema
   union all
-  select n.oid, n.nspname, null from pg_catalog.pg_namespace n where n.nspname = 'rollcall_api'
+  select n.oid, n.nspname::text, null from pg_catalog.pg_namespace n where n.nspname = 'rollcall_api'
 ) s cross join role
 where exists (
   select from pg_catalog.pg_class c cross join lateral pg_catalog.aclexplode(c.relacl) a

@@ -77,7 +77,12 @@ where f.contype = 'f' and f.confrelid = $1 and c.relkind = 'r' and pg_catalog.pg
   and not exists (
     select from pg_catalog.pg_index i
     where i.indrelid = f.conrelid and i.indisvalid and i.indpred is null
-      and (i.indkey::int2[])[0:pg_catalog.cardinality(f.conkey) - 1] @> f.conkey
+      and not exists ( -- the index begins with the columns of the key, in any order
+        select from pg_catalog.unnest(f.conkey) k (attnum)
+        where not exists (
+          select from pg_catalog.generate_series(0, pg_catalog.cardinality(f.conkey) - 1) s (place) where i.indkey[s.place] = k.attnum
+        )
+      )
   )
 order by 2, 1`
 
@@ -108,7 +113,7 @@ select pg_catalog.pg_total_relation_size(c.oid), coalesce(t.n_live_tup, 0), coal
   (select e.received_at from rollcall.events e
    where (case when e.body is null then 0 when e.outcome <> 'undecodable' then 1 else 2 end) = 0 order by e.received_at limit 1)
 from pg_catalog.pg_class c left join pg_catalog.pg_stat_all_tables t on t.relid = c.oid
-where c.oid = 'rollcall.events'::pg_catalog.regclass`
+where c.oid = 'rollcall.events'::pg_catalog.regclass::oid`
 
 // Events looks at rollcall.events without reading it.
 func (s Survey) Events(ctx context.Context) (Events, error) {
