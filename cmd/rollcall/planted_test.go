@@ -134,7 +134,7 @@ func namesCalled(t *testing.T) string {
 }
 
 // What another role has planted in public never runs as Rollcall's role: not in a migration, a
-// batch, a removal, another try, a job, a backfill, a check, a repair or a reconciliation.
+// batch, a removal, another try, a job, a backfill, a check, a repair, a replay or a reconciliation.
 func TestPlantedFunctions(t *testing.T) {
 	t.Parallel()
 	db := fixture.New(t, pgtest.Auth, plantedTables)
@@ -196,6 +196,14 @@ func live(t *testing.T, db *fixture.Database) {
 	db.Exec("update public.people set name = 'other', colour = null, email = null; delete from public.accounts where uid like '%9'")
 	command("check", "--repair")
 	command("check")
+	for _, args := range [][]string{
+		{"events", "--since", "2h", "--outcome", "applied", "--type", "user.created", "--source", "clerk"},
+		{"events", "--user", "user_made"}, {"user", "user_made"},
+		{"replay", "--since", "2h", "--user", "user_made", "--dry-run"}, {"replay", "--since", "2h", "--user", "user_made"},
+		{"parked", "--user", "user_made"}, {"parked", "retry"}, {"parked", "give-up", "people"},
+	} {
+		command(args...)
+	}
 	command("capture", "status")
 	for _, job := range []string{"check", "retention", "reconcile clerk", "reconcile supabase", "catch up people"} {
 		in.due(job)

@@ -48,8 +48,8 @@ func (db *DB) BuildIndexes(ctx context.Context) ([]string, error) {
 // them by the migration, perhaps under other names.
 func (db *DB) missingIndexes(ctx context.Context) ([]string, error) {
 	const there = `select c.relname::text from pg_index i join pg_class c on c.oid = i.indexrelid
-where i.indrelid = 'rollcall.events'::regclass and i.indisvalid
-union all select 'partitioned' from pg_class where oid = 'rollcall.events'::regclass and relkind = 'p'`
+where i.indrelid = 'rollcall.events'::regclass::oid and i.indisvalid
+union all select 'partitioned' from pg_class where oid = 'rollcall.events'::regclass::oid and relkind = 'p'`
 	rows, _ := db.pool.Query(ctx, there)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
