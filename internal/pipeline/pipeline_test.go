@@ -416,7 +416,7 @@ func TestWaiting(t *testing.T) {
 func TestSetLimits(t *testing.T) {
 	t.Parallel()
 	apart := func(e *event.Event) bool { return e.Op == event.Look }
-	p := New(Config{Queue: 1, Wait: time.Hour, Apart: apart, Apply: func(context.Context, []event.Event) ([]event.Outcome, error) { return nil, nil }})
+	p := New(Config{Queue: 1, Wait: time.Hour, Separate: apart, Apply: func(context.Context, []event.Event) ([]event.Outcome, error) { return nil, nil }})
 	defer p.Shutdown(t.Context())
 	p.SetLimits(2, time.Millisecond)
 	for _, op := range []event.Op{event.Upsert, event.Look} {
