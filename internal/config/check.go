@@ -16,6 +16,7 @@ func (d *decoder) check(c *Config) {
 	if d.given("targets") && !d.given("sources") {
 		d.problems.Add(d.place("targets"), "targets have no sources to follow; add sources")
 	}
+	d.admins(c)
 	for i := range c.Sources {
 		d.source(&c.Sources[i])
 	}
@@ -23,6 +24,22 @@ func (d *decoder) check(c *Config) {
 		d.target(&c.Targets[i], c.Sources)
 	}
 	d.sharing(c)
+}
+
+// admins finds tokens that do not tell who holds them.
+func (d *decoder) admins(c *Config) {
+	all := c.Admins()
+	for i, token := range all {
+		at := join("admin_tokens", token.Name)
+		for _, other := range all[:i] {
+			switch {
+			case other.Name == token.Name:
+				d.problems.Add(d.place(at), "%s has the name of the holder of admin_token; give it another name, or leave admin_token out", at)
+			case other.Token.Equal(token.Token):
+				d.problems.Add(d.place(at), "%s has the token of %s too; give each holder a token of their own", at, other.Name)
+			}
+		}
+	}
 }
 
 // source checks one source and completes it.

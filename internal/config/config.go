@@ -29,7 +29,11 @@ type Config struct {
 	// AdminListen is host:port, default "127.0.0.1:8081".
 	AdminListen string `yaml:"admin_listen" as:"address" default:"127.0.0.1:8081" also:"admin metrics" doc:"address of the admin listener: metrics, health, /admin/v1/status"`
 	// AdminToken is empty when the file gives none.
-	AdminToken Secret `yaml:"admin_token" as:"bearer" doc:"bearer token of /admin/v1/status, at least 16 characters; closed without"`
+	AdminToken Secret `yaml:"admin_token" as:"bearer" doc:"bearer token of /admin/v1, at least 16 characters; the audit log calls its holder admin; without a token /admin/v1 is closed"`
+	// AdminTokens stand in the order of the file; their names and their texts are unique.
+	AdminTokens []AdminToken `yaml:"admin_tokens" as:"bearer" doc:"further tokens, each with the name of its holder, which the audit log keeps"`
+	// AdminHosts are names without a port, in lower case.
+	AdminHosts []string `yaml:"admin_hosts" as:"host" doc:"names by which the console is reached, beside localhost and addresses; requests to other names are refused, against DNS rebinding"`
 	// Sources stand in the order of the file; their names are unique.
 	Sources []Source `yaml:"sources" also:"source providers provider" doc:"the spaces of user ids; the name is the one in POST /webhooks/{source}"`
 	// Targets stand in the order of the file; their names are unique.
@@ -42,6 +46,24 @@ type Config struct {
 
 	places map[string]Pos
 	labels map[string]string
+}
+
+// AdminToken is a bearer token of the admin API.
+type AdminToken struct {
+	// Name is the holder's, as the audit log has it.
+	Name  string
+	Token Secret
+}
+
+// soleAdmin is the name of the holder of admin_token.
+const soleAdmin = "admin"
+
+// Admins are all tokens of the admin API; none closes it.
+func (c *Config) Admins() []AdminToken {
+	if c.AdminToken.IsZero() {
+		return c.AdminTokens
+	}
+	return append([]AdminToken{{soleAdmin, c.AdminToken}}, c.AdminTokens...)
 }
 
 // Limits bounds one request.

@@ -158,6 +158,8 @@ func (d *decoder) value(n *node, to reflect.Value, f field, path string) {
 		d.texts(n, p, f, path)
 	case *[]Secret:
 		d.secrets(n, p, f, path)
+	case *[]AdminToken:
+		d.tokens(n, p, f, path)
 	case *[]target.Origin:
 		d.origins(n, p, f, path)
 	case *[]target.Assignment:
@@ -202,9 +204,7 @@ func named[T Source | target.Target](d *decoder, n *node, path, noun string) []T
 	}
 	var out []T
 	for _, e := range n.entries {
-		if !IsName(e.key) {
-			d.problems.Add(e.pos, "%q is no name for a %s; use a lower-case letter, then at most 62 of a-z, 0-9, _ and -", e.key, noun)
-		}
+		d.name(e, noun)
 		var item T
 		v := reflect.ValueOf(&item).Elem()
 		setDefaults(v)
@@ -220,6 +220,13 @@ func named[T Source | target.Target](d *decoder, n *node, path, noun string) []T
 		out = append(out, item)
 	}
 	return out
+}
+
+// name complains of a key that is no name.
+func (d *decoder) name(e entry, noun string) {
+	if !IsName(e.key) {
+		d.problems.Add(e.pos, "%q is no name for a %s; use a lower-case letter, then at most 62 of a-z, 0-9, _ and -", e.key, noun)
+	}
 }
 
 // is reports whether the node has the wanted kind, and says so if not. wanted is what

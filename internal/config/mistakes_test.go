@@ -29,7 +29,7 @@ func runMistakes(t *testing.T, tests []mistake) {
 	}
 }
 
-const knownTop = "known here: database, listen, admin_listen, admin_token, sources, targets, limits, retry, retention, sync, log"
+const knownTop = "known here: database, listen, admin_listen, admin_token, admin_tokens, admin_hosts, sources, targets, limits, retry, retention, sync, log"
 
 func TestFields(t *testing.T) {
 	db := "database: a=b\n"
@@ -44,6 +44,16 @@ func TestFields(t *testing.T) {
 			"r.yaml:2:1: lsiten is no field of the configuration; did you mean listen? " + knownTop}},
 		{"short token", db + "admin_token: abcde\n", nil, []string{
 			"r.yaml:2:14: admin_token: the value is shorter than 16 characters and can be guessed; write a long random one, as openssl rand -hex 32 prints"}},
+		{"short token of a holder", db + "admin_tokens: {alice: abcde, Bob: 0123456789abcdefg}\n", nil, []string{
+			"r.yaml:2:23: admin_tokens.alice: the value is shorter than 16 characters and can be guessed; write a long random one, as openssl rand -hex 32 prints",
+			`r.yaml:2:30: "Bob" is no name for a token; use a lower-case letter, then at most 62 of a-z, 0-9, _ and -`}},
+		{"tokens without a name", db + "admin_tokens: [0123456789abcdefg]\n", nil, []string{
+			`r.yaml:2:15: admin_tokens is a list; write a map of tokens by name, such as {alice: "${ALICE_TOKEN}"}`}},
+		{"tokens of the same holder", db + "admin_token: 0123456789abcdefg\nadmin_tokens: {admin: 0123456789abcdefh, bob: 0123456789abcdefg}\n", nil, []string{
+			"r.yaml:3:16: admin_tokens.admin has the name of the holder of admin_token; give it another name, or leave admin_token out",
+			"r.yaml:3:42: admin_tokens.bob has the token of admin too; give each holder a token of their own"}},
+		{"host with a port", db + "admin_hosts: [Rollcall.example.com:80]\n", nil, []string{
+			`r.yaml:2:15: admin_hosts: "Rollcall.example.com:80" is no host name; write it in lower case and without a port, such as rollcall.example.com`}},
 		{"unknown far", db + "zookeeper: x\n", nil, []string{
 			"r.yaml:2:1: zookeeper is no field of the configuration; " + knownTop}},
 		{"unknown strange name", db + "\"a\\nb\": x\n", nil, []string{

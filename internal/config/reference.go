@@ -47,6 +47,7 @@ var words = map[reflect.Type]string{
 	reflect.TypeFor[Secret]():              "text",
 	reflect.TypeFor[[]Secret]():            "list of texts",
 	reflect.TypeFor[[]string]():            "list of texts",
+	reflect.TypeFor[[]AdminToken]():        "map of name to text",
 	reflect.TypeFor[[]target.Origin]():     "list of texts",
 	reflect.TypeFor[[]target.Assignment](): "map of column to SQL expression",
 	reflect.TypeFor[target.OnDelete]():     "delete, keep or map of column to SQL expression",

@@ -48,10 +48,9 @@ func valueSchema(t reflect.Type, as string) map[string]any {
 	_, inner := describe(t, as)
 	switch {
 	case inner != nil && t.Kind() == reflect.Slice:
-		return map[string]any{
-			"type": "object", "minProperties": 1, "additionalProperties": objectSchema(inner),
-			"propertyNames": map[string]any{"pattern": nameForm.String()},
-		}
+		return byNameSchema(objectSchema(inner))
+	case t == reflect.TypeFor[[]AdminToken]():
+		return byNameSchema(textSchema())
 	case inner != nil:
 		return objectSchema(inner)
 	case t == reflect.TypeFor[[]string]() && as == "column":
@@ -70,6 +69,13 @@ func valueSchema(t reflect.Type, as string) map[string]any {
 		return choiceSchema(strings.Split(as, "|")...)
 	}
 	return textSchema()
+}
+
+func byNameSchema(each map[string]any) map[string]any {
+	return map[string]any{
+		"type": "object", "minProperties": 1, "additionalProperties": each,
+		"propertyNames": map[string]any{"pattern": nameForm.String()},
+	}
 }
 
 func isDuration(t reflect.Type) bool { return strings.HasPrefix(numbers[t], "a duration") }

@@ -73,6 +73,8 @@ database: ${DATABASE_URL}
 listen: :8080
 admin_listen: 127.0.0.1:8081
 admin_token: ${T}
+admin_tokens: {alice: "${A}"}
+admin_hosts: [rollcall.example.com]
 sources:
   a:
     provider: ${P}

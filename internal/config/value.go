@@ -100,6 +100,21 @@ func (d *decoder) secrets(n *node, to *[]Secret, f field, path string) {
 	}
 }
 
+// tokens fills the admin tokens from a map of names.
+func (d *decoder) tokens(n *node, to *[]AdminToken, f field, path string) {
+	if !d.is(n, mapping, path, "a map of tokens by name, such as {alice: \"${ALICE_TOKEN}\"}") {
+		return
+	}
+	for _, e := range n.entries {
+		d.name(e, "token")
+		at := join(path, e.key)
+		d.places[at] = e.pos
+		token := AdminToken{Name: e.key}
+		d.scalar(e.value, &token.Token, f, at)
+		*to = append(*to, token)
+	}
+}
+
 // split takes signing secrets apart. White space around one is removed.
 func split(value string) []string {
 	parts := strings.Split(value, "|")
@@ -216,6 +231,20 @@ func percent(value string) (float64, string) {
 	return n / 100, ""
 }
 
+// Moment reads a moment that a person writes: RFC 3339, a day, or a duration before now.
+func Moment(value string, now time.Time) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if at, err := time.Parse(layout, value); err == nil {
+			return at.UTC(), nil
+		}
+	}
+	before, err := Duration(value)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%q is no moment; write one such as 2026-11-21T03:00:00Z or 2026-11-21, or how long ago: 2h, 7d", value)
+	}
+	return now.Add(-before).UTC(), nil
+}
+
 // Duration reads a duration as the configuration writes it, such as 12h or 7d.
 func Duration(value string) (time.Duration, error) {
 	d, complaint := duration(value)
@@ -265,7 +294,7 @@ func form(value, as string) (complaint string) {
 
 var forms = map[string]func(string) string{
 	"address": address, "url": webURL, "origin": origin, "cron": schedule,
-	"header": header, "table": table, "column": column, "postgres": postgres, "bearer": bearer,
+	"header": header, "table": table, "column": column, "postgres": postgres, "bearer": bearer, "host": host,
 }
 
 // minToken is the shortest token that can't be guessed, in characters.
@@ -275,6 +304,15 @@ func bearer(value string) string {
 	if utf8.RuneCountInString(value) < minToken {
 		return fmt.Sprintf("is shorter than %d characters and can be guessed; "+
 			"write a long random one, as openssl rand -hex 32 prints", minToken)
+	}
+	return ""
+}
+
+var hostForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+
+func host(value string) string {
+	if !hostForm.MatchString(value) {
+		return "is no host name; write it in lower case and without a port, such as rollcall.example.com"
 	}
 	return ""
 }
