@@ -1,0 +1,217 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/postgres/audit"
+	"rollcall/internal/postgres/auditlog"
+	"rollcall/internal/postgres/history"
+	"rollcall/internal/postgres/roll"
+	"rollcall/internal/replay"
+	"rollcall/internal/source"
+)
+
+// ErrNoEvent means that the event is not recorded, or not any more.
+var ErrNoEvent = errors.New("there is no such event")
+
+// Event is a recorded event; ErrNoEvent.
+func (o *Operator) Event(ctx context.Context, source, id string) (history.Event, error) {
+	list, err := o.DB.History().Named(ctx, source, id)
+	if err == nil && len(list) == 0 {
+		err = ErrNoEvent
+	}
+	if err != nil {
+		return history.Event{}, err
+	}
+	return list[0], nil
+}
+
+// EventKey names an event.
+type EventKey struct{ Source, ID string }
+
+// EventBody is an event with its body.
+type EventBody struct {
+	history.Event
+
+	Body     json.RawMessage `json:"body,omitempty" doc:"masked, unless it is revealed; absent when none is kept"`
+	Revealed bool            `json:"revealed"`
+}
+
+// Body is an event with its body, with its personal data masked unless they are to be revealed, which is noted;
+// ErrNoEvent.
+func (o *Operator) Body(ctx context.Context, by string, of EventKey, reveal bool) (EventBody, error) {
+	e, err := o.Event(ctx, of.Source, of.ID)
+	if err != nil {
+		return EventBody{}, err
+	}
+	bodies, err := o.DB.History().Bodies(ctx, []history.Event{e})
+	out := EventBody{Event: e, Revealed: reveal}
+	body := bodies[history.Key(of)]
+	switch {
+	case err != nil || body == nil:
+		return out, err
+	case reveal:
+		o.note(ctx, auditlog.Entry{Who: by, Action: "reveal", Object: "event " + of.Source + "/" + of.ID, Result: "shown"})
+	default:
+		body = source.MaskBody(body)
+	}
+	if out.Body = body; !json.Valid(body) {
+		out.Body, err = json.Marshal(string(body))
+	}
+	return out, err
+}
+
+// Foresee says what replaying an event would change.
+func (o *Operator) Foresee(ctx context.Context, source, id string) (*replay.Foreseen, error) {
+	e, err := o.Event(ctx, source, id)
+	if err != nil {
+		return nil, err
+	}
+	return o.Replay().DryRun(ctx, []history.Event{e})
+}
+
+// ReplayEvent replays an event.
+func (o *Operator) ReplayEvent(ctx context.Context, by, source, id string) (replay.Result, error) {
+	e, err := o.Event(ctx, source, id)
+	if err != nil {
+		return replay.Result{}, err
+	}
+	results, err := o.Replay().Events(ctx, []history.Event{e})
+	if err != nil {
+		return replay.Result{}, err
+	}
+	o.note(ctx, auditlog.Entry{Who: by, Action: "replay", Object: source + "/" + id, Result: string(results[0].Became)})
+	return results[0], nil
+}
+
+// User is a row of a roll and how every target has it.
+type User struct {
+	Roll    string    `json:"roll" enum:"users,organizations,memberships"`
+	Source  string    `json:"source"`
+	ID      string    `json:"id"`
+	Email   string    `json:"email,omitempty" doc:"masked"`
+	Version time.Time `json:"version" doc:"the provider's own updated_at"`
+	Deleted bool      `json:"deleted"`
+	Kept    []string  `json:"kept,omitempty" doc:"columns that keep their last known value"`
+	Rows    []Row     `json:"rows" doc:"by target"`
+}
+
+// Row is how a target has a row of a roll.
+type Row struct {
+	Target   string      `json:"target"`
+	State    audit.State `json:"state,omitempty" doc:"present, missing, extra, different, parked, …; none for one that is deleted and has no row"`
+	Columns  []Column    `json:"columns,omitempty" doc:"of the row, in the order of the table"`
+	Triggers []string    `json:"triggers,omitempty" doc:"of the table, that decide otherwise"`
+	Problem  string      `json:"problem,omitempty" doc:"why it can't be compared"`
+	Parked   *Parked     `json:"parked,omitempty"`
+}
+
+// Column is a column of a row.
+type Column struct {
+	Name    string          `json:"name"`
+	Is      json.RawMessage `json:"is" doc:"personal data are masked"`
+	Should  json.RawMessage `json:"should,omitempty" doc:"what set says; none for a column of the application"`
+	Differs bool            `json:"differs,omitempty"`
+}
+
+// Parked says why, and since when, a target does not take a row.
+type Parked struct {
+	Since    time.Time `json:"since"`
+	Attempts int       `json:"attempts"`
+	RetryAt  time.Time `json:"retry_at"`
+	GivenUp  bool      `json:"given_up"`
+	Error    string    `json:"error" doc:"PostgreSQL's words without values, and its code"`
+}
+
+// Users are the rows of the roll with an id, or users with an e-mail, beside their rows in every target.
+func (o *Operator) Users(ctx context.Context, who string) ([]User, error) {
+	found, err := o.DB.Audit().Users(ctx, who, audit.Options{Rows: true})
+	if errors.Is(err, audit.ErrNotInRoll) {
+		err = nil
+	}
+	list := []User{}
+	for _, u := range found {
+		one := User{u.Roll.Name, u.Source, u.ID, u.Email, u.Version, u.Deleted, u.Kept, []Row{}}
+		for _, s := range u.Statuses {
+			row := Row{s.Target, s.State, nil, s.Triggers, s.Problem, (*Parked)(s.Parked)}
+			for _, c := range s.Row {
+				row.Columns = append(row.Columns, Column(c))
+			}
+			one.Rows = append(one.Rows, row)
+		}
+		list = append(list, one)
+	}
+	return list, err
+}
+
+// Settle brings a user's rows in step with the roll.
+func (o *Operator) Settle(ctx context.Context, by, source, id string) (event.Outcome, error) {
+	e := event.Event{Source: source, Type: "settled by an operator", Op: event.Settle, UserID: id}
+	outcomes, err := o.Replay().Submit(ctx, []event.Event{e})
+	if err != nil {
+		return "", err
+	}
+	o.note(ctx, auditlog.Entry{Who: by, Action: "settle", Object: "users/" + source + "/" + id, Result: string(outcomes[0])})
+	return outcomes[0], nil
+}
+
+// groupsShown is how many groups of a target's parked rows are shown.
+const groupsShown = 50
+
+// ParkedGroup is the rows of a roll that a target refuses in the same words.
+type ParkedGroup struct {
+	Target   string     `json:"target"`
+	Source   string     `json:"source"`
+	Roll     string     `json:"roll" enum:"users,organizations,memberships"`
+	Rows     int64      `json:"rows"`
+	ID       string     `json:"id" doc:"of the first of them"`
+	Email    string     `json:"email,omitempty" doc:"of the first of them, masked"`
+	Error    string     `json:"error" doc:"PostgreSQL's words without values, and its code"`
+	Since    time.Time  `json:"since" doc:"of the first of them"`
+	Attempts int        `json:"attempts" doc:"how often at most one was tried"`
+	RetryAt  *time.Time `json:"retry_at,omitempty" doc:"next try of the first of them; none when all are given up"`
+	GivenUp  int64      `json:"given_up"`
+}
+
+// Parked are the groups of what targets refuse; of all targets, or of all rows, for none.
+func (o *Operator) Parked(ctx context.Context, targets, ids []string) ([]ParkedGroup, error) {
+	if len(targets) == 0 {
+		for _, s := range o.DB.Targets().States() {
+			targets = append(targets, s.Name)
+		}
+	}
+	groups, err := o.DB.Audit().ParkedGroups(ctx, audit.ParkedFilter{Targets: targets, Users: ids, Groups: groupsShown})
+	list := []ParkedGroup{}
+	for _, g := range groups {
+		one := ParkedGroup{g.Target, g.Source, g.Roll, g.Users, g.ID, g.Email, g.Error, g.Since, g.Attempts, nil, g.GivenUp}
+		if !g.RetryAt.IsZero() {
+			one.RetryAt = &g.RetryAt
+		}
+		list = append(list, one)
+	}
+	return list, err
+}
+
+// GiveUp has parked rows of a target tried no more: of some ids, or all of them for none.
+func (o *Operator) GiveUp(ctx context.Context, by, target string, ids []string) (int64, error) {
+	if o.DB.Targets().Named(target) == nil {
+		return 0, &MisfitError{"target", target, "there is no such target"}
+	}
+	n, err := o.DB.Targets().GiveUp(ctx, target, ids)
+	if err == nil {
+		o.note(ctx, auditlog.Entry{Who: by, Action: "give up", Object: strings.Join(append([]string{target}, ids...), " "), Result: fmt.Sprint(n, " rows")})
+	}
+	return n, err
+}
+
+// Erase forgets what is kept of a user; roll.ErrLiving and roll.ErrUnknownUser. The erasure notes itself.
+func (o *Operator) Erase(ctx context.Context, by string, e roll.Erasure) (roll.Erased, error) {
+	e.Who = by
+	return o.DB.Roll().Erase(ctx, e)
+}
