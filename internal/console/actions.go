@@ -1,0 +1,288 @@
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"rollcall/internal/admin"
+	"rollcall/internal/event"
+	"rollcall/internal/postgres/claims"
+	"rollcall/internal/postgres/roll"
+)
+
+// action is a change that a page offers. It asks once, and is done once however often its form is sent.
+type action struct {
+	title  string
+	fields []string // what the form carries
+	// ask is the question.
+	ask func(url.Values) string
+	do  func(ctx context.Context, o *admin.Operator, by string, form url.Values) (done, error)
+}
+
+// done is what an action has done.
+type done struct {
+	Message string
+	To      string // the page that shows it
+}
+
+// doTimeout bounds an action.
+const doTimeout = 30 * time.Second
+
+// begun is an action that begins long work.
+func begun(kind, title, question string) action {
+	return action{
+		title: title, fields: []string{"subject", "repair"},
+		ask: func(f url.Values) string { return fmt.Sprintf(question, f.Get("subject")) },
+		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
+			t, err := o.Begin(ctx, by, admin.TaskRequest{Kind: kind, Subject: f.Get("subject"), Repair: f.Get("repair") != ""})
+			return done{fmt.Sprintf("Task %d has begun.", t.ID), "/jobs"}, err
+		},
+	}
+}
+
+// actions are all of them, by the name in their paths.
+var actions = map[string]action{
+	"check":     begun(admin.Check, "Check the targets", "Compare every row of the roll with its row in every target?%.0s"),
+	"backfill":  begun(admin.Backfill, "Backfill", "Write every row of the roll to the target %s? Rows that are right stay as they are."),
+	"reconcile": begun(admin.Reconcile, "Reconcile", "Compare the roll with all users of %s, and correct the roll?"),
+	"retry":     begun(admin.Retry, "Try again", "Try all rows that %s refuses again, also those that were given up?"),
+	"replay": {
+		title: "Replay", fields: []string{"source", "id"},
+		ask: func(f url.Values) string {
+			return "Replay event " + f.Get("id") + " of " + f.Get("source") + "? The page before says what it would change."
+		},
+		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
+			r, err := o.ReplayEvent(ctx, by, f.Get("source"), f.Get("id"))
+			return done{"The event was replayed: " + string(r.Became) + reason(r.Reason), eventPath(f)}, err
+		},
+	},
+	"reveal": {
+		title: "Show personal data", fields: []string{"path"},
+		ask: func(url.Values) string {
+			return "Show the personal data of this event? The audit log notes that you have seen them."
+		},
+		do: func(_ context.Context, _ *admin.Operator, _ string, f url.Values) (done, error) {
+			return done{"Go on to see them.", local(f.Get("path")) + "?reveal=1"}, nil
+		},
+	},
+	"settle": {
+		title: "Settle", fields: []string{"source", "id"},
+		ask: func(f url.Values) string {
+			return "Bring every target's row of " + f.Get("id") + " in step with the roll?"
+		},
+		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
+			outcome, err := o.Settle(ctx, by, f.Get("source"), f.Get("id"))
+			return done{"The user was settled: " + string(outcome) + ".", "/users?" + url.Values{"who": {f.Get("id")}}.Encode()}, err
+		},
+	},
+	"give-up": {
+		title: "Give up", fields: []string{"target"},
+		ask: func(f url.Values) string {
+			return "Try none of the rows that " + f.Get("target") + " refuses any more, until an event about them or a retry?"
+		},
+		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
+			n, err := o.GiveUp(ctx, by, f.Get("target"), nil)
+			return done{fmt.Sprintf("%d rows were given up.", n), "/parked"}, err
+		},
+	},
+	"erase": {
+		title: "Erase", fields: []string{"source", "id"},
+		ask: func(f url.Values) string {
+			return "Erase all personal data that Rollcall keeps of " + f.Get("id") + " of " + f.Get("source") +
+				"? This can't be undone. A user who is not deleted at the provider is refused."
+		},
+		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
+			e, err := o.Erase(ctx, by, roll.Erasure{Source: f.Get("source"), ID: f.Get("id")})
+			return done{erased(e), "/users?" + url.Values{"who": {f.Get("id")}}.Encode()}, err
+		},
+	},
+	"reload": {
+		title: "Reload the configuration",
+		ask: func(url.Values) string {
+			return "Read the configuration file of this replica again, and work by it? A file with a mistake changes nothing."
+		},
+		do: func(ctx context.Context, o *admin.Operator, by string, _ url.Values) (done, error) {
+			r, err := o.Reload(ctx, by)
+			if err != nil {
+				return done{}, &admin.MisfitError{Field: "configuration", Message: err.Error()}
+			}
+			return done{fmt.Sprintf("The configuration is reloaded: %d targets added, %d changed, %d removed.",
+				len(r.Targets.Added), len(r.Targets.Changed), len(r.Targets.Removed)), "/"}, nil
+		},
+	},
+	"stop": {
+		title: "Stop a task", fields: []string{"id"},
+		ask: func(f url.Values) string {
+			return "Stop task " + f.Get("id") + "? A backfill or a reconciliation goes on there when it is begun again."
+		},
+		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
+			id, err := strconv.ParseInt(f.Get("id"), 10, 64)
+			if err != nil {
+				return done{}, &admin.MisfitError{Field: "id", Value: f.Get("id"), Message: "this is no number of a task"}
+			}
+			t, err := o.Stop(ctx, by, id)
+			return done{fmt.Sprintf("Task %d: %s.", t.ID, stopping(t.State)), "/jobs"}, err
+		},
+	},
+}
+
+func reason(text string) string {
+	if text == "" {
+		return "."
+	}
+	return ", " + text + "."
+}
+
+func eventPath(f url.Values) string {
+	return "/events/" + url.PathEscape(f.Get("source")) + "/" + url.PathEscape(f.Get("id"))
+}
+
+// erased says what an erasure has left.
+func erased(e roll.Erased) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "The user is erased, with %d bodies of events and %d memberships.", e.Bodies, e.Memberships)
+	for _, r := range e.Remaining {
+		fmt.Fprintf(&text, " A row is left in %s (%s): %s.", r.Table, r.Target, r.Why)
+	}
+	return text.String()
+}
+
+func stopping(state string) string {
+	if state == "running" {
+		return "it is told to stop"
+	}
+	return state
+}
+
+// confirmData is what the page shows that asks.
+type confirmData struct {
+	Action, Title, Question, Back, Key string
+	Fields                             []field
+}
+
+type field struct{ Name, Value string }
+
+// confirm asks whether an action is to be done.
+func (c *Console) confirm(r *http.Request) (any, error) {
+	name := chi.URLParam(r, "action")
+	a, known := actions[name]
+	if !known {
+		return nil, &notFoundError{"There is no such action."}
+	}
+	form := r.URL.Query()
+	d := confirmData{Action: name, Title: a.title, Question: event.Printable(a.ask(form)), Back: local(form.Get("back")), Key: rand.Text()}
+	for _, f := range a.fields {
+		if value := form.Get(f); value != "" {
+			d.Fields = append(d.Fields, field{f, value})
+		}
+	}
+	return d, nil
+}
+
+// do does an action, or shows what became of it when its form comes again.
+func (c *Console) do(w http.ResponseWriter, r *http.Request) {
+	name := chi.URLParam(r, "action")
+	a, known := actions[name]
+	if !known || r.PostForm.Get("key") == "" {
+		c.fail(w, r, http.StatusNotFound, "There is no such action.")
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), doTimeout)
+	defer cancel()
+	change := claims.Change{Holder: sessionOf(ctx).Holder, Key: keyPrefix + r.PostForm.Get("key")}
+	kept, err := c.config.Operator.Claims.Claim(ctx, change, requestOf(name, r.PostForm))
+	switch {
+	case err != nil:
+		c.failed(w, r, name, err)
+	case kept == nil:
+		c.doOnce(w, r.WithContext(ctx), change, a)
+	case kept.Status == nil:
+		c.fail(w, r, http.StatusConflict, "This was sent twice, and the first is still under way. Look at the page again in a moment.")
+	default:
+		showDone(w, r, change)
+	}
+}
+
+// showDone goes on to a page of its own, so that neither reloading nor going back sends the form again.
+func showDone(w http.ResponseWriter, r *http.Request, change claims.Change) {
+	key := strings.TrimPrefix(change.Key, keyPrefix)
+	http.Redirect(w, r, "/done/"+url.PathEscape(chi.URLParam(r, "action"))+"?"+url.Values{"key": {key}}.Encode(), http.StatusSeeOther)
+}
+
+// keyPrefix tells the console's changes from those of the API.
+const keyPrefix = "console "
+
+// done is what became of an action.
+func (c *Console) done(r *http.Request) (any, error) {
+	a, known := actions[chi.URLParam(r, "action")]
+	kept, err := c.config.Operator.Claims.Kept(r.Context(), claims.Change{Holder: sessionOf(r.Context()).Holder, Key: keyPrefix + r.FormValue("key")})
+	if err == nil && (!known || kept == nil || kept.Status == nil) {
+		err = &notFoundError{"Nothing is known of this action any more."}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return doneData{a.title, string(kept.Body), kept.Type}, nil
+}
+
+// doneData is what the page shows after an action.
+type doneData struct{ Title, Message, To string }
+
+func (c *Console) doOnce(w http.ResponseWriter, r *http.Request, change claims.Change, a action) {
+	var err error
+	ctx := r.Context()
+	result, status := done{}, http.StatusInternalServerError
+	func() {
+		defer func() { // also when it panics
+			c.config.Operator.Claims.Keep(ctx, change, claims.Answer{Status: &status, Type: result.To, Body: []byte(result.Message)})
+		}()
+		if result, err = a.do(ctx, c.config.Operator, change.Holder, r.PostForm); err == nil {
+			status = http.StatusOK
+		}
+	}()
+	if err != nil {
+		c.failed(w, r, a.title, err)
+		return
+	}
+	showDone(w, r, change)
+}
+
+// failed says why an action was not done.
+func (c *Console) failed(w http.ResponseWriter, r *http.Request, what string, err error) {
+	var misfit *admin.MisfitError
+	switch {
+	case errors.As(err, &misfit):
+		c.fail(w, r, http.StatusUnprocessableEntity, misfit.Message)
+		return
+	case errors.Is(err, roll.ErrLiving):
+		c.fail(w, r, http.StatusConflict, "The user is not deleted. Delete them at the provider first, or erase them with rollcall erase --living.")
+		return
+	case errors.Is(err, roll.ErrUnknownUser), errors.Is(err, admin.ErrNoEvent):
+		c.fail(w, r, http.StatusNotFound, "It is not there any more: "+err.Error()+".")
+		return
+	}
+	c.config.Log.Warn("an action of the console failed", "action", what, "error", err)
+	c.fail(w, r, http.StatusServiceUnavailable, "It was not done: "+err.Error())
+}
+
+// requestOf is a hash of an action and its fields.
+func requestOf(name string, form url.Values) []byte {
+	hash := sha256.New()
+	for _, f := range slices.Sorted(maps.Keys(form)) {
+		fmt.Fprintf(hash, "%s=%q\n", f, form[f])
+	}
+	fmt.Fprint(hash, name)
+	return hash.Sum(nil)
+}
