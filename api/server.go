@@ -10,8 +10,6 @@ package api
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -61,10 +59,10 @@ type Config struct {
 	Receipts *receipts.Tally
 	// Limits bound what requests take.
 	Limits Limits
-	// AdminToken opens /admin/v1; empty closes it.
-	AdminToken string
-	Version    string
-	Log        *slog.Logger
+	// Operate is the rest of the admin listener, the admin API and the console; nil for nothing.
+	Operate http.Handler
+	Version string
+	Log     *slog.Logger
 }
 
 // Limits bound what requests take together and each; the zero values are replaced by defaults.
@@ -132,6 +130,9 @@ func (s *Server) Reload(cfg Config) {
 	}
 }
 
+// Metrics are those that /metrics shows.
+func (s *Server) Metrics() prometheus.Gatherer { return s.registry }
+
 // config is what is served by now.
 func (s *Server) config() *Config { return &s.current.Load().Config }
 
@@ -191,10 +192,9 @@ func (s *Server) Admin() http.Handler {
 	r := s.router()
 	r.Get("/metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.config().Log.Handler(), slog.LevelError)}).ServeHTTP)
 	s.health(r)
-	r.Route("/admin/v1", func(r chi.Router) {
-		r.Use(s.authenticate)
-		r.Get("/status", s.status)
-	})
+	if operate := s.config().Operate; operate != nil {
+		r.Mount("/", operate)
+	}
 	return r
 }
 
@@ -284,63 +284,4 @@ func (s *Server) health(r chi.Router) {
 		}
 		writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 	})
-}
-
-// authenticate lets through who shows the admin token, compared in constant time.
-func (s *Server) authenticate(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token := s.config().AdminToken
-		if token == "" {
-			s.notFound(w, r)
-			return
-		}
-		want := sha256.Sum256([]byte(token))
-		got := sha256.Sum256([]byte(bearer(r)))
-		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			writeError(w, http.StatusUnauthorized, "unauthorized", "send Authorization: Bearer with the admin_token of the configuration")
-			s.logRefused(r, http.StatusUnauthorized, "reason", "the admin token is missing or wrong")
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// status tells what this replica is doing.
-func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	type target struct {
-		Name   string `json:"name"`
-		Table  string `json:"table"`
-		State  string `json:"state"`
-		Error  string `json:"error,omitempty"`
-		Parked int    `json:"parked"`
-	}
-	type body struct {
-		Version  string           `json:"version"`
-		Ready    bool             `json:"ready"`
-		Sources  []string         `json:"sources"`
-		Targets  []target         `json:"targets"`
-		Findings []doctor.Finding `json:"findings"`
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), readyTimeout) // as in health
-	defer cancel()
-	answer := body{Version: s.config().Version, Ready: s.config().Ready(ctx) == nil, Sources: []string{}, Targets: []target{}, Findings: []doctor.Finding{}}
-	for _, src := range s.config().Sources {
-		answer.Sources = append(answer.Sources, src.Name())
-	}
-	if s.config().Findings != nil {
-		answer.Findings = append(answer.Findings, s.config().Findings().Findings...)
-	}
-	parked, err := s.config().DB.Targets().Parked(ctx)
-	if err != nil {
-		s.config().Log.Warn("the parked users can't be counted: no metric or status has them until the database answers", "error", err)
-	}
-	for _, t := range s.config().DB.Targets().States() {
-		state := "ok"
-		if t.Outage != "" {
-			state = "out of service"
-		}
-		answer.Targets = append(answer.Targets, target{t.Name, t.Table, state, t.Outage, parked[t.Name]})
-	}
-	writeJSON(w, http.StatusOK, answer)
 }

@@ -64,8 +64,8 @@ func TestHealthMetricsAdmin(t *testing.T) {
 		{in.admin + "/readyz", "", 200, "ready"},
 		{in.public + "/metrics", "", 404, "not_found"},
 		{in.public + "/admin/v1/status", adminToken, 404, "not_found"},
-		{in.admin + "/admin/v1/status", "", 401, "unauthorized"},
-		{in.admin + "/admin/v1/status", "wrong", 401, "unauthorized"},
+		{in.admin + "/admin/v1/status", "", 401, "Unauthorized"},
+		{in.admin + "/admin/v1/status", "wrong", 401, "Unauthorized"},
 		{in.admin + "/admin/v1/status", adminToken, 200, `"targets":[{"name":"profiles","table":"public.profiles","state":"ok","parked":0}]`},
 		{in.admin + "/metrics", "", 200, `go_goroutines`},
 	}

@@ -11,6 +11,7 @@ import (
 
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/audit"
+	"rollcall/internal/postgres/claims"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/directory"
 	"rollcall/internal/postgres/jobs"
@@ -94,7 +95,7 @@ func (sv *service) forget(ctx context.Context) error {
 		sv.log.Info("deleted old events and bodies",
 			"bodies", done.Bodies, "events", done.Events, "never_created", done.Unanswered)
 	}
-	return err
+	return errors.Join(err, sv.tasks.Forget(ctx, tasksAge), claims.Claims{Pool: sv.db.Pool()}.Forget(ctx))
 }
 
 // buildIndexes builds the indexes that a migration has left out, at the start: without them only commands that look
@@ -201,7 +202,9 @@ func (sv *service) enqueueDue(ctx context.Context) error {
 	if many {
 		due = append(due, endMemberships)
 	}
-	for _, job := range append(due, confirmations...) {
+	waiting, unseen := sv.tasks.Due(ctx)
+	err = errors.Join(err, unseen)
+	for _, job := range slices.Concat(due, confirmations, waiting) {
 		err = errors.Join(err, jobs.Enqueue(ctx, job))
 	}
 	return err

@@ -13,21 +13,13 @@ import (
 	"strings"
 	"time"
 
+	"rollcall/internal/admin"
 	"rollcall/internal/config"
 	"rollcall/internal/postgres/auditlog"
 	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/postgres/settle"
 	"rollcall/internal/target"
 )
-
-// Reloaded is what a reload has changed.
-type Reloaded struct {
-	// Configuration is the hash that rollcall.replicas has.
-	Configuration string        `json:"configuration"`
-	Targets       settle.Change `json:"targets"`
-	// Unfilled are targets that lack users from before them; rollcall backfill fills one.
-	Unfilled []string `json:"unfilled"`
-}
 
 // reloadTimeout bounds the check of the targets that are new or changed.
 const reloadTimeout = 30 * time.Second
@@ -46,7 +38,7 @@ func (sv *service) reloadAtHangup(ctx context.Context) {
 
 // Reload reads the configuration anew and works by it from now on, or changes nothing and says why. A batch ends with
 // the targets that it began with. Who is noted in rollcall.audit_log.
-func (sv *service) Reload(ctx context.Context, who string) (Reloaded, error) {
+func (sv *service) Reload(ctx context.Context, who string) (admin.Reloaded, error) {
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
 	sv.reloading.Lock()
@@ -54,7 +46,7 @@ func (sv *service) Reload(ctx context.Context, who string) (Reloaded, error) {
 	next, found, done, err := sv.prepareReload(ctx)
 	if err != nil {
 		sv.log.Error("the configuration is not reloaded; nothing has changed", "error", err)
-		return Reloaded{}, err
+		return admin.Reloaded{}, err
 	}
 	sv.exchange(next)
 	sv.noteRemoved(done.Targets, time.Now())
@@ -77,8 +69,8 @@ func (sv *service) Reload(ctx context.Context, who string) (Reloaded, error) {
 }
 
 // prepareReload does all of a reload that may fail. Last it exchanges the targets.
-func (sv *service) prepareReload(ctx context.Context) (*assembled, []target.Finding, Reloaded, error) {
-	done := Reloaded{Unfilled: []string{}}
+func (sv *service) prepareReload(ctx context.Context) (*assembled, []target.Finding, admin.Reloaded, error) {
+	done := admin.Reloaded{Unfilled: []string{}}
 	if sv.options.Read == nil || !sv.prepared.Load() {
 		return nil, nil, done, errors.New("serve is not ready yet; try it again once it is")
 	}
@@ -113,6 +105,7 @@ func (sv *service) exchange(next *assembled) {
 	sv.db.SetLimits(s.database(sv.log))
 	sv.pipeline.SetLimits(s.Config.Limits.Queue, s.Config.Limits.Wait)
 	sv.now.Store(next)
+	sv.guard.Set(tokensOf(s))
 	sv.receipts.Watch(s.receiptKeys()...)
 	sv.server.Reload(sv.serving(next))
 	sv.options.Setup.level.Set(s.logLevel())

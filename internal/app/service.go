@@ -12,14 +12,17 @@ import (
 	"time"
 
 	"rollcall/api"
+	"rollcall/internal/admin"
 	"rollcall/internal/clerk"
 	"rollcall/internal/config"
+	"rollcall/internal/console"
 	"rollcall/internal/event"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/postgres/receipts"
+	"rollcall/internal/postgres/tasks"
 	"rollcall/internal/reconcile"
 	"rollcall/internal/session"
 	"rollcall/internal/target"
@@ -55,6 +58,10 @@ type service struct {
 	now        atomic.Pointer[assembled]
 	reloading  sync.Mutex           // one reload at a time
 	removed    map[string]time.Time // targets that a reload has removed, and when; of reloading
+	tasks      *tasks.List
+	guard      *admin.Guard // of the admin API and the console
+	console    *console.Console
+	operate    http.Handler // the admin API and the console
 	replica    *jobs.Replica
 	running    atomic.Pointer[jobs.Running]
 	backoff    backoff // sources whose announced users can't be looked up
@@ -76,10 +83,12 @@ func newService(o Options, db *postgres.DB) (*service, error) {
 		receipts: receipts.NewTally(s.receiptKeys()...),
 		replica:  jobs.NewReplica(db.Pool(), jobs.Configuration{Targets: db.Targets().Fingerprint(), Hash: s.Hash()}, log),
 	}
+	sv.tasks = tasks.New(db.Pool(), sv.wake, sv.taskKinds()...)
 	sv.pipeline = pipeline.New(pipeline.Config{
 		Apply: db.Roll().Apply, Separate: db.Roll().Signal, Queue: s.Config.Limits.Queue, Wait: s.Config.Limits.Wait,
 		Observe: func(events int, took time.Duration) { sv.server.ObserveBatch(events, took) }, Log: log,
 	})
+	sv.newOperate(s)
 	first, err := sv.assemble(s)
 	if err != nil {
 		return nil, err
@@ -121,7 +130,7 @@ func (sv *service) assemble(s *Setup) (*assembled, error) {
 		}
 	}
 	next.sync.Origins = s.Config.Sync.Origins
-	next.jobs = sv.scheduled(s)
+	next.jobs = append(sv.scheduled(s), sv.tasks.Jobs()...)
 	return next, nil
 }
 
@@ -141,8 +150,8 @@ func (sv *service) serving(a *assembled) api.Config {
 		Sources: s.Sources, Sync: a.sync, Refuse: refuse,
 		Submit: sv.pipeline.Submit, Queue: sv.pipeline.Waiting, Ready: sv.ready,
 		DB: sv.db, Targets: names, Captures: s.Captures(), Findings: sv.findings.get, Receipts: sv.receipts,
-		Limits:     api.Limits{Body: limits.Body, Answer: limits.Wait + answerTime},
-		AdminToken: s.Config.AdminToken.Reveal(), Version: sv.options.Version, Log: sv.log,
+		Limits:  api.Limits{Body: limits.Body, Answer: limits.Wait + answerTime},
+		Operate: sv.operate, Version: sv.options.Version, Log: sv.log,
 	}
 }
 
@@ -197,6 +206,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 		working.Go(func() { sv.keepUp(background, "jobs", sv.startJobs) })
 		working.Go(func() { sv.keepUp(background, "watch of captures", sv.newCaptureWatch().watch) })
 		working.Go(func() { sv.keepUp(background, "watch of replicas", sv.watchReplicas) })
+		working.Go(func() { sv.keepUp(background, "console", sv.console.Run) })
 		working.Go(func() { sv.keepUp(background, "indexes", sv.buildIndexes) })
 		working.Go(func() { sv.keepUp(background, "reload", sv.reloadAtHangup) })
 		working.Go(func() { sv.keepUp(background, "count of users", sv.countUsers) })
