@@ -54,6 +54,8 @@ func openLobby(t *testing.T) *lobby {
 		"    database_webhook:", supabaseSession+"    database_webhook:",
 	).Replace(twoSources) + "sync: {origins: [" + appOrigin + "]}\n" + shopTargets
 	l.instance = serveAt(t, yaml, pgtest.NewWith(t, pgtest.Auth, shopTables))
+	l.log.await(t, "a finding", 1) // of the superuser: the first examination has asked Clerk's API, too
+	l.clerk.ForgetRequests()
 	return l
 }
 

@@ -208,6 +208,7 @@ func TestRepair(t *testing.T) {
 	b.follow("Try again")
 	b.sees("Task 1 has begun.")
 	b.follow("Go on")
+	b.sees("Reconcile clerk")
 	s.Await("select count(*) from profiles", "1")
 	s.Await("select state from rollcall.tasks", "succeeded")
 	b.to("/parked")
