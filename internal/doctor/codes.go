@@ -182,7 +182,7 @@ var Kinds = []Kind{
 	{reconcileNever, Warning, "a schedule has never led to a success", "run it by hand and see"},
 	{reconcileOld, Warning, "a schedule has been missed twice", "see whether `serve` runs, and its log"},
 	{jobFailed, Warning, "the last run of a job failed", "see its error"},
-	{replicasDiffer, Warning, "replicas run with different targets", "give all of them the same configuration"},
+	{replicasDiffer, Warning, "replicas run with different configurations", "give all of them the same configuration"},
 	{replicasGone, Error, "no `serve` runs, and the last one was not stopped", "start it; its log says why it ended"},
 	{eventsLarge, Warning, "`rollcall.events` is large", "lower [retention](configuration.md#retention)"},
 	{eventsVacuum, Warning, "most rows of `rollcall.events` are dead", "vacuum it, and see what holds autovacuum back"},

@@ -74,7 +74,8 @@ var operationFaults = []fault{
 	},
 	{
 		code: "replicas_differ", place: "table rollcall.replicas", words: "2 replicas run with 2 configurations", remedy: "rollcall status",
-		seed: run("insert into rollcall.replicas (id, config) values ('a', 1), ('b', 2)"), after: run("update rollcall.replicas set config = 1"),
+		seed:  run("insert into rollcall.replicas (id, config, configuration) values ('a', 1, '1f0a'), ('b', 1, '2f0a')"),
+		after: run("update rollcall.replicas set configuration = '1f0a'"),
 	},
 	{
 		code: "replicas_gone", place: "table rollcall.replicas", words: "no serve runs: the last one was there at", remedy: "rollcall serve",

@@ -94,7 +94,7 @@ func (e *examination) jobs(ctx context.Context) error {
 	return err
 }
 
-// replicas finds replicas with other targets.
+// replicas finds replicas with other configurations.
 func (e *examination) replicas(ctx context.Context) error {
 	list, err := e.survey.Replicas(ctx, jobs.ReplicaAge)
 	if err == nil && len(list) == 0 {
@@ -105,7 +105,7 @@ func (e *examination) replicas(ctx context.Context) error {
 		configs[r.Config] = true
 	}
 	if len(configs) > 1 {
-		e.add(replicasDiffer, "table rollcall.replicas", fmt.Sprintf("%d replicas run with %d configurations of targets: a user's row depends on "+
+		e.add(replicasDiffer, "table rollcall.replicas", fmt.Sprintf("%d replicas run with %d configurations: a user's row depends on "+
 			"which of them gets the event", len(list), len(configs)), command("rollcall status"))
 	}
 	return err

@@ -88,7 +88,7 @@ func writeStatus(to io.Writer, s *doctor.Status) error {
 		{"TARGET\tTABLE\tSTATE\tPARKED\tDIFFER\tCHECKED", targetRows(s)},
 		{"RECONCILED\tENDED\tLAST SUCCESS\tRESULT", reconciledRows(s)},
 		{"JOB\tSTATE\tSINCE", jobRows(s)},
-		{"REPLICA\tTARGETS\tSEEN", replicaRows(s)},
+		{"REPLICA\tCONFIGURATION\tSEEN", replicaRows(s)},
 	} {
 		if len(part.rows) == 0 {
 			continue

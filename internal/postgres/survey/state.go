@@ -75,14 +75,14 @@ func (s Survey) Jobs(ctx context.Context) ([]Job, error) {
 // Replica is a running serve.
 type Replica struct {
 	ID     string    `json:"id"`
-	Config string    `json:"config"` // tells its targets from those of others
+	Config string    `json:"config"` // tells its configuration from those of others; of an older version, its targets
 	SeenAt time.Time `json:"seen_at"`
 }
 
 // Replicas returns those that have noted themselves within a time.
 func (s Survey) Replicas(ctx context.Context, within time.Duration) ([]Replica, error) {
 	rows, _ := s.Pool.Query(ctx, `
-select id, pg_catalog.lpad(pg_catalog.to_hex(config), 8, '0'), seen_at from rollcall.replicas
+select id, coalesce(configuration, pg_catalog.lpad(pg_catalog.to_hex(config), 8, '0')), seen_at from rollcall.replicas
 where seen_at > pg_catalog.now() - $1::interval order by id`, within)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Replica])
 	return list, s.wrap(err, "look at the replicas")
