@@ -192,6 +192,9 @@ func (s *Server) Admin() http.Handler {
 	r := s.router()
 	r.Get("/metrics", promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(s.config().Log.Handler(), slog.LevelError)}).ServeHTTP)
 	s.health(r)
+	for _, of := range []string{"/webhooks/*", "/v1/*"} { // who sends here has taken the wrong address
+		r.HandleFunc(of, s.notFound)
+	}
 	if operate := s.config().Operate; operate != nil {
 		r.Mount("/", operate)
 	}

@@ -17,6 +17,7 @@ func TestHosted(t *testing.T) {
 		"CLERK_SECRET":    "whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ==",
 		"SUPABASE_SECRET": "v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==",
 	}}
+	p.Exec("revoke create on schema public from public") // as of version 15
 	owner := pgtest.Connect(t, h.As("owner"))
 	owner.Run(tables)
 	owner.Run("create role " + p.role + " login; do $$ begin execute format('grant create on database %I to " + p.role + "', current_database()); end $$; " +
