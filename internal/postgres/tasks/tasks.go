@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"rollcall/internal/event"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/postgres/sqlstate"
@@ -90,7 +91,7 @@ func New(pool *connection.Pool, wake func(ctx context.Context, job string) error
 func (l *List) Jobs() []jobs.Job {
 	var list []jobs.Job
 	for _, k := range l.kinds {
-		list = append(list, jobs.Job{Name: jobName(k.Name), Timeout: k.Timeout, Run: func(ctx context.Context) error { return l.runAll(ctx, k) }})
+		list = append(list, jobs.Job{Name: jobName(k.Name), Timeout: k.Timeout, Run: func(ctx context.Context) error { return l.runNext(ctx, k) }})
 	}
 	return list
 }
@@ -163,23 +164,18 @@ func (l *List) one(ctx context.Context, sql string, args ...any) (Task, error) {
 	return t, connection.Wrap(err, "read a task")
 }
 
-// runAll runs the tasks of a kind, the oldest first, until there is none. Jobs see to it that it is not called twice
-// at once: a task that is running was left by a replica that is gone.
-func (l *List) runAll(ctx context.Context, k Kind) error {
-	for ctx.Err() == nil {
-		t, err := l.one(ctx, `update rollcall.tasks set state = 'running', started_at = coalesce(started_at, now())
-			where id = (select id from rollcall.tasks where kind = $1 and ended_at is null order by id limit 1) returning `+columns, k.Name)
-		if errors.Is(err, ErrUnknown) {
-			return nil
-		}
-		if err == nil {
-			err = l.run(ctx, k, t)
-		}
-		if err != nil {
-			return err
-		}
+// runNext runs the oldest task of a kind; the next is found by Due. Jobs see to it that it is not called twice at
+// once: a task that is running was left by a replica that is gone.
+func (l *List) runNext(ctx context.Context, k Kind) error {
+	t, err := l.one(ctx, `update rollcall.tasks set state = 'running', started_at = coalesce(started_at, now())
+		where id = (select id from rollcall.tasks where kind = $1 and ended_at is null order by id limit 1) returning `+columns, k.Name)
+	if errors.Is(err, ErrUnknown) {
+		return nil
 	}
-	return ctx.Err()
+	if err != nil {
+		return err
+	}
+	return l.run(ctx, k, t)
 }
 
 // run runs a task and notes how it ended; not if the replica shuts down: then another one runs it anew.
@@ -193,13 +189,19 @@ func (l *List) run(ctx context.Context, k Kind, t Task) error {
 	ended := make(chan struct{})
 	watched := make(chan struct{})
 	go func() { defer close(watched); watch.follow(working, ended) }()
-	result, err := k.Run(working, t, watch.note)
+	var result any
+	err := event.Safely(func() (err error) {
+		result, err = k.Run(working, t, watch.note)
+		return err
+	})
 	close(ended)
 	<-watched
 	state, text := Succeeded, ""
 	switch {
 	case errors.Is(context.Cause(working), errStopped) && err != nil:
 		state = Stopped
+	case errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil:
+		state, text = Failed, fmt.Sprintf("it took longer than %s; begin it again", k.Timeout)
 	case ctx.Err() != nil && err != nil:
 		return err
 	case err != nil:

@@ -58,6 +58,8 @@ func TestTasks(t *testing.T) {
 	must.Equal(t, w.woken, []string{w.job.Name, w.job.Name}, "woken")
 	must.Equal(t, must.Get(w.Due(t.Context()))(t), []string{w.job.Name}, "due")
 	must.Do(t, w.job.Run(t.Context()))
+	must.Equal(t, must.Get(w.Due(t.Context()))(t), []string{w.job.Name}, "due after the first")
+	must.Do(t, w.job.Run(t.Context()))
 	first, second = w.get(first.ID), w.get(second.ID)
 	must.Equal(t, []any{first.State, first.Done, first.Total, string(first.Result)}, []any{"succeeded", int64(3), int64(4), `{"of": "a", "options": {"repair": true}}`}, "first")
 	must.Equal(t, []any{second.State, second.Error, second.Result == nil, second.EndedAt != nil}, []any{"failed", "the table is gone", true, true}, "second")
@@ -92,6 +94,25 @@ func TestStop(t *testing.T) {
 	first = w.get(first.ID)
 	must.Equal(t, []any{first.State, first.Error, first.Done}, []any{"stopped", "", int64(1)}, "one that ran")
 	must.Equal(t, must.Get(w.Stop(t.Context(), first.ID))(t), first, "stopped twice")
+}
+
+// A task that panics, or takes too long, has failed: it is not run for ever.
+func TestFailures(t *testing.T) {
+	t.Parallel()
+	w := newWork(t, func(ctx context.Context, task tasks.Task, _ func(done, total int64)) (any, error) {
+		if task.Subject == "panics" {
+			panic("out of bounds")
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	first, second := w.request("panics"), w.request("long")
+	must.Do(t, w.job.Run(t.Context()))
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	must.Do(t, w.job.Run(ctx))
+	must.Equal(t, []string{w.get(first.ID).State, w.get(second.ID).State, w.get(second.ID).Error}, []string{"failed", "failed", "it took longer than 1m0s; begin it again"}, "states")
+	must.Equal(t, must.Get(w.Due(t.Context()))(t), []string{}, "due")
 }
 
 // What a replica leaves when it shuts down goes on at another one.
