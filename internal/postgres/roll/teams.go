@@ -220,8 +220,9 @@ func (r *Roll) settleWaiting(ctx context.Context, waiting map[string][]settle.Ke
 		members := slices.Compact(waiting[name])
 		now := min(len(members), waitingAtOnce)
 		err := r.targets.Settle(ctx, t, members[:now])
-		if later := members[now:]; len(later) > 0 {
-			err = errors.Join(err, r.targets.MakeDue(ctx, t, later))
+		if _, later := settle.KeyArrays(members[now:]); len(later) > 0 {
+			_, failed := r.targets.MakeDue(ctx, name, later)
+			err = errors.Join(err, failed)
 		}
 		if err != nil {
 			r.targets.Log.Warn("parked memberships could not be settled with their user or organisation; they are tried again",

@@ -79,15 +79,6 @@ func (ts *Targets) CatchUp(ctx context.Context, target string) (tried int, err e
 	return tried, nil
 }
 
-// MakeDue has parked users of a target tried at once.
-func (ts *Targets) MakeDue(ctx context.Context, t *catalog.Compiled, users []Key) error {
-	sources, ids := KeyArrays(users)
-	if _, err := ts.Pool.Exec(ctx, dueNowSQL, sources, ids, t.Name); err != nil {
-		return fmt.Errorf("have %d parked users of target %s tried again: %w", len(users), t.Name, err)
-	}
-	return nil
-}
-
 // errCatchingUp: another replica is settling the parked users of the target.
 var errCatchingUp = errors.New("another replica is catching up")
 

@@ -2,7 +2,6 @@ package settle
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -31,9 +30,8 @@ const retryPatience = 10 * time.Second
 // Retry tries the parked rows of a target at once, those that were given up, too: of some ids, or of users whose
 // memberships they are; nil for all. It returns how many there were. What the target refuses again stays parked.
 func (ts *Targets) Retry(ctx context.Context, target string, ids []string) (tried int64, err error) {
-	tried, err = inParts(ctx, ts.Pool.Exec, makeDueSQL, target, ids, true)
-	if err != nil {
-		return tried, fmt.Errorf("retry the parked users of target %s: %w", target, ts.Pool.Explain(err))
+	if tried, err = ts.MakeDue(ctx, target, ids); err != nil {
+		return tried, err
 	}
 	for until := time.Now().Add(retryPatience); ; {
 		if _, err := ts.CatchUp(ctx, target); err != nil {
@@ -48,6 +46,12 @@ func (ts *Targets) Retry(ctx context.Context, target string, ids []string) (trie
 			return tried, err
 		}
 	}
+}
+
+// MakeDue has the jobs do what Retry does.
+func (ts *Targets) MakeDue(ctx context.Context, target string, ids []string) (rows int64, err error) {
+	rows, err = inParts(ctx, ts.Pool.Exec, makeDueSQL, target, ids, true)
+	return rows, connection.Wrap(ts.Pool.Explain(err), "have parked rows of target %s tried again", target)
 }
 
 // GiveUp has parked rows of a target tried no more until an event or Retry says so: of some ids, or of users whose

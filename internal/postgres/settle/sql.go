@@ -10,8 +10,6 @@ var (
 	clearSQL string
 	//go:embed due.sql
 	dueSQL string // a format of a condition on p, which is a row of rollcall.parked
-	//go:embed due_now.sql
-	dueNowSQL string
 	//go:embed due_targets.sql
 	dueTargetsSQL string
 	//go:embed forget_erased.sql
