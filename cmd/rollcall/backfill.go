@@ -124,11 +124,11 @@ func (job *backfillJob) run(ctx context.Context, env cli.Env) error {
 			return err
 		}
 	}
-	return job.show(env, done, operate.NewParkedGroups(groups), time.Since(start))
+	return job.show(env, done, groups, time.Since(start))
 }
 
 // show prints what a backfill has done.
-func (job *backfillJob) show(env cli.Env, done backfill.Result, parked []operate.ParkedGroup, took time.Duration) error {
+func (job *backfillJob) show(env cli.Env, done backfill.Result, parked []audit.ParkedGroup, took time.Duration) error {
 	result := struct {
 		Target  string  `json:"target"`
 		Visited int64   `json:"visited"`
@@ -137,7 +137,7 @@ func (job *backfillJob) show(env cli.Env, done backfill.Result, parked []operate
 		Parked  int64   `json:"parked"`
 		Seconds float64 `json:"seconds"`
 		// Reasons say who is parked and why, users of earlier events included.
-		Reasons []operate.ParkedGroup `json:"reasons,omitempty"`
+		Reasons []audit.ParkedGroup `json:"reasons,omitempty"`
 	}{job.target, done.Visited, done.Resumed, done.Moved, done.Parked, took.Seconds(), parked}
 	return job.output.Write(env.Stdout, result, func(to io.Writer) error {
 		lines := append([]string{sayBackfilled(job.target, done, took)}, operate.ParkedLines(parked)...)

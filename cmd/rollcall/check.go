@@ -102,7 +102,7 @@ func checkAll(ctx context.Context, env cli.Env, db *postgres.DB, o checkOptions)
 	if err != nil {
 		return err
 	}
-	err = o.output.Write(env.Stdout, newReportJSON(report), func(to io.Writer) error { return writeReport(to, report, o.repair) })
+	err = o.output.Write(env.Stdout, report, func(to io.Writer) error { return writeReport(to, report, o.repair) })
 	if err != nil {
 		return err
 	}
@@ -208,7 +208,7 @@ func remarks(report *audit.Report) []string {
 	for _, e := range report.Examples {
 		lines = append(lines, event.Printable(fmt.Sprintf("%s: %s, such as %s of %s", e.Target, e.State, e.ID, e.Source)))
 	}
-	lines = append(lines, operate.ParkedLines(operate.NewParkedGroups(report.Parked))...)
+	lines = append(lines, operate.ParkedLines(report.Parked)...)
 	for _, r := range report.Refused {
 		line := fmt.Sprintf("%s: user %s of %s can't be compared: %s", r.Target, r.ID, r.Source, r.Error)
 		lines = append(lines, event.Printable(line))

@@ -249,7 +249,7 @@ func TestParked(t *testing.T) {
 	o.wants(o.ask("GET", "/parked", ""), 200, `{"groups":[]}`)
 	o.Exec("alter table p add check (email <> 'ada@example.com')")
 	o.arrive("msg_1", fmt.Sprintf(ada, 5))
-	o.wants(o.ask("GET", "/parked?target=profiles", ""), 200, `"rows":1,"id":"user_ada"`)
+	o.wants(o.ask("GET", "/parked?target=profiles", ""), 200, `"users":1,"id":"user_ada"`)
 	o.wants(o.ask("POST", "/parked/give-up", `{"target":"nobody"}`), 422, "body.target")
 	o.wants(o.ask("POST", "/parked/give-up", `{"target":"profiles","ids":["user_ada"]}`), 200, `{"rows":1}`)
 	o.wants(o.ask("GET", "/parked", ""), 200, `"given_up":1`)

@@ -92,41 +92,14 @@ func (o *Operator) ReplayEvent(ctx context.Context, by, source, id string) (repl
 
 // User is a row of a roll and how every target has it.
 type User struct {
-	Roll    string    `json:"roll" enum:"users,organizations,memberships"`
-	Source  string    `json:"source"`
-	ID      string    `json:"id"`
-	Email   string    `json:"email,omitempty" doc:"masked"`
-	Version time.Time `json:"version" doc:"the provider's own updated_at"`
-	Deleted bool      `json:"deleted"`
-	Kept    []string  `json:"kept,omitempty" doc:"columns that keep their last known value"`
-	Rows    []Row     `json:"rows" doc:"by target"`
-}
-
-// Row is how a target has a row of a roll.
-type Row struct {
-	Target   string      `json:"target"`
-	State    audit.State `json:"state,omitempty" doc:"present, missing, extra, different, parked, …; none for one that is deleted and has no row"`
-	Columns  []Column    `json:"columns,omitempty" doc:"of the row, in the order of the table"`
-	Triggers []string    `json:"triggers,omitempty" doc:"of the table, that decide otherwise"`
-	Problem  string      `json:"problem,omitempty" doc:"why it can't be compared"`
-	Parked   *Parked     `json:"parked,omitempty"`
-}
-
-// Column is a column of a row.
-type Column struct {
-	Name    string          `json:"name"`
-	Is      json.RawMessage `json:"is" doc:"personal data are masked"`
-	Should  json.RawMessage `json:"should,omitempty" doc:"what set says; none for a column of the application"`
-	Differs bool            `json:"differs,omitempty"`
-}
-
-// Parked says why, and since when, a target does not take a row.
-type Parked struct {
-	Since    time.Time `json:"since"`
-	Attempts int       `json:"attempts"`
-	RetryAt  time.Time `json:"retry_at"`
-	GivenUp  bool      `json:"given_up"`
-	Error    string    `json:"error" doc:"PostgreSQL's words without values, and its code"`
+	Roll    string         `json:"roll" enum:"users,organizations,memberships"`
+	Source  string         `json:"source"`
+	ID      string         `json:"id"`
+	Email   string         `json:"email,omitempty" doc:"masked"`
+	Version time.Time      `json:"version" doc:"the provider's own updated_at"`
+	Deleted bool           `json:"deleted"`
+	Kept    []string       `json:"kept,omitempty" doc:"columns that keep their last known value"`
+	Rows    []audit.Status `json:"rows" doc:"by target"`
 }
 
 // Users are the rows of the roll with an id, or users with an e-mail, beside their rows in every target.
@@ -137,15 +110,7 @@ func (o *Operator) Users(ctx context.Context, who string) ([]User, error) {
 	}
 	list := []User{}
 	for _, u := range found {
-		one := User{u.Roll.Name, u.Source, u.ID, u.Email, u.Version, u.Deleted, u.Kept, []Row{}}
-		for _, s := range u.Statuses {
-			row := Row{s.Target, s.State, nil, s.Triggers, s.Problem, (*Parked)(s.Parked)}
-			for _, c := range s.Row {
-				row.Columns = append(row.Columns, Column(c))
-			}
-			one.Rows = append(one.Rows, row)
-		}
-		list = append(list, one)
+		list = append(list, User{u.Roll.Name, u.Source, u.ID, u.Email, u.Version, u.Deleted, u.Kept, append([]audit.Status{}, u.Statuses...)})
 	}
 	return list, err
 }
@@ -164,38 +129,14 @@ func (o *Operator) Settle(ctx context.Context, by, source, id string) (event.Out
 // groupsShown is how many groups of a target's parked rows are shown.
 const groupsShown = 50
 
-// ParkedGroup is the rows of a roll that a target refuses in the same words.
-type ParkedGroup struct {
-	Target   string     `json:"target"`
-	Source   string     `json:"source"`
-	Roll     string     `json:"roll" enum:"users,organizations,memberships"`
-	Rows     int64      `json:"rows"`
-	ID       string     `json:"id" doc:"of the first of them"`
-	Email    string     `json:"email,omitempty" doc:"of the first of them, masked"`
-	Error    string     `json:"error" doc:"PostgreSQL's words without values, and its code"`
-	Since    time.Time  `json:"since" doc:"of the first of them"`
-	Attempts int        `json:"attempts" doc:"how often at most one was tried"`
-	RetryAt  *time.Time `json:"retry_at,omitempty" doc:"next try of the first of them; none when all are given up"`
-	GivenUp  int64      `json:"given_up"`
-}
-
 // Parked are the groups of what targets refuse; of all targets, or of all rows, for none.
-func (o *Operator) Parked(ctx context.Context, targets, ids []string) ([]ParkedGroup, error) {
+func (o *Operator) Parked(ctx context.Context, targets, ids []string) ([]audit.ParkedGroup, error) {
 	if len(targets) == 0 {
 		for _, s := range o.DB.Targets().States() {
 			targets = append(targets, s.Name)
 		}
 	}
-	groups, err := o.DB.Audit().ParkedGroups(ctx, audit.ParkedFilter{Targets: targets, Users: ids, Groups: groupsShown})
-	list := []ParkedGroup{}
-	for _, g := range groups {
-		one := ParkedGroup{g.Target, g.Source, g.Roll, g.Users, g.ID, g.Email, g.Error, g.Since, g.Attempts, nil, g.GivenUp}
-		if !g.RetryAt.IsZero() {
-			one.RetryAt = &g.RetryAt
-		}
-		list = append(list, one)
-	}
-	return list, err
+	return o.DB.Audit().ParkedGroups(ctx, audit.ParkedFilter{Targets: targets, Users: ids, Groups: groupsShown})
 }
 
 // GiveUp has parked rows of a target tried no more: of some ids, or all of them for none.

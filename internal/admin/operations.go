@@ -10,6 +10,7 @@ import (
 
 	"rollcall/internal/doctor"
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/history"
 	"rollcall/internal/postgres/roll"
 	"rollcall/internal/postgres/tasks"
@@ -190,7 +191,7 @@ func (a *Admin) erase(ctx context.Context, in *erasure) (roll.Erased, error) {
 }
 
 type parkedList struct {
-	Groups []ParkedGroup `json:"groups"`
+	Groups []audit.ParkedGroup `json:"groups"`
 }
 
 func (a *Admin) parked(ctx context.Context, in *struct {

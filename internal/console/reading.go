@@ -12,6 +12,7 @@ import (
 	"rollcall/internal/admin"
 	"rollcall/internal/config"
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/history"
 	"rollcall/internal/postgres/tasks"
 	"rollcall/internal/replay"
@@ -154,7 +155,7 @@ func (c *Console) users(r *http.Request) (any, error) {
 }
 
 // parkedData is what the page of parked rows shows.
-type parkedData struct{ Groups []admin.ParkedGroup }
+type parkedData struct{ Groups []audit.ParkedGroup }
 
 func (c *Console) parked(r *http.Request) (any, error) {
 	groups, err := c.config.Operator.Parked(r.Context(), nil, nil)

@@ -102,14 +102,14 @@ func (o *parkedOptions) list(ctx context.Context, db *postgres.DB) error {
 	if err != nil {
 		return err
 	}
-	result := parkedResult{Parked: NewParkedGroups(groups)}
+	result := parkedResult{Parked: groups}
 	return o.output.Write(o.env.Stdout, result, result.text)
 }
 
 // parkedResult is what parked and parked retry print.
 type parkedResult struct {
-	Tried  *int64        `json:"tried,omitempty"`
-	Parked []ParkedGroup `json:"parked"`
+	Tried  *int64              `json:"tried,omitempty"`
+	Parked []audit.ParkedGroup `json:"parked"`
 }
 
 func (r *parkedResult) text(to io.Writer) error {
@@ -121,14 +121,14 @@ func (r *parkedResult) text(to io.Writer) error {
 		lines = append(lines, "nothing is parked")
 	}
 	for i := range r.Parked {
-		lines = append(lines, r.Parked[i].lines()...)
+		lines = append(lines, groupLines(&r.Parked[i])...)
 	}
 	_, err := fmt.Fprintln(to, strings.Join(lines, "\n"))
 	return err
 }
 
-// lines are a group within the columns of a terminal.
-func (g *ParkedGroup) lines() []string {
+// groupLines are a group within the columns of a terminal.
+func groupLines(g *audit.ParkedGroup) []string {
 	head := fmt.Sprintf("%s: %s %s of %s", g.Target, cli.Grouped(g.Users), g.Roll, g.Source)
 	if g.GivenUp > 0 {
 		head += fmt.Sprintf(", given up: %s", cli.Grouped(g.GivenUp))
@@ -138,8 +138,8 @@ func (g *ParkedGroup) lines() []string {
 		who += " (" + g.Email + ")"
 	}
 	when := fmt.Sprintf("  since %s, attempts: %d", shownTime(g.Since), g.Attempts)
-	if g.Next != nil {
-		when += ", next " + shownTime(*g.Next)
+	if !g.RetryAt.IsZero() {
+		when += ", next " + shownTime(g.RetryAt)
 	}
 	lines := []string{head, oneLine(who), when}
 	return append(lines, terminal.Fill("  "+oneLine(g.Error), 2)...)
@@ -175,7 +175,7 @@ func (o *parkedOptions) retry(ctx context.Context, db *postgres.DB) error {
 		return err
 	}
 	finish()
-	result := parkedResult{Tried: &tried, Parked: NewParkedGroups(groups)}
+	result := parkedResult{Tried: &tried, Parked: groups}
 	if err := o.output.Write(env.Stdout, result, result.text); err != nil {
 		return err
 	}
@@ -204,40 +204,9 @@ func (o *parkedOptions) giveUp(ctx context.Context, db *postgres.DB) error {
 	})
 }
 
-// ParkedGroup is the users, organisations or memberships that a target refuses in the same words.
-type ParkedGroup struct {
-	Target   string     `json:"target"`
-	Source   string     `json:"source"`
-	Users    int64      `json:"users"`
-	ID       string     `json:"id"`              // of the first of them
-	Email    string     `json:"email,omitempty"` // masked
-	Error    string     `json:"error"`
-	Since    time.Time  `json:"since"`
-	Attempts int        `json:"attempts"`
-	Next     *time.Time `json:"next,omitempty"` // none: all are given up
-	GivenUp  int64      `json:"given_up"`
-	Roll     string     `json:"roll"`
-}
-
-// NewParkedGroups takes over what the database says.
-func NewParkedGroups(groups []audit.ParkedGroup) []ParkedGroup {
-	list := []ParkedGroup{}
-	for _, g := range groups {
-		p := ParkedGroup{
-			Target: g.Target, Source: g.Source, Roll: g.Roll, Users: g.Users, ID: g.ID, Email: g.Email, Error: g.Error,
-			Since: g.Since, Attempts: g.Attempts, GivenUp: g.GivenUp,
-		}
-		if !g.RetryAt.IsZero() {
-			p.Next = &g.RetryAt
-		}
-		list = append(list, p)
-	}
-	return list
-}
-
 // ParkedLines name who is parked and why, and say what helps. They stand wherever a number of parked users
 // does.
-func ParkedLines(groups []ParkedGroup) []string {
+func ParkedLines(groups []audit.ParkedGroup) []string {
 	var lines []string
 	for _, g := range groups {
 		who := g.ID
@@ -245,8 +214,8 @@ func ParkedLines(groups []ParkedGroup) []string {
 			who += " (" + g.Email + ")"
 		}
 		when := "given up"
-		if g.Next != nil {
-			when = "next try " + g.Next.Format(time.RFC3339)
+		if !g.RetryAt.IsZero() {
+			when = "next try " + g.RetryAt.Format(time.RFC3339)
 		}
 		lines = append(lines, event.Printable(fmt.Sprintf("%s: parked: %d, such as %s of %s: %s; %s",
 			g.Target, g.Users, who, g.Source, g.Error, when)))

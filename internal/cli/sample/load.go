@@ -15,7 +15,6 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/cli"
-	"rollcall/internal/cli/operate"
 	"rollcall/internal/event"
 	generator "rollcall/internal/load"
 	"rollcall/internal/postgres/audit"
@@ -185,7 +184,7 @@ func runLoad(ctx context.Context, env cli.Env, o loadOptions, to loadTarget) err
 
 // whyParked reads the parked users and the reasons from the database of the configuration; none if it can't be
 // asked.
-func (to loadTarget) whyParked(ctx context.Context, env cli.Env) []operate.ParkedGroup {
+func (to loadTarget) whyParked(ctx context.Context, env cli.Env) []audit.ParkedGroup {
 	db, err := to.setup.Open(to.setup.Logger(env.Stderr))
 	if err != nil {
 		return nil
@@ -197,7 +196,7 @@ func (to loadTarget) whyParked(ctx context.Context, env cli.Env) []operate.Parke
 	if err != nil {
 		return nil
 	}
-	return operate.NewParkedGroups(groups)
+	return groups
 }
 
 // closed says which secret is missing, as send does, and what goes without it.

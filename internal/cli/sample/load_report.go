@@ -13,6 +13,7 @@ import (
 	"rollcall/internal/cli/operate"
 	"rollcall/internal/event"
 	generator "rollcall/internal/load"
+	"rollcall/internal/postgres/audit"
 )
 
 // loadReport is the result of load, as --output json prints it.
@@ -40,7 +41,7 @@ type loadReport struct {
 	Errors          map[string]int64 `json:"errors"`
 	GeneratorCores  float64          `json:"generator_cores"`
 	// Parked says who is parked and why, users of earlier events included.
-	Parked []operate.ParkedGroup `json:"parked,omitempty"`
+	Parked []audit.ParkedGroup `json:"parked,omitempty"`
 
 	duration time.Duration
 	result   generator.Result

@@ -14,15 +14,16 @@ import (
 // Overruled counts the users whose rows differ from set because the application's own triggers decide
 // otherwise. No repair changes that.
 type Overruled struct {
-	Target string
+	Target string `json:"target"`
 	// State is Suppressed or Rewritten.
-	State State
-	Users int64
+	State State `json:"state"`
+	Users int64 `json:"users"`
 	// Source and ID are of the first of them, Columns those that differ in that row.
-	Source, ID string
-	Columns    []string
+	Source  string   `json:"source"`
+	ID      string   `json:"id"`
+	Columns []string `json:"columns,omitempty"`
 	// Triggers are those of the table that may have decided so, with their functions.
-	Triggers []string
+	Triggers []string `json:"triggers"`
 }
 
 // trial is what settling would do to users who are out of step.

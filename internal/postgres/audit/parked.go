@@ -14,16 +14,20 @@ import (
 // ParkedGroup is the rows of a source's roll that a target refuses in the same words: users, organisations or
 // memberships, as Roll says.
 type ParkedGroup struct {
-	Target, Source, Roll string
-	Users                int64
-	ID, Email            string // of the first of them; the e-mail is a user's, masked, empty for none
-	Error                string // PostgreSQL's words without values, and its code
+	Target string `json:"target"`
+	Source string `json:"source"`
+	Users  int64  `json:"users"` // how many rows
+	ID     string `json:"id"`    // of the first of them
+	// Email is that of the first of them, if it is a user: masked, empty for none.
+	Email string `json:"email,omitempty"`
+	Error string `json:"error"` // PostgreSQL's words without values, and its code
 	// Since is when the first of them was parked, Attempts how often at most one was tried.
-	Since    time.Time
-	Attempts int
+	Since    time.Time `json:"since"`
+	Attempts int       `json:"attempts"`
 	// RetryAt is when the first of them is tried again; the zero time when all are given up.
-	RetryAt time.Time
-	GivenUp int64 // of Users
+	RetryAt time.Time `json:"next,omitzero"`
+	GivenUp int64     `json:"given_up"` // of Users
+	Roll    string    `json:"roll"`
 }
 
 // ParkedFilter chooses who is parked.
@@ -47,7 +51,7 @@ func (a *Audit) ParkedGroups(ctx context.Context, f ParkedFilter) ([]ParkedGroup
 	if len(f.Users) == 0 {
 		f.Users = nil
 	}
-	var groups []ParkedGroup
+	groups := []ParkedGroup{}
 	err := a.Targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, parkedGroupsSQL, pgx.QueryExecModeExec, f.Targets, f.Groups, f.Users)
 		var g ParkedGroup

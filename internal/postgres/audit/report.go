@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -50,19 +51,19 @@ type Options struct {
 // Report is the users of the roll, counted for every target that follows them.
 type Report struct {
 	// Tallies are in the order of the configuration: targets, and the sources of each.
-	Tallies []Tally
+	Tallies []Tally `json:"targets"`
 	// Refused are users whose expressions can't be computed and who are not parked yet:
 	// the first few of those counted as different.
-	Refused []Refused
+	Refused []Refused `json:"refused,omitempty"`
 	// Examples are the first few users who are out of step and not parked, of each target.
-	Examples []Example
-	// Parked says why users are parked.
-	Parked []ParkedGroup
+	Examples []Example `json:"examples,omitempty"`
+	// Parked says why users are parked, the largest groups first.
+	Parked []ParkedGroup `json:"parked,omitempty"`
 	// Overruled are users who are Suppressed or Rewritten, by target and state. No repair changes
 	// that.
-	Overruled []Overruled
+	Overruled []Overruled `json:"overruled,omitempty"`
 	// CheckedAt is when the count ended.
-	CheckedAt time.Time
+	CheckedAt time.Time `json:"checked_at"`
 }
 
 // Tally counts the users of one source for one target.
@@ -83,14 +84,40 @@ type Tally struct {
 
 // Example is a user who is out of step.
 type Example struct {
-	Target, Source, ID string
-	State              State
+	Target string `json:"target"`
+	Source string `json:"source"`
+	ID     string `json:"id"`
+	State  State  `json:"state"`
 }
 
 // Refused is a user whose expressions in a target can't be computed.
 type Refused struct {
-	Target, Source, ID string
-	Error              string // PostgreSQL's words without values, and its code
+	Target string `json:"target"`
+	Source string `json:"source"`
+	ID     string `json:"id"`
+	Error  string `json:"error"` // PostgreSQL's words without values, and its code
+}
+
+// MarshalJSON writes the states as numbers beside the others.
+func (t Tally) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Target     string `json:"target"`
+		Source     string `json:"source"`
+		Present    int64  `json:"present"`
+		Missing    int64  `json:"missing"`
+		Extra      int64  `json:"extra"`
+		Different  int64  `json:"different"`
+		Parked     int64  `json:"parked"`
+		Unowned    int64  `json:"unowned"`
+		Suppressed int64  `json:"suppressed"`
+		Rewritten  int64  `json:"rewritten"`
+		Repaired   int64  `json:"repaired"`
+		Outage     string `json:"out_of_service,omitempty"`
+	}{
+		Target: t.Target, Source: t.Source, Present: t.Users[Present], Missing: t.Users[Missing], Extra: t.Users[Extra],
+		Different: t.Users[Different], Parked: t.Users[Parked], Unowned: t.Unowned, Suppressed: t.Users[Suppressed],
+		Rewritten: t.Users[Rewritten], Repaired: t.Repaired, Outage: t.Outage,
+	})
 }
 
 // OutOfStep is how many users are missing, extra, different or parked. A row of no user is not counted.

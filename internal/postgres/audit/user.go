@@ -32,39 +32,39 @@ type User struct {
 
 // Status is how one target has one user.
 type Status struct {
-	Target string
+	Target string `json:"target"`
 	// State is empty for a user who is gone, with no row left, and while the target is out of
 	// service.
-	State State
+	State State `json:"state,omitempty"`
 	// Columns are those of set in which the row differs, with Different and Rewritten.
-	Columns []string
+	Columns []string `json:"columns,omitempty"`
 	// Triggers are those of the table, with Suppressed and Rewritten.
-	Triggers []string
+	Triggers []string `json:"triggers,omitempty"`
 	// Problem is why the target is out of service, or why the user can't be compared.
-	Problem string
-	Parked  *ParkedUser // nil when they aren't
+	Problem string      `json:"problem,omitempty"`
+	Parked  *ParkedUser `json:"parked,omitempty"` // nil when they aren't
 	// Row is the row beside what it should be, with Options.Rows; empty where there is neither.
-	Row []Column
+	Row []Column `json:"row,omitempty"`
 }
 
 // Column is a column of a row, as JSON. What personal columns have is masked, unless Options.Reveal.
 type Column struct {
-	Name string
+	Name string `json:"name"`
 	// Is is null where there is no row.
-	Is json.RawMessage
+	Is json.RawMessage `json:"is"`
 	// Should is what set says, or on_delete of one who is deleted; nil where they say nothing.
-	Should json.RawMessage
+	Should json.RawMessage `json:"should,omitempty"`
 	// Differs: it is not as it should be, which masked values may hide.
-	Differs bool
+	Differs bool `json:"differs,omitempty"`
 }
 
 // ParkedUser is why, and since when, a target does not follow a user.
 type ParkedUser struct {
-	Since    time.Time
-	Attempts int
-	RetryAt  time.Time
-	GivenUp  bool
-	Error    string // PostgreSQL's words without values, and its code
+	Since    time.Time `json:"since"`
+	Attempts int       `json:"attempts"`
+	RetryAt  time.Time `json:"retry_at"`
+	GivenUp  bool      `json:"given_up"`
+	Error    string    `json:"error"` // PostgreSQL's words without values, and its code
 }
 
 // InStep reports whether the target is as the roll says.
