@@ -226,19 +226,18 @@ const keyPrefix = "console "
 
 // done is what became of an action.
 func (c *Console) done(r *http.Request) (any, error) {
-	a, known := actions[chi.URLParam(r, "action")]
 	kept, err := c.config.Operator.Claims.Kept(r.Context(), claims.Change{Holder: sessionOf(r.Context()).Holder, Key: keyPrefix + r.FormValue("key")})
-	if err == nil && (!known || kept == nil || kept.Status == nil) {
+	if err == nil && (kept == nil || kept.Status == nil) {
 		err = &notFoundError{"Nothing is known of this action any more."}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return doneData{a.title, string(kept.Body), kept.Type}, nil
+	return doneData{string(kept.Body), kept.Type}, nil
 }
 
 // doneData is what the page shows after an action.
-type doneData struct{ Title, Message, To string }
+type doneData struct{ Message, To string }
 
 func (c *Console) doOnce(w http.ResponseWriter, r *http.Request, change claims.Change, a action) {
 	var err error

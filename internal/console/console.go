@@ -204,7 +204,6 @@ var menu = []entry{
 
 // functions are those of the templates.
 var functions = template.FuncMap{
-	"age":     age,
 	"time":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 	"iso":     func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) },
 	"tone":    tone,
@@ -213,24 +212,6 @@ var functions = template.FuncMap{
 	"row":     func(e history.Event, now time.Time) rowData { return rowData{e, now} },
 	"grouped": grouped,
 	"pretty":  pretty,
-}
-
-// age is how long ago something was, in one unit.
-func age(now, then time.Time) string {
-	d := max(now.Sub(then), 0)
-	switch {
-	case then.IsZero():
-		return "never"
-	case d < time.Second:
-		return "now"
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", int(d.Minutes()))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", int(d.Hours()))
-	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
 // tone is the class of an outcome or a state. Its word stands beside the colour.

@@ -14,7 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
 	"rollcall/internal/app"
+	"rollcall/internal/console"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
@@ -319,5 +323,41 @@ func TestLive(t *testing.T) {
 		case <-time.After(time.Minute):
 			t.Fatal("an open page has heard of no event")
 		}
+	}
+}
+
+// The curves show what was added in each minute, and what was waiting then; nothing of before the first look.
+func TestCurves(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	webhooks := promauto.With(registry).NewCounterVec(prometheus.CounterOpts{Name: "rollcall_webhooks_total"}, []string{"source", "type", "outcome"})
+	queue := promauto.With(registry).NewGauge(prometheus.GaugeOpts{Name: "rollcall_queue_events"})
+	lag := promauto.With(registry).NewGaugeVec(prometheus.GaugeOpts{Name: "rollcall_capture_oldest_seconds"}, []string{"source"})
+	webhooks.WithLabelValues("clerk", "user.created", "applied").Add(100)
+	got := console.Curves(registry, func(read func(time.Time)) {
+		now := time.Now()
+		read(now)
+		webhooks.WithLabelValues("clerk", "user.created", "applied").Add(5)
+		webhooks.WithLabelValues("clerk", "user.updated", "applied").Add(2)
+		read(now.Add(30 * time.Second)) // too early
+		queue.Set(4)
+		read(now.Add(time.Minute))
+		webhooks.WithLabelValues("clerk", "user.updated", "applied").Add(3)
+		queue.Set(1)
+		lag.WithLabelValues("supabase").Set(0.5)
+		read(now.Add(2 * time.Minute))
+	})
+	must.Equal(t, got, []console.Curve{
+		{Name: "clerk applied", Last: 3, Max: 7}, {Name: "supabase capture lag, seconds", Last: 0.5, Max: 0.5}, {Name: "waiting events", Last: 1, Max: 4},
+	}, "curves")
+}
+
+// The metrics that are drawn are there.
+func TestWatchedMetrics(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "targets:", "  app: {provider: supabase, signing_secrets: [\"v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==\"]}\ntargets:")
+	_, metrics := s.visit().get("/metrics")
+	for _, name := range console.Watched() {
+		must.True(t, strings.Contains(metrics, "\n"+name), "there is no metric %s", name)
 	}
 }

@@ -23,10 +23,9 @@ const pageSize = 50
 
 // nowData is what the page Now shows; its part in the middle is sent again to open pages.
 type nowData struct {
-	Status  admin.Status
-	Tasks   []tasks.Task // that are not over
-	Series  []series
-	Unready string
+	Status admin.Status
+	Tasks  []tasks.Task // that are not over
+	Series []series
 }
 
 func (c *Console) now(r *http.Request) (any, error) {

@@ -38,7 +38,7 @@ func newRecent(metrics prometheus.Gatherer) *recent {
 var watched = []struct{ metric, name string }{
 	{"rollcall_webhooks_total", ""}, // named by source and outcome
 	{"rollcall_queue_events", "waiting events"},
-	{"rollcall_capture_lag_seconds", "capture lag, seconds"},
+	{"rollcall_capture_oldest_seconds", "capture lag, seconds"},
 }
 
 // note reads the metrics once each step.
@@ -51,7 +51,7 @@ func (r *recent) note(now time.Time) {
 	first := r.noted.IsZero()
 	r.noted = now
 	families, _ := r.metrics.Gather() // what fails is missing
-	values := map[string]float64{}
+	values := map[string]reading{}
 	for _, f := range families {
 		for _, w := range watched {
 			if f.GetName() == w.metric {
@@ -59,13 +59,13 @@ func (r *recent) note(now time.Time) {
 			}
 		}
 	}
-	for name, total := range values {
-		value := total
-		if isCounter(name) {
-			value = total - r.totals[name]
-			r.totals[name] = total
+	for name, read := range values {
+		value := read.value
+		if read.counter {
+			value -= r.totals[name]
+			r.totals[name] = read.value
 		}
-		if first && isCounter(name) {
+		if first && read.counter {
 			value = 0 // from before this process was watched
 		}
 		curve := r.curves[name]
@@ -76,8 +76,14 @@ func (r *recent) note(now time.Time) {
 	}
 }
 
+// reading is the value of a metric; that of a counter only grows.
+type reading struct {
+	value   float64
+	counter bool
+}
+
 // read adds the values of a metric, counters by source and outcome.
-func read(f *dto.MetricFamily, name string, values map[string]float64) {
+func read(f *dto.MetricFamily, name string, values map[string]reading) {
 	for _, m := range f.GetMetric() {
 		labels := map[string]string{}
 		for _, l := range m.GetLabel() {
@@ -85,18 +91,12 @@ func read(f *dto.MetricFamily, name string, values map[string]float64) {
 		}
 		switch {
 		case m.GetCounter() != nil:
-			values[labels["source"]+" "+labels["outcome"]] += m.GetCounter().GetValue()
-		case m.GetGauge() != nil && labels["source"] != "":
-			values[labels["source"]+" "+name] = m.GetGauge().GetValue()
+			key := labels["source"] + " " + labels["outcome"]
+			values[key] = reading{values[key].value + m.GetCounter().GetValue(), true}
 		case m.GetGauge() != nil:
-			values[name] = m.GetGauge().GetValue()
+			values[strings.TrimSpace(labels["source"]+" "+name)] = reading{value: m.GetGauge().GetValue()}
 		}
 	}
-}
-
-// isCounter tells the curves of counters from those of gauges, which have names of several words.
-func isCounter(name string) bool {
-	return !strings.Contains(name, "waiting events") && !strings.Contains(name, "capture lag")
 }
 
 // series is a curve as a page shows it.
