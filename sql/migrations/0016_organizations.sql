@@ -53,20 +53,6 @@ comment on table rollcall.organizations is 'The newest known state of every orga
 comment on table rollcall.memberships is
   'The newest known state of every membership. One whose user or organisation is deleted is deleted, too.';
 revoke all on rollcall.organizations, rollcall.memberships, rollcall.endings from public;
--- Who may write the roll of users may write these.
-do $$
-declare
-  r record;
-begin
-  for r in
-    select distinct a.grantee::regrole as name
-    from pg_class c cross join lateral aclexplode(c.relacl) a
-    where c.oid = 'rollcall.users'::regclass and a.grantee not in (0::oid, c.relowner) and a.privilege_type = 'UPDATE'
-  loop
-    execute format('grant select, insert, update, delete on rollcall.organizations, rollcall.memberships, rollcall.endings to %s', r.name);
-  end loop;
-end
-$$;
 
 -- Views of what is alive, for applications to read. A role needs: grant usage on schema rollcall_api to it, and
 -- grant select on the view. Where Rollcall's role may not create the schema, or views in it, they are left out; once

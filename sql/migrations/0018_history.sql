@@ -10,20 +10,6 @@ create table rollcall.replays (
 
 comment on table rollcall.replays is 'Replays of ranges of events that are under way, or were interrupted.';
 revoke all on rollcall.replays from public;
--- Who may write the roll may write this.
-do $$
-declare
-  r record;
-begin
-  for r in
-    select distinct a.grantee::regrole as name
-    from pg_class c cross join lateral aclexplode(c.relacl) a
-    where c.oid = 'rollcall.users'::regclass and a.grantee not in (0::oid, c.relowner) and a.privilege_type = 'UPDATE'
-  loop
-    execute format('grant select, insert, update, delete on rollcall.replays to %s', r.name);
-  end loop;
-end
-$$;
 
 -- Indexes by which events are looked for: events_kinds serves any choice of sources, types and outcomes, newest
 -- first, because there are few of each; events_of_user those of one user. Building one blocks writers. So where the

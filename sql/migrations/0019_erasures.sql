@@ -38,17 +38,3 @@ alter table rollcall.replicas
 comment on column rollcall.replicas.configuration is 'a hash of the configuration, without its secrets; null: an older version';
 
 revoke all on rollcall.audit_log, rollcall.erased from public;
--- Who may write the roll of users may write these.
-do $$
-declare
-  r record;
-begin
-  for r in
-    select distinct a.grantee::regrole as name
-    from pg_class c cross join lateral aclexplode(c.relacl) a
-    where c.oid = 'rollcall.users'::regclass and a.grantee not in (0::oid, c.relowner) and a.privilege_type = 'UPDATE'
-  loop
-    execute format('grant select, insert on rollcall.audit_log, rollcall.erased to %s', r.name);
-  end loop;
-end
-$$;

@@ -14,17 +14,3 @@ revoke all on rollcall.receipts from public;
 
 -- Users with columns that keep their last known value, for doctor.
 create index users_kept on rollcall.users (source, id) where kept is not null;
-
-do $$
-declare
-  r record;
-begin
-  for r in
-    select distinct a.grantee::regrole as name
-    from pg_class c cross join lateral aclexplode(c.relacl) a
-    where c.oid = 'rollcall.users'::regclass and a.grantee not in (0::oid, c.relowner) and a.privilege_type = 'UPDATE'
-  loop
-    execute format('grant select, insert, update, delete on rollcall.receipts to %s', r.name);
-  end loop;
-end
-$$;

@@ -33,17 +33,3 @@ create index on rollcall.answers (created_at);
 
 comment on table rollcall.answers is 'What the admin API has answered to requests with an Idempotency-Key, for a day.';
 revoke all on rollcall.tasks, rollcall.answers from public;
--- Who may write the roll may write these.
-do $$
-declare
-  r record;
-begin
-  for r in
-    select distinct a.grantee::regrole as name
-    from pg_class c cross join lateral aclexplode(c.relacl) a
-    where c.oid = 'rollcall.users'::regclass and a.grantee not in (0::oid, c.relowner) and a.privilege_type = 'UPDATE'
-  loop
-    execute format('grant select, insert, update, delete on rollcall.tasks, rollcall.answers to %s', r.name);
-  end loop;
-end
-$$;
