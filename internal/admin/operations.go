@@ -40,8 +40,8 @@ func (a *Admin) register() {
 	handle(a, operation(http.MethodPost, "/tasks/{id}/stop", "Stop task", http.StatusNotFound), a.stopTask)
 }
 
-// queryTimeout bounds the questions that one request asks.
-const queryTimeout = 30 * time.Second
+// queryTimeout bounds the questions that one request asks: the listener gives an answer a little longer.
+const queryTimeout = 15 * time.Second
 
 // answered is an answer with a JSON body.
 type answered[T any] struct{ Body T }

@@ -37,8 +37,8 @@ type done struct {
 	To      string // the page that shows it
 }
 
-// doTimeout bounds an action.
-const doTimeout = 30 * time.Second
+// doTimeout bounds an action: the listener gives an answer a little longer.
+const doTimeout = 15 * time.Second
 
 // begun is an action that begins long work.
 func begun(kind, title, question string) action {

@@ -263,7 +263,9 @@ func (b *batch) work(fingerprint int32) (*settle.Work, *result) {
 }
 
 // takeBodies leaves none of the bodies that are about users who were erased. The rows of the users are locked: by
-// what wrote the roll, or here, where an event says nothing of it.
+// what wrote the roll, or here, where an event says nothing of it. These locks come behind those of the users that
+// were written, against the order of locks: two batches that each announce a user of the other may wait for each
+// other, and then one of them runs again.
 func (b *batch) takeBodies() []settle.Step {
 	var sources, ids, about []string
 	var unlocked []settle.Key
