@@ -149,7 +149,7 @@ func twoSecrets(p *patient) {
 var receiptFaults = []fault{
 	{
 		code: "source_silent", place: "rollcall.yaml:3:3", words: "has verified nothing since", remedy: "rollcall reconcile clerk",
-		seed: both(marked(0, 12, 5, 3), marked(0, 4, 0, 0)), after: run("update rollcall.receipts set last_at = now() where day > now() - interval '1 day'"),
+		seed: both(marked(0, 12, 5, 3), marked(0, 4, 0, 0)), after: run("update rollcall.receipts set last_at = now() where day = (now() at time zone 'UTC')::date"),
 	},
 	{
 		code: "source_unverified", place: "rollcall.yaml:3:3", words: "4 of 30 requests at the webhook endpoint", remedy: "signing_secrets:",
