@@ -85,7 +85,7 @@ func (o checkOptions) run(ctx context.Context, env cli.Env, db *postgres.DB) err
 		return err
 	}
 	if o.repair {
-		unwatch := db.Targets().StartWatch(ctx)
+		unwatch := db.Watch().Start(ctx)
 		defer unwatch()
 	}
 	if o.user != "" {

@@ -14,8 +14,8 @@ import (
 	"rollcall/internal/postgres/auditlog"
 	"rollcall/internal/postgres/claims"
 	"rollcall/internal/postgres/connection"
-	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/tasks"
+	"rollcall/internal/postgres/watch"
 	"rollcall/internal/replay"
 )
 
@@ -45,8 +45,8 @@ type Operator struct {
 // Reloaded is what a reload has changed.
 type Reloaded struct {
 	// Configuration is the hash that rollcall.replicas has.
-	Configuration string        `json:"configuration"`
-	Targets       settle.Change `json:"targets"`
+	Configuration string       `json:"configuration"`
+	Targets       watch.Change `json:"targets"`
 	// Unfilled are targets that lack users from before them; rollcall backfill fills one.
 	Unfilled []string `json:"unfilled"`
 }

@@ -119,7 +119,7 @@ func (s *Setup) StartWorker(ctx context.Context, log *slog.Logger, warn func(str
 	}
 	p := pipeline.New(pipeline.Config{Apply: db.Roll().Apply, Separate: db.Roll().Signal})
 	p.Start()
-	return &Worker{db, p, db.Targets().StartWatch(ctx)}, nil
+	return &Worker{db, p, db.Watch().Start(ctx)}, nil
 }
 
 // OpenChecked opens the database, checks the targets and finds out which tables of users can be read. Warn is as

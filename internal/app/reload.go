@@ -17,7 +17,7 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/postgres/auditlog"
 	"rollcall/internal/postgres/jobs"
-	"rollcall/internal/postgres/settle"
+	"rollcall/internal/postgres/watch"
 	"rollcall/internal/target"
 )
 
@@ -88,8 +88,8 @@ func (sv *service) prepareReload(ctx context.Context) (*assembled, []target.Find
 	}
 	done.Configuration = s.Hash()
 	var found []target.Finding
-	done.Targets, found, err = sv.db.Targets().Reload(ctx, s.Targets)
-	if errors.Is(err, settle.ErrUnfit) {
+	done.Targets, found, err = sv.db.Watch().Reload(ctx, s.Targets)
+	if errors.Is(err, watch.ErrUnfit) {
 		var unfit config.Problems
 		for _, f := range target.Faults(found) {
 			unfit.Add(config.ParsePos(f.At), "target %s: %s", f.Target, f.What)
@@ -127,7 +127,7 @@ func (sv *service) sayWarnings(found []target.Finding) {
 const removedAge = 20 * time.Second
 
 // noteRemoved remembers what is to be forgotten. The caller holds reloading.
-func (sv *service) noteRemoved(change settle.Change, now time.Time) {
+func (sv *service) noteRemoved(change watch.Change, now time.Time) {
 	for _, name := range change.Added {
 		delete(sv.removed, name)
 	}
@@ -152,7 +152,7 @@ func (sv *service) forgetRemoved(ctx context.Context) {
 		return
 	}
 	slices.Sort(names)
-	if err := sv.db.Targets().Forget(ctx, names); err != nil {
+	if err := sv.db.Watch().Forget(ctx, names); err != nil {
 		sv.log.Warn("what is noted of targets that were removed can't be deleted yet", "targets", names, "error", err)
 		return
 	}

@@ -201,7 +201,7 @@ func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
 			failed <- err
 			return
 		}
-		working.Go(func() { sv.keepUp(background, "watch of the catalog", sv.db.Targets().Watch) })
+		working.Go(func() { sv.keepUp(background, "watch of the catalog", sv.db.Watch().Run) })
 		working.Go(func() { sv.keepUp(background, "capture", sv.capture) })
 		working.Go(func() { sv.keepUp(background, "jobs", sv.startJobs) })
 		working.Go(func() { sv.keepUp(background, "watch of captures", sv.newCaptureWatch().watch) })

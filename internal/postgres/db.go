@@ -23,6 +23,7 @@ import (
 	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/postgres/roll"
 	"rollcall/internal/postgres/settle"
+	"rollcall/internal/postgres/watch"
 	"rollcall/internal/target"
 )
 
@@ -50,6 +51,7 @@ type DB struct {
 	directory *directory.Directory
 	outbox    *outbox.Outbox
 	targets   *settle.Targets
+	watch     *watch.Watch
 	roll      *roll.Roll
 }
 
@@ -72,6 +74,7 @@ func Open(cfg Config) (*DB, error) {
 	db.directory.Metadata.Store(cfg.Metadata)
 	db.outbox = outbox.New(pool, db.directory)
 	db.targets = settle.New(pool, cfg.Targets, cmp.Or(cfg.Attempts, 20), cfg.Log)
+	db.watch = watch.New(db.targets)
 	db.roll = roll.New(db.targets, db.directory, db.outbox)
 	return db, nil
 }
@@ -99,6 +102,9 @@ func (db *DB) Outbox() *outbox.Outbox { return db.outbox }
 
 // Targets are the applications' tables.
 func (db *DB) Targets() *settle.Targets { return db.targets }
+
+// Watch keeps the targets in step with their tables and with the configuration.
+func (db *DB) Watch() *watch.Watch { return db.watch }
 
 // Roll is what is known of the providers' users.
 func (db *DB) Roll() *roll.Roll { return db.roll }

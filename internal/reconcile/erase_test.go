@@ -132,7 +132,7 @@ func TestEraseClerk(t *testing.T) {
 func (p *project) addTarget(t target.Target) {
 	p.T.Helper()
 	targets := p.DB.Targets()
-	if _, found, err := targets.Reload(p.T.Context(), append(slices.Clone(targets.Configured()), t)); err != nil || len(found) > 0 {
+	if _, found, err := p.DB.Watch().Reload(p.T.Context(), append(slices.Clone(targets.Configured()), t)); err != nil || len(found) > 0 {
 		p.T.Fatal(found, err)
 	}
 }

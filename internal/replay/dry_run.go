@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/history"
 	"rollcall/internal/postgres/settle"
 )
@@ -115,11 +116,11 @@ func (r Replay) changeOf(row *settle.DryRow) (Change, error) {
 	case row.After == "":
 		c.Action = "delete"
 	}
-	before, err := settle.ReadRow(row.Before)
+	before, err := catalog.ReadRow(row.Before)
 	if err != nil {
 		return c, err
 	}
-	after, err := settle.ReadRow(row.After)
+	after, err := catalog.ReadRow(row.After)
 	if err != nil {
 		return c, err
 	}

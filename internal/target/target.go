@@ -194,6 +194,11 @@ func Fingerprint(targets []Target) int32 {
 	return int32(sum.Sum32()) //nolint:gosec // its bits are all that counts
 }
 
+// Alike reports whether two targets are configured alike, wherever they stand in the configuration.
+func (t *Target) Alike(o *Target) bool {
+	return Fingerprint([]Target{*t}) == Fingerprint([]Target{*o}) && t.Roll == o.Roll
+}
+
 // abridged quotes an expression for a message.
 func (e Expr) abridged() string {
 	line := strings.Join(strings.Fields(cmp.Or(e.Written, e.SQL)), " ")

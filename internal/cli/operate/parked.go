@@ -157,7 +157,7 @@ func (o *parkedOptions) retry(ctx context.Context, db *postgres.DB) error {
 	for _, fault := range faults {
 		env.Complain("out of service, nothing of it can be tried: %s", fault)
 	}
-	unwatch := db.Targets().StartWatch(ctx)
+	unwatch := db.Watch().Start(ctx)
 	defer unwatch()
 	var tried int64
 	for _, t := range db.Targets().All() { // parents' tables first

@@ -17,9 +17,9 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/audit"
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/history"
 	"rollcall/internal/postgres/roll"
-	"rollcall/internal/postgres/settle"
 	"rollcall/internal/terminal"
 )
 
@@ -83,7 +83,7 @@ type shownUser struct {
 	Memberships []shownMember   `json:"memberships"`
 	Events      []history.Event `json:"events"`
 
-	record settle.Row
+	record catalog.Row
 }
 
 // shownTarget is how a target has a row.
@@ -172,7 +172,7 @@ func (o *userOptions) show(ctx context.Context, db *postgres.DB, u *audit.User, 
 	if err != nil {
 		return nil, err
 	}
-	if shown.record, err = settle.ReadRow(string(m.Record)); err != nil {
+	if shown.record, err = catalog.ReadRow(string(m.Record)); err != nil {
 		return nil, err
 	}
 	for i := range shown.record {

@@ -32,11 +32,11 @@ func (c *counting) beside(ctx context.Context, t *catalog.Compiled, u settle.Key
 	if err != nil {
 		return err
 	}
-	row, err := settle.ReadRow(orEmpty(is))
+	row, err := catalog.ReadRow(orEmpty(is))
 	if err != nil {
 		return err
 	}
-	wanted, err := settle.ReadRow(orEmpty(should))
+	wanted, err := catalog.ReadRow(orEmpty(should))
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (c *counting) beside(ctx context.Context, t *catalog.Compiled, u settle.Key
 }
 
 // columns puts a row and what it should be side by side, in the order of the table.
-func (c *counting) columns(t *catalog.Compiled, row, wanted settle.Row) []Column {
+func (c *counting) columns(t *catalog.Compiled, row, wanted catalog.Row) []Column {
 	has := map[string]json.RawMessage{}
 	for _, v := range wanted {
 		has[v.Column] = v.JSON

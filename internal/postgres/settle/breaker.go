@@ -95,7 +95,7 @@ func (ts *Targets) Renew(ctx context.Context, t *catalog.Compiled) error {
 		return err
 	}
 	now.OID = cmp.Or(now.OID, t.OID) // which table it was, as long as there is none that fits
-	if err := forgetFilling(ctx, conn.Conn(), t, now); err != nil {
+	if err := forgetFilling(ctx, conn.Exec, t, now); err != nil {
 		return err
 	}
 	ts.replace(t, func(*catalog.Compiled) *catalog.Compiled { return now })
@@ -109,11 +109,11 @@ func (ts *Targets) Renew(ctx context.Context, t *catalog.Compiled) error {
 // forgetFilling makes a target new whose table is another one than before: it lacks all users
 // that are not parked. A filling of the new table that has begun stays. A replica that has
 // not looked since another's probe may forget a good one: a backfill too many does no harm.
-func forgetFilling(ctx context.Context, conn *pgx.Conn, before, now *catalog.Compiled) error {
+func forgetFilling(ctx context.Context, exec execute, before, now *catalog.Compiled) error {
 	if before.OID == 0 || before.OID == now.OID {
 		return nil
 	}
-	_, err := conn.Exec(ctx, forgetFillingSQL, now.Name, now.OID)
+	_, err := exec(ctx, forgetFillingSQL, now.Name, now.OID)
 	return err
 }
 

@@ -67,7 +67,7 @@ func (ts *Targets) CatchUp(ctx context.Context, target string) (tried int, err e
 			}
 			w := retryWork(t, users)
 			_, err = ts.Commit(ctx, w)
-			if FailedFor(err, outOfService, catchingUp) {
+			if FailedFor(err, OutOfService, catchingUp) {
 				return tried, nil
 			}
 			if err != nil {

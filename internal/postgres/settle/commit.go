@@ -44,7 +44,7 @@ func (ts *Targets) Commit(ctx context.Context, w *Work) (parked map[Key]bool, er
 		}
 		ts.tripTable(w, err)
 		err = sqlstate.Mask(err)
-		if sqlstate.ClassOf(err) != sqlstate.Retry || FailedFor(err, catchingUp, outOfService, Stopped) || last || ctx.Err() != nil {
+		if sqlstate.ClassOf(err) != sqlstate.Retry || FailedFor(err, catchingUp, OutOfService, Stopped) || last || ctx.Err() != nil {
 			return nil, err
 		}
 		ts.Log.Info("a transaction is tried again", "try", try, "error", err)
@@ -58,7 +58,7 @@ func (ts *Targets) Commit(ctx context.Context, w *Work) (parked map[Key]bool, er
 // tripTable takes the one target of a transaction out of service if its table could not be had.
 func (ts *Targets) tripTable(w *Work, err error) {
 	answer, ok := errors.AsType[*pgconn.PgError](err)
-	if ok && FailedFor(err, outOfService) {
+	if ok && FailedFor(err, OutOfService) {
 		ts.trip(w.only, answer)
 	}
 }

@@ -20,8 +20,6 @@ var (
 	lockSQL string
 	//go:embed lock_pairs.sql
 	lockPairsSQL string
-	//go:embed look_note.sql
-	lookNoteSQL string
 	//go:embed make_due.sql
 	makeDueSQL string
 	//go:embed park.sql
@@ -38,6 +36,4 @@ var (
 	spanClearSQL string
 	//go:embed span_lock.sql
 	spanLockSQL string
-	//go:embed touched.sql
-	touchedSQL string
 )

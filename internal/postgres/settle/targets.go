@@ -6,7 +6,8 @@
 //	findings, err := targets.Check(ctx)
 //	parked, err := targets.Commit(ctx, settle.LockWork(users))
 //
-// It also looks after the targets: breakers, parked users, changes of their tables.
+// It hides how a target that refuses users, hangs or is gone is kept apart from the others: savepoints, halving, parked
+// users, breakers.
 package settle
 
 import (
@@ -17,7 +18,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -35,12 +35,9 @@ type Targets struct {
 	// Attempts is how often a parked user is tried before they are given up.
 	Attempts atomic.Int32
 
-	changing    sync.Mutex // of now
-	now         atomic.Pointer[set]
-	looking     sync.Mutex          // one look at the catalog at a time
-	watched     map[string]*watched // by target; nil before the first look
-	lateWriters time.Duration
-	dry         *dryRun // the transaction that everything is part of and that is rolled back; nil nearly always
+	changing sync.Mutex // of now
+	now      atomic.Pointer[set]
+	dry      *dryRun // the transaction that everything is part of and that is rolled back; nil nearly always
 }
 
 // set is the targets of a configuration, all of one moment.
@@ -52,7 +49,7 @@ type set struct {
 
 // New prepares the targets; none is in service before Check.
 func New(pool *connection.Pool, list []target.Target, attempts int, log *slog.Logger) *Targets {
-	ts := &Targets{Pool: pool, Log: log, lateWriters: lateWriters}
+	ts := &Targets{Pool: pool, Log: log}
 	ts.Attempts.Store(int32(attempts)) //nolint:gosec // the configuration's own check keeps it small
 	ts.now.Store(&set{configured: list, fingerprint: target.Fingerprint(list)})
 	return ts
@@ -112,6 +109,42 @@ func (ts *Targets) check(ctx context.Context, configured []target.Target) (*chec
 	return check, nil
 }
 
+// Compile compiles targets that may take the place of others; Exchange does that. The findings are those of Check.
+func (ts *Targets) Compile(ctx context.Context, configured []target.Target) ([]*catalog.Compiled, []target.Finding, error) {
+	check, err := ts.check(ctx, configured)
+	if err != nil {
+		return nil, nil, err
+	}
+	return check.compiled, slices.Concat(check.found...), nil
+}
+
+// Exchange puts a configuration into service: its fresh targets, new or changed, as Compile has made them, and the
+// others as they are by now. A transaction ends with the targets that it began with. A target is new whose table is
+// another one than before.
+func (ts *Targets) Exchange(ctx context.Context, configured []target.Target, fresh []*catalog.Compiled) error {
+	for _, now := range fresh {
+		if before := ts.Named(now.Name); before != nil {
+			if err := forgetFilling(ctx, ts.Pool.Exec, before, now); err != nil {
+				return fmt.Errorf("note that the table of a target is another: %w", ts.Pool.Explain(err))
+			}
+		}
+	}
+	ts.changing.Lock()
+	defer ts.changing.Unlock()
+	list := slices.Clone(fresh)
+	for i := range configured {
+		t := &configured[i]
+		if slices.ContainsFunc(fresh, func(f *catalog.Compiled) bool { return f.Name == t.Name }) {
+			continue
+		}
+		kept := *ts.Named(t.Name)
+		kept.Target = t // it stands elsewhere in the file
+		list = append(list, &kept)
+	}
+	ts.now.Store(&set{configured, target.Fingerprint(configured), inOrder(list)})
+	return nil
+}
+
 // CheckOn is Check in a session, which may have a transaction open.
 func (ts *Targets) CheckOn(ctx context.Context, conn *pgx.Conn) ([]target.Finding, error) {
 	check, err := ts.newCheck(ctx, conn, ts.Configured())
@@ -165,7 +198,7 @@ func (c *check) conclude() []target.Finding {
 		found := c.found[i]
 		before := c.inService(now.Name)
 		passing := !slices.ContainsFunc(found, func(f target.Finding) bool { return !f.Passing })
-		if before != nil && passing && now.Outage != nil && same(before.Target, now.Target) {
+		if before != nil && passing && now.Outage != nil && before.Target.Alike(now.Target) {
 			now, found = before, nil
 		}
 		list, all = append(list, now), append(all, found...)
@@ -174,11 +207,6 @@ func (c *check) conclude() []target.Finding {
 	defer c.changing.Unlock()
 	c.now.Store(&set{c.configured, target.Fingerprint(c.configured), inOrder(list)})
 	return all
-}
-
-// same reports whether two targets are configured alike.
-func same(a, b *target.Target) bool {
-	return target.Fingerprint([]target.Target{*a}) == target.Fingerprint([]target.Target{*b}) && a.Roll == b.Roll
 }
 
 // All are the targets in the order of settling, in service or not.

@@ -59,8 +59,8 @@ const (
 	Stopped
 	// catchingUp: another replica is settling the parked users of the target.
 	catchingUp
-	// outOfService: the table of the one target to settle can't be had; its breaker is open.
-	outOfService
+	// OutOfService: the table of the one target to settle can't be had; its breaker is open.
+	OutOfService
 	// targetRefuses: a target refuses users, or does not answer. What was done before stands.
 	targetRefuses
 	// constraintRefuses: a deferred constraint holds for no order of the targets' pieces; whose fault
@@ -91,7 +91,7 @@ func reasonOf(s *Step, err error) Reason {
 	case s.Kind == Writing && class == sqlstate.Lock:
 		return RollBusy
 	case s.Kind == locking:
-		return outOfService
+		return OutOfService
 	case s.Kind == settling && class != sqlstate.Server:
 		return targetRefuses
 	case s.Kind == checking:
@@ -112,7 +112,7 @@ type failure struct {
 func (f *failure) Error() string {
 	what := map[Reason]string{
 		RollRefuses: "the roll refuses a row", RollBusy: "the roll is busy",
-		constraintRefuses: "a deferred constraint", outOfService: "a target is out of service",
+		constraintRefuses: "a deferred constraint", OutOfService: "a target is out of service",
 	}[f.reason]
 	if what == "" {
 		what = string(f.step.Kind)

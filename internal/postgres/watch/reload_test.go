@@ -1,4 +1,4 @@
-package settle_test
+package watch_test
 
 import (
 	"testing"
@@ -6,7 +6,7 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
-	"rollcall/internal/postgres/settle"
+	"rollcall/internal/postgres/watch"
 	"rollcall/internal/target"
 )
 
@@ -16,9 +16,9 @@ func TestReload(t *testing.T) {
 	b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone())
 	before := b.Fingerprint()
 	begun := b.Begin(b.Work([]event.Event{fixture.Updated("u1", 1, "a@x")}))
-	change, found, err := b.Reload(t.Context(), []target.Target{fixture.Second()})
+	change, found, err := b.DB.Watch().Reload(t.Context(), []target.Target{fixture.Second()})
 	must.Do(t, err)
-	must.Equal(t, change, settle.Change{Added: []string{"second"}, Changed: []string{}, Removed: []string{"profiles"}}, "change")
+	must.Equal(t, change, watch.Change{Added: []string{"second"}, Changed: []string{}, Removed: []string{"profiles"}}, "change")
 	must.Equal(t, len(found), 0, "findings")
 	must.True(t, b.Fingerprint() != before, "the fingerprint is the same")
 	begun.Commit()
@@ -33,15 +33,15 @@ func TestReloadOfWhatDoesNotFit(t *testing.T) {
 	b := fixture.NewBench(t, fixture.BothTables, fixture.Everyone())
 	odd := fixture.Second()
 	odd.Set = append(odd.Set, fixture.Assign("nothing: new.id")...)
-	_, found, err := b.Reload(t.Context(), []target.Target{fixture.Everyone(), odd})
-	must.Fail(t, err, settle.ErrUnfit)
+	_, found, err := b.DB.Watch().Reload(t.Context(), []target.Target{fixture.Everyone(), odd})
+	must.Fail(t, err, watch.ErrUnfit)
 	must.Contain(t, found[0].What, "nothing")
 	must.Equal(t, len(b.Configured()), 1, "targets")
 
 	b.Exec("drop table p")
 	must.Get(b.Check(t.Context()))(t)
 	b.WantOutages("public.p does not exist")
-	_, _, err = b.Reload(t.Context(), []target.Target{fixture.Everyone(), fixture.Second()})
+	_, _, err = b.DB.Watch().Reload(t.Context(), []target.Target{fixture.Everyone(), fixture.Second()})
 	must.Do(t, err)
 	b.WantOutages("public.p does not exist")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("u1", 1, "a@x"))
@@ -56,7 +56,7 @@ func TestReloadOfAnotherTable(t *testing.T) {
 	b.Applies(fixture.Applied, fixture.Updated("u1", 1, "a@x"))
 	moved := fixture.Second()
 	moved.Name = "profiles"
-	change, _, err := b.Reload(t.Context(), []target.Target{moved})
+	change, _, err := b.DB.Watch().Reload(t.Context(), []target.Target{moved})
 	must.Do(t, err)
 	must.Equal(t, change.Changed, []string{"profiles"}, "changed")
 	must.Equal(t, must.Get(b.DB.Backfills().Unfilled(t.Context()))(t)[0].Target, "profiles", "a new target")

@@ -1,4 +1,4 @@
-package settle_test
+package watch_test
 
 import (
 	"bytes"
@@ -13,8 +13,11 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
+	"rollcall/internal/pgtest"
 	"rollcall/internal/target"
 )
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // typed is a target with a column v, and without one for whatever else its table has.
 func typed(expression string) target.Target {
@@ -90,7 +93,7 @@ func TestLookSettlesAgain(t *testing.T) {
 // look1 is a look that must go well.
 func look1(b *fixture.Bench) {
 	b.T.Helper()
-	must.Do(b.T, b.Look(b.T.Context()))
+	must.Do(b.T, b.DB.Watch().Look(b.T.Context()))
 }
 
 // misfits are changes after which the target no longer fits, with a part of the finding, and what
@@ -219,7 +222,7 @@ func TestLookAfterAnotherReplicaWasKilled(t *testing.T) {
 	other.DB.Close()
 	look1(b)
 	wantMoments(b, "late cut")
-	b.SetLateWriters(0)
+	b.DB.Watch().SetLateWriters(0)
 	look1(b)
 	wantMoments(b, "late")
 	b.Want("select catalog from rollcall.looks", b.Named("typed").State.Hash)
@@ -240,10 +243,10 @@ func TestLookAfterAKill(t *testing.T) {
 }
 
 // What a command has written is settled again before it ends, however short it was.
-func TestStartWatchLooksAtItsEnd(t *testing.T) {
+func TestStartLooksAtItsEnd(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, "create table t (id text primary key, v date)", typed("new.created_at"))
-	stop := b.StartWatch(t.Context())
+	stop := b.DB.Watch().Start(t.Context())
 	must.Await(t, "a look", func() bool { return len(b.Rows("select from rollcall.looks")) > 0 })
 	b.Exec(toTimestamp)
 	b.Applies(fixture.Applied, arrived("between"))
@@ -259,7 +262,7 @@ func TestLookWaitsForATargetOutOfService(t *testing.T) {
 	b.Exec(toTimestamp)
 	b.Applies(fixture.Applied, arrived("between"))
 	b.Exec("alter table t drop constraint t_pkey")
-	b.SetLateWriters(0)
+	b.DB.Watch().SetLateWriters(0)
 	look1(b)
 	look1(b)
 	wantMoments(b, "between cut")
@@ -280,7 +283,7 @@ func TestSweepWithoutASnapshot(t *testing.T) {
 		want     int
 	}{{now, 0}, {"99000000000:99000000000:", 2}, {"3:3:", 2}} { // in this order: to settle users touches them
 		b.Exec("delete from t")
-		users := must.Get(b.Sweep(t.Context(), b.Named("typed"), since.snapshot))(t)
+		users := must.Get(b.DB.Watch().Sweep(t.Context(), b.Named("typed"), since.snapshot))(t)
 		must.Equal(t, users, since.want, "users settled since ", since.snapshot)
 		b.Want("select count(*) from t", strconv.Itoa(since.want))
 	}

@@ -1,4 +1,4 @@
-package settle
+package watch
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/target"
 )
@@ -28,45 +27,42 @@ var ErrUnfit = errors.New("a target does not fit its table")
 const lookRetry = 20 * time.Millisecond
 
 // Reload puts other targets in the place of the present ones, all of them or none. What is new or changed is checked
-// as Check does, and must fit its table; the rest stays as it is, in service or not. A transaction ends with the
-// targets that it began with.
-func (ts *Targets) Reload(ctx context.Context, configured []target.Target) (Change, []target.Finding, error) {
-	for !ts.looking.TryLock() { // a look compares what is configured with what is compiled
+// as Targets.Check does, and must fit its table; the rest stays as it is, in service or not. A transaction ends with
+// the targets that it began with.
+func (w *Watch) Reload(ctx context.Context, configured []target.Target) (Change, []target.Finding, error) {
+	for !w.looking.TryLock() { // a look compares what is configured with what is compiled
 		if err := connection.Pause(ctx, lookRetry); err != nil {
 			return Change{}, nil, fmt.Errorf("wait for a look at the targets' tables: %w", err)
 		}
 	}
-	defer ts.looking.Unlock()
-	change := ts.changeTo(configured)
+	defer w.looking.Unlock()
+	change := w.changeTo(configured)
 	fresh := slices.DeleteFunc(slices.Clone(configured), func(t target.Target) bool {
 		return !slices.Contains(change.Added, t.Name) && !slices.Contains(change.Changed, t.Name)
 	})
 	if len(fresh) == 0 { // the database may be away
-		ts.swap(configured, nil)
-		return change, nil, nil
+		return change, nil, w.targets.Exchange(ctx, configured, nil)
 	}
-	check, err := ts.check(ctx, fresh)
+	compiled, found, err := w.targets.Compile(ctx, fresh)
 	if err != nil {
 		return Change{}, nil, err
 	}
-	found := slices.Concat(check.found...)
 	if len(target.Faults(found)) > 0 {
 		return Change{}, found, ErrUnfit
 	}
-	if err := ts.renamed(ctx, check.compiled); err != nil {
-		return Change{}, nil, fmt.Errorf("note that the table of a target is another: %w", ts.Pool.Explain(err))
+	if err := w.targets.Exchange(ctx, configured, compiled); err != nil {
+		return Change{}, nil, err
 	}
-	for _, t := range check.compiled {
-		delete(ts.watched, t.Name)
+	for _, t := range compiled {
+		delete(w.watched, t.Name)
 	}
-	ts.swap(configured, check.compiled)
 	return change, found, nil
 }
 
 // changeTo compares sets of targets.
-func (ts *Targets) changeTo(configured []target.Target) Change {
+func (w *Watch) changeTo(configured []target.Target) Change {
 	c := Change{[]string{}, []string{}, []string{}}
-	before := ts.Configured()
+	before := w.targets.Configured()
 	at := func(list []target.Target, name string) int {
 		return slices.IndexFunc(list, func(t target.Target) bool { return t.Name == name })
 	}
@@ -75,7 +71,7 @@ func (ts *Targets) changeTo(configured []target.Target) Change {
 		switch was := at(before, t.Name); {
 		case was < 0:
 			c.Added = append(c.Added, t.Name)
-		case !same(&before[was], t) || ts.Named(t.Name) == nil:
+		case !before[was].Alike(t) || w.targets.Named(t.Name) == nil:
 			c.Changed = append(c.Changed, t.Name)
 		}
 	}
@@ -87,41 +83,10 @@ func (ts *Targets) changeTo(configured []target.Target) Change {
 	return c
 }
 
-// renamed makes a target new whose table is another one than before.
-func (ts *Targets) renamed(ctx context.Context, fresh []*catalog.Compiled) error {
-	return ts.Within(ctx, func(conn *pgx.Conn) error {
-		for _, now := range fresh {
-			if before := ts.Named(now.Name); before != nil {
-				if err := forgetFilling(ctx, conn, before, now); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// swap puts targets into service: fresh ones, and the others as they are by now.
-func (ts *Targets) swap(configured []target.Target, fresh []*catalog.Compiled) {
-	ts.changing.Lock()
-	defer ts.changing.Unlock()
-	list := slices.Clone(fresh)
-	for i := range configured {
-		t := &configured[i]
-		if slices.ContainsFunc(fresh, func(f *catalog.Compiled) bool { return f.Name == t.Name }) {
-			continue
-		}
-		kept := *ts.Named(t.Name)
-		kept.Target = t // it stands elsewhere in the file
-		list = append(list, &kept)
-	}
-	ts.now.Store(&set{configured, target.Fingerprint(configured), inOrder(list)})
-}
-
 // Forget deletes what is noted of targets that are configured nowhere any more: their parked users, how far they were
 // filled, what a check has counted. A target of that name is new then.
-func (ts *Targets) Forget(ctx context.Context, names []string) error {
-	return pgx.BeginFunc(ctx, ts.Pool, func(tx pgx.Tx) error {
+func (w *Watch) Forget(ctx context.Context, names []string) error {
+	return pgx.BeginFunc(ctx, w.targets.Pool, func(tx pgx.Tx) error {
 		for _, table := range []string{"parked", "backfills", "looks", "checks"} {
 			if _, err := tx.Exec(ctx, "delete from rollcall."+table+" where target = any($1)", names); err != nil {
 				return err
