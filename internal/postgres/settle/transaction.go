@@ -59,7 +59,7 @@ const (
 	Stopped
 	// catchingUp: another replica is settling the parked users of the target.
 	catchingUp
-	// OutOfService: the table of the one target to settle can't be had; its breaker is open.
+	// OutOfService means that the table of the one target to settle cannot be had; its breaker is open.
 	OutOfService
 	// targetRefuses: a target refuses users, or does not answer. What was done before stands.
 	targetRefuses
