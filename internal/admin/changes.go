@@ -11,8 +11,8 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/auditlog"
+	"rollcall/internal/postgres/erasure"
 	"rollcall/internal/postgres/history"
-	"rollcall/internal/postgres/roll"
 	"rollcall/internal/replay"
 	"rollcall/internal/source"
 )
@@ -151,8 +151,8 @@ func (o *Operator) GiveUp(ctx context.Context, by, target string, ids []string) 
 	return n, err
 }
 
-// Erase forgets what is kept of a user; roll.ErrLiving and roll.ErrUnknownUser. The erasure notes itself.
-func (o *Operator) Erase(ctx context.Context, by string, e roll.Erasure) (roll.Erased, error) {
+// Erase forgets what is kept of a user; erasure.ErrLiving and erasure.ErrUnknownUser. The erasure notes itself.
+func (o *Operator) Erase(ctx context.Context, by string, e erasure.Request) (erasure.Result, error) {
 	e.Who = by
-	return o.DB.Roll().Erase(ctx, e)
+	return o.DB.Eraser().Erase(ctx, e)
 }

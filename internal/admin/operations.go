@@ -11,8 +11,8 @@ import (
 	"rollcall/internal/doctor"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/audit"
+	"rollcall/internal/postgres/erasure"
 	"rollcall/internal/postgres/history"
-	"rollcall/internal/postgres/roll"
 	"rollcall/internal/postgres/tasks"
 	"rollcall/internal/replay"
 )
@@ -70,9 +70,9 @@ func (a *Admin) failure(what string, err error) error {
 	case errors.As(err, &misfit):
 		return huma.Error422UnprocessableEntity("the request does not fit the configuration",
 			&huma.ErrorDetail{Message: misfit.Message, Location: "body." + misfit.Field, Value: misfit.Value})
-	case errors.Is(err, tasks.ErrUnknown), errors.Is(err, ErrNoEvent), errors.Is(err, roll.ErrUnknownUser):
+	case errors.Is(err, tasks.ErrUnknown), errors.Is(err, ErrNoEvent), errors.Is(err, erasure.ErrUnknownUser):
 		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, roll.ErrLiving):
+	case errors.Is(err, erasure.ErrLiving):
 		return huma.Error409Conflict("the user is not deleted; send living: true to erase them all the same")
 	case errors.Is(err, history.ErrCursor):
 		return huma.Error422UnprocessableEntity(err.Error())
@@ -177,17 +177,16 @@ func (a *Admin) settle(ctx context.Context, in *Named) (settled, error) {
 	return settled{outcome}, err
 }
 
-// erasure asks to erase a user.
-type erasure struct {
-	Named
-
-	Body struct {
-		Living bool `json:"living,omitempty" doc:"erase a user who is not deleted, too"`
-	}
+type erasureBody struct {
+	Living bool `json:"living,omitempty" doc:"erase a user who is not deleted, too"`
 }
 
-func (a *Admin) erase(ctx context.Context, in *erasure) (roll.Erased, error) {
-	return a.operator.Erase(ctx, holder(ctx), roll.Erasure{Source: in.Source, ID: in.ID, Living: in.Body.Living})
+func (a *Admin) erase(ctx context.Context, in *struct {
+	Named
+
+	Body erasureBody
+}) (erasure.Result, error) {
+	return a.operator.Erase(ctx, holder(ctx), erasure.Request{Source: in.Source, ID: in.ID, Living: in.Body.Living})
 }
 
 type parkedList struct {

@@ -19,7 +19,7 @@ import (
 	"rollcall/internal/admin"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/claims"
-	"rollcall/internal/postgres/roll"
+	"rollcall/internal/postgres/erasure"
 )
 
 // action is a change that a page offers. It asks once, and is done once however often its form is sent.
@@ -104,7 +104,7 @@ var actions = map[string]action{
 				"? This can't be undone. A user who is not deleted at the provider is refused."
 		},
 		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
-			e, err := o.Erase(ctx, by, roll.Erasure{Source: f.Get("source"), ID: f.Get("id")})
+			e, err := o.Erase(ctx, by, erasure.Request{Source: f.Get("source"), ID: f.Get("id")})
 			return done{erased(e), "/users?" + url.Values{"who": {f.Get("id")}}.Encode()}, err
 		},
 	},
@@ -150,7 +150,7 @@ func eventPath(f url.Values) string {
 }
 
 // erased says what an erasure has left.
-func erased(e roll.Erased) string {
+func erased(e erasure.Result) string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "The user is erased, with %d bodies of events and %d memberships.", e.Bodies, e.Memberships)
 	for _, r := range e.Remaining {
@@ -265,10 +265,10 @@ func (c *Console) failed(w http.ResponseWriter, r *http.Request, what string, er
 	case errors.As(err, &misfit):
 		c.fail(w, r, http.StatusUnprocessableEntity, misfit.Message)
 		return
-	case errors.Is(err, roll.ErrLiving):
+	case errors.Is(err, erasure.ErrLiving):
 		c.fail(w, r, http.StatusConflict, "The user is not deleted. Delete them at the provider first, or erase them with rollcall erase --living.")
 		return
-	case errors.Is(err, roll.ErrUnknownUser), errors.Is(err, admin.ErrNoEvent):
+	case errors.Is(err, erasure.ErrUnknownUser), errors.Is(err, admin.ErrNoEvent):
 		c.fail(w, r, http.StatusNotFound, "It is not there any more: "+err.Error()+".")
 		return
 	}

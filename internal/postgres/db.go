@@ -19,6 +19,7 @@ import (
 	"rollcall/internal/postgres/backfill"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/directory"
+	"rollcall/internal/postgres/erasure"
 	"rollcall/internal/postgres/history"
 	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/postgres/roll"
@@ -111,6 +112,9 @@ func (db *DB) Roll() *roll.Roll { return db.roll }
 
 // Audit holds the targets against the roll.
 func (db *DB) Audit() *audit.Audit { return &audit.Audit{Targets: db.targets} }
+
+// Eraser erases users.
+func (db *DB) Eraser() erasure.Eraser { return erasure.Eraser{Targets: db.targets, Outbox: db.outbox} }
 
 // History is the recorded events.
 func (db *DB) History() history.History { return history.History{Pool: db.pool} }

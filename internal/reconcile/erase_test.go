@@ -17,8 +17,8 @@ import (
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/postgres/directory"
+	"rollcall/internal/postgres/erasure"
 	"rollcall/internal/postgres/outbox"
-	"rollcall/internal/postgres/roll"
 	"rollcall/internal/source"
 	"rollcall/internal/target"
 )
@@ -54,8 +54,8 @@ func (p *project) says(at source.Endpoint, id string, body []byte) event.Outcome
 	return must.Get(p.Submit(p.T.Context(), []event.Event{e}))(p.T)[0]
 }
 
-func (p *project) erase(id string, living bool) (roll.Erased, error) {
-	return p.DB.Roll().Erase(p.T.Context(), roll.Erasure{Source: p.Source.Name(), ID: id, Living: living, Who: "cli:tester"})
+func (p *project) erase(id string, living bool) (erasure.Result, error) {
+	return p.DB.Eraser().Erase(p.T.Context(), erasure.Request{Source: p.Source.Name(), ID: id, Living: living, Who: "cli:tester"})
 }
 
 // Nothing in the database tells who a user of Clerk was, before and after whatever comes late.
@@ -87,17 +87,17 @@ func TestEraseClerk(t *testing.T) {
 
 	in.seen()
 	_, err := in.erase(user, false)
-	must.Fail(t, err, roll.ErrLiving, "is living")
+	must.Fail(t, err, erasure.ErrLiving, "is living")
 	in.Want("select count(*)::text from rollcall.events where body is not null", "5")
 	_, err = in.erase("user_nobody", true)
-	must.Fail(t, err, roll.ErrUnknownUser)
+	must.Fail(t, err, erasure.ErrUnknownUser)
 	in.Want("select count(*)::text from rollcall.audit_log", "0")
 
 	must.Equal(t, in.says(source.Hook, "m6", in.clerk.Event("user.deleted", user)), event.Applied, "deleted")
 	done := must.Get(in.erase(user, false))(t)
 	must.True(t, done.ErasedAt.After(done.DeletedAt), "erased at %s, deleted at %s", done.ErasedAt, done.DeletedAt)
-	must.Equal(t, done, roll.Erased{
-		Source: "clerk", ID: user, DeletedAt: done.DeletedAt, ErasedAt: done.ErasedAt, Bodies: 5, Memberships: 1, Remaining: []roll.Remaining{
+	must.Equal(t, done, erasure.Result{
+		Source: "clerk", ID: user, DeletedAt: done.DeletedAt, ErasedAt: done.ErasedAt, Bodies: 5, Memberships: 1, Remaining: []erasure.Remaining{
 			{Target: "letters", Table: "public.letters", Key: map[string]string{"id": user}, Why: "on_delete is keep"},
 		},
 	}, "what was done")
@@ -211,9 +211,9 @@ func TestEraseTableSource(t *testing.T) {
 	p.Exec("update auth.users set raw_user_meta_data = raw_user_meta_data || '{\"n\": 1}'") // waits in the outbox
 	p.seen()
 	_, err := p.erase(supabaseID, false)
-	must.Fail(t, err, roll.ErrLiving)
+	must.Fail(t, err, erasure.ErrLiving)
 	done := must.Get(p.erase(strings.ToUpper(supabaseID), true))(t)
-	must.Equal(t, done, roll.Erased{Source: "supabase", ID: supabaseID, DeletedAt: done.DeletedAt, ErasedAt: done.ErasedAt, Bodies: done.Bodies, Captured: 1, Remaining: []roll.Remaining{}}, "what was done")
+	must.Equal(t, done, erasure.Result{Source: "supabase", ID: supabaseID, DeletedAt: done.DeletedAt, ErasedAt: done.ErasedAt, Bodies: done.Bodies, Captured: 1, Remaining: []erasure.Remaining{}}, "what was done")
 	must.True(t, done.Bodies > 3, "%d bodies", done.Bodies)
 	p.wantNoTrace("after the erasure", "auth")
 	p.Want("select count(*)::text from profiles", "2")

@@ -15,7 +15,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/cli"
-	"rollcall/internal/postgres/roll"
+	"rollcall/internal/postgres/erasure"
 	"rollcall/internal/terminal"
 )
 
@@ -59,7 +59,7 @@ func newErase(env cli.Env) *cobra.Command {
 		if _, err := s.Source(args[0]); err != nil {
 			return err
 		}
-		e := roll.Erasure{Source: args[0], ID: args[1], Living: living, Who: operator(env)}
+		e := erasure.Request{Source: args[0], ID: args[1], Living: living, Who: operator(env)}
 		done, err := erase(cmd.Context(), env, s, e)
 		if err != nil {
 			return explainErasure(err)
@@ -67,7 +67,7 @@ func newErase(env cli.Env) *cobra.Command {
 		if err := out.Write(env.Stdout, done, func(to io.Writer) error { return eraseText(to, done) }); err != nil {
 			return err
 		}
-		if slices.ContainsFunc(done.Remaining, func(r roll.Remaining) bool { return r.Failed }) {
+		if slices.ContainsFunc(done.Remaining, func(r erasure.Remaining) bool { return r.Failed }) {
 			return errors.New("a target has not done what on_delete says; see to it, and run the same command again")
 		}
 		return nil
@@ -80,31 +80,31 @@ func operator(env cli.Env) string {
 	return "cli:" + cmp.Or(env.Getenv("SUDO_USER"), env.Getenv("USER"), env.Getenv("LOGNAME"), "unknown")
 }
 
-func erase(ctx context.Context, env cli.Env, s *app.Setup, e roll.Erasure) (roll.Erased, error) {
+func erase(ctx context.Context, env cli.Env, s *app.Setup, e erasure.Request) (erasure.Result, error) {
 	finish := env.Waiting("checking the targets")
 	defer func() { finish() }()
 	worker, err := s.StartWorker(ctx, s.Logger(env.Stderr), env.Complain)
 	if err != nil {
-		return roll.Erased{}, err
+		return erasure.Result{}, err
 	}
 	defer worker.Stop()
 	finish()
 	finish = env.Waiting("looking through the events")
-	return worker.DB.Roll().Erase(ctx, e)
+	return worker.DB.Eraser().Erase(ctx, e)
 }
 
 func explainErasure(err error) error {
 	switch {
-	case errors.Is(err, roll.ErrLiving):
+	case errors.Is(err, erasure.ErrLiving):
 		return fmt.Errorf("%w; delete the user at the provider first, or erase them all the same with --living", err)
-	case errors.Is(err, roll.ErrUnknownUser):
+	case errors.Is(err, erasure.ErrUnknownUser):
 		return fmt.Errorf("%w; ids are exact: rollcall check --user finds one by the e-mail", err)
 	default:
 		return err
 	}
 }
 
-func eraseText(to io.Writer, done roll.Erased) error {
+func eraseText(to io.Writer, done erasure.Result) error {
 	lines := []string{
 		fmt.Sprintf("erased %s of %s at %s", done.ID, done.Source, done.ErasedAt.Format(time.RFC3339)),
 		"  bodies of events\t" + cli.Grouped(done.Bodies),

@@ -1,7 +1,15 @@
-package roll
+// Package erasure erases users. What is left of one is a tombstone with a moment, erased_at; whatever the provider says
+// of them later is recorded without its body and changes nothing, which is up to package roll.
+//
+//	e := erasure.Eraser{Targets: targets, Outbox: box}
+//	done, err := e.Erase(ctx, erasure.Request{Source: "clerk", ID: id, Who: "cli:ada"})
+//
+// It hides where something is kept of a user, and the order of locks in which all of it is taken at once.
+package erasure
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,15 +23,40 @@ import (
 	"rollcall/internal/postgres/auditlog"
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/outbox"
+	"rollcall/internal/postgres/roll"
 	"rollcall/internal/postgres/settle"
 	"rollcall/internal/target"
 )
 
-// Erasing a user leaves a tombstone with a moment, erased_at. Whatever the provider says of them later is recorded
-// without its body and changes nothing: see batch.takeBodies, and the statements that write a roll.
+// The statements; the files describe their parameters.
+var (
+	//go:embed bodies.sql
+	bodiesSQL string
+	//go:embed find.sql
+	findSQL string
+	//go:embed look.sql
+	lookSQL string
+	//go:embed memberships.sql
+	membershipsSQL string // a format of what is emptied
+	//go:embed named.sql
+	namedSQL string
+	//go:embed parked.sql
+	parkedSQL string
+	//go:embed roll.sql
+	rollSQL string // a format of what is emptied
+	//go:embed state.sql
+	stateSQL string
+)
 
-// Erasure says who is to be erased, and who wants it.
-type Erasure struct {
+// Eraser erases users of one database.
+type Eraser struct {
+	Targets *settle.Targets
+	Outbox  *outbox.Outbox
+}
+
+// Request says who is to be erased, and who wants it.
+type Request struct {
 	Source, ID string
 	// Living has one erased who is not deleted.
 	Living bool
@@ -31,8 +64,8 @@ type Erasure struct {
 	Who string
 }
 
-// Erased is what was erased of a user, and what is left in the targets.
-type Erased struct {
+// Result is what was erased of a user, and what is left in the targets.
+type Result struct {
 	Source    string    `json:"source"`
 	ID        string    `json:"id"`
 	DeletedAt time.Time `json:"deleted_at"`
@@ -61,7 +94,7 @@ type Remaining struct {
 }
 
 var (
-	// ErrLiving means that the user is not deleted, and Erasure.Living not set.
+	// ErrLiving means that the user is not deleted, and Request.Living not set.
 	ErrLiving error = livingError{}
 	// ErrUnknownUser means that nothing is known of the user: there is nothing to erase.
 	ErrUnknownUser = errors.New("nothing is known of this user")
@@ -77,30 +110,37 @@ func (livingError) Unwrap() error { return settle.ErrStop }
 // Erase forgets all that is kept of a user but the ids and the moments of the deletion, in one transaction: what the
 // roll has, the bodies of events, what targets said of them, what waits in the outboxes, and the memberships. Targets
 // follow as for a deletion. A user who is living is refused with ErrLiving, unless that is wanted.
-func (r *Roll) Erase(ctx context.Context, e Erasure) (Erased, error) {
-	x := &erasing{Erasure: e, roll: r}
+func (e Eraser) Erase(ctx context.Context, r Request) (Result, error) {
+	x := &erasing{Request: r, Eraser: e}
 	err := x.find(ctx)
 	if err == nil {
-		_, err = r.targets.Commit(ctx, x.work())
+		_, err = e.Targets.Commit(ctx, x.work())
 	}
 	if err != nil {
-		return Erased{}, fmt.Errorf("erase user %s of %s: %w", e.ID, e.Source, err)
+		return Result{}, fmt.Errorf("erase user %s of %s: %w", r.ID, r.Source, err)
 	}
-	r.forgetSamples(ctx)
+	e.forgetSamples(ctx)
 	if x.done.Remaining, err = x.remaining(ctx); err != nil {
-		return x.done, fmt.Errorf("user %s of %s is erased; look for rows of targets that are left: %w", e.ID, e.Source, err)
+		return x.done, fmt.Errorf("user %s of %s is erased; look for rows of targets that are left: %w", r.ID, r.Source, err)
 	}
 	return x.done, nil
 }
 
+// Work is the transaction of an erasure, which Erase commits.
+func (e Eraser) Work(ctx context.Context, r Request) (*settle.Work, error) {
+	x := &erasing{Request: r, Eraser: e}
+	err := x.find(ctx)
+	return x.work(), err
+}
+
 // erasing is an erasure under way.
 type erasing struct {
-	Erasure
+	Request
+	Eraser
 
-	roll        *Roll
 	events      []string // the ids of those that are about no user and name this one
 	outbox      []string // statements that delete what waits there
-	done        Erased
+	done        Result
 	memberships []settle.Key
 }
 
@@ -109,9 +149,9 @@ func (x *erasing) find(ctx context.Context) error {
 	var known, living bool
 	var addresses []string
 	look := func(tx pgx.Tx, id string) error {
-		return tx.QueryRow(ctx, eraseLookSQL, x.Source, id).Scan(&known, &living, &addresses)
+		return tx.QueryRow(ctx, lookSQL, x.Source, id).Scan(&known, &living, &addresses)
 	}
-	err := x.roll.targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
+	err := x.Targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
 		err := look(tx, x.ID)
 		if id, no := uuid.Parse(x.ID); err == nil && !known && no == nil {
 			x.ID = id.String() // as PostgreSQL writes it
@@ -120,19 +160,19 @@ func (x *erasing) find(ctx context.Context) error {
 		if err != nil || living && !x.Living {
 			return err
 		}
-		rows, _ := tx.Query(ctx, eraseFindSQL, x.Source, x.ID, addresses)
+		rows, _ := tx.Query(ctx, findSQL, x.Source, x.ID, addresses)
 		x.events, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err
 	})
 	switch {
 	case err != nil:
-		return x.roll.targets.Pool.Explain(err)
+		return x.Targets.Pool.Explain(err)
 	case living && !x.Living:
 		return ErrLiving
 	case !known && len(x.events) == 0:
 		return ErrUnknownUser
 	}
-	x.outbox, err = x.roll.outbox.OfUser(ctx)
+	x.outbox, err = x.Outbox.OfUser(ctx)
 	return err
 }
 
@@ -140,19 +180,19 @@ func (x *erasing) find(ctx context.Context) error {
 // the lock come behind it.
 func (x *erasing) work() *settle.Work {
 	user := settle.Key{Roll: &event.Users, Source: x.Source, ID: x.ID}
-	x.done = Erased{Source: x.Source, ID: x.ID}
+	x.done = Result{Source: x.Source, ID: x.ID}
 	var named, about, late int64 // bodies
-	ofUser, written := []any{x.Source, x.ID}, []any{x.Source, x.ID, x.roll.targets.Fingerprint()}
+	ofUser, written := []any{x.Source, x.ID}, []any{x.Source, x.ID, x.Targets.Fingerprint()}
 	open := []settle.Step{
-		x.step(eraseNamedSQL, count(&named), x.Source, x.events),
-		x.step(eraseBodiesSQL, count(&about), ofUser...),
-		lockRows([]settle.Key{user}),
-		x.step(eraseStateSQL, x.readState, ofUser...),
-		x.step(eraseBodiesSQL, count(&late), ofUser...),
-		x.step(fmt.Sprintf(eraseRollSQL, emptied(&event.Users)), x.readMoments, written...),
-		x.step(eraseParkedSQL, count(&x.done.Parked), ofUser...),
+		x.step(namedSQL, count(&named), x.Source, x.events),
+		x.step(bodiesSQL, count(&about), ofUser...),
+		roll.LockRows([]settle.Key{user}),
+		x.step(stateSQL, x.readState, ofUser...),
+		x.step(bodiesSQL, count(&late), ofUser...),
+		x.step(fmt.Sprintf(rollSQL, roll.Emptied(&event.Users)), x.readMoments, written...),
+		x.step(parkedSQL, count(&x.done.Parked), ofUser...),
 		x.step("delete from rollcall.endings where roll = 'users' and source = $1 and id = $2", nil, ofUser...),
-		x.step(fmt.Sprintf(eraseMembershipsSQL, emptiedMembership), x.readMemberships, written...),
+		x.step(fmt.Sprintf(membershipsSQL, roll.Emptied(&event.Memberships)), x.readMemberships, written...),
 	}
 	waiting := make([]int64, len(x.outbox))
 	for i, statement := range x.outbox {
@@ -218,7 +258,7 @@ func (x *erasing) readMemberships(rows pgx.Rows) (err error) {
 func (x *erasing) remaining(ctx context.Context) ([]Remaining, error) {
 	list := []Remaining{}
 	keys := append(slices.Clone(x.memberships), settle.Key{Roll: &event.Users, Source: x.Source, ID: x.ID})
-	for _, t := range x.roll.targets.All() {
+	for _, t := range x.Targets.All() {
 		mine := slices.DeleteFunc(slices.Clone(keys), func(k settle.Key) bool { return k.Roll != t.Roll })
 		if !t.Follows(x.Source) || len(mine) == 0 {
 			continue
@@ -249,7 +289,7 @@ func (x *erasing) rowsOf(ctx context.Context, t *catalog.Compiled, of []settle.K
 	default:
 	}
 	sources, ids := settle.KeyArrays(of)
-	rows, _ := x.roll.targets.Pool.Query(ctx, t.Compiler.Remaining(), sources, ids, true)
+	rows, _ := x.Targets.Pool.Query(ctx, t.Compiler.Remaining(), sources, ids, true)
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Remaining, error) {
 		left := Remaining{Target: t.Name, Table: t.Table, Key: map[string]string{}, Why: why, Failed: failed}
 		var source, id string
@@ -264,10 +304,10 @@ func (x *erasing) rowsOf(ctx context.Context, t *catalog.Compiled, of []settle.K
 
 // forgetSamples has the planner forget what it has seen of the columns: its statistics hold some values of each, the
 // last ones until the next analysis. Only the owner of the tables may.
-func (r *Roll) forgetSamples(ctx context.Context) {
-	err := r.targets.Pool.Unbounded(ctx, "analyze rollcall.users, rollcall.memberships, rollcall.events, rollcall.parked")
+func (e Eraser) forgetSamples(ctx context.Context) {
+	err := e.Targets.Pool.Unbounded(ctx, "analyze rollcall.users, rollcall.memberships, rollcall.events, rollcall.parked")
 	if err != nil {
-		r.targets.Log.Warn("the planner's statistics may hold values of a user who was erased until Rollcall's tables are analyzed",
+		e.Targets.Log.Warn("the planner's statistics may hold values of a user who was erased until Rollcall's tables are analyzed",
 			"error", connection.Wrap(err, "analyze"))
 	}
 }

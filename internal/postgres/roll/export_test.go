@@ -93,10 +93,3 @@ func (r *Roll) TeamWork(events ...event.Event) *settle.Work {
 	w, _, _ := newTeam(events).work(r.targets.Fingerprint())
 	return w
 }
-
-// EraseWork is the transaction of an erasure.
-func (r *Roll) EraseWork(ctx context.Context, e Erasure) (*settle.Work, error) {
-	x := &erasing{Erasure: e, roll: r}
-	err := x.find(ctx)
-	return x.work(), err
-}

@@ -289,7 +289,7 @@ func (s *signals) work(l *look) (*settle.Work, *result) {
 		text = l.source.readIDs
 	}
 	read := settle.Step{Kind: settle.Writing, SQL: text, Args: []any{source, s.users, s.deleted, s.captured, events, users, int64(signalBytes), l.roll.targets.Fingerprint(), l.roll.directory.Metadata.Load()}, Read: done.readLooks}
-	w.Open = append(w.Open, lockRows(s.batch.users))
+	w.Open = append(w.Open, LockRows(s.batch.users))
 	w.Open = append(w.Open, l.source.reading(read)...)
 	w.Open = append(w.Open, s.batch.takeBodies()...)
 	return w, done

@@ -15,22 +15,6 @@ import (
 var (
 	//go:embed bodies_of_erased.sql
 	bodiesOfErasedSQL string
-	//go:embed erase_find.sql
-	eraseFindSQL string
-	//go:embed erase_look.sql
-	eraseLookSQL string
-	//go:embed erase_state.sql
-	eraseStateSQL string
-	//go:embed erase_roll.sql
-	eraseRollSQL string // a format of what is emptied
-	//go:embed erase_parked.sql
-	eraseParkedSQL string
-	//go:embed erase_memberships.sql
-	eraseMembershipsSQL string // a format of what is emptied
-	//go:embed erase_named.sql
-	eraseNamedSQL string
-	//go:embed erase_bodies.sql
-	eraseBodiesSQL string
 	//go:embed bans_over.sql
 	bansOverSQL string
 	//go:embed end_bans.sql
@@ -235,22 +219,20 @@ func erased(r *event.Roll) string {
 	return "\n    when u.erased_at is not null then false"
 }
 
-// emptied sets what a tombstone does not have: all fields but some.
-func emptied(r *event.Roll, but ...string) string {
+// Emptied sets what a tombstone does not have, as an update of a roll's table does: all fields, but those that a
+// membership's names it by.
+func Emptied(r *event.Roll) string {
 	var set []string
 	for i := range r.Fields {
-		if !slices.Contains(but, r.Fields[i].Name) {
+		if r != &event.Memberships || !slices.Contains(namesOfMembership, r.Fields[i].Name) {
 			set = append(set, r.Fields[i].Name+" = null")
 		}
 	}
 	return strings.Join(append(set, "kept = null"), ", ")
 }
 
-// namesOfMembership are the fields that a membership's tombstone keeps; emptiedMembership empties the others.
-var (
-	namesOfMembership = []string{"organization_id", "user_id", "created_at"}
-	emptiedMembership = emptied(&event.Memberships, namesOfMembership...)
-)
+// namesOfMembership are the fields that a membership's tombstone keeps.
+var namesOfMembership = []string{"organization_id", "user_id", "created_at"}
 
 // The statements of a look at a table of users, in the order in which a transaction runs them.
 

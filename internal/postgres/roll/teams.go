@@ -104,7 +104,7 @@ func (t *team) work(fingerprint int32) (w *settle.Work, organizations, members *
 	write := w.Open
 	w.Open = nil
 	for _, keys := range t.parents {
-		w.Open = append(w.Open, lockRows(keys))
+		w.Open = append(w.Open, LockRows(keys))
 	}
 	w.Open = append(w.Open, write...)
 	if len(t.members.records) > 0 {
@@ -153,8 +153,9 @@ func (t *team) writeMembers(fingerprint int32, organizations, members *result) s
 	}}
 }
 
-// lockRows locks the roll rows of keys of one roll, of which there is at least one.
-func lockRows(keys []settle.Key) settle.Step {
+// LockRows locks the rows of keys of one roll, of which there is at least one: unknown rows, too, so that no other
+// transaction writes them. What follows it deletes the placeholders that are left.
+func LockRows(keys []settle.Key) settle.Step {
 	sources, ids := settle.KeyArrays(keys)
 	return settle.Step{Kind: settle.Writing, SQL: settle.On(keys[0].Roll, lockRowsSQL), Args: []any{sources, ids}}
 }
@@ -162,7 +163,7 @@ func lockRows(keys []settle.Key) settle.Step {
 // endMemberships ends those of the users, or of the organisations, that are deleted; parents are held.
 func endMemberships(parents []settle.Key, fingerprint int32, ended *[]settle.Key) settle.Step {
 	sources, ids := settle.KeyArrays(parents)
-	text := fmt.Sprintf(settle.On(parents[0].Roll, endMembershipsSQL), parentColumn(parents), endedAtOnce, target.Literal(parents[0].Roll.Name), emptiedMembership)
+	text := fmt.Sprintf(settle.On(parents[0].Roll, endMembershipsSQL), parentColumn(parents), endedAtOnce, target.Literal(parents[0].Roll.Name), Emptied(&event.Memberships))
 	return settle.Step{Kind: settle.Writing, SQL: text, Args: []any{sources, ids, fingerprint}, Read: func(rows pgx.Rows) (err error) {
 		*ended, err = settle.CollectKeys(rows, &event.Memberships)
 		return err
