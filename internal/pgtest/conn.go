@@ -20,7 +20,7 @@ type Conn struct {
 	t testing.TB
 }
 
-// Connect opens one, which ends with the test.
+// Connect opens a connection, which ends with the test.
 func Connect(t testing.TB, database string) *Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), database)
@@ -31,7 +31,7 @@ func Connect(t testing.TB, database string) *Conn {
 	return &Conn{conn, t}
 }
 
-// NewMigrated returns the URL of a fresh database with the schema rollcall; sqls are run before.
+// NewMigrated returns the URL of a new database with the schema rollcall; sqls run before the migrations.
 func NewMigrated(t testing.TB, sqls ...string) string {
 	t.Helper()
 	sqls = append(sqls, "create schema rollcall")
@@ -47,7 +47,7 @@ func (c *Conn) Run(statements string) {
 	Exec(c.t, c.Conn, statements)
 }
 
-// Exec runs any number of statements on a connection that is none of Connect's.
+// Exec runs any number of statements on a connection that Connect has not opened.
 func Exec(t testing.TB, conn *pgx.Conn, statements string) {
 	t.Helper()
 	if _, err := conn.PgConn().Exec(t.Context(), statements).ReadAll(); err != nil {
@@ -55,7 +55,7 @@ func Exec(t testing.TB, conn *pgx.Conn, statements string) {
 	}
 }
 
-// Rows runs a query and returns its rows, columns joined by a bar, null as ∅.
+// Rows returns the rows of a query, each as its columns joined by a bar, with ∅ for null.
 func (c *Conn) Rows(query string) []string {
 	c.t.Helper()
 	results, err := c.PgConn().Exec(c.t.Context(), query).ReadAll()
@@ -76,7 +76,7 @@ func (c *Conn) Rows(query string) []string {
 	return list
 }
 
-// WantRows compares the rows of a query.
+// WantRows fails the test unless a query has these rows, in this order, as Rows writes them.
 func (c *Conn) WantRows(query string, want ...string) {
 	c.t.Helper()
 	if want == nil {

@@ -1,13 +1,13 @@
 //go:build unix
 
-// Package pgtest gives every test a fresh database on a real PostgreSQL server. All
-// test processes of a run share one server, which starts with the first test that asks
-// and goes away two seconds after the last process has ended. A machine without
-// PostgreSQL fails the tests and says how to get one; nothing is ever skipped.
+// Package pgtest gives every test a new database on a real PostgreSQL server. It hides where the server comes from, and
+// that all test processes of a run share one: it starts with the first test that asks, and ends two seconds after the
+// last process. A machine without PostgreSQL fails the tests and says how to get it; nothing is ever skipped.
 //
-// Every package that uses it has
+//	func TestMain(m *testing.M) { pgtest.Main(m) } // in every package that uses it
 //
-//	func TestMain(m *testing.M) { pgtest.Main(m) }
+//	conn := pgtest.Connect(t, pgtest.New(t))
+//	conn.WantRows("select 1", "1")
 package pgtest
 
 import (
@@ -39,12 +39,12 @@ const patience = time.Minute
 // supervisor would run its tests again, each of which would start it again.
 var mainRan bool
 
-// Main runs the tests and exits. It's also where the shared server's supervisor begins:
-// that is the test binary, started again with supervisorEnv.
+// Main runs the tests and exits. The supervisor of the shared server is the same binary, started again with
+// supervisorEnv, and begins here, too.
 func Main(m *testing.M) { os.Exit(Wrap(m).Run()) }
 
-// Wrap is Main for a package whose TestMain hands its tests to another runner, such as
-// testscript.Main: the result takes the place of m.
+// Wrap is Main for a package whose TestMain hands its tests to another runner, such as testscript.Main: hand over
+// the result in the place of m.
 func Wrap(m *testing.M) interface{ Run() int } { return wrapped{m} }
 
 type wrapped struct{ m *testing.M }
@@ -78,12 +78,12 @@ var shared = sync.OnceValues(func() (string, error) {
 	return acquire(ctx)
 })
 
-// New makes an empty database for this test and returns its URL. The database goes with
-// the test, whatever is still connected to it.
+// New makes an empty database for this test and returns its URL. The database is dropped with the test, even if it
+// is in use.
 func New(t testing.TB) string { return NewWith(t) }
 
-// NewWith is New with SQL to run in the new database, each text as one transaction of
-// any number of statements.
+// NewWith is New with SQL to run in the new database; each text may have any number of statements, which are one
+// transaction.
 func NewWith(t testing.TB, sqls ...string) string {
 	t.Helper()
 	if !mainRan {
@@ -157,8 +157,8 @@ func settings() map[string]string {
 	}
 }
 
-// As returns the URL of a database for another role of the test. The server asks each role for a
-// password, so the role gets that of the URL.
+// As returns the URL of a database for another role that the test has made. The server asks each role for a
+// password, so the role gets the password of the URL.
 func As(t testing.TB, database, role string) string {
 	t.Helper()
 	u, err := url.Parse(database)

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Traces lists the columns, as schema.table.column, in which one of some words stands, in any case: in every table of
-// every schema but of those left out, PostgreSQL's own and their toast included.
+// Traces lists the columns, as schema.table.column, in which one of some words stands, in upper or lower case. It
+// reads every table of every schema, PostgreSQL's own and their toast included, but not the schemas of except.
 func (c *Conn) Traces(words []string, except ...string) []string {
 	c.t.Helper()
 	rows := c.Rows(`select format('%I.%I', n.nspname, c.relname), a.attname, a.atttypid = 'bytea'::regtype
@@ -57,8 +57,8 @@ func holds(value string, words []string) string {
 	return "(" + strings.Join(list, " or ") + ")"
 }
 
-// Dump is what a schema has, as text: by pg_dump, where it is beside the server's programs, else by a copy of each
-// table. Bodies are spelled out in it, too.
+// Dump returns the contents of a schema as text: by pg_dump, where it is beside the server's programs, else by a
+// copy of each table. Bodies of events are readable in it.
 func (c *Conn) Dump(schema string) string {
 	c.t.Helper()
 	var dump bytes.Buffer

@@ -32,7 +32,7 @@ type ColumnChange struct {
 	New    json.RawMessage `json:"new"`
 }
 
-// Foreseen is what a replay would do.
+// Foreseen is what a replay would do: the outcome of each event, in their order, and the changes of targets' rows.
 type Foreseen struct {
 	Results []Result `json:"events"`
 	Changes []Change `json:"changes"`

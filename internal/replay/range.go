@@ -1,3 +1,10 @@
+// Package replay applies recorded events once more. It hides what that means for an event that could not be read,
+// that has no body any more, or that the roll has overtaken. Everything takes the path of a webhook from its
+// decoding on, so that nothing is doubled, revived or put back:
+//
+//	r := replay.Replay{DB: db, Sources: sources, Submit: worker.Submit}
+//	foreseen, err := r.DryRun(ctx, events) // what Events would do
+//	results, err := r.Events(ctx, events)
 package replay
 
 import (
@@ -41,7 +48,9 @@ const withoutBody = "without_body"
 // ErrRunning means that another process replays the same range.
 var ErrRunning = errors.New("another process replays the same events")
 
-// Range replays a range in pages, in order of arrival. After each page it notes how far it is.
+// Range replays the events of a range in the order of their arrival, a page at a time. After each page it notes how
+// far it is, so that an interrupted range goes on there. While another process replays the range, the error is
+// ErrRunning.
 func (r Replay) Range(ctx context.Context, g Range) (Tally, error) {
 	lock, err := r.DB.Pool().TryLock(ctx, "replay "+g.Asked)
 	if errors.Is(err, connection.ErrRunning) {
@@ -101,8 +110,8 @@ func (r Replay) run(ctx context.Context, g *Range, run *history.Run) error {
 	}
 }
 
-// DryRange is DryRun of the events that a filter chooses, a page at a time; each is handed what a page would do. No
-// page sees what an earlier one would have brought.
+// DryRange is DryRun for the events that a filter chooses, a page at a time; each is called with what every page
+// would do, and an error of it ends the range. No page sees what an earlier one would have brought.
 func (r Replay) DryRange(ctx context.Context, f history.Filter, each func(*Foreseen) error) error {
 	for after, more := "", true; more; more = after != "" {
 		page, err := r.DB.History().List(ctx, f, history.Paging{Order: history.OldestFirst, Limit: pageEvents, After: after})

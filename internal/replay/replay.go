@@ -18,7 +18,7 @@ import (
 	"rollcall/internal/source"
 )
 
-// Replay replays events of the sources of a configuration.
+// Replay replays recorded events of the sources of a configuration.
 type Replay struct {
 	DB      *postgres.DB
 	Sources []*source.Source
@@ -28,7 +28,7 @@ type Replay struct {
 	Reveal bool
 }
 
-// Skipped is what became of an event of which nothing could be replayed.
+// Skipped is the outcome of an event of which nothing could be replayed.
 const Skipped event.Outcome = "skipped"
 
 // Result is what became of a recorded event.
@@ -45,7 +45,9 @@ type Result struct {
 // pageBytes bounds the bodies that are read together.
 const pageBytes = 8 << 20
 
-// Events replays events in their order, which is that of arrival, and corrects their recorded outcomes.
+// Events replays events in the order in which they were received, corrects their recorded outcomes, and returns what
+// became of each, in the order of events. An error means that some may have been replayed; replaying them again does
+// no harm.
 func (r Replay) Events(ctx context.Context, events []history.Event) ([]Result, error) {
 	var results []Result
 	for page := range pages(events, len(events)) {

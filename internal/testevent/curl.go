@@ -1,3 +1,13 @@
+// Package testevent makes signed events as the providers would send them: built-in ones that tell the story of a
+// made-up user, those of a file, or many of one kind at little cost. It posts them, too, or says with which command
+// another machine does:
+//
+//	sample, _ := testevent.Find(src, "user.created")
+//	request, err := testevent.Seal(src, sample.Endpoint, sample.Body(time.Now()))
+//	answer, err := testevent.NewSender("http://127.0.0.1:8080").Post(ctx, request)
+//
+// It hides the bodies of the providers' events, and what has to differ between two of them. The signature itself is
+// made by package source, which keeps the secrets.
 package testevent
 
 import (
@@ -19,9 +29,8 @@ const (
 	maxLine = 900
 )
 
-// Curl is a command that posts the request to a base URL, for every shell of the POSIX kind. A body
-// that can't be an argument, or would not survive pasting, comes out of printf. Nor may a body
-// become commands where the line is pasted into a shell of another kind.
+// Curl returns a command that posts the request to a base URL, for any POSIX shell. A body that can't be an
+// argument, or would not survive pasting, is written by printf. Pasted into another shell, no body becomes commands.
 func (r Request) Curl(base string) string {
 	var b strings.Builder
 	body := string(r.Body)

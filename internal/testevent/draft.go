@@ -13,7 +13,7 @@ import (
 	"rollcall/internal/source"
 )
 
-// Change puts a value into a body.
+// Change sets a value in a JSON body.
 type Change struct {
 	// Path is made of names and indexes, such as data.email_addresses[0].email_address.
 	Path string
@@ -21,7 +21,7 @@ type Change struct {
 	Value string
 }
 
-// ParseChange reads path=value, where the value is JSON if it can be read as JSON, else a text.
+// ParseChange reads path=value. The value is JSON if it can be read as JSON, else a text.
 func ParseChange(word string) (Change, error) {
 	path, text, ok := strings.Cut(word, "=")
 	if !ok || path == "" {
@@ -30,8 +30,8 @@ func ParseChange(word string) (Change, error) {
 	return Change{path, string(valueOf(text))}, nil
 }
 
-// Apply makes changes to a body, one after the other. What is missing on the way of a path is made, an
-// index one past the end appends, and all other bytes stay as they are.
+// Apply makes changes to a JSON body, one after the other, and leaves all other bytes as they are. What is missing
+// on the way of a path is made; an index one past the end appends. A path that does not fit the body is an error.
 func Apply(body []byte, changes []Change) ([]byte, error) {
 	for _, c := range changes {
 		var err error
@@ -42,7 +42,7 @@ func Apply(body []byte, changes []Change) ([]byte, error) {
 	return body, nil
 }
 
-// Draft is what bodies are made from, about one user or many.
+// Draft is what bodies about one user or many are made from.
 type Draft struct {
 	Source   *source.Source
 	Endpoint source.Endpoint
@@ -51,12 +51,12 @@ type Draft struct {
 	changes  []Change
 }
 
-// NewDraft makes a draft of a built-in event.
+// NewDraft makes a draft from a built-in event.
 func NewDraft(src *source.Source, sample Sample, changes []Change) *Draft {
 	return &Draft{Source: src, Endpoint: sample.Endpoint, sample: &sample, changes: changes}
 }
 
-// DraftOf makes a draft of a text: a body, or a capture {"headers":{…},"body":"…"} that holds one.
+// DraftOf makes a draft from a text: a body, or a capture {"headers":{…},"body":"…"} of one.
 func DraftOf(src *source.Source, text []byte, changes []Change) (*Draft, error) {
 	body, err := bodyOf(text)
 	return &Draft{Source: src, Endpoint: endpointFor(src, body), text: body, changes: changes}, err
@@ -129,8 +129,8 @@ func (d *Draft) known(name string) bool {
 	})
 }
 
-// AboutOne reports whether the changes give every body the same id, of the user, the organisation or the
-// membership. Then the bodies are about one in everything else, too.
+// AboutOne reports whether the changes give every body the same id, of the user, the organisation or the membership.
+// Then all bodies are about the same user in everything else, too.
 func (d *Draft) AboutOne() (bool, error) {
 	var bodies [2]event.Event
 	for i := range bodies {
@@ -150,5 +150,5 @@ func (d *Draft) AboutOne() (bool, error) {
 	return a.UserID == b.UserID, nil
 }
 
-// Seal signs a body of the draft.
+// Seal signs a body that Body has made.
 func (d *Draft) Seal(body []byte) (Request, error) { return Seal(d.Source, d.Endpoint, body) }

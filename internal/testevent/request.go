@@ -39,12 +39,12 @@ func Seal(src *source.Source, endpoint source.Endpoint, body []byte) (Request, e
 // url is where the request goes at a receiver.
 func (r Request) url(base string) string { return base + api.Path(r.Source.Name(), r.Endpoint) }
 
-// Event is what the receiver will read in the request.
+// Event returns the event that the receiver reads in the request.
 func (r Request) Event() event.Event {
 	return r.Source.Decode(source.Request{Endpoint: r.Endpoint, Header: r.Header, Body: r.Body})
 }
 
-// Answer is what a receiver says to a request.
+// Answer is what a receiver answers to a request.
 type Answer struct {
 	Status  int
 	Outcome string // one of event.Outcome; empty when it isn't Rollcall that answers
@@ -52,10 +52,10 @@ type Answer struct {
 	Took    time.Duration
 }
 
-// Accepted is what a provider would take for success.
+// Accepted reports whether a provider would take the status for success.
 func (a Answer) Accepted() bool { return a.Status >= 200 && a.Status < 300 }
 
-// Complaint is the message of an answer that refuses, empty when there is none.
+// Complaint returns the message of an answer that refuses; "" when there is none.
 func (a Answer) Complaint() string {
 	var refusal struct {
 		Error struct {
@@ -81,7 +81,8 @@ const (
 	answerLimit = 1 << 20
 )
 
-// NewSender posts to a base URL, scheme://host:port, with a path where the receiver is below one.
+// NewSender makes a sender that posts to a base URL: scheme://host:port, with a path where the receiver is below
+// one.
 func NewSender(base string) *Sender {
 	return &Sender{base: base, client: &http.Client{
 		Timeout: answerTimeout,
@@ -90,7 +91,8 @@ func NewSender(base string) *Sender {
 	}}
 }
 
-// Post delivers a request and waits for the answer, whatever its status.
+// Post sends a request and returns the answer, whatever its status. An error means that there was none; Unreached
+// explains it.
 func (s *Sender) Post(ctx context.Context, r Request) (Answer, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url(s.base), bytes.NewReader(r.Body))
 	if err != nil {
@@ -113,7 +115,7 @@ func (s *Sender) Post(ctx context.Context, r Request) (Answer, error) {
 	}, nil
 }
 
-// Unreached says why there is no answer of a receiver, and what to do.
+// Unreached explains why a receiver at a base URL gave no answer, and what to do. err is that of Sender.Post.
 func Unreached(base string, err error) error {
 	var failed *url.Error
 	if errors.As(err, &failed) {

@@ -43,7 +43,7 @@ var sampleNames = map[string][]string{
 	},
 }
 
-// Names lists the built-in events of a provider, in the order of their story.
+// Names returns the names of a provider's built-in events, in the order of their story.
 func Names(provider string) []string { return slices.Clone(sampleNames[provider]) }
 
 // Sample is a built-in event of a source: what its provider would send about a made-up
@@ -87,9 +87,8 @@ func readSample(file string) string {
 	return compact.String()
 }
 
-// Body is the event as the provider would send it at a moment: what it dates is of now,
-// so it is newer than every earlier body, and a message id in it is a new one. The user
-// is the same in all samples of a provider.
+// Body returns the event as the provider would send it at a moment. Its times are of now, so it is newer than every
+// earlier body, and a message id in it is a new one. All samples of a provider are about the same user.
 func (x Sample) Body(now time.Time) []byte {
 	replaced := []string{`$instance`, x.instance}
 	for _, w := range words {

@@ -30,8 +30,8 @@ func (p *Person) texts() [12]string {
 	}
 }
 
-// Template is a built-in event cut into pieces, so that it's filled with one of many users
-// at the cost of a copy. It is safe for concurrent use.
+// Template is a built-in event cut into pieces, so that filling it in for one of many users costs a copy. It is safe
+// for concurrent use.
 type Template struct {
 	// Endpoint is where the event belongs.
 	Endpoint source.Endpoint
@@ -98,7 +98,7 @@ func personIn(src *source.Source, x Sample) *Person {
 	return p
 }
 
-// Append writes the event as the provider would send it about a person at a moment.
+// Append appends the event, as the provider would send it about a person at a moment, to a slice and returns that.
 func (t *Template) Append(to []byte, p Person, now time.Time) []byte {
 	texts := p.texts()
 	now = now.UTC()

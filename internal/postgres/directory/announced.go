@@ -22,7 +22,7 @@ var (
 	answerSQL string
 )
 
-// Announcement is an event that announced a user that nothing is known of since.
+// Announcement is a recorded event that named a user that the roll has not learned of since.
 type Announcement struct {
 	ID       string
 	UserID   string
@@ -30,31 +30,31 @@ type Announcement struct {
 	Received time.Time
 }
 
-// AnnouncedSources returns the sources, of those given, of which an announcement is due to be
-// looked up: at the moment recorded with Answer, or when first has passed since it came.
+// AnnouncedSources returns those of some sources that have an announcement to look up: one whose moment, recorded
+// with Answer, has come, or, before any Answer, one that came longer ago than first.
 func (d *Directory) AnnouncedSources(ctx context.Context, sources []string, first time.Duration) ([]string, error) {
 	rows, _ := d.Pool.Query(ctx, announcedSourcesSQL, sources, first)
 	due, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	return due, connection.Wrap(err, "look for announced users who are due")
 }
 
-// Announced returns the announcements of a source that are due, n at most; first is as above.
+// Announced returns the announcements of a source that are to be looked up, n at most; first is that of
+// AnnouncedSources.
 func (d *Directory) Announced(ctx context.Context, source string, first time.Duration, n int) ([]Announcement, error) {
 	rows, _ := d.Pool.Query(ctx, announcedSQL, source, first, n)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Announcement])
 	return list, connection.Wrap(err, "read the announced users of %s who are due", source)
 }
 
-// Answer is what has become of an announcement; with the outcome event.Announced it is to be
-// looked up again at Next.
+// Answer is what has become of an announcement. With the outcome event.Announced it is looked up again at Next; any
+// other outcome is final.
 type Answer struct {
 	ID      string
 	Outcome event.Outcome
 	Next    time.Time
 }
 
-// Answer records what has become of a source's announcements. One that was answered before
-// stays as it is.
+// Answer records what has become of a source's announcements. One that has its final outcome keeps it.
 func (d *Directory) Answer(ctx context.Context, source string, answers []Answer) error {
 	ids, outcomes, next := make([]string, len(answers)), make([]string, len(answers)), make([]*time.Time, len(answers))
 	for i, a := range answers {
@@ -82,8 +82,8 @@ type Seen struct {
 	At time.Time // the moment this was so, by the database's clock
 }
 
-// Seek looks for users, by id, else by e-mail in any case or by phone, and returns what it
-// has seen of each, in their order.
+// Seek looks for users in the table: by id, else by e-mail, in upper or lower case, or by phone. It returns what it
+// has seen of each, in the order of sought.
 func (u *Users) Seek(ctx context.Context, sought []Sought) ([]Seen, error) {
 	ids, emails, phones := make([]*string, len(sought)), make([]*string, len(sought)), make([]*string, len(sought))
 	since := make([]time.Time, len(sought))

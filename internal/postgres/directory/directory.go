@@ -52,7 +52,7 @@ func (d *Directory) Table(ctx context.Context, name string) (*catalog.Table, err
 	return t, nil
 }
 
-// Pair is a row as the provider's API has it and as a roll has it.
+// Pair is a row as the provider has it beside the row of the roll.
 type Pair struct {
 	ID   string
 	Row  []byte       // as a JSON object; nil when the table, or the list, does not have it
@@ -133,8 +133,9 @@ type Run struct {
 // says nothing about today.
 const resumeWithin = "6 hours"
 
-// BeginRun takes up the source's last run if that was interrupted a short while
-// ago, and begins a new one otherwise. It fails with ErrRunning beside another.
+// BeginRun takes up the source's last run if that was interrupted, began less than six hours ago and has the same
+// listed, and begins a new one otherwise. listed names what users are compared with: a table, or the URL of an API.
+// While another process has a run of the source, the error is connection.ErrRunning.
 func (d *Directory) BeginRun(ctx context.Context, source, listed string) (*Run, error) {
 	lock, err := d.Pool.TryLock(ctx, "reconcile "+source)
 	if err != nil {
@@ -165,7 +166,7 @@ where id = (select pg_catalog.max(id) from rollcall.reconciliations where source
 		Scan(&r.id, &r.Started)
 }
 
-// Begun is the stage of a roll, nil before it began.
+// Begun returns the stage of a roll; nil if the run has not come to that roll.
 func (r *Run) Begun(roll *event.Roll) *Stage {
 	if roll == &event.Users {
 		return &r.Users
@@ -197,11 +198,10 @@ func (r *Run) forgetListed(ctx context.Context) error {
 	return r.directory.Pool.Unbounded(ctx, "delete from rollcall.listed where source = $1", r.source)
 }
 
-// Save records how far the run has come.
+// Save records how far the run has come, for the next one to take up.
 func (r *Run) Save(ctx context.Context) error { return r.save(ctx, false, nil) }
 
-// End records how the run ended; with an error it is no success. Both end it for good: the
-// next begins anew.
+// End records how the run ended, for good: the next begins anew. With a cause it is no success.
 func (r *Run) End(ctx context.Context, cause error) error {
 	if err := r.save(ctx, true, cause); err != nil {
 		return err
@@ -227,7 +227,7 @@ where id = $1 and finished_at is null`, r.id, p.Position, p.Created, p.Updated, 
 	return connection.Wrap(err, "record the reconciliation")
 }
 
-// LastRun is how a source's last run that ended went, and when one was a success.
+// LastRun says how a source's last finished run went, and when one last succeeded.
 type LastRun struct {
 	Source  string
 	Users   Reconciled
@@ -238,7 +238,7 @@ type LastRun struct {
 	Success time.Time             // when the last success ended; 1970 for never
 }
 
-// LastRuns returns those of every source that was ever reconciled.
+// LastRuns returns the last run of each source that was ever reconciled.
 func (d *Directory) LastRuns(ctx context.Context) ([]LastRun, error) {
 	rows, _ := d.Pool.Query(ctx, `select distinct on (source) source,
   created, updated, touched, deleted, unchanged, failed, others, error is not null, coalesce(error, ''), finished_at,

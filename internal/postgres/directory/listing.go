@@ -37,22 +37,23 @@ type Listing struct {
 	parents   []any // of memberships: the deleted users and organisations whose memberships don't count
 }
 
-// Entry is a row as a list shows it.
+// Entry is a row as a provider's list shows it.
 type Entry struct {
 	ID  string
 	Row []byte // a JSON object
 }
 
-// Listing is that of the source's reconciliation under way, which empties it when it begins
-// anew, with each roll, and when it ends. It is of users.
+// Listing returns the listing of users of the source's reconciliation under way. A run empties it when it begins
+// anew, before each roll, and when it ends.
 func (d *Directory) Listing(source string) *Listing { return d.ListingOf(&event.Users, source) }
 
-// ListingOf is Listing for the rows of a roll.
+// ListingOf is Listing for the rows of any roll.
 func (d *Directory) ListingOf(roll *event.Roll, source string) *Listing {
 	return d.listing(roll, source, d.Pool, "rollcall.listed")
 }
 
-// DryListing is empty, and ends with Close: a temporary table on a connection of its own.
+// DryListing makes an empty listing for a dry run. It is a temporary table on a connection of its own, so the caller
+// must Close it; the error of a role that may make none says what to grant.
 func (d *Directory) DryListing(ctx context.Context, roll *event.Roll, source string) (*Listing, error) {
 	pooled, err := d.Pool.Acquire(ctx)
 	if err != nil {
@@ -117,7 +118,7 @@ func (l *Listing) Without(users, organizations []string) {
 	}
 }
 
-// Close ends a dry listing.
+// Close removes a dry listing, with its connection.
 func (l *Listing) Close() {
 	if l.own == nil {
 		return
@@ -161,8 +162,8 @@ func (l *Listing) Count(ctx context.Context) (noted, roll int64, err error) {
 	return noted, roll, connection.Wrap(l.directory.Pool.Explain(err), "count %s of %s", l.roll.Name, l.source)
 }
 
-// CountUnlisted returns how many living rows of the roll have not been noted. Those of which the
-// roll has learned since a moment do not count.
+// CountUnlisted returns how many living rows of the roll have not been noted. Rows of which the roll has learned
+// later than since do not count: no list may show them yet.
 func (l *Listing) CountUnlisted(ctx context.Context, since time.Time) (n int64, err error) {
 	err = l.directory.Pool.ScanOn(ctx, l.on, func(tx pgx.Tx) error {
 		count := "select pg_catalog.count(*) from (\n" + l.unlisted + "\n) unlisted"
@@ -171,7 +172,8 @@ func (l *Listing) CountUnlisted(ctx context.Context, since time.Time) (n int64, 
 	return n, connection.Wrap(err, "count %s of %s that are not listed", l.roll.Name, l.source)
 }
 
-// Unlisted returns the next n of them after an id.
+// Unlisted returns the next n rows that CountUnlisted counts, in the order of their ids, after an id; "" is the
+// beginning.
 func (l *Listing) Unlisted(ctx context.Context, after string, n int, since time.Time) (pairs []Pair, err error) {
 	err = l.directory.Pool.ScanOn(ctx, l.on, func(tx pgx.Tx) error {
 		rows, _ := tx.Query(ctx, l.unlisted, append([]any{l.source, after, n, since}, l.parents...)...)
@@ -192,8 +194,8 @@ const (
 	wellKnown = "select %[2]s from %[1]s u %[3]s where source = $1 and deleted_at is null and changed_at < $2"
 )
 
-// Sample returns the ids of n living rows of the roll, chosen at random, whose state is known from before a
-// moment: fewer, or none, where there are few.
+// Sample returns the ids of n living rows of the roll, chosen at random, whose state is known from before since;
+// fewer, or none, where there are not so many.
 func (l *Listing) Sample(ctx context.Context, n int, since time.Time) (ids []string, err error) {
 	err = l.sample(ctx, sample{columns: "id", n: n, since: since, read: func(rows pgx.Rows) (got int, err error) {
 		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
@@ -202,7 +204,7 @@ func (l *Listing) Sample(ctx context.Context, n int, since time.Time) (ids []str
 	return ids, err
 }
 
-// SampleRows is Sample with all that the roll has of them.
+// SampleRows is Sample with all that the roll has of the rows.
 func (l *Listing) SampleRows(ctx context.Context, n int, since time.Time) (pairs []Pair, err error) {
 	columns := "id, null::text, version, " + strings.Join(l.roll.Columns(), ", ") +
 		", changed_at, kept, pg_catalog.statement_timestamp()"

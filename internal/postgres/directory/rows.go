@@ -150,7 +150,7 @@ type ReaderParts struct {
 	Declared string // the same as the columns of a function's result
 }
 
-// PartsOfReader returns those of a table.
+// PartsOfReader returns the parts of the reader of a table; name is schema.table.
 func PartsOfReader(name string) ReaderParts {
 	missing, typed, _, declared := columnsTyped()
 	return ReaderParts{readerOf(name), missing, typed + ", " + sizesRead, declared +
@@ -249,7 +249,7 @@ var columnsRead = [][2]string{
 	{"last_sign_in_at", "timestamptz"}, {"deleted_at", "timestamptz"},
 }
 
-// Columns are the columns of auth.users that are ever read.
+// Columns are the columns of auth.users that Rollcall ever reads, id first.
 var Columns = func() []string {
 	list := []string{"id"}
 	for _, c := range columnsRead {
@@ -312,8 +312,9 @@ var keptOfMetadata = func() string {
 	return strings.Join(list, " ")
 }()
 
-// StateOfRows is shapedUsers of some rows, up to a number of bytes, with a limit of the metadata; both
-// are SQL.
+// StateOfRows is the beginning of a list of common table expressions whose last one, state, has what the roll makes
+// of a provider's rows. The rows are a query such as RowsOfIDs; bytes bounds the metadata of all of them, and
+// metadata that of one user, both as SQL.
 func StateOfRows(rows, bytes, metadata string) string {
 	var times, names, values []string
 	for i := range event.Users.Fields {

@@ -55,12 +55,13 @@ type Users struct {
 	stretch, ids   string
 }
 
-// RowsOfIDs are the rows of users, for StateOfRows: $2 are their ids, $3 whether each is known to be
-// deleted.
+// RowsOfIDs is the query of some users' rows, for StateOfRows: of the ids $2, of each of which $3 says whether it is
+// known to be deleted.
 func (u *Users) RowsOfIDs() string { return u.rows.ofIDs }
 
-// RowsOfSpan are the rows after the user $2 up to $6, $3 at most, for StateOfRows; and those of the users "mine",
-// with the condition of the living.
+// RowsOfSpan returns three pieces of SQL: for StateOfRows, the query of the rows after the user $2 up to $6, of $3
+// users at most; the query of those of them whose ids the common table expression mine has; and the condition that a
+// row is a living user.
 func (u *Users) RowsOfSpan() (rows, some, living string) {
 	return upToID(u.rows.after),
 		strings.Replace(u.rows.some, "$1::uuid[]", "array(select id::uuid from mine)", 1), u.living
@@ -112,8 +113,8 @@ func (d *Directory) Users(ctx context.Context, source, name string) (*Users, err
 	return u, err
 }
 
-// Remedy says what lets Rollcall's role read a table of users, also where no role may grant the
-// schema, as on Supabase.
+// Remedy says, for the end of an error message, how Rollcall's role gets to read the table of users of a source. It
+// works also where no role may grant rights to the schema, as on Supabase.
 func Remedy(source string) string {
 	return fmt.Sprintf("run: rollcall capture install --print %s, and run what it prints as a role that may read "+
 		"the table and put triggers on it, on Supabase in the SQL editor", source)
@@ -238,9 +239,9 @@ func (u *Users) Absent(ctx context.Context, after string, n int) (absent []Pair,
 	return absent, connection.Wrap(err, "look for users who are gone after %q", after)
 }
 
-// One returns a user's columns as a JSON object, nil when the table does not have them. An id
-// that is not written as PostgreSQL writes a uuid is no user's. A user whose metadata takes more than
-// limits.metadata is an error.
+// One returns a user's columns as a JSON object; nil without an error if the table has no such user, which holds for
+// every id that is not written as PostgreSQL writes a uuid. A user whose metadata takes more than limits.metadata is
+// an error.
 func (u *Users) One(ctx context.Context, id string) (row []byte, err error) {
 	var large bool
 	if key, bad := uuid.Parse(id); bad == nil && key.String() == id {
@@ -256,7 +257,7 @@ func (u *Users) One(ctx context.Context, id string) (row []byte, err error) {
 	return row, nil
 }
 
-// Living asks the table once more which of some users it has.
+// Living asks the table once more which of some users it has; the others are missing from the map.
 func (u *Users) Living(ctx context.Context, ids []string) (map[string]bool, error) {
 	rows, _ := u.directory.Pool.Query(ctx, "select id::text from "+u.rows.some+" where id = any($1::uuid[]) and "+u.living, ids)
 	living := map[string]bool{}

@@ -10,13 +10,13 @@ import (
 //go:embed count.sql
 var countJobs string
 
-// Counts are what the jobs of all replicas are at.
+// Counts says how many runs and jobs of all replicas are in which state.
 type Counts struct {
 	Waiting, Running int64 // runs
 	Failed           int64 // jobs whose last run failed
 }
 
-// Count counts jobs.
+// Count counts the runs and jobs of all replicas.
 func Count(ctx context.Context, pool *connection.Pool) (Counts, error) {
 	var c Counts
 	err := pool.QueryRow(ctx, countJobs, jobArgs{}.Kind()).Scan(&c.Waiting, &c.Running, &c.Failed)

@@ -72,7 +72,7 @@ const (
 	keptConnections = 3
 )
 
-// Running are jobs that run at their times.
+// Running is the jobs of a started replica.
 type Running struct {
 	client *river.Client[pgx.Tx]
 	worker *jobWorker
@@ -96,7 +96,8 @@ func (r *Replica) Start(ctx context.Context, jobs []Job) (*Running, error) {
 	return running, nil
 }
 
-// Change puts other jobs in the place of the present ones. What is under way goes on, also of a job that is gone.
+// Change replaces the jobs. What is under way goes on, even of a job that is gone. A schedule that can't be read is
+// an error, and changes nothing.
 func (j *Running) Change(jobs []Job) error {
 	list, err := scheduleAll(jobs)
 	if err != nil {
@@ -128,14 +129,14 @@ func scheduleAll(jobs []Job) ([]scheduledJob, error) {
 	return list, nil
 }
 
-// Enqueue has a job run as soon as a replica has time, unless a run is due or under way.
+// Enqueue has a job run as soon as a replica has time; it does nothing while a run of the job is due or under way.
 func (j *Running) Enqueue(ctx context.Context, name string) error {
 	_, err := j.client.Insert(ctx, jobArgs{Name: name}, nil)
 	return connection.Wrap(err, "put job %s down", name)
 }
 
-// Stop waits for what is running until its context ends, then has it end, and returns a
-// second later at the latest; its error says that something still runs.
+// Stop begins nothing any more and waits for what is running until its context ends. Then it cancels that and waits
+// a second longer; an error says that something still runs.
 func (j *Running) Stop(ctx context.Context) error { return stop(ctx, j.client) }
 
 // scheduledJob is a job whose schedule has been read.

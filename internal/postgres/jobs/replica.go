@@ -33,7 +33,7 @@ type Replica struct {
 	runs    atomic.Pointer[runs]
 }
 
-// Configuration tells what a replica runs with from what others do.
+// Configuration identifies what a replica runs with, to be compared with others'.
 type Configuration struct {
 	Targets int32  // the set of targets
 	Hash    string // of all that replicas have in common
@@ -52,7 +52,7 @@ func NewReplica(pool *connection.Pool, with Configuration, log *slog.Logger) *Re
 	return r
 }
 
-// Reloaded is what the replica runs with from now on; the next Note says so.
+// Reloaded sets what the replica runs with from now on; the next Note records it.
 func (r *Replica) Reloaded(with Configuration) { r.runs.Store(&runs{with, time.Now().UTC()}) }
 
 var (
@@ -78,7 +78,7 @@ func (r *Replica) Note(ctx context.Context) (others int, err error) {
 	return others, connection.Wrap(r.pool.Explain(err), "note this replica")
 }
 
-// ReplicaState is a replica that lives.
+// ReplicaState is what a living replica has recorded about itself.
 type ReplicaState struct {
 	ID string `json:"id"`
 	// Configuration is the hash of what it runs with, the same for replicas that differ in nothing but their listeners,
@@ -89,7 +89,7 @@ type ReplicaState struct {
 	SeenAt        time.Time  `json:"seen_at"`
 }
 
-// Replicas are those that live, the longest first.
+// Replicas returns the living replicas, the one that has run longest first.
 func Replicas(ctx context.Context, pool *connection.Pool) ([]ReplicaState, error) {
 	rows, _ := pool.Query(ctx, `select id, coalesce(configuration, ''), started_at, reloaded_at, seen_at
 from rollcall.replicas where seen_at > pg_catalog.now() - $1::interval order by started_at nulls first, id`, ReplicaAge)
@@ -102,14 +102,15 @@ func Differ(list []ReplicaState) bool {
 	return slices.ContainsFunc(list, func(r ReplicaState) bool { return r.Configuration != list[0].Configuration })
 }
 
-// Leave forgets this replica, none of whose runs is under way any more: what starts next is not beside it.
+// Leave deletes the record of this replica, so that its next start does not count it as another. None of its runs
+// may be under way any more.
 func (r *Replica) Leave(ctx context.Context) error {
 	_, err := r.pool.Jobs.Exec(ctx, "delete from rollcall.replicas where id = $1", r.id)
 	return connection.Wrap(r.pool.Explain(err), "forget this replica")
 }
 
-// TakeOver lets the runs go on, at any replica, that replicas which are gone have under way. A
-// replica that has not noted itself is gone, so that others must have had ReplicaAge to do so.
+// TakeOver has runs that belong to replicas which are gone run again, at any replica. A replica that has not called
+// Note for ReplicaAge counts as gone, so call this only when the others have had so long to do so.
 func (r *Replica) TakeOver(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, noteTimeout)
 	defer cancel()

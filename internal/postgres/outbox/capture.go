@@ -34,7 +34,7 @@ type Capture struct {
 	Table  string // schema.table, exact names
 }
 
-// State is how a capture is doing.
+// State is the state of a capture.
 type State struct {
 	// Installed: the trigger is there and fires.
 	Installed bool
@@ -182,12 +182,12 @@ func (o *Outbox) script(c Capture) string {
 		target.Literal(target.QuoteTable(c.Table)))
 }
 
-// ByHand is the script as a role runs it that may put triggers on the table.
+// ByHand returns the script of Install, for a role to run that may put triggers on the table.
 func (o *Outbox) ByHand(c Capture) string {
 	return "begin;\nset local lock_timeout = '1s'; -- where another transaction holds the table: run it again\n" + o.script(c) + "commit;\n"
 }
 
-// Captured is how a source's capture is doing, at a glance.
+// Captured is the short state of a source's capture; State has all of it.
 type Captured struct {
 	Source string
 	// Installed: the trigger is there, fires, and is for this source.

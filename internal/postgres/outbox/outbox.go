@@ -47,12 +47,12 @@ type Outbox struct {
 	ids    atomic.Bool // there is an outbox of ids
 }
 
-// New makes one, of which a process has one.
+// New makes the Outbox of a database; a process makes one.
 func New(pool *connection.Pool, d *directory.Directory) *Outbox {
 	return &Outbox{pool: pool, directory: d}
 }
 
-// Change is one row of the outbox.
+// Change is one row of an outbox.
 type Change struct {
 	ID     int64
 	Source string
@@ -65,7 +65,7 @@ type Change struct {
 	At    time.Time
 }
 
-// Wanted reports whether somewhere a capture is installed, or rows wait.
+// Wanted reports whether there is something to empty: a capture is installed on some table, or rows wait.
 func (o *Outbox) Wanted(ctx context.Context) (bool, error) {
 	ids, err := o.lookForIDs(ctx)
 	if err != nil {
@@ -97,7 +97,7 @@ type Holder struct {
 	page   int // changes of the next page at most, once one could not be read
 }
 
-// Age is how long the oldest change has waited; zero when none does.
+// Age returns how long the oldest change has waited; 0 when none waits.
 func (o *Outbox) Age(ctx context.Context) (time.Duration, error) {
 	var seconds float64
 	statement := fmt.Sprintf(outboxAgeSQL, alsoOfIDs(o.ids.Load(), "union all (select "+
@@ -107,7 +107,7 @@ func (o *Outbox) Age(ctx context.Context) (time.Duration, error) {
 	return time.Duration(seconds * float64(time.Second)), connection.Wrap(err, "look at the oldest row of the outbox")
 }
 
-// Page says which changes are wanted.
+// Page says which changes Next is to return.
 type Page struct {
 	Sources []string
 	Tables  []string // those of Sources whose table decides; nil for none
@@ -155,7 +155,7 @@ func (h *Holder) Next(ctx context.Context, page Page) ([]Change, error) {
 // come so far, so that an id says by itself whose it is.
 const idsFrom = int64(1) << 62
 
-// HasIDs reports whether some of the rows of the outboxes are of the outbox of ids.
+// HasIDs reports whether some of these rows are in the outbox of ids, which their ids tell.
 func HasIDs(captured []int64) bool {
 	return slices.ContainsFunc(captured, func(id int64) bool { return id >= idsFrom })
 }
@@ -203,7 +203,7 @@ func alsoOfIDs(ids bool, part string) string {
 	return " " + part
 }
 
-// Forget deletes rows of the outboxes.
+// Forget deletes rows of the outboxes by their ids, without applying them.
 func (o *Outbox) Forget(ctx context.Context, captured []int64) error {
 	tables := []string{"rollcall.outbox"}
 	if HasIDs(captured) {

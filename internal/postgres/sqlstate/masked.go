@@ -14,9 +14,8 @@ var (
 	mailAddress = regexp.MustCompile(`[^\s"'(<]+@[^\s"')>]+`)
 )
 
-// Masked is an error's message without the values of a user. Only messages of constraints
-// name nothing but the schema; other messages quote values, and what an application
-// raises may be anything.
+// Masked returns an error's message without the values of a user. Only messages about constraints name nothing but
+// the schema; others quote values, and what an application raises may be anything.
 func Masked(state, message string) string {
 	class := ClassOfState(state)
 	switch {
@@ -40,7 +39,7 @@ func quotesValues(state string) bool {
 	return strings.HasPrefix(state, "22") || strings.HasPrefix(state, "21") || strings.HasPrefix(state, "54")
 }
 
-// Message is the masked message of PostgreSQL's answer; what a function has raised may be anything.
+// Message returns the message of PostgreSQL's answer as Masked does, and RaisedBy for what a function has raised.
 func Message(e *pgconn.PgError) string {
 	if e.Routine == "exec_stmt_raise" {
 		return raised
@@ -61,10 +60,10 @@ func (e *maskedError) Error() string { return Text(e.error) }
 
 func (e *maskedError) Unwrap() error { return e.error }
 
-// Mask wraps an error so that its text is Text of it.
+// Mask wraps an error, which is not nil, so that its message is Text of it.
 func Mask(err error) error { return &maskedError{err} }
 
-// Text is the text of an error without the values of a user.
+// Text returns the message of an error without the values of a user.
 func Text(err error) string {
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {

@@ -31,7 +31,7 @@ const (
 	NotSupported          = "0A000" // a standby's answer to "begin read write", or a stale plan
 )
 
-// Of is the SQLSTATE of an error, empty for one that PostgreSQL did not send.
+// Of returns the SQLSTATE of an error; "" for an error that PostgreSQL did not send, and for nil.
 func Of(err error) string {
 	var answer *pgconn.PgError
 	if errors.As(err, &answer) {
@@ -44,11 +44,11 @@ func Of(err error) string {
 // column. A new session has no such plan.
 func IsStalePlan(e *pgconn.PgError) bool { return e.Code == NotSupported && e.Routine == StalePlan }
 
-// StalePlan is the function of PostgreSQL that raises the error; its message depends on the server's
-// language.
+// StalePlan is the Routine of a pgconn.PgError about a stale plan, of which IsStalePlan tells. Its message depends
+// on the server's language.
 const StalePlan = "RevalidateCachedQuery"
 
-// Class is what an error is about, which decides what is done about it.
+// Class says what an error is about, which decides what is done.
 type Class int
 
 const (
@@ -67,8 +67,7 @@ const (
 	Target
 )
 
-// ClassOf is the class of an error. What PostgreSQL did not send is a connection that failed or was
-// lost.
+// ClassOf returns the class of an error. One that PostgreSQL did not send is Retry: a connection failed or was lost.
 func ClassOf(err error) Class {
 	var unreachable *pgconn.ConnectError
 	var answer *pgconn.PgError
@@ -78,7 +77,7 @@ func ClassOf(err error) Class {
 	return ClassOfState(answer.Code)
 }
 
-// ClassOfState is the class of an SQLSTATE.
+// ClassOfState returns the class of an SQLSTATE.
 func ClassOfState(state string) Class {
 	switch state {
 	case ReadOnlyTransaction: // a standby, or a failover under way
