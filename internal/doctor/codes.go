@@ -148,8 +148,8 @@ var Kinds = []Kind{
 	{backfillMissing, Warning, "a target lacks the users from before it", "`rollcall backfill TARGET`"},
 	{backfillOpen, Warning, "a backfill was interrupted", "run it again: it goes on"},
 	{referenceUnindexed, Warning, "a foreign key to a target's table has no index: deletions are slow", "create the index"},
-	{parkedGivenUp, Warning, "a target has refused users until they were given up", "correct the table or the users, then try them again"},
-	{parkedLong, Warning, "a target refuses users for more than an hour", "`rollcall check` says why: [parked users](troubleshooting.md#parked-users)"},
+	{parkedGivenUp, Warning, "a target has refused users until they were given up", "correct the table or the users, then `rollcall parked retry TARGET`"},
+	{parkedLong, Warning, "a target refuses users for more than an hour", "`rollcall parked` says why: [parked users](troubleshooting.md#parked-users)"},
 
 	{usersTableMissing, Error, "`users_table` names no table of this database", "correct it, or write `none`"},
 	{usersTableHidden, Warning, "row security hides the provider's users", "run the statement, or the script of `capture install --print`"},

@@ -19,12 +19,12 @@ var operationFaults = []fault{
 		after: run("update rollcall.backfills set finished_at = now()"),
 	},
 	{
-		code: "parked_given_up", place: "rollcall.yaml:10:3", words: "has refused 1 users until they were given up", remedy: "rollcall check --repair",
+		code: "parked_given_up", place: "rollcall.yaml:10:3", words: "has refused 1 users until they were given up", remedy: "rollcall parked retry people",
 		seed:  run("insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error, given_up) values ('people', 'clerk', 'x', now(), '23505', 'no', true)"),
 		after: run("delete from rollcall.parked"),
 	},
 	{
-		code: "parked_long", place: "rollcall.yaml:10:3", words: "refuses 1 users, one since", remedy: "rollcall check",
+		code: "parked_long", place: "rollcall.yaml:10:3", words: "refuses 1 users, one since", remedy: "rollcall parked people",
 		seed:  run("insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error, since) values ('people', 'clerk', 'x', now(), '23505', 'no', now() - interval '2 hours')"),
 		after: run("delete from rollcall.parked"),
 	},

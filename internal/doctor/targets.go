@@ -104,10 +104,10 @@ func (e *examination) parked(ctx context.Context) error {
 		case !configured: // what a target that was removed has left
 		case p.GivenUp > 0:
 			e.add(parkedGivenUp, at, fmt.Sprintf("target %s has refused %d users until they were given up; they are tried again only "+
-				"at their next event", p.Target, p.GivenUp), command("rollcall check --repair"))
+				"at their next event", p.Target, p.GivenUp), command("rollcall parked retry %s", p.Target))
 		case e.Now().Sub(p.Oldest) > e.Bounds.Parked:
-			e.add(parkedLong, at, fmt.Sprintf("target %s refuses %d users, one since %s; rollcall check says why", p.Target, p.Users, moment(p.Oldest)),
-				command("rollcall check"))
+			e.add(parkedLong, at, fmt.Sprintf("target %s refuses %d users, one since %s; rollcall parked says why", p.Target, p.Users, moment(p.Oldest)),
+				command("rollcall parked %s", p.Target))
 		}
 	}
 	return err
