@@ -191,7 +191,8 @@ var (
 	poolConnections = gauge("rollcall_pool_connections",
 		"Connections to the database, without those of the jobs' own bookkeeping, by state.", "state")
 	poolMost      = gauge("rollcall_pool_max_connections", "How many such connections there may be.")
-	findingsFound = gauge("rollcall_findings", "What rollcall doctor finds wrong, by code; this replica looks every five minutes.", "code")
+	findingsFound = gauge("rollcall_findings", "What rollcall doctor finds wrong, by code and severity; this replica looks every five minutes.",
+		"code", "severity")
 	captureOldest = gauge("rollcall_capture_oldest_seconds", "For how long the oldest captured change of a source has waited to be applied; 0 when none waits.", "source")
 )
 
@@ -321,7 +322,7 @@ func askFindings(_ context.Context, cfg *Config, tell tell) {
 		found[f.Code]++
 	}
 	for _, k := range doctor.Kinds {
-		tell(findingsFound, float64(found[k.Code]), string(k.Code))
+		tell(findingsFound, float64(found[k.Code]), string(k.Code), string(k.Severity))
 	}
 }
 
