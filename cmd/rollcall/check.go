@@ -71,6 +71,7 @@ func newCheck(env cli.Env) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.user, "user", "", "check one user only, by `ID` or e-mail, or one organization or membership")
+	_ = cmd.RegisterFlagCompletionFunc("user", operate.UserID(env)) // fails for an unknown flag
 	cmd.Flags().BoolVar(&o.repair, "repair", false, "settle who is out of step, then count again")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "exit 1 also for rows that the roll does not have")
 	o.output = cli.AddOutput(cmd)

@@ -41,7 +41,7 @@ func newErase(env cli.Env) *cobra.Command {
 		Short:             "Forgets what is kept of a user, and keeps forgetting it",
 		Long:              eraseHelp,
 		Example:           "  rollcall erase clerk user_2RollcallSampleAda0000000000",
-		ValidArgsFunction: env.Named(cli.SourceNames),
+		ValidArgsFunction: sourceAndUserID(env),
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return cli.Usagef("name the source, and the id of the user")

@@ -53,9 +53,9 @@ func newEvents(env cli.Env) *cobra.Command {
   rollcall events --user ada@example.com --limit 10
   rollcall events msg_2RollcallSample0000000000000 --reveal`,
 		Args:              cli.OneArg("event", 0),
-		ValidArgsFunction: eventIDs(env),
+		ValidArgsFunction: eventID(env),
 	}
-	o := eventsOptions{filterFlags: addFilter(cmd)}
+	o := eventsOptions{filterFlags: addFilter(cmd, env)}
 	cmd.Flags().StringSliceVar(&o.sources, "source", nil, "only of a `SOURCE`; may be repeated")
 	_ = cmd.RegisterFlagCompletionFunc("source", env.Named(cli.SourceNames)) // fails for an unknown flag
 	cmd.Flags().IntVar(&o.limit, "limit", 50, fmt.Sprintf("how many events to list, at most %d", mostEvents))

@@ -2,7 +2,6 @@ package operate
 
 import (
 	"context"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +30,7 @@ var outcomesRecorded = []string{
 	string(event.Announced), string(event.NeverCreated), string(event.Ignored),
 }
 
-func addFilter(cmd *cobra.Command) *filterFlags {
+func addFilter(cmd *cobra.Command, env cli.Env) *filterFlags {
 	f := &filterFlags{}
 	flags := cmd.Flags()
 	flags.StringVar(&f.user, "user", "", "only of a user, by `ID` or e-mail")
@@ -44,6 +43,7 @@ func addFilter(cmd *cobra.Command) *filterFlags {
 	}
 	complete("outcome", outcomesRecorded)
 	complete("type", typesRecorded())
+	_ = cmd.RegisterFlagCompletionFunc("user", UserID(env))
 	return f
 }
 
@@ -152,33 +152,4 @@ func userIDs(ctx context.Context, db *postgres.DB, who string) ([]string, error)
 		return nil, audit.ErrNotInRoll
 	}
 	return ids, nil
-}
-
-// completionTime is how long a shell waits for the database.
-const completionTime = time.Second
-
-// plainID is an id that does nothing in a shell.
-var plainID = regexp.MustCompile(`^[A-Za-z0-9_.:-]+$`)
-
-// eventIDs completes ids of events: the newest, for as long as the database answers at once.
-func eventIDs(env cli.Env) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
-		defer cancel()
-		var ids []string
-		s, err := env.Load(cmd)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		_ = env.OnDatabase(s, func(db *postgres.DB) error { // without it there is nothing to complete
-			page, err := db.History().List(ctx, history.Filter{}, history.Paging{Limit: 30})
-			for i := range page.Events {
-				if e := &page.Events[i]; plainID.MatchString(e.ID) {
-					ids = append(ids, cobra.CompletionWithDesc(e.ID, e.Type))
-				}
-			}
-			return err
-		})
-		return ids, cobra.ShellCompDirectiveNoFileComp
-	}
 }

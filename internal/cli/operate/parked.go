@@ -52,6 +52,7 @@ func newParkedCommand(env cli.Env, cmd *cobra.Command, run func(*parkedOptions, 
 	cmd.Args, cmd.ValidArgsFunction = cli.OneArg("target", 0), env.Named(cli.TargetNames)
 	o := &parkedOptions{env: env}
 	cmd.Flags().StringVar(&o.user, "user", "", "only what is parked of a user, by `ID` or e-mail")
+	_ = cmd.RegisterFlagCompletionFunc("user", parkedUserID(env)) // fails for an unknown flag
 	o.output = cli.AddOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().Changed("user") && o.user == "" {

@@ -79,9 +79,9 @@ func newReplay(env cli.Env) *cobra.Command {
 		Example: `  rollcall replay msg_2RollcallSample0000000000000 --dry-run
   rollcall replay clerk --since 2026-11-21T03:00:00Z --until 2026-11-22
   rollcall replay --since 30d --outcome undecodable`,
-		ValidArgsFunction: eventIDs(env),
+		ValidArgsFunction: sourceAndEventIDs(env),
 	}
-	o := replayOptions{filterFlags: addFilter(cmd)}
+	o := replayOptions{filterFlags: addFilter(cmd, env)}
 	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "print what would change in the targets, and change nothing")
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "replay more than 1,000 events without asking")
 	cmd.Flags().BoolVar(&o.reveal, "reveal", false, "with --dry-run: show personal data")

@@ -53,7 +53,7 @@ func newUser(env cli.Env) *cobra.Command {
 		Short:             "Shows all that is known of a user",
 		Long:              userHelp,
 		Args:              cli.OneArg("user, by id or e-mail", 1),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: oneUserID(env),
 	}
 	cmd.Flags().BoolVar(&o.reveal, "reveal", false, "show personal data")
 	cmd.Flags().IntVar(&o.events, "events", 10, "how many of the newest events to show")

@@ -201,6 +201,11 @@ func (h History) Named(ctx context.Context, source string, ids ...string) ([]Eve
 	return h.read(ctx, namedSQL, of, ids)
 }
 
+// Beginning returns the last events by id, of those whose plain ids begin so; at most limit of each source.
+func (h History) Beginning(ctx context.Context, sources []string, id string, limit int) ([]Event, error) {
+	return h.read(ctx, beginningSQL, sources, id, limit)
+}
+
 // Key names an event.
 type Key struct{ Source, ID string }
 

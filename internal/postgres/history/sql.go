@@ -7,6 +7,8 @@ import (
 
 // The statements; the files describe their parameters.
 var (
+	//go:embed beginning.sql
+	beginningSQL string
 	//go:embed bodies.sql
 	bodiesSQL string
 	//go:embed correct.sql
