@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"rollcall/internal/app"
 	"rollcall/internal/cli"
@@ -22,6 +23,7 @@ import (
 type filterFlags struct {
 	sources, types, outcomes []string
 	user, since, until       string
+	flags                    *pflag.FlagSet
 }
 
 // outcomesRecorded are those that a recorded event may have.
@@ -31,8 +33,8 @@ var outcomesRecorded = []string{
 }
 
 func addFilter(cmd *cobra.Command, env cli.Env) *filterFlags {
-	f := &filterFlags{}
 	flags := cmd.Flags()
+	f := &filterFlags{flags: flags}
 	flags.StringVar(&f.user, "user", "", "only of a user, by `ID` or e-mail")
 	flags.StringSliceVar(&f.types, "type", nil, "only of a `TYPE`, such as user.created; may be repeated")
 	flags.StringSliceVar(&f.outcomes, "outcome", nil, "only with an `OUTCOME`: "+strings.Join(outcomesRecorded, ", ")+"; may be repeated")
@@ -87,6 +89,12 @@ func (f *filterFlags) chooses() bool {
 
 // check finds what is wrong with the flags, before the database is asked.
 func (f *filterFlags) check(s *app.Setup) error {
+	// A variable of a script that is not set must not make a range one of all events.
+	for _, name := range []string{"user", "source", "type", "outcome", "since", "until"} {
+		if flag := f.flags.Lookup(name); flag != nil && flag.Changed && slices.Contains([]string{"", "[]"}, flag.Value.String()) {
+			return cli.Usagef("--%s: write what to choose, or leave it out: an empty value would choose all", name)
+		}
+	}
 	for _, name := range f.sources {
 		if _, err := s.Source(name); err != nil {
 			return err
