@@ -113,13 +113,14 @@ func TestPlans(t *testing.T) {
 		"newest":          {history.NewestSQL, filters + ", 'infinity', '', '', 50", "events_kinds on events e\n"},
 		"newest_of_users": {history.NewestOfUsersSQL, filters + ", 'infinity', '', '', 50, '{u1}'", "events_of_user on events e"},
 		"count":           {history.CountSQL, filters, "events_kinds on events e\n"},
+		"beginning":       {history.BeginningSQL, "'{clerk}', 'e', 50", "events_pkey on events e"},
 		"named":           {history.NamedSQL, "null, '{e1}'", "events_pkey on events e"},
 	} {
 		b.Exec("prepare " + name + " as " + test.statement)
 		plan := strings.Join(b.Rows("explain (costs off) execute "+name+" ("+test.arguments+")"), "\n")
 		must.Contain(t, plan, test.index)
 		must.Lack(t, plan, "Seq Scan on events", "Bitmap")
-		if name != "count" && name != "named" {
+		if strings.HasPrefix(name, "newest") {
 			must.Contain(t, plan, "Incremental Sort")
 		}
 	}
