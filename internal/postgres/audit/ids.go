@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -45,5 +46,8 @@ func (a *Audit) ids(ctx context.Context, statement string, args ...any) (ids []s
 		ids, err = pgx.CollectRows(rows, pgx.RowTo[string])
 		return err
 	})
-	return ids, sqlstate.Mask(err)
+	if err != nil {
+		return nil, fmt.Errorf("look for ids: %w", sqlstate.Mask(err))
+	}
+	return ids, nil
 }

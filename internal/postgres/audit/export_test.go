@@ -1,0 +1,8 @@
+package audit
+
+// What the package's tests reach.
+
+const (
+	UserIDsSQL   = userIDs
+	ParkedIDsSQL = parkedIDs
+)
