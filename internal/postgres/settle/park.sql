@@ -1,7 +1,7 @@
 -- Parks single users, whose roll rows the transaction has written or locked:
 -- $1 targets, $2 sources, $3 user ids, $4 sqlstates, $5 errors, $6 how many seconds to wait
 -- at least. $7: this was another try, so that the pauses grow, until after $8 tries the user
--- is given up; what a new event brings begins anew.
+-- is given up; one who was given up during the try stays so. What a new event brings begins anew.
 insert into rollcall.parked as p (target, source, user_id, retry_at, sqlstate, error)
 select b.target, b.source, b.user_id,
   pg_catalog.now() + pg_catalog.make_interval(secs => greatest(b.pause, 2)), b.sqlstate, b.error
@@ -16,4 +16,4 @@ on conflict (source, user_id, target) do update set
     else excluded.retry_at end,
   sqlstate = excluded.sqlstate,
   error = excluded.error,
-  given_up = $7::boolean and p.attempts + 1 >= $8::integer
+  given_up = $7::boolean and (p.given_up or p.attempts + 1 >= $8::integer)

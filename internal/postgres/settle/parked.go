@@ -2,6 +2,7 @@ package settle
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -55,8 +56,25 @@ func (ts *Targets) MakeDue(ctx context.Context, target string, ids []string) (ro
 }
 
 // GiveUp has parked rows of a target tried no more until an event or Retry says so: of some ids, or of users whose
-// memberships they are; nil for all. It returns how many.
-func (ts *Targets) GiveUp(ctx context.Context, target string, ids []string) (int64, error) {
-	n, err := inParts(ctx, ts.Pool.Exec, giveUpSQL, target, ids)
-	return n, connection.Wrap(ts.Pool.Explain(err), "give up parked users of target %s", target)
+// memberships they are; nil for all. It returns how many. It waits for rows that are being tried.
+func (ts *Targets) GiveUp(ctx context.Context, target string, ids []string) (givenUp int64, err error) {
+	for until := time.Now().Add(retryPatience); ; {
+		var n int64
+		var more bool
+		if err := ts.Pool.QueryRow(ctx, giveUpSQL, target, catchUpPage, ids).Scan(&n, &more); err != nil {
+			return givenUp, connection.Wrap(ts.Pool.Explain(err), "give up parked users of target %s", target)
+		}
+		givenUp += n
+		switch {
+		case !more:
+			return givenUp, nil
+		case n > 0:
+		case time.Now().After(until):
+			return givenUp, fmt.Errorf("give up parked users of target %s: others have been tried for %s; give up again", target, retryPatience)
+		default:
+			if err := connection.Pause(ctx, 50*time.Millisecond); err != nil {
+				return givenUp, err
+			}
+		}
+	}
 }

@@ -2,6 +2,7 @@ package settle_test
 
 import (
 	"testing"
+	"time"
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
@@ -44,4 +45,22 @@ func TestGiveUp(t *testing.T) {
 	b.Want("select user_id, given_up from rollcall.parked order by 1", "u1|t", "u3|t")
 	b.Applies(fixture.Applied, fixture.Updated("u1", 2, "good"))
 	b.Want("select user_id from rollcall.parked", "u3")
+}
+
+// A user who is given up while they are being tried is given up once the try has ended.
+func TestGiveUpBesideATry(t *testing.T) {
+	t.Parallel()
+	b := parkedBench(t)
+	b.Exec("update rollcall.parked set retry_at = now(), attempts = 1 where user_id = 'u2'")
+	b.Exec("create sequence tries; " + `create function slow() returns trigger language plpgsql as $$
+		begin perform nextval('tries'); perform pg_sleep(0.5); return new; end $$;
+		create trigger slow before insert on p for each row execute function slow()`)
+	tried := make(chan error)
+	go func() { _, err := b.CatchUp(t.Context(), "profiles"); tried <- err }()
+	for len(b.Rows("select 1 from tries where is_called")) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	must.Equal(t, must.Get(b.GiveUp(t.Context(), "profiles", nil))(t), int64(2), "given up")
+	must.Do(t, <-tried)
+	b.Want("select user_id, attempts, given_up from rollcall.parked order by 1", "u1|19|t", "u2|2|t", "u3|20|t")
 }

@@ -60,8 +60,13 @@ func (e *maskedError) Error() string { return Text(e.error) }
 
 func (e *maskedError) Unwrap() error { return e.error }
 
-// Mask wraps an error, which is not nil, so that its message is Text of it.
-func Mask(err error) error { return &maskedError{err} }
+// Mask wraps an error so that its message is Text of it. It returns nil for nil.
+func Mask(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &maskedError{err}
+}
 
 // Text returns the message of an error without the values of a user.
 func Text(err error) string {
