@@ -219,8 +219,14 @@ func TestEvents(t *testing.T) {
 	o.wants(o.ask("POST", "/events/clerk/msg_2/replay", ""), 200, `"became":"duplicate"`)
 	o.Want("select count(*) from p", "1")
 	o.wants(o.ask("POST", "/events/clerk/msg_9/replay", ""), 404, "no such event")
+	o.Exec("delete from p")
+	o.wants(o.ask("GET", "/replay?type=user.updated&since=2000-01-01T00:00:00Z", ""), 200, `"events":2,"tried":2,"foreseen":{"events":[{"source":"clerk","id":"msg_1"`)
+	o.Want("select count(*) from p", "0")
+	o.wants(o.ask("POST", "/tasks", `{"kind":"replay"}`), 422, "body.events.since")
+	o.wants(o.ask("POST", "/tasks", `{"kind":"replay","events":{"type":"user.updated","since":"2000-01-01T00:00:00Z"}}`), 202, `"kind":"replay"`)
+	o.Want("select options ->> 'type', (options ->> 'until')::timestamptz <= now() from rollcall.tasks", "user.updated|t")
 	o.Want("select who, action, object, result from rollcall.audit_log order by id",
-		"alice|reveal|event clerk/msg_1|shown", "alice|replay|clerk/msg_2|duplicate")
+		"alice|reveal|event clerk/msg_1|shown", "alice|replay|clerk/msg_2|duplicate", "alice|replay||task 1")
 }
 
 // A user is found with every row beside what it should be, settled, and erased once they are deleted.
@@ -233,6 +239,9 @@ func TestUsers(t *testing.T) {
 	o.wants(o.ask("GET", "/users?who=ADA@example.com", ""), 200, `"email":"a…@e….com"`)
 	o.wants(o.ask("GET", "/users?who=nobody", ""), 200, `{"users":[]}`)
 	o.wants(o.ask("GET", "/users", ""), 422, "query.who")
+	o.Exec("insert into rollcall.memberships (source, id, version, changed_at, organization_id, user_id, role) values ('clerk', 'm1', 1, now(), 't1', 'user_ada', 'org:admin')")
+	o.wants(o.ask("GET", "/users?who=user_ada", ""), 200, `"memberships":[{"id":"m1","organization_id":"t1","role":"org:admin"`)
+	o.Exec("delete from rollcall.memberships")
 	o.wants(o.ask("POST", "/users/clerk/user_ada/settle", ""), 200, `"outcome":"applied"`)
 	o.Want("select count(*) from p", "1")
 	o.wants(o.ask("POST", "/users/clerk/user_ada/erase", `{}`), 409, "living")

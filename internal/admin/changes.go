@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/audit"
@@ -88,31 +87,6 @@ func (o *Operator) ReplayEvent(ctx context.Context, by, source, id string) (repl
 	}
 	o.note(ctx, auditlog.Entry{Who: by, Action: "replay", Object: source + "/" + id, Result: string(results[0].Became)})
 	return results[0], nil
-}
-
-// User is a row of a roll and how every target has it.
-type User struct {
-	Roll    string         `json:"roll" enum:"users,organizations,memberships"`
-	Source  string         `json:"source"`
-	ID      string         `json:"id"`
-	Email   string         `json:"email,omitempty" doc:"masked"`
-	Version time.Time      `json:"version" doc:"the provider's own updated_at"`
-	Deleted bool           `json:"deleted"`
-	Kept    []string       `json:"kept,omitempty" doc:"columns that keep their last known value"`
-	Rows    []audit.Status `json:"rows" doc:"by target"`
-}
-
-// Users are the rows of the roll with an id, or users with an e-mail, beside their rows in every target.
-func (o *Operator) Users(ctx context.Context, who string) ([]User, error) {
-	found, err := o.DB.Audit().Users(ctx, who, audit.Options{Rows: true})
-	if errors.Is(err, audit.ErrNotInRoll) {
-		err = nil
-	}
-	list := []User{}
-	for _, u := range found {
-		list = append(list, User{u.Roll.Name, u.Source, u.ID, u.Email, u.Version, u.Deleted, u.Kept, append([]audit.Status{}, u.Statuses...)})
-	}
-	return list, err
 }
 
 // Settle brings a user's rows in step with the roll.

@@ -27,6 +27,7 @@ func (a *Admin) register() {
 	handle(a, operation(http.MethodGet, "/events/{source}/{id}", "Get event", http.StatusNotFound), a.event)
 	handle(a, operation(http.MethodGet, "/events/{source}/{id}/replay", "Foresee replay", http.StatusNotFound), a.foresee)
 	handle(a, operation(http.MethodPost, "/events/{source}/{id}/replay", "Replay event", http.StatusNotFound), a.replayEvent)
+	handle(a, operation(http.MethodGet, "/replay", "Foresee replay of events", http.StatusUnprocessableEntity), a.foreseeChoice)
 	handle(a, operation(http.MethodGet, "/users", "Find users"), a.users)
 	handle(a, operation(http.MethodPost, "/users/{source}/{id}/settle", "Settle user"), a.settle)
 	handle(a, operation(http.MethodPost, "/users/{source}/{id}/erase", "Erase user", http.StatusNotFound, http.StatusConflict), a.erase)
@@ -108,31 +109,16 @@ func (a *Admin) findings(context.Context, *struct{}) (*doctor.Diagnosis, error) 
 	return &d, nil
 }
 
-// eventQuery chooses events, the newest first.
+// eventQuery asks for a page of events, the newest first.
 type eventQuery struct {
-	Source  string    `query:"source"`
-	User    string    `query:"user" doc:"id of a user, an organization or a membership"`
-	Type    string    `query:"type"`
-	Outcome string    `query:"outcome"`
-	Since   time.Time `query:"since" doc:"first moment of receipt"`
-	Until   time.Time `query:"until" doc:"moment after the last"`
-	After   string    `query:"after" doc:"next of the page before"`
-	Limit   int       `query:"limit" default:"50" minimum:"1" maximum:"500"`
+	EventChoice
+
+	After string `query:"after" doc:"next of the page before"`
+	Limit int    `query:"limit" default:"50" minimum:"1" maximum:"500"`
 }
 
 func (a *Admin) events(ctx context.Context, in *eventQuery) (history.Page, error) {
-	f := history.Filter{
-		Sources: one(in.Source), Users: one(in.User), Types: one(in.Type), Outcomes: one(in.Outcome), Since: in.Since, Until: in.Until,
-	}
-	return a.operator.DB.History().List(ctx, f, history.Paging{Limit: in.Limit, After: in.After})
-}
-
-// one is a list of a text, or none.
-func one(text string) []string {
-	if text == "" {
-		return nil
-	}
-	return []string{text}
+	return a.operator.DB.History().List(ctx, in.Filter(), history.Paging{Limit: in.Limit, After: in.After})
 }
 
 // Named is a source and an id in a path.
@@ -151,6 +137,10 @@ func (a *Admin) event(ctx context.Context, in *struct {
 
 func (a *Admin) foresee(ctx context.Context, in *Named) (*replay.Foreseen, error) {
 	return a.operator.Foresee(ctx, in.Source, in.ID)
+}
+
+func (a *Admin) foreseeChoice(ctx context.Context, in *EventChoice) (ForeseenChoice, error) {
+	return a.operator.ForeseeChoice(ctx, *in)
 }
 
 func (a *Admin) replayEvent(ctx context.Context, in *Named) (replay.Result, error) {

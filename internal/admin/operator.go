@@ -150,14 +150,17 @@ const (
 	Check     = "check"
 	Backfill  = "backfill"
 	Reconcile = "reconcile"
-	Retry     = "retry" // of parked rows
+	Retry     = "retry"  // of parked rows
+	Replay    = "replay" // of a choice of events
 )
 
 // TaskRequest asks for long work.
 type TaskRequest struct {
-	Kind    string `json:"kind" enum:"check,backfill,reconcile,retry"`
-	Subject string `json:"subject,omitempty" doc:"backfill and retry: the target; reconcile: the source; check: empty"`
-	Repair  bool   `json:"repair,omitempty" doc:"check: settle who is out of step, then count again"`
+	Kind    string       `json:"kind" enum:"check,backfill,reconcile,retry,replay"`
+	Subject string       `json:"subject,omitempty" doc:"backfill and retry: the target; reconcile: the source; check and replay: empty"`
+	Repair  bool         `json:"repair,omitempty" doc:"check: settle who is out of step, then count again"`
+	IDs     []string     `json:"ids,omitempty" doc:"retry: rows, or users whose memberships they are; all of the target without"`
+	Events  *EventChoice `json:"events,omitempty" doc:"replay: which events; since is required"`
 }
 
 // CheckOptions are those of a check.
@@ -165,18 +168,35 @@ type CheckOptions struct {
 	Repair bool `json:"repair"`
 }
 
+// RetryOptions are those of a retry.
+type RetryOptions struct {
+	IDs []string `json:"ids,omitempty"`
+}
+
+// options are what the work of a request reads; nil for none.
+func (r *TaskRequest) options() any {
+	switch r.Kind {
+	case Check:
+		return CheckOptions{r.Repair}
+	case Retry:
+		return RetryOptions{r.IDs}
+	case Replay:
+		if r.Events.Until.IsZero() { // events that arrive meanwhile do not count
+			r.Events.Until = time.Now()
+		}
+		return r.Events
+	}
+	return nil
+}
+
 // Begin begins long work. Its error is a MisfitError where the request does not fit the configuration.
 func (o *Operator) Begin(ctx context.Context, by string, r TaskRequest) (tasks.Task, error) {
 	if err := o.misfit(r); err != nil {
 		return tasks.Task{}, err
 	}
-	request := tasks.Request{Kind: r.Kind, Subject: r.Subject, By: by}
-	if r.Kind == Check {
-		request.Options = CheckOptions{r.Repair}
-	}
-	t, err := o.Tasks.Request(ctx, request)
+	t, err := o.Tasks.Request(ctx, tasks.Request{Kind: r.Kind, Subject: r.Subject, By: by, Options: r.options()})
 	if err == nil {
-		o.note(ctx, auditlog.Entry{Who: by, Action: r.Kind, Object: r.Subject, Result: fmt.Sprint("task ", t.ID)})
+		o.note(ctx, auditlog.Entry{Who: by, Action: r.Kind, Object: strings.Join(append([]string{r.Subject}, r.IDs...), " "), Result: fmt.Sprint("task ", t.ID)})
 	}
 	return t, err
 }
@@ -201,6 +221,11 @@ func (o *Operator) misfit(r TaskRequest) error {
 		}
 	case Reconcile:
 		names = o.Sources()
+	case Replay:
+		names = []string{""}
+		if r.Events == nil || r.Events.Since.IsZero() {
+			return &MisfitError{"events.since", nil, "say from which moment on events are to be replayed"}
+		}
 	}
 	if slices.Contains(names, r.Subject) {
 		return nil

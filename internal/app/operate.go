@@ -26,6 +26,8 @@ const (
 	tasksAge = 30 * 24 * time.Hour
 	// backfillTimeout bounds a backfill that the admin API was asked for; the next goes on where it stood.
 	backfillTimeout = 6 * time.Hour
+	// replayTimeout bounds a replay: as long as one that was interrupted goes on where it was.
+	replayTimeout = 6 * time.Hour
 )
 
 // newOperate makes the admin API and the console. Without a token the API is closed, and the console says how to set
@@ -34,9 +36,7 @@ func (sv *service) newOperate(s *Setup) {
 	o := &admin.Operator{
 		DB: sv.db, Pool: sv.db.Pool(), Ready: sv.ready, Tasks: sv.tasks, Claims: claims.Claims{Pool: sv.db.Pool(), Log: sv.log}, Version: sv.options.Version, Log: sv.log,
 		Sources: func() []string { return names(sv.setup().Sources) }, Findings: sv.findings.get, Reload: sv.Reload,
-		Replay: func() replay.Replay {
-			return replay.Replay{DB: sv.db, Sources: sv.setup().Sources, Submit: sv.pipeline.SubmitAll}
-		},
+		Replay: sv.replay,
 	}
 	sv.guard = admin.NewGuard(tokensOf(s))
 	sv.console = console.New(console.Config{
@@ -46,6 +46,11 @@ func (sv *service) newOperate(s *Setup) {
 	r.Mount(admin.Path, admin.New(o, sv.guard).Handler())
 	r.Mount("/", sv.console.Handler())
 	sv.operate = r
+}
+
+// replay replays events by the path of a webhook.
+func (sv *service) replay() replay.Replay {
+	return replay.Replay{DB: sv.db, Sources: sv.setup().Sources, Submit: sv.pipeline.SubmitAll}
 }
 
 // tokensOf are the admin tokens of a configuration.
@@ -86,6 +91,7 @@ func (sv *service) taskKinds() []tasks.Kind {
 		{Name: admin.Backfill, Timeout: backfillTimeout, Run: sv.backfillTask},
 		{Name: admin.Reconcile, Timeout: reconcileTimeout, Run: sv.reconcileTask},
 		{Name: admin.Retry, Timeout: catchUpTimeout, Run: sv.retryTask},
+		{Name: admin.Replay, Timeout: replayTimeout, Run: sv.replayTask},
 	}
 }
 
@@ -106,8 +112,21 @@ func (sv *service) backfillTask(ctx context.Context, t tasks.Task, progress func
 }
 
 func (sv *service) retryTask(ctx context.Context, t tasks.Task, _ func(done, total int64)) (any, error) {
-	tried, err := sv.db.Targets().Retry(ctx, t.Subject, nil)
+	var o admin.RetryOptions
+	if err := json.Unmarshal(t.Options, &o); err != nil {
+		return nil, fmt.Errorf("read the options of a retry: %w", err)
+	}
+	tried, err := sv.db.Targets().Retry(ctx, t.Subject, o.IDs)
 	return map[string]int64{"tried": tried}, err
+}
+
+// replayTask replays a choice of events. Its number names the range, so that another replica goes on where this one was.
+func (sv *service) replayTask(ctx context.Context, t tasks.Task, progress func(done, total int64)) (any, error) {
+	var c admin.EventChoice
+	if err := json.Unmarshal(t.Options, &c); err != nil {
+		return nil, fmt.Errorf("read the options of a replay: %w", err)
+	}
+	return sv.replay().Range(ctx, replay.Range{Filter: c.Filter(), Asked: fmt.Sprint("task ", t.ID), Progress: progress})
 }
 
 func (sv *service) reconcileTask(ctx context.Context, t tasks.Task, progress func(done, total int64)) (any, error) {

@@ -46,10 +46,30 @@ func begun(kind, title, question string) action {
 		title: title, fields: []string{"subject", "repair"},
 		ask: func(f url.Values) string { return fmt.Sprintf(question, f.Get("subject")) },
 		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
-			t, err := o.Begin(ctx, by, admin.TaskRequest{Kind: kind, Subject: f.Get("subject"), Repair: f.Get("repair") != ""})
-			return done{fmt.Sprintf("Task %d has begun.", t.ID), "/jobs"}, err
+			return begin(ctx, o, by, admin.TaskRequest{Kind: kind, Subject: f.Get("subject"), Repair: f.Get("repair") != ""})
 		},
 	}
+}
+
+func begin(ctx context.Context, o *admin.Operator, by string, r admin.TaskRequest) (done, error) {
+	t, err := o.Begin(ctx, by, r)
+	return done{fmt.Sprintf("Task %d has begun.", t.ID), "/jobs"}, err
+}
+
+// rowsOf names what an action on parked rows is about: all of a target, or those of one id.
+func rowsOf(f url.Values) string {
+	if id := f.Get("id"); id != "" {
+		return "the row of " + id + " that " + f.Get("target") + " refuses"
+	}
+	return "all rows that " + f.Get("target") + " refuses"
+}
+
+// back is the page of parked rows, or of the user that an action is about.
+func back(f url.Values, list string) string {
+	if id := f.Get("id"); id != "" {
+		return "/users?" + url.Values{"who": {id}}.Encode()
+	}
+	return list
 }
 
 // actions are all of them, by the name in their paths.
@@ -57,7 +77,28 @@ var actions = map[string]action{
 	"check":     begun(admin.Check, "Check the targets", "Compare every row of the roll with its row in every target?%.0s"),
 	"backfill":  begun(admin.Backfill, "Backfill", "Write every row of the roll to the target %s? Rows that are right stay as they are."),
 	"reconcile": begun(admin.Reconcile, "Reconcile", "Compare the roll with all users of %s, and correct the roll?"),
-	"retry":     begun(admin.Retry, "Try again", "Try all rows that %s refuses again, also those that were given up?"),
+	"retry": {
+		title: "Try again", fields: []string{"target", "id"},
+		ask: func(f url.Values) string { return "Try " + rowsOf(f) + " again, also what was given up?" },
+		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
+			d, err := begin(ctx, o, by, admin.TaskRequest{Kind: admin.Retry, Subject: f.Get("target"), IDs: list(f.Get("id"))})
+			d.To = back(f, d.To)
+			return d, err
+		},
+	},
+	"replay-events": {
+		title: "Replay events", fields: choiceFields,
+		ask: func(f url.Values) string {
+			return "Replay " + f.Get("events") + " events? The page before says what the first of them would change."
+		},
+		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
+			c, wrong := eventFilterOf(f).choice(time.Now())
+			if wrong != "" {
+				return done{}, &admin.MisfitError{Field: "since", Message: wrong}
+			}
+			return begin(ctx, o, by, admin.TaskRequest{Kind: admin.Replay, Events: &c})
+		},
+	},
 	"replay": {
 		title: "Replay", fields: []string{"source", "id"},
 		ask: func(f url.Values) string {
@@ -88,13 +129,13 @@ var actions = map[string]action{
 		},
 	},
 	"give-up": {
-		title: "Give up", fields: []string{"target"},
+		title: "Give up", fields: []string{"target", "id"},
 		ask: func(f url.Values) string {
-			return "Try none of the rows that " + f.Get("target") + " refuses any more, until an event about them or a retry?"
+			return "Give up " + rowsOf(f) + "? Nothing is tried until a new event about it, or until you try again."
 		},
 		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
-			n, err := o.GiveUp(ctx, by, f.Get("target"), nil)
-			return done{fmt.Sprintf("%d rows were given up.", n), "/parked"}, err
+			n, err := o.GiveUp(ctx, by, f.Get("target"), list(f.Get("id")))
+			return done{fmt.Sprintf("Rows given up: %s.", grouped(n)), back(f, "/parked")}, err
 		},
 	},
 	"erase": {

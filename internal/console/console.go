@@ -27,6 +27,7 @@ import (
 
 	"rollcall/internal/admin"
 	"rollcall/internal/event"
+	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/history"
 )
 
@@ -115,6 +116,7 @@ func (c *Console) routes() {
 		r.Get("/live", c.live.serve)
 		r.Get("/events", c.page("events", "Events", c.events))
 		r.Get("/events/{source}/{id}", c.page("event", "Event", c.event))
+		r.Get("/replay", c.page("replay", "Replay events", c.replay))
 		r.Get("/users", c.page("users", "Users", c.users))
 		r.Get("/parked", c.page("parked", "Parked", c.parked))
 		r.Get("/targets", c.page("targets", "Targets", c.targets))
@@ -210,6 +212,7 @@ var functions = template.FuncMap{
 	"printed": event.Printable,
 	"menu":    func() []entry { return menu },
 	"row":     func(e history.Event, now time.Time) rowData { return rowData{e, now} },
+	"of":      func(id string, s audit.Status) statusOf { return statusOf{s, id} },
 	"grouped": grouped,
 	"pretty":  pretty,
 }

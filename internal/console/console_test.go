@@ -253,7 +253,7 @@ func TestHostileTexts(t *testing.T) {
 	v.signIn()
 	id := url.PathEscape(hostile)
 	for _, path := range []string{
-		"/", "/events", "/events/clerk/" + id, "/events/clerk/" + id + "?reveal=1", "/events?type=" + url.QueryEscape(hostile), "/users?who=" + url.QueryEscape(hostile),
+		"/", "/events", "/events/clerk/" + id, "/events/clerk/" + id + "?reveal=1", "/events?type=" + url.QueryEscape(hostile), "/replay?since=1h", "/replay?since=1h&user=" + url.QueryEscape(hostile), "/users?who=" + url.QueryEscape(hostile),
 		"/parked", "/targets", "/jobs", "/confirm/erase?source=clerk&id=" + url.QueryEscape(hostile) + "&back=" + url.QueryEscape(hostile), "/" + id,
 		"/confirm/reveal?path=" + url.QueryEscape("javascript:alert(1)") + "&back=//evil.example.com",
 	} {

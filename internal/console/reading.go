@@ -2,6 +2,8 @@ package console
 
 import (
 	"errors"
+	"html/template"
+
 	"net/http"
 	"net/url"
 	"strings"
@@ -42,8 +44,8 @@ func eventFilterOf(q url.Values) eventFilter {
 	return eventFilter{get("source"), get("user"), get("type"), get("outcome"), get("since"), get("until")}
 }
 
-// Query is the filter as a query.
-func (f eventFilter) Query() string {
+// Query is the filter as a query of a link.
+func (f eventFilter) Query() template.URL {
 	q := url.Values{}
 	for name, value := range map[string]string{
 		"source": f.Source, "user": f.User, "type": f.Type, "outcome": f.Outcome, "since": f.Since, "until": f.Until,
@@ -52,12 +54,12 @@ func (f eventFilter) Query() string {
 			q.Set(name, value)
 		}
 	}
-	return q.Encode()
+	return template.URL(q.Encode())
 }
 
-// filter is what the form asks for; the second result is what is wrong with it.
-func (f eventFilter) filter(now time.Time) (history.Filter, string) {
-	out := history.Filter{Sources: list(f.Source), Users: list(f.User), Types: list(f.Type), Outcomes: list(f.Outcome)}
+// choice is what the form asks for; the second result is what is wrong with it.
+func (f eventFilter) choice(now time.Time) (admin.EventChoice, string) {
+	out := admin.EventChoice{Source: f.Source, User: f.User, Type: f.Type, Outcome: f.Outcome}
 	for _, m := range []struct {
 		text string
 		to   *time.Time
@@ -100,12 +102,46 @@ func (c *Console) events(r *http.Request) (any, error) {
 	for _, o := range recorded {
 		d.Outcomes = append(d.Outcomes, string(o))
 	}
-	f, wrong := d.Filter.filter(time.Now())
+	choice, wrong := d.Filter.choice(time.Now())
 	if d.Wrong = wrong; wrong != "" {
 		return d, nil
 	}
 	var err error
-	d.Page, err = c.config.Operator.DB.History().List(r.Context(), f, history.Paging{Limit: pageSize, After: r.FormValue("after")})
+	d.Page, err = c.config.Operator.DB.History().List(r.Context(), choice.Filter(), history.Paging{Limit: pageSize, After: r.FormValue("after")})
+	return d, err
+}
+
+// choiceFields are what a form carries of a choice of events, and how many they are.
+var choiceFields = []string{"source", "user", "type", "outcome", "since", "until", "events"}
+
+// replayData is what the page shows before a choice of events is replayed.
+type replayData struct {
+	Filter eventFilter
+	Wrong  string
+	Fixed  eventFilter // with moments that do not move
+	admin.ForeseenChoice
+}
+
+// All reports whether what is foreseen is about all of the events.
+func (d *replayData) All() bool { return d.Events == int64(d.Tried) }
+
+func (c *Console) replay(r *http.Request) (any, error) {
+	d := &replayData{Filter: eventFilterOf(r.URL.Query())}
+	now := time.Now().UTC()
+	choice, wrong := d.Filter.choice(now)
+	if wrong == "" && choice.Since.IsZero() {
+		wrong = "say in the filter since when: nothing older is replayed"
+	}
+	if d.Wrong = wrong; wrong != "" {
+		return d, nil
+	}
+	if choice.Until.IsZero() {
+		choice.Until = now
+	}
+	d.Fixed = d.Filter
+	d.Fixed.Since, d.Fixed.Until = choice.Since.UTC().Format(time.RFC3339Nano), choice.Until.UTC().Format(time.RFC3339Nano)
+	var err error
+	d.ForeseenChoice, err = c.config.Operator.ForeseeChoice(r.Context(), choice)
 	return d, err
 }
 
@@ -141,6 +177,13 @@ func (c *Console) event(r *http.Request) (any, error) {
 type usersData struct {
 	Who   string
 	Users []admin.User
+}
+
+// statusOf is how a target has a row of a roll.
+type statusOf struct {
+	audit.Status
+
+	ID string // of the row
 }
 
 func (c *Console) users(r *http.Request) (any, error) {

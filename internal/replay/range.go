@@ -1,10 +1,3 @@
-// Package replay applies recorded events once more. It hides what that means for an event that could not be read,
-// that has no body any more, or that the roll has overtaken. Everything takes the path of a webhook from its
-// decoding on, so that nothing is doubled, revived or put back:
-//
-//	r := replay.Replay{DB: db, Sources: sources, Submit: worker.Submit}
-//	foreseen, err := r.DryRun(ctx, events) // what Events would do
-//	results, err := r.Events(ctx, events)
 package replay
 
 import (

@@ -3,8 +3,8 @@
 // that nothing is doubled, revived or put back:
 //
 //	r := replay.Replay{DB: db, Sources: sources, Submit: worker.Submit}
+//	foreseen, err := r.DryRun(ctx, events) // what Events would do
 //	results, err := r.Events(ctx, events)
-//	results, changes, err := r.DryRun(ctx, events)
 package replay
 
 import (
