@@ -189,7 +189,7 @@ func (s *Setup) Reconciliation(name string, apis map[string]*clerk.API) (reconci
 
 // Doctor is what doctor examines of the setup, beside a database.
 func (s *Setup) Doctor(db *postgres.DB, apis map[string]*clerk.API) doctor.Config {
-	return doctor.Config{File: s.Config, DB: db, Sources: s.Sources, Captures: s.Captures(), APIs: apis}
+	return doctor.Config{File: s.Config, DB: db, Sources: s.Sources, Captures: s.Captures(), Claims: s.Claims(), APIs: apis}
 }
 
 // configured is what the file says of one of its sources.
@@ -207,6 +207,21 @@ func (s *Setup) Captures() []outbox.Capture {
 		}
 	}
 	return all
+}
+
+// Claims are those of the configuration's sources that have some.
+func (s *Setup) Claims() []target.Claims {
+	var all []target.Claims
+	for _, src := range s.Config.Sources {
+		if len(src.Claims) > 0 {
+			all = append(all, claimsOf(src))
+		}
+	}
+	return all
+}
+
+func claimsOf(src config.Source) target.Claims {
+	return target.Claims{Source: src.Name, Set: src.Claims, Role: target.AuthServer}
 }
 
 // usersTable is where a Supabase source's users are.
@@ -243,6 +258,10 @@ func Assemble(cfg *config.Config) (*Setup, config.Problems) {
 			continue
 		}
 		s.Sources = append(s.Sources, src)
+		claims := claimsOf(c)
+		for _, f := range claims.Lint(catalog.RollOf(&target.Target{})) {
+			problems = append(problems, config.Problem{Code: string(f.Code), Pos: config.ParsePos(f.At), What: fmt.Sprintf("source %s: %s", c.Name, f.What)})
+		}
 		if c.Session != nil {
 			at := cfg.At(config.Path("sources", c.Name, "session"))
 			if c.Provider == config.Clerk && c.API == nil {

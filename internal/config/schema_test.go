@@ -85,6 +85,7 @@ sources:
     reconcile: {schedule: "0 3 * * *", max_delete: 5%}
     when_unavailable: refuse
     users_table: none
+    claims: {app_role: "'member'"}
     database_webhook: {header: X, secrets: [s]}
 targets:
   t:

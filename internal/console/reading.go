@@ -54,7 +54,7 @@ func (f eventFilter) Query() template.URL {
 			q.Set(name, value)
 		}
 	}
-	return template.URL(q.Encode())
+	return template.URL(q.Encode()) //nolint:gosec // it is encoded, and the templates put it behind a question mark
 }
 
 // choice is what the form asks for; the second result is what is wrong with it.

@@ -81,6 +81,11 @@ const (
 	apiOtherInstance     target.Code = "api_other_instance"
 	apiUnreachable       target.Code = "api_unreachable"
 	authServerOld        target.Code = "auth_server_old"
+	claimsMissing        target.Code = "claims_missing"
+	claimsOld            target.Code = "claims_old"
+	claimsOpen           target.Code = "claims_open"
+	claimsClosed         target.Code = "claims_closed"
+	claimsRefused        target.Code = "claims_refused"
 )
 
 // Kind describes the findings of one code.
@@ -135,6 +140,7 @@ var Kinds = []Kind{
 	{target.DefaultRefused, Error, "PostgreSQL refuses the default of a column that inserts leave to it", "correct the default"},
 	{target.ReadsItself, Error, "an expression reads the target's own table", "use a default, a trigger or a job of the application"},
 	{target.TextCast, Warning, "a text that users write goes into a column of another type", "write the cast, or compute the type"},
+	{target.ClaimInvalid, Error, "a claim is no SQL expression, or has a name that the auth server gives", "correct the place"},
 	{target.OnDeleteKey, Error, "`on_delete` sets the key", "leave it out"},
 	{target.OnDeleteNull, Error, "`on_delete` makes a column null that must not be", "give it a value, or drop the constraint"},
 	{target.OnDeleteUnmarked, Error, "nothing would tell that a row is in its deleted form", "add a column such as `deleted_at`"},
@@ -176,6 +182,11 @@ var Kinds = []Kind{
 	{apiKeyRefused, Error, "the provider refuses the API's key", "copy the secret key again"},
 	{apiOtherInstance, Error, "the API knows none of the roll's users", "copy the key of the right instance"},
 	{apiUnreachable, Warning, "the provider's API does not answer", "see the proxy, the firewall, or the provider's status"},
+	{claimsMissing, Warning, "the function that adds a source's claims to access tokens is not there", "`rollcall claims install`, and choose it in the dashboard: [claims](claims.md)"},
+	{claimsOld, Warning, "it is older than the configuration, or was changed by hand", "`rollcall claims install`"},
+	{claimsOpen, Error, "others than the auth server may call it, and learn what claims any user has", "revoke it"},
+	{claimsClosed, Error, "the auth server may not call it: no user can sign in", "`rollcall claims install`"},
+	{claimsRefused, Error, "PostgreSQL refuses the expression of a claim", "correct it by PostgreSQL's words"},
 	{authServerOld, Error, "the auth server is older than v2.187 and ignores refusals", "upgrade it, or admit"},
 	{reconcileFailed, Warning, "the last reconciliation failed", "see its error: [reconcile](troubleshooting.md#reconcile)"},
 	{reconcileIncomplete, Warning, "the last reconciliation could not bring some rows up to date", "the log names them"},

@@ -35,6 +35,8 @@ type Config struct {
 	Sources []*source.Source
 	// Captures are those that the sources may have.
 	Captures []outbox.Capture
+	// Claims are those that the sources add to access tokens.
+	Claims []target.Claims
 	// APIs are the clients of the providers' APIs, by source.
 	APIs map[string]*clerk.API
 	// Targets says where what is wrong with the targets is known from.
@@ -102,6 +104,7 @@ var checks = []check{
 	{"the tables of users", (*examination).usersTables},
 	{"the captures", (*examination).captures},
 	{"triggers of others on the tables of users", (*examination).triggers},
+	{"the claims of access tokens", (*examination).claims},
 	{"what the sources send", (*examination).received},
 	{"parked users", (*examination).parked},
 	{"users with kept columns", (*examination).kept},

@@ -32,6 +32,7 @@ type patient struct {
 	*fixture.Database
 
 	role, url string
+	authRole  string // that of the auth server, where claims are tested
 	yaml      string
 	change    func(*doctor.Config)
 	variables map[string]string
@@ -179,7 +180,7 @@ type fault struct {
 }
 
 // faults are all that are seeded, by files.
-var faults = slices.Concat(fileFaults, targetFaults, databaseFaults, usersFaults, receiptFaults, providerFaults, operationFaults)
+var faults = slices.Concat(fileFaults, targetFaults, databaseFaults, usersFaults, receiptFaults, providerFaults, claimsFaults, operationFaults)
 
 // Each fault is found with code, place, meaning and remedy, and is gone once the remedy is applied.
 func TestFaults(t *testing.T) {

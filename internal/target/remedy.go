@@ -36,6 +36,7 @@ const (
 	ReferenceBlocks   Code = "target_reference_blocks"
 	ReferenceDeletes  Code = "target_reference_deletes"
 	Unchecked         Code = "target_unchecked"
+	ClaimInvalid      Code = "claim_invalid"
 )
 
 // Remedy is what corrects a finding, to paste.
