@@ -6,6 +6,8 @@ import (
 
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/netip"
 
 	"github.com/go-chi/chi/v5"
 	dto "github.com/prometheus/client_model/go"
@@ -19,6 +21,7 @@ import (
 	"rollcall/internal/reconcile"
 	"rollcall/internal/replay"
 	"rollcall/internal/source"
+	"rollcall/internal/trial"
 )
 
 const (
@@ -38,6 +41,7 @@ func (sv *service) newOperate(s *Setup) {
 			return replay.Replay{DB: sv.db, Sources: sv.setup().Sources, Submit: sv.pipeline.SubmitAll}
 		},
 	}
+	o.Trial = func() trial.Trial { return trial.Trial{Replay: o.Replay(), Table: sv.deciding, Base: sv.base} }
 	sv.guard = admin.NewGuard(tokensOf(s))
 	sv.console = console.New(console.Config{
 		Operator: o, Guard: sv.guard, Hosts: func() []string { return sv.setup().Config.AdminHosts }, Metrics: metricsOf{sv}, Log: sv.log,
@@ -46,6 +50,25 @@ func (sv *service) newOperate(s *Setup) {
 	r.Mount(admin.Path, admin.New(o, sv.guard).Handler())
 	r.Mount("/", sv.console.Handler())
 	sv.operate = r
+}
+
+// deciding is the table that decides about the users of a source, "" where their versions do.
+func (sv *service) deciding(source string) string {
+	for _, c := range sv.setup().Captures() {
+		if c.Source == source && sv.db.Roll().Follows(source) {
+			return c.Table
+		}
+	}
+	return ""
+}
+
+// receiver is where this replica receives, for requests of its own.
+func receiver(public net.Addr) string {
+	at, err := netip.ParseAddrPort(public.String())
+	if err == nil && at.Addr().IsUnspecified() {
+		return fmt.Sprintf("http://127.0.0.1:%d", at.Port())
+	}
+	return "http://" + public.String()
 }
 
 // tokensOf are the admin tokens of a configuration.

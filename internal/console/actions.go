@@ -108,6 +108,14 @@ var actions = map[string]action{
 			return done{erased(e), "/users?" + url.Values{"who": {f.Get("id")}}.Encode()}, err
 		},
 	},
+	"sample": {
+		title: "Send the sample", fields: []string{"source", "event", "user", "set"},
+		ask: func(f url.Values) string {
+			return "Send the sample " + f.Get("event") + " of " + f.Get("source") + ", signed, to this service? It is applied as one of the provider's: " +
+				"a made-up user, or what it says of one, is written into the roll and into every target that follows " + f.Get("source") + "."
+		},
+		do: sendSample,
+	},
 	"reload": {
 		title: "Reload the configuration",
 		ask: func(url.Values) string {
@@ -233,11 +241,18 @@ func (c *Console) done(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return doneData{string(kept.Body), kept.Type}, nil
+	d := doneData{Message: string(kept.Body), To: kept.Type}
+	if chi.URLParam(r, "action") == "sample" {
+		d.Message, d.Sent, err = c.sampleSent(kept.Body)
+	}
+	return d, err
 }
 
 // doneData is what the page shows after an action.
-type doneData struct{ Message, To string }
+type doneData struct {
+	Message, To string
+	Sent        *triedData // a sample
+}
 
 func (c *Console) doOnce(w http.ResponseWriter, r *http.Request, change claims.Change, a action) {
 	var err error

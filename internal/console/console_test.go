@@ -3,6 +3,7 @@ package console_test
 import (
 	"context"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"net"
@@ -56,7 +57,8 @@ type served struct {
 // serve runs a service until the test ends. Its configuration may be changed.
 func serve(t *testing.T, change ...string) *served {
 	t.Helper()
-	d := fixture.New(t, "create table profiles (id text primary key, email text unique, name text not null)")
+	d := fixture.New(t, `create table profiles (id text primary key, email text unique, name text not null);
+		create table teams (id text primary key, name text); create table members (team text, who text, role text, primary key (team, who))`)
 	text := strings.NewReplacer(change...).Replace(fmt.Sprintf(configuration, d.Address))
 	s := &served{Database: d, setup: must.Get(app.Read("rollcall.yaml", []byte(text), func(string) string { return "" }))(t)}
 	ctx, stop := context.WithCancel(context.Background())
@@ -139,7 +141,7 @@ func (v *visitor) confirm(path string) url.Values {
 	_, page := v.get(path)
 	form := url.Values{}
 	for _, field := range hidden.FindAllStringSubmatch(page[strings.Index(page, "<main"):], -1) {
-		form.Set(field[1], field[2])
+		form.Set(field[1], html.UnescapeString(field[2]))
 	}
 	must.True(v.t, form.Has("key"), "%s has no form: %s", path, page)
 	return form

@@ -18,9 +18,9 @@ import (
 	"rollcall/internal/cli"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
-	"rollcall/internal/postgres/audit"
 	"rollcall/internal/source"
 	"rollcall/internal/testevent"
+	"rollcall/internal/trial"
 )
 
 // draftHelp explains to send and sign alike what can be sent.
@@ -189,32 +189,12 @@ func (s *sent) explain(ctx context.Context, env cli.Env, d *draft) {
 	defer app.CloseSoon(db)
 	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
 	defer cancel()
-	id := idOf(s.Event())
+	why := trial.Why{DB: db, Source: d.Source, Table: deciding(ctx, db, d)}
 	if s.Outcome == string(event.Stale) {
-		if rows, err := db.Audit().InRoll(ctx, id); err == nil {
-			s.stale = s.whyStale(rows, deciding(ctx, db, d))
-		}
+		s.stale = why.Stale(ctx, s.Request)
 		return
 	}
-	parked, err := db.Audit().ParkedFor(ctx, d.Source.Name(), id)
-	if err != nil {
-		return
-	}
-	s.parked = map[string]string{}
-	for target, p := range parked {
-		s.parked[target] = p.Error
-	}
-}
-
-// idOf is the id of what an event is about.
-func idOf(e event.Event) string {
-	switch {
-	case e.Membership != nil:
-		return e.Membership.ID
-	case e.Organization != nil:
-		return e.Organization.ID
-	}
-	return e.UserID
+	s.parked, _ = why.Parked(ctx, s.Event()) // what can't be asked for is not told
 }
 
 // deciding is the table that decides about the users of the source, "" where their versions do.
@@ -225,34 +205,6 @@ func deciding(ctx context.Context, db *postgres.DB, d *draft) string {
 		}
 	}
 	return ""
-}
-
-// whyStale says what counts more than the event: what the roll has of the user or the like, or the table.
-func (s *sent) whyStale(rows []audit.User, table string) string {
-	at := slices.IndexFunc(rows, func(u audit.User) bool { return u.Source == s.Source.Name() })
-	switch {
-	case at >= 0 && !rows[at].Deleted:
-		return fmt.Sprintf("the roll has a newer state of this %s, of %s", rows[at].Roll.One, rows[at].Version.Format(time.RFC3339))
-	case table != "":
-		return fmt.Sprintf("the user is not in %s, which decides; "+
-			"insert a row there, or write users_table: none into the source", table)
-	case at < 0:
-		return ""
-	case rows[at].Roll == &event.Memberships:
-		return "the membership has ended; one that begins later counts: --set data.created_at=…"
-	}
-	return fmt.Sprintf("the %s is deleted, for good; send events about another one: --set %s=…", rows[at].Roll.One, s.idPath())
-}
-
-// idPath is where the id of the user, or of the organisation, stands in a body.
-func (s *sent) idPath() string {
-	switch {
-	case s.Source.Provider() == source.Clerk:
-		return "data.id"
-	case s.Endpoint == source.Database:
-		return "record.id"
-	}
-	return "user.id"
 }
 
 // whyTimeout bounds a look that only explains.
