@@ -60,6 +60,12 @@ func (t Trial) Foresee(ctx context.Context, s Sample) (*Tried, error) {
 	return tried, err
 }
 
+// ForeseeRequest is Foresee for a request that is no sample.
+func (t Trial) ForeseeRequest(ctx context.Context, r testevent.Request) (*Tried, error) {
+	tried, _, err := t.foresee(ctx, &drafted{sample: Sample{Source: r.Source.Name()}, source: r.Source, request: r, event: r.Event()})
+	return tried, err
+}
+
 // Send sends a sample, and says what has changed.
 func (t Trial) Send(ctx context.Context, s Sample) (*Tried, error) {
 	d, err := t.draft(s)

@@ -56,6 +56,9 @@ of the first with _2 behind it (or a uuid made from it), ada+2@example.com for a
 and so on, also in other events: user.updated reaches those that user.created made. If --set
 gives the user's id, all N are about that one user. N memberships are of one organization.
 
+--dry-run sends nothing. It says what the event would change in the targets, as the database of the
+configuration has it, with personal data masked; serve need not run.
+
 Requests go to this machine at the port of listen, to another host only if --url names it.`
 
 const sendExample = `  rollcall send clerk user.created
@@ -69,6 +72,7 @@ type sendOptions struct {
 	draftFlags
 	count  int
 	output string
+	dryRun bool
 }
 
 func newSend(env cli.Env) *cobra.Command {
@@ -84,6 +88,9 @@ func newSend(env cli.Env) *cobra.Command {
 			if o.count < 1 {
 				return cli.Usagef("--count %d: must be at least 1", o.count)
 			}
+			if o.dryRun && (o.count > 1 || o.url != "") {
+				return cli.Usagef("--dry-run asks the database of the configuration about one event: leave out --count and --url")
+			}
 			if o.output != "text" && o.output != "json" {
 				return cli.Usagef("--output %s: must be text or json", o.output)
 			}
@@ -91,11 +98,15 @@ func newSend(env cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if o.dryRun {
+				return foresee(cmd.Context(), env, d, o.output)
+			}
 			return sendAll(cmd.Context(), env, d, o)
 		},
 	}
 	o.bind(cmd)
 	cmd.Flags().IntVar(&o.count, "count", 1, "how many to send, one after the other")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "say which rows it would change, and send nothing")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text, or json: an object for each request, on a line of its own")
 	return cmd
 }
