@@ -19,6 +19,7 @@ import (
 	"rollcall/internal/admin"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/claims"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/roll"
 )
 
@@ -216,12 +217,32 @@ func (c *Console) do(w http.ResponseWriter, r *http.Request) {
 		c.failed(w, r, name, err)
 	case kept == nil:
 		c.doOnce(w, r.WithContext(ctx), change, a)
-	case kept.Status == nil:
-		c.fail(w, r, http.StatusConflict, "This was sent twice, and the first is still under way. Look at the page again in a moment.")
+	case kept.Status == nil && !c.awaitDone(ctx, change):
+		c.fail(w, r, http.StatusConflict, "This was sent twice, and the first has failed or is still under way. Look at the page again in a moment.")
 	default:
 		showDone(w, r, change)
 	}
 }
+
+// awaitDone waits for the end of an action whose form was sent twice, as by a double click: the browser shows the
+// answer to the second. It reports whether the action is done.
+func (c *Console) awaitDone(ctx context.Context, change claims.Change) bool {
+	for {
+		kept, err := c.config.Operator.Claims.Kept(ctx, change)
+		switch {
+		case err != nil || kept == nil:
+			return false
+		case kept.Status != nil:
+			return true
+		}
+		if connection.Pause(ctx, awaitPause) != nil {
+			return false
+		}
+	}
+}
+
+// awaitPause is the pause between two looks for the end of an action.
+const awaitPause = 100 * time.Millisecond
 
 // showDone goes on to a page of its own, so that neither reloading nor going back sends the form again.
 func showDone(w http.ResponseWriter, r *http.Request, change claims.Change) {

@@ -60,12 +60,15 @@ func serve(t *testing.T, change ...string) *served {
 	d := fixture.New(t, `create table profiles (id text primary key, email text unique, name text not null);
 		create table teams (id text primary key, name text); create table members (team text, who text, role text, primary key (team, who))`)
 	text := strings.NewReplacer(change...).Replace(fmt.Sprintf(configuration, d.Address))
-	s := &served{Database: d, setup: must.Get(app.Read("rollcall.yaml", []byte(text), func(string) string { return "" }))(t)}
+	read := func() (*app.Setup, error) {
+		return app.Read("rollcall.yaml", []byte(text), func(string) string { return "" })
+	}
+	s := &served{Database: d, setup: must.Get(read())(t)}
 	ctx, stop := context.WithCancel(context.Background())
 	listening, ready, ended := make(chan [2]net.Addr, 1), make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- app.Run(ctx, app.Options{
-			Setup: s.setup, Log: slog.New(slog.DiscardHandler), Version: "1.2.3",
+			Setup: s.setup, Log: slog.New(slog.DiscardHandler), Version: "1.2.3", Read: read,
 			Listening: func(public, admin net.Addr) { listening <- [2]net.Addr{public, admin} }, Ready: func() { close(ready) },
 		})
 	}()
