@@ -145,10 +145,20 @@ func (b *browser) follows(a act) {
 	b.sees(a.question)
 }
 
-// click clicks a link by its text.
+// click clicks a link by its text, once it is there. (Of a page that the browser had kept, chromedp finds no nodes.)
 func (b *browser) click(text string) {
 	b.t.Helper()
-	b.run(chromedp.Click(chromedp.Search(fmt.Sprintf(`//main//a[normalize-space()=%q]`, text))))
+	link := fmt.Sprintf("[...document.querySelectorAll('main a')].find(a => a.textContent.trim() === %q)", text)
+	b.until(link)
+	b.run(chromedp.Evaluate[chromedp.Void](link + ".click()"))
+}
+
+// confirm answers the question of an action.
+func (b *browser) confirm() {
+	b.t.Helper()
+	const button = "document.querySelector('main form[action^=\"/do/\"] button')"
+	b.until(button)
+	b.run(chromedp.Evaluate[chromedp.Void](button + ".click()"))
 }
 
 // clickTwice clicks a button twice before the browser has an answer to the first click.
@@ -186,7 +196,7 @@ func TestStopTask(t *testing.T) {
 	b := s.open(t)
 	b.signIn()
 	b.to("/confirm/reconcile?subject=clerk&back=/jobs")
-	b.run(chromedp.Click("main form button"))
+	b.confirm()
 	b.sees(" has begun.")
 	s.Await("select state from rollcall.tasks", "running")
 	b.to("/jobs")

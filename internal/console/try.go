@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"rollcall/internal/admin"
+	"rollcall/internal/event"
 	"rollcall/internal/postgres/settle"
 	"rollcall/internal/trial"
 )
@@ -36,6 +37,8 @@ type triedData struct {
 	*trial.Tried
 
 	Targets []triedTarget
+	// Warning says what sending it means.
+	Warning string
 	// Send is the query of the page that asks whether to send it, Again that of this page.
 	Send, Again string
 	// Undo are the pages that foresee the deletion of what it has made.
@@ -114,7 +117,7 @@ func (c *Console) tried(t *trial.Tried) *triedData {
 	q := queryOf(t.Sample)
 	again := "/try?" + q.Encode()
 	q.Set("back", again)
-	d := &triedData{Tried: t, Again: again, Send: "/confirm/sample?" + q.Encode()}
+	d := &triedData{Tried: t, Again: again, Send: "/confirm/sample?" + q.Encode(), Warning: warning(t)}
 	for _, s := range t.Undo {
 		d.Undo = append(d.Undo, undo{s.Event, "/try?" + queryOf(s).Encode()})
 	}
@@ -122,6 +125,24 @@ func (c *Console) tried(t *trial.Tried) *triedData {
 		d.Targets = append(d.Targets, c.triedTargets(t, s)...)
 	}
 	return d
+}
+
+// warning says what sending a sample means.
+func warning(t *trial.Tried) string {
+	switch {
+	case t.Outcome != string(event.Applied) && t.Outcome != string(event.Parked):
+		return "Sending it is recorded as an event of the provider is, and changes no row."
+	case !t.MadeUp:
+		return "A change names " + t.ID + ", so this is about a real row, if there is one: sending it changes what the roll and the targets have, " +
+			"until the provider says something newer. A deletion is final."
+	case len(t.Undo) > 0:
+		return "Sending it writes made-up data into the roll and into the targets above, where applications and triggers see them. " +
+			"The page after it offers to delete them again."
+	case strings.HasSuffix(t.Event, "delete") || strings.HasSuffix(t.Event, "deleted"):
+		return "Sending it deletes what the samples before have made. It is final: this number can't be used again."
+	}
+	return "Sending it writes made-up data into the roll and into the targets above, where applications and triggers see them. " +
+		"No event of " + t.Source + " deletes them again: it has no endpoint that announces deletions."
 }
 
 // triedTargets are the rows of a target that differ; or the target as such, where it follows what was tried.

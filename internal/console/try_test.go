@@ -23,8 +23,8 @@ func TestTrySample(t *testing.T) {
 	v.wants(status, page, 200, `<option value="clerk/organizationMembership.created"`)
 	status, page = v.get("/try?event=clerk/user.created&user=7&data.first_name=Zo%C3%AB")
 	v.wants(status, page, 200, "user_2RollcallSampleAda0000000000_7")
-	v.wants(status, page, 200, "<td>none</td><td><code>Zoë Example</code></td>")
-	v.wants(status, page, 200, "<td>none</td><td><code>ada&#43;7@example.com</code></td>")
+	v.wants(status, page, 200, `<td><span class="empty">none</span></td><td><code>Zoë Example</code></td>`)
+	v.wants(status, page, 200, `<td><span class="empty">none</span></td><td><code>ada&#43;7@example.com</code></td>`)
 	v.wants(status, page, 200, "Nothing has changed yet")
 	s.Want("select count(*) from rollcall.users", "0")
 	s.Want("select count(*) from rollcall.events", "0")
@@ -34,7 +34,7 @@ func TestTrySample(t *testing.T) {
 	for range 2 {
 		status, page = v.post("/do/sample", form)
 		v.wants(status, page, 200, "What user.created of clerk has changed")
-		v.wants(status, page, 200, "<td>none</td><td><code>Zoë Example</code></td>")
+		v.wants(status, page, 200, `<td><span class="empty">none</span></td><td><code>Zoë Example</code></td>`)
 	}
 	s.Want("select id, name from profiles", "user_2RollcallSampleAda0000000000_7|Zoë Example")
 	s.Want("select count(*) from rollcall.events", "1")
@@ -42,9 +42,9 @@ func TestTrySample(t *testing.T) {
 		"alice|send sample|user.created users/clerk/user_2RollcallSampleAda0000000000_7|applied")
 
 	status, page = v.get(link(t, page, "/try?event=user.deleted"))
-	v.wants(status, page, 200, "<td><code>Zoë Example</code></td><td>none</td>")
+	v.wants(status, page, 200, `<td><code>Zoë Example</code></td><td><span class="empty">none</span></td>`)
 	status, page = v.post("/do/sample", v.confirm(link(t, page, "/confirm/sample?")))
-	v.wants(status, page, 200, "<td><code>Zoë Example</code></td><td>none</td>")
+	v.wants(status, page, 200, `<td><code>Zoë Example</code></td><td><span class="empty">none</span></td>`)
 	s.Want("select count(*) from profiles", "0")
 	s.Want("select deleted_at is not null from rollcall.users", "t")
 	status, page = v.get("/try?event=clerk/user.updated&user=7")

@@ -33,7 +33,9 @@ type Tried struct {
 	Type string `json:"type"`
 	Roll string `json:"roll"`
 	ID   string `json:"id,omitempty"`
-	Sent bool   `json:"sent" doc:"false: nothing has changed"`
+	// MadeUp: it is about a built-in user or the like, not about one that a change names.
+	MadeUp bool `json:"made_up" doc:"false: a change names another user than the made-up ones"`
+	Sent   bool `json:"sent" doc:"false: nothing has changed"`
 	// Status is that of the answer, 0 before it is sent.
 	Status  int    `json:"status,omitempty" doc:"of the answer; absent when it was not sent"`
 	Outcome string `json:"outcome"`
@@ -102,7 +104,7 @@ func (t Trial) foresee(ctx context.Context, d *drafted) (*Tried, *replay.Trial, 
 		return nil, nil, err
 	}
 	tried := &Tried{
-		Sample: d.sample, Type: e.Type, Roll: rollOf(&e), ID: idOf(&e), Outcome: string(rows.Became), Reason: rows.Reason,
+		Sample: d.sample, Type: e.Type, Roll: rollOf(&e), ID: idOf(&e), MadeUp: d.madeUp, Outcome: string(rows.Became), Reason: rows.Reason,
 		Changes: rows.Changes, Parked: rows.Refused, Unread: rows.Unread, Body: d.request.Body, Undo: d.undo(),
 	}
 	if rows.Became == event.Stale {
