@@ -31,7 +31,7 @@ const (
 	pagesCores  = 0.05
 	pagesMemory = 20 << 20
 	// watching is for how long they are watched.
-	watching = 1 * time.Second
+	watching = 30 * time.Second
 )
 
 // large are a million users, of whom a target refuses 10,000 for three reasons, and 200,000 events.
@@ -116,9 +116,6 @@ func TestSpeed(t *testing.T) {
 	p := serveProcess(t)
 	p.Exec(large)
 	p.Exec("vacuum rollcall.users")
-	for _, line := range p.Rows("explain analyze select id from rollcall.users where pg_catalog.lower(email) = pg_catalog.lower('User500000@example.com')") {
-		t.Log(line)
-	}
 	v := p.visit()
 	v.signIn()
 	for _, path := range pagesTimed {
@@ -153,18 +150,19 @@ func TestSpeed(t *testing.T) {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// usage is what the process uses: of a core, and the most of its heap and stacks.
+// usage is what the process uses: of a core, and of its heap and stacks in the mean.
 type usage struct{ cores, memory float64 }
 
 // watch watches the process for a while. An event arrives each second meanwhile.
 func (p *process) watch() (u usage) {
 	p.T.Helper()
-	began, before := time.Now(), p.metric("process_cpu_seconds_total")
-	for time.Since(began) < watching {
-		u.memory = max(u.memory, p.metric("go_memstats_heap_inuse_bytes")+p.metric("go_memstats_stack_inuse_bytes"))
+	began, before, looks := time.Now(), p.metric("process_cpu_seconds_total"), 0.0
+	for ; time.Since(began) < watching; looks++ {
+		u.memory += p.metric("go_memstats_heap_inuse_bytes") + p.metric("go_memstats_stack_inuse_bytes")
 		p.Exec("insert into rollcall.events (source, id, type, user_id, received_at) values ('clerk', $1, 'user.updated', 'user_1', now())", fmt.Sprint("new_", time.Now().UnixNano()))
 		time.Sleep(time.Second)
 	}
+	u.memory /= looks
 	u.cores = (p.metric("process_cpu_seconds_total") - before) / time.Since(began).Seconds()
 	return u
 }

@@ -116,7 +116,8 @@ func (a *Audit) InRoll(ctx context.Context, who string) ([]User, error) {
 }
 
 // inRoll finds rows of any roll by an id ($1), and users by their e-mail. An id is looked for in each source of the
-// roll: the key begins with the source. An e-mail has no index, so all users are read; a text without @ is none.
+// roll: the key begins with the source. An e-mail has no index, so all users are read; a text without @ is none. Where
+// it is ASCII, the cheap lower of the collation C does: it finds all but letters of other scripts that become ASCII.
 var inRoll = func() string {
 	var parts []string
 	for _, r := range event.Rolls {
@@ -127,7 +128,9 @@ var inRoll = func() string {
 		row := fmt.Sprintf("select %s as roll, source, id, %s as email, version, deleted_at is not null as deleted, kept from %s", target.Literal(r.Name), email, r.Table)
 		parts = append(parts, fmt.Sprintf("%s where id = $1 and source = any(array(%s))", row, fmt.Sprintf(sourcesOf, r.Table)))
 		if r == &event.Users {
-			parts = append(parts, row+" where pg_catalog.strpos($1, '@') > 0 and pg_catalog.lower(email) = pg_catalog.lower($1) and id <> $1")
+			parts = append(parts, row+` where pg_catalog.strpos($1, '@') > 0 and id <> $1
+  and case when pg_catalog.octet_length($1) = pg_catalog.char_length($1) then pg_catalog.lower(email collate "C") = pg_catalog.lower($1 collate "C")
+    else pg_catalog.lower(email) = pg_catalog.lower($1) end`)
 		}
 	}
 	return strings.Join(parts, "\nunion all\n") + "\norder by 2, 3"
