@@ -118,7 +118,11 @@ func (b *browser) shot(name string) {
 	if shots == "" {
 		return
 	}
-	picture := must.Get(chromedp.Run(b, chromedp.FullScreenshot(100)))(b.t)
+	b.save(name, must.Get(chromedp.Run(b, chromedp.FullScreenshot(100)))(b.t))
+}
+
+func (b *browser) save(name string, picture []byte) {
+	b.t.Helper()
 	must.Do(b.t, os.WriteFile(filepath.Join(shots, name+".png"), picture, 0o600))
 }
 

@@ -57,8 +57,17 @@ type served struct {
 // serve runs a service until the test ends. Its configuration may be changed.
 func serve(t *testing.T, change ...string) *served {
 	t.Helper()
-	d := fixture.New(t, `create table profiles (id text primary key, email text unique, name text not null);
-		create table teams (id text primary key, name text); create table members (team text, who text, role text, primary key (team, who))`)
+	return serveOn(fixture.New(t, tables), change...)
+}
+
+// tables are those of the targets.
+const tables = `create table profiles (id text primary key, email text unique, name text not null);
+	create table teams (id text primary key, name text); create table members (team text, who text, role text, primary key (team, who))`
+
+// serveOn is serve on a database.
+func serveOn(d *fixture.Database, change ...string) *served {
+	t := d.T
+	t.Helper()
 	text := strings.NewReplacer(change...).Replace(fmt.Sprintf(configuration, d.Address))
 	read := func() (*app.Setup, error) {
 		return app.Read("rollcall.yaml", []byte(text), func(string) string { return "" })

@@ -34,7 +34,7 @@ const (
 	watching = 30 * time.Second
 )
 
-// large are a million users, of whom a target refuses 10,000 for three reasons, and 200,000 events.
+// large are a million users, 10,000 of them parked for three reasons, and 200,000 events.
 const large = `
 insert into rollcall.users (source, id, version, email, first_name, last_name, full_name, raw_user_meta_data, raw_app_meta_data, created_at)
 	select 'clerk', 'user_' || n, n, 'user' || n || '@example.com', 'Ada', 'Number ' || n, 'Ada Number ' || n, '{"plan": "free"}', '{}', now()

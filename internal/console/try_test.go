@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/trial"
 )
@@ -136,6 +137,19 @@ func TestTryRefused(t *testing.T) {
 	s.Want("select count(*) from rollcall.users", "0")
 	status, page := v.post("/do/sample", v.confirm("/confirm/sample?source=clerk&event=user.married&user=2"))
 	v.wants(status, page, 422, "there is no such event")
+}
+
+// A source that follows a table takes a sample for a signal: the page says that the table decides.
+func TestTryTableSource(t *testing.T) {
+	t.Parallel()
+	s := serveOn(fixture.Supabase(t, "drop table profiles", tables), "targets:", "  app: {provider: supabase, signing_secrets: [\"v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==\"]}\n  silent: {provider: supabase}\ntargets:")
+	v := s.visit()
+	v.signIn()
+	status, page := v.get("/try?event=app/after-user-created&user=3")
+	v.wants(status, page, 200, `It would be <span class="state fair">stale</span>: the user is not in auth.users, which decides`)
+	v.wants(status, page, 200, "changes no row")
+	status, page = v.get("/try?event=silent/after-user-created&user=3")
+	v.wants(status, page, 200, "source silent has no secret, so there is nothing to sign a sample with: it follows the table auth.users")
 }
 
 // A sample about another user than the made-up ones shows no personal data of theirs.
