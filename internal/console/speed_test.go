@@ -52,10 +52,7 @@ analyze rollcall.users; analyze rollcall.parked; analyze rollcall.events; analyz
 `
 
 // process is rollcall serve as a process of its own, with its console.
-type process struct {
-	*served
-	metrics string
-}
+type process struct{ *served }
 
 // serveProcess runs rollcall serve until the test ends.
 func serveProcess(t *testing.T) *process {
@@ -74,7 +71,7 @@ func serveProcess(t *testing.T) *process {
 		must.Do(t, cmd.Process.Signal(syscall.SIGTERM))
 		_ = cmd.Wait() // its status is of no interest
 	})
-	p := &process{served: &served{Database: d}}
+	p := &process{&served{Database: d}}
 	for lines := bufio.NewScanner(log); lines.Scan(); {
 		var line struct{ Msg, Listen, Admin_listen string } //nolint:revive // as the log calls it
 		if json.Unmarshal(lines.Bytes(), &line) != nil {
@@ -172,7 +169,7 @@ func (p *process) openPage(v *visitor, name string) {
 	p.T.Helper()
 	client := http.Client{Jar: v.Jar}
 	r := must.Get(http.NewRequestWithContext(p.T.Context(), http.MethodGet, p.admin+"/live?page="+name, nil))(p.T)
-	answer, err := client.Do(r) //nolint:bodyclose // the cleanup closes it
+	answer, err := client.Do(r)
 	must.Do(p.T, err)
 	must.True(p.T, strings.HasPrefix(answer.Header.Get("Content-Type"), "text/event-stream"), "no stream: %s", answer.Status)
 	p.T.Cleanup(func() { _ = answer.Body.Close() })
