@@ -33,6 +33,7 @@ func (a *Admin) register() {
 	handle(a, operation(http.MethodPost, "/users/{source}/{id}/erase", "Erase user", http.StatusNotFound, http.StatusConflict), a.erase)
 	handle(a, operation(http.MethodGet, "/parked", "List parked"), a.parked)
 	handle(a, operation(http.MethodPost, "/parked/give-up", "Give up parked", http.StatusUnprocessableEntity), a.giveUp)
+	handle(a, operation(http.MethodPost, "/samples", "Try sample", http.StatusUnprocessableEntity), a.trySample)
 	handle(a, operation(http.MethodGet, "/tasks", "List tasks"), a.tasks)
 	begin := operation(http.MethodPost, "/tasks", "Begin task", http.StatusUnprocessableEntity)
 	begin.DefaultStatus = http.StatusAccepted

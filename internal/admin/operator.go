@@ -17,6 +17,7 @@ import (
 	"rollcall/internal/postgres/tasks"
 	"rollcall/internal/postgres/watch"
 	"rollcall/internal/replay"
+	"rollcall/internal/trial"
 )
 
 // Operator is what operators see and change. The admin API and the console call it; each change is noted in
@@ -33,6 +34,8 @@ type Operator struct {
 	Claims claims.Claims
 	// Replay replays events by the path of a webhook.
 	Replay func() replay.Replay
+	// Trial sends samples to this replica.
+	Trial func() trial.Trial
 	// Reload reads the configuration anew, or changes nothing and says why; it notes itself.
 	Reload func(ctx context.Context, who string) (Reloaded, error)
 	// Findings are those of the last examination.

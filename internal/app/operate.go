@@ -6,6 +6,8 @@ import (
 
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/netip"
 
 	"github.com/go-chi/chi/v5"
 	dto "github.com/prometheus/client_model/go"
@@ -19,6 +21,7 @@ import (
 	"rollcall/internal/reconcile"
 	"rollcall/internal/replay"
 	"rollcall/internal/source"
+	"rollcall/internal/trial"
 )
 
 const (
@@ -38,6 +41,7 @@ func (sv *service) newOperate(s *Setup) {
 		Sources: func() []string { return names(sv.setup().Sources) }, Findings: sv.findings.get, Reload: sv.Reload,
 		Replay: sv.replay,
 	}
+	o.Trial = func() trial.Trial { return trial.Trial{Replay: o.Replay(), Table: sv.deciding, Base: sv.base} }
 	sv.guard = admin.NewGuard(tokensOf(s))
 	sv.console = console.New(console.Config{
 		Operator: o, Guard: sv.guard, Hosts: func() []string { return sv.setup().Config.AdminHosts }, Metrics: metricsOf{sv}, Log: sv.log,
@@ -51,6 +55,25 @@ func (sv *service) newOperate(s *Setup) {
 // replay replays events by the path of a webhook.
 func (sv *service) replay() replay.Replay {
 	return replay.Replay{DB: sv.db, Sources: sv.setup().Sources, Submit: sv.pipeline.SubmitAll}
+}
+
+// deciding is the table that decides about the users of a source, "" where their versions do.
+func (sv *service) deciding(source string) string {
+	for _, c := range sv.setup().Captures() {
+		if c.Source == source && sv.db.Roll().Follows(source) {
+			return c.Table
+		}
+	}
+	return ""
+}
+
+// receiver is where this replica receives, for requests of its own.
+func receiver(public net.Addr) string {
+	at, err := netip.ParseAddrPort(public.String())
+	if err == nil && at.Addr().IsUnspecified() {
+		return fmt.Sprintf("http://127.0.0.1:%d", at.Port())
+	}
+	return "http://" + public.String()
 }
 
 // tokensOf are the admin tokens of a configuration.

@@ -62,6 +62,7 @@ type service struct {
 	guard      *admin.Guard // of the admin API and the console
 	console    *console.Console
 	operate    http.Handler // the admin API and the console
+	base       string       // where this replica receives
 	replica    *jobs.Replica
 	running    atomic.Pointer[jobs.Running]
 	backoff    backoff // sources whose announced users can't be looked up
@@ -185,6 +186,7 @@ func (sv *service) unready() bool {
 // run serves both listeners, prepares the database beside them, and shuts down in order:
 // no new requests, an answer to every waiter, the last batch.
 func (sv *service) run(ctx context.Context, public, admin net.Listener) error {
+	sv.base = receiver(public.Addr())
 	servers := []*http.Server{sv.httpServer(sv.server.Public()), sv.httpServer(sv.server.Admin())}
 	public = sv.server.Bound(servers[0], public)
 	failed := make(chan error, len(servers)+1)

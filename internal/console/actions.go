@@ -19,6 +19,7 @@ import (
 	"rollcall/internal/admin"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/claims"
+	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/erasure"
 )
 
@@ -149,6 +150,14 @@ var actions = map[string]action{
 			return done{erased(e), "/users?" + url.Values{"who": {f.Get("id")}}.Encode()}, err
 		},
 	},
+	"sample": {
+		title: "Send the sample", fields: []string{"source", "event", "user", "set"},
+		ask: func(f url.Values) string {
+			return "Send the sample " + f.Get("event") + " of " + f.Get("source") + ", signed, to this service? It is applied as one of the provider's: " +
+				"a made-up user, or what it says of one, is written into the roll and into every target that follows " + f.Get("source") + "."
+		},
+		do: sendSample,
+	},
 	"reload": {
 		title: "Reload the configuration",
 		ask: func(url.Values) string {
@@ -249,12 +258,32 @@ func (c *Console) do(w http.ResponseWriter, r *http.Request) {
 		c.failed(w, r, name, err)
 	case kept == nil:
 		c.doOnce(w, r.WithContext(ctx), change, a)
-	case kept.Status == nil:
-		c.fail(w, r, http.StatusConflict, "This was sent twice, and the first is still under way. Look at the page again in a moment.")
+	case kept.Status == nil && !c.awaitDone(ctx, change):
+		c.fail(w, r, http.StatusConflict, "This was sent twice, and the first has failed or is still under way. Look at the page again in a moment.")
 	default:
 		showDone(w, r, change)
 	}
 }
+
+// awaitDone waits for the end of an action whose form was sent twice, as by a double click: the browser shows the
+// answer to the second. It reports whether the action is done.
+func (c *Console) awaitDone(ctx context.Context, change claims.Change) bool {
+	for {
+		kept, err := c.config.Operator.Claims.Kept(ctx, change)
+		switch {
+		case err != nil || kept == nil:
+			return false
+		case kept.Status != nil:
+			return true
+		}
+		if connection.Pause(ctx, awaitPause) != nil {
+			return false
+		}
+	}
+}
+
+// awaitPause is the pause between two looks for the end of an action.
+const awaitPause = 100 * time.Millisecond
 
 // showDone goes on to a page of its own, so that neither reloading nor going back sends the form again.
 func showDone(w http.ResponseWriter, r *http.Request, change claims.Change) {
@@ -274,11 +303,18 @@ func (c *Console) done(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return doneData{string(kept.Body), kept.Type}, nil
+	d := doneData{Message: string(kept.Body), To: kept.Type}
+	if chi.URLParam(r, "action") == "sample" {
+		d.Message, d.Sent, err = c.sampleSent(kept.Body)
+	}
+	return d, err
 }
 
 // doneData is what the page shows after an action.
-type doneData struct{ Message, To string }
+type doneData struct {
+	Message, To string
+	Sent        *triedData // a sample
+}
 
 func (c *Console) doOnce(w http.ResponseWriter, r *http.Request, change claims.Change, a action) {
 	var err error

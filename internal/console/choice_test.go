@@ -13,8 +13,7 @@ import (
 // The page of a user has their memberships, each beside its rows in the targets.
 func TestMembershipsOfAUser(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "targets:", "targets:\n  members: {table: public.members, roll: memberships, key: id, set: {id: new.id, role: new.role}, on_delete: delete}")
-	s.Exec("create table members (id text primary key, role text)")
+	s := serve(t, "targets:", "targets:\n  members: {table: public.members, roll: memberships, key: [team, who], set: {team: new.organization_id, who: new.user_id, role: new.role}, on_delete: delete}")
 	for _, name := range []string{"organization.created", "user.created", "organizationMembership.created"} {
 		s.send(name)
 	}

@@ -121,6 +121,7 @@ func (c *Console) routes() {
 		r.Get("/parked", c.page("parked", "Parked", c.parked))
 		r.Get("/targets", c.page("targets", "Targets", c.targets))
 		r.Get("/jobs", c.page("jobs", "Jobs", c.jobs))
+		r.Get("/try", c.page("try", "Try it", c.try))
 		r.Get("/confirm/{action}", c.page("confirm", "Confirm", c.confirm))
 		r.Post("/do/{action}", c.do)
 		r.Get("/done/{action}", c.page("done", "Done", c.done))
@@ -201,7 +202,7 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v v
 type entry struct{ Path, Name string }
 
 var menu = []entry{
-	{"/", "Now"}, {"/events", "Events"}, {"/users", "Users"}, {"/parked", "Parked"}, {"/targets", "Targets"}, {"/jobs", "Jobs"},
+	{"/", "Now"}, {"/events", "Events"}, {"/users", "Users"}, {"/parked", "Parked"}, {"/targets", "Targets"}, {"/jobs", "Jobs"}, {"/try", "Try it"},
 }
 
 // functions are those of the templates.

@@ -3,6 +3,7 @@ package console_test
 import (
 	"context"
 	"fmt"
+	"html"
 	"io"
 	"log/slog"
 	"net"
@@ -56,14 +57,27 @@ type served struct {
 // serve runs a service until the test ends. Its configuration may be changed.
 func serve(t *testing.T, change ...string) *served {
 	t.Helper()
-	d := fixture.New(t, "create table profiles (id text primary key, email text unique, name text not null)")
+	return serveOn(fixture.New(t, tables), change...)
+}
+
+// tables are those of the targets.
+const tables = `create table profiles (id text primary key, email text unique, name text not null);
+	create table teams (id text primary key, name text); create table members (team text, who text, role text, primary key (team, who))`
+
+// serveOn is serve on a database.
+func serveOn(d *fixture.Database, change ...string) *served {
+	t := d.T
+	t.Helper()
 	text := strings.NewReplacer(change...).Replace(fmt.Sprintf(configuration, d.Address))
-	s := &served{Database: d, setup: must.Get(app.Read("rollcall.yaml", []byte(text), func(string) string { return "" }))(t)}
+	read := func() (*app.Setup, error) {
+		return app.Read("rollcall.yaml", []byte(text), func(string) string { return "" })
+	}
+	s := &served{Database: d, setup: must.Get(read())(t)}
 	ctx, stop := context.WithCancel(context.Background())
 	listening, ready, ended := make(chan [2]net.Addr, 1), make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- app.Run(ctx, app.Options{
-			Setup: s.setup, Log: slog.New(slog.DiscardHandler), Version: "1.2.3",
+			Setup: s.setup, Log: slog.New(slog.DiscardHandler), Version: "1.2.3", Read: read,
 			Listening: func(public, admin net.Addr) { listening <- [2]net.Addr{public, admin} }, Ready: func() { close(ready) },
 		})
 	}()
@@ -139,7 +153,7 @@ func (v *visitor) confirm(path string) url.Values {
 	_, page := v.get(path)
 	form := url.Values{}
 	for _, field := range hidden.FindAllStringSubmatch(page[strings.Index(page, "<main"):], -1) {
-		form.Set(field[1], field[2])
+		form.Set(field[1], html.UnescapeString(field[2]))
 	}
 	must.True(v.t, form.Has("key"), "%s has no form: %s", path, page)
 	return form

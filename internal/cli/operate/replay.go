@@ -274,7 +274,7 @@ func (r *replayed) text(to io.Writer) error {
 		}
 	}
 	for i := range r.Changes {
-		lines = append(lines, changeLines(&r.Changes[i])...)
+		lines = append(lines, ChangeLines(&r.Changes[i])...)
 	}
 	for _, remark := range r.Remarks {
 		lines = append(lines, terminal.Fill(oneLine(remark), 2)...)
@@ -298,8 +298,8 @@ func resultLines(r *replay.Result) []string {
 	return lines
 }
 
-// changeLines are a row, and its columns as target: column: old → new.
-func changeLines(c *replay.Change) []string {
+// ChangeLines are a row, and its columns as target: column: old → new.
+func ChangeLines(c *replay.Change) []string {
 	lines := []string{oneLine(fmt.Sprintf("%s of %s of %s", c.Action, c.ID, c.Source))}
 	for _, column := range c.Columns {
 		lines = append(lines, oneLine(fmt.Sprintf("  %s: %s: %s → %s", c.Target, column.Column, shownJSON(column.Old), shownJSON(column.New))))

@@ -18,9 +18,9 @@ import (
 	"rollcall/internal/cli"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
-	"rollcall/internal/postgres/audit"
 	"rollcall/internal/source"
 	"rollcall/internal/testevent"
+	"rollcall/internal/trial"
 )
 
 // draftHelp explains to send and sign alike what can be sent.
@@ -56,6 +56,9 @@ of the first with _2 behind it (or a uuid made from it), ada+2@example.com for a
 and so on, also in other events: user.updated reaches those that user.created made. If --set
 gives the user's id, all N are about that one user. N memberships are of one organization.
 
+--dry-run sends nothing. It says what the event would change in the targets, as the database of the
+configuration has it, with personal data masked; serve need not run.
+
 Requests go to this machine at the port of listen, to another host only if --url names it.`
 
 const sendExample = `  rollcall send clerk user.created
@@ -69,6 +72,7 @@ type sendOptions struct {
 	draftFlags
 	count  int
 	output string
+	dryRun bool
 }
 
 func newSend(env cli.Env) *cobra.Command {
@@ -84,6 +88,9 @@ func newSend(env cli.Env) *cobra.Command {
 			if o.count < 1 {
 				return cli.Usagef("--count %d: must be at least 1", o.count)
 			}
+			if o.dryRun && (o.count > 1 || o.url != "") {
+				return cli.Usagef("--dry-run asks the database of the configuration about one event: leave out --count and --url")
+			}
 			if o.output != "text" && o.output != "json" {
 				return cli.Usagef("--output %s: must be text or json", o.output)
 			}
@@ -91,11 +98,15 @@ func newSend(env cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if o.dryRun {
+				return foresee(cmd.Context(), env, d, o.output)
+			}
 			return sendAll(cmd.Context(), env, d, o)
 		},
 	}
 	o.bind(cmd)
 	cmd.Flags().IntVar(&o.count, "count", 1, "how many to send, one after the other")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "say which rows it would change, and send nothing")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text, or json: an object for each request, on a line of its own")
 	return cmd
 }
@@ -189,32 +200,12 @@ func (s *sent) explain(ctx context.Context, env cli.Env, d *draft) {
 	defer app.CloseSoon(db)
 	ctx, cancel := context.WithTimeout(ctx, whyTimeout)
 	defer cancel()
-	id := idOf(s.Event())
+	why := trial.Why{DB: db, Source: d.Source, Table: deciding(ctx, db, d)}
 	if s.Outcome == string(event.Stale) {
-		if rows, err := db.Audit().InRoll(ctx, id); err == nil {
-			s.stale = s.whyStale(rows, deciding(ctx, db, d))
-		}
+		s.stale = why.Stale(ctx, s.Request)
 		return
 	}
-	parked, err := db.Audit().ParkedFor(ctx, d.Source.Name(), id)
-	if err != nil {
-		return
-	}
-	s.parked = map[string]string{}
-	for target, p := range parked {
-		s.parked[target] = p.Error
-	}
-}
-
-// idOf is the id of what an event is about.
-func idOf(e event.Event) string {
-	switch {
-	case e.Membership != nil:
-		return e.Membership.ID
-	case e.Organization != nil:
-		return e.Organization.ID
-	}
-	return e.UserID
+	s.parked, _ = why.Parked(ctx, s.Event()) // what can't be asked for is not told
 }
 
 // deciding is the table that decides about the users of the source, "" where their versions do.
@@ -225,34 +216,6 @@ func deciding(ctx context.Context, db *postgres.DB, d *draft) string {
 		}
 	}
 	return ""
-}
-
-// whyStale says what counts more than the event: what the roll has of the user or the like, or the table.
-func (s *sent) whyStale(rows []audit.User, table string) string {
-	at := slices.IndexFunc(rows, func(u audit.User) bool { return u.Source == s.Source.Name() })
-	switch {
-	case at >= 0 && !rows[at].Deleted:
-		return fmt.Sprintf("the roll has a newer state of this %s, of %s", rows[at].Roll.One, rows[at].Version.Format(time.RFC3339))
-	case table != "":
-		return fmt.Sprintf("the user is not in %s, which decides; "+
-			"insert a row there, or write users_table: none into the source", table)
-	case at < 0:
-		return ""
-	case rows[at].Roll == &event.Memberships:
-		return "the membership has ended; one that begins later counts: --set data.created_at=…"
-	}
-	return fmt.Sprintf("the %s is deleted, for good; send events about another one: --set %s=…", rows[at].Roll.One, s.idPath())
-}
-
-// idPath is where the id of the user, or of the organisation, stands in a body.
-func (s *sent) idPath() string {
-	switch {
-	case s.Source.Provider() == source.Clerk:
-		return "data.id"
-	case s.Endpoint == source.Database:
-		return "record.id"
-	}
-	return "user.id"
 }
 
 // whyTimeout bounds a look that only explains.

@@ -76,7 +76,8 @@ func (a *Audit) ParkedGroups(ctx context.Context, f ParkedFilter) ([]ParkedGroup
 
 // parkedGroupsSQL: $1 targets in order, $2 groups of each, $3 ids or null.
 const parkedGroupsSQL = `
-select g.target, g.source, g.users, g.id, coalesce(u.email, ''), g.error, g.since, g.attempts, g.retry_at, g.given_up
+select g.target, g.source, g.users, g.id,
+  coalesce((select u.email from rollcall.users u where u.source = g.source and u.id = g.id), ''), g.error, g.since, g.attempts, g.retry_at, g.given_up
 from (
   select p.target, p.source, pg_catalog.format('%s (%s)', p.error, p.sqlstate) as error, pg_catalog.count(*) as users,
     pg_catalog.min(p.user_id) as id, pg_catalog.min(p.since) as since, pg_catalog.max(p.attempts) as attempts,
@@ -88,6 +89,6 @@ from (
     and ($3::text[] is null or p.user_id = any($3) or (p.source, p.user_id) in (
       select m.source, m.id from rollcall.memberships m where m.user_id = any($3)))
   group by p.target, p.source, p.error, p.sqlstate
-) g left join rollcall.users u on u.source = g.source and u.id = g.id
+) g
 where g.place <= $2::int
 order by pg_catalog.array_position($1::text[], g.target), g.place`

@@ -115,19 +115,32 @@ func (a *Audit) InRoll(ctx context.Context, who string) ([]User, error) {
 	return users, nil
 }
 
-// inRoll finds rows of any roll by an id ($1), and users by their e-mail.
+// inRoll finds rows of any roll by an id ($1), and users by their e-mail. An id is looked for in each source of the
+// roll: the key begins with the source. An e-mail has no index, so all users are read; a text without @ is none. Where
+// it is ASCII, the cheap lower of the collation C does: it finds all but letters of other scripts that become ASCII.
 var inRoll = func() string {
 	var parts []string
 	for _, r := range event.Rolls {
-		email, byEmail := "''", ""
+		email := "''"
 		if r == &event.Users {
-			email, byEmail = "coalesce(email, '')", " or pg_catalog.lower(email) = pg_catalog.lower($1)"
+			email = "coalesce(email, '')"
 		}
-		parts = append(parts, fmt.Sprintf(`select %s, source, id, %s, version, deleted_at is not null, kept from %s where id = $1%s`,
-			target.Literal(r.Name), email, r.Table, byEmail))
+		row := fmt.Sprintf("select %s as roll, source, id, %s as email, version, deleted_at is not null as deleted, kept from %s", target.Literal(r.Name), email, r.Table)
+		parts = append(parts, fmt.Sprintf("%s where id = $1 and source = any(array(%s))", row, fmt.Sprintf(sourcesOf, r.Table)))
+		if r == &event.Users {
+			parts = append(parts, row+` where pg_catalog.strpos($1, '@') > 0 and id <> $1
+  and case when pg_catalog.octet_length($1) = pg_catalog.char_length($1) then pg_catalog.lower(email collate "C") = pg_catalog.lower($1 collate "C")
+    else pg_catalog.lower(email) = pg_catalog.lower($1) end`)
+		}
 	}
 	return strings.Join(parts, "\nunion all\n") + "\norder by 2, 3"
 }()
+
+// sourcesOf finds the sources of a roll (%s) by jumping from one to the next along its key.
+const sourcesOf = `with recursive s as (
+  (select source from %[1]s order by source limit 1) union all
+  select (select n.source from %[1]s n where n.source > s.source order by n.source limit 1) from s where s.source is not null
+) select source from s where source is not null`
 
 // user holds a user against every target, after the repair if there is to be one.
 func (c *counting) user(ctx context.Context, u *User) (err error) {

@@ -42,6 +42,7 @@ func TestUser(t *testing.T) {
 	}{
 		{"a", false, []audit.User{ann}},
 		{"ANN@example.com", false, []audit.User{ann, web}},
+		{"w", false, []audit.User{web}},
 		{"b", false, []audit.User{{Source: "app", ID: "b", Version: time.UnixMicro(2).UTC(), Deleted: true, Statuses: []audit.Status{{Target: "profiles"}, {Target: "second", State: audit.Extra}, {Target: "third"}, out}}}},
 		{"p", false, []audit.User{{Source: "app", ID: "p", Email: "p…@x….com", Version: time.UnixMicro(1).UTC(), Statuses: []audit.Status{{Target: "profiles", State: audit.Present}, {Target: "second", State: audit.Present},
 			{Target: "third", State: audit.Different, Problem: `column "role": invalid input syntax for type integer: "…" (22P02)`}, out}}}},

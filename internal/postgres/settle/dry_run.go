@@ -59,6 +59,25 @@ func (ts *Targets) DryRun(ctx context.Context, do func(*Targets) error) (*DryRun
 	}
 }
 
+// Since reads the rows of an earlier dry run as they are now: Before is what they were then. It changes nothing.
+func (ts *Targets) Since(ctx context.Context, earlier *DryRun) (*DryRun, error) {
+	before := map[entry]string{}
+	var users []Key
+	for i := range earlier.Rows {
+		row := &earlier.Rows[i]
+		before[entry{row.Target, row.Key}] = row.Before
+		if !slices.Contains(users, row.Key) {
+			users = append(users, row.Key)
+		}
+	}
+	return ts.DryRun(ctx, func(undone *Targets) error {
+		s := &separation{all: undone, targets: undone.All(), users: users}
+		return undone.dry.read(ctx, s, func(row *DryRow, _ bool, now string) {
+			row.Before, row.After = before[entry{row.Target, row.Key}], now
+		})
+	})
+}
+
 // undone are the targets in a transaction that will be rolled back. What is found out about them there counts only
 // there.
 func (ts *Targets) undone(d *dryRun) *Targets {

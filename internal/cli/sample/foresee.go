@@ -1,0 +1,67 @@
+package sample
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"rollcall/internal/app"
+	"rollcall/internal/cli"
+	"rollcall/internal/cli/operate"
+	"rollcall/internal/event"
+	"rollcall/internal/replay"
+	"rollcall/internal/source"
+	"rollcall/internal/terminal"
+	"rollcall/internal/trial"
+)
+
+// foresee says what the event would change, and sends nothing.
+func foresee(ctx context.Context, env cli.Env, d *draft, output string) error {
+	body, err := d.Body(1, false)
+	if err != nil {
+		return err
+	}
+	request, err := d.Seal(body)
+	if err != nil {
+		return err
+	}
+	db, err := d.setup.OpenChecked(ctx, d.setup.Logger(env.Stderr), env.Complain)
+	if err != nil {
+		return err
+	}
+	defer app.CloseSoon(db)
+	t := trial.Trial{Replay: replay.Replay{DB: db, Sources: []*source.Source{d.Source}}, Table: func(string) string { return deciding(ctx, db, d) }}
+	tried, err := t.ForeseeRequest(ctx, request)
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		encoder := json.NewEncoder(event.PrintableTo(env.Stdout))
+		encoder.SetEscapeHTML(false)
+		return encoder.Encode(tried)
+	}
+	_, err = fmt.Fprintln(env.Stdout, strings.Join(foreseenLines(tried), "\n"))
+	return err
+}
+
+// foreseenLines are what an event would change, for people.
+func foreseenLines(t *trial.Tried) []string {
+	line := t.Type + "  would be " + t.Outcome
+	if t.Reason != "" {
+		line += ": " + t.Reason
+	}
+	lines := terminal.Fill(event.Printable(line), 2)
+	for i := range t.Changes {
+		lines = append(lines, operate.ChangeLines(&t.Changes[i])...)
+	}
+	for _, target := range slices.Sorted(maps.Keys(t.Parked)) {
+		lines = append(lines, terminal.Fill(event.Printable(target+": would be parked: "+t.Parked[target]), 2)...)
+	}
+	for _, target := range slices.Sorted(maps.Keys(t.Unread)) {
+		lines = append(lines, terminal.Fill(event.Printable(target+": its rows can't be read: "+t.Unread[target]), 2)...)
+	}
+	return append(lines, "a dry run: nothing was sent")
+}
