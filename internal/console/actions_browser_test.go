@@ -36,7 +36,7 @@ const ada = "user_2RollcallSampleAda0000000000"
 var acts = []act{
 	{
 		"give up", "/parked", []string{`null value in column "name"`}, "Give all of profiles up",
-		"Try none of the rows that profiles refuses any more", "Give up", "1 rows were given up.", "none: all are given up",
+		"Give up all rows that profiles refuses?", "Give up", "Rows given up: 1.", "none: all are given up",
 		"select given_up from rollcall.parked", "t",
 	},
 	{
