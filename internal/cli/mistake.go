@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -76,6 +77,9 @@ func OneArg(noun string, least int) cobra.PositionalArgs {
 	}
 }
 
+// byParsing is what a flag's error says of the function that has read its value.
+var byParsing = regexp.MustCompile(`: strconv\.\w+: parsing "(?:[^"\\]|\\.)*": `)
+
 // FlagError says what may be meant by a flag that there isn't.
 func (env Env) FlagError(cmd *cobra.Command, err error) error {
 	for _, arg := range env.Args {
@@ -86,7 +90,7 @@ func (env Env) FlagError(cmd *cobra.Command, err error) error {
 	}
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {
-		return usageError{err}
+		return Usagef("%s", byParsing.ReplaceAllString(err.Error(), ": "))
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })

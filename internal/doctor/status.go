@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"rollcall/internal/postgres/backfill"
@@ -92,6 +93,11 @@ func Look(ctx context.Context, cfg Config) *Status {
 	}
 	s.Diagnosis = *e.found.sorted()
 	return &s.Status
+}
+
+// Seen reports whether all that the status counts could be read.
+func (s *Status) Seen() bool {
+	return !slices.ContainsFunc(s.Unseen, func(u Unseen) bool { return strings.HasPrefix(u.Check, "status of ") })
 }
 
 // status is one that is being read.

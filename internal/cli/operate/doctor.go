@@ -101,9 +101,7 @@ func writeDiagnosis(to io.Writer, d *doctor.Diagnosis) error {
 		lines = append(lines, pasted(f.Remedy)...)
 		lines = append(lines, "")
 	}
-	for _, u := range d.Unseen {
-		lines = append(lines, terminal.Fill(fmt.Sprintf("not checked: %s: %s", u.Check, u.Why), 2)...)
-	}
+	lines = append(lines, unseenLines(d.Unseen)...)
 	switch {
 	case len(d.Findings) > 0:
 	case len(d.Unseen) > 0:
@@ -113,6 +111,23 @@ func writeDiagnosis(to io.Writer, d *doctor.Diagnosis) error {
 	}
 	_, err := fmt.Fprintln(to, strings.TrimSpace(strings.Join(lines, "\n")))
 	return err
+}
+
+// unseenLines are the checks without a result, those that follow each other for one reason together.
+func unseenLines(list []doctor.Unseen) (lines []string) {
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].Why == list[0].Why {
+			n++
+		}
+		var checks []string
+		for _, u := range list[:n] {
+			checks = append(checks, u.Check)
+		}
+		lines = append(lines, terminal.Fill(fmt.Sprintf("not checked: %s: %s", strings.Join(checks, ", "), list[0].Why), 2)...)
+		list = list[n:]
+	}
+	return lines
 }
 
 // kinds say where a remedy is pasted.

@@ -98,13 +98,14 @@ func writeStatus(to io.Writer, s *doctor.Status) error {
 		_ = table.Flush()
 		text.WriteString("\n")
 	}
-	q := s.Queue
-	fmt.Fprintf(&text, "waiting: captured changes %d, parked users %d, jobs %d\n\n", q.Captured, q.Parked, q.JobsWaiting)
+	if q := s.Queue; s.Seen() {
+		fmt.Fprintf(&text, "waiting: captured changes %d, parked users %d, jobs %d\n\n", q.Captured, q.Parked, q.JobsWaiting)
+	}
 	for _, f := range s.Findings {
 		text.WriteString(strings.Join(terminal.Fill(fmt.Sprintf("%s %s at %s: %s", f.Severity, f.Code, f.Place, f.Meaning), 2), "\n") + "\n")
 	}
-	for _, u := range s.Unseen {
-		text.WriteString(strings.Join(terminal.Fill(fmt.Sprintf("not checked: %s: %s", u.Check, u.Why), 2), "\n") + "\n")
+	for _, line := range unseenLines(s.Unseen) {
+		text.WriteString(line + "\n")
 	}
 	text.WriteString(conclusion(&s.Diagnosis))
 	_, err := fmt.Fprintln(to, text.String())
