@@ -35,9 +35,8 @@ func newBackfill(env cli.Env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if names := cli.TargetNames(s.Config); !slices.Contains(names, args[0]) {
-			return cli.Usagef("there is no target %q; the configuration has %s%s",
-				args[0], strings.Join(names, ", "), cli.DidYouMean(target.Nearest(args[0], names)))
+		if _, err := targetNamed(s, args[0]); err != nil {
+			return err
 		}
 		return env.OnDatabase(s, func(db *postgres.DB) error {
 			job := &backfillJob{db: db, target: args[0], output: out, dry: dry}
@@ -54,6 +53,17 @@ func newBackfill(env cli.Env) *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// targetNamed is a target of the configuration.
+func targetNamed(s *app.Setup, name string) (*target.Target, error) {
+	for i := range s.Targets {
+		if s.Targets[i].Name == name {
+			return &s.Targets[i], nil
+		}
+	}
+	names := cli.TargetNames(s.Config)
+	return nil, cli.Usagef("there is no target %q; the configuration has %s%s", name, strings.Join(names, ", "), cli.DidYouMean(target.Nearest(name, names)))
 }
 
 // backfillJob is one run of the command.

@@ -42,7 +42,7 @@ func newRoot(env cli.Env) *cobra.Command {
 	root.SetFlagErrorFunc(env.FlagError)
 	root.CompletionOptions.DisableDefaultCmd = true // ours has the exit codes and the words of the others
 	cli.AddConfig(root)
-	root.AddCommand(newDemo(env), newServe(env), newMigrate(env), newCapture(env), newClaims(env), newReconcile(env), newBackfill(env),
+	root.AddCommand(newDemo(env), newServe(env), newMigrate(env), newCapture(env), newClaims(env), newRLS(env), newReconcile(env), newBackfill(env),
 		newCheck(env), newHealth(env), newCompletion(env), newSchema(env), newVersion(env))
 	root.AddCommand(sample.Commands(env)...)
 	root.AddCommand(operate.Commands(env)...)

@@ -63,7 +63,7 @@ func (c *Claims) Body(roll *Roll) string {
 	values := each(c.Set, func(_ int, a Assignment) string {
 		return fmt.Sprintf("(%s, (select pg_catalog.to_jsonb(value) from (select %s as value) claim))", Literal(a.Column), expression(a))
 	})
-	return fmt.Sprintf(section("body"), c.Source, roll.record(), roll.Table, Literal(c.Source), strings.Join(values, ",\n    "))
+	return fmt.Sprintf(part(claimsSQL, "body"), c.Source, roll.record(), roll.Table, Literal(c.Source), strings.Join(values, ",\n    "))
 }
 
 // Install creates the function for the role that runs it, or replaces it. It is one transaction.
@@ -72,14 +72,14 @@ func (c *Claims) Install(roll *Roll) string {
 	for strings.Contains(body, quote) {
 		quote = "$rollcall" + quote[1:]
 	}
-	return fmt.Sprintf(section("install"), c.Function(), body, c.Source, quote, Quote(c.Role), Literal(Quote(c.Role)))
+	return fmt.Sprintf(part(claimsSQL, "install"), c.Function(), body, c.Source, quote, Quote(c.Role), Literal(Quote(c.Role)))
 }
 
 func expression(a Assignment) string { return "(\n" + a.Expr.SQL + "\n)" }
 
-// section is a part of claims.sql.
-func section(name string) string {
-	_, text, _ := strings.Cut(claimsSQL, "-- section "+name+"\n")
+// part is a section of a file of SQL.
+func part(file, name string) string {
+	_, text, _ := strings.Cut(file, "-- section "+name+"\n")
 	text, _, _ = strings.Cut(text, "-- section ")
 	return text
 }
