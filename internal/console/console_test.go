@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"html"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -233,6 +235,15 @@ func TestForms(t *testing.T) {
 	v.wants(status, page, 404, "no such action")
 	status, page = v.post("/signout", url.Values{"form": form["form"]})
 	v.wants(status, page, 200, "<h1>Sign in</h1>")
+}
+
+// The copy of htmx 2.0.11 is that of npm, with its licence. A newer one is copied from node_modules, with a new sum.
+func TestHTMX(t *testing.T) {
+	t.Parallel()
+	copied := must.Get(os.ReadFile("static/htmx.min.js"))(t)
+	must.Equal(t, fmt.Sprintf("%x", sha256.Sum256(copied)), "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717", "SHA-256 of htmx.min.js")
+	must.True(t, strings.Contains(string(copied), `version:"2.0.11"`), "another version")
+	must.True(t, strings.HasPrefix(string(must.Get(os.ReadFile("static/htmx.LICENSE"))(t)), "Zero-Clause BSD"), "no licence")
 }
 
 // Requests to names that are not the console's are refused, before anything else.

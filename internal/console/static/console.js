@@ -51,6 +51,7 @@
     paused = !paused;
     open();
   });
+  document.addEventListener("htmx:afterSettle", open); // a part of the page was replaced, perhaps the live one
   window.addEventListener("pagehide", close);
   window.addEventListener("pageshow", open);
 })();
