@@ -17,11 +17,10 @@ func (o *Operator) ForeseeSample(ctx context.Context, s trial.Sample) (*trial.Tr
 // SendSample sends a built-in event to this replica, signed, and says what has changed.
 func (o *Operator) SendSample(ctx context.Context, by string, s trial.Sample) (*trial.Tried, error) {
 	tried, err := o.Trial().Send(ctx, s)
-	if err != nil {
-		return nil, misfitOf(err)
+	if tried != nil {
+		o.note(ctx, auditlog.Entry{Who: by, Action: "send sample", Object: s.Event + " " + tried.Roll + "/" + s.Source + "/" + tried.ID, Result: tried.Outcome})
 	}
-	o.note(ctx, auditlog.Entry{Who: by, Action: "send sample", Object: s.Event + " " + tried.Roll + "/" + s.Source + "/" + tried.ID, Result: tried.Outcome})
-	return tried, nil
+	return tried, misfitOf(err)
 }
 
 // misfitOf has a mistake in a sample be one of the request.

@@ -68,7 +68,7 @@ func (t Trial) ForeseeRequest(ctx context.Context, r testevent.Request) (*Tried,
 	return tried, err
 }
 
-// Send sends a sample, and says what has changed.
+// Send sends a sample, and says what has changed. With an error the result is nil, unless the sample was sent.
 func (t Trial) Send(ctx context.Context, s Sample) (*Tried, error) {
 	d, err := t.draft(s)
 	if err != nil {
@@ -89,7 +89,7 @@ func (t Trial) Send(ctx context.Context, s Sample) (*Tried, error) {
 	}
 	tried.Reason = cmp.Or(answer.Complaint(), tried.Reason)
 	if tried.Changes, err = t.replay(d).Since(ctx, rows); err != nil {
-		return nil, err
+		return tried, err
 	}
 	tried.Parked, err = t.parked(ctx, d)
 	return tried, err
