@@ -73,7 +73,9 @@ func operate(t *testing.T) *operated {
 			return admin.Reloaded{Configuration: "1f0a", Unfilled: []string{}}, nil
 		},
 		Ready:  func(context.Context) error { return nil },
-		Claims: claims.Claims{Pool: o.Pool, Log: slog.New(slog.NewTextHandler(o.log, nil))}, Tasks: o.tasks, Findings: func() *doctor.Diagnosis { return &doctor.Diagnosis{} }, Version: "1.2.3", Log: slog.New(slog.NewTextHandler(o.log, nil)),
+		Claims: claims.Claims{Pool: o.Pool, Log: slog.New(slog.NewTextHandler(o.log, nil))}, Tasks: o.tasks, Installation: func(context.Context) *doctor.Status {
+			return &doctor.Status{Sources: []doctor.SourceStatus{{Name: "clerk", Provider: "clerk", Decides: "events"}}}
+		}, Findings: func() *doctor.Diagnosis { return &doctor.Diagnosis{} }, Version: "1.2.3", Log: slog.New(slog.NewTextHandler(o.log, nil)),
 	}
 	router.Mount(admin.Path, admin.New(operator, admin.NewGuard([]admin.Token{{Holder: "alice", Token: alice}, {Holder: "bob", Token: bob}})).Handler())
 	o.handler = router
@@ -172,7 +174,8 @@ func TestProblems(t *testing.T) {
 func TestStatusAndTargets(t *testing.T) {
 	t.Parallel()
 	o := operate(t)
-	o.wants(o.ask("GET", "/status", ""), 200, `{"version":"1.2.3","ready":true,"sources":["clerk"],"targets":[{"name":"profiles","table":"public.p","state":"ok","parked":0}],"findings":[]}`)
+	o.wants(o.ask("GET", "/status", ""), 200, `{"version":"1.2.3","ready":true,"sources":[{"name":"clerk","provider":"clerk","decides":"events",`)
+	o.wants(o.ask("GET", "/status", ""), 200, `"targets":[{"name":"profiles","table":"public.p","state":"ok","parked":0}]`)
 	o.wants(o.ask("GET", "/targets", ""), 200, `insert into`)
 }
 

@@ -14,6 +14,7 @@ import (
 	"rollcall/internal/postgres/auditlog"
 	"rollcall/internal/postgres/claims"
 	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/survey"
 	"rollcall/internal/postgres/tasks"
 	"rollcall/internal/postgres/watch"
 	"rollcall/internal/replay"
@@ -38,6 +39,8 @@ type Operator struct {
 	Trial func() trial.Trial
 	// Reload reads the configuration anew, or changes nothing and says why; it notes itself.
 	Reload func(ctx context.Context, who string) (Reloaded, error)
+	// Installation is what rollcall status reads, without an examination.
+	Installation func(context.Context) *doctor.Status
 	// Findings are those of the last examination.
 	Findings func() *doctor.Diagnosis
 	// Version is that of the program.
@@ -71,12 +74,17 @@ func (o *Operator) note(ctx context.Context, e auditlog.Entry) {
 	}
 }
 
-// Status is what a replica does.
+// Status is what a replica and the installation do.
 type Status struct {
-	Version string         `json:"version"`
-	Ready   bool           `json:"ready"`
-	Sources []string       `json:"sources"`
-	Targets []TargetStatus `json:"targets"`
+	Version         string                `json:"version"`
+	Ready           bool                  `json:"ready"`
+	Sources         []doctor.SourceStatus `json:"sources"`
+	Targets         []TargetStatus        `json:"targets"`
+	Queue           doctor.Queue          `json:"queue"`
+	Reconciliations []doctor.Reconciled   `json:"reconciliations" doc:"the last of each source"`
+	Replicas        []survey.Replica      `json:"replicas"`
+	// Unseen is what could not be read.
+	Unseen []doctor.Unseen `json:"unseen"`
 	// Findings are what the last examination has found wrong.
 	Findings []doctor.Finding `json:"findings"`
 }
@@ -90,10 +98,13 @@ type TargetStatus struct {
 	Parked int    `json:"parked" doc:"rows of the roll that it refuses"`
 }
 
-// Status says what the replica does.
+// Status says what the replica and the installation do.
 func (o *Operator) Status(ctx context.Context) Status {
-	findings := append([]doctor.Finding{}, o.Findings().Findings...)
-	return Status{o.Version, o.Ready(ctx) == nil, o.Sources(), o.targetStates(ctx), findings}
+	s := o.Installation(ctx)
+	return Status{
+		Version: o.Version, Ready: o.Ready(ctx) == nil, Sources: s.Sources, Targets: o.targetStates(ctx), Queue: s.Queue,
+		Reconciliations: s.Reconciled, Replicas: s.Replicas, Unseen: s.Unseen, Findings: append([]doctor.Finding{}, o.Findings().Findings...),
+	}
 }
 
 // targetStates are known without the database; what is parked is not.

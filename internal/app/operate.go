@@ -14,6 +14,7 @@ import (
 
 	"rollcall/internal/admin"
 	"rollcall/internal/console"
+	"rollcall/internal/doctor"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/claims"
@@ -39,7 +40,8 @@ func (sv *service) newOperate(s *Setup) {
 	o := &admin.Operator{
 		DB: sv.db, Pool: sv.db.Pool(), Ready: sv.ready, Tasks: sv.tasks, Claims: claims.Claims{Pool: sv.db.Pool(), Log: sv.log}, Version: sv.options.Version, Log: sv.log,
 		Sources: func() []string { return names(sv.setup().Sources) }, Findings: sv.findings.get, Reload: sv.Reload,
-		Replay: sv.replay,
+		Installation: func(ctx context.Context) *doctor.Status { return doctor.Read(ctx, sv.setup().Doctor(sv.db, nil)) },
+		Replay:       sv.replay,
 	}
 	o.Trial = func() trial.Trial { return trial.Trial{Replay: o.Replay(), Table: sv.deciding, Base: sv.base} }
 	sv.guard = admin.NewGuard(tokensOf(s))

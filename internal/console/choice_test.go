@@ -30,6 +30,22 @@ func TestMembershipsOfAUser(t *testing.T) {
 	v.wants(status, page, 200, "<h2>"+team+"</h2>")
 }
 
+// The page Now says how each source is doing, and how its last reconciliation ended.
+func TestNow(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "targets:", "  app: {provider: supabase, signing_secrets: [\"v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==\"]}\ntargets:")
+	s.send("user.created")
+	s.Await("select count(*) from rollcall.receipts where source = 'clerk' and requests > 0", "1")
+	s.Exec("insert into rollcall.reconciliations (source, listed, finished_at, error) values ('clerk', 'users', now(), 'the list is not whole')")
+	v := s.visit()
+	v.signIn()
+	_, page := v.get("/")
+	row := regexp.MustCompile(`(?s)<tr><td><a href="/events\?source=clerk">clerk</a></td><td>clerk</td><td>events</td><td><time .*?</time></td>`)
+	must.True(t, row.MatchString(page), "no row of clerk in %s", page)
+	v.wants(200, page, 200, "the list is not whole")
+	v.wants(200, page, 200, "captured changes")
+}
+
 // link is where a link of a page leads to that has some words in it.
 func (v *visitor) link(page, words string) string {
 	v.t.Helper()

@@ -221,7 +221,7 @@ var functions = template.FuncMap{
 // tone is the class of an outcome or a state. Its word stands beside the colour.
 func tone(state string) string {
 	switch state {
-	case "applied", "announced", "admitted", "succeeded", "ok", "present", "ready":
+	case "applied", "announced", "admitted", "succeeded", "ok", "present", "ready", "installed":
 		return "good"
 	case "notice", "warning", "parked", "stale", "duplicate", "ignored", "waiting", "running", "stopped", "missing", "extra", "different":
 		return "fair"

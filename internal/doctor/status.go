@@ -79,6 +79,13 @@ type Reconciled struct {
 func Look(ctx context.Context, cfg Config) *Status {
 	e := start(cfg)
 	e.examine(ctx)
+	return read(ctx, e)
+}
+
+// Read reads the status, and examines nothing. A service that has begun knows that the database and its schema are there.
+func Read(ctx context.Context, cfg Config) *Status { return read(ctx, start(cfg)) }
+
+func read(ctx context.Context, e *examination) *Status {
 	s := &status{examination: e, Status: Status{
 		Sources: []SourceStatus{}, Targets: []TargetStatus{}, Jobs: []survey.Job{}, Reconciled: []Reconciled{}, Replicas: []survey.Replica{},
 	}}
