@@ -72,7 +72,7 @@ func (c *Claims) Install(roll *Roll) string {
 	for strings.Contains(body, quote) {
 		quote = "$rollcall" + quote[1:]
 	}
-	return fmt.Sprintf(part(claimsSQL, "install"), c.Function(), body, c.Source, quote, Quote(c.Role), Literal(Quote(c.Role)))
+	return fmt.Sprintf(part(claimsSQL, "install"), c.Function(), body, c.Source, quote, Quote(c.Role), Literal(c.Role))
 }
 
 func expression(a Assignment) string { return "(\n" + a.Expr.SQL + "\n)" }

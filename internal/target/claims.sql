@@ -34,7 +34,7 @@ begin
     raise exception using errcode = '3F000', message = 'there is no schema rollcall_api',
       hint = 'Run rollcall migrate first.';
   end if;
-  if to_regrole(%[6]s) is null then
+  if not exists (select from pg_roles where rolname = %[6]s) then
     raise exception using errcode = '42704', message = 'there is no role ' || %[6]s || ', so this is no database of Supabase''s auth server',
       hint = 'Run this in the project''s database.';
   end if;
@@ -68,5 +68,14 @@ end
 $rollcall$;
 grant usage on schema rollcall_api to %[5]s;
 grant execute on function rollcall_api.%[1]s(jsonb) to %[5]s;
+
+do $rollcall$
+begin
+  if not has_schema_privilege(%[6]s, 'rollcall_api', 'usage') then
+    raise exception using errcode = '42501', message = format('the role %%I may not grant the use of schema rollcall_api', current_user),
+      hint = 'Run this as the owner of the schema, which is Rollcall''s role, or as a member that inherits from it.';
+  end if;
+end
+$rollcall$;
 
 commit;
