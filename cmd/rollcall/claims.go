@@ -49,7 +49,7 @@ func newClaims(env cli.Env) *cobra.Command {
 	install := claimsCommand(env, "install", "Creates the function, or replaces it", installClaims)
 	install.Long = claimsHelp
 	cmd.AddCommand(show, install,
-		claimsCommand(env, "status", "Says whether the function is that of the configuration; exits 1 if not", claimsStatus),
+		claimsCommand(env, "status", "Says whether the function is current; exits 1 if it is not", claimsStatus),
 		claimsCommand(env, "remove", "Drops the function; take it out of the dashboard first", removeClaims))
 	return cmd
 }
