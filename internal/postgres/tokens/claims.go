@@ -1,6 +1,6 @@
-// Package tokens keeps the function in schema rollcall_api that adds claims to the access tokens of Supabase's auth
-// server. It hides how it is seen whether the function is the one that the configuration describes, and who may call
-// it:
+// Package tokens makes the functions in schema rollcall_api that have to do with tokens: the one that adds claims to the
+// access tokens of Supabase's auth server, and those by which row security knows who asks. It hides how it is seen
+// whether the first is the one that the configuration describes, and who may call it:
 //
 //	state, err := tokens.Tokens{Pool: pool}.State(ctx, claims)
 //	if !state.Current {

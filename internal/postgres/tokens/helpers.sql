@@ -1,4 +1,3 @@
--- section helpers
 -- Who asks: the user of the verified token that PostgREST, and so Supabase, has put into the session (its claim sub),
 -- or the user that a server of your own has named by rollcall_api.be. It is null for no user, and where the session's
 -- setting can't be read.
@@ -35,11 +34,3 @@ $rollcall$;
 revoke all on function rollcall_api.me(), rollcall_api.my_organizations(), rollcall_api.be(text) from public;
 grant usage on schema rollcall_api to %[1]s;
 grant execute on function rollcall_api.me(), rollcall_api.my_organizations() to %[1]s;
--- section table
--- Rows of %[1]s that a user may read. Each helper is in a subquery of its own, which PostgreSQL runs once per
--- statement and not once per row. Rollcall's role writes all rows: it must own the table, or have bypassrls.
-alter table %[1]s enable row level security;
-grant select on %[1]s to %[2]s;
-drop policy if exists rollcall_read on %[1]s;
-create policy rollcall_read on %[1]s for select to %[2]s
-  using (%[3]s);
