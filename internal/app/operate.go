@@ -6,6 +6,7 @@ import (
 
 	"encoding/json"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 
@@ -136,13 +137,23 @@ func (sv *service) backfillTask(ctx context.Context, t tasks.Task, progress func
 	return sv.db.Backfills().Run(ctx, t.Subject, progress)
 }
 
-func (sv *service) retryTask(ctx context.Context, t tasks.Task, _ func(done, total int64)) (any, error) {
+// retryTask counts as done what is no longer parked.
+func (sv *service) retryTask(ctx context.Context, t tasks.Task, progress func(done, total int64)) (any, error) {
 	var o admin.RetryOptions
 	if err := json.Unmarshal(t.Options, &o); err != nil {
 		return nil, fmt.Errorf("read the options of a retry: %w", err)
 	}
 	tried, err := sv.db.Targets().Retry(ctx, t.Subject, o.IDs)
-	return map[string]int64{"tried": tried}, err
+	if err != nil {
+		return nil, err
+	}
+	groups, err := sv.db.Audit().ParkedGroups(ctx, audit.ParkedFilter{Targets: []string{t.Subject}, Users: o.IDs, Groups: math.MaxInt32})
+	parked := int64(0)
+	for _, g := range groups {
+		parked += g.Users
+	}
+	progress(max(0, tried-parked), tried)
+	return map[string]int64{"tried": tried, "still_parked": parked}, err
 }
 
 // replayTask replays a choice of events. Its number names the range, so that another replica goes on where this one was.

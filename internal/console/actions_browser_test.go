@@ -35,12 +35,12 @@ const ada = "user_2RollcallSampleAda0000000000"
 // acts are all actions, in an order in which each finds something to do in the service of act.
 var acts = []act{
 	{
-		"give up", "/parked", []string{`null value in column "name"`}, "Give all of profiles up",
+		"give up", "/parked", []string{`null value in column "name"`}, "Give up all that profiles refuses",
 		"Give up all rows that profiles refuses?", "Give up", "Rows given up: 1.", "none: all are given up",
 		"select given_up from rollcall.parked", "t",
 	},
 	{
-		"retry", "/parked", []string{"none: all are given up"}, "Try all of profiles again",
+		"retry", "/parked", []string{"none: all are given up"}, "Try all that profiles refuses again",
 		"Try all rows that profiles refuses again", "Try again", " has begun.", "retry profiles", "select attempts from rollcall.parked", "2",
 	},
 	{

@@ -223,7 +223,7 @@ func TestRepair(t *testing.T) {
 	b.sees("refused 1 times")
 	s.Exec("alter table profiles alter name drop not null")
 	b.to("/parked")
-	b.follow("Try all of profiles again")
+	b.follow("Try all that profiles refuses again")
 	b.sees("Try all rows that profiles refuses again")
 	b.follow("Try again")
 	b.sees("Task 1 has begun.")

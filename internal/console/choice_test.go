@@ -136,7 +136,7 @@ func TestOneParkedRow(t *testing.T) {
 	_, page = v.get(v.link(after, "Go on"))
 	must.True(t, strings.Contains(page, "given up") && !strings.Contains(page, "Give up<"), "the user's page: %s", page)
 	v.act(page, "Try again")
-	s.Await("select state, options ->> 'ids', result ->> 'tried' from rollcall.tasks", `succeeded|["user_1"]|1`)
+	s.Await("select state, options ->> 'ids', result ->> 'tried', result ->> 'still_parked', done, total from rollcall.tasks", `succeeded|["user_1"]|1|1|0|1`)
 	s.Want("select user_id, given_up, retry_at < now() + interval '1 minute' from rollcall.parked order by 1", "user_1|f|t", "user_2|f|f")
 	s.Want("select action, object from rollcall.audit_log order by at", "give up|profiles user_1", "retry|profiles user_1")
 }

@@ -216,6 +216,7 @@ var functions = template.FuncMap{
 	"of":      func(id string, s audit.Status) statusOf { return statusOf{s, id} },
 	"grouped": grouped,
 	"pretty":  pretty,
+	"lines":   func(text string) []string { return strings.Split(strings.TrimSpace(text), "\n") },
 }
 
 // tone is the class of an outcome or a state. Its word stands beside the colour.

@@ -37,7 +37,7 @@ func TestPictures(t *testing.T) {
 		{"console", "/", "live", 1080},
 		{"console-event", "/events/clerk/msg_first", "What a replay would change", 760},
 		{"console-user", "/users?who=" + ada, "differs", 720},
-		{"console-parked", "/parked", "Give all of profiles up", 660},
+		{"console-parked", "/parked", "Give up all that profiles refuses", 660},
 		{"console-try", "/try?event=clerk/user.created&user=48213&data.first_name=Zo%C3%AB", "Nothing has changed yet", 1140},
 	} {
 		b.to(p.path)

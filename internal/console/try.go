@@ -175,8 +175,11 @@ func shown(value json.RawMessage) string {
 	if json.Unmarshal(value, &text) != nil {
 		return string(value)
 	}
-	if text == nil {
+	switch {
+	case text == nil:
 		return ""
+	case *text == "":
+		return `""` // not none
 	}
 	return *text
 }
