@@ -41,7 +41,7 @@ var acts = []act{
 	},
 	{
 		"retry", "/parked", []string{"none: all are given up"}, "Try all that profiles refuses again",
-		"Try all rows that profiles refuses again", "Try again", " has begun.", "retry profiles", "select attempts from rollcall.parked", "2",
+		"Try all rows that profiles refuses again", "Try again", " has begun.", "retry profiles", "select attempts > 0 and not given_up from rollcall.parked", "t",
 	},
 	{
 		"replay", "/events/clerk/msg_first", []string{"What a replay would change", "update " + ada, "s…", "A…"}, "Replay",
