@@ -37,7 +37,7 @@ Exits 1 when the roll has no such user, and when a target is out of step.
   targets                        each with target, state (as in rollcall check), problem, parked, and columns:
                                  name, is, should where something is said of it, differs
   memberships                    each with id, organization, name, role, version, deleted, targets
-  events                         the newest, as in rollcall events`
+  events                         the newest, as in rollcall events; left out with --events 0`
 
 // userOptions are the flags of user.
 type userOptions struct {
@@ -81,7 +81,7 @@ type shownUser struct {
 	Kept        []string        `json:"kept,omitempty"`
 	Targets     []shownTarget   `json:"targets"`
 	Memberships []shownMember   `json:"memberships"`
-	Events      []history.Event `json:"events"`
+	Events      []history.Event `json:"events,omitzero"` // nil when none are asked for
 
 	record catalog.Row
 }
@@ -190,6 +190,9 @@ func (o *userOptions) show(ctx context.Context, db *postgres.DB, u *audit.User, 
 		m := &members[i]
 		shown.Memberships = append(shown.Memberships, shownMember{m.ID, m.Organization, m.Name, m.Role, m.Version, m.Deleted, shownTargets(m.Statuses)})
 	}
+	if o.events == 0 {
+		return shown, nil
+	}
 	page, err := db.History().List(ctx, history.Filter{Sources: []string{u.Source}, Users: []string{u.ID}}, history.Paging{Limit: o.events})
 	shown.Events = page.Events
 	return shown, err
@@ -254,12 +257,14 @@ func (u *shownUser) text(to io.Writer) error {
 			lines = append(lines, "  "+line)
 		}
 	}
-	lines = append(lines, "events")
+	if u.Events != nil {
+		lines = append(lines, "events")
+	}
 	for i := range u.Events {
 		e := &u.Events[i]
 		lines = append(lines, fmt.Sprintf("  %s  %s  %s", shownTime(e.ReceivedAt), e.Outcome, e.Type), "    "+e.ID)
 	}
-	if len(u.Events) == 0 {
+	if u.Events != nil && len(u.Events) == 0 {
 		lines = append(lines, "  none")
 	}
 	var folded []string

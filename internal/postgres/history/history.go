@@ -45,7 +45,7 @@ const (
 // Paging is which part of a list is wanted.
 type Paging struct {
 	Order Order
-	// Limit is how many events, After where the page before ended: its Next, empty for the first page.
+	// Limit is how many events, 0 for none; After where the page before ended: its Next, empty for the first page.
 	Limit int
 	After string
 }
@@ -121,6 +121,9 @@ func orNull(list []string) []string {
 
 // List returns a page of the events that a filter chooses. Its error wraps ErrCursor if After is none.
 func (h History) List(ctx context.Context, f Filter, p Paging) (Page, error) {
+	if p.Limit == 0 {
+		return Page{Events: []Event{}}, nil
+	}
 	// The list begins behind a place; a bound of the filter is one, too, which an index goes to at once.
 	from, statements := []any{moment(f.Until, pgtype.Infinity), "", ""}, newestSQL
 	if p.Order == OldestFirst {

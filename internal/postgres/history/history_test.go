@@ -84,6 +84,7 @@ func TestPages(t *testing.T) {
 	b.Exec(`insert into rollcall.events (source, id, type, user_id, outcome, received_at)
 		select case when g % 3 = 0 then 'supabase' else 'clerk' end, 'n' || g, 'user.updated', 'u1', (array['applied', 'stale'])[1 + g % 2], '2026-03-01 00:04+00'
 		from generate_series(1, 40) g`)
+	must.Equal(t, must.Get(h.List(t.Context(), history.Filter{}, history.Paging{}))(t), history.Page{Events: []history.Event{}}, "a page of none")
 	for _, f := range []history.Filter{{}, {Users: []string{"u1"}}} {
 		for _, order := range []history.Order{history.NewestFirst, history.OldestFirst} {
 			whole := must.Get(h.List(t.Context(), f, history.Paging{Order: order, Limit: 100}))(t)
