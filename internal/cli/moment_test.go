@@ -25,6 +25,7 @@ func TestMoment(t *testing.T) {
 		"90m":                         "2026-11-21T01:30:00Z",
 		"1d12h":                       "2026-11-19T15:00:00Z",
 		"-2h":                         `--since: "-2h"` + hint,
+		"0001-01-01":                  `--since: "0001-01-01"` + hint, // Go's zero time, which means no bound
 		"yesterday":                   `--since: "yesterday"` + hint,
 		"":                            `--since: ""` + hint,
 	})

@@ -234,7 +234,8 @@ func percent(value string) (float64, string) {
 // Moment reads a moment that a person writes: RFC 3339, a day, or a duration before now.
 func Moment(value string, now time.Time) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if at, err := time.Parse(layout, value); err == nil {
+		// The zero time would mean no bound, and so every event.
+		if at, err := time.Parse(layout, value); err == nil && !at.IsZero() {
 			return at.UTC(), nil
 		}
 	}
