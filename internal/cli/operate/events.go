@@ -66,6 +66,12 @@ func newEvents(env cli.Env) *cobra.Command {
 		if o.limit < 1 || o.limit > mostEvents {
 			return cli.Usagef("--limit: write a number from 1 to %d", mostEvents)
 		}
+		if len(args) == 1 && (o.chooses() || o.after != "") {
+			return cli.Usagef("name an event by its id, or choose events, not both")
+		}
+		if len(args) == 1 && len(o.sources) > 1 {
+			return cli.Usagef("--source: name one, that of the event")
+		}
 		s, err := env.Load(cmd)
 		if err == nil {
 			err = o.check(s)
