@@ -114,7 +114,7 @@ func TestContents(t *testing.T) {
 		}
 		want := "**Contents:** " + strings.Join(list, " · ")
 		before, _, _ := strings.Cut(text, "\n## ")
-		got := contents.FindString(before)
+		got := strings.Join(contents.FindAllString(before, -1), "\n") // a merge may double them
 		if *update && got != "" {
 			must.Do(t, os.WriteFile(filepath.Join(root, file), []byte(strings.Replace(text, got, want, 1)), 0o644))
 		} else if got != want {
