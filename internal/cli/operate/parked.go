@@ -222,7 +222,7 @@ func ParkedLines(groups []audit.ParkedGroup) []string {
 			g.Target, g.Users, who, g.Source, g.Error, when)))
 	}
 	if len(lines) > 0 {
-		lines = append(lines, "correct the table, or what it refuses; rollcall check --repair then tries all of them at once")
+		lines = append(lines, "correct the table, or what it refuses; rollcall parked retry then tries all of them at once")
 	}
 	return lines
 }
