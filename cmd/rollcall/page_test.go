@@ -30,9 +30,12 @@ func TestCommandsPage(t *testing.T) {
 	page := string(must.Get(os.ReadFile(commandsPage))(t))
 	before, got, found := strings.Cut(page, generated)
 	must.True(t, found, "%s has no mark %q", commandsPage, generated)
+	overview, _, _ := strings.Cut(before, "\n\nAll but")
 	var want strings.Builder
 	for _, command := range commandsOf(newRoot(cli.Env{Getenv: os.Getenv})) {
 		want.WriteString(helpOf(command))
+		name := strings.TrimPrefix(command.CommandPath(), "rollcall ")
+		must.True(t, strings.Contains(overview, "`"+name), "the table of %s lacks %s", commandsPage, name)
 	}
 	if *update {
 		must.Do(t, os.WriteFile(commandsPage, []byte(before+generated+want.String()), 0o644))
@@ -47,11 +50,10 @@ func TestCommandsPage(t *testing.T) {
 func commandsOf(command *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, c := range command.Commands() {
-		if c.HasSubCommands() {
-			all = append(all, commandsOf(c)...)
-		} else if c.IsAvailableCommand() {
+		if c.IsAvailableCommand() && (!c.HasSubCommands() || c.Long != "") { // one that only has others is in a line
 			all = append(all, c)
 		}
+		all = append(all, commandsOf(c)...)
 	}
 	return all
 }
