@@ -40,8 +40,8 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	schemas, err := filepath.Glob("*/schema.sql")
-	if err != nil || len(schemas) != 5 {
-		t.Fatalf("found %v, error %v, want 5 examples", schemas, err)
+	if err != nil || len(schemas) != 6 {
+		t.Fatalf("found %v, error %v, want 6 examples", schemas, err)
 	}
 	for _, schema := range schemas {
 		dir := filepath.Dir(schema)

@@ -101,12 +101,18 @@ func (job *backfillJob) preview(ctx context.Context, env cli.Env) error {
 		Target string `json:"target"`
 		Visit  int64  `json:"visit"`
 		Insert int64  `json:"insert"`
+		Adopt  int64  `json:"adopt"`
 		Change int64  `json:"change"`
 		Remove int64  `json:"remove"`
-	}{job.target, p.Visit, p.Insert, p.Change, p.Remove}
+		Park   int64  `json:"park"`
+	}{job.target, p.Visit, p.Insert, p.Adopt, p.Change, p.Remove, p.Park}
 	return job.output.Write(env.Stdout, result, func(to io.Writer) error {
-		_, err := fmt.Fprintf(to, "would fill %s: %s rows of the roll to visit, %s rows to insert, %s to change, %s to remove\n",
+		line := fmt.Sprintf("would fill %s: %s rows of the roll to visit, %s rows to insert, %s to change, %s to remove",
 			job.target, cli.Grouped(p.Visit), cli.Grouped(p.Insert), cli.Grouped(p.Change), cli.Grouped(p.Remove))
+		if p.Adopt+p.Park > 0 {
+			line += fmt.Sprintf("; %s without a key to take over, %s users to park", cli.Grouped(p.Adopt), cli.Grouped(p.Park))
+		}
+		_, err := fmt.Fprintln(to, line)
 		return err
 	})
 }

@@ -26,6 +26,8 @@ counts the users by state:
 
   present    the row is as the roll says; columns of on_insert are the application's own
   missing    there is no row
+  adoptable  there is no row but one without a key, which the user may take over
+             (match)
   extra      the user is deleted and the row is not; or the roll does not have
              the row
   different  a column of set has another value
@@ -166,10 +168,10 @@ func writeReport(to io.Writer, report *audit.Report, repair bool) error {
 	return err
 }
 
-// shownStates are the columns of the table; what triggers decide has one only where they do.
+// shownStates are the columns of the table; adoptions and what triggers decide have one only where there are some.
 func shownStates(report *audit.Report) []audit.State {
 	return slices.DeleteFunc(slices.Clone(audit.States), func(s audit.State) bool {
-		return (s == audit.Suppressed || s == audit.Rewritten) &&
+		return (s == audit.Adoptable || s == audit.Suppressed || s == audit.Rewritten) &&
 			!slices.ContainsFunc(report.Tallies, func(t audit.Tally) bool { return t.Users[s] > 0 })
 	})
 }

@@ -39,7 +39,7 @@ func exampleFiles(t *testing.T) map[string]string {
 			files[file] = string(must.Get(os.ReadFile(file))(t))
 		}
 	}
-	must.Equal(t, len(files), 7, "configurations")
+	must.Equal(t, len(files), 8, "configurations")
 	return files
 }
 
@@ -95,6 +95,7 @@ targets:
     key: [id]
     set: {id: new.id, n: null, b: true, i: 1, f: 1.5}
     on_insert: {x: "'y'"}
+    match: {column: email}
     on_delete: {z: null}
     where: true
 limits: {body: 1MiB, metadata: 1048576, queue: "${Q}", wait: 4s, lock_timeout: 800ms, statement_timeout: 4s}
@@ -125,7 +126,7 @@ func TestSchemaRefusesUnknownFields(t *testing.T) {
 			must.True(t, schema.Validate(value) != nil, "an unknown field of %q passes", f.Path)
 		}
 	}
-	must.Equal(t, maps, 10, "maps of the reference")
+	must.Equal(t, maps, 11, "maps of the reference")
 	for _, text := range []string{"unknown: x", "sources: {a: {provider: clerk, unknown: x}}", "targets: {t: {table: t, key: id, set: {id: new.id}, on_delete: keep, unknown: x}}"} {
 		must.True(t, schema.Validate(asJSON(t, "database: a=b\n"+text)) != nil, "%s passes", text)
 		must.Do(t, schema.Validate(asJSON(t, "database: a=b\n"+strings.TrimSuffix(strings.Replace(text, "unknown: x", "", 1), "\n"))))

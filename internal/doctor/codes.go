@@ -134,6 +134,8 @@ var Kinds = []Kind{
 	{target.KeyIncomplete, Error, "the key does not tell users apart, or is not in `set`", "make it from `new.id`: [key](targets.md)"},
 	{target.KeyChanges, Error, "the key is made from a field that may change", "make it from `new.id`"},
 	{target.KeyType, Error, "a column can't hold the ids of a source, or calls different ids equal", "change its type, or leave the source out of `from`"},
+	{target.MatchInvalid, Error, "`match` names a column that no user can be found by, or the key may not be null", "correct it: [what the table needs](adoption.md#what-the-table-needs)"},
+	{target.MatchIndex, Error, "`match` finds rows by `lower(column)`, which has no index", "create it"},
 	{target.ExpressionInvalid, Error, "an expression is no SQL expression, mostly a text that lost its quotes", "[SQL inside YAML](targets.md#sql-inside-yaml)"},
 	{target.ExpressionRefused, Error, "PostgreSQL refuses an expression", "correct it by PostgreSQL's words"},
 	{target.StatementRefused, Error, "PostgreSQL refuses a statement of the target", "correct the table by PostgreSQL's words"},

@@ -86,6 +86,16 @@ var targetFaults = []fault{
 		seed: run("alter table people drop constraint people_pkey"),
 	},
 	{
+		code: "target_match_invalid", place: "rollcall.yaml:10:", words: `match: key column "id" is not null`, remedy: "rollcall.yaml",
+		seed:  edit("    table: public.people\n", "    table: public.people\n    match: {column: email}\n"),
+		after: edit("    match: {column: email}\n", ""),
+	},
+	{
+		code: "target_match_index", place: "rollcall.yaml:10:", words: "needs an index on all of public.people", remedy: `create index on "public"."people" (lower("email"))`,
+		seed: both(run("alter table people drop constraint people_pkey, alter id drop not null, add unique (id)"),
+			edit("    table: public.people\n", "    table: public.people\n    match: {column: email}\n")),
+	},
+	{
 		code: "target_key_incomplete", place: "rollcall.yaml:10:", words: "all users would be one row", remedy: "rollcall.yaml",
 		seed:  edit("    key: id\n    set:\n      id: new.id\n      email: new.email\n    on_insert:\n      plan", "    key: id\n    set:\n      id: \"'one'\"\n      email: new.email\n    on_insert:\n      plan"),
 		after: edit(`"'one'"`, "new.id"),

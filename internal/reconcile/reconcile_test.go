@@ -123,6 +123,23 @@ func TestRun(t *testing.T) {
 	p.Want("select count(*)::text from rollcall.events", "0")
 }
 
+// Users that a reconciliation brings take over rows, those who come in bulk, too.
+func TestRunAdopts(t *testing.T) {
+	t.Parallel()
+	people := fixture.Target(source.Supabase)
+	people.Name, people.Table, people.Key, people.Match = "people", "public.people", []string{"auth_id"}, &target.Match{Column: "email"}
+	people.Set, people.OnInsert = fixture.Assign("auth_id: new.id", "email: new.email"), fixture.Assign("role: 'new'")
+	db := fixture.Supabase(t, fixture.PeopleTable)
+	p := startProject(db, "", people)
+	p.Source, p.Table = fixture.Source(t, source.Supabase), "auth.users"
+	p.InsertUsers(1, 1000)
+	p.Exec(`update auth.users set email_confirmed_at = now() where right(id::text, 1) <> '5';
+		insert into people (email) select upper(email) from auth.users where right(id::text, 2) in ('10', '15')`)
+	p.wantRun(directory.Reconciled{Created: 1000})
+	p.Want("select role || ' ' || (auth_id is null) || ' ' || count(*) from people group by role, auth_id is null order by 1", "new false 980", "old false 10", "old true 10")
+	p.Want("select count(*)::text from rollcall.parked where error like 'match: %not verified'", "10")
+}
+
 // A dry run says column by column what differs, and writes nothing.
 func TestPreview(t *testing.T) {
 	t.Parallel()

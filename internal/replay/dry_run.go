@@ -20,7 +20,7 @@ type Change struct {
 	// ID is the user's, the organisation's or the membership's, as Roll says.
 	ID   string `json:"id"`
 	Roll string `json:"roll"`
-	// Action is insert, update or delete.
+	// Action is insert, update or delete; adopt where the user takes over a row that has no key.
 	Action  string         `json:"action"`
 	Columns []ColumnChange `json:"columns"`
 }
@@ -111,6 +111,8 @@ func (r Replay) add(all *Foreseen, at map[rowOf]int, dry *settle.DryRun) error {
 func (r Replay) changeOf(row *settle.DryRow) (Change, error) {
 	c := Change{Target: row.Target, Source: row.Key.Source, ID: row.Key.ID, Roll: row.Key.Roll.Name, Action: "update"}
 	switch {
+	case row.Adopted:
+		c.Action = "adopt"
 	case row.Before == "":
 		c.Action = "insert"
 	case row.After == "":
@@ -131,6 +133,9 @@ func (r Replay) changeOf(row *settle.DryRow) (Change, error) {
 	t := r.DB.Targets().Named(row.Target)
 	for _, v := range columns {
 		is, becomes := before.Of(v.Column), after.Of(v.Column)
+		if row.Adopted && t != nil && slices.Contains(t.Key, v.Column) {
+			is = json.RawMessage("null")
+		}
 		if bytes.Equal(is, becomes) {
 			continue
 		}

@@ -246,11 +246,11 @@ func (c *Compiler) Preview() string {
   pg_catalog.count(*) filter (where w.gone and %[1]s is not null and (%[3]s))
 from (
 select %[4]s
-from (select %[5]s from %[9]s u where %[6]s offset 0) new
+%[5]s
 ) w
-left join %[7]s t on %[8]s`,
+left join %[6]s t on %[7]s`,
 		row(c.Key[0]), strings.Join(differs, "\n   or "), removed,
-		strings.Join(values, ",\n  "), c.roll.record(), c.followed(), QuoteTable(c.Table), c.sameKey("w"), c.roll.Table)
+		strings.Join(values, ",\n  "), c.whose(c.followed()), QuoteTable(c.Table), c.sameKey("w"))
 }
 
 // onlyIf computes values, which have names, for the users only for which a condition holds.

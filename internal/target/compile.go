@@ -23,6 +23,10 @@ type Statements struct {
 	RemovalLocked, UpsertLocked string
 	// RemovalWanted and UpsertWanted compute which users a statement is about, and no more.
 	RemovalWanted, UpsertWanted string
+	// Adoption has users take over rows, as Target.Match says; "" without. It fails for all if one has a verdict
+	// other than Adopt. AdoptionSpan is the same for a span, AdoptionLocked as RemovalLocked. Verdicts returns
+	// source, id and Verdict.
+	Adoption, AdoptionSpan, AdoptionLocked, Verdicts string
 	// States says how the target has each user; Differing, in which columns their row differs.
 	States, Differing string
 	// Release makes null what a user is to lose for another user's sake; "" when no column can be
@@ -38,8 +42,17 @@ type Compiler struct {
 	table *Table
 	// volatile are the expressions that change without the user, by their SQL.
 	volatile map[string]bool
-	span     bool // the users are given as a span, not as a batch
+	scope    scope
 }
+
+// scope says which users a statement is about.
+type scope int
+
+const (
+	batch    scope = iota // the sources and ids that its parameters give
+	span                  // those of a source between two ids
+	everyone              // all of the target's sources
+)
 
 // NewCompiler is for a target that fits its table, as Check says.
 func NewCompiler(t *Target, roll *Roll, table *Table) *Compiler {
@@ -48,12 +61,13 @@ func NewCompiler(t *Target, roll *Roll, table *Table) *Compiler {
 
 // Compile returns the statements.
 func (c *Compiler) Compile() Statements {
-	span := *c
-	span.span = true
+	ofSpan := *c
+	ofSpan.scope = span
 	return Statements{
-		RemovalSpan: span.removal(), UpsertSpan: span.upsert(), InsertSpan: span.insert(),
+		RemovalSpan: ofSpan.removal(), UpsertSpan: ofSpan.upsert(), InsertSpan: ofSpan.insert(),
 		Removal: c.removal(), RemovalLocked: c.locked(c.gone(), "for update"), RemovalWanted: c.wanted(c.gone()),
 		Upsert: c.upsert(), UpsertLocked: c.locked(c.alive(), "for no key update"), UpsertWanted: c.wanted(c.alive()),
+		Adoption: c.adoption(), AdoptionSpan: ofSpan.adoption(), AdoptionLocked: c.adoptionLocked(), Verdicts: c.verdicts(),
 		Release: c.release(),
 		States:  c.states(), Differing: c.differing(),
 	}
@@ -88,17 +102,22 @@ func (c *Compiler) Keys() string { return c.wanted("true") }
 
 // users is the users of a statement as the record new.
 func (c *Compiler) users() string {
-	if c.span {
-		source, id := "u."+c.roll.Source, "u."+c.roll.ID
-		return `from (
-  select ` + c.roll.record() + ` from ` + c.roll.Table + ` u
-  where ` + source + ` = $1 and ` + id + ` > $2 and ` + id + ` <= $3
+	source, id := "u."+c.roll.Source, "u."+c.roll.ID
+	switch c.scope {
+	case span:
+		return c.whose(source + ` = $1 and ` + id + ` > $2 and ` + id + ` <= $3
     and ` + c.followed() + `
-    and pg_catalog.pg_current_xact_id()::xid in (u.xmax, u.xmin)
-  offset 0
-) new`
+    and pg_catalog.pg_current_xact_id()::xid in (u.xmax, u.xmin)`)
+	case everyone:
+		return c.whose(c.followed())
+	default:
+		return c.batch()
 	}
-	return c.batch()
+}
+
+// whose are the users u that meet a condition, as the record new.
+func (c *Compiler) whose(condition string) string {
+	return "from (\n  select " + c.roll.record() + " from " + c.roll.Table + " u\n  where " + condition + "\n  offset 0\n) new"
 }
 
 // followed holds for the users u of the target's sources.
@@ -279,6 +298,11 @@ func (c *Compiler) goneDiffers(row func(column string) string, value func(n int)
 
 // locked asks who of the wanted users has a row that another transaction holds.
 func (c *Compiler) locked(wanted, strength string) string {
+	return c.heldOf(c.wanted(wanted), c.sameKey("wanted"), strength)
+}
+
+// heldOf asks it of users, who are wanted, for the rows t for which a condition holds.
+func (c *Compiler) heldOf(users, rows, strength string) string {
 	return fmt.Sprintf(`with wanted as materialized (
 %s
 ), free as materialized (
@@ -287,7 +311,7 @@ select %s from wanted join %s t on %s %s of t skip locked
 select %[2]s from wanted join %[3]s t on %[4]s
 except
 select %[6]s, %[7]s from free`,
-		c.wanted(wanted), c.roll.identity("wanted"), QuoteTable(c.Table), c.sameKey("wanted"), strength, c.roll.Source, c.roll.ID)
+		users, c.roll.identity("wanted"), QuoteTable(c.Table), rows, strength, c.roll.Source, c.roll.ID)
 }
 
 // wanted are the users of a statement, with their keys.

@@ -172,6 +172,9 @@ func TestFingerprint(t *testing.T) {
 	}
 	b := Target{Name: "b", Table: "b", From: []Origin{{"app", "u1"}}, Key: []string{"id"}, Set: a.Set[:1], OnDelete: OnDelete{Action: DeleteRow}}
 	must.Equal(t, Fingerprint([]Target{a, b}), 1426973991, "fingerprint")
+	without := Fingerprint([]Target{a})
+	a.Match = &Match{Column: "email"}
+	must.True(t, Fingerprint([]Target{a}) != without, "the fingerprint doesn't tell a target with match from one without")
 }
 
 // BenchmarkCompile turns a target whose table is known into its statements.

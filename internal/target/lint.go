@@ -35,6 +35,9 @@ func (t *Target) Lint(roll *Roll) []Finding {
 	for _, a := range t.assignments() {
 		found.add(ExpressionInvalid, a.Expr.At, roll.lintExpr(a.Expr))
 	}
+	if t.Match != nil && !roll.has("email_verified") {
+		found.add(MatchInvalid, t.At, "match: only users have e-mail addresses; leave it out")
+	}
 	if t.Where != nil {
 		found.add(ExpressionInvalid, t.Where.At, roll.lintExpr(*t.Where))
 	}

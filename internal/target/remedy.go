@@ -24,6 +24,8 @@ const (
 	KeyIncomplete     Code = "target_key_incomplete"
 	KeyChanges        Code = "target_key_changes"
 	KeyType           Code = "target_key_type"
+	MatchInvalid      Code = "target_match_invalid"
+	MatchIndex        Code = "target_match_index"
 	ExpressionInvalid Code = "target_expression_invalid"
 	ExpressionRefused Code = "target_expression_refused"
 	StatementRefused  Code = "target_statement_refused"

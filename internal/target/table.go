@@ -34,6 +34,7 @@ type Column struct {
 	Readable   bool     // the role may select it
 	Textual    bool     // any text fits its type
 	Labels     []string // of an enum
+	Folded     bool     // an index on lower(column) has all rows
 }
 
 // Index describes a unique index.
@@ -78,6 +79,8 @@ func (t *Target) Check(roll *Roll, table *Table) []Finding {
 	found.add(KeyIndex, t.At, table.lintKey(t))
 	found.add(KeyType, t.At, table.lintSame(t))
 	found.add(ColumnRequired, t.At, table.lintRequired(t))
+	code, what := t.lintMatch(roll, table)
+	found.add(code, t.At, what)
 	for _, a := range t.OnDelete.Set {
 		if slices.Contains(t.Key, a.Column) {
 			found.add(OnDeleteKey, a.Expr.At, fmt.Sprintf("on_delete sets the key column %s; a key never changes", Quote(a.Column)))

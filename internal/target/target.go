@@ -34,6 +34,8 @@ type Target struct {
 	Set      []Assignment `yaml:"set,required" also:"columns" doc:"map of column to SQL expression over new; written at insert and at every update"`
 	OnInsert []Assignment `yaml:"on_insert" also:"insert" doc:"map of column to SQL expression over new; written once, from then on the application owns it"`
 	OnDelete OnDelete     `yaml:"on_delete,required" also:"delete" doc:"fate of a deleted user's row: delete, keep or a map of columns to set"`
+	// Match is nil where no user takes over a row.
+	Match *Match `yaml:"match" doc:"how a user without a row takes over one that has no key"`
 	// Where is nil when every user belongs.
 	Where *Expr `yaml:"where" doc:"SQL condition over new; a user who stops matching leaves as a deleted one does"`
 	// UsersTables are the tables of the providers' users, as schema.table: a target that
@@ -190,6 +192,9 @@ func Fingerprint(targets []Target) int32 {
 		}
 		fmt.Fprintf(sum, "%q %q %q %q %q %q %q %q %q\n", t.Name, t.Table, t.From, t.Key, plain(t.Set), plain(t.OnInsert),
 			t.OnDelete.Action, plain(t.OnDelete.Set), where)
+		if t.Match != nil {
+			fmt.Fprintf(sum, "match %q\n", t.Match.Column)
+		}
 	}
 	return int32(sum.Sum32()) //nolint:gosec // its bits are all that counts
 }

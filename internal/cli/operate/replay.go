@@ -273,8 +273,15 @@ func (r *replayed) text(to io.Writer) error {
 			lines = append(lines, resultLines(&list[i])...)
 		}
 	}
+	adopted := 0
 	for i := range r.Changes {
 		lines = append(lines, ChangeLines(&r.Changes[i])...)
+		if r.Changes[i].Action == "adopt" {
+			adopted++
+		}
+	}
+	if adopted > 0 {
+		lines = append(lines, fmt.Sprintf("rows that users would take over: %d", adopted))
 	}
 	for _, remark := range r.Remarks {
 		lines = append(lines, terminal.Fill(oneLine(remark), 2)...)

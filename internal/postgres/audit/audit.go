@@ -59,7 +59,7 @@ type Checked struct {
 
 // OutOfStep counts the users about which something is to be done, without the parked ones.
 func (c *Checked) OutOfStep() int64 {
-	return c.Users[Missing] + c.Users[Extra] - c.Unowned + c.Users[Different]
+	return c.Users[Missing] + c.Users[Adoptable] + c.Users[Extra] - c.Unowned + c.Users[Different]
 }
 
 // Checked returns what the last audit has counted, for every configured target.

@@ -11,6 +11,7 @@ import (
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 )
 
 // found is how a target has the users of a page.
@@ -20,7 +21,9 @@ type found struct {
 	repaired int                  // users who were out of step before
 }
 
-func outOfStep(s State) bool { return s == Missing || s == Extra || s == Different || s == Parked }
+func outOfStep(s State) bool {
+	return s == Missing || s == Adoptable || s == Extra || s == Different || s == Parked
+}
 
 // outOfStep picks those of the users, in their order.
 func (f *found) outOfStep(users []settle.Key) []settle.Key {
@@ -63,7 +66,17 @@ func asUncountable(err error) error {
 
 func (a *Audit) ask(ctx context.Context, t *catalog.Compiled, users []settle.Key) (*found, error) {
 	f := &found{states: make(map[settle.Key]State, len(users))}
-	return f, a.look(ctx, states(t, users, f.states))
+	if err := a.look(ctx, states(t, users, f.states)); err != nil || t.Verdicts == "" {
+		return f, err
+	}
+	missing := slices.DeleteFunc(slices.Clone(users), func(u settle.Key) bool { return f.states[u] != Missing })
+	u := settle.Key{Roll: t.Roll}
+	var verdict target.Verdict
+	return f, a.look(ctx, about(missing, t.Verdicts, []any{&u.Source, &u.ID, &verdict}, func() {
+		if verdict == target.Adopt {
+			f.states[u] = Adoptable
+		}
+	}))
 }
 
 // states reads how a target has users into a map.

@@ -36,22 +36,22 @@ func TestAuditTellsWhatTriggersDecide(t *testing.T) {
 		want, repaired []string
 	}{
 		{"rewritten", lower, []event.Event{fixture.Updated("a", 1, "A@x"), fixture.Updated("b", 1, "b@x"), fixture.Updated("c", 1, "C@x")}, "update p set name = 'other' where id in ('b', 'c')",
-			[]string{"present=0 missing=0 extra=0 different=2 parked=0 suppressed=0 rewritten=1", `rewritten 1 a [email] ["lower_email" (function public.lower_email())]`},
-			[]string{"present=1 missing=0 extra=0 different=0 parked=0 suppressed=0 rewritten=2", `rewritten 2 a [email] ["lower_email" (function public.lower_email())]`}},
+			[]string{"present=0 missing=0 adoptable=0 extra=0 different=2 parked=0 suppressed=0 rewritten=1", `rewritten 1 a [email] ["lower_email" (function public.lower_email())]`},
+			[]string{"present=1 missing=0 adoptable=0 extra=0 different=0 parked=0 suppressed=0 rewritten=2", `rewritten 2 a [email] ["lower_email" (function public.lower_email())]`}},
 		{"suppressed", robots, []event.Event{robot("a"), fixture.Updated("b", 1, "b@x"), fixture.Updated("c", 1, "c@x")}, "delete from p where id = 'b'",
-			[]string{"present=1 missing=1 extra=0 different=0 parked=0 suppressed=1 rewritten=0", `suppressed 1 a [] ["no_robots" (function public.no_robots())]`},
-			[]string{"present=2 missing=0 extra=0 different=0 parked=0 suppressed=1 rewritten=0", `suppressed 1 a [] ["no_robots" (function public.no_robots())]`}},
+			[]string{"present=1 missing=1 adoptable=0 extra=0 different=0 parked=0 suppressed=1 rewritten=0", `suppressed 1 a [] ["no_robots" (function public.no_robots())]`},
+			[]string{"present=2 missing=0 adoptable=0 extra=0 different=0 parked=0 suppressed=1 rewritten=0", `suppressed 1 a [] ["no_robots" (function public.no_robots())]`}},
 		{"a removal suppressed", `create trigger keep_admins before delete on p for each row execute function keep_admins();`,
 			[]event.Event{fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x")}, "update p set role = 'admin' where id = 'a'; update rollcall.users set deleted_at = now(), email = null",
-			[]string{"present=0 missing=0 extra=1 different=0 parked=0 suppressed=1 rewritten=0", `suppressed 1 a [] ["keep_admins" (function public.keep_admins())]`},
-			[]string{"present=0 missing=0 extra=0 different=0 parked=0 suppressed=1 rewritten=0", `suppressed 1 a [] ["keep_admins" (function public.keep_admins())]`}},
+			[]string{"present=0 missing=0 adoptable=0 extra=1 different=0 parked=0 suppressed=1 rewritten=0", `suppressed 1 a [] ["keep_admins" (function public.keep_admins())]`},
+			[]string{"present=0 missing=0 adoptable=0 extra=0 different=0 parked=0 suppressed=1 rewritten=0", `suppressed 1 a [] ["keep_admins" (function public.keep_admins())]`}},
 		{"triggers that change nothing", `create trigger touch after insert or update on p for each row execute function touch();`,
 			[]event.Event{fixture.Updated("a", 1, "a@x"), fixture.Updated("b", 1, "b@x")}, "delete from p where id = 'a'; update p set name = 'x'",
-			[]string{"present=0 missing=1 extra=0 different=1 parked=0 suppressed=0 rewritten=0"},
-			[]string{"present=2 missing=0 extra=0 different=0 parked=0 suppressed=0 rewritten=0"}},
+			[]string{"present=0 missing=1 adoptable=0 extra=0 different=1 parked=0 suppressed=0 rewritten=0"},
+			[]string{"present=2 missing=0 adoptable=0 extra=0 different=0 parked=0 suppressed=0 rewritten=0"}},
 		{"a trigger that refuses", refuse + lower, []event.Event{fixture.Updated("a", 1, "A@x"), fixture.Updated("bad", 1, "x@x")}, "update rollcall.users set email = 'bad' where id = 'bad'",
-			[]string{"present=0 missing=0 extra=0 different=1 parked=0 suppressed=0 rewritten=1", `rewritten 1 a [email] ["lower_email" (function public.lower_email()) "refuse" (function public.refuse())]`},
-			[]string{"present=0 missing=0 extra=0 different=0 parked=1 suppressed=0 rewritten=1", `rewritten 1 a [email] ["lower_email" (function public.lower_email()) "refuse" (function public.refuse())]`}},
+			[]string{"present=0 missing=0 adoptable=0 extra=0 different=1 parked=0 suppressed=0 rewritten=1", `rewritten 1 a [email] ["lower_email" (function public.lower_email()) "refuse" (function public.refuse())]`},
+			[]string{"present=0 missing=0 adoptable=0 extra=0 different=0 parked=1 suppressed=0 rewritten=1", `rewritten 1 a [email] ["lower_email" (function public.lower_email()) "refuse" (function public.refuse())]`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -24,6 +24,7 @@ type State string
 const (
 	Present   State = "present"   // the row is as the roll says
 	Missing   State = "missing"   // there is no row
+	Adoptable State = "adoptable" // there is no row but one without a key, which the user may take over
 	Extra     State = "extra"     // the user is gone and the row is not; or a row is no user's
 	Different State = "different" // the row is not as the roll says, or that can not be computed
 	Parked    State = "parked"    // the target does not follow the user for the moment
@@ -34,7 +35,7 @@ const (
 )
 
 // States are all states, in the order of tables.
-var States = []State{Present, Missing, Extra, Different, Parked, Suppressed, Rewritten}
+var States = []State{Present, Missing, Adoptable, Extra, Different, Parked, Suppressed, Rewritten}
 
 // Options say what is done besides counting.
 type Options struct {
@@ -111,18 +112,19 @@ func (t Tally) MarshalJSON() ([]byte, error) {
 		Unowned    int64  `json:"unowned"`
 		Suppressed int64  `json:"suppressed"`
 		Rewritten  int64  `json:"rewritten"`
+		Adoptable  int64  `json:"adoptable"`
 		Repaired   int64  `json:"repaired"`
 		Outage     string `json:"out_of_service,omitempty"`
 	}{
-		Target: t.Target, Source: t.Source, Present: t.Users[Present], Missing: t.Users[Missing], Extra: t.Users[Extra],
+		Target: t.Target, Source: t.Source, Present: t.Users[Present], Missing: t.Users[Missing], Adoptable: t.Users[Adoptable], Extra: t.Users[Extra],
 		Different: t.Users[Different], Parked: t.Users[Parked], Unowned: t.Unowned, Suppressed: t.Users[Suppressed],
 		Rewritten: t.Users[Rewritten], Repaired: t.Repaired, Outage: t.Outage,
 	})
 }
 
-// OutOfStep is how many users are missing, extra, different or parked. A row of no user is not counted.
+// OutOfStep is how many users are in no step with the roll, for whatever reason but their triggers. A row of no user is not counted.
 func (t *Tally) OutOfStep() int64 {
-	return t.Users[Missing] + t.Users[Extra] - t.Unowned + t.Users[Different] + t.Users[Parked]
+	return t.Users[Missing] + t.Users[Adoptable] + t.Users[Extra] - t.Unowned + t.Users[Different] + t.Users[Parked]
 }
 
 // Unowned is how many rows are of no user of the roll.

@@ -238,12 +238,12 @@ func TestChecked(t *testing.T) {
 		must.Equal(t, got.Users, want, "checked at ", got.At)
 		must.Equal(t, !got.At.IsZero(), ran, "checked at ", got.At, ", which is a time")
 	}
-	check(map[audit.State]int64{audit.Present: 0, audit.Missing: 0, audit.Extra: 0, audit.Different: 0, audit.Parked: 0, audit.Suppressed: 0, audit.Rewritten: 0}, false)
+	check(map[audit.State]int64{audit.Present: 0, audit.Missing: 0, audit.Adoptable: 0, audit.Extra: 0, audit.Different: 0, audit.Parked: 0, audit.Suppressed: 0, audit.Rewritten: 0}, false)
 	b.Exec("insert into rollcall.checks values ('profiles', 'old', 'missing', 7, now()), ('former', 'app', 'missing', 7, now())")
 	b.Seed(fixture.Updated("a", 1, "a"), fromWeb(fixture.Updated("w", 1, "w")), fixture.Updated("m", 1, "m"))
 	b.Exec("insert into p (id) values ('s'); delete from p where id = 'm'")
 	report(b, false)
-	check(map[audit.State]int64{audit.Present: 2, audit.Missing: 1, audit.Extra: 1, audit.Different: 0, audit.Parked: 0, audit.Suppressed: 0, audit.Rewritten: 0}, true)
+	check(map[audit.State]int64{audit.Present: 2, audit.Missing: 1, audit.Adoptable: 0, audit.Extra: 1, audit.Different: 0, audit.Parked: 0, audit.Suppressed: 0, audit.Rewritten: 0}, true)
 	other := pgtest.Connect(t, b.Address).Conn // another audit, about to commit
 	pgtest.Exec(t, other, `begin; create temp table kept on commit drop as table rollcall.checks;
 		delete from rollcall.checks; insert into rollcall.checks table kept`)
@@ -252,8 +252,8 @@ func TestChecked(t *testing.T) {
 		b.Await("select count(*) > 0 from pg_locks where not granted", "t")
 		pgtest.Exec(t, other, "commit")
 	}))
-	check(map[audit.State]int64{audit.Present: 2, audit.Missing: 1, audit.Extra: 1, audit.Different: 0, audit.Parked: 0, audit.Suppressed: 0, audit.Rewritten: 0}, true)
-	b.Want("select source, count(*) from rollcall.checks group by 1 order by 1", "|8", "app|7", "web|7")
+	check(map[audit.State]int64{audit.Present: 2, audit.Missing: 1, audit.Adoptable: 0, audit.Extra: 1, audit.Different: 0, audit.Parked: 0, audit.Suppressed: 0, audit.Rewritten: 0}, true)
+	b.Want("select source, count(*) from rollcall.checks group by 1 order by 1", "|9", "app|8", "web|8")
 }
 
 // Random damage to the rows of many users is counted as an independent count says, and the
@@ -345,4 +345,17 @@ func TestAuditBesideALockedUser(t *testing.T) {
 	c := must.Get(b.DB.Audit().Report(t.Context(), audit.Options{}))(t)
 	b.Exec("rollback")
 	must.Equal(t, c.Tallies[0].Users[audit.Different], 1, "users who differ")
+}
+
+// Users who would take over a row are a state of their own, and a repair has them do it.
+func TestAuditOfAdoptions(t *testing.T) {
+	t.Parallel()
+	b := fixture.NewBench(t, fixture.PeopleTable, fixture.Adopting())
+	b.Submit(fixture.Verified("u1", 1, "a@x.test"), fixture.Verified("u2", 1, "b@x.test"), fixture.Updated("u3", 1, "c@x.test"), fixture.Verified("u4", 1, "d@x.test"))
+	b.Exec("delete from people; insert into people (email) values ('A@x.test'), ('b@x.test'), ('b@x.test'), ('c@x.test')")
+	wantReport(b, false, "people app missing=3 adoptable=1")
+	checked := must.Get(b.DB.Audit().Checked(t.Context()))(t)["people"]
+	must.Equal(t, checked.OutOfStep(), int64(4), "out of step")
+	wantReport(b, true, "people app present=2 parked=2 repaired=2")
+	b.Want("select coalesce(auth_id, '-') || ' ' || email from people order by id", "u1 a@x.test", "- b@x.test", "- b@x.test", "- c@x.test", "u4 d@x.test")
 }

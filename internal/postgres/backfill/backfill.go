@@ -298,9 +298,9 @@ func (f *run) finish(ctx context.Context) error {
 	return f.note(ctx, true)
 }
 
-// Preview is what a backfill that begins anew would do now, in users; users that the target
-// would refuse are counted as if it didn't.
-type Preview struct{ Visit, Insert, Change, Remove int64 }
+// Preview is what a backfill that begins anew would do now, in users. Adopt are those who would take over a row, Park
+// those that match refuses; other users that the target would refuse are counted as if it didn't.
+type Preview struct{ Visit, Insert, Adopt, Change, Remove, Park int64 }
 
 // Preview computes, with the target's own expressions and in a transaction that may
 // only read, what a backfill would do. An expression that fails for one user fails it as a
@@ -312,7 +312,13 @@ func (b *Backfills) Preview(ctx context.Context, target string) (Preview, error)
 		return p, fmt.Errorf("preview of backfill %s: %w", target, err)
 	}
 	err := b.Targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, t.Compiler.Preview()).Scan(&p.Visit, &p.Insert, &p.Change, &p.Remove)
+		err := tx.QueryRow(ctx, t.Compiler.Preview()).Scan(&p.Visit, &p.Insert, &p.Change, &p.Remove)
+		if err != nil || t.Match == nil {
+			return err
+		}
+		err = tx.QueryRow(ctx, t.Compiler.Adoptions()).Scan(&p.Adopt, &p.Park)
+		p.Insert -= p.Adopt + p.Park
+		return err
 	})
 	if err != nil {
 		return p, fmt.Errorf("preview of backfill %s: %w", target, sqlstate.Mask(err))

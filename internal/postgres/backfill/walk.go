@@ -124,7 +124,7 @@ func (w *walk) settle(ctx context.Context, s settle.Span) error {
 // event or the application was there before.
 func (w *walk) fill(ctx context.Context, s settle.Span) error {
 	w.mu.Lock()
-	empty := w.misses < maxMisses
+	empty := w.misses < maxMisses && w.target.Match == nil // else there are rows to take over
 	w.mu.Unlock()
 	if !empty {
 		return w.targets.SettleSpan(ctx, w.target, s)

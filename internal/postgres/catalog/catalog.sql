@@ -41,7 +41,7 @@ from target t join pg_catalog.pg_attrdef d on d.adrelid = t.oid
 join pg_catalog.pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
 union all
 select t.name, pg_catalog.concat('index ', c.relname), pg_catalog.md5(i::text)
-from target t join pg_catalog.pg_index i on i.indrelid = t.oid and i.indisunique
+from target t join pg_catalog.pg_index i on i.indrelid = t.oid and (i.indisunique or i.indexprs is not null)
 join pg_catalog.pg_class c on c.oid = i.indexrelid
 union all
 select t.name, pg_catalog.concat('constraint ', c.conname), pg_catalog.md5(c::text)

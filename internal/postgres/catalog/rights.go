@@ -58,6 +58,7 @@ func (a *attempt) statements() {
 		{whole.Removal, ofBatch}, {whole.Upsert, ofBatch}, {whole.RemovalSpan, ofSpan}, {whole.UpsertSpan, ofSpan},
 		{whole.RemovalLocked, ofBatch}, {whole.UpsertLocked, ofBatch},
 		{whole.RemovalWanted, ofBatch}, {whole.UpsertWanted, ofBatch},
+		{whole.Adoption, ofBatch}, {whole.AdoptionSpan, ofSpan}, {whole.AdoptionLocked, ofBatch}, {whole.Verdicts, ofBatch},
 		{whole.Release, ofBatch}, {whole.States, ofBatch}, {whole.Differing, ofBatch},
 	}
 	if a.undone(func() error { return explainAll(a.ctx, a.conn, list) }) == nil {

@@ -160,6 +160,9 @@ func (ts *Targets) SpanSteps(t *catalog.Compiled, s Span, write string) []Step {
 	if t.Removal != "" {
 		steps = append(steps, Step{Kind: settling, SQL: t.RemovalSpan, Args: users})
 	}
+	if t.AdoptionSpan != "" {
+		steps = append(steps, Step{Kind: settling, SQL: t.AdoptionSpan, Args: users})
+	}
 	return append(steps,
 		Step{Kind: settling, SQL: write, Args: users},
 		Step{Kind: Parking, SQL: On(t.Roll, spanClearSQL), Args: append(users, t.Name)},
@@ -184,6 +187,11 @@ func (ts *Targets) CommitSpan(ctx context.Context, s Span, open []Step) error {
 	for _, t := range slices.Backward(targets) {
 		if t.Where != nil && t.RemovalSpan != "" {
 			steps = append(steps, ts.spanStep(t, s, t.RemovalSpan)...)
+		}
+	}
+	for _, t := range targets {
+		if t.AdoptionSpan != "" {
+			steps = append(steps, ts.spanStep(t, s, t.AdoptionSpan)...)
 		}
 	}
 	for _, t := range targets {

@@ -29,6 +29,8 @@ type DryRow struct {
 	Target        string
 	Key           Key
 	Before, After string
+	// Adopted: the row was there, without its key. Before has the key already.
+	Adopted bool
 }
 
 // DryRun runs transactions as Commit does, one after the other in a single one, which is rolled back. They are those
@@ -61,11 +63,11 @@ func (ts *Targets) DryRun(ctx context.Context, do func(*Targets) error) (*DryRun
 
 // Since reads the rows of an earlier dry run as they are now: Before is what they were then. It changes nothing.
 func (ts *Targets) Since(ctx context.Context, earlier *DryRun) (*DryRun, error) {
-	before := map[entry]string{}
+	before := map[entry]*DryRow{}
 	var users []Key
 	for i := range earlier.Rows {
 		row := &earlier.Rows[i]
-		before[entry{row.Target, row.Key}] = row.Before
+		before[entry{row.Target, row.Key}] = row
 		if !slices.Contains(users, row.Key) {
 			users = append(users, row.Key)
 		}
@@ -73,7 +75,10 @@ func (ts *Targets) Since(ctx context.Context, earlier *DryRun) (*DryRun, error) 
 	return ts.DryRun(ctx, func(undone *Targets) error {
 		s := &separation{all: undone, targets: undone.All(), users: users}
 		return undone.dry.read(ctx, s, func(row *DryRow, _ bool, now string) {
-			row.Before, row.After = before[entry{row.Target, row.Key}], now
+			row.After = now
+			if was := before[entry{row.Target, row.Key}]; was != nil {
+				row.Before, row.Adopted = was.Before, was.Adopted
+			}
 		})
 	})
 }
@@ -117,7 +122,18 @@ func (d *dryRun) commit(ctx context.Context, ts *Targets, w *Work) (parked map[K
 	}); err != nil {
 		return nil, err
 	}
-	if parked, err = s.finish(ctx, s.work.Pieces(s.targets)); err != nil {
+	pieces := s.work.Pieces(s.targets)
+	upserts := slices.IndexFunc(pieces, func(p Piece) bool { return p.swaps })
+	if upserts > 0 {
+		if err := s.pieces(ctx, pieces[:upserts]); err != nil {
+			return nil, err
+		}
+		if err := d.adopted(ctx, s); err != nil {
+			return nil, err
+		}
+		pieces = pieces[upserts:]
+	}
+	if parked, err = s.finish(ctx, pieces); err != nil {
 		return nil, err
 	}
 	for _, t := range s.targets {
@@ -129,6 +145,18 @@ func (d *dryRun) commit(ctx context.Context, ts *Targets, w *Work) (parked map[K
 		d.refused[entry{r.target, r.User}] = r
 	}
 	return parked, d.read(ctx, s, func(row *DryRow, _ bool, now string) { row.After = now })
+}
+
+// adopted reads the rows that were taken over.
+func (d *dryRun) adopted(ctx context.Context, s *separation) error {
+	if len(s.adopting) == 0 {
+		return nil
+	}
+	return d.read(ctx, s, func(row *DryRow, _ bool, now string) {
+		if row.Before == "" && now != "" && slices.Contains(s.adopting, entry{row.Target, row.Key}) {
+			row.Before, row.Adopted = now, true
+		}
+	})
 }
 
 // read reads the rows of all who are settled. Of targets that are out of service, and of those whose rows can't be

@@ -152,7 +152,7 @@ func (r *explanations) expressions(ctx context.Context, refused []Refusal) error
 	groups := map[string][]int{} // who is refused in the same words
 	for i, x := range refused {
 		known := r.against[x.against] != nil || len(r.places[x.place].triggers) > 0
-		if known || slices.Contains(maybeEarly, x.state) || sqlstate.ClassOfState(x.state) != sqlstate.Row {
+		if known || x.verdict != "" || slices.Contains(maybeEarly, x.state) || sqlstate.ClassOfState(x.state) != sqlstate.Row {
 			continue
 		}
 		words := x.state + x.message

@@ -12,6 +12,7 @@ import (
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/target"
 )
 
 // Refusal is a user that a target refuses.
@@ -24,6 +25,7 @@ type Refusal struct {
 	outage bool
 	// place is the function in which it failed, against the constraint; both may be empty.
 	place, against string
+	verdict        target.Verdict // "" unless for one
 }
 
 // Words is what PostgreSQL said, without values.
@@ -77,6 +79,8 @@ type separation struct {
 	users   []Key // written or locked by this transaction
 	mode    Mode  // of every piece; one may have more
 	refused []Refusal
+	// adopting are those who were to take over a row.
+	adopting []entry
 }
 
 // begin opens the transaction up to the first piece of a target.
@@ -98,17 +102,27 @@ func (s *separation) begin(ctx context.Context) error {
 	return nil
 }
 
+// pieces runs pieces one by one.
+func (s *separation) pieces(ctx context.Context, list []Piece) error {
+	for _, p := range list {
+		err := s.settle(ctx, p, s.unrefused(p.Target, following(p.Target, s.users)))
+		if err == nil && p.swaps && p.Target.Adoption != "" {
+			err = s.adoptLate(ctx, p)
+		}
+		if err == nil && p.Target.Triggers {
+			err = Run(ctx, s.conn, Restore(s.all.Pool.Timeouts()))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // finish runs the pieces, parks the users that they refuse, and commits.
 func (s *separation) finish(ctx context.Context, pieces []Piece) (parked map[Key]bool, err error) {
-	for _, p := range pieces {
-		if err := s.settle(ctx, p); err != nil {
-			return nil, err
-		}
-		if p.Target.Triggers {
-			if err := Run(ctx, s.conn, Restore(s.all.Pool.Timeouts())); err != nil {
-				return nil, err
-			}
-		}
+	if err := s.pieces(ctx, pieces); err != nil {
+		return nil, err
 	}
 	// At the commit a deferred constraint would not show whose row it refuses.
 	check := constraints()
@@ -152,6 +166,7 @@ type Piece struct {
 	locked    string // which of them another session holds
 	pause     int    // how many seconds a foreign key that refuses one is waited for
 	swaps     bool   // users that are refused may stand in each other's way
+	verdicts  string // of an adoption
 	mode      Mode   // beside the transaction's
 }
 
@@ -159,12 +174,11 @@ type Piece struct {
 // has rows that reference the user's.
 const childrenPause = 300
 
-// settle runs a piece for the users a target follows and notes those that it refuses. Some of
+// settle runs a piece for users that a target follows and notes those that it refuses. Some of
 // them may only have been early (A takes what B is about to give up), so they are tried
 // again as long as that helps some of them.
-func (s *separation) settle(ctx context.Context, p Piece) error {
+func (s *separation) settle(ctx context.Context, p Piece, users []Key) error {
 	p.mode |= s.mode
-	users := following(p.Target, s.users)
 	for pass := 1; len(users) > 0; pass++ {
 		refused, err := s.try(ctx, &p, users)
 		if err == nil && !s.last {
@@ -252,11 +266,21 @@ func (s *separation) run(ctx context.Context, p Piece, users []Key) ([]Refusal, 
 		}
 		users = Without(users, refused)
 	}
+	if p.verdicts != "" {
+		more, err := s.judge(ctx, p, users)
+		if err != nil {
+			return nil, err
+		}
+		refused, users = append(refused, more...), Without(users, more)
+	}
 	// A table that is gone, or closed to the role, refuses all users alike: this shows it at once.
 	if _, err := s.conn.Exec(ctx, p.Statement, []string{}, []string{}, true); err != nil {
 		return nil, err
 	}
 	more, err := RunIsolated(ctx, s.conn, p, users)
+	if p.verdicts != "" {
+		more = changedRows(p.Target, more)
+	}
 	return append(refused, more...), err
 }
 

@@ -37,7 +37,7 @@ const (
 )
 
 // Steps is a whole transaction: the table of the one target, if there is one; the roll; removals, children
-// first; upserts, parents first; what is parked, and what no longer is. The order is that of the locks.
+// first; adoptions and upserts, parents first; what is parked, and what no longer is. The order is that of the locks.
 func (ts *Targets) Steps(w *Work, targets []*catalog.Compiled) []Step {
 	return slices.Concat(
 		ts.opening(w, ts.timeoutsOf(w)),
@@ -136,12 +136,17 @@ func (w *Work) of(r *event.Roll) []Key {
 
 // Pieces are what is to be done in the targets. First the removals, children's tables first: of the
 // users who are gone, if any, and always for a target with where; so that what one of them had (an
-// e-mail address) is free for the next. Then the upserts, parents first.
+// e-mail address) is free for the next. Then the rows that users take over, and the upserts, parents first.
 func (w *Work) Pieces(targets []*catalog.Compiled) []Piece {
 	var list []Piece
 	for _, t := range slices.Backward(targets) {
 		if w.removes(t) {
 			list = append(list, Piece{Target: t, Statement: t.Removal, wanted: t.RemovalWanted, locked: t.RemovalLocked, pause: childrenPause})
+		}
+	}
+	for _, t := range targets {
+		if t.Adoption != "" && t.Outage == nil && len(w.of(t.Roll)) > 0 {
+			list = append(list, adoption(t))
 		}
 	}
 	for _, t := range targets {
