@@ -281,7 +281,7 @@ func Assemble(cfg *config.Config) (*Setup, config.Problems) {
 		s.Targets[i] = ofSources(t, cfg.Sources)
 		for _, f := range s.Targets[i].Lint(catalog.RollOf(&s.Targets[i])) {
 			problems = append(problems, config.Problem{
-				Code: string(f.Code), Pos: config.ParsePos(f.At), What: fmt.Sprintf("target %s: %s", f.Target, f.What), Remedy: s.Targets[i].RemedyOf(f),
+				Code: string(f.Code), Pos: config.ParsePos(f.At), What: fmt.Sprintf("target %s: %s", f.Target, f.What), Remedy: config.RemedyOf(&s.Targets[i], f),
 			})
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"rollcall/internal/config"
 	"rollcall/internal/postgres/audit"
 	"rollcall/internal/target"
 )
@@ -46,7 +47,7 @@ func (e *examination) target(f target.Finding) {
 		return
 	}
 	t := &list[at]
-	e.add(f.Code, f.At, "target "+f.Target+": "+f.Meaning(), orEdit(t.RemedyOf(f), f.At))
+	e.add(f.Code, f.At, "target "+f.Target+": "+f.Meaning(), orEdit(config.RemedyOf(t, f), f.At))
 }
 
 // orEdit is a remedy, or where there is none the place to edit.
