@@ -254,7 +254,7 @@ func askTargets(ctx context.Context, cfg *Config, tell tell) {
 			tell(tableSource, truth(cfg.DB.Roll().Follows(s.Name())), s.Name())
 		}
 	}
-	parked, err := cfg.DB.Targets().Parked(ctx)
+	parked, err := cfg.DB.Parked().Count(ctx)
 	if err != nil {
 		cfg.Log.Warn("the parked users can't be counted: no metric or status has them until the database answers", "error", err)
 		return

@@ -118,7 +118,7 @@ func (o *Operator) GiveUp(ctx context.Context, by, target string, ids []string) 
 	if o.DB.Targets().Named(target) == nil {
 		return 0, &MisfitError{"target", target, "there is no such target"}
 	}
-	n, err := o.DB.Targets().GiveUp(ctx, target, ids)
+	n, err := o.DB.Parked().GiveUp(ctx, target, ids)
 	if err == nil {
 		o.note(ctx, auditlog.Entry{Who: by, Action: "give up", Object: strings.Join(append([]string{target}, ids...), " "), Result: fmt.Sprint(n, " rows")})
 	}

@@ -109,7 +109,7 @@ func (o *Operator) Status(ctx context.Context) Status {
 
 // targetStates are known without the database; what is parked is not.
 func (o *Operator) targetStates(ctx context.Context) []TargetStatus {
-	parked, err := o.DB.Targets().Parked(ctx)
+	parked, err := o.DB.Parked().Count(ctx)
 	if err != nil {
 		o.Log.Warn("the parked users can't be counted: no metric or status has them until the database answers", "error", err)
 	}

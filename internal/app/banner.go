@@ -76,7 +76,7 @@ func (sv *service) sayStates(ctx context.Context) {
 }
 
 func (sv *service) targetLines(ctx context.Context) []string {
-	parked, err := sv.db.Targets().Parked(ctx)
+	parked, err := sv.db.Parked().Count(ctx)
 	var lines []string
 	for _, t := range sv.db.Targets().States() {
 		state := "in service"

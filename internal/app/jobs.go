@@ -72,7 +72,7 @@ func (sv *service) scheduled(s *Setup) []jobs.Job {
 		list = append(list, jobs.Job{
 			Name: catchUp(t.Name), Timeout: catchUpTimeout,
 			Run: func(ctx context.Context) error {
-				_, err := sv.db.Targets().CatchUp(ctx, t.Name)
+				_, err := sv.db.Parked().CatchUp(ctx, t.Name)
 				return err
 			},
 		})
@@ -189,7 +189,7 @@ func (sv *service) enqueueDue(ctx context.Context) error {
 	if jobs == nil {
 		return nil
 	}
-	due, err := sv.db.Targets().Due(ctx)
+	due, err := sv.db.Parked().Due(ctx)
 	for i, target := range due {
 		due[i] = catchUp(target)
 	}

@@ -143,7 +143,7 @@ func (sv *service) retryTask(ctx context.Context, t tasks.Task, progress func(do
 	if err := json.Unmarshal(t.Options, &o); err != nil {
 		return nil, fmt.Errorf("read the options of a retry: %w", err)
 	}
-	tried, err := sv.db.Targets().Retry(ctx, t.Subject, o.IDs)
+	tried, err := sv.db.Parked().Retry(ctx, t.Subject, o.IDs)
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"rollcall/internal/postgres/erasure"
 	"rollcall/internal/postgres/history"
 	"rollcall/internal/postgres/outbox"
+	"rollcall/internal/postgres/parked"
 	"rollcall/internal/postgres/roll"
 	"rollcall/internal/postgres/settle"
 	"rollcall/internal/postgres/watch"
@@ -109,6 +110,9 @@ func (db *DB) Watch() *watch.Watch { return db.watch }
 
 // Roll is what is known of the providers' users.
 func (db *DB) Roll() *roll.Roll { return db.roll }
+
+// Parked is what targets have refused.
+func (db *DB) Parked() parked.Rows { return parked.Rows{Targets: db.targets} }
 
 // Audit holds the targets against the roll.
 func (db *DB) Audit() *audit.Audit { return &audit.Audit{Targets: db.targets} }

@@ -165,7 +165,7 @@ func (o *parkedOptions) retry(ctx context.Context, db *postgres.DB) error {
 		if !slices.Contains(f.Targets, t.Name) {
 			continue
 		}
-		n, err := db.Targets().Retry(ctx, t.Name, f.Users)
+		n, err := db.Parked().Retry(ctx, t.Name, f.Users)
 		tried += n
 		if err != nil {
 			return err
@@ -190,7 +190,7 @@ func (o *parkedOptions) retry(ctx context.Context, db *postgres.DB) error {
 func (o *parkedOptions) giveUp(ctx context.Context, db *postgres.DB) error {
 	var given int64
 	for _, name := range o.filter.Targets {
-		n, err := db.Targets().GiveUp(ctx, name, o.filter.Users)
+		n, err := db.Parked().GiveUp(ctx, name, o.filter.Users)
 		given += n
 		if err != nil {
 			return err

@@ -44,6 +44,11 @@ func (t *Compiled) LockTable() string {
 	return "lock table " + target.QuoteTable(t.Table) + " in row exclusive mode"
 }
 
+// References reports whether the table of the target references that of another one.
+func (t *Compiled) References(o *Compiled) bool {
+	return o.OID != t.OID && slices.Contains(t.Parents, o.OID)
+}
+
 // Mask is a value of a column for people to see: masked if the column may tell who a person is.
 func (t *Compiled) Mask(column string, value json.RawMessage) json.RawMessage {
 	if t.Compiler == nil || t.Compiler.Personal(column) {

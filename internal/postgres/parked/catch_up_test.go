@@ -1,27 +1,17 @@
-package settle_test
+package parked_test
 
 import (
 	"fmt"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres/connection"
-	"rollcall/internal/postgres/settle"
 	"rollcall/internal/testtag"
 )
-
-// catchUp makes all users due and tries once.
-func catchUp(b *fixture.Bench, target string) int {
-	b.T.Helper()
-	b.Exec("update rollcall.parked set retry_at = now() where not given_up")
-	return must.Get(b.CatchUp(b.T.Context(), target))(b.T)
-}
 
 // Users who swap their e-mail addresses, two or in a circle, settle; one whose address another user
 // really has stays parked with what they had, and no other user loses anything for it.
@@ -31,11 +21,11 @@ func TestCatchUpExchanges(t *testing.T) {
 	b.Applies(fixture.All(event.Applied, 6), fixture.Updated("a", 1, "1"), fixture.Updated("b", 1, "2"), fixture.Updated("c", 1, "3"), fixture.Updated("d", 1, "4"), fixture.Updated("e", 1, "5"), fixture.Updated("f", 1, "6"))
 	b.Exec("insert into p (id, email) values ('stranger', '7')")
 	b.Applies(fixture.All(event.Parked, 6), fixture.Updated("a", 2, "2"), fixture.Updated("b", 2, "1"), fixture.Updated("c", 2, "4"), fixture.Updated("d", 2, "5"), fixture.Updated("e", 2, "3"), fixture.Updated("f", 2, "7"))
-	catchUp(b, "profiles")
+	b.CatchUp("profiles")
 	b.Want("select id, email from p order by 1", "a|2", "b|1", "c|4", "d|5", "e|3", "f|6", "stranger|7")
 	b.Want("select user_id, attempts from rollcall.parked", "f|2")
 	b.Exec("delete from p where id = 'stranger'")
-	catchUp(b, "profiles")
+	b.CatchUp("profiles")
 	b.Want("select email from p where id = 'f'", "7")
 	b.Want("select user_id from rollcall.parked")
 }
@@ -49,9 +39,9 @@ func TestCatchUpTakesTurns(t *testing.T) {
 	b.Exec("delete from p where id = 'stranger'")
 	b.Exec("update rollcall.parked set retry_at = now()")
 	b.Exec(fmt.Sprintf("begin; select pg_advisory_xact_lock(%d, %d)", connection.LockSpace, connection.Hash32("catch up profiles")))
-	must.Equal(t, must.Get(b.CatchUp(t.Context(), "profiles"))(t), 0, "users tried while another replica is at it")
+	must.Equal(t, must.Get(b.Parked.CatchUp(t.Context(), "profiles"))(t), 0, "users tried while another replica is at it")
 	b.Exec("commit")
-	must.Equal(t, catchUp(b, "profiles"), 1, "users tried afterwards")
+	must.Equal(t, b.CatchUp("profiles"), 1, "users tried afterwards")
 	b.Want("select id, email from p", "a|x")
 }
 
@@ -63,7 +53,7 @@ func TestCatchUpForgetsTheErased(t *testing.T) {
 	b.Exec("insert into p (id, email) values ('stranger', 'x')")
 	b.Applies(fixture.All(event.Parked, 2), fixture.Updated("a", 1, "x"), fixture.Updated("b", 1, "x"))
 	b.Exec("delete from rollcall.users where id = 'a'")
-	must.Equal(t, catchUp(b, "profiles"), 2, "users tried, each once")
+	must.Equal(t, b.CatchUp("profiles"), 2, "users tried, each once")
 	b.Want("select user_id, attempts from rollcall.parked", "b|2")
 }
 
@@ -83,12 +73,12 @@ func TestCatchUpGivesUp(t *testing.T) {
 			break
 		}
 		pauses = append(pauses, int(pause))
-		if catchUp(b, "profiles") != 1 {
+		if b.CatchUp("profiles") != 1 {
 			t.Fatal("nobody was tried")
 		}
 	}
 	must.Equal(t, pauses, []int{2, 5, 15, 60, 300, 3600}, "pauses in seconds")
-	must.Equal(t, catchUp(b, "profiles"), 0, "users tried who were given up")
+	must.Equal(t, b.CatchUp("profiles"), 0, "users tried who were given up")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 2, "x"))
 	b.Want("select attempts, given_up from rollcall.parked", "1|f")
 	b.Applies(fixture.Applied, fixture.Updated("a", 3, "y"))
@@ -106,11 +96,11 @@ func TestCatchUpInOrder(t *testing.T) {
 	b.Exec("insert into p (id, email) values ('stranger', 'x')")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "x"))
 	b.Want("select target from rollcall.parked order by 1", "a_child", "profiles")
-	must.Equal(t, must.Get(b.CatchUp(t.Context(), "profiles"))(t), 0, "users tried before their time")
-	must.Equal(t, catchUp(b, "a_child"), 0, "users tried that the parent's table lacks")
+	must.Equal(t, must.Get(b.Parked.CatchUp(t.Context(), "profiles"))(t), 0, "users tried before their time")
+	must.Equal(t, b.CatchUp("a_child"), 0, "users tried that the parent's table lacks")
 	b.Exec("delete from p")
-	catchUp(b, "profiles")
-	catchUp(b, "a_child")
+	b.CatchUp("profiles")
+	b.CatchUp("a_child")
 	b.Want("select id from c", "a")
 	b.Want("select target from rollcall.parked")
 }
@@ -124,7 +114,7 @@ func TestCatchUpLeavesTimeToTheApplication(t *testing.T) {
 	b.Applies(fixture.All(event.Parked, 1), fixture.Gone("a", 2))
 	b.Want("select sqlstate, retry_at > now() + interval '4 minutes' from rollcall.parked", "23503|t")
 	b.Exec("delete from orders")
-	catchUp(b, "profiles")
+	b.CatchUp("profiles")
 	b.Want("select id from p")
 }
 
@@ -143,7 +133,7 @@ func TestLiveEventsBesideCatchingUp(t *testing.T) {
 	holder := b.Hold("lock table q in access exclusive mode")
 	b.Exec("update rollcall.parked set retry_at = now()")
 	ended := make(chan error, 1)
-	go func() { ended <- must.Err(b.CatchUp(t.Context(), "second")) }()
+	go func() { ended <- must.Err(b.Parked.CatchUp(t.Context(), "second")) }()
 	for len(b.Outages()) == 0 && t.Context().Err() == nil { // it notices at once, and waits for nobody
 		time.Sleep(time.Millisecond)
 	}
@@ -164,7 +154,7 @@ func TestCatchUpOfMany(t *testing.T) {
 	b.Exec(fmt.Sprintf(`insert into rollcall.users (source, id, version, email, raw_user_meta_data, raw_app_meta_data) select 'app', 'u' || g, 1, g || '@x', '{}', '{}' from generate_series(1, %d) g;
 insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) select 'second', source, id, now(), '42P01', 'gone' from rollcall.users`, n))
 	start := time.Now()
-	must.Equal(t, must.Get(b.CatchUp(t.Context(), "second"))(t), n, "users tried")
+	must.Equal(t, must.Get(b.Parked.CatchUp(t.Context(), "second"))(t), n, "users tried")
 	t.Logf("%d parked users in %s", n, time.Since(start))
 	must.Within(t, start, 30*time.Second, "catching up")
 	b.Want("select count(*) from q", fmt.Sprint(n))
@@ -172,31 +162,3 @@ insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error)
 }
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
-
-// A deferred trigger that refuses one user parks that user alone, also with a state that names no row:
-// it may have asked a server that is away.
-func TestDeferredTriggerThatFails(t *testing.T) {
-	t.Parallel()
-	for _, state := range []string{"08001", "40001", "57P03", "53100", "25006", "23514"} {
-		t.Run(state, func(t *testing.T) {
-			t.Parallel()
-			b := fixture.NewBench(t, fixture.PTable+fmt.Sprintf(`create function refuse() returns trigger language plpgsql as $$ begin
-				if new.email = 'bad' then raise exception using errcode = '%s', message = 'away'; end if; return null; end $$;
-				create constraint trigger refuse after insert or update on p deferrable initially deferred for each row execute function refuse()`, state), fixture.Everyone())
-			b.Applies([]event.Outcome{event.Applied, event.Parked}, fixture.Updated("a", 1, "good"), fixture.Updated("b", 1, "bad"))
-			b.Want("select id from p", "a")
-		})
-	}
-}
-
-// What the server answers to the commit of a failed transaction is no success.
-func TestCommitThatRollsBack(t *testing.T) {
-	t.Parallel()
-	b := fixture.NewBench(t, "")
-	err := b.Within(t.Context(), func(conn *pgx.Conn) error {
-		must.Do(t, settle.Run(t.Context(), conn, settle.Begin(b.Pool.Timeouts())))
-		_, _ = conn.Exec(t.Context(), "select 1 / 0")
-		return settle.Run(t.Context(), conn, []settle.Step{settle.End()})
-	})
-	must.Fail(t, err, nil, "ROLLBACK")
-}

@@ -1,4 +1,4 @@
-package settle_test
+package parked_test
 
 import (
 	"testing"
@@ -22,26 +22,26 @@ func parkedBench(t *testing.T) *fixture.Bench {
 func TestRetry(t *testing.T) {
 	t.Parallel()
 	b := parkedBench(t)
-	must.Equal(t, must.Get(b.Retry(t.Context(), "profiles", []string{"u2", "u3", "nobody"}))(t), int64(2), "tried while the table refuses them")
+	must.Equal(t, must.Get(b.Parked.Retry(t.Context(), "profiles", []string{"u2", "u3", "nobody"}))(t), int64(2), "tried while the table refuses them")
 	const parked = "select user_id, attempts, given_up, retry_at > now() from rollcall.parked order by 1"
 	b.Want(parked, "u1|19|f|t", "u2|20|t|t", "u3|1|f|t")
 	b.Exec("alter table p drop constraint refuse")
-	must.Equal(t, must.Get(b.Retry(t.Context(), "profiles", []string{"u2"}))(t), int64(1), "tried")
+	must.Equal(t, must.Get(b.Parked.Retry(t.Context(), "profiles", []string{"u2"}))(t), int64(1), "tried")
 	b.Want(parked, "u1|19|f|t", "u3|1|f|t")
-	must.Equal(t, must.Get(b.Retry(t.Context(), "profiles", nil))(t), int64(2), "tried of all")
+	must.Equal(t, must.Get(b.Parked.Retry(t.Context(), "profiles", nil))(t), int64(2), "tried of all")
 	b.Want(parked)
 	b.Want("select id, email from p order by 1", "u1|bad1", "u2|bad2", "u3|bad3")
-	must.Equal(t, must.Get(b.Retry(t.Context(), "profiles", nil))(t), int64(0), "with nobody parked")
+	must.Equal(t, must.Get(b.Parked.Retry(t.Context(), "profiles", nil))(t), int64(0), "with nobody parked")
 }
 
 // Who is given up waits for an event, or for a retry.
 func TestGiveUp(t *testing.T) {
 	t.Parallel()
 	b := parkedBench(t)
-	must.Equal(t, must.Get(b.GiveUp(t.Context(), "profiles", []string{"u1", "u3"}))(t), int64(1), "given up")
-	must.Equal(t, must.Get(b.GiveUp(t.Context(), "other", nil))(t), int64(0), "of another target")
+	must.Equal(t, must.Get(b.Parked.GiveUp(t.Context(), "profiles", []string{"u1", "u3"}))(t), int64(1), "given up")
+	must.Equal(t, must.Get(b.Parked.GiveUp(t.Context(), "other", nil))(t), int64(0), "of another target")
 	b.Exec("alter table p drop constraint refuse; update rollcall.parked set retry_at = now()")
-	must.Get(b.CatchUp(t.Context(), "profiles"))(t)
+	must.Get(b.Parked.CatchUp(t.Context(), "profiles"))(t)
 	b.Want("select user_id, given_up from rollcall.parked order by 1", "u1|t", "u3|t")
 	b.Applies(fixture.Applied, fixture.Updated("u1", 2, "good"))
 	b.Want("select user_id from rollcall.parked", "u3")
@@ -56,11 +56,11 @@ func TestGiveUpBesideATry(t *testing.T) {
 		begin perform nextval('tries'); perform pg_sleep(0.5); return new; end $$;
 		create trigger slow before insert on p for each row execute function slow()`)
 	tried := make(chan error)
-	go func() { _, err := b.CatchUp(t.Context(), "profiles"); tried <- err }()
+	go func() { _, err := b.Parked.CatchUp(t.Context(), "profiles"); tried <- err }()
 	for len(b.Rows("select 1 from tries where is_called")) == 0 {
 		time.Sleep(time.Millisecond)
 	}
-	must.Equal(t, must.Get(b.GiveUp(t.Context(), "profiles", nil))(t), int64(2), "given up")
+	must.Equal(t, must.Get(b.Parked.GiveUp(t.Context(), "profiles", nil))(t), int64(2), "given up")
 	must.Do(t, <-tried)
 	b.Want("select user_id, attempts, given_up from rollcall.parked order by 1", "u1|19|t", "u2|2|t", "u3|20|t")
 }

@@ -201,7 +201,7 @@ func TestRaceLooksBesideEverything(t *testing.T) {
 			e, f := hook((n*3)%9+1, fmt.Sprint("b", n)), hook((n*2)%9+1, fmt.Sprint("c", n))
 			return must.Err(b.ApplyBodies(b.T.Context(), []event.Event{e, f}))
 		},
-		func(int) error { return must.Err(b.CatchUp(b.T.Context(), "profiles")) },
+		func(int) error { return must.Err(b.Parked.CatchUp(b.T.Context(), "profiles")) },
 		func(int) error { return must.Err(b.DB.Audit().Report(b.T.Context(), audit.Options{Repair: true})) },
 	}
 	ended := make(chan error, len(work))

@@ -232,7 +232,7 @@ func converge(t *testing.T, replicas []*fixture.Bench, h *clerkHistory, random *
 	for range 3 { // a parent may be parked itself
 		b.Exec("update rollcall.parked set retry_at = now(), given_up = false")
 		for _, name := range []string{"teams", "profiles", "members"} {
-			must.Get(b.Targets.CatchUp(t.Context(), name))(t)
+			must.Get(b.Parked.CatchUp(t.Context(), name))(t)
 		}
 	}
 	b.Want(memberRows, h.rows()...)

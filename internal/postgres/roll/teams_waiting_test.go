@@ -70,11 +70,11 @@ func TestOrganizationOfManyWaiting(t *testing.T) {
 	b.Applies(fixture.Applied, said(organization("t1", 2, "New")))
 	b.Want(waiting, "0")
 	b.Want(tried, "100")
-	must.Get(b.Targets.CatchUp(t.Context(), "members"))(t) // it may take so long that some are due again
+	must.Get(b.Parked.CatchUp(t.Context(), "members"))(t) // it may take so long that some are due again
 	b.Want(tried, fmt.Sprint(members))
 	b.Exec("alter table members drop constraint no")
 	b.Applies(fixture.Applied, said(organization("t1", 3, "Newer")))
-	must.Equal(t, must.Get(b.Targets.CatchUp(t.Context(), "members"))(t), members-100, "tried later")
+	must.Equal(t, must.Get(b.Parked.CatchUp(t.Context(), "members"))(t), members-100, "tried later")
 	b.Want("select count(*) from members", fmt.Sprint(members+1))
 }
 
@@ -88,7 +88,7 @@ func TestCatchUpWithMembers(t *testing.T) {
 		select 'app', 'm' || n, 1, 't1', 'u' || n, 'guest', now() from generate_series(1, 600) n;
 		insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error)
 		select 'members', 'app', 'm' || n, now(), case when n > 300 then '23503' else '23505' end, 'text' from generate_series(1, 600) n`)
-	must.Get(b.Targets.CatchUp(t.Context(), "members"))(t) // it may take so long that some are due again
+	must.Get(b.Parked.CatchUp(t.Context(), "members"))(t) // it may take so long that some are due again
 	b.Want("select count(*) from rollcall.parked where sqlstate = '23514'", "600")
 	b.Want("select max(n) <= 128 from (select count(*) n from rollcall.parked group by xmin) tries", "t")
 }

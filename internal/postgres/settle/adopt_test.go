@@ -137,7 +137,7 @@ func TestAdoptionAfterCorrection(t *testing.T) {
 	b.Submit(fixture.Verified("u1", 1, "ann@x.test"))
 	wantParked(t, b, "u1 match: several")
 	b.Exec("delete from people where id = 2")
-	must.Equal(t, must.Get(b.Retry(t.Context(), "people", nil))(t), int64(1), "tried")
+	must.Equal(t, must.Get(b.Parked.Retry(t.Context(), "people", nil))(t), int64(1), "tried")
 	b.Want(rowsOfPeople, "u1 ann@x.test old")
 	wantParked(t, b)
 }
@@ -212,7 +212,7 @@ func TestAdoptionOfAHeldRow(t *testing.T) {
 	b.Want(rowsOfPeople, "- ann@x.test old", "u2 b@x.test new")
 	b.Want("select user_id || ' ' || sqlstate from rollcall.parked", "u1 55P03")
 	must.Get(held.Exec(t.Context(), "commit"))(t)
-	must.Get(b.Retry(t.Context(), "people", nil))(t)
+	must.Get(b.Parked.Retry(t.Context(), "people", nil))(t)
 	b.Want(rowsOfPeople, "u1 ann@x.test old", "u2 b@x.test new")
 }
 

@@ -146,7 +146,7 @@ func (ts *Targets) rehearse(ctx context.Context, conn *pgx.Conn, t *catalog.Comp
 	if t.Lockable {
 		steps = append(steps, Step{Kind: locking, SQL: t.LockTable() + " nowait"})
 	}
-	for _, s := range []string{t.Removal, t.Upsert} {
+	for _, s := range []string{t.Removal, t.Upsert, t.Adoption} {
 		if s != "" {
 			steps = append(steps, Step{Kind: settling, SQL: s, Args: []any{sources, ids, true}})
 		}

@@ -136,8 +136,8 @@ func TestDeletionBesideAChildsTrouble(t *testing.T) {
 	holder := b.Hold("select from c for update")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Gone("a", 2))
 	holder.Run("rollback")
-	catchUp(b, "child")
-	catchUp(b, "profiles")
+	b.CatchUp("child")
+	b.CatchUp("profiles")
 	b.Want("select target from rollcall.parked")
 	b.Want("select id from p")
 }

@@ -119,7 +119,7 @@ func TestReasonOfRemovalsAndChecks(t *testing.T) {
 	const want = `column "n": invalid input syntax for type integer: "…"`
 	b.Want("select error from rollcall.parked", want)
 	b.Exec("update rollcall.parked set retry_at = now(), error = ''")
-	must.Equal(t, must.Get(b.CatchUp(t.Context(), "reasons"))(t), 1, "users tried")
+	must.Equal(t, must.Get(b.Parked.CatchUp(t.Context(), "reasons"))(t), 1, "users tried")
 	b.Want("select error from rollcall.parked", want)
 
 	b.Exec(`update rollcall.users set raw_user_meta_data = '{"age":"old"}' where id = 'b'`)

@@ -8,14 +8,8 @@ var (
 	forgetFillingSQL string
 	//go:embed clear.sql
 	clearSQL string
-	//go:embed due.sql
-	dueSQL string // a format of a condition on p, which is a row of rollcall.parked
-	//go:embed due_targets.sql
-	dueTargetsSQL string
 	//go:embed forget_erased.sql
 	forgetErasedSQL string
-	//go:embed give_up.sql
-	giveUpSQL string
 	//go:embed lock.sql
 	lockSQL string
 	//go:embed lock_pairs.sql

@@ -231,9 +231,6 @@ func (ts *Targets) Named(name string) *catalog.Compiled {
 
 func works(t *catalog.Compiled) bool { return t.Outage == nil }
 
-// refers reports whether the table of one target references that of another one.
-func refers(t, o *catalog.Compiled) bool { return o.OID != t.OID && slices.Contains(t.Parents, o.OID) }
-
 // names are those of some targets.
 func names(targets []*catalog.Compiled, which func(*catalog.Compiled) bool) []string {
 	list := []string{}
@@ -255,27 +252,6 @@ func (ts *Targets) newest(t *catalog.Compiled) *catalog.Compiled {
 		return now
 	}
 	return t
-}
-
-// Parked counts the parked users of each configured target.
-func (ts *Targets) Parked(ctx context.Context) (map[string]int, error) {
-	counts := map[string]int{}
-	for _, t := range ts.Configured() {
-		counts[t.Name] = 0
-	}
-	rows, _ := ts.Pool.Query(ctx, "select target, pg_catalog.count(*) from rollcall.parked group by target")
-	var target string
-	var n int
-	_, err := pgx.ForEachRow(rows, []any{&target, &n}, func() error {
-		if _, configured := counts[target]; configured {
-			counts[target] = n
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("count parked users: %w", err)
-	}
-	return counts, nil
 }
 
 // State is how a target is doing.
@@ -318,7 +294,7 @@ func inOrder(targets []*catalog.Compiled) []*catalog.Compiled {
 	ordered := make([]*catalog.Compiled, 0, len(rest))
 	for len(rest) > 0 {
 		next := slices.IndexFunc(rest, func(t *catalog.Compiled) bool {
-			return !slices.ContainsFunc(rest, func(o *catalog.Compiled) bool { return refers(t, o) })
+			return !slices.ContainsFunc(rest, func(o *catalog.Compiled) bool { return t.References(o) })
 		})
 		next = max(next, 0)
 		ordered = append(ordered, rest[next])

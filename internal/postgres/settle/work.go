@@ -1,10 +1,15 @@
 package settle
 
 import (
+	"context"
+	"errors"
 	"slices"
+
+	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/catalog"
+	"rollcall/internal/postgres/connection"
 )
 
 // Work is what one transaction does: it writes or locks rows of the roll, and settles users.
@@ -253,9 +258,32 @@ func SettleWork(t *catalog.Compiled, users []Key) *Work {
 	return w
 }
 
-// retryWork is another try for parked users of a target.
-func retryWork(t *catalog.Compiled, users []Key) *Work {
+// TryAgain is another try for parked users of a target. It reports whether they were tried: not if the target is out of
+// service, or another replica is at it.
+func (ts *Targets) TryAgain(ctx context.Context, t *catalog.Compiled, users []Key) (bool, error) {
 	w := LockWork(users, forgetErasedSQL)
 	w.Purpose, w.only = retryParked, t
-	return w
+	_, err := ts.Commit(ctx, w)
+	if FailedFor(err, OutOfService, catchingUp) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// errCatchingUp: another replica is settling the parked users of the target.
+var errCatchingUp = errors.New("another replica is catching up")
+
+// catchUpLock keeps two replicas from trying the same users again at once. The lock ends with the transaction,
+// and so with a process that is killed, and costs no connection.
+func catchUpLock(t *catalog.Compiled) Step {
+	return Step{
+		Kind: lockingCatchUp, SQL: "select pg_catalog.pg_try_advisory_xact_lock($1, $2)", Args: []any{connection.LockSpace, connection.Hash32("catch up " + t.Name)},
+		Read: func(rows pgx.Rows) error {
+			ours, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+			if err == nil && !ours {
+				err = errCatchingUp
+			}
+			return err
+		},
+	}
 }

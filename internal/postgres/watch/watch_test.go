@@ -141,7 +141,7 @@ func TestLookMakesParkedDue(t *testing.T) {
 	look1(b)
 	b.Exec("alter domain short drop constraint short_check")
 	look1(b)
-	must.Get(b.CatchUp(t.Context(), "typed"))(t)
+	must.Get(b.Parked.CatchUp(t.Context(), "typed"))(t)
 	b.Want("select id, v from t", "early|proud")
 }
 
@@ -173,7 +173,7 @@ func TestLookSettlesAgainWhoWasOnlyLocked(t *testing.T) {
 	b.Applies(fixture.All(event.Duplicate, 1), arrived("duplicate"))
 	must.Get(b.Apply(t.Context(), []event.Event{{Source: "app", UserID: "only settled", Op: event.Settle}}))(t)
 	b.Exec("insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) values ('typed', 'app', 'parked', now(), '22000', 'x')")
-	must.Equal(t, must.Get(b.CatchUp(t.Context(), "typed"))(t), 1, "users tried")
+	must.Equal(t, must.Get(b.Parked.CatchUp(t.Context(), "typed"))(t), 1, "users tried")
 	wantMoments(b, "duplicate cut", "only settled cut", "parked cut")
 	look1(b)
 	wantMoments(b, "duplicate", "only settled", "parked")
