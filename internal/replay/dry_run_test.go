@@ -106,18 +106,17 @@ func TestDryRunOfRefused(t *testing.T) {
 // A row that a user takes over is told from one that is inserted.
 func TestDryRunOfAdoption(t *testing.T) {
 	t.Parallel()
-	people := fixture.Adopting()
-	b := &bench{Bench: fixture.NewBench(t, fixture.PeopleTable, people), source: fixture.Source(t, source.Clerk)}
-	b.replay = replay.Replay{DB: b.DB, Submit: b.Apply, Reveal: true}
+	b := fixture.NewBench(t, fixture.PeopleTable, fixture.Adopting())
+	r := replay.Replay{DB: b.DB, Submit: b.Apply, Reveal: true}
 	b.Exec("insert into people (email, name) values ('Ann@x.test', 'Ann'), ('c@x.test', 'Cec')")
-	tried := must.Get(b.replay.Try(t.Context(), fixture.Verified("u1", 1, "ann@x.test")))(t)
+	tried := must.Get(r.Try(t.Context(), fixture.Verified("u1", 1, "ann@x.test")))(t)
 	must.Equal(t, tried.Became, event.Applied, "outcome")
 	must.Equal(t, lines(&replay.Foreseen{Changes: tried.Changes}), []string{
 		`adopt people u1: auth_id: null → "u1"`, `adopt people u1: email: "Ann@x.test" → "ann@x.test"`, `adopt people u1: name: "Ann" → null`,
 	}, "changes")
 	b.Submit(fixture.Verified("u1", 1, "ann@x.test"))
-	must.Equal(t, lines(&replay.Foreseen{Changes: must.Get(b.replay.Since(t.Context(), tried))(t)}), lines(&replay.Foreseen{Changes: tried.Changes}), "since")
-	tried = must.Get(b.replay.Try(t.Context(), fixture.Updated("u2", 1, "c@x.test")))(t)
+	must.Equal(t, lines(&replay.Foreseen{Changes: must.Get(r.Since(t.Context(), tried))(t)}), lines(&replay.Foreseen{Changes: tried.Changes}), "since")
+	tried = must.Get(r.Try(t.Context(), fixture.Updated("u2", 1, "c@x.test")))(t)
 	must.Equal(t, tried.Became, event.Parked, "outcome of one whose address is not verified")
 	must.Contain(t, tried.Refused["people"], "which the provider has not verified (23000)")
 }

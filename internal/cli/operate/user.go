@@ -227,6 +227,41 @@ func (u *shownUser) outOfStep() int {
 	return n
 }
 
+func (u *shownUser) membershipLines() []string {
+	if len(u.Memberships) == 0 {
+		return nil
+	}
+	lines := []string{"memberships"}
+	for i := range u.Memberships {
+		m := &u.Memberships[i]
+		line := fmt.Sprintf("  %s %s, role %s", m.Organization, m.Name, cmp.Or(m.Role, "none"))
+		if m.Deleted {
+			line += ", ended"
+		}
+		lines = append(lines, line+": "+m.ID)
+		for _, line := range targetLines(m.Targets) {
+			lines = append(lines, "  "+line)
+		}
+	}
+	return lines
+}
+
+// eventLines are nothing where no events were asked for.
+func (u *shownUser) eventLines() []string {
+	if u.Events == nil {
+		return nil
+	}
+	lines := []string{"events"}
+	for i := range u.Events {
+		e := &u.Events[i]
+		lines = append(lines, fmt.Sprintf("  %s  %s  %s", shownTime(e.ReceivedAt), e.Outcome, e.Type), "    "+e.ID)
+	}
+	if len(u.Events) == 0 {
+		lines = append(lines, "  none")
+	}
+	return lines
+}
+
 func (u *shownUser) text(to io.Writer) error {
 	head := fmt.Sprintf("%s of %s, version %s", u.ID, u.Source, shownTime(u.Version))
 	if u.Deleted {
@@ -243,30 +278,7 @@ func (u *shownUser) text(to io.Writer) error {
 	}
 	lines = append(lines, "targets")
 	lines = append(lines, targetLines(u.Targets)...)
-	if len(u.Memberships) > 0 {
-		lines = append(lines, "memberships")
-	}
-	for i := range u.Memberships {
-		m := &u.Memberships[i]
-		line := fmt.Sprintf("  %s %s, role %s", m.Organization, m.Name, cmp.Or(m.Role, "none"))
-		if m.Deleted {
-			line += ", ended"
-		}
-		lines = append(lines, line+": "+m.ID)
-		for _, line := range targetLines(m.Targets) {
-			lines = append(lines, "  "+line)
-		}
-	}
-	if u.Events != nil {
-		lines = append(lines, "events")
-	}
-	for i := range u.Events {
-		e := &u.Events[i]
-		lines = append(lines, fmt.Sprintf("  %s  %s  %s", shownTime(e.ReceivedAt), e.Outcome, e.Type), "    "+e.ID)
-	}
-	if u.Events != nil && len(u.Events) == 0 {
-		lines = append(lines, "  none")
-	}
+	lines = append(append(lines, u.membershipLines()...), u.eventLines()...)
 	var folded []string
 	for _, line := range lines {
 		folded = append(folded, terminal.Fill(oneLine(line), len(line)-len(strings.TrimLeft(line, " "))+2)...)
