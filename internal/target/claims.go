@@ -32,6 +32,14 @@ var claimsSQL string
 // claimsPrefix begins the names of the functions.
 const claimsPrefix = "access_token_claims_"
 
+// ClaimsPath is where the function finds names without a schema: with the rights of its owner it must find none that
+// others can create. Unless it is named, pg_temp is searched first.
+const ClaimsPath = "pg_catalog, pg_temp"
+
+// ClaimsSettings are those that the function sets, as pg_proc has them: a hidden row is an error, and it waits for no
+// lock longer than half a second.
+var ClaimsSettings = []string{"search_path=" + ClaimsPath, "row_security=off", "lock_timeout=500"}
+
 // Function is the name of the function, in the schema rollcall_api.
 func (c *Claims) Function() string { return claimsPrefix + strings.ReplaceAll(c.Source, "-", "_") }
 
@@ -72,7 +80,7 @@ func (c *Claims) Install(roll *Roll) string {
 	for strings.Contains(body, quote) {
 		quote = "$rollcall" + quote[1:]
 	}
-	return fmt.Sprintf(part(claimsSQL, "install"), c.Function(), body, c.Source, quote, Quote(c.Role), Literal(c.Role))
+	return fmt.Sprintf(part(claimsSQL, "install"), c.Function(), body, c.Source, quote, Quote(c.Role), Literal(c.Role), "set "+strings.Join(ClaimsSettings, " set "))
 }
 
 func expression(a Assignment) string { return "(\n" + a.Expr.SQL + "\n)" }

@@ -25,7 +25,7 @@ exception when query_canceled or others then
 end
 -- section install
 begin;
-set local search_path = pg_catalog;
+set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '1s';
 
 do $rollcall$
@@ -47,7 +47,7 @@ $rollcall$;
 
 create or replace function rollcall_api.%[1]s(event jsonb) returns jsonb
 language plpgsql stable security definer
-set search_path = pg_catalog, public, pg_temp set row_security = off set lock_timeout = '500ms'
+%[7]s
 as %[4]s%[2]s%[4]s;
 
 comment on function rollcall_api.%[1]s(jsonb) is 'Adds claims to access tokens; made by rollcall claims install %[3]s.';

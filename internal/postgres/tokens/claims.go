@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -30,7 +31,7 @@ type Tokens struct{ Pool *connection.Pool }
 type State struct {
 	// Installed: it is there.
 	Installed bool
-	// Current: its text is that of the configuration.
+	// Current: its text is that of the configuration, and it runs as Install says.
 	Current bool
 	// Owner is the role that it runs as.
 	Owner string
@@ -58,7 +59,7 @@ func (s State) Said() (said string, wrong bool) {
 // roll is that of users, as expressions see it.
 func roll() *target.Roll { return catalog.RollOf(&target.Target{}) }
 
-const stateSQL = `select p.prosrc, p.proowner::pg_catalog.regrole::text,
+const stateSQL = `select p.prosrc, p.prosecdef, coalesce(p.proconfig, '{}'), p.proowner::pg_catalog.regrole::text,
 	coalesce((select pg_catalog.array_agg(g.who order by g.who) from (
 		select case a.grantee when 0 then 'public' else pg_catalog.pg_get_userbyid(a.grantee) end as who
 		from pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
@@ -72,11 +73,13 @@ where p.pronamespace = pg_catalog.to_regnamespace('rollcall_api') and p.proname 
 func (t Tokens) State(ctx context.Context, c *target.Claims) (State, error) {
 	s := State{Installed: true}
 	var text string
-	err := t.Pool.QueryRow(ctx, stateSQL, c.Function(), c.Role).Scan(&text, &s.Owner, &s.Others, &s.Callable)
+	var definer bool
+	var settings []string
+	err := t.Pool.QueryRow(ctx, stateSQL, c.Function(), c.Role).Scan(&text, &definer, &settings, &s.Owner, &s.Others, &s.Callable)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return State{}, nil
 	}
-	s.Current = text == c.Body(roll())
+	s.Current = definer && slices.Equal(settings, target.ClaimsSettings) && text == c.Body(roll())
 	return s, connection.Wrap(t.Pool.Explain(err), "look at the function of the claims of source %s", c.Source)
 }
 
@@ -96,23 +99,42 @@ func (e *RefusedError) Error() string { return e.At + ": " + e.What }
 // first that it refuses; it refuses one that reads a table whose row security would hide rows, too.
 func (t Tokens) Check(ctx context.Context, c *target.Claims) error {
 	for _, a := range c.Set {
-		one := &target.Claims{Source: c.Source, Set: []target.Assignment{a}}
-		err := pgx.BeginFunc(ctx, t.Pool, func(tx pgx.Tx) error {
-			_, err := tx.Exec(ctx, "set local row_security = off")
-			if err == nil {
-				_, err = tx.Exec(ctx, "explain "+one.Values(roll()))
-			}
-			return err
-		})
+		err := t.try(ctx, a, target.ClaimsPath)
 		var refused *pgconn.PgError
 		switch {
 		case errors.As(err, &refused):
-			return &RefusedError{a.Expr.At, fmt.Sprintf("claim %s of source %s: %s (%s)", a.Column, c.Source, refused.Message, refused.Code)}
+			what := fmt.Sprintf("claim %s of source %s: %s (%s)", a.Column, c.Source, refused.Message, refused.Code)
+			if t.lacksSchema(ctx, a, refused.Code) {
+				what += "; write tables, functions and types with their schema, such as public.NAME: the function finds no other names"
+			}
+			return &RefusedError{a.Expr.At, what}
 		case err != nil:
 			return connection.Wrap(t.Pool.Explain(err), "check the claims of source %s", c.Source)
 		}
 	}
 	return nil
+}
+
+// lacksSchema reports whether PostgreSQL answers otherwise to a claim if names may be those of public.
+func (t Tokens) lacksSchema(ctx context.Context, a target.Assignment, code string) bool {
+	var other *pgconn.PgError
+	err := t.try(ctx, a, "pg_catalog, public")
+	return err == nil || errors.As(err, &other) && other.Code != code
+}
+
+// try plans a claim, with names from the schemas of a path.
+func (t Tokens) try(ctx context.Context, a target.Assignment, path string) error {
+	one := &target.Claims{Set: []target.Assignment{a}}
+	return pgx.BeginFunc(ctx, t.Pool, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "set local row_security = off")
+		if err == nil {
+			_, err = tx.Exec(ctx, "set local search_path = "+path)
+		}
+		if err == nil {
+			_, err = tx.Exec(ctx, "explain "+one.Values(roll()))
+		}
+		return err
+	})
 }
 
 // Install checks the expressions, and creates the function or replaces it.

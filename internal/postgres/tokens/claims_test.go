@@ -150,14 +150,17 @@ func TestClaimsThatFail(t *testing.T) {
 func TestClaimsAreChecked(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	p.Exec("alter role " + p.hosted.Role("rollcall") + " nobypassrls")
+	p.Exec("alter role " + p.hosted.Role("rollcall") + " nobypassrls; create function public.lookup(text) returns text language sql as 'select $1'")
 	for sql, want := range map[string]string{
 		"new.emial": `column new.emial does not exist`,
 		"(select role from public.roles where user_id = new.id)": "row-level security",
-		"(select 1 from public.nothing)":                         "does not exist",
+		"(select 1 from public.nothing)":                         "\"public.nothing\" does not exist (42P01)",
+		"(select 1 from roles)":                                  "\"roles\" does not exist (42P01); write tables, functions and types with their schema, such as public.NAME",
+		"lookup(new.id)":                                         "does not exist (42883); write tables, functions and types with their schema",
 	} {
 		err := p.tokens.Install(t.Context(), p.claims(map[string]string{"x": sql}))
 		must.True(t, err != nil && strings.Contains(err.Error(), want) && strings.HasPrefix(err.Error(), "rollcall.yaml:9:7: claim x of source app"), "got %v, want %s", err, want)
+		must.Equal(t, strings.Contains(err.Error(), "such as public.NAME"), strings.Contains(want, "their schema"), sql+": "+err.Error())
 	}
 	must.Equal(t, must.Get(p.tokens.State(t.Context(), p.claims(nil)))(t).Installed, false, "installed")
 }
@@ -180,6 +183,24 @@ func TestCallers(t *testing.T) {
 	state = must.Get(p.tokens.State(t.Context(), c))(t)
 	must.True(t, slices.Equal(state.Others, []string{p.hosted.Role("anon"), "public"}) && !state.Callable, "state %+v", state)
 	must.True(t, !must.Get(p.tokens.State(t.Context(), p.claims(map[string]string{"x": "2"})))(t).Current, "another text is current")
+	for _, change := range []string{"set search_path = pg_catalog, public", "security invoker", "reset lock_timeout"} {
+		must.Do(t, p.tokens.Install(t.Context(), c))
+		p.Exec("alter function rollcall_api." + c.Function() + "(jsonb) " + change)
+		must.True(t, !must.Get(p.tokens.State(t.Context(), c))(t).Current, "current after %s", change)
+	}
+}
+
+// No function of rollcall_api finds anything by a name without a schema that others may create, a temporary table of
+// the caller's either: the expressions of claims name schemas.
+func TestSearchPath(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	must.Do(t, p.tokens.Install(t.Context(), p.claims(map[string]string{"x": "1"})))
+	p.Exec(must.Get(p.tokens.Policy(t.Context(), &target.Target{Name: "p", Table: "public.p", Set: set("id", "new.id::uuid")}, p.hosted.Role("authenticated")))(t))
+	const path = " search_path=pg_catalog, pg_temp"
+	p.Want(`select p.proname || ' ' || p.prosecdef || ' ' || (select c from unnest(p.proconfig) c where c like 'search_path=%')
+		from pg_proc p where p.pronamespace = 'rollcall_api'::regnamespace order by p.proname`,
+		"access_token_claims_app true"+path, "be false"+path, "me false"+path, "my_organizations true"+path)
 }
 
 // The script works for the project's owner, too, in the SQL editor.

@@ -2,7 +2,7 @@
 -- or the user that a server of your own has named by rollcall_api.be. It is null for no user, and where the session's
 -- setting can't be read.
 create or replace function rollcall_api.me() returns text
-language plpgsql stable set search_path = pg_catalog
+language plpgsql stable set search_path = pg_catalog, pg_temp
 as $rollcall$
 declare
   claims text := nullif(current_setting('request.jwt.claims', true), '');
@@ -18,7 +18,7 @@ $rollcall$;
 
 -- The organizations of which this user is a member now, as the roll has them.
 create or replace function rollcall_api.my_organizations() returns setof text
-language sql stable security definer set search_path = pg_catalog
+language sql stable security definer set search_path = pg_catalog, pg_temp
 as $rollcall$
   select m.organization_id from rollcall_api.live_memberships m where m.user_id = (select rollcall_api.me())
 $rollcall$;
@@ -26,7 +26,7 @@ $rollcall$;
 -- For a server of your own: names the user of a verified token until the transaction ends. Grant it to the role of that
 -- server only, and never let a client call it.
 create or replace function rollcall_api.be(id text) returns void
-language sql set search_path = pg_catalog
+language sql set search_path = pg_catalog, pg_temp
 as $rollcall$
   select set_config('request.jwt.claims', '', true), set_config('app.auth_uid', coalesce($1, ''), true)
 $rollcall$;
