@@ -15,6 +15,7 @@ type Table struct {
 	BeforeInsertTrigger bool
 	Role                string
 	RowSecurityForced   bool     // also on the role, which owns the table
+	RowSecurityBinds    bool     // the role, once it is on
 	PartitionedBy       []string // columns; "" for an expression
 	Columns             []Column
 	Indexes             []Index

@@ -61,7 +61,7 @@ func Read(ctx context.Context, conn *pgx.Conn, name string) (*Table, error) {
 	schema, relation := target.SplitTable(name)
 	t := &Table{}
 	err := conn.QueryRow(ctx, tableSQL, schema, relation).Scan(&t.OID, &t.Kind, &t.RowSecurityHides, &t.MissingPrivileges,
-		&t.BeforeInsertTrigger, &t.Lockable, &t.Triggers, &t.Role, &t.RowSecurityForced, &t.PartitionedBy)
+		&t.BeforeInsertTrigger, &t.Lockable, &t.Triggers, &t.Role, &t.RowSecurityForced, &t.RowSecurityBinds, &t.PartitionedBy)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, ErrNoTable
 	}

@@ -18,8 +18,7 @@ var (
 // rowReader says which rows of a target's table a user may read.
 type rowReader struct {
 	target *target.Target
-	// types are those of the table's columns, as format_type writes them.
-	types map[string]string
+	table  *target.Table
 	// role is the one that reads for users, such as authenticated.
 	role string
 }
@@ -70,7 +69,7 @@ func (r *rowReader) column(field string) string {
 
 // is compares a column with the user who asks. Another user's id that is no uuid equals none.
 func (r *rowReader) is(column string) string {
-	if r.types[column] != "uuid" {
+	if c := r.table.Column(column); c == nil || c.Type != "uuid" {
 		return fmt.Sprintf("%s = (select rollcall_api.me())", target.Quote(column))
 	}
 	return fmt.Sprintf("%s = (select case when me ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then me::uuid end from rollcall_api.me() me)", target.Quote(column))

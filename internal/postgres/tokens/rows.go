@@ -2,28 +2,33 @@ package tokens
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
-	"rollcall/internal/postgres/connection"
+	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/target"
 )
 
-const typesSQL = `select a.attname::text, pg_catalog.format_type(a.atttypid, null) from pg_catalog.pg_attribute a
-where a.attrelid = pg_catalog.to_regclass($1) and a.attnum > 0 and not a.attisdropped`
-
 // Policy is SQL with the helper functions in schema rollcall_api and a policy of the target's table for a role: a user
-// reads their own row, their own memberships and those of their organizations, and their organizations.
+// reads their own row, their own memberships and those of their organizations, and their organizations. Where row
+// security would hide the table's rows from Rollcall's own role, that is the error.
 func (t Tokens) Policy(ctx context.Context, of *target.Target, role string) (string, error) {
-	reader := rowReader{target: of, types: map[string]string{}, role: role}
-	var column, kind string
-	rows, _ := t.Pool.Query(ctx, typesSQL, target.QuoteTable(of.Table))
-	_, err := pgx.ForEachRow(rows, []any{&column, &kind}, func() error {
-		reader.types[column] = kind
-		return nil
+	var table *catalog.Table
+	err := t.Pool.AcquireFunc(ctx, func(conn *pgxpool.Conn) (err error) {
+		table, err = catalog.Read(ctx, conn.Conn(), of.Table)
+		return err
 	})
-	if err != nil {
-		return "", connection.Wrap(t.Pool.Explain(err), "look at the columns of %s", of.Table)
+	switch {
+	case errors.Is(err, catalog.ErrNoTable):
+		return "", fmt.Errorf("%s: target %s: table %s does not exist", of.At, of.Name, of.Table)
+	case err != nil:
+		return "", t.Pool.Explain(err)
+	case table.RowSecurityBinds:
+		return "", fmt.Errorf("%s: target %s: row security would hide the rows of %s from Rollcall's own role, %s; %s",
+			of.At, of.Name, of.Table, target.Quote(table.Role), table.ShowTo(of.Table))
 	}
+	reader := rowReader{target: of, table: &table.Table, role: role}
 	return reader.policy()
 }

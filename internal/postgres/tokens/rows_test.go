@@ -199,3 +199,29 @@ func TestNoPolicy(t *testing.T) {
 	_, err := tokens.Tokens{Pool: r.Pool}.Policy(t.Context(), &target.Target{Name: "odd", Table: "texts", Set: set("id", "md5(new.id)", "email", "new.email")}, r.role)
 	must.True(t, err != nil && strings.Contains(err.Error(), "no column of set is new.id alone"), "got %v", err)
 }
+
+// There is no policy to print that would hide rows from Rollcall, nor one of a table that is not there.
+func TestPolicyThatHides(t *testing.T) {
+	t.Parallel()
+	b := fixture.NewBench(t, "create table texts (id text primary key)")
+	rollcall, role := b.AsRole("grant select, insert, update, delete on texts to %[1]s")
+	texts := &target.Target{Name: "texts", Table: "texts", At: "rollcall.yaml:7:3", Set: set("id", "new.id")}
+	hides := fmt.Sprintf(`rollcall.yaml:7:3: target texts: row security would hide the rows of texts from Rollcall's own role, "%s"; `, role)
+	for _, tt := range []struct{ before, want string }{
+		{"", hides + `connect as the owner, or as an administrator run: alter role "` + role + `" bypassrls`},
+		{"alter table texts enable row level security", hides + "connect as the owner, or"},
+		{"alter role " + role + " bypassrls", ""},
+		{"alter role " + role + " nobypassrls; alter table texts owner to " + role, ""},
+		{"alter table texts disable row level security", ""},
+		{"alter table texts force row level security", hides + `connect as a role with BYPASSRLS, or run: alter table "public"."texts" no force row level security`},
+		{"drop table texts", "rollcall.yaml:7:3: target texts: table texts does not exist"},
+	} {
+		b.Exec(tt.before)
+		script, err := tokens.Tokens{Pool: rollcall.Pool}.Policy(t.Context(), texts, "pg_monitor")
+		if tt.want == "" {
+			must.Do(t, err)
+			continue
+		}
+		must.True(t, script == "" && err != nil && strings.HasPrefix(err.Error(), tt.want), "after %q: %v, want %s", tt.before, err, tt.want)
+	}
+}
