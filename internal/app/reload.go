@@ -221,6 +221,11 @@ func (s *Setup) Hash() string {
 	c.Sources = slices.Clone(c.Sources)
 	for i := range c.Sources {
 		c.Sources[i].Pos = config.Pos{}
+		c.Sources[i].Claims = slices.Clone(c.Sources[i].Claims)
+		for j := range c.Sources[i].Claims {
+			expr := &c.Sources[i].Claims[j].Expr
+			*expr = target.Expr{SQL: expr.SQL}
+		}
 	}
 	var rolls []string
 	for i := range s.Targets {

@@ -284,3 +284,22 @@ func TestSecretsOfAnOddName(t *testing.T) {
 	want := `r.yaml:5:23: sources."a b".signing_secrets: the value is a Clerk API key, no signing secret; copy the endpoint's own, which starts with whsec_`
 	wantProblems(t, problems, want)
 }
+
+// The hash of a configuration is that of what its claims are, not of where they stand.
+func TestHashOfClaims(t *testing.T) {
+	t.Parallel()
+	hash := func(file, claims string) string {
+		text := "database: postgres://app@db/app\nsources:\n  app: {provider: supabase" + claims + "}\n"
+		return must.Get(Read(file, []byte(text), func(string) string { return "x" }))(t).Hash()
+	}
+	one := hash("a.yaml", ", claims: {plan: \"'free'\", tier: \"1\"}")
+	for name, other := range map[string]string{
+		"in another file": hash("b.yaml", ", claims: {plan: \"'free'\", tier: \"1\"}"), "after spaces": hash("a.yaml", ",   claims: { plan:  \"'free'\", tier: \"1\"}"),
+		"in another order": hash("a.yaml", ", claims: {tier: \"1\", plan: \"'free'\"}"), "on another line": hash("a.yaml", ",\n   claims: {plan: \"'free'\", tier: 1}"),
+	} {
+		must.Equal(t, other, one, "the same claims "+name)
+	}
+	must.True(t, hash("a.yaml", ", claims: {plan: \"'paid'\", tier: \"1\"}") != one, "other claims have the same hash")
+	must.True(t, hash("a.yaml", ", claims: {plan: \"'free'\", rank: \"1\"}") != one, "another claim has the same hash")
+	must.True(t, hash("a.yaml", "") != one, "no claims have the same hash")
+}
