@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -283,6 +284,18 @@ func TestSecretsOfAnOddName(t *testing.T) {
 	_, problems := Assemble(cfg)
 	want := `r.yaml:5:23: sources."a b".signing_secrets: the value is a Clerk API key, no signing secret; copy the endpoint's own, which starts with whsec_`
 	wantProblems(t, problems, want)
+}
+
+// Claims that the auth server's own tokens have are refused, each at its place.
+func TestReservedClaims(t *testing.T) {
+	t.Parallel()
+	text, want := "database: postgres://app@db/app\nsources:\n  app:\n    provider: supabase\n    claims:\n", []string{}
+	for n, name := range strings.Fields("aal amr app_metadata aud client_id email exp iat is_anonymous iss jti nbf phone ref role scope session_id sub user_metadata") {
+		text += "      " + name + ": new.email\n"
+		want = append(want, fmt.Sprintf("r.yaml:%d:%d: source app: claim %s: Supabase gives this claim itself, and others rely on it; choose another name, such as app_role", n+6, len(name)+9, name))
+	}
+	_, problems := Validate("r.yaml", []byte(text+"      app_role: new.email\n"), config.Env{Getenv: func(string) string { return "x" }})
+	wantProblems(t, problems, strings.Join(want, "\n"))
 }
 
 // The hash of a configuration is that of what its claims are, not of where they stand.

@@ -19,6 +19,7 @@ func (d *decoder) check(c *Config) {
 	d.admins(c)
 	for i := range c.Sources {
 		d.source(&c.Sources[i])
+		d.functionOf(&c.Sources[i], c.Sources[:i])
 	}
 	for i := range c.Targets {
 		d.target(&c.Targets[i], c.Sources)
@@ -54,6 +55,25 @@ func (d *decoder) source(s *Source) {
 	if s.Provider == Clerk && !d.given(join(path, "api")) && s.Reconcile != nil && s.Reconcile.Schedule != "" {
 		at := join(path, "reconcile", "schedule")
 		d.problems.Add(d.place(at), "%s wants the API, which lists the users; add api: {key: \"${CLERK_SECRET_KEY}\"} to the source, or leave the schedule out", at)
+	}
+}
+
+// functionOf finds claims whose function can't have a name of its own.
+func (d *decoder) functionOf(s *Source, before []Source) {
+	if len(s.Claims) == 0 {
+		return
+	}
+	at := join("sources", s.Name, "claims")
+	name := func(source string) string { return (&target.Claims{Source: source}).Function() }
+	if len(s.Name) > target.MaxSource {
+		d.problems.Add(d.place(at), "%s: PostgreSQL would cut the name of the function rollcall_api.%s; give the source a name of at most %d characters",
+			at, name(s.Name), target.MaxSource)
+	}
+	for _, other := range before {
+		if len(other.Claims) > 0 && other.Name != s.Name && name(other.Name) == name(s.Name) {
+			d.problems.Add(d.place(at), "%s: the claims of source %s have the function rollcall_api.%s already; give one of the sources another name",
+				at, other.Name, name(s.Name))
+		}
 	}
 }
 

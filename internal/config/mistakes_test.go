@@ -244,6 +244,20 @@ targets:
 	must.Equal(t, got, want, problems.Error())
 }
 
+// The function of a source's claims has a name of its own, which PostgreSQL does not cut.
+func TestFunctionsOfClaims(t *testing.T) {
+	head, fits, long := "database: a=b\nsources:\n", strings.Repeat("a", 43), strings.Repeat("b", 44)
+	runMistakes(t, []mistake{
+		{"fine", head + "  a-b: {provider: supabase, claims: {x: 1}}\n  a_c: {provider: supabase, claims: {x: 1}}\n  a_b: {provider: supabase}\n  " + fits + ": {provider: supabase, claims: {x: 1}}\n  " +
+			long + ": {provider: supabase}\n", nil, nil},
+		{"one function", head + "  a-b: {provider: supabase, claims: {x: 1}}\n  a_b: {provider: supabase, claims: {x: 1}}\n", nil, []string{
+			"r.yaml:4:29: sources.a_b.claims: the claims of source a-b have the function rollcall_api.access_token_claims_a_b already; give one of the sources another name"}},
+		{"a long name", head + "  " + long + ": {provider: supabase, claims: {x: 1}}\n", nil, []string{
+			"r.yaml:3:70: sources." + long + ".claims: PostgreSQL would cut the name of the function rollcall_api.access_token_claims_" + long +
+				"; give the source a name of at most 43 characters"}},
+	})
+}
+
 func TestProblemsOfOthersAreSortedIn(t *testing.T) {
 	ps := Problems{{Pos: Pos{"f", 2, 1}, What: "b"}}
 	ps.Add(Pos{"f", 1, 9}, "a %d", 1)

@@ -142,7 +142,7 @@ var Kinds = []Kind{
 	{target.DefaultRefused, Error, "PostgreSQL refuses the default of a column that inserts leave to it", "correct the default"},
 	{target.ReadsItself, Error, "an expression reads the target's own table", "use a default, a trigger or a job of the application"},
 	{target.TextCast, Warning, "a text that users write goes into a column of another type", "write the cast, or compute the type"},
-	{target.ClaimInvalid, Error, "a claim is no SQL expression, or has a name that the auth server gives", "correct the place"},
+	{target.ClaimInvalid, Error, "a claim is no SQL expression, or has a name that Supabase gives", "correct the place"},
 	{target.OnDeleteKey, Error, "`on_delete` sets the key", "leave it out"},
 	{target.OnDeleteNull, Error, "`on_delete` makes a column null that must not be", "give it a value, or drop the constraint"},
 	{target.OnDeleteUnmarked, Error, "nothing would tell that a row is in its deleted form", "add a column such as `deleted_at`"},

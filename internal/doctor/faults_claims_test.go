@@ -60,7 +60,7 @@ var claimsFaults = []fault{
 		after: run("create table public.nothing (plan text); grant select on public.nothing to %[1]s"),
 	},
 	{
-		code: "claim_invalid", place: "rollcall.yaml:", words: "the auth server gives this claim itself", remedy: "rollcall.yaml",
+		code: "claim_invalid", place: "rollcall.yaml:", words: "Supabase gives this claim itself", remedy: "rollcall.yaml",
 		seed:  edit(appSource, appSource+"    claims: {role: \"'admin'\"}\n"),
 		after: edit("{role:", "{app_role:"), stays: "the function is missing then",
 	},

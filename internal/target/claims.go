@@ -21,10 +21,15 @@ type Claims struct {
 // AuthServer is the role that Supabase's auth server works as.
 const AuthServer = "supabase_auth_admin"
 
-// RequiredClaims are those without which the auth server refuses a token, and which it alone gives.
-var RequiredClaims = []string{
-	"aal", "aud", "email", "exp", "iat", "is_anonymous", "iss", "phone", "role", "session_id", "sub",
+// ReservedClaims are Supabase's own: all that the auth server's tokens may have, most of which its schema of tokens
+// requires or gives a type, and which PostgREST and the client libraries read; and ref, which those of API keys have.
+var ReservedClaims = []string{
+	"aal", "amr", "app_metadata", "aud", "client_id", "email", "exp", "iat", "is_anonymous", "iss", "jti", "nbf", "phone",
+	"ref", "role", "scope", "session_id", "sub", "user_metadata",
 }
+
+// MaxSource is how long the name of a source may be for PostgreSQL not to cut that of its function.
+const MaxSource = 63 - len(claimsPrefix)
 
 //go:embed claims.sql
 var claimsSQL string
@@ -48,8 +53,8 @@ func (c *Claims) Lint(roll *Roll) []Finding {
 	var found []Finding
 	for _, a := range c.Set {
 		what := roll.lintExpr(a.Expr)
-		if slices.Contains(RequiredClaims, a.Column) {
-			what = "the auth server gives this claim itself, and needs it; choose another name"
+		if slices.Contains(ReservedClaims, a.Column) {
+			what = "Supabase gives this claim itself, and others rely on it; choose another name, such as app_role"
 		}
 		if what != "" {
 			found = append(found, Finding{Code: ClaimInvalid, At: a.Expr.At, What: fmt.Sprintf("claim %s: %s", a.Column, what)})
