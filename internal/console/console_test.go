@@ -390,6 +390,27 @@ func (s *served) awaitMetric(name string) {
 	}
 }
 
+// The page Now and the API say how the function of a source's claims is.
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "targets:", "  app: {provider: supabase, signing_secrets: [\"v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==\"], claims: {plan: \"'free'\"}}\ntargets:")
+	v := s.visit()
+	v.signIn()
+	for _, tt := range []struct{ sql, state, tone string }{
+		{"select 1", "missing", "fair"},
+		{"create function rollcall_api.access_token_claims_app(jsonb) returns jsonb language sql as 'select $1'", "outdated", "fair"},
+	} {
+		s.Exec(tt.sql)
+		_, page := v.get("/")
+		must.Contain(t, page, `<span class="state `+tt.tone+`">`+tt.state+`</span>`)
+		ask := must.Get(http.NewRequestWithContext(t.Context(), http.MethodGet, s.admin+"/admin/v1/status", nil))(t)
+		ask.Header.Set("Authorization", "Bearer "+token)
+		_, answer := v.read(ask)
+		must.Contain(t, answer, `{"name":"clerk","provider":"clerk","decides":"events","last_event":null,"age_seconds":null,"waiting":0},{"name":"app","provider":"supabase",`)
+		must.Contain(t, answer, `"claims":"`+tt.state+`"`)
+	}
+}
+
 // The metrics that are drawn are there.
 func TestWatchedMetrics(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"strings"
+	"testing"
 
 	"rollcall/internal/doctor"
 	"rollcall/internal/must"
@@ -64,4 +65,32 @@ var claimsFaults = []fault{
 		seed:  edit(appSource, appSource+"    claims: {role: \"'admin'\"}\n"),
 		after: edit("{role:", "{app_role:"), stays: "the function is missing then",
 	},
+}
+
+// The status says of each source with claims how its function is.
+func TestStatusOfClaims(t *testing.T) {
+	t.Parallel()
+	p := admit(t)
+	states := func() string {
+		s, db := p.open()
+		defer db.Close()
+		cfg := s.Doctor(db, nil)
+		if p.change != nil {
+			p.change(&cfg)
+		}
+		status := doctor.Read(t.Context(), cfg)
+		must.True(t, status.Seen(), "unseen: %+v", status.Unseen)
+		var said []string
+		for _, src := range status.Sources {
+			said = append(said, src.Name+" "+src.Claims)
+		}
+		return strings.Join(said, ", ")
+	}
+	must.Equal(t, states(), "clerk , app ", "without claims")
+	withClaims("'free'")(p)
+	must.Equal(t, states(), "clerk , app missing", "before they are installed")
+	installed(p)
+	must.Equal(t, states(), "clerk , app installed", "then")
+	p.yaml = strings.Replace(p.yaml, "'free'\"}", "'paid'\"}", 1)
+	must.Equal(t, states(), "clerk , app outdated", "with another claim in the file")
 }

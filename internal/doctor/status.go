@@ -12,7 +12,9 @@ import (
 	"rollcall/internal/postgres/jobs"
 	"rollcall/internal/postgres/receipts"
 	"rollcall/internal/postgres/survey"
+	"rollcall/internal/postgres/tokens"
 	"rollcall/internal/source"
+	"rollcall/internal/target"
 )
 
 // Status is what an installation is doing, and what is wrong with it. What could not be read is empty, and the
@@ -40,6 +42,8 @@ type SourceStatus struct {
 	// Capture is installed, missing, disabled, or "other source"; "" where there can be none.
 	Capture string `json:"capture,omitempty"`
 	Waiting int64  `json:"waiting"` // captured changes
+	// Claims is how the function of access tokens is that adds the source's claims; "" without any.
+	Claims string `json:"claims,omitempty" enum:"installed,outdated,missing" doc:"the function that adds the source's claims to access tokens: outdated is older than the configuration; absent without claims"`
 }
 
 // TargetStatus is how a target is doing.
@@ -135,9 +139,30 @@ func (s *status) sources(ctx context.Context) error {
 				return err
 			}
 		}
+		if now.Claims, err = s.claimsOfSource(ctx, now.Name); err != nil {
+			return err
+		}
 		s.Status.Sources = append(s.Status.Sources, now)
 	}
 	return nil
+}
+
+// claimsOfSource is how the function of a source's claims is; "" for a source without any.
+func (s *status) claimsOfSource(ctx context.Context, source string) (string, error) {
+	i := slices.IndexFunc(s.Claims, func(c target.Claims) bool { return c.Source == source })
+	if i < 0 {
+		return "", nil
+	}
+	state, err := tokens.Tokens{Pool: s.DB.Pool()}.State(ctx, &s.Claims[i])
+	switch {
+	case err != nil:
+		return "", err
+	case !state.Installed:
+		return "missing", nil
+	case !state.Current:
+		return "outdated", nil
+	}
+	return "installed", nil
 }
 
 // tableOf adds how the table of a source is followed.

@@ -34,7 +34,8 @@ Exits 1 when something is wrong: when there is a finding that is more than a not
 
 --output json prints one object:
   sources          each with name, provider, decides (table or events), last_event, age_seconds,
-                   capture (installed, missing, disabled, other source) and waiting
+                   capture (installed, missing, disabled, other source), waiting
+                   and claims (installed, missing, outdated)
   targets          each with name, table, state, error, parked, given_up, out_of_step, checked, filled
   queue            captured, oldest_seconds, parked, jobs_waiting, jobs_running
   jobs             the last run of each: name, state (running, waiting, done, failed), at, error
@@ -84,7 +85,7 @@ func writeStatus(to io.Writer, s *doctor.Status) error {
 		header string
 		rows   []string
 	}{
-		{"SOURCE\tPROVIDER\tDECIDES\tLAST EVENT\tCAPTURE\tWAITING", sourceRows(s)},
+		{"SOURCE\tPROVIDER\tDECIDES\tLAST EVENT\tCAPTURE\tCLAIMS\tWAITING", sourceRows(s)},
 		{"TARGET\tTABLE\tSTATE\tPARKED\tDIFFER\tCHECKED", targetRows(s)},
 		{"RECONCILED\tENDED\tLAST SUCCESS\tRESULT", reconciledRows(s)},
 		{"JOB\tSTATE\tSINCE", jobRows(s)},
@@ -126,7 +127,8 @@ func row(cells ...string) string { return strings.Join(cells, "\t") }
 
 func sourceRows(s *doctor.Status) (rows []string) {
 	for _, src := range s.Sources {
-		rows = append(rows, row(cut(src.Name, 18), src.Provider, src.Decides, ago(src.LastEvent), cmp.Or(src.Capture, "-"), strconv.FormatInt(src.Waiting, 10)))
+		rows = append(rows, row(cut(src.Name, 15), src.Provider, src.Decides, ago(src.LastEvent), cmp.Or(src.Capture, "-"), cmp.Or(src.Claims, "-"),
+			strconv.FormatInt(src.Waiting, 10)))
 	}
 	return rows
 }
