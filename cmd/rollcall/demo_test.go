@@ -39,8 +39,11 @@ func TestDemoOnce(t *testing.T) {
 		t.Errorf("outcomes\n got %s\nwant %s", got, want)
 	}
 	for _, line := range []string{
-		"    + 5a3f1e00  Ben         Example    customer  0",                     // new
-		"    ~ 5a3f1e00  Benjamin    Example    admin  1",                        // renamed, and what the shop owns is untouched
+		"    + 5a3f1e00  Ben         Example    customer  0",                           // new
+		"    ~ 5a3f1e00  Benjamin    Example    admin  1",                              // renamed, and what the shop owns is untouched
+		"      claims\n      {\"role\": \"authenticated\", \"app_role\": \"admin\"}\n", // what the shop knows, in the token
+		"      first_name  role\n      Benjamin    admin\n",                            // one's own row
+		"    no row\n", // for another user
 		"    ~ 5a3f1e00  ·      Ben Example  free  t",                            // deleted in one application
 		"    - 5a3f1e00  Benjamin    Example    admin  1",                        // and gone from the other
 		"    + members  …SampleBob  duplicate key value violates unique",         // parked

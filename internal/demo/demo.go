@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -21,6 +22,7 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/tokens"
 	"rollcall/internal/source"
 	"rollcall/internal/testevent"
 )
@@ -53,6 +55,7 @@ type demo struct {
 	base     string // of the public listener
 	sources  map[string]*source.Source
 	sender   *testevent.Sender
+	setup    *app.Setup
 	last     map[string]testevent.Request // by source
 	webhooks chan webhook                 // what the service has answered
 }
@@ -114,6 +117,7 @@ func (d *demo) serveAndTell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.setup = s
 	for _, src := range s.Sources {
 		d.sources[src.Name()] = src
 	}
@@ -162,6 +166,9 @@ func (d *demo) tell(ctx context.Context, ready <-chan struct{}) error {
 	if err := awaitReady(ctx, ready); err != nil {
 		return err
 	}
+	if err := d.secure(ctx); err != nil {
+		return err
+	}
 	d.view.line(dim, "serve listens at "+d.base+"; five targets follow two sources")
 	for n, s := range story {
 		if err := d.play(ctx, n+1, s); err != nil {
@@ -183,6 +190,32 @@ func (d *demo) tell(ctx context.Context, ready <-chan struct{}) error {
 	return d.traffic(ctx)
 }
 
+// rolesSQL makes the roles of Supabase that scenes ask as.
+const rolesSQL = "create role supabase_auth_admin; create role authenticated"
+
+// secure does what rollcall claims install does, and runs what rollcall rls print profiles prints.
+func (d *demo) secure(ctx context.Context) error {
+	if _, err := postgres.Inspect(ctx, d.database.url, rolesSQL); err != nil {
+		return err
+	}
+	db, err := d.setup.Open(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	on := tokens.Tokens{Pool: db.Pool()}
+	for _, c := range d.setup.Claims() {
+		if err := on.Install(ctx, &c); err != nil {
+			return err
+		}
+	}
+	script, err := on.Policy(ctx, &d.setup.Targets[0], "authenticated")
+	if err == nil {
+		_, err = postgres.Inspect(ctx, d.database.url, script)
+	}
+	return err
+}
+
 // play runs a scene and shows what has changed.
 func (d *demo) play(ctx context.Context, n int, s scene) error {
 	d.view.line(plain, "")
@@ -197,6 +230,14 @@ func (d *demo) play(ctx context.Context, n int, s scene) error {
 		if err := d.post(ctx, s.request); err != nil {
 			return err
 		}
+	}
+	for _, query := range s.asks {
+		rows, err := postgres.Inspect(ctx, d.database.url, query)
+		if err != nil {
+			return err
+		}
+		d.view.line(dim, "    "+query)
+		d.view.rows(rows)
 	}
 	return d.showTables(ctx)
 }

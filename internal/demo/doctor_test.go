@@ -8,8 +8,10 @@ import (
 
 	"rollcall/internal/app"
 	"rollcall/internal/doctor"
+	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres/tokens"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -17,10 +19,14 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // Nothing is wrong with the demo's set-up.
 func TestDoctorFindsNothing(t *testing.T) {
 	t.Parallel()
-	s := must.Get(app.Read("demo/rollcall.yaml", configuration, environment(pgtest.NewWith(t, schema))))(t)
+	d := fixture.New(t, schema)
+	s := must.Get(app.Read("demo/rollcall.yaml", configuration, environment(d.Address)))(t)
 	db := must.Get(s.Open(slog.New(slog.DiscardHandler)))(t)
 	t.Cleanup(db.Close)
 	must.Get(db.Migrate(t.Context()))(t)
-	d := doctor.Examine(t.Context(), s.Doctor(db, nil))
-	must.True(t, !d.Wrong() && len(d.Unseen) == 0, "%+v", d)
+	cfg := s.Doctor(db, nil)
+	cfg.Claims[0].Role = d.NewRole("", "comment on role %[1]s is 'an auth server''s'")
+	must.Do(t, tokens.Tokens{Pool: db.Pool()}.Install(t.Context(), &cfg.Claims[0]))
+	found := doctor.Examine(t.Context(), cfg)
+	must.True(t, !found.Wrong() && len(found.Unseen) == 0, "%+v", found)
 }

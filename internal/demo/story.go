@@ -9,12 +9,13 @@ import (
 )
 
 // scene is one thing that happens in the demo: a request of a provider, or SQL of an
-// application or of the provider's own database, or both. It knows no outcome: what it
+// application or of the provider's own database, or both, or queries of users. It knows no outcome: what it
 // says is what happens, and what comes of it is Rollcall's answer.
 type scene struct {
 	says    string // what happens, in a sentence
 	sql     string // run before the request
 	request *request
+	asks    []string // queries whose rows are shown
 }
 
 // request is an event of a source, changed from a built-in one.
@@ -33,9 +34,10 @@ func text(path, value string) testevent.Change {
 }
 
 const (
-	benID = "5a3f1e00-0000-4000-8000-000000000b01" // the user of Supabase's built-in events
-	adaID = "user_2RollcallSampleAda0000000000"    // the user of Clerk's
-	bobID = "user_2RollcallSampleBob0000000000"
+	benID   = "5a3f1e00-0000-4000-8000-000000000b01" // the user of Supabase's built-in events
+	otherID = "5a3f1e00-0000-4000-8000-000000000b02"
+	adaID   = "user_2RollcallSampleAda0000000000" // the user of Clerk's
+	bobID   = "user_2RollcallSampleBob0000000000"
 )
 
 // membershipOfBob makes an event about Ada's membership one about Bob's.
@@ -50,6 +52,11 @@ const (
 	clerkMail = "data.email_addresses[0].email_address"
 	clerkID   = "data.id"
 )
+
+// asUser reads a table as PostgREST does for a user, by their verified token.
+func asUser(id, query string) string {
+	return "set role authenticated; set request.jwt.claims = '{\"sub\": \"" + id + "\"}'; " + query
+}
 
 // story is what the demo tells, in this order.
 var story = []scene{
@@ -88,6 +95,10 @@ var story = []scene{
 		request: &request{source: source.Clerk, event: "organizationMembership.created", set: membershipOfBob("2", "org:member")}},
 	{says: "Clerk sends the end of the first membership again, as another event. Bob must stay a member.",
 		request: &request{source: source.Clerk, event: "organizationMembership.deleted", set: membershipOfBob("1", "org:admin"), age: time.Minute}},
+	{says: "Ben signs in. For the token, Supabase's auth server calls the function of rollcall claims install, which adds what the shop knows.",
+		asks: []string{"set role supabase_auth_admin; select rollcall_api.access_token_claims_supabase('{\"user_id\": \"" + benID + "\", \"claims\": {\"role\": \"authenticated\"}}') -> 'claims' as claims"}},
+	{says: "By the policy that rollcall rls print profiles has printed, Ben reads their own row. With the token of another user there is none.",
+		asks: []string{asUser(benID, "select first_name, role from public.profiles"), asUser(otherID, "select first_name, role from public.profiles")}},
 	{says: "Ben deletes the account. One application wants the row gone, the other keeps it without the e-mail.",
 		sql:     "delete from auth.users",
 		request: &request{source: source.Supabase, event: "database.delete"}},

@@ -127,6 +127,16 @@ func (v *view) table(name string, key int, rows *postgres.Rows) {
 	v.grid(grid, marks)
 }
 
+// rows shows what a query finds.
+func (v *view) rows(rows *postgres.Rows) {
+	if len(rows.Cells) == 0 {
+		v.line(plain, "    no row")
+		return
+	}
+	grid := append([][]string{rows.Columns}, texts(rows)...)
+	v.grid(grid, slices.Repeat([]mark{same}, len(grid)))
+}
+
 // grid shows lines in columns; the last column goes on below itself. The first line is the header.
 func (v *view) grid(grid [][]string, marks []mark) {
 	lines, last := align(grid)
