@@ -181,3 +181,46 @@ func TestHangup(t *testing.T) {
 	in.log.await(t, "the configuration is reloaded", 1)
 	in.wantReadiness(200)
 }
+
+// Of two replays of the same range the second says that it has done nothing, and not that the same command continues.
+func TestReplayAtOnce(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, shopTables)
+	c := newCLI(t, twoSources+shopTargets, url)
+	must.Equal(t, c.run(t.Context(), "migrate").code, cli.ExitFine, "migrate")
+	holder, watcher := fixture.At(t, url), fixture.At(t, url)
+	holder.Exec("begin; lock rollcall.replays in share mode")
+	first := make(chan ran)
+	go func() { first <- c.run(t.Context(), "replay", "--since", "2h") }()
+	watcher.Await(`select exists (select from pg_stat_activity
+		where datname = current_database() and wait_event_type = 'Lock')`, "t")
+	second := c.run(t.Context(), "replay", "--since", "2h")
+	holder.Exec("commit")
+	must.Equal(t, second.code, cli.ExitProblems, "exit code of the second")
+	must.Contain(t, second.log, "rollcall: another process replays the same events: ", "; wait until it has ended\n")
+	must.Lack(t, second.log, "continues")
+	if got := <-first; got.code != cli.ExitFine {
+		t.Error(got)
+	}
+}
+
+// An examination that Ctrl-C ends has found nothing out.
+func TestExaminationInterrupted(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewWith(t, shopTables)
+	c := newCLI(t, twoSources+shopTargets, url)
+	must.Equal(t, c.run(t.Context(), "migrate").code, cli.ExitFine, "migrate")
+	holder, watcher := fixture.At(t, url), fixture.At(t, url)
+	for _, command := range []string{"doctor", "status"} {
+		holder.Exec("begin; lock rollcall.events")
+		ctx, interrupt := context.WithTimeout(t.Context(), 20*time.Second)
+		stopped := make(chan ran)
+		go func() { stopped <- c.run(ctx, command) }()
+		watcher.Await(`select exists (select from pg_stat_activity
+			where datname = current_database() and wait_event_type = 'Lock')`, "t")
+		interrupt()
+		want := ran{cli.ExitProblems, "", "rollcall: interrupted: what was not looked at may be wrong\n"}
+		must.Equal(t, (<-stopped).String(), want.String(), command)
+		holder.Exec("rollback")
+	}
+}

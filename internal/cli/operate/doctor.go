@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -69,9 +70,17 @@ func diagnose(cmd *cobra.Command, env cli.Env) (d *doctor.Diagnosis, err error) 
 		finish := env.Waiting("examining")
 		defer finish()
 		d = examine(cmd.Context(), s, db)
-		return nil
+		return interrupted(cmd.Context())
 	})
 	return d, err
+}
+
+// interrupted is the error of an examination that was stopped: what it has not seen is no finding.
+func interrupted(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return errors.New("interrupted: what was not looked at may be wrong")
+	}
+	return nil
 }
 
 func examine(ctx context.Context, s *app.Setup, db *postgres.DB) *doctor.Diagnosis {

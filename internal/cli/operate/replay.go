@@ -203,6 +203,9 @@ func (o *replayOptions) runRange(ctx context.Context, env cli.Env, r replay.Repl
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("stopped after %s events; run the same command again within six hours of its start to continue there", cli.Grouped(tally.Events))
 	}
+	if errors.Is(err, replay.ErrRunning) {
+		return fmt.Errorf("%w; wait until it has ended", err)
+	}
 	if err != nil {
 		return fmt.Errorf("%w; %s events are replayed, and the same command continues there", err, cli.Grouped(tally.Events))
 	}

@@ -65,7 +65,7 @@ func newStatus(env cli.Env) *cobra.Command {
 			finish := env.Waiting("looking")
 			defer finish()
 			now = doctor.Look(cmd.Context(), s.Doctor(db, s.APIs(s.Logger(io.Discard))))
-			return nil
+			return interrupted(cmd.Context())
 		})
 		if err == nil {
 			err = out.Write(env.Stdout, now, func(to io.Writer) error { return writeStatus(to, now) })
