@@ -34,7 +34,7 @@ func TestDemoOnce(t *testing.T) {
 	for _, match := range regexp.MustCompile(`→ (\d+ \w+)`).FindAllStringSubmatch(out.String(), -1) {
 		outcomes = append(outcomes, match[1])
 	}
-	want := "204 announced, 204 applied, 204 applied, 204 applied, 204 applied, 204 duplicate, 204 stale, 204 parked, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 stale, 204 applied, 204 stale, 401 unverified"
+	want := "204 announced, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 duplicate, 204 stale, 204 parked, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 stale, 204 applied, 204 stale, 401 unverified"
 	if got := strings.Join(outcomes, ", "); got != want {
 		t.Errorf("outcomes\n got %s\nwant %s", got, want)
 	}
@@ -46,9 +46,9 @@ func TestDemoOnce(t *testing.T) {
 		"    no row\n", // for another user
 		"    ~ 5a3f1e00  ·      Ben Example  free  t",                            // deleted in one application
 		"    - 5a3f1e00  Benjamin    Example    admin  1",                        // and gone from the other
-		"    + members  …SampleBob  duplicate key value violates unique",         // parked
+		"    + members  …SampleBob  match: the row of another user has the user's",         // parked
 		"    + …SampleBob  bob@example.com",                                      // and in step again
-		"    - members  …SampleBob  duplicate key value violates unique",         //
+		"    - members  …SampleBob  match: the row of another user has the user's",         //
 		"    + …SampleAda  admin  1",                                             // a team of two
 		"    ~ …SampleBob  admin  3",                                             // another role, and what the application owns is untouched
 		"    - …SampleBob  admin  3",                                             // left

@@ -27,12 +27,13 @@ create table deadstock.users (
 create type public."Role" as enum ('MEMBER', 'ADMIN');
 create table public."Member" (
   id text primary key,
-  "clerkId" text not null unique,
+  "clerkId" text unique,
   email text not null unique,
   name text,
   role "Role" not null,
   "updatedAt" timestamp(3) not null
 );
+create index on public."Member" (lower(email));
 create table public."Team" (id text primary key, name text not null);
 create table public."TeamMember" (
   "teamId" text references public."Team" on delete cascade,

@@ -38,6 +38,7 @@ const (
 	otherID = "5a3f1e00-0000-4000-8000-000000000b02"
 	adaID   = "user_2RollcallSampleAda0000000000" // the user of Clerk's
 	bobID   = "user_2RollcallSampleBob0000000000"
+	eveID   = "user_2RollcallSampleEve0000000000"
 )
 
 // membershipOfBob makes an event about Ada's membership one about Bob's.
@@ -67,6 +68,9 @@ var story = []scene{
 		request: &request{source: source.Supabase, event: "after-user-created"}},
 	{says: "Ada signs up with Clerk. A third application, made by Prisma, follows it.",
 		request: &request{source: source.Clerk, event: "user.created"}},
+	{says: "Eve has a row from before the application came to Clerk, and signs in with its address. Eve takes the row over; its id and role stay.",
+		sql:     `insert into public."Member" values ('m1', null, 'eve@example.com', 'Eve', 'ADMIN', '2025-01-01')`,
+		request: &request{source: source.Clerk, event: "user.created", set: []testevent.Change{text(clerkID, eveID), text("data.first_name", "Eve"), text(clerkMail, "Eve@example.com")}}},
 	{says: "The applications go about their own business: Ben is made an admin and orders something.",
 		sql: "update public.profiles set role = 'admin', orders = 1"},
 	{says: "Ben takes another name and another e-mail. A database webhook says so; the row in auth.users is what counts. What the shop owns stays, and what deadstock.users took once.",
@@ -78,7 +82,7 @@ var story = []scene{
 		request: &request{source: source.Clerk, again: true}},
 	{says: "An older update of Ada was delayed and arrives now.",
 		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{text("data.last_name", "Outdated")}, age: time.Minute}},
-	{says: "Bob signs up with Clerk, with an e-mail that Ada has in \"Member\", where it must be unique.",
+	{says: "Bob signs up with Clerk, with the e-mail address of Ada's row.",
 		request: &request{source: source.Clerk, event: "user.created", set: []testevent.Change{text(clerkID, bobID), text("data.first_name", "Bob"), text(clerkMail, "ada.lovelace@example.com")}}},
 	{says: "They correct it.",
 		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{text(clerkID, bobID), text("data.first_name", "Bob"), text(clerkMail, "bob@example.com")}}},
