@@ -146,7 +146,7 @@ type Source struct {
 	// events say what is so.
 	UsersTable string `yaml:"users_table" as:"table" only:"supabase" also:"table" doc:"table of the provider's users in this database, which decides what is so; auth.users when this database has it; none: the events decide, by their version"`
 	// Claims are empty when the file gives none; in the order of their names, since that of the file means nothing.
-	Claims []target.Assignment `yaml:"claims" only:"supabase" doc:"map of claim to SQL expression over new, which rollcall claims install adds to access tokens; new is null for a user that the roll does not have"`
+	Claims []target.Assignment `yaml:"claims" only:"supabase" doc:"map of claim to SQL expression over new, which rollcall claims install adds to access tokens; tables and functions with their schema; new is null for a user that the roll does not have"`
 	// DatabaseWebhook is nil when the file gives none: that endpoint is closed.
 	DatabaseWebhook *DatabaseWebhook `yaml:"database_webhook" only:"supabase" doc:"the endpoint POST /webhooks/{source}/database"`
 	// Pos is where the name stands.
