@@ -48,6 +48,7 @@ func (d *decoder) source(s *Source) {
 	path := join("sources", s.Name)
 	d.foreign(s, path)
 	slices.SortFunc(s.Claims, func(a, b target.Assignment) int { return strings.Compare(a.Column, b.Column) })
+	d.admission(s, join(path, "admission"))
 	if s.API != nil && strings.HasPrefix(s.API.Key.Reveal(), "pk_") {
 		at := join(path, "api", "key")
 		d.problems.AddAs(CodeSecret, d.values[at], "%s: the value is Clerk's publishable key, which opens nothing; copy the secret key, which starts with sk_", at)

@@ -141,7 +141,9 @@ type Source struct {
 	// Reconcile is nil when the file gives none.
 	Reconcile *Reconcile `yaml:"reconcile" doc:"comparison of the roll with all users of the provider"`
 	// WhenUnavailable is admit or refuse, default admit; only Supabase asks.
-	WhenUnavailable string `yaml:"when_unavailable" as:"admit|refuse" default:"admit" only:"supabase" doc:"what before-user-created gets while the database is away"`
+	WhenUnavailable string `yaml:"when_unavailable" as:"admit|refuse" default:"admit" only:"supabase" doc:"what before-user-created gets while the database is away, and while admission.require can't be asked"`
+	// Admission is nil when the file gives none: who signs up is only recorded.
+	Admission *Admission `yaml:"admission" only:"supabase" doc:"who may sign up, by the hook before-user-created; auth servers before v2.187 ignore a refusal"`
 	// UsersTable is schema.table; empty means auth.users where the database has it. NoTable: the
 	// events say what is so.
 	UsersTable string `yaml:"users_table" as:"table" only:"supabase" also:"table" doc:"table of the provider's users in this database, which decides what is so; auth.users when this database has it; none: the events decide, by their version"`
@@ -156,6 +158,20 @@ type Source struct {
 // Has reports whether the source fills a roll, by the name that a target has for it: Supabase has users only.
 func (s *Source) Has(roll string) bool {
 	return roll == "" || roll == "users" || s.Provider != Supabase
+}
+
+// Admission is the rules about who may sign up. It has one at least.
+type Admission struct {
+	// AllowDomains and DenyDomains are domains, *.domain or .domain.
+	AllowDomains []string `yaml:"allow_domains" as:"domain" doc:"domains of the e-mail addresses that may sign up; *.example.com is all below example.com; users without an address may not"`
+	DenyDomains  []string `yaml:"deny_domains" as:"domain" doc:"domains of the e-mail addresses that may not sign up, with all below them; asked before allow_domains"`
+	// DenyDomainsFile is a path; DeniedByFile is what the file has.
+	DenyDomainsFile string `yaml:"deny_domains_file" doc:"file of further such domains, one a line, with # before comments; a path beside the configuration, or an absolute one; read again at a reload"`
+	DeniedByFile    []string
+	// Require is nil when the file gives none.
+	Require *target.Expr `yaml:"require" doc:"SQL condition over new, for users whom the lists admit; it may read tables, and takes 400 ms at most; null refuses"`
+	// Message is for who signs up.
+	Message string `yaml:"message" default:"You can't sign up here." doc:"what a refused user is told"`
 }
 
 // API is the provider's own HTTP API.

@@ -39,7 +39,7 @@ func TestFields(t *testing.T) {
 		{"as others call it", db + "server: :80\nsources: {s: {provider: supabase, webhook_secret: x}}\n", nil, []string{
 			"r.yaml:2:1: server is no field of the configuration; did you mean listen? " + knownTop,
 			"r.yaml:3:35: sources.s.webhook_secret is no field of the configuration; did you mean signing_secrets? " +
-				"known here: provider, signing_secrets, instance_id, api, session, reconcile, when_unavailable, users_table, claims, database_webhook"}},
+				"known here: provider, signing_secrets, instance_id, api, session, reconcile, when_unavailable, admission, users_table, claims, database_webhook"}},
 		{"letters swapped", db + "lsiten: :80\n", nil, []string{
 			"r.yaml:2:1: lsiten is no field of the configuration; did you mean listen? " + knownTop}},
 		{"short token", db + "admin_token: abcde\n", nil, []string{

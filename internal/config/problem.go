@@ -83,9 +83,9 @@ func (ps *Problems) AddAs(code string, pos Pos, format string, args ...any) {
 	*ps = append(*ps, Problem{Code: code, Pos: pos, What: fmt.Sprintf(format, args...)})
 }
 
-// Sort orders by position; problems of one place keep their order.
+// Sort orders by file and position; problems of one place keep their order.
 func (ps Problems) Sort() {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
+		return cmp.Or(cmp.Compare(a.Pos.File, b.Pos.File), cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
 	})
 }

@@ -84,6 +84,7 @@ sources:
     session: {issuer: https://a.example, jwks_url: https://a.example/keys, authorized_parties: [https://b.example], audience: x, hs256_secret: y}
     reconcile: {schedule: "0 3 * * *", max_delete: 5%}
     when_unavailable: refuse
+    admission: {allow_domains: [a.example], deny_domains: [b.example], deny_domains_file: denied.txt, require: true, message: No.}
     users_table: none
     claims: {app_role: "'member'"}
     database_webhook: {header: X, secrets: [s]}

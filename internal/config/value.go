@@ -16,6 +16,7 @@ import (
 
 	"github.com/robfig/cron/v3"
 
+	"rollcall/internal/admission"
 	"rollcall/internal/target"
 )
 
@@ -296,6 +297,7 @@ func form(value, as string) (complaint string) {
 var forms = map[string]func(string) string{
 	"address": address, "url": webURL, "origin": origin, "cron": schedule,
 	"header": header, "table": table, "column": column, "postgres": postgres, "bearer": bearer, "host": host,
+	"domain": admission.Complaint,
 }
 
 // minToken is the shortest token that can't be guessed, in characters.
