@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"rollcall/internal/admission"
 	"rollcall/internal/doctor"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/audit"
@@ -23,6 +24,7 @@ import (
 type metrics struct {
 	webhooks       *prometheus.CounterVec
 	webhookSeconds *prometheus.HistogramVec
+	admissions     *prometheus.CounterVec
 	lastVerified   *prometheus.GaugeVec
 	captured       *prometheus.CounterVec
 	batchEvents    prometheus.Histogram
@@ -47,6 +49,8 @@ func newMetrics(registry *prometheus.Registry, current func() *Config) *metrics 
 	m := &metrics{
 		webhooks: counter("rollcall_webhooks_total",
 			"Requests at the endpoints of the sources, by outcome.", "source", "type", "outcome"),
+		admissions: counter("rollcall_admissions_total",
+			"Sign-ups that the rules of a source have decided, by the rule that did and its verdict.", "source", "rule", "verdict"),
 		webhookSeconds: durations("rollcall_webhook_seconds", "Time from the request to its answer."),
 		lastVerified: made.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "rollcall_last_verified_event_timestamp_seconds", Help: "When a source last sent a request that verified, in Unix time; 0 for never. Only of sources with an endpoint that is open.",
@@ -86,7 +90,7 @@ func newMetrics(registry *prometheus.Registry, current func() *Config) *metrics 
 func (m *metrics) reachAll(cfg *Config) {
 	for _, src := range cfg.Sources {
 		m.webhookSeconds.WithLabelValues(src.Name())
-		m.reach(src, cfg.Refuse[src.Name()])
+		m.reach(src, cfg)
 		if src.Provider() == source.Supabase {
 			for _, o := range []event.Outcome{event.Applied, event.Stale, event.Parked, event.UndecodableBody} {
 				m.captured.WithLabelValues(src.Name(), string(o))
@@ -124,13 +128,17 @@ func (m *metrics) synced(d *syncing, took time.Duration) {
 var reached = map[event.Op][]event.Outcome{
 	event.Upsert:   {event.Applied, event.Duplicate, event.Stale, event.Parked, event.Ignored, event.UndecodableBody, event.Unavailable},
 	event.Delete:   {event.Applied, event.Duplicate, event.Stale, event.Parked, event.Ignored, event.UndecodableBody, event.Unavailable},
-	event.Announce: {event.Announced, event.Duplicate, event.Admitted, event.UndecodableBody, event.Unavailable},
+	event.Announce: {event.Announced, event.Duplicate, event.Admitted, event.Refused, event.UndecodableBody, event.Unavailable},
 	event.Ignore:   {event.Ignored},
 }
 
 // reach makes every label set that a source can reach exist at 0, so that a rate over a
 // first occurrence is seen.
-func (m *metrics) reach(src *source.Source, refuses bool) {
+func (m *metrics) reach(src *source.Source, cfg *Config) {
+	admission, rules := cfg.Admissions[src.Name()]
+	if rules {
+		m.reachAdmissions(src.Name(), admission.Rules.Asked())
+	}
 	for endpoint := range endpoints {
 		if !src.Open(endpoint) {
 			continue
@@ -138,7 +146,8 @@ func (m *metrics) reach(src *source.Source, refuses bool) {
 		m.lastVerified.WithLabelValues(src.Name())
 		for _, t := range src.Types(endpoint) {
 			for _, o := range reached[t.Op] {
-				never := o == event.Duplicate && endpoint == source.Database || o == event.Admitted && refuses
+				never := o == event.Duplicate && endpoint == source.Database || o == event.Admitted && cfg.Refuse[src.Name()] ||
+					o == event.Refused && !rules
 				if !never {
 					m.webhooks.WithLabelValues(src.Name(), t.Name, string(o))
 				}
@@ -146,6 +155,22 @@ func (m *metrics) reach(src *source.Source, refuses bool) {
 		}
 		for _, o := range []event.Outcome{event.UndecodableBody, event.Unverified, event.TooLarge, event.Malformed, event.Unavailable} {
 			m.webhooks.WithLabelValues(src.Name(), source.Other, string(o))
+		}
+	}
+}
+
+// reachAdmissions makes the decisions that rules can come to exist at 0. The last rule admits.
+func (m *metrics) reachAdmissions(name string, rules []admission.Rule) {
+	for i, rule := range rules {
+		verdicts := []admission.Verdict{admission.Refused}
+		if i == len(rules)-1 {
+			verdicts = append(verdicts, admission.Admitted)
+		}
+		if rule == admission.Require {
+			verdicts = append(verdicts, admission.Unavailable)
+		}
+		for _, v := range verdicts {
+			m.admissions.WithLabelValues(name, string(rule), string(v))
 		}
 	}
 }

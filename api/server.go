@@ -40,6 +40,8 @@ type Config struct {
 	// Refuse names the sources whose announced users are refused while they can't be
 	// recorded; those of other sources are admitted.
 	Refuse map[string]bool
+	// Admissions are the rules about who may sign up, by source; a source without has none.
+	Admissions map[string]Admission
 	// Submit brings an event to its outcome; its errors wrap event.ErrUnavailable.
 	Submit func(context.Context, event.Event) (event.Outcome, error)
 	// Queue says how many events wait for a batch, and for how long the oldest has.

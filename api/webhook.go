@@ -42,6 +42,7 @@ type delivery struct {
 	known    bool                    // the signature or the secret holds
 	secret   string                  // the mark of the secret that does
 	err      error                   // why the outcome is no success, for the operator
+	late     bool                    // the answer did not wait for the commit
 }
 
 // webhook is the endpoint of a source: it answers after the commit.
@@ -94,6 +95,10 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
 	}
 	d.why = new(atomic.Pointer[string])
 	d.event.Explain = func(reason string) { d.why.Store(&reason) }
+	if rules, has := s.config().Admissions[d.source.Name()]; has && d.event.Op == event.Announce {
+		s.admit(r.Context(), d, rules, d.source.Announced(request))
+		return
+	}
 	d.outcome, d.err = s.submit(r.Context(), d)
 }
 
@@ -173,6 +178,9 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 		known("reason", reason),
 	}
 	level := logLevel(d.outcome)
+	if d.late {
+		level = slog.LevelInfo
+	}
 	if columns, because := d.event.Kept(); columns != nil {
 		fields = append(fields, slog.String("kept", strings.Join(columns, " ")), slog.String("reason", because))
 		level = max(level, slog.LevelWarn)
@@ -229,6 +237,7 @@ var replies = map[event.Outcome]reply{
 	event.Ignored:         {status: http.StatusNoContent}, // an unknown type stays unknown however often it is sent
 	event.Announced:       {status: http.StatusNoContent},
 	event.Admitted:        {status: http.StatusNoContent}, // before-user-created fails closed: no answer would be no sign-up
+	event.Refused:         {status: http.StatusOK},        // with event.Event.Reply, to which the auth server listens
 	event.Parked:          {status: http.StatusNoContent}, // the roll has it, and Rollcall tries the target again
 	event.UndecodableBody: {status: http.StatusNoContent}, // it is kept; sending it again changes nothing
 	event.Unverified:      {status: http.StatusUnauthorized, message: "the signature or secret of this request is missing, wrong or too old; compare the signing secret here with the one at the provider"},

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -84,6 +85,10 @@ func (sv *service) prepareReload(ctx context.Context) (*assembled, []target.Find
 	}
 	next, err := sv.assemble(s)
 	if err != nil {
+		return nil, nil, done, err
+	}
+	conditions, err := sv.checkConditions(ctx, s, sv.setup())
+	if err = cmp.Or(err, unfitConditions(conditions)); err != nil {
 		return nil, nil, done, err
 	}
 	done.Configuration = s.Hash()

@@ -148,7 +148,7 @@ func (sv *service) serving(a *assembled) api.Config {
 	}
 	limits := s.Config.Limits
 	return api.Config{
-		Sources: s.Sources, Sync: a.sync, Refuse: refuse,
+		Sources: s.Sources, Sync: a.sync, Refuse: refuse, Admissions: sv.admissions(s),
 		Submit: sv.pipeline.Submit, Queue: sv.pipeline.Waiting, Ready: sv.ready,
 		DB: sv.db, Targets: names, Captures: s.Captures(), Findings: sv.findings.get, Receipts: sv.receipts,
 		Limits:  api.Limits{Body: limits.Body, Answer: limits.Wait + answerTime},
@@ -259,6 +259,7 @@ func (sv *service) prepare(ctx context.Context) error {
 		findings, err := sv.prepareOnce(ctx)
 		if err == nil {
 			sv.sayFindings(findings)
+			sv.sayConditions(ctx)
 			sv.offerBackfills(ctx) // before the first user arrives
 			sv.follow(ctx)
 			sv.pipeline.Start()

@@ -277,6 +277,7 @@ func Assemble(cfg *config.Config) (*Setup, config.Problems) {
 			}
 		}
 	}
+	lintConditions(cfg, &problems)
 	for i, t := range cfg.Targets {
 		s.Targets[i] = ofSources(t, cfg.Sources)
 		for _, f := range s.Targets[i].Lint(catalog.RollOf(&s.Targets[i])) {

@@ -224,7 +224,7 @@ func tone(state string) string {
 	switch state {
 	case "applied", "announced", "admitted", "succeeded", "ok", "present", "ready", "installed":
 		return "good"
-	case "notice", "warning", "parked", "stale", "duplicate", "ignored", "waiting", "running", "stopped", "missing", "outdated", "extra", "different":
+	case "notice", "warning", "parked", "stale", "duplicate", "ignored", "refused", "waiting", "running", "stopped", "missing", "outdated", "extra", "different":
 		return "fair"
 	case "":
 		return ""

@@ -85,7 +85,7 @@ func list(text string) []string {
 
 // recorded are the outcomes that events are recorded with.
 var recorded = []event.Outcome{
-	event.Applied, event.Parked, event.Stale, event.Announced, event.UndecodableBody, event.NeverCreated,
+	event.Applied, event.Parked, event.Stale, event.Announced, event.Refused, event.UndecodableBody, event.NeverCreated,
 }
 
 // eventsData is what the page of events shows.

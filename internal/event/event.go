@@ -15,14 +15,15 @@ import (
 // Op is what an event asks of the roll.
 type Op int
 
-// The operations. Upsert and Delete carry a User, an Organization or a Membership; Announce and Undecodable are
-// recorded without touching the roll; Settle has no ID and only brings every target up to
+// The operations. Upsert and Delete carry a User, an Organization or a Membership; Announce, Refuse (of an announced
+// user) and Undecodable are recorded without touching the roll; Settle has no ID and only brings every target up to
 // date with what the roll has of UserID, or of the Organization and the Membership that it names by no more than
 // their keys; Look has the table of users read for UserID; Ignore never reaches the database.
 const (
 	Upsert Op = iota + 1
 	Delete
 	Announce
+	Refuse
 	Undecodable
 	Settle
 	Look
@@ -65,8 +66,8 @@ type Event struct {
 	Body []byte
 	// Reply is the JSON object the provider needs with a 200; nil means 204.
 	Reply []byte
-	// Reason says why an event is ignored or undecodable, for the operator's log. It
-	// holds no value of the body.
+	// Reason says why an event is ignored or undecodable, or what the rules about sign-ups have decided, for the
+	// operator's log. Of an Announce or Refuse it is recorded, too. It holds no value of the body.
 	Reason string
 	// Explain is told why the outcome is what it is, by who applies the event, for the same log;
 	// nil where nobody wants to know. It may be called from another goroutine.
@@ -183,6 +184,7 @@ const (
 	Ignored         Outcome = "ignored"
 	Announced       Outcome = "announced"
 	Admitted        Outcome = "admitted"
+	Refused         Outcome = "refused"
 	Parked          Outcome = "parked"
 	UndecodableBody Outcome = "undecodable"
 	Unverified      Outcome = "unverified"

@@ -111,7 +111,7 @@ func errorKind(err error) string {
 
 // outcomes are those that Rollcall answers with.
 var outcomes = []event.Outcome{
-	event.Applied, event.Duplicate, event.Stale, event.Ignored, event.Announced, event.Admitted, event.Parked,
+	event.Applied, event.Duplicate, event.Stale, event.Ignored, event.Announced, event.Admitted, event.Refused, event.Parked,
 	event.UndecodableBody, event.Unverified, event.TooLarge, event.Malformed, event.Unavailable,
 }
 

@@ -124,6 +124,18 @@ func (m *message) supabaseAnnounced(user []byte) event.Event {
 	return m.announce(id)
 }
 
+// Announced is the user whom an announcement that can be read is about, as far as there is one yet: the id may become
+// another, and no time is set.
+func (s *Source) Announced(r Request) *event.User {
+	user := readSupabaseHook(rawjson.Object(rawjson.ToUTF8(r.Body))).user
+	p, reason := readSupabaseUser(user, s.at(r.ReceivedAt))
+	if reason != "" {
+		return &event.User{Row: event.Row{Source: s.name}}
+	}
+	p.deleted = time.Time{} // who does not exist yet can't be
+	return p.user(s.name)
+}
+
 // Contact returns by what else than the announced id a user can be known, from the kept body
 // of the announcement; "" where that says nothing.
 func Contact(body []byte) (email, phone string) {

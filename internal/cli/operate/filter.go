@@ -29,7 +29,7 @@ type filterFlags struct {
 // outcomesRecorded are those that a recorded event may have.
 var outcomesRecorded = []string{
 	string(event.Applied), string(event.Parked), string(event.Stale), string(event.UndecodableBody),
-	string(event.Announced), string(event.NeverCreated), string(event.Ignored),
+	string(event.Announced), string(event.Refused), string(event.NeverCreated), string(event.Ignored),
 }
 
 func addFilter(cmd *cobra.Command, env cli.Env) *filterFlags {

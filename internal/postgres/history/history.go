@@ -57,6 +57,8 @@ type Event struct {
 	Type       string    `json:"type"`
 	User       string    `json:"user,omitempty"`
 	Outcome    string    `json:"outcome"`
+	// Reason is what the rules about sign-ups have decided.
+	Reason     string    `json:"reason,omitempty"`
 	ReceivedAt time.Time `json:"received_at"`
 	// Bytes is the size of the body; nil when there is none: it was private, or retention has removed it.
 	Bytes *int `json:"bytes"`
@@ -163,7 +165,7 @@ func (h History) read(ctx context.Context, statement string, args ...any) ([]Eve
 		}
 		var e Event
 		rows, _ := tx.Query(ctx, statement, args...)
-		_, err := pgx.ForEachRow(rows, []any{&e.Source, &e.ID, &e.Type, &e.User, &e.Outcome, &e.ReceivedAt, &e.Bytes}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&e.Source, &e.ID, &e.Type, &e.User, &e.Outcome, &e.ReceivedAt, &e.Bytes, &e.Reason}, func() error {
 			e.ReceivedAt = e.ReceivedAt.UTC()
 			list = append(list, e)
 			return nil

@@ -1,5 +1,5 @@
 -- As list.sql, of users ($10), by the index events_of_user.
-select e.source, e.id, e.type, coalesce(e.user_id, ''), e.outcome, e.received_at, pg_catalog.octet_length(e.body)
+select e.source, e.id, e.type, coalesce(e.user_id, ''), e.outcome, e.received_at, pg_catalog.octet_length(e.body), coalesce(e.reason, '')
 from (select distinct id from pg_catalog.unnest($10::text[]) as u (id)) u cross join lateral (
   select * from rollcall.events e
   where e.user_id = u.id collate "C"

@@ -84,11 +84,11 @@ func (b *batch) silent() bool {
 	return len(b.recorded) == 0 && len(b.said) == 0 && len(b.captured) == 0
 }
 
-// eventArrays are the parameters $1-$7 of rollStatement.
+// eventArrays are the parameters $1-$8 of rollStatement.
 func (b *batch) eventArrays() []any {
 	n := len(b.recorded)
 	source, id, kind, user := make([]string, n), make([]string, n), make([]string, n), make([]*string, n)
-	outcome, received, body := make([]string, n), make([]time.Time, n), make([][]byte, n)
+	outcome, received, body, reason := make([]string, n), make([]time.Time, n), make([][]byte, n), make([]*string, n)
 	for i, at := range b.recorded {
 		e := &b.events[at]
 		source[i], id[i], kind[i], outcome[i] = e.Source, e.ID, e.Type, string(recordedAs(e.Op))
@@ -96,8 +96,11 @@ func (b *batch) eventArrays() []any {
 			user[i] = &e.UserID
 		}
 		received[i], body[i] = e.ReceivedAt, e.Body
+		if e.Reason != "" && (e.Op == event.Announce || e.Op == event.Refuse) {
+			reason[i] = &e.Reason
+		}
 	}
-	return []any{source, id, kind, user, outcome, received, body}
+	return []any{source, id, kind, user, outcome, received, body, reason}
 }
 
 // recordedAs is the outcome an event is recorded with; the few that end otherwise are
@@ -106,6 +109,8 @@ func recordedAs(op event.Op) event.Outcome {
 	switch op {
 	case event.Announce:
 		return event.Announced
+	case event.Refuse:
+		return event.Refused
 	case event.Undecodable:
 		return event.UndecodableBody
 	default:

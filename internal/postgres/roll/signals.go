@@ -282,7 +282,7 @@ func (s *signals) work(l *look) (*settle.Work, *result) {
 	done := &result{}
 	w := &settle.Work{Purpose: settle.SettleUsers, Users: s.batch.users, Held: func() []settle.Key { return s.held(done) }, MarkParked: s.batch.markParked}
 	if len(events) > 0 {
-		w.Open = append(w.Open, settle.Step{Kind: settle.Writing, SQL: noteEvents, Args: append([]any{source}, s.batch.eventArrays()[1:]...), Read: done.readFresh(source)})
+		w.Open = append(w.Open, settle.Step{Kind: settle.Writing, SQL: noteEvents, Args: append([]any{source}, s.batch.eventArrays()[1:7]...), Read: done.readFresh(source)})
 	}
 	text := l.source.read
 	if outbox.HasIDs(s.captured) {

@@ -51,8 +51,8 @@ var (
 func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 
 // rollStatement records events and brings a roll (%[1]s) up to date, in one statement.
-// $1-$7 are the events, in the order of (source, id), each id once.
-// $8 and the following (%[2]s) are what they, and the observations without an event, say about rows
+// $1-$8 are the events, in the order of (source, id), each id once.
+// $9 and the following (%[2]s) are what they, and the observations without an event, say about rows
 // (%[3]s), each with the row of the outbox it comes from, the moment of which an observation speaks,
 // and the columns, separated by commas, that keep what the roll has; all three mostly null.
 // %[4]s are the rows of the outbox that all of this was made of, %[5]s is the set of targets.
@@ -73,8 +73,8 @@ func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 // It returns (source, id, null) for each event that is new and (null, null, n) for each row
 // written, n counting from 1.
 const rollStatement = `with event as (
-  insert into rollcall.events (source, id, type, user_id, outcome, received_at, body)
-  select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[])
+  insert into rollcall.events (source, id, type, user_id, outcome, received_at, body, reason)
+  select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[], $8::text[])
   on conflict do nothing
   returning source, id
 ), captured as (
@@ -172,7 +172,7 @@ const membershipStatement = `with event as (
 select null::text as source, null::text as id, w.n from newest w join roll r on r.source = w.source and r.id = w.id`
 
 // writeRoll is rollStatement for a kind of roll; batch.recordArrays has the same order.
-func writeRoll(r *event.Roll) string { return writeStatement(r, rollStatement, 8, true) }
+func writeRoll(r *event.Roll) string { return writeStatement(r, rollStatement, 9, true) }
 
 func writeMemberships(r *event.Roll) string {
 	return writeStatement(r, membershipStatement, 3, false)
