@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,7 +21,7 @@ type Admission struct {
 // within 50 ms whether or not the database is there, and the condition within 500 ms; what is left of that
 // the answer waits for the commit.
 const (
-	listsWait     = 30 * time.Millisecond
+	listsWait     = 20 * time.Millisecond
 	conditionWait = 450 * time.Millisecond
 )
 
@@ -40,17 +41,18 @@ func (s *Server) admit(ctx context.Context, d *delivery, a Admission, user *even
 	switch {
 	case decision.Verdict == admission.Refused:
 		d.event.Op, d.event.Reply = event.Refuse, a.Rules.Reply()
-		s.submitWithin(ctx, d, time.Until(began.Add(wait)))
 		d.outcome = event.Refused
+		s.submitWithin(ctx, d, time.Until(began.Add(wait)))
 	case failed != nil && refuses:
 		d.outcome, d.err = event.Unavailable, failed
 	case refuses:
 		d.outcome, d.err = s.submit(ctx, d)
-	default:
+	case failed != nil:
+		d.outcome, d.err = event.Admitted, failed
 		s.submitWithin(ctx, d, time.Until(began.Add(wait)))
-		if failed != nil {
-			d.outcome, d.err, d.late = event.Admitted, failed, false
-		}
+	default:
+		d.outcome = event.Announced
+		s.submitWithin(ctx, d, time.Until(began.Add(wait)))
 	}
 }
 
@@ -73,37 +75,43 @@ func (a Admission) ask(ctx context.Context, until time.Time, user *event.User) (
 	return admission.Met(met), nil
 }
 
-// submitWithin has an event recorded and waits for that for so long. An answer that does not wait any longer leaves
-// the event in the queue; if it is not recorded in the end, the log says so.
-func (s *Server) submitWithin(ctx context.Context, d *delivery, wait time.Duration) {
-	type answer struct {
-		outcome event.Outcome
-		err     error
+// committed is what became of an event that was submitted.
+type committed struct {
+	outcome event.Outcome
+	err     error
+}
+
+// settle takes what became of the event. What was decided without it stays.
+func (d *delivery) settle(c committed) {
+	switch {
+	case d.outcome != event.Announced && c.err == nil:
+	case c.err == nil:
+		d.outcome = c.outcome
+	case d.outcome == event.Refused:
+		d.err = c.err
+	default:
+		d.outcome, d.err = event.Admitted, errors.Join(d.err, c.err)
 	}
-	done, of := make(chan answer, 1), d.event
+}
+
+// submitWithin has an event recorded and waits for that for so long. Then the answer goes out, and the event stays in
+// the queue: only the log and the metrics wait for what becomes of it.
+func (s *Server) submitWithin(ctx context.Context, d *delivery, wait time.Duration) {
+	done, of := make(chan committed, 1), d.event
 	go func() {
-		var a answer
-		a.err = event.Safely(func() (err error) {
-			a.outcome, err = s.config().Submit(context.WithoutCancel(ctx), of)
+		var c committed
+		c.err = event.Safely(func() (err error) {
+			c.outcome, err = s.config().Submit(context.WithoutCancel(ctx), of)
 			return err
 		})
-		done <- a
+		done <- c
 	}()
 	timer := time.NewTimer(max(wait, 0))
 	defer timer.Stop()
-	d.outcome = event.Admitted
 	select {
-	case a := <-done:
-		if d.err = a.err; a.err == nil {
-			d.outcome = a.outcome
-		}
+	case c := <-done:
+		d.settle(c)
 	case <-timer.C:
-		d.late = true
-		go func() {
-			if a := <-done; a.err != nil && s.lines.allow("unrecorded sign-up "+of.Source) {
-				s.config().Log.Warn("a sign-up is not recorded, though it was answered",
-					"source", of.Source, "event", of.ID, "reason", of.Reason, "error", a.err)
-			}
-		}()
+		d.later = done
 	}
 }

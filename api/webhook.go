@@ -42,7 +42,7 @@ type delivery struct {
 	known    bool                    // the signature or the secret holds
 	secret   string                  // the mark of the secret that does
 	err      error                   // why the outcome is no success, for the operator
-	late     bool                    // the answer did not wait for the commit
+	later    <-chan committed        // what becomes of the event behind the answer; nil when that is known
 }
 
 // webhook is the endpoint of a source: it answers after the commit.
@@ -60,9 +60,19 @@ func (s *Server) webhook(endpoint source.Endpoint) http.HandlerFunc {
 		s.receive(w, r, d)
 		status := acknowledge(w, d)
 		took := time.Since(started)
-		s.metrics.delivered(d, took)
-		s.count(d)
-		s.logDelivery(r.Context(), d, status, took)
+		tell := func() {
+			s.metrics.delivered(d, took)
+			s.count(d)
+			s.logDelivery(r.Context(), d, status, took)
+		}
+		if d.later == nil {
+			tell()
+			return
+		}
+		go func() {
+			d.settle(<-d.later)
+			tell()
+		}()
 	}
 }
 
@@ -178,9 +188,6 @@ func (s *Server) logDelivery(ctx context.Context, d *delivery, status int, took 
 		known("reason", reason),
 	}
 	level := logLevel(d.outcome)
-	if d.late {
-		level = slog.LevelInfo
-	}
 	if columns, because := d.event.Kept(); columns != nil {
 		fields = append(fields, slog.String("kept", strings.Join(columns, " ")), slog.String("reason", because))
 		level = max(level, slog.LevelWarn)
