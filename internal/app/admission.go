@@ -16,6 +16,9 @@ import (
 // Rules are the rules of a source about who may sign up, nil when it has none.
 func (s *Setup) Rules(name string) *admission.Rules { return rulesOf(s.configured(name).Admission) }
 
+// WhenUnavailable is what a source does with whom it can't judge: admit or refuse.
+func (s *Setup) WhenUnavailable(name string) string { return s.configured(name).WhenUnavailable }
+
 func rulesOf(a *config.Admission) *admission.Rules {
 	if a == nil {
 		return nil

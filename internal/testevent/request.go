@@ -44,6 +44,11 @@ func (r Request) Event() event.Event {
 	return r.Source.Decode(source.Request{Endpoint: r.Endpoint, Header: r.Header, Body: r.Body})
 }
 
+// Announced is the user whom an announcement is about.
+func (r Request) Announced() *event.User {
+	return r.Source.Announced(source.Request{Endpoint: r.Endpoint, Header: r.Header, Body: r.Body})
+}
+
 // Answer is what a receiver answers to a request.
 type Answer struct {
 	Status  int

@@ -15,11 +15,12 @@ import (
 	"rollcall/internal/replay"
 	"rollcall/internal/source"
 	"rollcall/internal/terminal"
+	"rollcall/internal/testevent"
 	"rollcall/internal/trial"
 )
 
-// foresee says what the event would change, and sends nothing.
-func foresee(ctx context.Context, env cli.Env, d *draft, output string) error {
+// dryRun says what would become of the event, and sends nothing.
+func dryRun(ctx context.Context, env cli.Env, d *draft, output string) error {
 	body, err := d.Body(1, false)
 	if err != nil {
 		return err
@@ -28,6 +29,14 @@ func foresee(ctx context.Context, env cli.Env, d *draft, output string) error {
 	if err != nil {
 		return err
 	}
+	if request.Event().Op == event.Announce && d.setup.Rules(d.Source.Name()) != nil {
+		return judge(ctx, env, d, request, output)
+	}
+	return foresee(ctx, env, d, request, output)
+}
+
+// foresee says what the event would change.
+func foresee(ctx context.Context, env cli.Env, d *draft, request testevent.Request, output string) error {
 	db, err := d.setup.OpenChecked(ctx, d.setup.Logger(env.Stderr), env.Complain)
 	if err != nil {
 		return err

@@ -57,7 +57,9 @@ and so on, also in other events: user.updated reaches those that user.created ma
 gives the user's id, all N are about that one user. N memberships are of one organization.
 
 --dry-run sends nothing. It says what the event would change in the targets, as the database of the
-configuration has it, with personal data masked; serve need not run.
+configuration has it, with personal data masked; serve need not run. For before-user-created of a source
+with admission it prints what that decides: verdict, rule, user and reason, and the answer to a refusal.
+The database is asked only where the lists leave it to require. Exits 0 whatever the verdict.
 
 Requests go to this machine at the port of listen, to another host only if --url names it.`
 
@@ -65,6 +67,7 @@ const sendExample = `  rollcall send clerk user.created
   rollcall send clerk user.updated --set data.first_name=Zoé
   rollcall send clerk organizationMembership.created --set data.role=org:admin
   rollcall send supabase database.insert --count 100
+  rollcall send supabase before-user-created --dry-run --set user.email=zoe@mailinator.com
   rollcall send supabase captured.json --url https://rollcall.example.com`
 
 // sendOptions are the flags of send.
@@ -99,14 +102,14 @@ func newSend(env cli.Env) *cobra.Command {
 				return err
 			}
 			if o.dryRun {
-				return foresee(cmd.Context(), env, d, o.output)
+				return dryRun(cmd.Context(), env, d, o.output)
 			}
 			return sendAll(cmd.Context(), env, d, o)
 		},
 	}
 	o.bind(cmd)
 	cmd.Flags().IntVar(&o.count, "count", 1, "how many to send, one after the other")
-	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "say which rows it would change, and send nothing")
+	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "say which rows it would change, or what admission decides, and send nothing")
 	cmd.Flags().StringVarP(&o.output, "output", "o", "text", "text, or json: an object for each request, on a line of its own")
 	return cmd
 }

@@ -48,7 +48,7 @@ func (c *Condition) Met(ctx context.Context, user *event.User) (met bool, err er
 	// One statement is a transaction, and the session's are read only. It is planned anew each time, for a table that it
 	// reads may have changed.
 	err = c.pool.Conditions.QueryRow(ctx, c.statement, pgx.QueryExecModeExec, record).Scan(&met)
-	return met, explained(err)
+	return met, c.pool.Explain(explained(err))
 }
 
 // explained is an error without PostgreSQL's words where they may quote a value.
