@@ -189,7 +189,9 @@ func (s *Setup) Reconciliation(name string, apis map[string]*clerk.API) (reconci
 
 // Doctor is what doctor examines of the setup, beside a database.
 func (s *Setup) Doctor(db *postgres.DB, apis map[string]*clerk.API) doctor.Config {
-	return doctor.Config{File: s.Config, DB: db, Sources: s.Sources, Captures: s.Captures(), Claims: s.Claims(), APIs: apis}
+	return doctor.Config{
+		File: s.Config, DB: db, Sources: s.Sources, Captures: s.Captures(), Claims: s.Claims(), APIs: apis, Conditions: s.Conditions(db),
+	}
 }
 
 // configured is what the file says of one of its sources.

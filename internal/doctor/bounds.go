@@ -23,6 +23,8 @@ type Bounds struct {
 	EventsBytes int64
 	EventsDead  float64
 	EventsRows  int64
+	// Condition is how long the condition about a sign-up may take: half of what it gets.
+	Condition time.Duration
 	// Free is how many connections the server should have left.
 	Free int
 }
@@ -31,7 +33,7 @@ type Bounds struct {
 var Defaults = Bounds{
 	Clock: 2 * time.Second, Parked: time.Hour, Outbox: 30 * time.Second, Checked: 50 * time.Hour,
 	Silent: 3 * 24 * time.Hour, Unverified: 0.1, Requests: 20,
-	Unindexed: 8 << 20, EventsBytes: 20 << 30, EventsDead: 0.5, EventsRows: 100_000, Free: 3,
+	Condition: 200 * time.Millisecond, Unindexed: 8 << 20, EventsBytes: 20 << 30, EventsDead: 0.5, EventsRows: 100_000, Free: 3,
 }
 
 func (b Bounds) orDefaults() Bounds {

@@ -86,6 +86,9 @@ const (
 	claimsOpen           target.Code = "claims_open"
 	claimsClosed         target.Code = "claims_closed"
 	claimsRefused        target.Code = "claims_refused"
+	admissionClosed      target.Code = "admission_closed"
+	admissionBoth        target.Code = "admission_both"
+	admissionSlow        target.Code = "admission_slow"
 )
 
 // Kind describes the findings of one code.
@@ -189,7 +192,10 @@ var Kinds = []Kind{
 	{claimsOpen, Error, "others than the auth server may call it, and learn what claims any user has", "revoke it"},
 	{claimsClosed, Error, "the auth server may not call it: no user can sign in", "`rollcall claims install`"},
 	{claimsRefused, Error, "PostgreSQL refuses the expression of a claim", "correct it by PostgreSQL's words"},
-	{authServerOld, Error, "the auth server is older than v2.187 and ignores refusals", "upgrade it, or admit"},
+	{authServerOld, Error, "the auth server is older than v2.187 and ignores refusals", "upgrade it, or admit: [admission](admission.md#the-auth-server)"},
+	{admissionClosed, Error, "a source has rules about sign-ups, and its hook is closed: nobody asks them", "give the source its `signing_secrets`: [admission](admission.md)"},
+	{admissionBoth, Warning, "a domain is allowed and denied: it is refused", "take it from one of the lists"},
+	{admissionSlow, Warning, "the condition about sign-ups takes long, and is given up after 400 ms", "give the tables that it reads an index"},
 	{reconcileFailed, Warning, "the last reconciliation failed", "see its error: [reconcile](troubleshooting.md#reconcile)"},
 	{reconcileIncomplete, Warning, "the last reconciliation could not bring some rows up to date", "the log names them"},
 	{reconcileNever, Warning, "a schedule has never led to a success", "run it by hand and see"},

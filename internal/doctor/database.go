@@ -81,6 +81,9 @@ func (e *examination) unreachable(err error) {
 // connections holds what Rollcall needs against what it can have.
 func (e *examination) connections(v survey.Server) {
 	needed := int(e.DB.Pool().Config().MaxConns + e.DB.Pool().Jobs.Config().MaxConns)
+	if len(e.Conditions) > 0 {
+		needed += int(e.DB.Pool().Conditions.Config().MaxConns)
+	}
 	if v.RoleConnections >= 0 && v.RoleConnections < needed {
 		e.add(roleConnections, "role "+target.Quote(v.Role),
 			fmt.Sprintf("the role may have %d connections, and a replica takes up to %d", v.RoleConnections, needed),

@@ -21,6 +21,7 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres"
+	"rollcall/internal/postgres/condition"
 	"rollcall/internal/postgres/outbox"
 	"rollcall/internal/postgres/sqlstate"
 	"rollcall/internal/postgres/survey"
@@ -39,6 +40,8 @@ type Config struct {
 	Claims []target.Claims
 	// APIs are the clients of the providers' APIs, by source.
 	APIs map[string]*clerk.API
+	// Conditions are those about sign-ups, by source.
+	Conditions map[string]*condition.Condition
 	// Targets says where what is wrong with the targets is known from.
 	Targets TargetsFrom
 	// Client asks auth servers for their version; http.DefaultClient when nil.
@@ -115,6 +118,7 @@ var checks = []check{
 	{"the events", (*examination).events},
 	{"the providers' APIs", (*examination).apis},
 	{"the auth servers", (*examination).authServers},
+	{"the conditions about sign-ups", (*examination).conditions},
 }
 
 // examination is one under way.
@@ -147,6 +151,7 @@ func start(cfg Config) *examination {
 
 func (e *examination) examine(ctx context.Context) {
 	e.file()
+	e.rules()
 	for _, c := range checks {
 		e.run(ctx, c)
 	}

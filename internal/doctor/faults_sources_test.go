@@ -196,6 +196,54 @@ var providerFaults = []fault{
 		code: "auth_server_old", place: "rollcall.yaml:", words: "the auth server is v2.186.0", remedy: "when_unavailable: admit",
 		seed: func(p *patient) { authServer(p, "v2.186.0") },
 	},
+	{
+		code: "auth_server_old", place: "rollcall.yaml:", words: "the auth server is v2.186.0", remedy: "v2.187.0",
+		seed: func(p *patient) {
+			authServer(p, "v2.186.0")
+			edit("    when_unavailable: refuse\n", "    admission: {deny_domains: [evil.example]}\n")(p)
+		},
+		after: edit("    admission: {deny_domains: [evil.example]}\n", ""),
+	},
+}
+
+// admissionFaults are those of the rules about sign-ups.
+var admissionFaults = []fault{
+	{
+		code: "config_value", place: "rollcall.yaml:9:36", words: "the file can't be read: no such file", remedy: "rollcall.yaml",
+		seed: edit(appSource, appSource+"    admission: {deny_domains_file: denied-missing.txt}\n"), after: edit("deny_domains_file: denied-missing.txt", "deny_domains: [evil.example]"),
+	},
+	{
+		code: "config_value", place: "rollcall.yaml:9:36", words: "the file has no domain", remedy: "rollcall.yaml",
+		seed: edit(appSource, appSource+"    admission: {deny_domains_file: /dev/null}\n"), after: edit("deny_domains_file: /dev/null", "deny_domains: [evil.example]"),
+	},
+	{
+		code: "admission_closed", place: "rollcall.yaml:8:5", words: "no secret for the hook", remedy: "signing_secrets:",
+		seed: edit(appSource, "    admission: {deny_domains: [evil.example]}\n"), after: edit("    admission:", appSource+"    admission:"),
+	},
+	{
+		code: "admission_both", place: "rollcall.yaml:9:17", words: "allows mail.evil.example, which it denies", remedy: "rollcall.yaml",
+		seed: edit(appSource, appSource+"    admission: {allow_domains: [example.com, mail.evil.example], deny_domains: [Evil.example]}\n"), after: edit(", mail.evil.example]", "]"),
+	},
+	{
+		code: "admission_slow", place: "rollcall.yaml:9:26", words: "the condition of source app took", remedy: "rollcall send app before-user-created --dry-run",
+		seed: edit(appSource, appSource+"    admission: {require: pg_sleep(0.25) is not null}\n"), after: edit("pg_sleep(0.25)", "pg_sleep(0)"),
+	},
+	{
+		code: "admission_slow", place: "rollcall.yaml:9:26", words: "the condition of source app took", remedy: "rollcall send app before-user-created --dry-run",
+		seed: edit(appSource, appSource+"    admission: {require: pg_sleep(9) is not null}\n"), after: edit("pg_sleep(9)", "pg_sleep(0)"),
+	},
+	{
+		code: "target_expression_refused", place: "rollcall.yaml:9:26", words: "new.emial does not exist", remedy: "rollcall.yaml",
+		seed: edit(appSource, appSource+"    admission: {require: new.emial is not null}\n"), after: edit("new.emial", "new.email"),
+	},
+	{
+		code: "target_expression_refused", place: "rollcall.yaml:9:26", words: "argument of WHERE must be type boolean", remedy: "rollcall.yaml",
+		seed: edit(appSource, appSource+"    admission: {require: new.email}\n"), after: edit("new.email}", "new.email is null}"),
+	},
+	{
+		code: "target_rights", place: "rollcall.yaml:9:26", words: "permission denied for table invites", remedy: "grant select on public.invites to",
+		seed: both(run("create table invites (email text)"), edit(appSource, appSource+"    admission: {require: \"exists (select from public.invites i where i.email = new.email)\"}\n")),
+	},
 }
 
 // withAPI gives the source clerk an API.

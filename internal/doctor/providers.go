@@ -95,7 +95,14 @@ var refusing = [2]int{2, 187}
 // authServers asks the auth servers for their version where something depends on it.
 func (e *examination) authServers(ctx context.Context) error {
 	for _, s := range e.File.Sources {
-		if s.Provider != config.Supabase || s.WhenUnavailable != "refuse" {
+		field, remedy := "when_unavailable", sourceYAML(s.Name, "when_unavailable: admit")
+		switch {
+		case s.Provider != config.Supabase:
+			continue
+		case s.Admission != nil:
+			field = "admission"
+			remedy = command("docker pull supabase/gotrue:v%d.%d.0", refusing[0], refusing[1])
+		case s.WhenUnavailable != "refuse":
 			continue
 		}
 		if s.Session == nil {
@@ -107,8 +114,8 @@ func (e *examination) authServers(ctx context.Context) error {
 		case err != nil:
 			e.unseen("the auth server of source "+s.Name, err.Error())
 		case major < refusing[0] || major == refusing[0] && minor < refusing[1]:
-			e.add(authServerOld, e.at("sources", s.Name, "when_unavailable"), fmt.Sprintf("the auth server is %s, and one older than v%d.%d signs users up "+
-				"that Rollcall refuses", version, refusing[0], refusing[1]), sourceYAML(s.Name, "when_unavailable: admit"))
+			e.add(authServerOld, e.at("sources", s.Name, field), fmt.Sprintf("the auth server is %s, and one older than v%d.%d signs users up "+
+				"that Rollcall refuses", version, refusing[0], refusing[1]), remedy)
 		}
 	}
 	return nil

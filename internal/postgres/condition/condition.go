@@ -51,6 +51,9 @@ func (c *Condition) Met(ctx context.Context, user *event.User) (met bool, err er
 	return met, c.pool.Explain(explained(err))
 }
 
+// ErrSlow means that a condition took longer than Timeout.
+var ErrSlow = fmt.Errorf("it took longer than %v", Timeout)
+
 // explained is an error without PostgreSQL's words where they may quote a value.
 func explained(err error) error {
 	answer, said := errors.AsType[*pgconn.PgError](err)
@@ -58,7 +61,7 @@ func explained(err error) error {
 	case err == nil:
 		return nil
 	case said && answer.Code == sqlstate.QueryCanceled:
-		return fmt.Errorf("it took longer than %v (%s)", Timeout, answer.Code)
+		return ErrSlow
 	case said:
 		return errors.New(sqlstate.Masked(answer.Code, answer.Message))
 	case errors.Is(err, context.DeadlineExceeded):
