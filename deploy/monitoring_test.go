@@ -121,8 +121,9 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// sessionOfSupabase opens just-in-time sync, whose metrics are there only with it.
-const sessionOfSupabase = `    session: {issuer: "https://made-up.supabase.co/auth/v1", hs256_secret: made-up-secret-of-session-tokens}
+// sessionOfSupabase opens just-in-time sync, whose metrics are there only with it, as are those of the rules about sign-ups.
+const sessionOfSupabase = `    admission: {deny_domains: [evil.example]}
+    session: {issuer: "https://made-up.supabase.co/auth/v1", hs256_secret: made-up-secret-of-session-tokens}
     database_webhook:`
 
 // scrape runs a serve on a database with the sample configuration, just-in-time sync added, until it has counted its

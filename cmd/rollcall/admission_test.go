@@ -148,7 +148,7 @@ func TestSlowConditionTakesNoConnections(t *testing.T) {
 	in.db.Await("select count(*) from rollcall.events where source = 'open'", "40")
 }
 
-// Without the database the lists decide as ever; of whom they admit, when_unavailable decides.
+// Without the database the lists decide as ever; about a user that they admit, when_unavailable decides.
 func TestAdmissionWithoutDatabase(t *testing.T) {
 	t.Parallel()
 	server := pgtest.StartServer(t, pgserver.Options{})

@@ -34,7 +34,7 @@ func TestDemoOnce(t *testing.T) {
 	for _, match := range regexp.MustCompile(`→ (\d+ \w+)`).FindAllStringSubmatch(out.String(), -1) {
 		outcomes = append(outcomes, match[1])
 	}
-	want := "204 announced, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 duplicate, 204 stale, 204 parked, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 stale, 204 applied, 204 stale, 401 unverified"
+	want := "204 announced, 200 refused, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 duplicate, 204 stale, 204 parked, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 applied, 204 stale, 204 applied, 204 stale, 401 unverified"
 	if got := strings.Join(outcomes, ", "); got != want {
 		t.Errorf("outcomes\n got %s\nwant %s", got, want)
 	}

@@ -63,6 +63,9 @@ func operate(t *testing.T) *operated {
 	router := chi.NewRouter()
 	operator := &admin.Operator{
 		DB: o.DB, Pool: o.Pool, Sources: func() []string { return []string{"clerk"} },
+		Admissions: func() []admin.AdmissionRules {
+			return []admin.AdmissionRules{{Source: "supabase", Rules: []string{"deny_domains"}, WhenUnavailable: "admit"}}
+		},
 		Replay: func() replay.Replay {
 			return replay.Replay{DB: o.DB, Sources: []*source.Source{clerk}, Submit: o.Apply}
 		},
@@ -175,6 +178,7 @@ func TestStatusAndTargets(t *testing.T) {
 	t.Parallel()
 	o := operate(t)
 	o.wants(o.ask("GET", "/status", ""), 200, `{"version":"1.2.3","ready":true,"sources":[{"name":"clerk","provider":"clerk","decides":"events",`)
+	o.wants(o.ask("GET", "/status", ""), 200, `"admissions":[{"source":"supabase","rules":["deny_domains"],"when_unavailable":"admit"}]`)
 	o.wants(o.ask("GET", "/status", ""), 200, `"targets":[{"name":"profiles","table":"public.p","state":"ok","parked":0}]`)
 	o.wants(o.ask("GET", "/targets", ""), 200, `insert into`)
 }

@@ -28,6 +28,8 @@ type Operator struct {
 	Pool *connection.Pool
 	// Sources are the names of all that are configured.
 	Sources func() []string
+	// Admissions are the rules about sign-ups of those sources that have some.
+	Admissions func() []AdmissionRules
 	// Ready says why nothing can be committed at the moment; nil when it can.
 	Ready func(context.Context) error
 	Tasks *tasks.List
@@ -76,17 +78,26 @@ func (o *Operator) note(ctx context.Context, e auditlog.Entry) {
 
 // Status is what a replica and the installation do.
 type Status struct {
-	Version         string                `json:"version"`
-	Ready           bool                  `json:"ready"`
-	Sources         []doctor.SourceStatus `json:"sources"`
-	Targets         []TargetStatus        `json:"targets"`
-	Queue           doctor.Queue          `json:"queue"`
-	Reconciliations []doctor.Reconciled   `json:"reconciliations" doc:"the last of each source"`
-	Replicas        []survey.Replica      `json:"replicas"`
+	Version string                `json:"version"`
+	Ready   bool                  `json:"ready"`
+	Sources []doctor.SourceStatus `json:"sources"`
+	// Admissions are the rules about who may sign up, of the sources that have some.
+	Admissions      []AdmissionRules    `json:"admissions"`
+	Targets         []TargetStatus      `json:"targets"`
+	Queue           doctor.Queue        `json:"queue"`
+	Reconciliations []doctor.Reconciled `json:"reconciliations" doc:"the last of each source"`
+	Replicas        []survey.Replica    `json:"replicas"`
 	// Unseen is what could not be read.
 	Unseen []doctor.Unseen `json:"unseen"`
 	// Findings are what the last examination has found wrong.
 	Findings []doctor.Finding `json:"findings"`
+}
+
+// AdmissionRules are the rules of a source about who may sign up.
+type AdmissionRules struct {
+	Source          string   `json:"source"`
+	Rules           []string `json:"rules" doc:"in the order in which they are asked: deny_domains, deny_domains_file, allow_domains, require"`
+	WhenUnavailable string   `json:"when_unavailable" enum:"admit,refuse" doc:"what an outage does"`
 }
 
 // TargetStatus is how a target is doing.
@@ -102,7 +113,7 @@ type TargetStatus struct {
 func (o *Operator) Status(ctx context.Context) Status {
 	s := o.Installation(ctx)
 	return Status{
-		Version: o.Version, Ready: o.Ready(ctx) == nil, Sources: s.Sources, Targets: o.targetStates(ctx), Queue: s.Queue,
+		Version: o.Version, Ready: o.Ready(ctx) == nil, Sources: s.Sources, Admissions: append([]AdmissionRules{}, o.Admissions()...), Targets: o.targetStates(ctx), Queue: s.Queue,
 		Reconciliations: s.Reconciled, Replicas: s.Replicas, Unseen: s.Unseen, Findings: append([]doctor.Finding{}, o.Findings().Findings...),
 	}
 }

@@ -104,7 +104,7 @@ func reply(message string) []byte {
 // Reply is the body of the answer that refuses.
 func (r *Rules) Reply() []byte { return r.reply }
 
-// Requires reports whether a condition is to be asked of whom the lists admit.
+// Requires reports whether a condition is to be asked about users that the lists admit.
 func (r *Rules) Requires() bool { return r.require }
 
 // Asked are the rules that there are, in order.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"rollcall/api"
+	"rollcall/internal/admin"
 	"rollcall/internal/admission"
 	"rollcall/internal/config"
 	"rollcall/internal/postgres"
@@ -16,7 +17,7 @@ import (
 // Rules are the rules of a source about who may sign up, nil when it has none.
 func (s *Setup) Rules(name string) *admission.Rules { return rulesOf(s.configured(name).Admission) }
 
-// WhenUnavailable is what a source does with whom it can't judge: admit or refuse.
+// WhenUnavailable is what a source does with a user that it can't judge: admit or refuse.
 func (s *Setup) WhenUnavailable(name string) string { return s.configured(name).WhenUnavailable }
 
 func rulesOf(a *config.Admission) *admission.Rules {
@@ -68,6 +69,23 @@ func (sv *service) admissions(s *Setup) map[string]api.Admission {
 			a.Met = c.Met
 		}
 		all[src.Name] = a
+	}
+	return all
+}
+
+// admissionRules are the rules as operators see them.
+func admissionRules(s *Setup) []admin.AdmissionRules {
+	var all []admin.AdmissionRules
+	for _, src := range s.Config.Sources {
+		rules := rulesOf(src.Admission)
+		if rules == nil {
+			continue
+		}
+		shown := admin.AdmissionRules{Source: src.Name, WhenUnavailable: src.WhenUnavailable}
+		for _, r := range rules.Asked() {
+			shown.Rules = append(shown.Rules, string(r))
+		}
+		all = append(all, shown)
 	}
 	return all
 }

@@ -169,7 +169,7 @@ type Admission struct {
 	DenyDomainsFile string `yaml:"deny_domains_file" doc:"file of further such domains, one a line, with # before comments; a path beside the configuration, or an absolute one; read again at a reload"`
 	DeniedByFile    []string
 	// Require is nil when the file gives none.
-	Require *target.Expr `yaml:"require" doc:"SQL condition over new, for users whom the lists admit; it may read tables, and takes 400 ms at most; null refuses"`
+	Require *target.Expr `yaml:"require" doc:"SQL condition over new, for users that the lists admit; it may read tables, and takes 400 ms at most; null refuses"`
 	// Message is for who signs up.
 	Message string `yaml:"message" default:"You can't sign up here." doc:"what a refused user is told"`
 }

@@ -63,6 +63,8 @@ func asUser(id, query string) string {
 var story = []scene{
 	{says: "Ben signs up with Supabase. Its hook asks before the user exists: nothing may point at them yet.",
 		request: &request{source: source.Supabase, event: "before-user-created"}},
+	{says: "Another sign-up has an address of a service for throw-away mail. The rules of the source refuse it, and the user is told why.",
+		request: &request{source: source.Supabase, event: "before-user-created", set: []testevent.Change{text("user.id", "5a3f1e00-0000-4000-8000-000000000e01"), text("user.email", "eve@mail.mailinator.com")}}},
 	{says: "Supabase has stored the user, and says so. Two applications share the project.",
 		sql:     "insert into auth.users values ('" + benID + "', 'ben@example.com', '{\"first_name\": \"Ben\", \"last_name\": \"Example\"}')",
 		request: &request{source: source.Supabase, event: "after-user-created"}},

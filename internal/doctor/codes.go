@@ -193,7 +193,7 @@ var Kinds = []Kind{
 	{claimsClosed, Error, "the auth server may not call it: no user can sign in", "`rollcall claims install`"},
 	{claimsRefused, Error, "PostgreSQL refuses the expression of a claim", "correct it by PostgreSQL's words"},
 	{authServerOld, Error, "the auth server is older than v2.187 and ignores refusals", "upgrade it, or admit: [admission](admission.md#the-auth-server)"},
-	{admissionClosed, Error, "a source has rules about sign-ups, and its hook is closed: nobody asks them", "give the source its `signing_secrets`: [admission](admission.md)"},
+	{admissionClosed, Error, "a source has rules about sign-ups, and its hook is closed: they are never asked", "give the source its `signing_secrets`: [admission](admission.md)"},
 	{admissionBoth, Warning, "a domain is allowed and denied: it is refused", "take it from one of the lists"},
 	{admissionSlow, Warning, "the condition about sign-ups takes long, and is given up after 400 ms", "give the tables that it reads an index"},
 	{reconcileFailed, Warning, "the last reconciliation failed", "see its error: [reconcile](troubleshooting.md#reconcile)"},

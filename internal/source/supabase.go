@@ -124,7 +124,7 @@ func (m *message) supabaseAnnounced(user []byte) event.Event {
 	return m.announce(id)
 }
 
-// Announced is the user whom an announcement that can be read is about, as far as there is one yet: the id may become
+// Announced is the user that an announcement which can be read is about, as far as there is one yet: the id may become
 // another, and no time is set.
 func (s *Source) Announced(r Request) *event.User {
 	user := readSupabaseHook(rawjson.Object(rawjson.ToUTF8(r.Body))).user

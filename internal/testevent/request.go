@@ -44,7 +44,7 @@ func (r Request) Event() event.Event {
 	return r.Source.Decode(source.Request{Endpoint: r.Endpoint, Header: r.Header, Body: r.Body})
 }
 
-// Announced is the user whom an announcement is about.
+// Announced is the user that an announcement is about.
 func (r Request) Announced() *event.User {
 	return r.Source.Announced(source.Request{Endpoint: r.Endpoint, Header: r.Header, Body: r.Body})
 }

@@ -45,9 +45,9 @@ type Pool struct {
 	// Conditions is a pool for conditions of which nobody knows how long they take: however many sign-ups wait for
 	// them, the other connections stay free. Its transactions are read only.
 	Conditions *pgxpool.Pool
-	timeouts atomic.Pointer[timeouts]
-	checking sync.Mutex // one connection at a time looks for a pooler
-	sessions bool       // there is none, or one that leaves sessions alone
+	timeouts   atomic.Pointer[timeouts]
+	checking   sync.Mutex // one connection at a time looks for a pooler
+	sessions   bool       // there is none, or one that leaves sessions alone
 }
 
 // timeouts bound every transaction.
@@ -62,7 +62,7 @@ const (
 	conditionConnections = 2
 	// ConditionTimeout bounds a condition; a sign-up waits for it.
 	ConditionTimeout = 400 * time.Millisecond
-	connectTimeout  = 3 * time.Second
+	connectTimeout   = 3 * time.Second
 	// LeaveTimeout bounds the end of a failed transaction, and of a session.
 	LeaveTimeout = time.Second
 )

@@ -52,11 +52,11 @@ type Paging struct {
 
 // Event is a recorded event without its body.
 type Event struct {
-	Source     string    `json:"source"`
-	ID         string    `json:"id"`
-	Type       string    `json:"type"`
-	User       string    `json:"user,omitempty"`
-	Outcome    string    `json:"outcome"`
+	Source  string `json:"source"`
+	ID      string `json:"id"`
+	Type    string `json:"type"`
+	User    string `json:"user,omitempty"`
+	Outcome string `json:"outcome"`
 	// Reason is what the rules about sign-ups have decided.
 	Reason     string    `json:"reason,omitempty"`
 	ReceivedAt time.Time `json:"received_at"`
