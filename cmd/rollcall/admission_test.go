@@ -25,8 +25,8 @@ func admitting(rules string) string {
 	return strings.Replace(twoSources, "limits:", careful+"  open:\n    provider: supabase\n    signing_secrets: [\"${SUPABASE_SECRET}\"]\n"+admission+"limits:", 1)
 }
 
-// signUp asks a source whether a user with an address may sign up.
-func signUp(t testing.TB, to, id, email string) *http.Request {
+// asksToSignUp asks a source whether a user with an address may sign up.
+func asksToSignUp(t testing.TB, to, id, email string) *http.Request {
 	t.Helper()
 	body := fmt.Sprintf(`{"metadata":{"uuid":%q,"name":"before-user-created"},"user":{"id":"0b8ff2a7-5c0f-4f0f-8a51-3b1d3c5f7e90","email":%q,`+
 		`"created_at":"0001-01-01T00:00:00Z","role":"","identities":[],"user_metadata":{"invite":"x"}}}`, id, email)
@@ -41,7 +41,7 @@ const refusal = `{"error":{"http_code":403,"message":"Ask for an invitation."}}`
 // depends on the machine.
 func (in *instance) verdict(to, id, email string) string {
 	in.t.Helper()
-	status, outcome, body := in.send(signUp(in.t, to, id, email))
+	status, outcome, body := in.send(asksToSignUp(in.t, to, id, email))
 	switch {
 	case status == http.StatusNoContent && (outcome == "announced" || outcome == "duplicate"):
 		return "admitted"
@@ -80,7 +80,7 @@ func TestAdmissionByLists(t *testing.T) {
 	if said := in.log.String(); strings.Contains(said, "ada@") || strings.Contains(said, "eve@") {
 		t.Errorf("an address is in the log:\n%s", said)
 	}
-	unsigned := signUp(t, "open", "m99", "ada@spam.school.example")
+	unsigned := asksToSignUp(t, "open", "m99", "ada@spam.school.example")
 	unsigned.Header.Set("Webhook-Signature", "v1,AAAA")
 	status, outcome, _ := in.send(unsigned)
 	must.Equal(t, fmt.Sprint(status, outcome), "401unverified", "a forged sign-up")

@@ -21,7 +21,7 @@ import (
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	l := openLobby(t)
-	exposed := l.metrics()
+	exposed := l.metrics() + serveAt(t, admitting("deny_domains: [evil.example]"), pgtest.New(t)).metrics()
 	page := must.Get(os.ReadFile("../../docs/metrics.md"))(t)
 	_, table, _ := strings.Cut(string(page), "\n## Metrics\n")
 	table, _, _ = strings.Cut(table, "\n## ")
@@ -40,14 +40,14 @@ func (in *instance) metrics() (text string) {
 	return text
 }
 
-// names are the first groups of all matches, sorted.
+// names are the first groups of all matches, sorted, each once.
 func names(pattern, text string) []string {
 	var list []string
 	for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
 		list = append(list, match[1])
 	}
 	slices.Sort(list)
-	return list
+	return slices.Compact(list)
 }
 
 func TestHealthMetricsAdmin(t *testing.T) {
