@@ -34,6 +34,7 @@ func TestAcknowledge(t *testing.T) {
 		{delivery{outcome: event.Ignored, event: event.Event{Reply: []byte(`{"decision":"continue"}`)}}, 200, `{"decision":"continue"}`, ""},
 		{delivery{outcome: event.Announced}, 204, "", ""},
 		{delivery{outcome: event.Admitted}, 204, "", ""},
+		{delivery{outcome: event.Refused, event: event.Event{Reply: []byte(`{"error":{"http_code":403,"message":"No."}}`)}}, 200, `{"error":{"http_code":403,"message":"No."}}`, ""},
 		{delivery{outcome: event.Parked}, 204, "", ""},
 		{delivery{outcome: event.UndecodableBody}, 204, "", ""},
 		{delivery{outcome: event.Unverified}, 401, `{"error":{"code":"unverified","message":"`, ""},
