@@ -18,22 +18,20 @@ type Admission struct {
 }
 
 // A sign-up waits for the answer, and Supabase gives all hooks of a request 5 s together. So the lists answer
-// within 50 ms whether or not the database is there, and the condition within 500 ms; what is left of that
-// the answer waits for the commit.
+// within 50 ms whether or not the database is there, and the condition within 500 ms. Either answer waits
+// commitWait at most for its record.
 const (
-	listsWait     = 20 * time.Millisecond
 	conditionWait = 450 * time.Millisecond
+	commitWait    = 10 * time.Millisecond
 )
 
 // admit decides whether an announced user may sign up, and has that recorded. The answer to a refusal does not
 // depend on the record. The one to an admission does where when_unavailable is refuse.
 func (s *Server) admit(ctx context.Context, d *delivery, a Admission, user *event.User) {
-	began, wait := time.Now(), listsWait
 	decision := a.Rules.Lists(email(user))
 	var failed error
 	if decision.Verdict == admission.Admitted && a.Rules.Requires() {
-		wait = conditionWait + listsWait
-		decision, failed = a.ask(ctx, began.Add(conditionWait), user)
+		decision, failed = a.ask(ctx, user)
 	}
 	s.metrics.admissions.WithLabelValues(d.source.Name(), string(decision.Rule), string(decision.Verdict)).Inc()
 	d.event.Reason = decision.Reason()
@@ -42,17 +40,17 @@ func (s *Server) admit(ctx context.Context, d *delivery, a Admission, user *even
 	case decision.Verdict == admission.Refused:
 		d.event.Op, d.event.Reply = event.Refuse, a.Rules.Reply()
 		d.outcome = event.Refused
-		s.submitWithin(ctx, d, time.Until(began.Add(wait)))
+		s.submitWithin(ctx, d, commitWait)
 	case failed != nil && refuses:
 		d.outcome, d.err = event.Unavailable, failed
 	case refuses:
 		d.outcome, d.err = s.submit(ctx, d)
 	case failed != nil:
 		d.outcome, d.err = event.Admitted, failed
-		s.submitWithin(ctx, d, time.Until(began.Add(wait)))
+		s.submitWithin(ctx, d, commitWait)
 	default:
 		d.outcome = event.Announced
-		s.submitWithin(ctx, d, time.Until(began.Add(wait)))
+		s.submitWithin(ctx, d, commitWait)
 	}
 }
 
@@ -64,9 +62,9 @@ func email(u *event.User) string {
 	return *u.Email
 }
 
-// ask asks the condition, until a moment.
-func (a Admission) ask(ctx context.Context, until time.Time, user *event.User) (admission.Decision, error) {
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
+// ask asks the condition.
+func (a Admission) ask(ctx context.Context, user *event.User) (admission.Decision, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), conditionWait)
 	defer cancel()
 	met, err := a.Met(ctx, user)
 	if err != nil {
@@ -106,7 +104,7 @@ func (s *Server) submitWithin(ctx context.Context, d *delivery, wait time.Durati
 		})
 		done <- c
 	}()
-	timer := time.NewTimer(max(wait, 0))
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case c := <-done:
