@@ -93,7 +93,12 @@ func serveOn(d *fixture.Database, change ...string) *served {
 // send sends one of Clerk's built-in events, changed.
 func (s *served) send(name string, set ...testevent.Change) {
 	s.T.Helper()
-	src := must.Get(s.setup.Source("clerk"))(s.T)
+	s.sendTo("clerk", name, set...)
+}
+
+func (s *served) sendTo(source, name string, set ...testevent.Change) {
+	s.T.Helper()
+	src := must.Get(s.setup.Source(source))(s.T)
 	sample, ok := testevent.Find(src, name)
 	must.True(s.T, ok, "there is no event %s", name)
 	body := must.Get(testevent.Apply(sample.Body(time.Now()), set))(s.T)
@@ -308,6 +313,25 @@ func TestMasked(t *testing.T) {
 	status, page := v.get("/events/clerk/msg_1?reveal=1")
 	v.wants(status, page, 200, "secret.person@example.com")
 	s.Want("select who, action, object from rollcall.audit_log", "alice|reveal|event clerk/msg_1")
+}
+
+// The first page has the rules about sign-ups, and an event the one that decided.
+func TestSignUps(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "targets:", "  app:\n    provider: supabase\n    signing_secrets: [\"v1,whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"]\n"+
+		"    admission: {deny_domains: [evil.example], allow_domains: [example.com]}\ntargets:")
+	s.sendTo("app", "before-user-created", set("user.email", "eve@evil.example"))
+	s.Await("select outcome from rollcall.events", "refused")
+	s.Exec("update rollcall.events set id = 'msg_1'")
+	v := s.visit()
+	v.signIn()
+	for path, text := range map[string]string{
+		"/": "decided by deny_domains, allow_domains; an outage: admit.", "/events?outcome=refused": "refused by deny_domains: the domain is on the list",
+		"/events/app/msg_1": "<dt>Reason</dt><dd>refused by deny_domains: the domain is on the list</dd>",
+	} {
+		status, page := v.get(path)
+		v.wants(status, page, 200, text)
+	}
 }
 
 // Open pages are fed by one look at the database, however many they are, and let go when the service ends.
