@@ -203,3 +203,34 @@ func TestAdmissionReload(t *testing.T) {
 	must.Contain(t, fmt.Sprint(in.log.await(t, "the configuration is not reloaded; nothing has changed", 2)["error"]), "admission.require: ", "did you mean new.email?")
 	must.Equal(t, in.verdict("open", "m4", "ada@host1.example"), "refused", "as before")
 }
+
+// What a client writes can't keep the condition from being asked: an outage admits.
+func TestAdmissionOfHostileUsers(t *testing.T) {
+	t.Parallel()
+	in := serveAt(t, admitting("require: new.email like '%@example.com' and new.raw_user_meta_data->>'role' = 'none'"), pgtest.New(t))
+	ask := func(n int, email, metadata string) string {
+		r := signed(t, source.Supabase, source.Hook, fmt.Sprintf(`{"metadata":{"uuid":"h%d","name":"before-user-created"},"user":{"id":"0b8ff2a7-5c0f-4f0f-8a51-3b1d3c5f7e90",`+
+			`"email":%s,"created_at":"0001-01-01T00:00:00Z","user_metadata":%s}}`, n, email, metadata))
+		r.URL.Path = "/webhooks/open"
+		_, outcome, _ := in.send(r)
+		return outcome
+	}
+	for i, tt := range []struct{ email, metadata string }{
+		{`"a@example.com"`, `{"x":"\u0000"}`}, {`"a@example.com"`, `{"\u0000":1}`}, {`"a@example.com"`, `{"x":"\ud800"}`},
+		{`"a@example.com"`, `{"x":1e999999}`}, {`"a@example.com"`, `{"x":` + strings.Repeat("9", 200000) + `}`},
+		{`"a@example.com"`, `{"x":` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `}`},
+		{`"a@example.com"`, `{"x":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + `}`},
+		{`"a@example.com"`, `{"x":"` + strings.Repeat("y", 700000) + `"}`},
+		{`"a@example.com"`, `{"x":1,"x":2}`}, {`"a@example.com"`, `[]`}, {`"a@example.com"`, `null`}, {`"a@example.com"`, `"text"`},
+		{`"a\u0000@example.com"`, `{}`}, {`"a\ud800@example.com"`, `{}`}, {`17`, `{}`}, {`{"a":1}`, `{}`}, {`null`, `{}`},
+		{"\"a\xff@example.com\"", `{}`}, {`"a@example.com"`, "{\"x\":\"\xff\"}"},
+		{`"a@example.com"`, `{"sub":"\u0000","full_name":"\u0000","name":"\ud800","avatar_url":1}`},
+	} {
+		if outcome := ask(i, tt.email, tt.metadata); outcome != "refused" {
+			t.Errorf("%.60s %.60s: %s", tt.email, tt.metadata, outcome)
+		}
+	}
+	if t.Failed() {
+		t.Log(in.log.String())
+	}
+}
