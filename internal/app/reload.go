@@ -231,6 +231,11 @@ func (s *Setup) Hash() string {
 			expr := &c.Sources[i].Claims[j].Expr
 			*expr = target.Expr{SQL: expr.SQL}
 		}
+		if a := c.Sources[i].Admission; a != nil && a.Require != nil {
+			rules := *a
+			rules.Require = &target.Expr{SQL: a.Require.SQL}
+			c.Sources[i].Admission = &rules
+		}
 	}
 	var rolls []string
 	for i := range s.Targets {

@@ -316,3 +316,16 @@ func TestHashOfClaims(t *testing.T) {
 	must.True(t, hash("a.yaml", ", claims: {plan: \"'free'\", rank: \"1\"}") != one, "another claim has the same hash")
 	must.True(t, hash("a.yaml", "") != one, "no claims have the same hash")
 }
+
+// The hash of a configuration is that of what its condition about sign-ups is, not of where it stands.
+func TestHashOfAdmission(t *testing.T) {
+	t.Parallel()
+	hash := func(file, admission string) string {
+		text := "database: postgres://app@db/app\nsources:\n  app: {provider: supabase" + admission + "}\n"
+		return must.Get(Read(file, []byte(text), func(string) string { return "" }))(t).Hash()
+	}
+	one := hash("a.yaml", ", admission: {require: new.email is null}")
+	must.Equal(t, hash("b.yaml", ",   admission: {require: new.email is null}"), one)
+	must.True(t, hash("a.yaml", ", admission: {require: new.phone is null}") != one, "another condition has the same hash")
+	must.True(t, hash("a.yaml", "") != one, "no condition has the same hash")
+}
