@@ -13,7 +13,7 @@ import (
 // Admission is the rules of a source about who may sign up.
 type Admission struct {
 	Rules *admission.Rules
-	// Met asks the condition about a user, where Rules.Requires. It ends in time for its bound.
+	// Met asks the condition about a user; nil without one.
 	Met func(context.Context, *event.User) (bool, error)
 }
 
@@ -26,19 +26,19 @@ const (
 )
 
 // admit decides whether an announced user may sign up, and has that recorded. The answer to a refusal does not
-// depend on the record. The one to an admission does where when_unavailable is refuse.
+// depend on the record. The one to an admission does where when_unavailable is refuse. An announcement that can't be
+// read stays undecodable in the record.
 func (s *Server) admit(ctx context.Context, d *delivery, a Admission, user *event.User) {
-	decision := a.Rules.Lists(email(user))
-	var failed error
-	if decision.Verdict == admission.Admitted && a.Rules.Requires() {
-		decision, failed = a.ask(ctx, user)
-	}
+	decision, failed := a.Decide(ctx, user)
 	s.metrics.admissions.WithLabelValues(d.source.Name(), string(decision.Rule), string(decision.Verdict)).Inc()
 	d.event.Reason = decision.Reason()
 	refuses := s.config().Refuse[d.source.Name()]
 	switch {
 	case decision.Verdict == admission.Refused:
-		d.event.Op, d.event.Reply = event.Refuse, a.Rules.Reply()
+		if d.event.Op == event.Announce {
+			d.event.Op = event.Refuse
+		}
+		d.event.Reply = a.Rules.Reply()
 		d.outcome = event.Refused
 		s.submitWithin(ctx, d, commitWait)
 	case failed != nil && refuses:
@@ -54,23 +54,21 @@ func (s *Server) admit(ctx context.Context, d *delivery, a Admission, user *even
 	}
 }
 
-// email is a user's address, "" for none.
-func email(u *event.User) string {
-	if u.Email == nil {
-		return ""
+// Decide asks the rules about a user; about their condition it waits no longer than a sign-up can.
+func (a Admission) Decide(ctx context.Context, user *event.User) (admission.Decision, error) {
+	address := ""
+	if user.Email != nil {
+		address = *user.Email
 	}
-	return *u.Email
-}
-
-// ask asks the condition.
-func (a Admission) ask(ctx context.Context, user *event.User) (admission.Decision, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), conditionWait)
-	defer cancel()
-	met, err := a.Met(ctx, user)
-	if err != nil {
-		return admission.Unasked(), fmt.Errorf("admission.require: %w", err)
-	}
-	return admission.Met(met), nil
+	return a.Rules.Decide(address, func() (bool, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), conditionWait)
+		defer cancel()
+		met, err := a.Met(ctx, user)
+		if err != nil {
+			err = fmt.Errorf("admission.require: %w", err)
+		}
+		return met, err
+	})
 }
 
 // committed is what became of an event that was submitted.

@@ -105,7 +105,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, d *delivery) {
 	}
 	d.why = new(atomic.Pointer[string])
 	d.event.Explain = func(reason string) { d.why.Store(&reason) }
-	if rules, has := s.config().Admissions[d.source.Name()]; has && d.event.Op == event.Announce {
+	if rules, has := s.config().Admissions[d.source.Name()]; has && source.Announces(&d.event) {
 		s.admit(r.Context(), d, rules, d.source.Announced(request))
 		return
 	}

@@ -234,3 +234,26 @@ func TestAdmissionOfHostileUsers(t *testing.T) {
 		t.Log(in.log.String())
 	}
 }
+
+// The rules are asked about an announcement that can't be recorded as one, too: it has an answer.
+func TestAdmissionOfUnreadableUsers(t *testing.T) {
+	t.Parallel()
+	in := serveAt(t, admitting("deny_domains: [evil.example]\nallow_domains: [evil.example, example.com]"), pgtest.New(t))
+	for i, tt := range []struct{ user, outcome string }{
+		{`{"email":"eve@evil.example"}`, "refused"}, {`{"id":null,"email":"eve@evil.example"}`, "refused"}, {`null`, "refused"},
+		{`{"email":"ada@example.com"}`, "undecodable"},
+	} {
+		r := signed(t, source.Supabase, source.Hook, fmt.Sprintf(`{"metadata":{"uuid":"u%d","name":"before-user-created"},"user":%s}`, i, tt.user))
+		r.URL.Path = "/webhooks/careful"
+		_, outcome, _ := in.send(r)
+		must.Equal(t, outcome, tt.outcome, tt.user)
+	}
+	in.db.Await("select outcome, count(*) from rollcall.events group by 1", "undecodable|4")
+	closed := serveAt(t, admitting("require: new.phone = '123' and new.raw_user_meta_data is null"), pgtest.New(t))
+	for phone, outcome := range map[string]string{"123": "undecodable", "456": "refused"} {
+		r := signed(t, source.Supabase, source.Hook, fmt.Sprintf(`{"metadata":{"uuid":"p%s","name":"before-user-created"},"user":{"phone":%[1]q}}`, phone))
+		r.URL.Path = "/webhooks/careful"
+		_, got, _ := closed.send(r)
+		must.Equal(t, got, outcome, phone)
+	}
+}

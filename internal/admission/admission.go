@@ -3,7 +3,7 @@
 // whoever asks the rule that needs one hands the answer over.
 //
 //	rules := admission.New(admission.Config{Deny: []string{"mailinator.com"}})
-//	d := rules.Lists("ada@sub.mailinator.com") // refused by deny_domains
+//	d, err := rules.Decide("ada@sub.mailinator.com", met) // refused by deny_domains
 package admission
 
 import (
@@ -104,9 +104,6 @@ func reply(message string) []byte {
 // Reply is the body of the answer that refuses.
 func (r *Rules) Reply() []byte { return r.reply }
 
-// Requires reports whether a condition is to be asked about users that the lists admit.
-func (r *Rules) Requires() bool { return r.require }
-
 // Asked are the rules that there are, in order.
 func (r *Rules) Asked() []Rule {
 	var rules []Rule
@@ -133,6 +130,23 @@ func (r *Rules) Lists(address string) Decision {
 	return last
 }
 
+// Decide asks the rules in their order. Met answers the condition, where there is one and the lists leave it to that; its
+// error is returned beside a verdict that is Unavailable.
+func (r *Rules) Decide(address string, met func() (bool, error)) (Decision, error) {
+	decision := r.Lists(address)
+	if decision.Verdict != Admitted || !r.require {
+		return decision, nil
+	}
+	is, err := met()
+	switch {
+	case err != nil:
+		return Decision{Require, Unavailable, "the condition could not be asked; when_unavailable decides"}, err
+	case is:
+		return Decision{Require, Admitted, "the condition is met"}, nil
+	}
+	return Decision{Require, Refused, "the condition is not met"}, nil
+}
+
 // why is the reason for which a list admits.
 func (l *list) why() string {
 	if l.denies {
@@ -156,19 +170,6 @@ func (l *list) refuses(address, domain string, readable bool) string {
 		return "the domain is not on the list"
 	}
 	return ""
-}
-
-// Met is the decision of the condition, which is not met where its value is null or false.
-func Met(met bool) Decision {
-	if met {
-		return Decision{Require, Admitted, "the condition is met"}
-	}
-	return Decision{Require, Refused, "the condition is not met"}
-}
-
-// Unasked is the decision where the condition could not be asked.
-func Unasked() Decision {
-	return Decision{Require, Unavailable, "the condition could not be asked; when_unavailable decides"}
 }
 
 // Both are the domains that are on a list that allows and on one that denies, as the former has them: what denies

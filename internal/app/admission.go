@@ -8,6 +8,7 @@ import (
 	"rollcall/internal/admin"
 	"rollcall/internal/admission"
 	"rollcall/internal/config"
+	"rollcall/internal/event"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/condition"
@@ -88,6 +89,25 @@ func admissionRules(s *Setup) []admin.AdmissionRules {
 		all = append(all, shown)
 	}
 	return all
+}
+
+// decide says what the rules of a source decide about a sign-up, and why; "" where it has none.
+func (sv *service) decide(ctx context.Context, source string, user *event.User) (event.Outcome, string) {
+	s := sv.setup()
+	rules, has := sv.admissions(s)[source]
+	if !has {
+		return "", ""
+	}
+	decision, err := rules.Decide(ctx, user)
+	switch {
+	case decision.Verdict == admission.Refused:
+		return event.Refused, decision.Reason()
+	case err == nil:
+		return event.Announced, decision.Reason()
+	case s.WhenUnavailable(source) == "refuse":
+		return event.Unavailable, decision.Reason() + ": " + err.Error()
+	}
+	return event.Admitted, decision.Reason() + ": " + err.Error()
 }
 
 // checkConditions lets PostgreSQL judge the conditions of a configuration, but for those that another has as well.

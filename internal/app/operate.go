@@ -45,7 +45,9 @@ func (sv *service) newOperate(s *Setup) {
 		Installation: func(ctx context.Context) *doctor.Status { return doctor.Read(ctx, sv.setup().Doctor(sv.db, nil)) },
 		Replay:       sv.replay,
 	}
-	o.Trial = func() trial.Trial { return trial.Trial{Replay: o.Replay(), Table: sv.deciding, Base: sv.base} }
+	o.Trial = func() trial.Trial {
+		return trial.Trial{Replay: o.Replay(), Table: sv.deciding, Decide: sv.decide, Base: sv.base}
+	}
 	sv.guard = admin.NewGuard(tokensOf(s))
 	sv.console = console.New(console.Config{
 		Operator: o, Guard: sv.guard, Hosts: func() []string { return sv.setup().Config.AdminHosts }, Metrics: metricsOf{sv}, Log: sv.log,

@@ -191,3 +191,23 @@ func TestTryOverHTTP(t *testing.T) {
 	_, text := ask(`{"source": "clerk", "event": "user.married"}`, 422)
 	must.Contain(t, text, "there is no such event")
 }
+
+// A trial of a sign-up says what the rules of its source decide, before it is sent and behind it.
+func TestTrySignUp(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "targets:", "  app:\n    provider: supabase\n    when_unavailable: refuse\n    signing_secrets: [\"v1,whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"]\n"+
+		"    admission: {deny_domains: [evil.example], require: \"new.email not like 'bob%' and 1 / (position('x' in new.email)) = 1\"}\ntargets:")
+	v := s.visit()
+	v.signIn()
+	for email, want := range map[string]string{
+		"eve@evil.example": "refused</span>: refused by deny_domains: the domain is on the list", "bob@example.com": "refused</span>: refused by require: the condition is not met",
+		"x@example.com": "announced</span>: admitted by require: the condition is met", "ada@ok.org": "unavailable</span>: require: the condition could not be asked",
+	} {
+		status, page := v.get("/try?event=app/before-user-created&set=" + url.QueryEscape("user.email="+email))
+		v.wants(status, page, 200, want)
+	}
+	s.Want("select count(*) from rollcall.events", "0")
+	_, page := v.get("/try?event=app/before-user-created&set=" + url.QueryEscape("user.email=eve@evil.example"))
+	status, page := v.post("/do/sample", v.confirm(link(t, page, "/confirm/sample?")))
+	v.wants(status, page, 200, "refused by deny_domains: the domain is on the list")
+}

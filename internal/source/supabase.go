@@ -124,22 +124,31 @@ func (m *message) supabaseAnnounced(user []byte) event.Event {
 	return m.announce(id)
 }
 
-// Announced is the user that an announcement which can be read is about, as far as there is one yet: the id may become
-// another, and no time is set.
+// Announced is the user that an announcement is about, as far as there is one yet: the id may become another, and no
+// time is set. Of an announcement that can't be read it has the contact.
 func (s *Source) Announced(r Request) *event.User {
 	user := readSupabaseHook(rawjson.Object(rawjson.ToUTF8(r.Body))).user
 	p, reason := readSupabaseUser(user, s.at(r.ReceivedAt))
 	if reason != "" {
-		return &event.User{Row: event.Row{Source: s.name}}
+		p = &profile{}
+		p.email, p.phone = contact(user)
 	}
 	p.deleted = time.Time{} // who does not exist yet can't be
 	return p.user(s.name)
 }
 
+// Announces reports whether an event asks whether a user may sign up, even where it can't be read.
+func Announces(e *event.Event) bool {
+	return e.Op == event.Announce || e.Op == event.Undecodable && e.Type == hookBefore
+}
+
 // Contact returns by what else than the announced id a user can be known, from the kept body
 // of the announcement; "" where that says nothing.
 func Contact(body []byte) (email, phone string) {
-	user := readSupabaseHook(rawjson.Object(rawjson.ToUTF8(body))).user
+	return contact(readSupabaseHook(rawjson.Object(rawjson.ToUTF8(body))).user)
+}
+
+func contact(user []byte) (email, phone string) {
 	if rawjson.Kind(user) != '{' {
 		return "", ""
 	}

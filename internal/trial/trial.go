@@ -13,6 +13,7 @@ import (
 
 	"rollcall/internal/event"
 	"rollcall/internal/replay"
+	"rollcall/internal/source"
 	"rollcall/internal/testevent"
 )
 
@@ -21,6 +22,8 @@ type Trial struct {
 	Replay replay.Replay
 	// Table is the table that decides about the users of a source, "" where their versions do.
 	Table func(source string) string
+	// Decide says what the rules of a source decide about a sign-up; the outcome is "" where it has none. Nil for no rules.
+	Decide func(ctx context.Context, source string, user *event.User) (event.Outcome, string)
 	// Base is where the service receives, scheme://host:port.
 	Base string
 }
@@ -87,7 +90,7 @@ func (t Trial) Send(ctx context.Context, s Sample) (*Tried, error) {
 	if tried.Outcome != foreseen {
 		tried.Reason = ""
 	}
-	tried.Reason = cmp.Or(answer.Complaint(), tried.Reason)
+	tried.Reason = cmp.Or(tried.Reason, answer.Complaint())
 	if tried.Changes, err = t.replay(d).Since(ctx, rows); err != nil {
 		return tried, err
 	}
@@ -106,6 +109,11 @@ func (t Trial) foresee(ctx context.Context, d *drafted) (*Tried, *replay.Trial, 
 	tried := &Tried{
 		Sample: d.sample, Type: e.Type, Roll: rollOf(&e), ID: idOf(&e), MadeUp: d.madeUp, Outcome: string(rows.Became), Reason: rows.Reason,
 		Changes: rows.Changes, Parked: rows.Refused, Unread: rows.Unread, Body: d.request.Body, Undo: d.undo(),
+	}
+	if e := d.event; t.Decide != nil && source.Announces(&e) {
+		if outcome, reason := t.Decide(ctx, d.source.Name(), d.request.Announced()); outcome != "" {
+			tried.Outcome, tried.Reason = string(outcome), reason
+		}
 	}
 	if rows.Became == event.Stale {
 		tried.Reason = cmp.Or(why.Stale(ctx, d.request), tried.Reason)

@@ -44,14 +44,9 @@ func (j *judged) decide(ctx context.Context, d *draft, rules *admission.Rules, u
 	if user.Email != nil {
 		email = *user.Email
 	}
-	decision := rules.Lists(email)
-	if decision.Verdict == admission.Admitted && rules.Requires() {
-		met, err := askOnce(ctx, d, user)
-		decision = admission.Met(met)
-		if err != nil {
-			decision, j.Error = admission.Unasked(), err.Error()
-			j.Outage = d.setup.WhenUnavailable(j.Source)
-		}
+	decision, err := rules.Decide(email, func() (bool, error) { return askOnce(ctx, d, user) })
+	if err != nil {
+		j.Error, j.Outage = err.Error(), d.setup.WhenUnavailable(j.Source)
 	}
 	j.Verdict, j.Rule, j.Reason = decision.Verdict, decision.Rule, decision.Reason()
 	if j.Verdict == admission.Refused {

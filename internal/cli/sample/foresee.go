@@ -29,7 +29,7 @@ func dryRun(ctx context.Context, env cli.Env, d *draft, output string) error {
 	if err != nil {
 		return err
 	}
-	if request.Event().Op == event.Announce && d.setup.Rules(d.Source.Name()) != nil {
+	if e := request.Event(); source.Announces(&e) && d.setup.Rules(d.Source.Name()) != nil {
 		return judge(ctx, env, d, request, output)
 	}
 	return foresee(ctx, env, d, request, output)
