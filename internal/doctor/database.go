@@ -82,7 +82,7 @@ func (e *examination) unreachable(err error) {
 func (e *examination) connections(v survey.Server) {
 	needed := int(e.DB.Pool().Config().MaxConns + e.DB.Pool().Jobs.Config().MaxConns)
 	if len(e.Conditions) > 0 {
-		needed += int(e.DB.Pool().Conditions.Config().MaxConns)
+		needed += connection.ConditionConnections
 	}
 	if v.RoleConnections >= 0 && v.RoleConnections < needed {
 		e.add(roleConnections, "role "+target.Quote(v.Role),

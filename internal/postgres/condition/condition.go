@@ -47,8 +47,23 @@ func (c *Condition) Met(ctx context.Context, user *event.User) (met bool, err er
 	}
 	// One statement is a transaction, and the session's are read only. It is planned anew each time, for a table that it
 	// reads may have changed.
-	err = c.pool.Conditions.QueryRow(ctx, c.statement, pgx.QueryExecModeExec, record).Scan(&met)
+	pool, err := c.pool.Conditions()
+	if err != nil {
+		return false, err
+	}
+	for range connection.ConditionConnections + 1 { // all may be lost at once
+		err = pool.QueryRow(ctx, c.statement, pgx.QueryExecModeExec, record).Scan(&met)
+		if !lost(err) || ctx.Err() != nil {
+			break
+		}
+	}
 	return met, c.pool.Explain(explained(err))
+}
+
+// lost reports whether a connection was closed at the other end. A condition that only reads may be asked again.
+func lost(err error) bool {
+	_, unreachable := errors.AsType[*pgconn.ConnectError](err)
+	return err != nil && !unreachable && sqlstate.ClassOf(err) == sqlstate.Retry
 }
 
 // ErrSlow means that a condition took longer than Timeout.
@@ -88,8 +103,11 @@ func recordOf(u *event.User) (string, error) {
 	return string(text), connection.Wrap(err, "write a user as JSON")
 }
 
-// Check returns what is wrong with the condition.
+// Check returns what is wrong with the condition. The first sign-up behind it finds a connection.
 func (c *Condition) Check(ctx context.Context) (found []target.Finding, err error) {
+	if _, err := c.pool.Conditions(); err != nil {
+		return nil, err
+	}
 	err = connection.ReadOnly(ctx, c.pool, func(tx pgx.Tx) error {
 		found, err = catalog.CheckCondition(ctx, tx.Conn(), c.Condition)
 		return err

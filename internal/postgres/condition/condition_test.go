@@ -115,3 +115,19 @@ func TestChangedTable(t *testing.T) {
 	b.Exec("alter table invites add n int default 1, alter email type varchar(9)")
 	must.True(t, must.Get(c.Met(t.Context(), newcomer()))(t), "behind the change")
 }
+
+// Behind a check a sign-up needn't connect; without a condition there is no connection for one. Connections
+// that are lost cost no answer.
+func TestConnections(t *testing.T) {
+	t.Parallel()
+	b := fixture.NewBench(t, "")
+	replica, role := b.AsRole("")
+	c, sessions := asked(t, replica, "pg_catalog.pg_sleep(0.05) is not null"), "select count(*) from pg_stat_activity where usename = '"+role+"' and state = 'idle'"
+	must.Do(t, replica.Pool.Ping(t.Context()))
+	b.Await(sessions, "1")
+	must.Get(c.Check(t.Context()))(t)
+	b.Await(sessions, "2")
+	must.True(t, must.Get(c.Met(t.Context(), newcomer()))(t), "the first")
+	b.Exec("select pg_terminate_backend(pid) from pg_stat_activity where usename = '" + role + "'")
+	must.True(t, must.Get(c.Met(t.Context(), newcomer()))(t), "behind lost connections")
+}

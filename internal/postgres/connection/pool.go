@@ -41,10 +41,8 @@ type Config struct {
 type Pool struct {
 	*pgxpool.Pool
 	// Jobs is a pool for River, whose SQL names no schemas: it has a search path of its own.
-	Jobs *pgxpool.Pool
-	// Conditions is a pool for conditions of which nobody knows how long they take: however many sign-ups wait for
-	// them, the other connections stay free. Its transactions are read only.
-	Conditions *pgxpool.Pool
+	Jobs       *pgxpool.Pool
+	conditions conditions
 	timeouts   atomic.Pointer[timeouts]
 	checking   sync.Mutex // one connection at a time looks for a pooler
 	sessions   bool       // there is none, or one that leaves sessions alone
@@ -58,11 +56,7 @@ const (
 	DefaultConnections = 6
 	// jobsConnections are those of River, which asks for one at a time and seldom for two.
 	jobsConnections = 2
-	// conditionConnections are opened when a condition is first asked.
-	conditionConnections = 2
-	// ConditionTimeout bounds a condition; a sign-up waits for it.
-	ConditionTimeout = 400 * time.Millisecond
-	connectTimeout   = 3 * time.Second
+	connectTimeout  = 3 * time.Second
 	// LeaveTimeout bounds the end of a failed transaction, and of a session.
 	LeaveTimeout = time.Second
 )
@@ -79,9 +73,7 @@ func Open(cfg Config) (*Pool, error) {
 	found.warnOfIgnored(cfg.Log)
 	jobs := config.Copy()
 	jobs.MaxConns, jobs.MinConns, jobs.MinIdleConns = min(jobsConnections, config.MaxConns), 0, 0
-	conditions := config.Copy()
-	conditions.MaxConns, conditions.MinConns, conditions.MinIdleConns = conditionConnections, 0, 0
-	conditions.AfterConnect = p.prepareConditions
+	p.conditions.config = config.Copy()
 	config.AfterConnect = p.prepare(pathOfExpressions)
 	jobs.AfterConnect = p.prepare(pathOfJobs)
 	if p.Pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
@@ -90,11 +82,6 @@ func Open(cfg Config) (*Pool, error) {
 	if p.Jobs, err = pgxpool.NewWithConfig(context.Background(), jobs); err != nil {
 		p.Pool.Close()
 		return nil, fmt.Errorf("open the pool of the jobs: %w", err)
-	}
-	if p.Conditions, err = pgxpool.NewWithConfig(context.Background(), conditions); err != nil {
-		p.Jobs.Close()
-		p.Pool.Close()
-		return nil, fmt.Errorf("open the pool of the conditions: %w", err)
 	}
 	return p, nil
 }
@@ -109,7 +96,7 @@ const (
 
 // Close closes every connection, after those in use are returned.
 func (p *Pool) Close() {
-	p.Conditions.Close()
+	p.conditions.close()
 	p.Jobs.Close()
 	p.Pool.Close()
 }
@@ -144,17 +131,6 @@ func (p *Pool) prepare(path string) func(context.Context, *pgx.Conn) error {
 		}
 		return nil
 	}
-}
-
-// prepareConditions is prepare with a shorter limit, and for reading only.
-func (p *Pool) prepareConditions(ctx context.Context, conn *pgx.Conn) error {
-	if err := p.prepare(pathOfExpressions)(ctx, conn); err != nil {
-		return err
-	}
-	limit := Milliseconds(ConditionTimeout)
-	_, err := conn.Exec(ctx, `select pg_catalog.set_config('default_transaction_read_only', 'on', false),
-  pg_catalog.set_config('lock_timeout', $1, false), pg_catalog.set_config('statement_timeout', $1, false)`, limit)
-	return Wrap(err, "set up the session for conditions")
 }
 
 const setUp = `select
