@@ -19,8 +19,8 @@ import (
 )
 
 const eventsHelp = `Lists recorded events, the newest first: when each was received, its outcome, source and type, and
-below it the id, the user's, and what the rules about sign-ups have decided. With an ID it shows one event and its body. Personal data in the body are
-masked unless --reveal.
+below it the id, the user's, and what the rules about sign-ups have decided. With an ID it shows one
+event and its body. Personal data in the body are masked unless --reveal.
 
 Events about memberships are their user's, too. What a capture, a reconciliation or just-in-time sync has
 found leaves no event. Bodies are kept for retention.bodies.
@@ -28,8 +28,10 @@ found leaves no event. Bodies are kept for retention.bodies.
 Exits 1 when there is no event with the ID.
 
 --output json prints one object:
-  events    each with source, id, type, user, outcome, reason (of announced users, where the source
-            has admission), received_at, and bytes, the size of the body: null without one. With an ID also body: the JSON that was kept, or a text if it is none.
+  events    each with source, id, type, user, outcome, received_at, and bytes,
+            the size of the body: null without one; reason, where rules have
+            decided about a sign-up. With an ID also body: the JSON that was
+            kept, or a text if it is none.
   next      what --after continues the list with; left out at its end`
 
 // mostEvents is how many events a page may have.
