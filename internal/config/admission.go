@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"rollcall/internal/admission"
 )
@@ -21,10 +22,19 @@ func (d *decoder) admission(s *Source, path string) {
 	if !rules && !d.bad(path) {
 		d.problems.AddAs(CodeField, d.places[path], "%s has no rule; add allow_domains, deny_domains, deny_domains_file or require, or leave it out", path)
 	}
+	if condition := join(path, "require"); a.Require != nil && a.Require.SQL == "null" {
+		d.problems.AddAs(CodeField, d.values[condition], "%s has no value, which would refuse everybody; write a condition, or leave it out", condition)
+	}
+	if message := join(path, "message"); utf8.RuneCountInString(a.Message) > maxMessage {
+		d.problems.Add(d.values[message], "%s: the value is longer than %d characters", message, maxMessage)
+	}
 	if a.DenyDomainsFile != "" {
 		a.DeniedByFile = d.domains(a.DenyDomainsFile, file)
 	}
 }
+
+// maxMessage is the longest message, in characters. The auth server takes no answer over 200 KiB for a refusal.
+const maxMessage = 1000
 
 // bad reports whether something of a path is complained of already.
 func (d *decoder) bad(path string) bool {
