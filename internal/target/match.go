@@ -35,7 +35,7 @@ func (c *Compiler) adoption() string {
 	keys := strings.Join(each(c.Key, func(n int, name string) string { return fmt.Sprintf("%s = v.k%d", Quote(name), n+1) }), ", ")
 	return fmt.Sprintf(`%s, adopted as (
 update %s t set %s
-from (select * from verdict where verdict = 'adopt' order by address collate "C") v
+from (select * from verdict where verdict = 'adopt' order by address) v
 where %s
 returning 1
 )
@@ -92,7 +92,11 @@ where rows.free + rows.taken > 0
 
 // sought are the users who have an address and no row.
 func (c *Compiler) sought() string {
-	values := append([]string{c.roll.identity("new"), "pg_catalog.lower(new.email) as address", "new.email_verified is true as verified"},
+	email := "new.email"
+	if collation := c.table.Column(c.Match.Column).Collation; collation != "" {
+		email += " collate " + collation // otherwise lower would give "Ä" in one collation, "ä" in the other
+	}
+	values := append([]string{c.roll.identity("new"), "pg_catalog.lower(" + email + ") as address", "new.email_verified is true as verified"},
 		c.aliased(c.keyAssignments(), "k")...)
 	return fmt.Sprintf(`select w.* from (
 select

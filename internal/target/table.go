@@ -35,7 +35,8 @@ type Column struct {
 	Readable   bool     // the role may select it
 	Textual    bool     // any text fits its type
 	Labels     []string // of an enum
-	Folded     bool     // an index on lower(column) has all rows
+	Folded     bool     // an index on lower(column), in the column's own collation, has all rows
+	Collation  string   // quoted; "" where the type has none
 }
 
 // Index describes a unique index.

@@ -2,8 +2,8 @@
 -- and bit have names of their own there), type as it rounds (a numeric or a time with its
 -- modifier), the characters that a varchar(n) holds (0 for any other type), and how two values are compared: 'equal' by the type's own equality, 'text'
 -- where it has none or one that calls different texts equal (citext and other types of
--- extensions), whether the role may read it, whether it is a kind of text, an enum's labels, and whether an index on
--- lower(column) has all rows.
+-- extensions), whether the role may read it, whether it is a kind of text, an enum's labels, whether an index on
+-- lower(column), in its collation, has all rows, and the collation.
 with recursive base as (
   select a.attnum, a.atttypid as oid
   from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped
@@ -43,10 +43,11 @@ select a.attname::text,
        array(select e.enumlabel::text from pg_enum e where e.enumtypid = plain.oid order by e.enumsortorder),
        exists (
          select from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
-         where i.indrelid = a.attrelid and i.indexprs is not null and i.indpred is null and i.indisvalid and m.amname in ('btree', 'hash')
+         where i.indrelid = a.attrelid and i.indexprs is not null and i.indpred is null and i.indisvalid and i.indcollation[0] = a.attcollation and m.amname in ('btree', 'hash')
            and pg_catalog.pg_get_indexdef(i.indexrelid, 1, false) in (
              pg_catalog.format('lower(%I)', a.attname), pg_catalog.format('lower((%I)::text)', a.attname))
-       )
+       ),
+       coalesce((select pg_catalog.format('%I.%I', n.nspname, co.collname) from pg_namespace n where n.oid = co.collnamespace), '')
 from pg_attribute a
 join pg_type t on t.oid = a.atttypid
 join leaf l on l.attnum = a.attnum

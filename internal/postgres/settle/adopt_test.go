@@ -216,6 +216,33 @@ func TestAdoptionOfAHeldRow(t *testing.T) {
 	b.Want(rowsOfPeople, "u1 ann@x.test old", "u2 b@x.test new")
 }
 
+// The letter case of an address is that of the column's own collation, whatever the column's type.
+func TestAdoptionByAnyText(t *testing.T) {
+	t.Parallel()
+	const loose = `create collation loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`
+	tests := []struct{ before, column, row, user string }{
+		{"", "text", "Ärger@x.test", "Ärger@x.test"},
+		{"", `text collate "C"`, "Ärger@x.test", "Ärger@X.test"},
+		{"", `text collate "und-x-icu"`, "ÄRGER@x.test", "ÄRGER@x.test"},
+		{"", `text collate "und-x-icu"`, "ÄRGER@x.test", "ärger@x.test"},
+		{"", `text collate "tr-x-icu"`, "INFO@x.test", "INFO@x.test"},
+		{loose, "text collate loose", "ÄRGER@x.test", "ärger@x.test"},
+		{"create extension citext", "citext", "Ann@x.test", "ann@X.test"},
+		{`create domain address as varchar(90) collate "und-x-icu" check (value like '%@%')`, "address", "ÄRGER@x.test", "ärger@x.test"},
+		{"", `varchar(40) collate "C"`, "Ann@x.test", "ann@X.test"},
+		{"", "char(40)", "Ann@x.test", "ann@X.test"},
+	}
+	for i, tt := range tests {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			b := fixture.NewBench(t, tt.before+"; "+fixture.PeopleTable+"alter table people alter email type "+tt.column+"; insert into people (email) values ('"+tt.row+"')", fixture.Adopting())
+			b.Submit(fixture.Verified("u1", 1, tt.user))
+			wantParked(t, b)
+			b.Want("select coalesce(auth_id, '-') || ' ' || role from people", "u1 old")
+		})
+	}
+}
+
 // What keeps users from taking over rows takes the target out of service, with its remedy.
 func TestAdoptionChecks(t *testing.T) {
 	t.Parallel()
@@ -225,6 +252,7 @@ func TestAdoptionChecks(t *testing.T) {
 		{"drop index people_lower_idx; create index on people (email)", "email", needs},
 		{"drop index people_lower_idx; create index on people (lower(email)) where auth_id is null", "email", needs},
 		{"drop index people_lower_idx; create index on people (name, lower(email))", "email", needs},
+		{`drop index people_lower_idx; create index on people (lower(email) collate "und-x-icu")`, "email", needs},
 		{"drop index people_lower_idx; create unique index on people (lower(email), name)", "email", ""},
 		{"drop index people_lower_idx; alter table people alter email type varchar(200); create index on people using hash (lower(email))", "email", ""},
 		{`alter table people rename email to "E Mail"; alter table people add email text`, "E Mail", ""},
