@@ -85,6 +85,11 @@ func (s *separation) adoptLate(ctx context.Context, upsert Piece) error {
 	if err := s.settle(ctx, adoption(t), taken); err != nil {
 		return err
 	}
+	if s.all.dry != nil {
+		if err := s.all.dry.adopted(ctx, s); err != nil {
+			return err
+		}
+	}
 	return s.settle(ctx, upsert, s.unrefused(t, taken))
 }
 

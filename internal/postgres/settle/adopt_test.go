@@ -243,6 +243,26 @@ func TestAdoptionByAnyText(t *testing.T) {
 	}
 }
 
+// A dry run tells a row that is taken over from one that is inserted, also where another user has given up the address
+// in the same transaction.
+func TestDryRunOfALateAdoption(t *testing.T) {
+	t.Parallel()
+	b := fixture.NewBench(t, fixture.PeopleTable+"insert into people (auth_id, email) values ('u1', 'ann@x.test'), (null, 'Ann@x.test')", fixture.Adopting())
+	b.FillRoll(3)
+	b.Exec("update rollcall.users set email_verified = true, email = case id when 'u1' then 'bea@x.test' when 'u2' then 'ann@x.test' else 'cec@x.test' end")
+	users := []settle.Key{{Roll: &event.Users, Source: "app", ID: "u1"}, {Roll: &event.Users, Source: "app", ID: "u2"}, {Roll: &event.Users, Source: "app", ID: "u3"}}
+	dry := must.Get(b.DryRun(t.Context(), func(undone *settle.Targets) error {
+		_, err := undone.Commit(t.Context(), settle.LockWork(users))
+		return err
+	}))(t)
+	must.Equal(t, len(dry.Rows), 3, "rows")
+	for _, row := range dry.Rows {
+		must.Equal(t, row.Adopted, row.Key.ID == "u2", row.Key.ID+" takes a row over")
+		must.Equal(t, row.Before == "", row.Key.ID == "u3", row.Key.ID+" has no row before")
+	}
+	b.Want(rowsOfPeople, "u1 ann@x.test old", "- Ann@x.test old")
+}
+
 // What keeps users from taking over rows takes the target out of service, with its remedy.
 func TestAdoptionChecks(t *testing.T) {
 	t.Parallel()
