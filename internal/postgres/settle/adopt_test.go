@@ -263,6 +263,27 @@ func TestDryRunOfALateAdoption(t *testing.T) {
 	b.Want(rowsOfPeople, "u1 ann@x.test old", "- Ann@x.test old")
 }
 
+// A table that hangs only where a row is taken over stays out of service until it no longer does.
+func TestBreakerOfAHangingAdoption(t *testing.T) {
+	t.Parallel()
+	b := fixture.NewBench(t, fixture.PeopleTable+`insert into people (email) values ('ann@x.test'), ('bob@x.test');
+		create function hang() returns trigger language plpgsql as $$ begin perform pg_sleep(60); return new; end $$;
+		create trigger hang before update of auth_id on people for each row execute function hang()`, fixture.Adopting())
+	b.Submit(fixture.Updated("u1", 1, "ann@x.test"))
+	wantParked(t, b, "u1 match: a row without a key")
+	b.Submit(fixture.Verified("u2", 1, "bob@x.test"))
+	b.WantOutages("it takes too long")
+	for range 3 {
+		must.Do(t, b.Probe(t.Context()))
+		b.WantOutages("it takes too long")
+	}
+	b.Exec("drop trigger hang on people")
+	must.Do(t, b.Probe(t.Context()))
+	b.WantOutages()
+	must.Get(b.Retry(t.Context(), "people", nil))(t)
+	b.Want(rowsOfPeople, "- ann@x.test old", "u2 bob@x.test old")
+}
+
 // What keeps users from taking over rows takes the target out of service, with its remedy.
 func TestAdoptionChecks(t *testing.T) {
 	t.Parallel()

@@ -122,8 +122,8 @@ func forgetFilling(ctx context.Context, exec execute, before, now *catalog.Compi
 // this user alone does not count against the target. All of it is undone again, and the roll isn't
 // locked, so that live events don't wait for a table that hangs.
 func (ts *Targets) try(ctx context.Context, conn *pgx.Conn, t *catalog.Compiled) error {
-	const one = "select source, user_id from rollcall.parked where target = $1 order by pg_catalog.random() limit 1"
-	rows, _ := conn.Query(ctx, one, t.Name)
+	const one = "select source, user_id from rollcall.parked where target = $1 order by sqlstate = $2, pg_catalog.random() limit 1"
+	rows, _ := conn.Query(ctx, one, t.Name, sqlstate.IntegrityViolation) // a user that match refuses gets no further than that
 	users, err := CollectKeys(rows, t.Roll)
 	if err != nil {
 		return err
@@ -146,7 +146,7 @@ func (ts *Targets) rehearse(ctx context.Context, conn *pgx.Conn, t *catalog.Comp
 	if t.Lockable {
 		steps = append(steps, Step{Kind: locking, SQL: t.LockTable() + " nowait"})
 	}
-	for _, s := range []string{t.Removal, t.Upsert, t.Adoption} {
+	for _, s := range []string{t.Removal, t.Adoption, t.Upsert} {
 		if s != "" {
 			steps = append(steps, Step{Kind: settling, SQL: s, Args: []any{sources, ids, true}})
 		}
