@@ -26,7 +26,7 @@ const (
 
 // adoption gives users the rows that they take over, by the rows' key. It fails (22012) unless each user who has a
 // verdict takes a row over: a caller that knows the verdicts leaves out the others, and a row that another transaction
-// has taken meanwhile makes it fail as well. The rows are locked in the order of their addresses, the same in every
+// has taken meanwhile, or whose key a trigger has not let through, makes it fail as well. The rows are locked in the order of their addresses, the same in every
 // transaction.
 func (c *Compiler) adoption() string {
 	if c.Match == nil {
@@ -37,10 +37,10 @@ func (c *Compiler) adoption() string {
 update %s t set %s
 from (select * from verdict where verdict = 'adopt' order by address) v
 where %s
-returning 1
+returning %s as kept
 )
-select 1 / case when (select pg_catalog.count(*) from verdict) operator(pg_catalog.=) (select pg_catalog.count(*) from adopted) then 1 else 0 end`,
-		c.judged(), QuoteTable(c.Table), keys, c.free("v"))
+select 1 / case when (select pg_catalog.count(*) from verdict) operator(pg_catalog.=) (select pg_catalog.count(*) from adopted where kept) then 1 else 0 end`,
+		c.judged(), QuoteTable(c.Table), keys, c.free("v"), c.sameKey("v"))
 }
 
 // verdicts returns source, id and Verdict of the users who have one.

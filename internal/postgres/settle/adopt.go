@@ -11,7 +11,7 @@ import (
 	"rollcall/internal/target"
 )
 
-// changed is beside the verdicts: a row was there to be taken over, and then it was not.
+// changed is beside the verdicts: a row was there to be taken over, and was not taken over.
 const changed target.Verdict = "changed"
 
 // refusedFor says why a user neither takes over a row nor gets one of their own.
@@ -20,7 +20,7 @@ var refusedFor = map[target.Verdict]string{
 	target.Several:    "match: several rows without a key have the user's address; keep the address in one of them",
 	target.Unverified: "match: a row without a key has the user's address, which the provider has not verified",
 	target.Rivals:     "match: several users with one verified address came at once, and a row without a key has it; give the row the key of the right one",
-	changed:           "match: the row that the user was to take over has changed meanwhile; the user is tried again",
+	changed:           "match: the row that the user was to take over has changed meanwhile, or a trigger keeps it from being taken over; the user is tried again",
 }
 
 // refuseAdoption is the refusal of a user for a verdict. The whole transaction runs again for a row that has changed.

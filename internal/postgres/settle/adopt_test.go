@@ -193,6 +193,22 @@ func TestAdoptionByTwoColumns(t *testing.T) {
 	wantParked(t, b)
 }
 
+// A trigger that silently keeps a row from being taken over parks the user, who would get a second row otherwise.
+func TestAdoptionUndoneByATrigger(t *testing.T) {
+	t.Parallel()
+	for _, undo := range []string{"return null", "new.auth_id := null; return new"} {
+		b := fixture.NewBench(t, fixture.PeopleTable+`insert into people (email) values ('ann@x.test');
+			create function undo() returns trigger language plpgsql as $$ begin `+undo+`; end $$;
+			create trigger undo before update on people for each row execute function undo()`, fixture.Adopting())
+		b.Submit(fixture.Verified("u1", 1, "ann@x.test"), fixture.Verified("u2", 1, "bob@x.test"))
+		b.Want(rowsOfPeople, "- ann@x.test old", "u2 bob@x.test new")
+		b.Want("select user_id || ' ' || (error like '%or a trigger keeps it from being taken over%') || ' ' || sqlstate from rollcall.parked", "u1 true 40001")
+		b.Exec("drop trigger undo on people")
+		must.Get(b.Retry(t.Context(), "people", nil))(t)
+		b.Want(rowsOfPeople, "u1 ann@x.test old", "u2 bob@x.test new")
+	}
+}
+
 // What a trigger refuses about one row of those taken over parks one user.
 func TestAdoptionRefused(t *testing.T) {
 	t.Parallel()
