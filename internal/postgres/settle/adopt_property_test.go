@@ -105,10 +105,10 @@ func (a *adoptionRace) replica(b *fixture.Bench, random *rand.Rand) {
 	switch t := b.Named("people"); random.IntN(12) {
 	case 0, 1:
 		if err = b.Probe(ctx); err == nil {
-			_, err = b.CatchUp(ctx, "people")
+			_, err = b.Parked.CatchUp(ctx, "people")
 		}
 	case 2:
-		_, err = b.Retry(ctx, "people", nil)
+		_, err = b.Parked.Retry(ctx, "people", nil)
 	case 3, 4:
 		if t.Outage == nil {
 			err = b.SettleSpan(ctx, t, settle.Span{Source: "app", After: "", To: "z"})

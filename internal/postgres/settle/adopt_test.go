@@ -204,7 +204,7 @@ func TestAdoptionUndoneByATrigger(t *testing.T) {
 		b.Want(rowsOfPeople, "- ann@x.test old", "u2 bob@x.test new")
 		b.Want("select user_id || ' ' || (error like '%or a trigger keeps it from being taken over%') || ' ' || sqlstate from rollcall.parked", "u1 true 40001")
 		b.Exec("drop trigger undo on people")
-		must.Get(b.Retry(t.Context(), "people", nil))(t)
+		must.Get(b.Parked.Retry(t.Context(), "people", nil))(t)
 		b.Want(rowsOfPeople, "u1 ann@x.test old", "u2 bob@x.test new")
 	}
 }
@@ -296,7 +296,7 @@ func TestBreakerOfAHangingAdoption(t *testing.T) {
 	b.Exec("drop trigger hang on people")
 	must.Do(t, b.Probe(t.Context()))
 	b.WantOutages()
-	must.Get(b.Retry(t.Context(), "people", nil))(t)
+	must.Get(b.Parked.Retry(t.Context(), "people", nil))(t)
 	b.Want(rowsOfPeople, "- ann@x.test old", "u2 bob@x.test old")
 }
 
