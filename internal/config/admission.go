@@ -23,7 +23,7 @@ func (d *decoder) admission(s *Source, path string) {
 		d.problems.AddAs(CodeField, d.places[path], "%s has no rule; add allow_domains, deny_domains, deny_domains_file or require, or leave it out", path)
 	}
 	if condition := join(path, "require"); a.Require != nil && a.Require.SQL == "null" {
-		d.problems.AddAs(CodeField, d.values[condition], "%s has no value, which would refuse everybody; write a condition, or leave it out", condition)
+		d.problems.AddAs(CodeField, d.values[condition], "%s has no value, which would refuse all users; write a condition, or leave it out", condition)
 	}
 	if message := join(path, "message"); utf8.RuneCountInString(a.Message) > maxMessage {
 		d.problems.Add(d.values[message], "%s: the value is longer than %d characters", message, maxMessage)

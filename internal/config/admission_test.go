@@ -88,8 +88,8 @@ func TestAdmissionMistakes(t *testing.T) {
 		{"{require: \"exists (select\"}", []string{"r.yaml:5:26: sources.s.admission.require: ( is never closed in this expression; add its partner, or take it out"}},
 		{"{deny_domains: [a.example], message: \"\"}", []string{"r.yaml:5:53: sources.s.admission.message: \"\" is empty; give it a value, or leave it out"}},
 		{"{deny_domains: [a.example], message: \"" + strings.Repeat("é", 1001) + "\"}", []string{"r.yaml:5:53: sources.s.admission.message: the value is longer than 1000 characters"}},
-		{"{require: null}", []string{"r.yaml:5:26: sources.s.admission.require has no value, which would refuse everybody; write a condition, or leave it out"}},
-		{"{require: }", []string{"r.yaml:5:17: sources.s.admission.require has no value, which would refuse everybody; write a condition, or leave it out"}},
+		{"{require: null}", []string{"r.yaml:5:26: sources.s.admission.require has no value, which would refuse all users; write a condition, or leave it out"}},
+		{"{require: }", []string{"r.yaml:5:17: sources.s.admission.require has no value, which would refuse all users; write a condition, or leave it out"}},
 	}
 	for _, tt := range tests {
 		_, problems := Load("r.yaml", []byte(supabaseSource+"    admission: "+tt.admission+"\n"), withFiles(files))

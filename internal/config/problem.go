@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"rollcall/internal/target"
 )
 
 // Pos is a place in the file; lines and columns count from 1, columns in
@@ -45,7 +43,7 @@ type Problem struct {
 	Pos  Pos
 	What string
 	// Remedy is what corrects it, if that is known.
-	Remedy target.Remedy
+	Remedy Remedy
 }
 
 // The codes of mistakes; CodeValue is that of all others.

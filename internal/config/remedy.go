@@ -10,11 +10,28 @@ import (
 	"rollcall/internal/target"
 )
 
+// Remedy is what corrects a finding, to paste.
+type Remedy struct {
+	Kind Kind   `json:"kind"`
+	Text string `json:"text"`
+}
+
+// Kind says where the text of a remedy is pasted.
+type Kind string
+
+// YAML takes the place of the fields that it names, of a source or a target, in the configuration. SQL is for the
+// owner of what it names, and Command for a shell.
+const (
+	SQL     Kind = "sql"
+	YAML    Kind = "yaml"
+	Command Kind = "command"
+)
+
 // RemedyOf is what corrects a finding about a target: the SQL that the finding names, or the field of the
 // configuration without the mistake; the zero value where neither is known.
-func RemedyOf(t *target.Target, f target.Finding) target.Remedy {
+func RemedyOf(t *target.Target, f target.Finding) Remedy {
 	if sql := f.SQL(); sql != "" {
-		return target.Remedy{Kind: target.SQL, Text: sql}
+		return Remedy{Kind: SQL, Text: sql}
 	}
 	for _, field := range columnFields(t) {
 		for i, a := range field.list {
@@ -30,7 +47,7 @@ func RemedyOf(t *target.Target, f target.Finding) target.Remedy {
 			}
 		}
 	}
-	return target.Remedy{}
+	return Remedy{}
 }
 
 // columnField is a field of a target that gives columns their values.
@@ -82,15 +99,15 @@ var (
 func written(e target.Expr) string { return cmp.Or(e.Written, e.SQL) }
 
 // yamlOf is a field of the target as the configuration would have it. It can't be empty.
-func yamlOf(t *target.Target, field string, list []target.Assignment) target.Remedy {
+func yamlOf(t *target.Target, field string, list []target.Assignment) Remedy {
 	if len(list) == 0 {
-		return target.Remedy{}
+		return Remedy{}
 	}
 	lines := []string{"targets:", "  " + t.Name + ":", "    " + field + ":"}
 	for _, a := range list {
 		lines = append(lines, "      "+scalar(a.Column)+": "+scalar(written(a.Expr)))
 	}
-	return target.Remedy{Kind: target.YAML, Text: strings.Join(lines, "\n")}
+	return Remedy{Kind: YAML, Text: strings.Join(lines, "\n")}
 }
 
 var plainScalar = regexp.MustCompile(`^[a-z][a-z0-9_.]*$`)

@@ -13,7 +13,6 @@ import (
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/condition"
 	"rollcall/internal/source"
-	"rollcall/internal/target"
 )
 
 // rules judges what the configuration alone shows of the rules about sign-ups.
@@ -29,7 +28,7 @@ func (e *examination) rules() {
 		denied := slices.Concat(s.Admission.DenyDomains, s.Admission.DeniedByFile)
 		if both := admission.Both(s.Admission.AllowDomains, denied); len(both) > 0 {
 			at := e.at("sources", s.Name, "admission", "allow_domains")
-			e.add(admissionBoth, at, fmt.Sprintf("source %s allows %s, which it denies, too: who signs up with it is refused", s.Name, strings.Join(both, ", ")), orEdit(target.Remedy{}, at))
+			e.add(admissionBoth, at, fmt.Sprintf("source %s allows %s, which it denies, too: who signs up with it is refused", s.Name, strings.Join(both, ", ")), orEdit(config.Remedy{}, at))
 		}
 	}
 }
@@ -46,7 +45,7 @@ func (e *examination) conditions(ctx context.Context) error {
 			return err
 		}
 		for _, f := range found {
-			remedy := orEdit(target.Remedy{}, f.At)
+			remedy := orEdit(config.Remedy{}, f.At)
 			if _, grant, found := strings.Cut(f.What, "; run: "); found {
 				remedy = sql("%s", grant)
 			}

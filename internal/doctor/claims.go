@@ -20,7 +20,7 @@ func (e *examination) claims(ctx context.Context) error {
 		var refused *tokens.RefusedError
 		switch {
 		case errors.As(err, &refused):
-			e.add(claimsRefused, refused.At, refused.What, orEdit(target.Remedy{}, refused.At))
+			e.add(claimsRefused, refused.At, refused.What, orEdit(config.Remedy{}, refused.At))
 			continue
 		case err != nil:
 			return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"rollcall/internal/config"
 	"rollcall/internal/postgres/catalog"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/sqlstate"
@@ -50,7 +51,7 @@ func (e *examination) server(ctx context.Context) error {
 	return nil
 }
 
-func databaseYAML(host string) target.Remedy {
+func databaseYAML(host string) config.Remedy {
 	return yaml("database: postgres://USER:PASSWORD@" + host + ":5432/NAME")
 }
 

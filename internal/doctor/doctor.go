@@ -67,7 +67,7 @@ type Finding struct {
 	Severity Severity      `json:"severity"`
 	Place    string        `json:"place"` // file:line:column of the configuration, or a thing of the database
 	Meaning  string        `json:"meaning"`
-	Remedy   target.Remedy `json:"remedy"`
+	Remedy   config.Remedy `json:"remedy"`
 }
 
 // Unseen is a check without a result.
@@ -192,7 +192,7 @@ func (e *examination) unseen(check, why string) {
 }
 
 // add adds a finding, with the severity of its kind.
-func (e *examination) add(code target.Code, place, meaning string, remedy target.Remedy) {
+func (e *examination) add(code target.Code, place, meaning string, remedy config.Remedy) {
 	f := Finding{Code: code, Severity: KindOf(code).Severity, Place: place, Meaning: meaning, Remedy: remedy}
 	if !slices.Contains(e.found.Findings, f) {
 		e.found.Findings = append(e.found.Findings, f)
@@ -231,20 +231,20 @@ func (e *examination) source(name string) config.Source {
 }
 
 // sql, command and yaml make remedies.
-func sql(format string, args ...any) target.Remedy {
-	return target.Remedy{Kind: target.SQL, Text: fmt.Sprintf(format, args...) + ";"}
+func sql(format string, args ...any) config.Remedy {
+	return config.Remedy{Kind: config.SQL, Text: fmt.Sprintf(format, args...) + ";"}
 }
 
-func command(format string, args ...any) target.Remedy {
-	return target.Remedy{Kind: target.Command, Text: fmt.Sprintf(format, args...)}
+func command(format string, args ...any) config.Remedy {
+	return config.Remedy{Kind: config.Command, Text: fmt.Sprintf(format, args...)}
 }
 
 // yaml is a field of a source or of the whole file, indented from its first line on.
-func yaml(lines ...string) target.Remedy {
-	return target.Remedy{Kind: target.YAML, Text: strings.Join(lines, "\n")}
+func yaml(lines ...string) config.Remedy {
+	return config.Remedy{Kind: config.YAML, Text: strings.Join(lines, "\n")}
 }
 
 // sourceYAML is a field of a source.
-func sourceYAML(source string, lines ...string) target.Remedy {
+func sourceYAML(source string, lines ...string) config.Remedy {
 	return yaml("sources:\n  " + source + ":\n    " + strings.Join(lines, "\n    "))
 }

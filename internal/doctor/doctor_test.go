@@ -22,7 +22,6 @@ import (
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
 	"rollcall/internal/postgres"
-	"rollcall/internal/target"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -212,7 +211,7 @@ func TestFaults(t *testing.T) {
 }
 
 // cure applies a remedy.
-func (p *patient) cure(r target.Remedy, f fault) {
+func (p *patient) cure(r config.Remedy, f fault) {
 	p.T.Helper()
 	text := r.Text
 	for from, to := range f.fill {
@@ -221,11 +220,11 @@ func (p *patient) cure(r target.Remedy, f fault) {
 	switch {
 	case f.after != nil:
 		f.after(p)
-	case r.Kind == target.SQL:
+	case r.Kind == config.SQL:
 		for statement := range strings.SplitSeq(text, ";\n") {
 			p.Exec(statement)
 		}
-	case r.Kind == target.YAML:
+	case r.Kind == config.YAML:
 		p.yaml = merged(p.T, p.yaml, text)
 	default:
 		p.T.Fatalf("%s is no SQL and no YAML; say what to do", r.Text)

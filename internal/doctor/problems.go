@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"rollcall/internal/config"
-	"rollcall/internal/target"
 )
 
 var (
@@ -15,10 +14,10 @@ var (
 )
 
 // remedyOfProblem parts what a mistake of the file is from what corrects it.
-func remedyOfProblem(p config.Problem) (meaning string, remedy target.Remedy) {
+func remedyOfProblem(p config.Problem) (meaning string, remedy config.Remedy) {
 	meaning, _, _ = strings.Cut(p.What, "\n")
 	remedy = orEdit(p.Remedy, p.Pos.String())
-	if p.Remedy != (target.Remedy{}) {
+	if p.Remedy != (config.Remedy{}) {
 		return meaning, remedy
 	}
 	if m := variableNamed.FindStringSubmatch(p.What); m != nil {

@@ -11,7 +11,6 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/postgres/receipts"
 	"rollcall/internal/source"
-	"rollcall/internal/target"
 )
 
 // received finds the sources that have fallen silent or that mostly don't verify, and the secrets that verify nothing.
@@ -136,7 +135,7 @@ func (e *examination) secrets(s *source.Source, endpoint source.Endpoint, h hist
 var variableOf = regexp.MustCompile(`\$\{[^}]+\}`)
 
 // without is the list of secrets without one, where all of the others are variables.
-func (e *examination) without(name, path string, i, n int) (r target.Remedy) {
+func (e *examination) without(name, path string, i, n int) (r config.Remedy) {
 	var rest []string
 	for j := range n {
 		_, label := e.File.Item(path, j)

@@ -51,8 +51,8 @@ func (e *examination) target(f target.Finding) {
 }
 
 // orEdit is a remedy, or where there is none the place to edit.
-func orEdit(r target.Remedy, at string) target.Remedy {
-	if r != (target.Remedy{}) {
+func orEdit(r config.Remedy, at string) config.Remedy {
+	if r != (config.Remedy{}) {
 		return r
 	}
 	file, line, _ := strings.Cut(at, ":")

@@ -1,7 +1,6 @@
 package target
 
 import (
-	_ "embed"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,19 +30,8 @@ var ReservedClaims = []string{
 // MaxSource is how long the name of a source may be for PostgreSQL not to cut that of its function.
 const MaxSource = 63 - len(claimsPrefix)
 
-//go:embed claims.sql
-var claimsSQL string
-
 // claimsPrefix begins the names of the functions.
 const claimsPrefix = "access_token_claims_"
-
-// ClaimsPath is where the function finds names without a schema: with the rights of its owner it must find none that
-// others can create. Unless it is named, pg_temp is searched first.
-const ClaimsPath = "pg_catalog, pg_temp"
-
-// ClaimsSettings are those that the function sets, as pg_proc has them: a hidden row is an error, and it waits for no
-// lock longer than half a second.
-var ClaimsSettings = []string{"search_path=" + ClaimsPath, "row_security=off", "lock_timeout=500"}
 
 // Function is the name of the function, in the schema rollcall_api.
 func (c *Claims) Function() string { return claimsPrefix + strings.ReplaceAll(c.Source, "-", "_") }
@@ -61,38 +49,4 @@ func (c *Claims) Lint(roll *Roll) []Finding {
 		}
 	}
 	return found
-}
-
-// Values is a statement with a column for each claim, for a user that the roll does not have: PostgreSQL says what is
-// wrong with an expression.
-func (c *Claims) Values(roll *Roll) string {
-	return "select " + strings.Join(each(c.Set, func(_ int, a Assignment) string {
-		return expression(a) + " as " + Quote(a.Column)
-	}), ", ") + " from (select) one left join lateral (select " + roll.record() + " from " + roll.Table + " u where false) new on true"
-}
-
-// Body is the text of the function.
-func (c *Claims) Body(roll *Roll) string {
-	values := each(c.Set, func(_ int, a Assignment) string {
-		return fmt.Sprintf("(%s, (select pg_catalog.to_jsonb(value) from (select %s as value) claim))", Literal(a.Column), expression(a))
-	})
-	return fmt.Sprintf(part(claimsSQL, "body"), c.Source, roll.record(), roll.Table, Literal(c.Source), strings.Join(values, ",\n    "))
-}
-
-// Install creates the function for the role that runs it, or replaces it. It is one transaction.
-func (c *Claims) Install(roll *Roll) string {
-	body, quote := c.Body(roll), "$rollcall$"
-	for strings.Contains(body, quote) {
-		quote = "$rollcall" + quote[1:]
-	}
-	return fmt.Sprintf(part(claimsSQL, "install"), c.Function(), body, c.Source, quote, Quote(c.Role), Literal(c.Role), "set "+strings.Join(ClaimsSettings, " set "))
-}
-
-func expression(a Assignment) string { return "(\n" + a.Expr.SQL + "\n)" }
-
-// part is a section of a file of SQL.
-func part(file, name string) string {
-	_, text, _ := strings.Cut(file, "-- section "+name+"\n")
-	text, _, _ = strings.Cut(text, "-- section ")
-	return text
 }

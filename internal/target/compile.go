@@ -117,7 +117,7 @@ func (c *Compiler) users() string {
 
 // whose are the users u that meet a condition, as the record new.
 func (c *Compiler) whose(condition string) string {
-	return "from (\n  select " + c.roll.record() + " from " + c.roll.Table + " u\n  where " + condition + "\n  offset 0\n) new"
+	return "from (\n  select " + c.roll.Record() + " from " + c.roll.Table + " u\n  where " + condition + "\n  offset 0\n) new"
 }
 
 // followed holds for the users u of the target's sources.
@@ -130,7 +130,7 @@ func (c *Compiler) batch() string {
 	r := c.roll
 	return `from unnest($1::` + r.array(r.Source) + `, $2::` + r.array(r.ID) + `) as batch (batch_source, batch_id)
 cross join lateral (
-  select ` + r.record() + ` from ` + r.Table + ` u
+  select ` + r.Record() + ` from ` + r.Table + ` u
   where u.` + r.Source + ` = batch.batch_source and u.` + r.ID + ` = batch.batch_id
     and ` + c.followed() + `
     and ($3::boolean or u.xmin = pg_catalog.pg_current_xact_id()::xid)
@@ -190,7 +190,7 @@ func (c *Compiler) another(condition string) string {
       where %s and u.%s <> new.%[4]s collate "C" and u.deleted_at is null%s
       offset 0
     ) new%s
-  )`, r.record(), r.Table, strings.Join(same, " and "), r.ID, condition, where)
+  )`, r.Record(), r.Table, strings.Join(same, " and "), r.ID, condition, where)
 }
 
 // later holds if u is later than new.

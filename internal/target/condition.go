@@ -40,5 +40,5 @@ func (c Condition) Question(roll *Roll) Question {
 
 // one is the user of a JSON object ($1) as the record new.
 func (r *Roll) one() string {
-	return "(select " + r.record() + " from pg_catalog.jsonb_populate_record(null::" + r.Table + ", $1::jsonb) u) new"
+	return "(select " + r.Record() + " from pg_catalog.jsonb_populate_record(null::" + r.Table + ", $1::jsonb) u) new"
 }

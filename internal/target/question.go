@@ -196,7 +196,7 @@ func (c *Compiler) DeletedNulls() []Question {
 		if !c.table.Column(a.Column).NotNull {
 			continue
 		}
-		sql := "select (" + c.value(a) + ") is null from (select " + c.roll.record() +
+		sql := "select (" + c.value(a) + ") is null from (select " + c.roll.Record() +
 			" from pg_catalog.jsonb_populate_record(null::" + c.roll.Table + ", " + tombstone + ") u) new"
 		judge := func(isNull string) string {
 			if isNull != "true" {

@@ -36,23 +36,6 @@ const (
 	ClaimInvalid      Code = "claim_invalid"
 )
 
-// Remedy is what corrects a finding, to paste.
-type Remedy struct {
-	Kind Kind   `json:"kind"`
-	Text string `json:"text"`
-}
-
-// Kind says where the text of a remedy is pasted.
-type Kind string
-
-// YAML takes the place of the fields that it names, of a source or a target, in the configuration. SQL is for the
-// owner of what it names, and Command for a shell.
-const (
-	SQL     Kind = "sql"
-	YAML    Kind = "yaml"
-	Command Kind = "command"
-)
-
 // runs parts what a finding says from the SQL that corrects it.
 var runs = regexp.MustCompile(`(?s)^(.*?)[;,:]? (?:or |as an administrator |or as an administrator )?run: (.*)$`)
 

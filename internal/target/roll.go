@@ -65,9 +65,9 @@ func (r *Roll) array(column string) string {
 	return r.Columns[at].Type + "[]"
 }
 
-// record is the select list of new from a row u. The keys have collation "C"; carried into the
+// Record is the select list of new from a row u. The keys have collation "C"; carried into the
 // application's table that would keep PostgreSQL from using the table's own index.
-func (r *Roll) record() string {
+func (r *Roll) Record() string {
 	return strings.Join(each(r.Columns, func(_ int, f Field) string {
 		if slices.Contains(r.keyColumns(), f.Name) {
 			return "u." + f.Name + ` collate "default" as ` + f.Name
@@ -77,7 +77,7 @@ func (r *Roll) record() string {
 }
 
 // everyone is all rows as the record new.
-func (r *Roll) everyone() string { return "(select " + r.record() + " from " + r.Table + " u) new" }
+func (r *Roll) everyone() string { return "(select " + r.Record() + " from " + r.Table + " u) new" }
 
 // identity is the two columns that identify a row of a record.
 func (r *Roll) identity(record string) string {

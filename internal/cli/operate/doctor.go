@@ -15,7 +15,6 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/doctor"
 	"rollcall/internal/postgres"
-	"rollcall/internal/target"
 	"rollcall/internal/terminal"
 )
 
@@ -140,13 +139,13 @@ func unseenLines(list []doctor.Unseen) (lines []string) {
 }
 
 // kinds say where a remedy is pasted.
-var kinds = map[target.Kind]string{
-	target.SQL: "run as its owner:", target.YAML: "write into the configuration:", target.Command: "run:",
+var kinds = map[config.Kind]string{
+	config.SQL: "run as its owner:", config.YAML: "write into the configuration:", config.Command: "run:",
 }
 
-func pasted(r target.Remedy) []string {
+func pasted(r config.Remedy) []string {
 	text := r.Text
-	if r.Kind == target.SQL {
+	if r.Kind == config.SQL {
 		text = strings.ReplaceAll(text, "; ", ";\n")
 	}
 	lines := []string{"  " + kinds[r.Kind]}

@@ -51,11 +51,11 @@ func (a *attempt) lintText(p target.Probe) error {
 func (a *attempt) lintUsersReferences() {
 	schemas, names := a.target.TablesOfUsers()
 	rows, _ := a.conn.Query(a.ctx, usersReferencesSQL, a.table.OID, schemas, names)
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[target.Reference])
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[reference])
 	if err != nil {
 		a.err = fmt.Errorf("read the foreign keys of %s from the catalog: %w", a.target.Table, err)
 	}
-	a.warned = append(a.warned, a.target.LintReferences(list)...)
+	a.warned = append(a.warned, lintReferences(a.target, list)...)
 }
 
 // lintClosed says why a target may not have its table by what the catalog knows of it: it may

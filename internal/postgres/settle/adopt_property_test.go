@@ -75,8 +75,8 @@ select what from wrong`
 type adoptionRace struct {
 	*fixture.Bench
 	version, batches atomic.Int64
-	ending  atomic.Bool
-	work    sync.WaitGroup
+	ending           atomic.Bool
+	work             sync.WaitGroup
 }
 
 // address is one of a few, in any letter case.
@@ -212,6 +212,6 @@ func (a *adoptionRace) calm() {
 	users := must.Get(settle.CollectKeys(must.Get(a.SQL.Query(a.T.Context(), "select source, id from rollcall.users"))(a.T), &event.Users))(a.T)
 	for range 3 { // what the application has changed, a repair finds
 		must.Do(a.T, a.Settle(a.T.Context(), a.Named("people"), users))
-		must.Get(a.Retry(a.T.Context(), "people", nil))(a.T)
+		must.Get(a.Parked.Retry(a.T.Context(), "people", nil))(a.T)
 	}
 }

@@ -79,12 +79,9 @@ func (t Tokens) State(ctx context.Context, c *target.Claims) (State, error) {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return State{}, nil
 	}
-	s.Current = definer && slices.Equal(settings, target.ClaimsSettings) && text == c.Body(roll())
+	s.Current = definer && slices.Equal(settings, claimsSettings) && text == body(c)
 	return s, connection.Wrap(t.Pool.Explain(err), "look at the function of the claims of source %s", c.Source)
 }
-
-// Script is the SQL of Install, for a role to run that owns the schema rollcall_api or may create in it.
-func Script(c *target.Claims) string { return c.Install(roll()) }
 
 // RefusedError says which expression PostgreSQL refuses.
 type RefusedError struct {
@@ -99,7 +96,7 @@ func (e *RefusedError) Error() string { return e.At + ": " + e.What }
 // first that it refuses; it refuses one that reads a table whose row security would hide rows, too.
 func (t Tokens) Check(ctx context.Context, c *target.Claims) error {
 	for _, a := range c.Set {
-		err := t.try(ctx, a, target.ClaimsPath)
+		err := t.try(ctx, a, claimsPath)
 		var refused *pgconn.PgError
 		switch {
 		case errors.As(err, &refused):
@@ -131,7 +128,7 @@ func (t Tokens) try(ctx context.Context, a target.Assignment, path string) error
 			_, err = tx.Exec(ctx, "set local search_path = "+path)
 		}
 		if err == nil {
-			_, err = tx.Exec(ctx, "explain "+one.Values(roll()))
+			_, err = tx.Exec(ctx, "explain "+valuesOf(one))
 		}
 		return err
 	})
