@@ -77,7 +77,7 @@ select sought.*, case
     when rows.taken > 0 then 'taken'
     when rows.free > 1 then 'several'
     when not sought.verified then 'unverified'
-    when pg_catalog.count(*) filter (where sought.verified) over (partition by sought.address) > 1 then 'rivals'
+    when pg_catalog.count(*) filter (where sought.verified) over (partition by sought.address, sought.ascii) > 1 then 'rivals'
     else 'adopt'
   end as verdict
 from sought
@@ -96,7 +96,7 @@ func (c *Compiler) sought() string {
 	if collation := c.table.Column(c.Match.Column).Collation; collation != "" {
 		email += " collate " + collation // otherwise lower would give "Ä" in one collation, "ä" in the other
 	}
-	values := append([]string{c.roll.identity("new"), "pg_catalog.lower(" + email + ") as address", "new.email_verified is true as verified"},
+	values := append([]string{c.roll.identity("new"), "pg_catalog.lower(" + email + ") as address", asciiOf("new.email") + " as ascii", "new.email_verified is true as verified"},
 		c.aliased(c.keyAssignments(), "k")...)
 	return fmt.Sprintf(`select w.* from (
 select
@@ -115,7 +115,7 @@ func (c *Compiler) free(user string) string { return c.sameAddress(user) + " and
 // sameAddress holds for the rows t that have the address of a user, and no column of the key that names another
 // source than the user's.
 func (c *Compiler) sameAddress(user string) string {
-	same := []string{equal(c.folded(), user+".address")}
+	same := []string{equal(c.folded(), user+".address"), equal(asciiOf("t."+Quote(c.Match.Column)+"::text"), user+".ascii")}
 	for n, a := range c.keyAssignments() {
 		if !slices.Contains(c.roll.used(a.Expr.SQL), c.roll.ID) {
 			column := "t." + Quote(a.Column)
@@ -127,6 +127,12 @@ func (c *Compiler) sameAddress(user string) string {
 
 // folded is the column of addresses of a row t as its index has it.
 func (c *Compiler) folded() string { return "pg_catalog.lower(t." + Quote(c.Match.Column) + "::text)" }
+
+// asciiOf is an address with each letter beyond ASCII as a question mark. lower makes a "k" of the Kelvin sign, and of
+// a dotted capital I in some collations an "i"; others ignore accents: such an address may be another person's.
+func asciiOf(address string) string {
+	return "pg_catalog.regexp_replace(pg_catalog.lower(" + address + ` collate "C"), '[^ -~]', '?', 'g')`
+}
 
 // keyless holds for the rows t that belong to no user. A condition "is null" would have PostgreSQL read the index of the
 // key for all such rows, which may be most of the table.

@@ -259,6 +259,27 @@ func TestAdoptionByAnyText(t *testing.T) {
 	}
 }
 
+// An address that only a collation calls equal may be another person's: a letter beyond ASCII never stands for "k".
+func TestAdoptionOfALookalike(t *testing.T) {
+	t.Parallel()
+	const loose = `create collation loose (provider = icu, locale = 'und-u-ks-level1', deterministic = false)`
+	tests := []struct{ before, column, row, user string }{
+		{"", `text collate "und-x-icu"`, "mike@x.test", "mi\u212ae@x.test"}, // the Kelvin sign, in lower case a k
+		{"", `text collate "und-x-icu"`, "mi\u212ae@x.test", "mike@x.test"},
+		{loose, "text collate loose", "ann@x.test", "ánn@x.test"},
+	}
+	for i, tt := range tests {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			b := fixture.NewBench(t, tt.before+"; "+fixture.PeopleTable+"alter table people alter email type "+tt.column+"; insert into people (email) values ('"+tt.row+"')", fixture.Adopting())
+			b.Submit(fixture.Verified("u1", 1, tt.user))
+			b.Want(rowsOfPeople, "- "+tt.row+" old", "u1 "+tt.user+" new")
+			b.Submit(fixture.Verified("u2", 1, strings.ToUpper(tt.row[:1])+tt.row[1:]))
+			b.Want("select auth_id || ' ' || role from people where auth_id = 'u2'", "u2 old")
+		})
+	}
+}
+
 // A dry run tells a row that is taken over from one that is inserted, also where another user has given up the address
 // in the same transaction.
 func TestDryRunOfALateAdoption(t *testing.T) {
