@@ -127,7 +127,7 @@ func TestSchemaRefusesUnknownFields(t *testing.T) {
 			must.True(t, schema.Validate(value) != nil, "an unknown field of %q passes", f.Path)
 		}
 	}
-	must.Equal(t, maps, 11, "maps of the reference")
+	must.Equal(t, maps, 12, "maps of the reference")
 	for _, text := range []string{"unknown: x", "sources: {a: {provider: clerk, unknown: x}}", "targets: {t: {table: t, key: id, set: {id: new.id}, on_delete: keep, unknown: x}}"} {
 		must.True(t, schema.Validate(asJSON(t, "database: a=b\n"+text)) != nil, "%s passes", text)
 		must.Do(t, schema.Validate(asJSON(t, "database: a=b\n"+strings.TrimSuffix(strings.Replace(text, "unknown: x", "", 1), "\n"))))

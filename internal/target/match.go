@@ -26,8 +26,8 @@ const (
 
 // adoption gives users the rows that they take over, by the rows' key. It fails (22012) unless each user who has a
 // verdict takes a row over: a caller that knows the verdicts leaves out the others, and a row that another transaction
-// has taken meanwhile, or whose key a trigger has not let through, makes it fail as well. The rows are locked in the order of their addresses, the same in every
-// transaction.
+// has taken meanwhile, or whose key a trigger has not let through, makes it fail as well. The rows are locked in the
+// order of their addresses, the same in every transaction.
 func (c *Compiler) adoption() string {
 	if c.Match == nil {
 		return ""
@@ -67,18 +67,22 @@ func (c *Compiler) Adoptions() string {
 	return all.judged() + "\nselect pg_catalog.count(*) filter (where verdict = 'adopt'), pg_catalog.count(*) filter (where verdict <> 'adopt') from verdict"
 }
 
-// judged begins a statement with the users who have a verdict. What keeps a user apart from the others comes first, as
-// what a user who may not take the row over says can't keep another one from it.
+// judged begins a statement with the users who have a verdict. Users of one statement who have one address are rivals,
+// whether a row has it or not, as one after the other the second would be parked, too. One whose address is not
+// verified is no rival of one whose address is.
 func (c *Compiler) judged() string {
 	return fmt.Sprintf(`with sought as materialized (
 %s
-), verdict as materialized (
+), judged as (
 select sought.*, case
     when rows.taken > 0 then 'taken'
     when rows.free > 1 then 'several'
-    when not sought.verified then 'unverified'
-    when pg_catalog.count(*) filter (where sought.verified) over (partition by sought.address, sought.ascii) > 1 then 'rivals'
-    else 'adopt'
+    when rows.free > 0 and not sought.verified then 'unverified'
+    when %[5]s and 1 < case
+      when sought.verified then pg_catalog.count(*) filter (where sought.verified) over same
+      else pg_catalog.count(*) over same
+    end then 'rivals'
+    when rows.free > 0 then 'adopt'
   end as verdict
 from sought
 cross join lateral (
@@ -86,8 +90,28 @@ cross join lateral (
   from %[3]s t where %[4]s
   offset 0
 ) rows
-where rows.free + rows.taken > 0
-)`, c.sought(), c.keyless(), QuoteTable(c.Table), c.sameAddress("sought"))
+window same as (partition by sought.address, sought.ascii%[6]s)
+), verdict as materialized (
+select * from judged where verdict is not null
+)`, c.sought(), c.keyless(), QuoteTable(c.Table), c.sameAddress("sought"), c.rivalry(), c.apart())
+}
+
+// rivalry holds for the rows that users of one address can't both have: where set writes the address, none can.
+func (c *Compiler) rivalry() string {
+	if slices.ContainsFunc(slices.Concat(c.Set, c.OnInsert), func(a Assignment) bool { return a.Column == c.Match.Column }) {
+		return "true"
+	}
+	return "rows.free > 0"
+}
+
+// apart are the columns of the key that keep users of one address apart, as a list behind others.
+func (c *Compiler) apart() (columns string) {
+	for n, name := range c.Key {
+		if !slices.Contains(c.idColumns(c.roll), name) {
+			columns += fmt.Sprintf(", sought.k%d", n+1)
+		}
+	}
+	return columns
 }
 
 // sought are the users who have an address and no row.

@@ -19,7 +19,7 @@ var refusedFor = map[target.Verdict]string{
 	target.Taken:      "match: the row of another user has the user's address; correct one of the two addresses, or delete the row that is wrong",
 	target.Several:    "match: several rows without a key have the user's address; keep the address in one of them",
 	target.Unverified: "match: a row without a key has the user's address, which the provider has not verified",
-	target.Rivals:     "match: several users with one verified address came at once, and a row without a key has it; give the row the key of the right one",
+	target.Rivals:     "match: several users with one address came at once; correct the address of all but one, or give the row that has it the key of the right one",
 	changed:           "match: the row that the user was to take over has changed meanwhile, or a trigger keeps it from being taken over; the user is tried again",
 }
 

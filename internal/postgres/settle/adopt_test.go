@@ -2,6 +2,7 @@ package settle_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -9,6 +10,7 @@ import (
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/postgres/settle"
+	"rollcall/internal/target"
 )
 
 // rowsOfPeople are the rows of people: the key, the address and the role.
@@ -34,7 +36,7 @@ func TestAdoption(t *testing.T) {
 		taken      = " match: the row of another user has the user's address"
 		several    = " match: several rows without a key have the user's address"
 		unverified = " match: a row without a key has the user's address, which the provider has not verified"
-		rivals     = " match: several users with one verified address came at once"
+		rivals     = " match: several users with one address came at once"
 	)
 	tests := map[string]struct {
 		rows   string // of people: key, address, role
@@ -83,6 +85,14 @@ func TestAdoption(t *testing.T) {
 		"two users in one batch": {
 			"(null, 'ann@x.test')", [][]event.Event{{fixture.Verified("u1", 1, "ann@x.test"), fixture.Verified("u2", 1, "Ann@x.test"), fixture.Verified("u3", 1, "c@x.test")}},
 			[]string{"- ann@x.test old", "u3 c@x.test new"}, []string{"u1" + rivals, "u2" + rivals},
+		},
+		"two users in one batch, and no row": {
+			"(null, 'bob@x.test')", [][]event.Event{{fixture.Verified("u1", 1, "ann@x.test"), fixture.Verified("u2", 1, "ann@x.test")}},
+			[]string{"- bob@x.test old"}, []string{"u1" + rivals, "u2" + rivals},
+		},
+		"two users in one batch, and no row, one of them verified": {
+			"(null, 'bob@x.test')", [][]event.Event{{fixture.Verified("u1", 1, "ann@x.test"), fixture.Updated("u2", 1, "ann@x.test")}},
+			[]string{"- bob@x.test old", "u1 ann@x.test new"}, []string{"u2" + rivals},
 		},
 		"a user without the right to the row is no rival": {
 			"(null, 'ann@x.test')", [][]event.Event{{fixture.Verified("u1", 1, "ann@x.test"), fixture.Updated("u2", 1, "ann@x.test")}},
@@ -207,6 +217,21 @@ func TestAdoptionUndoneByATrigger(t *testing.T) {
 		must.Get(b.Parked.Retry(t.Context(), "people", nil))(t)
 		b.Want(rowsOfPeople, "u1 ann@x.test old", "u2 bob@x.test new")
 	}
+}
+
+// Users of two sources whose rows have the source in their key are no rivals.
+func TestAdoptionOfTwoSources(t *testing.T) {
+	t.Parallel()
+	two := fixture.Adopting()
+	two.From = append(slices.Clone(two.From), target.Origin{Source: "web", SampleID: "u1"})
+	two.Key, two.Set = []string{"provider", "auth_id"}, append(fixture.Assign("provider: new.source"), two.Set...)
+	b := fixture.NewBench(t, fixture.PeopleTable+`alter table people add provider text, drop constraint people_auth_id_key, add unique (provider, auth_id);
+		insert into people (provider, email) values ('web', 'ann@x.test')`, two)
+	web := fixture.With(fixture.Verified("u1", 1, "ann@x.test"), func(u *event.User) { u.Source = "web" })
+	web.Source = "web"
+	b.Submit(fixture.Verified("u1", 1, "ann@x.test"), web)
+	b.Want("select provider || ' ' || auth_id || ' ' || role from people order by id", "web u1 old", "app u1 new")
+	wantParked(t, b)
 }
 
 // What a trigger refuses about one row of those taken over parks one user.
