@@ -130,8 +130,8 @@ func (r *Rules) Lists(address string) Decision {
 	return last
 }
 
-// Decide asks the rules in their order. Met answers the condition, where there is one and the lists leave it to that; its
-// error is returned beside a verdict that is Unavailable.
+// Decide asks the rules in their order. Met answers the condition, where there is one and the lists leave it to that.
+// Its error is returned beside a verdict that is Unavailable.
 func (r *Rules) Decide(address string, met func() (bool, error)) (Decision, error) {
 	decision := r.Lists(address)
 	if decision.Verdict != Admitted || !r.require {

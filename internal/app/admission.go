@@ -52,7 +52,7 @@ func lintConditions(cfg *config.Config, problems *config.Problems) {
 			continue
 		}
 		for _, f := range conditionOf(src).Lint(catalog.RollOf(&target.Target{})) {
-			*problems = append(*problems, config.Problem{Code: string(f.Code), Pos: config.ParsePos(f.At), What: f.Target + ": " + f.What})
+			problems.AddAs(string(f.Code), config.ParsePos(f.At), "%s: %s", f.Target, f.What)
 		}
 	}
 }
@@ -140,7 +140,8 @@ func (sv *service) sayConditions(ctx context.Context) {
 	}
 	for _, f := range found {
 		sv.said.findings[finding{string(f.Code), f.At}] = true
-		sv.log.Error("a condition about sign-ups can't be asked; when_unavailable decides", "condition", f.Target, "at", f.At, "code", f.Code, "error", f.What)
+		sv.log.Error("a condition about sign-ups can't be asked; when_unavailable decides",
+			"condition", f.Target, "at", f.At, "code", f.Code, "error", f.What)
 	}
 }
 

@@ -18,12 +18,15 @@ func (d *decoder) admission(s *Source, path string) {
 		return
 	}
 	file := join(path, "deny_domains_file")
-	rules := d.given(join(path, "allow_domains")) || d.given(join(path, "deny_domains")) || d.given(file) || d.given(join(path, "require"))
-	if !rules && !d.bad(path) {
-		d.problems.AddAs(CodeField, d.places[path], "%s has no rule; add allow_domains, deny_domains, deny_domains_file or require, or leave it out", path)
+	rules := []string{"allow_domains", "deny_domains", "deny_domains_file", "require"}
+	given := func(rule string) bool { return d.given(join(path, rule)) }
+	if !slices.ContainsFunc(rules, given) && !d.bad(path) {
+		d.problems.AddAs(CodeField, d.places[path], "%s has no rule; add %s or %s, or leave it out",
+			path, strings.Join(rules[:3], ", "), rules[3])
 	}
 	if condition := join(path, "require"); a.Require != nil && a.Require.SQL == "null" {
-		d.problems.AddAs(CodeField, d.values[condition], "%s has no value, which would refuse all users; write a condition, or leave it out", condition)
+		d.problems.AddAs(CodeField, d.values[condition],
+			"%s has no value, which would refuse all users; write a condition, or leave it out", condition)
 	}
 	if message := join(path, "message"); utf8.RuneCountInString(a.Message) > maxMessage {
 		d.problems.Add(d.values[message], "%s: the value is longer than %d characters", message, maxMessage)
@@ -57,7 +60,8 @@ func (d *decoder) domains(name, path string) []string {
 		if errors.As(err, &failed) {
 			why = failed.Err.Error()
 		}
-		d.problems.Add(d.values[path], "%s: the file can't be read: %s; a path without / at its start is beside the configuration", path, why)
+		d.problems.Add(d.values[path],
+			"%s: the file can't be read: %s; a path without / at its start is beside the configuration", path, why)
 		return nil
 	}
 	domains, mistakes := admission.ReadFile(data)

@@ -22,13 +22,16 @@ func (e *examination) rules() {
 			continue
 		}
 		if len(s.SigningSecrets) == 0 {
-			e.add(admissionClosed, e.at("sources", s.Name, "admission"), fmt.Sprintf("source %s has rules about sign-ups, and no secret for the hook that asks them", s.Name),
+			e.add(admissionClosed, e.at("sources", s.Name, "admission"),
+				fmt.Sprintf("source %s has rules about sign-ups, and no secret for the hook that asks them", s.Name),
 				sourceYAML(s.Name, `signing_secrets: ["${SUPABASE_AUTH_HOOK_SECRET}"]`))
 		}
 		denied := slices.Concat(s.Admission.DenyDomains, s.Admission.DeniedByFile)
 		if both := admission.Both(s.Admission.AllowDomains, denied); len(both) > 0 {
 			at := e.at("sources", s.Name, "admission", "allow_domains")
-			e.add(admissionBoth, at, fmt.Sprintf("source %s allows %s, which it denies, too: who signs up with it is refused", s.Name, strings.Join(both, ", ")), orEdit(config.Remedy{}, at))
+			what := fmt.Sprintf("source %s allows %s, which it denies, too: who signs up with it is refused",
+				s.Name, strings.Join(both, ", "))
+			e.add(admissionBoth, at, what, orEdit(config.Remedy{}, at))
 		}
 	}
 }
@@ -71,8 +74,9 @@ func (e *examination) condition(ctx context.Context, s config.Source, c *conditi
 	}
 	switch {
 	case errors.Is(err, condition.ErrSlow), err == nil && took > e.Bounds.Condition:
-		e.add(admissionSlow, c.At, fmt.Sprintf("the condition of source %s took %v for a user who does not exist: a sign-up waits for it, and after %v when_unavailable decides",
-			s.Name, took.Round(time.Millisecond), condition.Timeout), command("rollcall send %s before-user-created --dry-run", s.Name))
+		what := fmt.Sprintf("the condition of source %s took %v for a user who does not exist: "+
+			"a sign-up waits for it, and after %v when_unavailable decides", s.Name, took.Round(time.Millisecond), condition.Timeout)
+		e.add(admissionSlow, c.At, what, command("rollcall send %s before-user-created --dry-run", s.Name))
 	case err != nil:
 		e.unseen("the condition about sign-ups of source "+s.Name, err.Error())
 	}

@@ -12,7 +12,6 @@ import (
 	"rollcall/internal/cli"
 	"rollcall/internal/event"
 	"rollcall/internal/postgres/condition"
-	"rollcall/internal/testevent"
 )
 
 // judged is a sign-up and what the rules of its source say about it.
@@ -31,11 +30,11 @@ type judged struct {
 
 // judge prints what serve would decide about a sign-up. The database is asked only where the lists leave it to the
 // condition.
-func judge(ctx context.Context, env cli.Env, d *draft, r testevent.Request, output string) error {
-	e := r.Event()
-	j := judged{Source: d.Source.Name(), Type: e.Type, User: e.UserID}
-	j.decide(ctx, d, d.setup.Rules(j.Source), r.Announced())
-	return j.report(env, output)
+func (p *preview) judge(ctx context.Context) error {
+	e := p.request.Event()
+	j := judged{Source: p.draft.Source.Name(), Type: e.Type, User: e.UserID}
+	j.decide(ctx, p.draft, p.draft.setup.Rules(j.Source), p.request.Announced())
+	return j.report(p.env, p.output)
 }
 
 // decide asks the rules in their order, as serve does.

@@ -19,6 +19,14 @@ import (
 	"rollcall/internal/trial"
 )
 
+// preview is an event that is not sent.
+type preview struct {
+	env     cli.Env
+	draft   *draft
+	request testevent.Request
+	output  string
+}
+
 // dryRun says what would become of the event, and sends nothing.
 func dryRun(ctx context.Context, env cli.Env, d *draft, output string) error {
 	body, err := d.Body(1, false)
@@ -29,25 +37,27 @@ func dryRun(ctx context.Context, env cli.Env, d *draft, output string) error {
 	if err != nil {
 		return err
 	}
+	p := preview{env, d, request, output}
 	if e := request.Event(); source.Announces(&e) && d.setup.Rules(d.Source.Name()) != nil {
-		return judge(ctx, env, d, request, output)
+		return p.judge(ctx)
 	}
-	return foresee(ctx, env, d, request, output)
+	return p.foresee(ctx)
 }
 
 // foresee says what the event would change.
-func foresee(ctx context.Context, env cli.Env, d *draft, request testevent.Request, output string) error {
+func (p *preview) foresee(ctx context.Context) error {
+	d, env := p.draft, p.env
 	db, err := d.setup.OpenChecked(ctx, d.setup.Logger(env.Stderr), env.Complain)
 	if err != nil {
 		return err
 	}
 	defer app.CloseSoon(db)
 	t := trial.Trial{Replay: replay.Replay{DB: db, Sources: []*source.Source{d.Source}}, Table: func(string) string { return deciding(ctx, db, d) }}
-	tried, err := t.ForeseeRequest(ctx, request)
+	tried, err := t.ForeseeRequest(ctx, p.request)
 	if err != nil {
 		return err
 	}
-	if output == "json" {
+	if p.output == "json" {
 		encoder := json.NewEncoder(event.PrintableTo(env.Stdout))
 		encoder.SetEscapeHTML(false)
 		return encoder.Encode(tried)

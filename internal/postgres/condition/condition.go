@@ -1,5 +1,5 @@
-// Package condition asks a condition in SQL about a user who is in no roll yet. It hides how the user becomes the record
-// new, and that a slow condition takes connections from nobody else:
+// Package condition asks a condition in SQL about a user who is in no roll yet. It hides how the user becomes the
+// record new, and that a slow condition takes connections from nobody else:
 //
 //	c := condition.New(pool, expr)
 //	met, err := c.Met(ctx, user)
