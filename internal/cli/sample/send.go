@@ -67,7 +67,7 @@ const sendExample = `  rollcall send clerk user.created
   rollcall send clerk user.updated --set data.first_name=Zoé
   rollcall send clerk organizationMembership.created --set data.role=org:admin
   rollcall send supabase database.insert --count 100
-  rollcall send supabase before-user-created --dry-run --set user.email=zoe@mailinator.com
+  rollcall send supabase before-user-created --dry-run
   rollcall send supabase captured.json --url https://rollcall.example.com`
 
 // sendOptions are the flags of send.
