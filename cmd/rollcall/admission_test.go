@@ -73,6 +73,7 @@ func TestAdmissionByLists(t *testing.T) {
 		"refused|refused by deny_domains: it is not clear which domain the e-mail address has|2",
 		"refused|refused by deny_domains: the domain is on the list|2")
 	in.db.Want("select reason from rollcall.events where source = 'supabase'", "∅")
+	in.db.Want("select (select count(*) from rollcall.users), count(*) from rollcall.events where outcome = 'refused' and look_at is not null", "0|0")
 	in.counts(
 		`rollcall_admissions_total{rule="allow_domains",source="open",verdict="admitted"} 3`,
 		`rollcall_admissions_total{rule="deny_domains",source="open",verdict="refused"} 5`,
