@@ -315,66 +315,6 @@ func TestMasked(t *testing.T) {
 	s.Want("select who, action, object from rollcall.audit_log", "alice|reveal|event clerk/msg_1")
 }
 
-// The first page has the rules about sign-ups, and an event the one that decided.
-func TestSignUps(t *testing.T) {
-	t.Parallel()
-	s := serve(t, "targets:", "  app:\n    provider: supabase\n    signing_secrets: [\"v1,whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"]\n"+
-		"    admission: {deny_domains: [evil.example], allow_domains: [example.com]}\ntargets:")
-	s.sendTo("app", "before-user-created", set("user.email", "eve@evil.example"))
-	s.Await("select outcome from rollcall.events", "refused")
-	s.Exec("update rollcall.events set id = 'msg_1'")
-	v := s.visit()
-	v.signIn()
-	for path, text := range map[string]string{
-		"/": "decided by deny_domains, allow_domains; an outage: admit.", "/events?outcome=refused": "refused by deny_domains: the domain is on the list",
-		"/events/app/msg_1": "<dt>Reason</dt><dd>refused by deny_domains: the domain is on the list</dd>",
-	} {
-		status, page := v.get(path)
-		v.wants(status, page, 200, text)
-	}
-}
-
-// Open pages are fed by one look at the database, however many they are, and let go when the service ends.
-func TestLive(t *testing.T) {
-	t.Parallel()
-	s := serve(t)
-	v := s.visit()
-	v.signIn()
-	v.Timeout = 0
-	const pages = 100
-	heard := make(chan string, pages)
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	for range pages {
-		r := must.Get(http.NewRequestWithContext(ctx, http.MethodGet, s.admin+"/live?page=events&type=user.created", nil))(t)
-		answer, err := v.Do(r) //nolint:bodyclose // the goroutine closes it
-		must.Do(t, err)
-		must.Equal(t, answer.Header.Get("Content-Type"), "text/event-stream", "content type")
-		go func() {
-			defer func() { _ = answer.Body.Close() }()
-			text, buffer := "", make([]byte, 4096)
-			for !strings.Contains(text, "</tr>") {
-				n, err := answer.Body.Read(buffer)
-				if text += string(buffer[:n]); err != nil {
-					return
-				}
-			}
-			heard <- text
-		}()
-	}
-	time.Sleep(3 * time.Second) // the first look has been: what comes now is new
-	s.send("user.updated")
-	s.send("user.created")
-	for range pages {
-		select {
-		case text := <-heard:
-			must.True(t, strings.Contains(text, "user.created") && !strings.Contains(text, "user.updated"), "got %s", text)
-		case <-time.After(time.Minute):
-			t.Fatal("an open page has heard of no event")
-		}
-	}
-}
-
 // The curves show what was added in each minute, and what was waiting then; nothing of before the first look.
 func TestCurves(t *testing.T) {
 	t.Parallel()
@@ -411,35 +351,5 @@ func (s *served) awaitMetric(name string) {
 		if time.Now().After(end) {
 			s.T.Fatalf("there is no metric %s", name)
 		}
-	}
-}
-
-// The page Now and the API say how the function of a source's claims is.
-func TestClaims(t *testing.T) {
-	t.Parallel()
-	s := serve(t, "targets:", "  app: {provider: supabase, signing_secrets: [\"v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==\"], claims: {plan: \"'free'\"}}\ntargets:")
-	v := s.visit()
-	v.signIn()
-	for _, tt := range []struct{ sql, state, tone string }{
-		{"select 1", "missing", "fair"},
-		{"create function rollcall_api.access_token_claims_app(jsonb) returns jsonb language sql as 'select $1'", "outdated", "fair"},
-	} {
-		s.Exec(tt.sql)
-		_, page := v.get("/")
-		must.Contain(t, page, `<span class="state `+tt.tone+`">`+tt.state+`</span>`)
-		ask := must.Get(http.NewRequestWithContext(t.Context(), http.MethodGet, s.admin+"/admin/v1/status", nil))(t)
-		ask.Header.Set("Authorization", "Bearer "+token)
-		_, answer := v.read(ask)
-		must.Contain(t, answer, `{"name":"clerk","provider":"clerk","decides":"events","last_event":null,"age_seconds":null,"waiting":0},{"name":"app","provider":"supabase",`)
-		must.Contain(t, answer, `"claims":"`+tt.state+`"`)
-	}
-}
-
-// The metrics that are drawn are there.
-func TestWatchedMetrics(t *testing.T) {
-	t.Parallel()
-	s := serve(t, "targets:", "  app: {provider: supabase, signing_secrets: [\"v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ==\"]}\ntargets:")
-	for _, name := range console.Watched() {
-		s.awaitMetric(name)
 	}
 }
