@@ -47,6 +47,8 @@ var (
 	rollSQL string // a format of what is emptied
 	//go:embed state.sql
 	stateSQL string
+	//go:embed transitions.sql
+	transitionsSQL string
 )
 
 // Eraser erases users of one database.
@@ -193,6 +195,7 @@ func (x *erasing) work() *settle.Work {
 		x.step(parkedSQL, count(&x.done.Parked), ofUser...),
 		x.step("delete from rollcall.endings where roll = 'users' and source = $1 and id = $2", nil, ofUser...),
 		x.step(fmt.Sprintf(membershipsSQL, roll.Emptied(&event.Memberships)), x.readMemberships, written...),
+		x.step(transitionsSQL, nil, ofUser...),
 	}
 	waiting := make([]int64, len(x.outbox))
 	for i, statement := range x.outbox {

@@ -97,7 +97,7 @@ from have`
 
 // forgetGone takes back the users of a span ($1 the source, after $2, up to $3) that this transaction has written
 // and that the table (%[1]s, living where %[2]s) has no more: a signal may have found neither row, and
-// been answered.
+// been answered. Neither they nor what was noted of them for notifications is left.
 const forgetGone = `with mine as materialized (
   select id from rollcall.users
   where source = $1 and id > $2 and id <= $3 and xmin = pg_catalog.pg_current_xact_id()::xid
@@ -107,6 +107,9 @@ const forgetGone = `with mine as materialized (
   delete from rollcall.users
   where source = $1 and id = any (array(select id from mine except select id from there))
   returning id
+), unnoted as (
+  delete from rollcall.transitions t
+  where (select exists (select from gone)) and t.source = $1 and t.row_id in (select id from gone) and t.xmin = pg_catalog.pg_current_xact_id()::xid
 )
 select pg_catalog.count(*) from gone`
 

@@ -1,0 +1,130 @@
+// Package transitions notes what happens to users and memberships, and what is to be said of it to whom. It hides the
+// triggers on the rolls, the rules by which they note something, and the tables rollcall.transitions and
+// rollcall.notifications:
+//
+//	log := transitions.Log{Pool: pool}
+//	err := log.Register(ctx, replica, []transitions.Rule{{Name: "welcome", On: []string{"appeared"}}})
+//	…
+//	batch, err := log.Due(ctx, transitions.Query{Name: "welcome"}, 64)
+//	err = log.End(ctx, transitions.Result{ID: batch[0].ID, State: transitions.Delivered, Attempts: 1})
+package transitions
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"rollcall/internal/postgres/connection"
+)
+
+// The types of transitions, of users and of memberships.
+var (
+	OfUsers       = []string{"appeared", "confirmed", "email_changed", "upgraded", "banned", "unbanned", "deleted"}
+	OfMemberships = []string{"joined", "left", "role_changed"}
+)
+
+// Columns are what a notification may say of a user or a membership, beside source and id.
+var Columns = []string{
+	"external_id", "email", "email_verified", "email_confirmed_at", "phone", "phone_verified", "phone_confirmed_at",
+	"username", "first_name", "last_name", "full_name", "avatar_url", "is_anonymous", "is_sso_user", "locked", "banned",
+	"banned_until", "invited_at", "created_at", "organization_id", "user_id", "role", "role_name",
+}
+
+// Rule says which transitions are noted for a notification.
+type Rule struct {
+	Name string
+	On   []string // types of transitions
+	From []string // sources; none for all
+}
+
+// Log is what is noted in a database.
+type Log struct{ Pool *connection.Pool }
+
+const (
+	// rulesLock is the advisory lock of who changes the rules.
+	rulesLock = "the rules of notifications"
+	// registerWait bounds the wait for a roll, on which the triggers are put: writers wait behind it. The longest
+	// is a vacuum, which PostgreSQL ends after a second.
+	registerWait = "1300ms"
+	// tidyWait is that of a trigger that is no longer needed, for which readers wait, too.
+	tidyWait = "100ms"
+)
+
+// The statements; the files describe their parameters.
+var (
+	//go:embed register.sql
+	registerSQL string
+	//go:embed forget_rules.sql
+	forgetRulesSQL string
+	//go:embed begin.sql
+	beginSQL string
+)
+
+// Register notes what a replica wants to be noted, instead of what it wanted before. What other replicas that live
+// want is noted, too; what is left of those that are gone is forgotten. From its return on, no transition is missed.
+func (l Log) Register(ctx context.Context, replica string, age time.Duration, rules []Rule) error {
+	err := l.change(ctx, registerWait, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, forgetRulesSQL, age, replica); err != nil {
+			return err
+		}
+		for _, r := range rules {
+			if _, err := tx.Exec(ctx, registerSQL, replica, r.Name, r.On, r.From); err != nil {
+				return err
+			}
+		}
+		if err := watch(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, beginSQL, replica)
+		return err
+	})
+	return connection.Wrap(l.Pool.Explain(err), "note which transitions are wanted for notifications")
+}
+
+// Tidy forgets the rules of replicas that have not noted themselves for so long.
+func (l Log) Tidy(ctx context.Context, age time.Duration) error {
+	var left bool
+	err := l.Pool.QueryRow(ctx, `select exists (select from rollcall.rules r where not exists (
+  select from rollcall.replicas a where a.id = r.replica and a.seen_at > pg_catalog.now() - $1::interval))`, age).Scan(&left)
+	if err == nil && left {
+		err = l.change(ctx, tidyWait, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, forgetRulesSQL, age, nil); err != nil {
+				return err
+			}
+			return watch(ctx, tx)
+		})
+	}
+	return connection.Wrap(l.Pool.Explain(err), "forget which transitions were wanted")
+}
+
+// change changes the rules while no other process does.
+func (l Log) change(ctx context.Context, wait string, do func(pgx.Tx) error) error {
+	options := pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}
+	return pgx.BeginTxFunc(ctx, l.Pool, options, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `select pg_catalog.set_config('lock_timeout', $1, true), pg_catalog.set_config('search_path', 'pg_catalog', true)`, wait)
+		if err == nil {
+			_, err = tx.Exec(ctx, "select pg_catalog.pg_advisory_xact_lock($1, $2)", connection.LockSpace, connection.Hash32(rulesLock))
+		}
+		if err != nil {
+			return err
+		}
+		return do(tx)
+	})
+}
+
+// watch puts triggers on the rolls as the rules want it: of users first, as everywhere.
+func watch(ctx context.Context, tx pgx.Tx) error {
+	for _, roll := range []string{"users", "memberships"} {
+		if _, err := tx.Exec(ctx, "select rollcall.watch_roll($1)", roll); err != nil {
+			return fmt.Errorf("watch the roll of %s: %w", roll, err)
+		}
+	}
+	return nil
+}
+
+// IsMembership reports whether a type of transition is about memberships.
+func IsMembership(kind string) bool { return slices.Contains(OfMemberships, kind) }

@@ -1,0 +1,189 @@
+package transitions_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"rollcall/internal/event"
+	"rollcall/internal/fixture"
+	"rollcall/internal/must"
+	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres/erasure"
+	"rollcall/internal/postgres/transitions"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// age is for how long a replica that has noted itself lives.
+const age = time.Minute
+
+// bench is a database with one notification of everything, whose replica lives.
+type bench struct {
+	*fixture.Bench
+	transitions.Log
+}
+
+func everything(name string) transitions.Rule {
+	return transitions.Rule{Name: name, On: append(append([]string{}, transitions.OfUsers...), transitions.OfMemberships...)}
+}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	f := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
+	b := &bench{f, transitions.Log{Pool: f.DB.Pool()}}
+	b.lives("a")
+	must.Do(t, b.Register(t.Context(), "a", age, []transitions.Rule{everything("all")}))
+	return b
+}
+
+// lives notes a replica.
+func (b *bench) lives(replica string) {
+	b.T.Helper()
+	b.Exec(fmt.Sprintf("insert into rollcall.replicas (id, config) values ('%s', 0) on conflict (id) do update set seen_at = now()", replica))
+}
+
+const noted = "select type || ' ' || row_id from rollcall.transitions order by id"
+
+// user is a state of one who was created just now.
+func user(id string, version int64, change func(*event.User)) event.Event {
+	return fixture.With(fixture.Updated(id, version, id+"@example.com"), func(u *event.User) {
+		u.CreatedAt = new(time.Now().Add(time.Minute))
+		if change != nil {
+			change(u)
+		}
+	})
+}
+
+// Every transition of a user is noted once, whatever repeats it, with what was and what became.
+func TestTransitionsOfUsers(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	verified := func(u *event.User) { u.EmailVerified = true }
+	for version, step := range []struct {
+		e    event.Event
+		want []string
+	}{
+		{user("u1", 1, func(u *event.User) { u.IsAnonymous, u.Email = true, nil }), []string{"appeared"}},
+		{user("u1", 2, func(u *event.User) { u.IsAnonymous, u.Email = true, nil }), nil},
+		{user("u1", 3, nil), []string{"email_changed", "upgraded"}},
+		{user("u1", 4, verified), []string{"confirmed"}},
+		{user("u1", 4, verified), nil},
+		{user("u1", 5, func(u *event.User) { verified(u); u.Banned = true }), []string{"banned"}},
+		{user("u1", 3, nil), nil}, // late
+		{user("u1", 6, verified), []string{"unbanned"}},
+		{user("u1", 7, func(u *event.User) { verified(u); u.FirstName = new("Ada") }), nil},
+		{fixture.Gone("u1", 8), []string{"deleted"}},
+		{fixture.Gone("u1", 8), nil},
+		{user("u1", 9, nil), nil},                     // a delete is final
+		{fixture.Gone("u2", 1), nil},                  // never seen alive
+		{user("u3", 1, verified), []string{"appeared", "confirmed"}},
+	} {
+		b.Exec("delete from rollcall.transitions")
+		b.Submit(step.e)
+		b.Submit(step.e)
+		b.Submit(fixture.Observed(step.e))
+		var want []string
+		for _, kind := range step.want {
+			want = append(want, kind+" "+step.e.UserID)
+		}
+		if got := b.Rows(noted); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("step %d: noted %q, want %q", version, got, want)
+		}
+	}
+}
+
+// A transition has what was and what became, without what it is not about.
+func TestTransitionHasBothStates(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.Submit(user("u1", 1, nil))
+	b.Submit(fixture.With(user("u1", 2, nil), func(u *event.User) { u.Email = new("new@example.com") }))
+	b.Submit(fixture.Gone("u1", 3))
+	b.Want("select type, (was).email, (became).email, source, user_id from rollcall.transitions order by id",
+		"appeared|∅|u1@example.com|app|u1", "email_changed|u1@example.com|new@example.com|app|u1", "deleted|new@example.com|∅|app|u1")
+	columns := b.Rows("select attname from pg_attribute where attrelid = 'rollcall.noted'::regclass order by attnum")
+	must.Equal(t, columns, transitions.Columns, "columns")
+}
+
+// Users who were created before the notification are silent when they come, and no later: a second notification
+// begins at its own moment.
+func TestImportedUsersAreSilent(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	old := func(id string, version int64, change func(*event.User)) event.Event {
+		return fixture.With(user(id, version, change), func(u *event.User) { u.CreatedAt = new(time.Now().Add(-time.Hour)) })
+	}
+	b.Submit(old("u1", 1, func(u *event.User) { u.EmailVerified = true }))
+	b.Submit(fixture.Updated("u2", 1, "u2@example.com")) // nobody says when they were created
+	b.Want(noted)
+	b.Submit(old("u1", 2, func(u *event.User) { u.EmailVerified = true; u.Banned = true }))
+	b.Submit(user("u3", 1, nil))
+	b.Want("select type || ' ' || row_id || ' ' || names::text from rollcall.transitions order by id", "banned u1 {all}", "appeared u3 {all}")
+
+	b.Exec("update rollcall.notifiers set since = now() - interval '2 hours'; update rollcall.rules set since = now() - interval '2 hours'")
+	must.Do(t, b.Register(t.Context(), "a", age, []transitions.Rule{everything("all"), everything("second")}))
+	b.Submit(old("u4", 1, nil))
+	b.Submit(user("u5", 1, nil))
+	b.Want("select row_id || ' ' || names::text from rollcall.transitions where row_id > 'u3' order by id", "u4 {all}", "u5 {all,second}")
+}
+
+// The triggers are there only while a rule wants them. What replicas that live want counts, and of one that is gone
+// what it wanted last until another one begins.
+func TestRegister(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const triggers = "select tgrelid::regclass::text || ' ' || tgname from pg_trigger where tgname like 'note%' order by 1"
+	const rules = "select replica || ' ' || name from rollcall.rules order by 1"
+	b.Want(triggers, "rollcall.memberships note_changed_rows", "rollcall.memberships note_new_rows", "rollcall.users note_changed_rows", "rollcall.users note_new_rows")
+	since := b.Rows("select since::text from rollcall.notifiers")
+	must.Do(t, b.Register(t.Context(), "a", age, []transitions.Rule{{Name: "all", On: []string{"deleted"}, From: []string{"other"}}}))
+	b.Want(triggers, "rollcall.users note_changed_rows", "rollcall.users note_new_rows")
+	b.Want("select since::text from rollcall.rules", since...)
+	b.Submit(user("u1", 1, nil), fixture.Gone("u1", 2))
+	b.Want(noted) // another source
+
+	b.lives("b")
+	must.Do(t, b.Register(t.Context(), "b", age, nil))
+	b.Want(rules, "a all")
+	b.Exec("delete from rollcall.replicas where id = 'a'")
+	b.Want(rules, "a all")
+	must.Do(t, b.Tidy(t.Context(), age))
+	b.Want(rules)
+	b.Want(triggers)
+	b.Submit(user("u2", 1, nil))
+	b.Want(noted)
+	must.Do(t, b.Register(t.Context(), "b", age, []transitions.Rule{everything("all")}))
+	b.Want("select since::text from rollcall.notifiers", since...)
+}
+
+// An erased user's transitions are deleted. That they are deleted is said, without what was known of them.
+func TestErasedUsersAreForgotten(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.Submit(user("u1", 1, nil))
+	must.Get(b.FanOut(t.Context()))(t)
+	must.Get(b.DB.Eraser().Erase(t.Context(), erasure.Request{Source: "app", ID: "u1", Living: true, Who: "test"}))(t)
+	b.Want("select type, was, became from rollcall.transitions", "deleted|∅|∅")
+	b.Want("select count(*)::text from rollcall.notifications", "0")
+	if traces := b.SQL.Traces([]string{"u1@example.com"}); len(traces) > 0 {
+		t.Errorf("left: %q", traces)
+	}
+}
+
+// A role that owns nothing can register, and what it writes is noted.
+func TestRegisterAsAnotherRole(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	other, role := b.AsRole("grant execute on all functions in schema rollcall to %[1]s; grant all on p to %[1]s", fixture.Everyone())
+	_ = role
+	other.InService()
+	log := transitions.Log{Pool: other.DB.Pool()}
+	b.Exec("delete from rollcall.replicas")
+	must.Do(t, log.Register(t.Context(), "b", age, nil))
+	b.Want("select count(*)::text from pg_trigger where tgname like 'note%'", "0")
+	b.lives("b")
+	must.Do(t, log.Register(t.Context(), "b", age, []transitions.Rule{everything("all")}))
+	other.Submit(user("u1", 1, nil))
+	b.Want(noted, "appeared u1")
+}
