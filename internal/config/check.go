@@ -25,6 +25,7 @@ func (d *decoder) check(c *Config) {
 		d.target(&c.Targets[i], c.Sources)
 	}
 	d.sharing(c)
+	d.notifications(c)
 }
 
 // admins finds tokens that do not tell who holds them.

@@ -37,7 +37,9 @@ type Config struct {
 	// Sources stand in the order of the file; their names are unique.
 	Sources []Source `yaml:"sources" also:"source providers provider" doc:"the spaces of user ids; the name is the one in POST /webhooks/{source}"`
 	// Targets stand in the order of the file; their names are unique.
-	Targets   []target.Target `yaml:"targets" also:"target tables table" doc:"the tables kept in step with the roll"`
+	Targets []target.Target `yaml:"targets" also:"target tables table" doc:"the tables kept in step with the roll"`
+	// Notify stand in the order of the file; their names are unique.
+	Notify    []Notification `yaml:"notify" also:"notifications hooks" doc:"what is said of users and memberships, and to whom; the name is that of the notification"`
 	Limits    Limits          `yaml:"limits" doc:"what one request may take"`
 	Retry     Retry           `yaml:"retry" doc:"how users that a target refused are tried again"`
 	Retention Retention       `yaml:"retention" doc:"how long events are kept"`

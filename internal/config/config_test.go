@@ -103,6 +103,17 @@ targets:
     on_delete: {email: null, deleted_at: now()}
     where: new.email is not null
 
+notify:
+  welcome:
+    on: [appeared, confirmed]
+    from: [clerk]
+    where: new.email is not null
+    payload: [email]
+    webhook: {url: "http://app.internal/hooks", secrets: ["${CLERK_WEBHOOK_SIGNING_SECRET}"], allow_private: true}
+  feed:
+    on: [left]
+    channel: user_events
+
 limits: {body: 512KiB, queue: 10, wait: 3s, lock_timeout: 500ms, statement_timeout: 2s}
 retry: {attempts: 3}
 retention: {bodies: 1d12h, undecodable: 36h, events: 100d}
@@ -145,6 +156,7 @@ func TestLoadFull(t *testing.T) {
 		AdminToken:  NewSecret("admin-token-value"),
 		Sources:     fullSources(),
 		Targets:     fullTargets(),
+		Notify:      fullNotify(),
 		Limits:      Limits{512 << 10, 1 << 20, 10, 3 * time.Second, 500 * time.Millisecond, 2 * time.Second},
 		Retry:       Retry{3},
 		Retention:   Retention{36 * time.Hour, 36 * time.Hour, 2400 * time.Hour},
@@ -195,6 +207,17 @@ func fullSources() []Source {
 			HS256Secret: NewSecret("jwt-secret-jwt-secret-jwt-secret"),
 		},
 		Reconcile: &Reconcile{"30 3 * * *", DefaultMaxDelete},
+	}}
+}
+
+func fullNotify() []Notification {
+	where := sql("new.email is not null", 57, 12)
+	return []Notification{{
+		Name: "welcome", On: []string{"appeared", "confirmed"}, From: []target.Origin{{Source: "clerk"}}, Where: &where,
+		Payload: []string{"email"}, Pos: at(54, 3),
+		Webhook: &Webhook{NewSecret("http://app.internal/hooks"), []Secret{NewSecret(clerkSecret)}, true},
+	}, {
+		Name: "feed", On: []string{"left"}, Channel: "user_events", Pos: at(60, 3),
 	}}
 }
 

@@ -154,6 +154,8 @@ func (d *decoder) value(n *node, to reflect.Value, f field, path string) {
 	switch p := to.Addr().Interface().(type) {
 	case *string, *int, *int64, *float64, *time.Duration, *Secret:
 		d.scalar(n, p, f, path)
+	case *bool:
+		d.truth(n, p, path)
 	case *[]string:
 		d.texts(n, p, f, path)
 	case *[]Secret:
@@ -174,6 +176,8 @@ func (d *decoder) value(n *node, to reflect.Value, f field, path string) {
 		*p = named[Source](d, n, path, "source")
 	case *[]target.Target:
 		*p = named[target.Target](d, n, path, "target")
+	case *[]Notification:
+		*p = named[Notification](d, n, path, "notification")
 	default:
 		d.nested(n, to, path)
 	}
@@ -194,8 +198,8 @@ var nameForm = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
 // IsName reports whether a source or a target may have a name; Load keeps also those that it complains of.
 func IsName(name string) bool { return nameForm.MatchString(name) }
 
-// named fills a slice of sources or targets from a map by name, in the file's order.
-func named[T Source | target.Target](d *decoder, n *node, path, noun string) []T {
+// named fills a slice of sources, targets or notifications from a map by name, in the file's order.
+func named[T Source | target.Target | Notification](d *decoder, n *node, path, noun string) []T {
 	if !d.is(n, mapping, path, "a map of "+noun+"s by name, without -: each name with a colon, its fields below it") {
 		return nil
 	}
@@ -213,6 +217,8 @@ func named[T Source | target.Target](d *decoder, n *node, path, noun string) []T
 			p.Name, p.Pos = e.key, e.pos
 		case *target.Target:
 			p.Name, p.At = e.key, e.pos.String()
+		case *Notification:
+			p.Name, p.Pos = e.key, e.pos
 		}
 		at := join(path, e.key)
 		d.places[at] = e.pos

@@ -15,7 +15,7 @@ func TestNotYAML(t *testing.T) {
 		{"comments only", "# nothing\n", nil, strings.Split("r.yaml:1:1: the file is empty; the smallest configuration is\n"+smallest, "\n")},
 		{"null", "~\n", nil, strings.Split("r.yaml:1:1: the file is empty; the smallest configuration is\n"+smallest, "\n")},
 		{"a text", "hello\n", nil, []string{
-			"r.yaml:1:1: the file is text; write a map of database, listen, admin_listen, admin_token, admin_tokens, admin_hosts, sources, targets, limits, retry, retention, sync, log"}},
+			"r.yaml:1:1: the file is text; write a map of database, listen, admin_listen, admin_token, admin_tokens, admin_hosts, sources, targets, notify, limits, retry, retention, sync, log"}},
 		{"two documents", "database: a=b\n---\ndatabase: a=b\n", nil, []string{
 			"r.yaml:3:1: a second document starts here; keep one, without --- between"}},
 		{"not UTF-8", "database: a=b\nlisten: \xff\n", nil, []string{

@@ -29,7 +29,7 @@ func runMistakes(t *testing.T, tests []mistake) {
 	}
 }
 
-const knownTop = "known here: database, listen, admin_listen, admin_token, admin_tokens, admin_hosts, sources, targets, limits, retry, retention, sync, log"
+const knownTop = "known here: database, listen, admin_listen, admin_token, admin_tokens, admin_hosts, sources, targets, notify, limits, retry, retention, sync, log"
 
 func TestFields(t *testing.T) {
 	db := "database: a=b\n"

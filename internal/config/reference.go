@@ -46,6 +46,7 @@ func reference(t reflect.Type, path string) []Field {
 var words = map[reflect.Type]string{
 	reflect.TypeFor[Secret]():              "text",
 	reflect.TypeFor[[]Secret]():            "list of texts",
+	reflect.TypeFor[bool]():                "true or false",
 	reflect.TypeFor[[]string]():            "list of texts",
 	reflect.TypeFor[[]AdminToken]():        "map of name to text",
 	reflect.TypeFor[[]target.Origin]():     "list of texts",

@@ -61,8 +61,12 @@ func valueSchema(t reflect.Type, as string) map[string]any {
 		return expressionSchema()
 	case t == reflect.TypeFor[target.OnDelete]():
 		return anyOf(choiceSchema(string(target.DeleteRow), string(target.DeleteKeep)), columnsSchema())
+	case t == reflect.TypeFor[[]string]() && oneOf(as) != "":
+		return map[string]any{"type": "array", "minItems": 1, "items": choiceSchema(strings.Split(as, "|")...)}
 	case t.Kind() == reflect.Slice:
 		return listSchema()
+	case t.Kind() == reflect.Bool:
+		return anyOf(map[string]any{"type": "boolean"}, map[string]any{"type": "string", "pattern": `\$\{`})
 	case t.Kind() == reflect.Int || t.Kind() == reflect.Int64 && !isDuration(t):
 		return map[string]any{"type": []string{"integer", "string"}}
 	case oneOf(as) != "":

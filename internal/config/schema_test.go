@@ -99,6 +99,14 @@ targets:
     match: {column: email}
     on_delete: {z: null}
     where: true
+notify:
+  n:
+    on: [appeared, "${TRANSITION}"]
+    from: [a]
+    where: new.email is not null
+    payload: [email]
+    webhook: {url: https://a.example, secrets: ["${S}"], allow_private: true}
+    channel: c
 limits: {body: 1MiB, metadata: 1048576, queue: "${Q}", wait: 4s, lock_timeout: 800ms, statement_timeout: 4s}
 retry: {attempts: 20}
 retention: {bodies: 7d, undecodable: 30d, events: 90d}
@@ -114,7 +122,7 @@ func TestSchemaRefusesUnknownFields(t *testing.T) {
 	for _, f := range Reference() {
 		value := asJSON(t, everything)
 		at := value
-		for name := range strings.SplitSeq(strings.NewReplacer("sources.*", "sources.a", "targets.*", "targets.t").Replace(f.Path), ".") {
+		for name := range strings.SplitSeq(strings.NewReplacer("sources.*", "sources.a", "targets.*", "targets.t", "notify.*", "notify.n").Replace(f.Path), ".") {
 			inner, ok := at.(map[string]any)
 			must.True(t, ok, "the configuration with everything has no map for %s", f.Path)
 			if at, ok = inner[name]; !ok {
@@ -127,7 +135,7 @@ func TestSchemaRefusesUnknownFields(t *testing.T) {
 			must.True(t, schema.Validate(value) != nil, "an unknown field of %q passes", f.Path)
 		}
 	}
-	must.Equal(t, maps, 12, "maps of the reference")
+	must.Equal(t, maps, 13, "maps of the reference")
 	for _, text := range []string{"unknown: x", "sources: {a: {provider: clerk, unknown: x}}", "targets: {t: {table: t, key: id, set: {id: new.id}, on_delete: keep, unknown: x}}"} {
 		must.True(t, schema.Validate(asJSON(t, "database: a=b\n"+text)) != nil, "%s passes", text)
 		must.Do(t, schema.Validate(asJSON(t, "database: a=b\n"+strings.TrimSuffix(strings.Replace(text, "unknown: x", "", 1), "\n"))))
@@ -136,6 +144,7 @@ func TestSchemaRefusesUnknownFields(t *testing.T) {
 		"listen: 8080", "log: {level: loud}", "limits: {queue: {}}", "sources: {}", "sources: {A: {provider: clerk}}", "sources: [{provider: clerk}]",
 		"sources: {a: {provider: okta}}", "sources: {a: {}}", "targets: {t: {table: t, key: id, set: {id: new.id}, on_delete: drop}}",
 		"targets: {t: {table: t, key: id, set: {id: [x]}, on_delete: keep}}", "sync: {origins: https://a.example}",
+		"notify: {n: {on: [apeared], channel: c}}", "notify: {n: {on: appeared, channel: c}}", "notify: {n: {channel: c}}",
 	} {
 		must.True(t, schema.Validate(asJSON(t, "database: a=b\n"+wrong)) != nil, "%s passes", wrong)
 	}

@@ -297,7 +297,8 @@ func form(value, as string) (complaint string) {
 var forms = map[string]func(string) string{
 	"address": address, "url": webURL, "origin": origin, "cron": schedule,
 	"header": header, "table": table, "column": column, "postgres": postgres, "bearer": bearer, "host": host,
-	"domain": admission.Complaint,
+	"domain":  admission.Complaint,
+	"channel": channel,
 }
 
 // minToken is the shortest token that can't be guessed, in characters.

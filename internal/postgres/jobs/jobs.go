@@ -42,12 +42,27 @@ type Job struct {
 	Schedule string
 	// Timeout bounds a run, which must end when its context does.
 	Timeout time.Duration
+	// Queue is Common, or Waiting for a job that mostly waits for others.
+	Queue Queue
 	// Run does it. The words of its error reach the log and the table river_job.
 	Run func(context.Context) error
 }
 
+// Queue is where a run waits for its turn.
+type Queue int
+
+// The queues. What is in one does not hold up the other.
+const (
+	Common Queue = iota
+	Waiting
+)
+
+func (q Queue) String() string { return [...]string{river.QueueDefault, "waiting"}[q] }
+
 const (
 	schema = "rollcall"
+	// maxWaiting is how many jobs of Waiting run at once on a replica. They use a connection for moments.
+	maxWaiting = 16
 	// pollPause is the pause between two looks for runs that other replicas have put down.
 	pollPause = time.Second
 	// rescueAfter is how long a run whose end could not be written down counts as under way at
@@ -131,7 +146,8 @@ func scheduleAll(jobs []Job) ([]scheduledJob, error) {
 
 // Enqueue has a job run as soon as a replica has time; it does nothing while a run of the job is due or under way.
 func (j *Running) Enqueue(ctx context.Context, name string) error {
-	_, err := j.client.Insert(ctx, jobArgs{Name: name}, nil)
+	queue := (*j.worker.jobs.Load())[name].Queue
+	_, err := j.client.Insert(ctx, jobArgs{Name: name}, &river.InsertOpts{Queue: queue.String()})
 	return connection.Wrap(err, "put job %s down", name)
 }
 
@@ -202,7 +218,9 @@ func (r *Replica) client(jobs []scheduledJob, poll time.Duration) (*river.Client
 	atOnce := min(max(int(r.pool.Config().MaxConns)-keptConnections, 1), maxAtOnce)
 	client, err := river.NewClient(riverpgxv5.New(r.pool.Jobs), &river.Config{
 		ID: r.id, Schema: schema, Workers: workers, PeriodicJobs: periodic,
-		Queues:   map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
+		Queues: map[string]river.QueueConfig{
+			Common.String(): {MaxWorkers: atOnce}, Waiting.String(): {MaxWorkers: maxWaiting},
+		},
 		PollOnly: true, FetchPollInterval: poll, RescueStuckJobsAfter: rescueAfter,
 		// Nothing to rebuild: a few dozen rows, and only their owner might.
 		ReindexerIndexNames: []string{},
@@ -224,7 +242,7 @@ func arrange(jobs []scheduledJob) (map[string]Job, []*river.PeriodicJob, error) 
 			continue
 		}
 		periodic = append(periodic, river.NewPeriodicJob(job.at, func() (river.JobArgs, *river.InsertOpts) {
-			return jobArgs{Name: job.Name}, nil
+			return jobArgs{Name: job.Name}, &river.InsertOpts{Queue: job.Queue.String()}
 		}, nil))
 	}
 	return known, periodic, nil

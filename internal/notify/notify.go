@@ -1,0 +1,278 @@
+// Package notify says transitions to applications: by a webhook, signed as Standard Webhooks are, or on a channel of
+// PostgreSQL. It hides what is sent, how often it is tried, and to which addresses nothing is sent:
+//
+//	to := notify.New(notify.Config{Query: transitions.Query{Name: "welcome"}, URL: url, Secrets: secrets, Log: log})
+//	err := to.Run(ctx, transitions.Log{Pool: pool})
+package notify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"rollcall/internal/postgres/sqlstate"
+	"rollcall/internal/postgres/transitions"
+)
+
+// Config is one notification of the configuration.
+type Config struct {
+	transitions.Query
+
+	// URL is where it is sent to, and Secrets (whsec_…) sign it, all of them. AllowPrivate lets the address be one that
+	// is not public. Without a URL it is said on Channel.
+	URL          string
+	Secrets      []string
+	AllowPrivate bool
+	Channel      string
+	// Observe is told what became of an attempt; may be nil.
+	Observe func(name, outcome string)
+	Log     *slog.Logger
+}
+
+// The outcomes that Observe is told: those of transitions' states that are final, and an attempt that is repeated.
+const Retried = "retried"
+
+// Outcomes are all that Observe may be told.
+var Outcomes = []string{transitions.Delivered, Retried, transitions.Failed, transitions.Skipped}
+
+const (
+	// RunTime is for how long a run begins attempts, and Timeout what bounds it.
+	RunTime = 20 * time.Second
+	Timeout = RunTime + attemptTime + 10*time.Second
+	// atOnce is how many requests are under way to an endpoint, and batch how many notifications are read at once.
+	atOnce = 8
+	batch  = 64
+	// noteTime bounds the note of what became of an attempt, which is made during a shutdown, too.
+	noteTime = 5 * time.Second
+	// maxSaid is what pg_notify takes, in bytes.
+	maxSaid = 7999
+)
+
+// schedule is svix's: the pause after each attempt that failed. After the last one it is given up.
+var schedule = []time.Duration{
+	5 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 10 * time.Hour,
+}
+
+// Notifier says the notifications of one name.
+type Notifier struct {
+	Config
+
+	endpoint *endpoint // nil for a channel
+}
+
+// New makes a notifier. A secret that is none is an error.
+func New(cfg Config) (*Notifier, error) {
+	n := &Notifier{Config: cfg}
+	if cfg.Observe == nil {
+		n.Observe = func(string, string) {}
+	}
+	if cfg.URL == "" {
+		return n, nil
+	}
+	var err error
+	n.endpoint, err = newEndpoint(cfg)
+	return n, err
+}
+
+// Close ends idle connections.
+func (n *Notifier) Close() {
+	if n.endpoint != nil {
+		n.endpoint.client.CloseIdleConnections()
+	}
+}
+
+// body is what is said.
+type body struct {
+	Type      string                     `json:"type"`
+	Timestamp time.Time                  `json:"timestamp"`
+	Data      map[string]json.RawMessage `json:"data"`
+}
+
+// text is a message as JSON. The keys of data are sorted, so that each attempt says the same.
+func text(m transitions.Message) ([]byte, error) {
+	data := map[string]json.RawMessage{}
+	if err := json.Unmarshal(m.Payload, &data); err != nil {
+		return nil, fmt.Errorf("read the payload: %w", err)
+	}
+	for key, value := range map[string]string{"source": m.Source, "id": m.RowID} {
+		encoded, err := json.Marshal(value)
+		if err != nil {
+			return nil, fmt.Errorf("write %s: %w", key, err)
+		}
+		data[key] = encoded
+	}
+	return json.Marshal(body{m.Type, m.At.UTC(), data})
+}
+
+// Run says what is due, until nothing is, its time is over, or the endpoint wants a pause.
+func (n *Notifier) Run(ctx context.Context, log transitions.Log) error {
+	lost, err := log.FanOut(ctx)
+	if err != nil {
+		return err
+	}
+	for name, count := range lost {
+		n.Log.Error("too many notifications wait; the oldest are given up", "notification", name, "given_up", count)
+		for range count {
+			n.Observe(name, transitions.Failed)
+		}
+	}
+	for end := time.Now().Add(RunTime); time.Now().Before(end); {
+		due, err := log.Due(ctx, n.Query, batch)
+		if err != nil {
+			return err
+		}
+		again, err := n.say(ctx, log, due, end)
+		if err != nil || !again {
+			return err
+		}
+	}
+	return nil
+}
+
+// say says what is due and reports whether there may be more. What can't be said is noted.
+func (n *Notifier) say(ctx context.Context, log transitions.Log, due []transitions.Message, end time.Time) (again bool, err error) {
+	var wanted []message
+	for _, m := range due {
+		content, err := text(m)
+		switch {
+		case m.Err != nil:
+			err = n.note(ctx, log, m, transitions.Result{State: transitions.Failed, Error: "where has no value: " + sqlstate.Text(m.Err)})
+		case err != nil:
+			err = n.note(ctx, log, m, transitions.Result{State: transitions.Failed, Error: err.Error()})
+		case !m.Wanted:
+			err = n.note(ctx, log, m, transitions.Result{State: transitions.Skipped})
+		default:
+			wanted = append(wanted, message{m, content})
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	again = len(due) == batch
+	if n.endpoint == nil {
+		return again, n.onChannel(ctx, log, wanted)
+	}
+	return n.toEndpoint(ctx, log, wanted, end, again)
+}
+
+// message is one to be said, and its text.
+type message struct {
+	transitions.Message
+
+	content []byte
+}
+
+func (n *Notifier) onChannel(ctx context.Context, log transitions.Log, list []message) error {
+	var said []transitions.Said
+	for _, m := range list {
+		if len(m.content) > maxSaid {
+			r := transitions.Result{State: transitions.Failed, Error: fmt.Sprintf("it has %d bytes, and PostgreSQL takes %d; leave columns out of payload", len(m.content), maxSaid)}
+			if err := n.note(ctx, log, m.Message, r); err != nil {
+				return err
+			}
+			continue
+		}
+		said = append(said, transitions.Said{ID: m.ID, Text: string(m.content)})
+	}
+	if len(said) == 0 {
+		return nil
+	}
+	err := log.Say(ctx, n.Channel, said)
+	for range said {
+		if err == nil {
+			n.Observe(n.Name, transitions.Delivered)
+		}
+	}
+	return err
+}
+
+func (n *Notifier) toEndpoint(ctx context.Context, log transitions.Log, list []message, end time.Time, more bool) (again bool, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	pauses := make([]time.Duration, len(list))
+	for i, m := range list {
+		if time.Now().After(end) || ctx.Err() != nil {
+			more = false
+			break
+		}
+		group.Go(func() error {
+			a := n.endpoint.attempt(ctx, m.ID, m.content)
+			if ctx.Err() != nil { // a shutdown, which says nothing about the endpoint
+				return context.Cause(ctx)
+			}
+			pauses[i] = a.pause
+			return n.note(ctx, log, m.Message, a.result(m.Attempts+1))
+		})
+	}
+	err = group.Wait()
+	var pause time.Duration
+	for _, p := range pauses {
+		pause = max(pause, p)
+	}
+	if err == nil && pause > 0 { // all of them, not only what was answered so
+		more, err = false, log.Postpone(ctx, n.Name, pause)
+	}
+	return more, err
+}
+
+// note notes what became of a message.
+func (n *Notifier) note(ctx context.Context, log transitions.Log, m transitions.Message, r transitions.Result) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
+	defer cancel()
+	r.ID = m.ID
+	r.Error = strings.ToValidUTF8(strings.ReplaceAll(r.Error, "\x00", ""), "")
+	if r.State == transitions.Skipped || r.Attempts == 0 {
+		r.Attempts = m.Attempts
+	}
+	if err := log.End(ctx, r); err != nil {
+		return err
+	}
+	outcome := r.State
+	if outcome == transitions.Pending {
+		outcome = Retried
+	}
+	n.Observe(n.Name, outcome)
+	if outcome == transitions.Failed {
+		n.Log.Error("a notification is given up", "notification", n.Name, "id", MessageID(m.ID), "type", m.Type, "attempts", r.Attempts, "error", r.Error)
+	}
+	return nil
+}
+
+// MessageID is the id of a notification as a receiver sees it.
+func MessageID(id string) string { return "msg_" + strings.ReplaceAll(id, "-", "") }
+
+// attempt is what became of one.
+type attempt struct {
+	status int
+	after  time.Duration // Retry-After; 0 for none
+	err    error
+	pause  time.Duration // of all that is sent there
+}
+
+// result is what follows from the n-th attempt.
+func (a attempt) result(n int) transitions.Result {
+	r := transitions.Result{Attempts: n}
+	switch {
+	case a.err == nil && a.status/100 == 2:
+		r.State = transitions.Delivered
+		return r
+	case a.err != nil:
+		r.Error = a.err.Error()
+	case a.status/100 == 3:
+		r.Error = fmt.Sprintf("status %d: redirects are not followed; configure where it leads to", a.status)
+	default:
+		r.Error = fmt.Sprintf("status %d", a.status)
+	}
+	if a.status == 410 || n > len(schedule) || errors.Is(a.err, errNotPublic) && n > 1 {
+		r.State = transitions.Failed
+		return r
+	}
+	r.State, r.After = transitions.Pending, max(schedule[n-1], a.after)
+	return r
+}
