@@ -34,6 +34,7 @@ type metrics struct {
 	syncSeconds    *prometheus.HistogramVec
 	looks          *prometheus.CounterVec
 	users          *prometheus.GaugeVec
+	notifications  *prometheus.CounterVec
 }
 
 func newMetrics(registry *prometheus.Registry, current func() *Config) *metrics {
@@ -72,6 +73,8 @@ func newMetrics(registry *prometheus.Registry, current func() *Config) *metrics 
 			"Time from a request of just-in-time sync to its answer; of those whose token was refused, none."),
 		looks: counter("rollcall_sync_lookups_total",
 			"Users that just-in-time sync has looked up at their provider, by result.", "source", "result"),
+		notifications: counter("rollcall_notifications_total",
+			"What became of attempts to say a notification; retried ones are tried again.", "name", "outcome"),
 		users: made.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "rollcall_users",
 			Help: "Users of the roll as last counted, every ten minutes: live, deleted, and of both those that are parked.",
@@ -98,6 +101,7 @@ func (m *metrics) reachAll(cfg *Config) {
 		}
 	}
 	m.reachSync(cfg.Sync.Sources)
+	m.reachNotifications(cfg.Notifications)
 }
 
 // reachSync makes the label sets of just-in-time sync exist at 0.
@@ -246,6 +250,7 @@ func newCollectors(cfg func() *Config) []prometheus.Collector {
 		&collector{cfg, []*prometheus.Desc{jobsByState}, askJobs},
 		&collector{cfg, []*prometheus.Desc{queueEvents, queueOldest, poolConnections, poolMost}, askReplica},
 		&collector{cfg, []*prometheus.Desc{findingsFound}, askFindings},
+		&collector{cfg, []*prometheus.Desc{notificationBacklog, notificationOldest}, askNotifications},
 	}
 }
 

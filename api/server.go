@@ -57,6 +57,8 @@ type Config struct {
 	Captures []outbox.Capture
 	// Findings are those of the last examination; never nil, but the function may be.
 	Findings func() *doctor.Diagnosis
+	// Notifications are the names of those that are configured.
+	Notifications []string
 	// Receipts counts what verifies and what does not; nil for nobody.
 	Receipts *receipts.Tally
 	// Limits bound what requests take.

@@ -95,7 +95,8 @@ func (sv *service) forget(ctx context.Context) error {
 		sv.log.Info("deleted old events and bodies",
 			"bodies", done.Bodies, "events", done.Events, "never_created", done.Unanswered)
 	}
-	return errors.Join(err, sv.tasks.Forget(ctx, tasksAge), claims.Claims{Pool: sv.db.Pool()}.Forget(ctx))
+	_, unforgotten := sv.db.Transitions().Forget(ctx)
+	return errors.Join(err, unforgotten, sv.tasks.Forget(ctx, tasksAge), claims.Claims{Pool: sv.db.Pool()}.Forget(ctx))
 }
 
 // buildIndexes builds the indexes that a migration has left out, at the start: without them only commands that look
@@ -203,8 +204,9 @@ func (sv *service) enqueueDue(ctx context.Context) error {
 		due = append(due, endMemberships)
 	}
 	waiting, unseen := sv.tasks.Due(ctx)
-	err = errors.Join(err, unseen)
-	for _, job := range slices.Concat(due, confirmations, waiting) {
+	notifications, unsaid := sv.dueNotifications(ctx)
+	err = errors.Join(err, unseen, unsaid)
+	for _, job := range slices.Concat(due, confirmations, waiting, notifications) {
 		err = errors.Join(err, jobs.Enqueue(ctx, job))
 	}
 	return err
@@ -217,7 +219,7 @@ const noteReplica = 5 * time.Second
 // says so once when another one has other targets: then a user's row depends on which replica gets
 // the event.
 func (sv *service) watchReplicas(ctx context.Context) {
-	differ := false
+	differ, cutOff := false, false
 	var pulse pulse
 	every(ctx, noteReplica, func() {
 		others, err := sv.replica.Note(ctx)
@@ -234,8 +236,13 @@ func (sv *service) watchReplicas(ctx context.Context) {
 		if err == nil && others == 0 {
 			sv.forgetRemoved(ctx)
 		}
+		began := pulse.since
 		if pulse.beat(time.Now(), err) >= jobs.ReplicaAge {
 			sv.takeOverJobs(ctx)
+			sv.tidyRules(ctx)
+		}
+		if cutOff = cutOff || err != nil || pulse.since != began && !began.IsZero(); cutOff && err == nil {
+			cutOff = sv.registerAgain(ctx) != nil
 		}
 	})
 }

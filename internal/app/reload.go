@@ -50,6 +50,7 @@ func (sv *service) Reload(ctx context.Context, who string) (admin.Reloaded, erro
 		return admin.Reloaded{}, err
 	}
 	sv.exchange(next)
+	sv.sayUnreadable(ctx, next.setup)
 	sv.noteRemoved(done.Targets, time.Now())
 	sv.sayWarnings(found)
 	unfilled, err := sv.db.Backfills().Unfilled(ctx)
@@ -92,6 +93,9 @@ func (sv *service) prepareReload(ctx context.Context) (*assembled, []target.Find
 		return nil, nil, done, err
 	}
 	done.Configuration = s.Hash()
+	if err := sv.register(ctx, s); err != nil {
+		return nil, nil, done, err
+	}
 	var found []target.Finding
 	done.Targets, found, err = sv.db.Watch().Reload(ctx, s.Targets)
 	if errors.Is(err, watch.ErrUnfit) {
@@ -101,6 +105,9 @@ func (sv *service) prepareReload(ctx context.Context) (*assembled, []target.Find
 		}
 		err = fmt.Errorf("%w:\n%w", err, unfit)
 	}
+	if err != nil {
+		err = errors.Join(err, sv.register(ctx, sv.setup()))
+	}
 	return next, found, done, err
 }
 
@@ -109,7 +116,10 @@ func (sv *service) exchange(next *assembled) {
 	s := next.setup
 	sv.db.SetLimits(s.database(sv.log))
 	sv.pipeline.SetLimits(s.Config.Limits.Queue, s.Config.Limits.Wait)
-	sv.now.Store(next)
+	before := sv.now.Swap(next)
+	for _, n := range before.says {
+		n.Close()
+	}
 	sv.guard.Set(tokensOf(s))
 	sv.receipts.Watch(s.receiptKeys()...)
 	sv.server.Reload(sv.serving(next))
@@ -235,6 +245,13 @@ func (s *Setup) Hash() string {
 			rules := *a
 			rules.Require = &target.Expr{SQL: a.Require.SQL}
 			c.Sources[i].Admission = &rules
+		}
+	}
+	c.Notify = slices.Clone(c.Notify)
+	for i := range c.Notify {
+		n := &c.Notify[i]
+		if n.Pos = (config.Pos{}); n.Where != nil {
+			n.Where = &target.Expr{SQL: n.Where.SQL}
 		}
 	}
 	var rolls []string

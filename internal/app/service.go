@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/console"
 	"rollcall/internal/event"
+	"rollcall/internal/notify"
 	"rollcall/internal/pipeline"
 	"rollcall/internal/postgres"
 	"rollcall/internal/postgres/connection"
@@ -105,6 +107,7 @@ type assembled struct {
 	apis  map[string]*clerk.API // by source
 	sync  api.Sync
 	jobs  []jobs.Job // what runs by the clock
+	says  []*notify.Notifier
 }
 
 // setup is the configuration that the service works by now.
@@ -131,7 +134,11 @@ func (sv *service) assemble(s *Setup) (*assembled, error) {
 		}
 	}
 	next.sync.Origins = s.Config.Sync.Origins
-	next.jobs = append(sv.scheduled(s), sv.tasks.Jobs()...)
+	var err error
+	if next.says, err = sv.notifiers(s); err != nil {
+		return nil, err
+	}
+	next.jobs = slices.Concat(sv.scheduled(s), sv.tasks.Jobs(), sv.notifyJobs(next.says))
 	return next, nil
 }
 
@@ -149,7 +156,8 @@ func (sv *service) serving(a *assembled) api.Config {
 	limits := s.Config.Limits
 	return api.Config{
 		Sources: s.Sources, Sync: a.sync, Refuse: refuse, Admissions: sv.admissions(s),
-		Submit: sv.pipeline.Submit, Queue: sv.pipeline.Waiting, Ready: sv.ready,
+		Notifications: notificationNames(s),
+		Submit:        sv.pipeline.Submit, Queue: sv.pipeline.Waiting, Ready: sv.ready,
 		DB: sv.db, Targets: names, Captures: s.Captures(), Findings: sv.findings.get, Receipts: sv.receipts,
 		Limits:  api.Limits{Body: limits.Body, Answer: limits.Wait + answerTime},
 		Operate: sv.operate, Version: sv.options.Version, Log: sv.log,
@@ -260,6 +268,7 @@ func (sv *service) prepare(ctx context.Context) error {
 		if err == nil {
 			sv.sayFindings(findings)
 			sv.sayConditions(ctx)
+			sv.sayUnreadable(ctx, sv.setup())
 			sv.offerBackfills(ctx) // before the first user arrives
 			sv.follow(ctx)
 			sv.pipeline.Start()
@@ -289,6 +298,9 @@ func (sv *service) prepareOnce(ctx context.Context) ([]target.Finding, error) {
 	}
 	if len(ran) > 0 {
 		sv.log.Info("migrated the schema rollcall", "migrations", ran)
+	}
+	if err := sv.register(ctx, sv.setup()); err != nil {
+		return nil, err
 	}
 	return sv.db.Targets().Check(ctx)
 }

@@ -39,10 +39,11 @@ type endpoint struct {
 	url    string
 	keys   []*svix.Webhook
 	client *http.Client
+	time   time.Duration // attemptTime
 }
 
 func newEndpoint(cfg Config) (*endpoint, error) {
-	e := &endpoint{url: cfg.URL}
+	e := &endpoint{url: cfg.URL, time: attemptTime}
 	for i, secret := range cfg.Secrets {
 		key, err := svix.NewWebhook(secret)
 		if err != nil {
@@ -50,7 +51,7 @@ func newEndpoint(cfg Config) (*endpoint, error) {
 		}
 		e.keys = append(e.keys, key)
 	}
-	dialer := &net.Dialer{Timeout: attemptTime}
+	dialer := &net.Dialer{Timeout: attemptTime, Resolver: cfg.resolver}
 	if !cfg.AllowPrivate {
 		dialer.Control = publicOnly
 	}
@@ -109,7 +110,7 @@ func isPublic(a netip.Addr) bool {
 
 // attempt sends a message once.
 func (e *endpoint) attempt(ctx context.Context, id string, content []byte) attempt {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	ctx, cancel := context.WithTimeout(ctx, e.time)
 	defer cancel()
 	request, err := e.request(ctx, id, content)
 	if err != nil {
@@ -117,7 +118,7 @@ func (e *endpoint) attempt(ctx context.Context, id string, content []byte) attem
 	}
 	answer, err := e.client.Do(request) //nolint:gosec // the URL is the operator's, and publicOnly bounds where it leads
 	if err != nil {
-		return attempt{err: inWords(ctx, err)}
+		return attempt{err: e.inWords(ctx, err)}
 	}
 	end := time.AfterFunc(answerTime, cancel)
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
@@ -140,7 +141,7 @@ func (e *endpoint) request(ctx context.Context, id string, content []byte) (*htt
 	now := time.Now()
 	var signatures []string
 	for _, key := range e.keys {
-		signature, err := key.Sign(MessageID(id), now, content)
+		signature, err := key.Sign(id, now, content)
 		if err != nil {
 			return nil, fmt.Errorf("sign: %w", err)
 		}
@@ -148,14 +149,14 @@ func (e *endpoint) request(ctx context.Context, id string, content []byte) (*htt
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "Rollcall")
-	request.Header.Set("Webhook-Id", MessageID(id))
+	request.Header.Set("Webhook-Id", id)
 	request.Header.Set("Webhook-Timestamp", strconv.FormatInt(now.Unix(), 10))
 	request.Header.Set("Webhook-Signature", strings.Join(signatures, " "))
 	return request, nil
 }
 
 // inWords is an error without the URL, which may hold a key.
-func inWords(ctx context.Context, err error) error {
+func (e *endpoint) inWords(ctx context.Context, err error) error {
 	var of *url.Error
 	if errors.As(err, &of) {
 		err = of.Err
@@ -164,7 +165,7 @@ func inWords(ctx context.Context, err error) error {
 	case errors.Is(err, errNotPublic):
 		return errNotPublic
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("no answer within %s", attemptTime)
+		return fmt.Errorf("no answer within %s", e.time)
 	}
 	return err
 }

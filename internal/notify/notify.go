@@ -8,9 +8,9 @@ package notify
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
@@ -33,6 +33,8 @@ type Config struct {
 	// Observe is told what became of an attempt; may be nil.
 	Observe func(name, outcome string)
 	Log     *slog.Logger
+
+	resolver *net.Resolver // of tests
 }
 
 // The outcomes that Observe is told: those of transitions' states that are final, and an attempt that is repeated.
@@ -193,18 +195,18 @@ func (n *Notifier) onChannel(ctx context.Context, log transitions.Log, list []me
 }
 
 func (n *Notifier) toEndpoint(ctx context.Context, log transitions.Log, list []message, end time.Time, more bool) (again bool, err error) {
-	group, ctx := errgroup.WithContext(ctx)
+	group, working := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	pauses := make([]time.Duration, len(list))
 	for i, m := range list {
-		if time.Now().After(end) || ctx.Err() != nil {
+		if time.Now().After(end) || working.Err() != nil {
 			more = false
 			break
 		}
 		group.Go(func() error {
-			a := n.endpoint.attempt(ctx, m.ID, m.content)
-			if ctx.Err() != nil { // a shutdown, which says nothing about the endpoint
-				return context.Cause(ctx)
+			a := n.endpoint.attempt(working, m.ID, m.content)
+			if working.Err() != nil { // a shutdown, which says nothing about the endpoint
+				return context.Cause(working)
 			}
 			pauses[i] = a.pause
 			return n.note(ctx, log, m.Message, a.result(m.Attempts+1))
@@ -239,13 +241,10 @@ func (n *Notifier) note(ctx context.Context, log transitions.Log, m transitions.
 	}
 	n.Observe(n.Name, outcome)
 	if outcome == transitions.Failed {
-		n.Log.Error("a notification is given up", "notification", n.Name, "id", MessageID(m.ID), "type", m.Type, "attempts", r.Attempts, "error", r.Error)
+		n.Log.Error("a notification is given up", "notification", n.Name, "id", m.ID, "type", m.Type, "attempts", r.Attempts, "error", r.Error)
 	}
 	return nil
 }
-
-// MessageID is the id of a notification as a receiver sees it.
-func MessageID(id string) string { return "msg_" + strings.ReplaceAll(id, "-", "") }
 
 // attempt is what became of one.
 type attempt struct {
@@ -269,7 +268,7 @@ func (a attempt) result(n int) transitions.Result {
 	default:
 		r.Error = fmt.Sprintf("status %d", a.status)
 	}
-	if a.status == 410 || n > len(schedule) || errors.Is(a.err, errNotPublic) && n > 1 {
+	if a.status == 410 || n > len(schedule) {
 		r.State = transitions.Failed
 		return r
 	}

@@ -25,6 +25,7 @@ import (
 	"rollcall/internal/postgres/parked"
 	"rollcall/internal/postgres/roll"
 	"rollcall/internal/postgres/settle"
+	"rollcall/internal/postgres/transitions"
 	"rollcall/internal/postgres/watch"
 	"rollcall/internal/target"
 )
@@ -122,6 +123,9 @@ func (db *DB) Eraser() erasure.Eraser { return erasure.Eraser{Targets: db.target
 
 // History is the recorded events.
 func (db *DB) History() history.History { return history.History{Pool: db.pool} }
+
+// Transitions is what is noted for notifications.
+func (db *DB) Transitions() transitions.Log { return transitions.Log{Pool: db.pool} }
 
 // Backfills fill targets from the roll.
 func (db *DB) Backfills() *backfill.Backfills { return &backfill.Backfills{Targets: db.targets} }

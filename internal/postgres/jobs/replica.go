@@ -52,6 +52,9 @@ func NewReplica(pool *connection.Pool, with Configuration, log *slog.Logger) *Re
 	return r
 }
 
+// Name is its id in rollcall.replicas.
+func (r *Replica) Name() string { return r.id }
+
 // Reloaded sets what the replica runs with from now on; the next Note records it.
 func (r *Replica) Reloaded(with Configuration) { r.runs.Store(&runs{with, time.Now().UTC()}) }
 

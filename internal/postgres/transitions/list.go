@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -68,26 +69,29 @@ var (
 
 // List returns the newest notifications, n at most.
 func (l Log) List(ctx context.Context, f Filter, n int) ([]Notification, error) {
-	if err := f.check(); err != nil {
+	id, err := f.uuid()
+	if err != nil {
 		return nil, err
 	}
 	var list []Notification
-	err := l.Pool.Scan(ctx, func(tx pgx.Tx) (err error) {
-		rows, _ := tx.Query(ctx, listSQL, f.Name, f.State, f.ID, n)
+	err = l.Pool.Scan(ctx, func(tx pgx.Tx) (err error) {
+		rows, _ := tx.Query(ctx, listSQL, f.Name, f.State, id, n)
 		list, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Notification])
 		return err
 	})
 	return list, connection.Wrap(l.Pool.Explain(err), "list notifications")
 }
 
-func (f Filter) check() error {
+// uuid is the ID as PostgreSQL reads it, "" for none.
+func (f Filter) uuid() (string, error) {
 	if f.ID == "" {
-		return nil
+		return "", nil
 	}
-	if _, err := uuid.Parse(f.ID); err != nil {
-		return fmt.Errorf("%q is no id of a notification: %w", f.ID, ErrUnknown)
+	id, err := uuid.Parse(strings.TrimPrefix(f.ID, "msg_"))
+	if err != nil {
+		return "", fmt.Errorf("%q: %w; an id is msg_ and 32 hex digits", f.ID, ErrUnknown)
 	}
-	return nil
+	return id.String(), nil
 }
 
 // Summaries counts the notifications that are kept, by name.
@@ -113,11 +117,12 @@ func (l Log) Backlogs(ctx context.Context) (map[string]Backlog, error) {
 
 // Retry makes failed notifications due again, as if they had not been tried, and returns how many.
 func (l Log) Retry(ctx context.Context, f Filter) (int64, error) {
-	if err := f.check(); err != nil {
+	id, err := f.uuid()
+	if err != nil {
 		return 0, err
 	}
 	var n int64
-	err := l.Pool.QueryRow(ctx, retrySQL, f.Name, f.ID).Scan(&n)
+	err = l.Pool.QueryRow(ctx, retrySQL, f.Name, id).Scan(&n)
 	return n, connection.Wrap(l.Pool.Explain(err), "retry notifications")
 }
 

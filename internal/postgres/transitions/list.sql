@@ -1,5 +1,5 @@
 -- The newest notifications of a name ($1, '' for all) in a state ($2, '' for any) with an id ($3, '' for any), $4 at most.
-select n.id::text, n.name, t.type, t.source, t.row_id, n.state, n.attempts, n.noted_at,
+select 'msg_' || pg_catalog.replace(n.id::text, '-', ''), n.name, t.type, t.source, t.row_id, n.state, n.attempts, n.noted_at,
   case when n.state = 'pending' then n.due_at end, n.ended_at, coalesce(n.error, '')
 from rollcall.notifications n
 join rollcall.transitions t on t.id = n.transition

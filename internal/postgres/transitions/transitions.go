@@ -64,11 +64,11 @@ var (
 	beginSQL string
 )
 
-// Register notes what a replica wants to be noted, instead of what it wanted before. What other replicas that live
-// want is noted, too; what is left of those that are gone is forgotten. From its return on, no transition is missed.
-func (l Log) Register(ctx context.Context, replica string, age time.Duration, rules []Rule) error {
+// Register notes what a replica wants to be noted, instead of what it wanted before. What other replicas want is noted,
+// too. From its return on, no transition is missed.
+func (l Log) Register(ctx context.Context, replica string, rules []Rule) error {
 	err := l.change(ctx, registerWait, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, forgetRulesSQL, age, replica); err != nil {
+		if _, err := tx.Exec(ctx, "delete from rollcall.rules where replica = $1", replica); err != nil {
 			return err
 		}
 		for _, r := range rules {
@@ -92,7 +92,7 @@ func (l Log) Tidy(ctx context.Context, age time.Duration) error {
   select from rollcall.replicas a where a.id = r.replica and a.seen_at > pg_catalog.now() - $1::interval))`, age).Scan(&left)
 	if err == nil && left {
 		err = l.change(ctx, tidyWait, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, forgetRulesSQL, age, nil); err != nil {
+			if _, err := tx.Exec(ctx, forgetRulesSQL, age); err != nil {
 				return err
 			}
 			return watch(ctx, tx)

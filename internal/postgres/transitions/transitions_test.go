@@ -33,7 +33,7 @@ func newBench(t testing.TB) *bench {
 	f := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b := &bench{f, transitions.Log{Pool: f.DB.Pool()}}
 	b.lives("a")
-	must.Do(t, b.Register(t.Context(), "a", age, []transitions.Rule{everything("all")}))
+	must.Do(t, b.Register(t.Context(), "a", []transitions.Rule{everything("all")}))
 	return b
 }
 
@@ -122,7 +122,7 @@ func TestImportedUsersAreSilent(t *testing.T) {
 	b.Want("select type || ' ' || row_id || ' ' || names::text from rollcall.transitions order by id", "banned u1 {all}", "appeared u3 {all}")
 
 	b.Exec("update rollcall.notifiers set since = now() - interval '2 hours'; update rollcall.rules set since = now() - interval '2 hours'")
-	must.Do(t, b.Register(t.Context(), "a", age, []transitions.Rule{everything("all"), everything("second")}))
+	must.Do(t, b.Register(t.Context(), "a", []transitions.Rule{everything("all"), everything("second")}))
 	b.Submit(old("u4", 1, nil))
 	b.Submit(user("u5", 1, nil))
 	b.Want("select row_id || ' ' || names::text from rollcall.transitions where row_id > 'u3' order by id", "u4 {all}", "u5 {all,second}")
@@ -137,14 +137,14 @@ func TestRegister(t *testing.T) {
 	const rules = "select replica || ' ' || name from rollcall.rules order by 1"
 	b.Want(triggers, "rollcall.memberships note_changed_rows", "rollcall.memberships note_new_rows", "rollcall.users note_changed_rows", "rollcall.users note_new_rows")
 	since := b.Rows("select since::text from rollcall.notifiers")
-	must.Do(t, b.Register(t.Context(), "a", age, []transitions.Rule{{Name: "all", On: []string{"deleted"}, From: []string{"other"}}}))
+	must.Do(t, b.Register(t.Context(), "a", []transitions.Rule{{Name: "all", On: []string{"deleted"}, From: []string{"other"}}}))
 	b.Want(triggers, "rollcall.users note_changed_rows", "rollcall.users note_new_rows")
 	b.Want("select since::text from rollcall.rules", since...)
 	b.Submit(user("u1", 1, nil), fixture.Gone("u1", 2))
 	b.Want(noted) // another source
 
 	b.lives("b")
-	must.Do(t, b.Register(t.Context(), "b", age, nil))
+	must.Do(t, b.Register(t.Context(), "b", nil))
 	b.Want(rules, "a all")
 	b.Exec("delete from rollcall.replicas where id = 'a'")
 	b.Want(rules, "a all")
@@ -153,7 +153,7 @@ func TestRegister(t *testing.T) {
 	b.Want(triggers)
 	b.Submit(user("u2", 1, nil))
 	b.Want(noted)
-	must.Do(t, b.Register(t.Context(), "b", age, []transitions.Rule{everything("all")}))
+	must.Do(t, b.Register(t.Context(), "b", []transitions.Rule{everything("all")}))
 	b.Want("select since::text from rollcall.notifiers", since...)
 }
 
@@ -180,10 +180,10 @@ func TestRegisterAsAnotherRole(t *testing.T) {
 	other.InService()
 	log := transitions.Log{Pool: other.DB.Pool()}
 	b.Exec("delete from rollcall.replicas")
-	must.Do(t, log.Register(t.Context(), "b", age, nil))
+	must.Do(t, log.Tidy(t.Context(), age))
 	b.Want("select count(*)::text from pg_trigger where tgname like 'note%'", "0")
 	b.lives("b")
-	must.Do(t, log.Register(t.Context(), "b", age, []transitions.Rule{everything("all")}))
+	must.Do(t, log.Register(t.Context(), "b", []transitions.Rule{everything("all")}))
 	other.Submit(user("u1", 1, nil))
 	b.Want(noted, "appeared u1")
 }
