@@ -178,9 +178,10 @@ begin
 end
 $$;
 
--- Puts the triggers of a roll up or takes them down, as the rules want it. Only the owner of the rolls may, so it runs
--- with the owner's rights. It asks first, because both lock the roll: writers wait for that, and it for them.
-create function rollcall.watch_roll(roll text) returns void
+-- Puts the triggers on a roll that the rules want, or takes those off that no rule wants. Only the owner of the rolls
+-- may, so it runs with the owner's rights. It asks first, because both lock the roll: writers wait for the one, readers
+-- for the other, too.
+create function rollcall.watch_roll(roll text, remove boolean) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
@@ -193,12 +194,12 @@ begin
   select exists (select from rollcall.rules r where r.transitions && case roll when 'memberships' then array['joined', 'left', 'role_changed']
     else array['appeared', 'confirmed', 'email_changed', 'upgraded', 'banned', 'unbanned', 'deleted'] end) into wanted;
   select exists (select from pg_trigger t where t.tgrelid = ('rollcall.' || roll)::regclass and t.tgname = 'note_new_rows') into present;
-  if wanted and not present then
+  if wanted and not present and not remove then
     execute format('create trigger note_new_rows after insert on rollcall.%I referencing new table as new_rows '
       'for each statement execute function rollcall.note_%1$s()', roll);
     execute format('create trigger note_changed_rows after update on rollcall.%I referencing old table as old_rows new table as new_rows '
       'for each statement execute function rollcall.note_%1$s()', roll);
-  elsif present and not wanted then
+  elsif present and not wanted and remove then
     execute format('drop trigger note_new_rows on rollcall.%I', roll);
     execute format('drop trigger note_changed_rows on rollcall.%I', roll);
   end if;
@@ -206,7 +207,7 @@ end
 $$;
 
 revoke all on rollcall.transitions, rollcall.notifications, rollcall.notifiers, rollcall.rules from public;
-revoke all on function rollcall.note_users(), rollcall.note_memberships(), rollcall.watch_roll(text) from public;
+revoke all on function rollcall.note_users(), rollcall.note_memberships(), rollcall.watch_roll(text, boolean) from public;
 
 -- Who may write the roll of users may write these tables.
 do $$
@@ -219,7 +220,7 @@ begin
     where c.oid = 'rollcall.users'::regclass and a.grantee not in (0::oid, c.relowner) and a.privilege_type = 'UPDATE'
   loop
     execute format('grant select, insert, update, delete on rollcall.transitions, rollcall.notifications, rollcall.notifiers, rollcall.rules to %s', r.name);
-    execute format('grant execute on function rollcall.watch_roll(text) to %s', r.name);
+    execute format('grant execute on function rollcall.watch_roll(text, boolean) to %s', r.name);
   end loop;
 end
 $$;

@@ -10,6 +10,6 @@ import (
 // Commands are the commands of this package.
 func Commands(env cli.Env) []*cobra.Command {
 	return []*cobra.Command{
-		newDoctor(env), newErase(env), newEvents(env), newParked(env), newReplay(env), newStatus(env), newUser(env), newValidate(env),
+		newDoctor(env), newErase(env), newEvents(env), newNotifications(env), newParked(env), newReplay(env), newStatus(env), newUser(env), newValidate(env),
 	}
 }

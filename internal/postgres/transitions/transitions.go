@@ -60,6 +60,8 @@ var (
 	registerSQL string
 	//go:embed forget_rules.sql
 	forgetRulesSQL string
+	//go:embed needless.sql
+	needlessSQL string
 	//go:embed begin.sql
 	beginSQL string
 )
@@ -76,7 +78,7 @@ func (l Log) Register(ctx context.Context, replica string, rules []Rule) error {
 				return err
 			}
 		}
-		if err := watch(ctx, tx); err != nil {
+		if err := watch(ctx, tx, put); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, beginSQL, replica)
@@ -85,17 +87,17 @@ func (l Log) Register(ctx context.Context, replica string, rules []Rule) error {
 	return connection.Wrap(l.Pool.Explain(err), "note which transitions are wanted for notifications")
 }
 
-// Tidy forgets the rules of replicas that have not noted themselves for so long.
+// Tidy forgets the rules of replicas that have not noted themselves for so long, and takes triggers off that no rule
+// wants.
 func (l Log) Tidy(ctx context.Context, age time.Duration) error {
 	var left bool
-	err := l.Pool.QueryRow(ctx, `select exists (select from rollcall.rules r where not exists (
-  select from rollcall.replicas a where a.id = r.replica and a.seen_at > pg_catalog.now() - $1::interval))`, age).Scan(&left)
+	err := l.Pool.QueryRow(ctx, needlessSQL, age, OfUsers, OfMemberships).Scan(&left)
 	if err == nil && left {
 		err = l.change(ctx, tidyWait, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, forgetRulesSQL, age); err != nil {
 				return err
 			}
-			return watch(ctx, tx)
+			return watch(ctx, tx, take)
 		})
 	}
 	return connection.Wrap(l.Pool.Explain(err), "forget which transitions were wanted")
@@ -116,10 +118,18 @@ func (l Log) change(ctx context.Context, wait string, do func(pgx.Tx) error) err
 	})
 }
 
-// watch puts triggers on the rolls as the rules want it: of users first, as everywhere.
-func watch(ctx context.Context, tx pgx.Tx) error {
+// What is done about the triggers.
+type doing bool
+
+const (
+	put  doing = false
+	take doing = true
+)
+
+// watch puts the triggers on the rolls that the rules want, or takes off what they don't: of users first, as everywhere.
+func watch(ctx context.Context, tx pgx.Tx, what doing) error {
 	for _, roll := range []string{"users", "memberships"} {
-		if _, err := tx.Exec(ctx, "select rollcall.watch_roll($1)", roll); err != nil {
+		if _, err := tx.Exec(ctx, "select rollcall.watch_roll($1, $2)", roll, bool(what)); err != nil {
 			return fmt.Errorf("watch the roll of %s: %w", roll, err)
 		}
 	}

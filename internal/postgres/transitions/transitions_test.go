@@ -138,6 +138,7 @@ func TestRegister(t *testing.T) {
 	b.Want(triggers, "rollcall.memberships note_changed_rows", "rollcall.memberships note_new_rows", "rollcall.users note_changed_rows", "rollcall.users note_new_rows")
 	since := b.Rows("select since::text from rollcall.notifiers")
 	must.Do(t, b.Register(t.Context(), "a", []transitions.Rule{{Name: "all", On: []string{"deleted"}, From: []string{"other"}}}))
+	must.Do(t, b.Tidy(t.Context(), age))
 	b.Want(triggers, "rollcall.users note_changed_rows", "rollcall.users note_new_rows")
 	b.Want("select since::text from rollcall.rules", since...)
 	b.Submit(user("u1", 1, nil), fixture.Gone("u1", 2))
