@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -65,7 +66,8 @@ var schedule = []time.Duration{
 type Notifier struct {
 	Config
 
-	endpoint *endpoint // nil for a channel
+	endpoint *endpoint  // nil for a channel
+	noting   sync.Mutex // one connection to the database at a time, however many answer at once
 }
 
 // New makes a notifier. A secret that is none is an error.
@@ -225,6 +227,8 @@ func (n *Notifier) toEndpoint(ctx context.Context, log transitions.Log, list []m
 
 // note notes what became of a message.
 func (n *Notifier) note(ctx context.Context, log transitions.Log, m transitions.Message, r transitions.Result) error {
+	n.noting.Lock()
+	defer n.noting.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTime)
 	defer cancel()
 	r.ID = m.ID

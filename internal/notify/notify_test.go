@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -278,6 +279,36 @@ func TestWhere(t *testing.T) {
 	b.Want(states, "u1|delivered|1|∅", "u2|delivered|1|∅", "u3|failed|0|where has no value: division by zero (22012)", "u4|skipped|0|∅")
 	must.Equal(t, b.outcomes, map[string]int{"n delivered": 2, "n failed": 1, "n skipped": 1})
 	b.Want("select email from p where id = 'u3'", "u3@example.com")
+}
+
+// An expression that takes too long fails the notifications it is evaluated for, as many as a run has time for; the
+// next runs go on.
+func TestWhereTakesTooLong(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n", "other")
+	slow := b.notifier(Config{Query: transitions.Query{Where: "pg_sleep(60) is not null"}, Channel: "c"})
+	var ids []string
+	for i := range batch {
+		ids = append(ids, fmt.Sprint("u", i))
+	}
+	b.appear(ids...)
+	ctx, cancel := context.WithTimeout(t.Context(), Timeout)
+	defer cancel()
+	must.Do(t, slow.Run(ctx, b.log))
+	failed := must.Get(strconv.Atoi(b.Rows("select count(*)::text from rollcall.notifications where name = 'n' and state = 'failed' and error like 'where has no value: %'")[0]))(t)
+	must.True(t, failed > 0 && failed < batch, "%d have failed", failed)
+}
+
+// What waits for a notification that no replica has does not hide what waits for others.
+func TestForeignTransitionsHideNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n", "gone")
+	b.Exec("insert into rollcall.transitions (type, source, row_id, names) select 'banned', 'app', 'x' || i, '{gone}' from generate_series(1, 1000) i")
+	b.appear("u1")
+	due := must.Get(b.log.DueNames(t.Context(), []string{"n"}))(t)
+	must.Equal(t, due, []string{"n"})
+	b.run(b.notifier(Config{Channel: "c"}))
+	b.Want("select name, state, count(*)::text from rollcall.notifications group by 1, 2 order by 1", "gone|pending|1001", "n|delivered|1")
 }
 
 // Who listens on a channel hears each notification once, in the transaction that marks it.

@@ -62,7 +62,7 @@ func (q Queue) String() string { return [...]string{river.QueueDefault, "waiting
 const (
 	schema = "rollcall"
 	// maxWaiting is how many jobs of Waiting run at once on a replica. They use a connection for moments.
-	maxWaiting = 16
+	maxWaiting = 100
 	// pollPause is the pause between two looks for runs that other replicas have put down.
 	pollPause = time.Second
 	// rescueAfter is how long a run whose end could not be written down counts as under way at

@@ -30,6 +30,8 @@ const (
 	fanOut = 1000
 	// MaxBacklog is how many notifications of a name may be pending: beyond it the oldest are given up.
 	MaxBacklog = 100_000
+	// oneByOneTime is for how long expressions are evaluated one by one: a slow one takes as long as a statement may.
+	oneByOneTime = 6 * time.Second
 )
 
 // Query says what of which notifications is wanted.
@@ -109,25 +111,37 @@ func (l Log) FanOut(ctx context.Context) (lost map[string]int64, err error) {
 	return lost, connection.Wrap(l.Pool.Explain(err), "bound the backlog of notifications")
 }
 
-// Due returns up to n notifications that are due. An expression that fails for one of them leaves the others alone.
+// Due returns up to n notifications that are due. An expression that fails for one of them leaves the others alone. One
+// that is slow, too: then there are fewer.
 func (l Log) Due(ctx context.Context, q Query, n int) ([]Message, error) {
 	list, err := l.read(ctx, q, n, nil)
-	if err == nil || !ofExpression(err) {
-		return list, connection.Wrap(l.Pool.Explain(err), "read notifications that are due")
-	}
-	list, err = l.read(ctx, Query{Name: q.Name}, n, nil)
-	for i, m := range list {
-		var one []Message
-		if one, err = l.read(ctx, q, 1, []string{m.ID}); err != nil && ofExpression(err) {
-			list[i].Err, err = err, nil
-		} else if len(one) == 1 {
-			list[i] = one[0]
-		}
-		if err != nil {
-			break
-		}
+	if err != nil && ofExpression(err) {
+		list, err = l.oneByOne(ctx, q, n)
 	}
 	return list, connection.Wrap(l.Pool.Explain(err), "read notifications that are due")
+}
+
+// oneByOne evaluates the expressions for each notification by itself, as many as it has time for.
+func (l Log) oneByOne(ctx context.Context, q Query, n int) ([]Message, error) {
+	list, err := l.read(ctx, Query{Name: q.Name}, n, nil)
+	if err != nil {
+		return nil, err
+	}
+	end := time.Now().Add(oneByOneTime)
+	for i, m := range list {
+		if time.Now().After(end) {
+			return list[:i], nil
+		}
+		switch one, err := l.read(ctx, q, 1, []string{m.ID}); {
+		case err != nil && ofExpression(err):
+			list[i].Err = err
+		case err != nil:
+			return nil, err
+		case len(one) == 1:
+			list[i] = one[0]
+		}
+	}
+	return list, nil
 }
 
 // Check has PostgreSQL read the expressions of a query.
