@@ -38,7 +38,8 @@ type lobby struct {
 
 var lobbyKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
-func openLobby(t *testing.T) *lobby {
+// openLobby starts one; more is the rest of its configuration.
+func openLobby(t *testing.T, more ...string) *lobby {
 	t.Helper()
 	l := &lobby{clerk: clerktest.New(t)}
 	key := must.Get(lobbyKey())(t)
@@ -50,7 +51,7 @@ func openLobby(t *testing.T) *lobby {
 	yaml := strings.NewReplacer(
 		clerkInstance, fmt.Sprintf("    api: {key: %s, url: %s}\n    session: {issuer: %s, authorized_parties: [%s]}\n", l.clerk.Key(), l.clerk.URL(), l.keys.URL, appOrigin),
 		"    database_webhook:", supabaseSession+"    database_webhook:",
-	).Replace(twoSources) + "sync: {origins: [" + appOrigin + "]}\n" + shopTargets
+	).Replace(twoSources) + "sync: {origins: [" + appOrigin + "]}\n" + shopTargets + strings.Join(more, "")
 	l.instance = serveAt(t, yaml, pgtest.NewWith(t, pgtest.Auth, shopTables))
 	l.log.await(t, "a finding", 1) // of the superuser: the first examination has asked Clerk's API, too
 	l.clerk.ForgetRequests()
