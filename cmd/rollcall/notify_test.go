@@ -15,6 +15,7 @@ import (
 
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/testtag"
 
 	svix "github.com/svix/svix-webhooks/go"
 )
@@ -121,4 +122,33 @@ func TestNotifications(t *testing.T) {
 	in.expect(created(t, "u5", born()), accepted("applied"))
 	must.Await(t, "the user is said by the new notification", func() bool { return to.said()["appeared u5"] == 1 })
 	must.Equal(t, to.said(), map[string]int{"appeared u1": 1, "appeared u2": 1, "appeared u3": 1, "appeared u5": 1})
+}
+
+// Twenty receivers that never answer slow neither an event nor another notification.
+func TestSickReceiversSlowNothingElse(t *testing.T) {
+	testtag.Parallel(t)
+	stop := make(chan struct{})
+	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-stop:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(hanging.Close)
+	t.Cleanup(func() { close(stop) })
+	to := newNotified(t)
+	yaml := notifying(to.URL)
+	for i := range 20 {
+		yaml += fmt.Sprintf("  hangs%d: {on: [appeared], webhook: {url: %q, secrets: [\"${CLERK_SECRET}\"], allow_private: true}}\n", i, hanging.URL)
+	}
+	in := serveAt(t, yaml, pgtest.NewWith(t, shopTables))
+	for i := range 8 {
+		began := time.Now()
+		in.expect(created(t, fmt.Sprint("u", i), born()), accepted("applied"))
+		must.Await(t, "the user is said", func() bool { return len(to.said()) == i+1 })
+		if took := time.Since(began); testtag.Timing && took > 8*time.Second {
+			t.Errorf("user %d took %s", i, took)
+		}
+	}
+	in.counts(`rollcall_notifications_backlog{name="hangs19"} 8`)
 }

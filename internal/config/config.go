@@ -40,11 +40,11 @@ type Config struct {
 	Targets []target.Target `yaml:"targets" also:"target tables table" doc:"the tables kept in step with the roll"`
 	// Notify stand in the order of the file; their names are unique.
 	Notify    []Notification `yaml:"notify" also:"notifications hooks" doc:"what is said of users and memberships, and to whom; the name is that of the notification"`
-	Limits    Limits          `yaml:"limits" doc:"what one request may take"`
-	Retry     Retry           `yaml:"retry" doc:"how users that a target refused are tried again"`
-	Retention Retention       `yaml:"retention" doc:"how long events are kept"`
-	Sync      Sync            `yaml:"sync" doc:"just-in-time sync, POST /v1/sync"`
-	Log       Log             `yaml:"log" also:"logging log_level" doc:"the log on standard error"`
+	Limits    Limits         `yaml:"limits" doc:"what one request may take"`
+	Retry     Retry          `yaml:"retry" doc:"how users that a target refused are tried again"`
+	Retention Retention      `yaml:"retention" doc:"how long events are kept"`
+	Sync      Sync           `yaml:"sync" doc:"just-in-time sync, POST /v1/sync"`
+	Log       Log            `yaml:"log" also:"logging log_level" doc:"the log on standard error"`
 
 	places map[string]Pos
 	labels map[string]string

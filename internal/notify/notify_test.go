@@ -196,9 +196,26 @@ func TestSickReceivers(t *testing.T) {
 		"redirect":  {http.RedirectHandler(elsewhere.URL, 307).ServeHTTP, "", "pending: status 307: redirects are not followed; configure where it leads to", 5 * time.Second},
 		"too many":  {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "120"); w.WriteHeader(429) }, "", "pending: status 429", 2 * time.Minute},
 		"no moment": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "-1"); w.WriteHeader(429) }, "", "pending: status 429", 5 * time.Second},
-		"for ever":  {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "2000000000"); w.WriteHeader(503) }, "", "pending: status 503", 10 * time.Hour},
-		"silent":    {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "", "pending: no answer within 300ms", 5 * time.Second},
-		"drips":     {drip, "", "delivered: ", 0},
+		"for ever": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "2000000000")
+			w.WriteHeader(503)
+		}, "", "pending: status 503", 10 * time.Hour},
+		"silent": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "", "pending: no answer within 300ms", 5 * time.Second},
+		"drips":  {drip, "", "delivered: ", 0},
+		"drips its status": {func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer conn.Close()
+			for _, b := range []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") {
+				if _, err := conn.Write([]byte{b}); err != nil {
+					return
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+		}, "", "pending: no answer within 300ms", 5 * time.Second},
 		"floods": {func(w http.ResponseWriter, _ *http.Request) {
 			chunk := make([]byte, 1<<20)
 			for range 10 << 10 {
@@ -208,9 +225,12 @@ func TestSickReceivers(t *testing.T) {
 			}
 			t.Error("10 GiB of an answer were read")
 		}, "", "delivered: ", 0},
-		"big header": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)); w.WriteHeader(200) }, "", "pending: net/http: HTTP/1.x transport connection broken: net/http: server response headers exceeded 65536 bytes; aborted", 5 * time.Second},
-		"tls":        {nil, tls.URL, "pending: tls: failed to verify certificate: x509: certificate signed by unknown authority", 5 * time.Second},
-		"refused":    {nil, closed.URL, "pending: dial tcp " + strings.TrimPrefix(closed.URL, "http://") + ": connect: connection refused", 5 * time.Second},
+		"big header": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X", strings.Repeat("x", 1<<20))
+			w.WriteHeader(200)
+		}, "", "pending: net/http: HTTP/1.x transport connection broken: net/http: server response headers exceeded 65536 bytes; aborted", 5 * time.Second},
+		"tls":     {nil, tls.URL, "pending: tls: failed to verify certificate: x509: certificate signed by unknown authority", 5 * time.Second},
+		"refused": {nil, closed.URL, "pending: dial tcp " + strings.TrimPrefix(closed.URL, "http://") + ": connect: connection refused", 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -238,10 +258,13 @@ func TestSickReceivers(t *testing.T) {
 func TestSchedule(t *testing.T) {
 	t.Parallel()
 	var got []string
+	var all time.Duration
 	for i := range 9 {
 		r := attempt{status: 500}.result(i + 1)
 		got = append(got, fmt.Sprint(r.State, " ", r.After))
+		all += r.After
 	}
+	must.True(t, all > 24*time.Hour, "a receiver may be away for %s only", all)
 	must.Equal(t, got, []string{
 		"pending 5s", "pending 5m0s", "pending 30m0s", "pending 2h0m0s", "pending 5h0m0s", "pending 10h0m0s", "pending 10h0m0s", "failed 0s", "failed 0s",
 	})
@@ -251,7 +274,10 @@ func TestSchedule(t *testing.T) {
 func TestRetryAfterPausesTheName(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n", "other")
-	busy := newReceiver(t, func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "3600"); w.WriteHeader(429) })
+	busy := newReceiver(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(429)
+	})
 	fine := newReceiver(t, func(http.ResponseWriter, *http.Request) {})
 	var ids []string
 	for i := range 100 {
@@ -264,6 +290,30 @@ func TestRetryAfterPausesTheName(t *testing.T) {
 	must.True(t, len(busy.got) <= batch, "the busy receiver got %d", len(busy.got))
 	b.Want("select name, count(*)::text, bool_and(due_at > now() + interval '50 minutes' or state <> 'pending')::text from rollcall.notifications group by name order by name",
 		"n|100|true", "other|100|true")
+}
+
+// A receiver that is away for a day gets all of it once it is back, in spite of what was tried meanwhile.
+func TestAwayForADay(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "n")
+	there := false
+	r := newReceiver(t, func(w http.ResponseWriter, _ *http.Request) {
+		if !there {
+			w.WriteHeader(502)
+		}
+	})
+	n := b.notifier(Config{URL: r.URL, AllowPrivate: true})
+	b.appear("u1", "u2", "u3")
+	var away time.Duration
+	for attempts := 0; away < 24*time.Hour; attempts++ {
+		b.again()
+		b.run(n)
+		away += schedule[attempts]
+	}
+	there = true
+	b.again()
+	b.run(n)
+	b.Want("select distinct state from rollcall.notifications", "delivered")
 }
 
 // An expression that fails for one transition fails that notification alone.

@@ -75,8 +75,8 @@ func TestTransitionsOfUsers(t *testing.T) {
 		{user("u1", 7, func(u *event.User) { verified(u); u.FirstName = new("Ada") }), nil},
 		{fixture.Gone("u1", 8), []string{"deleted"}},
 		{fixture.Gone("u1", 8), nil},
-		{user("u1", 9, nil), nil},                     // a delete is final
-		{fixture.Gone("u2", 1), nil},                  // never seen alive
+		{user("u1", 9, nil), nil},    // a delete is final
+		{fixture.Gone("u2", 1), nil}, // never seen alive
 		{user("u3", 1, verified), []string{"appeared", "confirmed"}},
 	} {
 		b.Exec("delete from rollcall.transitions")
@@ -187,4 +187,18 @@ func TestRegisterAsAnotherRole(t *testing.T) {
 	must.Do(t, log.Register(t.Context(), "b", []transitions.Rule{everything("all")}))
 	other.Submit(user("u1", 1, nil))
 	b.Want(noted, "appeared u1")
+}
+
+// The backlog of a notification is bounded: the oldest are given up, and other notifications keep theirs.
+func TestBacklogIsBounded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.Exec(fmt.Sprintf("insert into rollcall.transitions (type, source, row_id, names) select 'banned', 'app', 'u' || i, case when i <= 7 then '{all,other}'::text[] else '{all}' end from generate_series(1, %d) i", transitions.MaxBacklog+5))
+	lost := must.Get(b.FanOut(t.Context()))(t)
+	must.Equal(t, lost, map[string]int64{"all": 5})
+	b.Want("select n.name, n.state, count(*)::text, min(t.id)::text, n.error from rollcall.notifications n join rollcall.transitions t on t.id = n.transition group by 1, 2, 5 order by 1, 2",
+		"all|failed|5|1|given up: too many notifications waited", "all|pending|100000|6|∅", "other|pending|7|1|∅")
+	waiting := must.Get(b.Backlogs(t.Context()))(t)
+	must.Equal(t, waiting["all"].Pending, transitions.MaxBacklog)
+	must.Equal(t, must.Get(b.FanOut(t.Context()))(t), map[string]int64{})
 }
