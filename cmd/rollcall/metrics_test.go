@@ -20,7 +20,7 @@ import (
 // The page for operators lists the metrics that a serve has, all of them and no others.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
-	l := openLobby(t)
+	l := openLobby(t, "notify: {n: {on: [appeared], channel: c}}\n")
 	exposed := l.metrics() + serveAt(t, admitting("deny_domains: [evil.example]"), pgtest.New(t)).metrics()
 	page := must.Get(os.ReadFile("../../docs/metrics.md"))(t)
 	_, table, _ := strings.Cut(string(page), "\n## Metrics\n")

@@ -20,7 +20,7 @@ func getenv(name string) string {
 	switch {
 	case name == "DATABASE_URL":
 		return "postgres://localhost/app"
-	case strings.HasPrefix(name, "CLERK"):
+	case strings.HasPrefix(name, "CLERK"), strings.HasPrefix(name, "NOTIFY"):
 		return "whsec_dGVzdC1zZWNyZXQtb2YtY2xlcmstMDAwMQ=="
 	case strings.HasPrefix(name, "SUPABASE_AUTH"):
 		return "v1,whsec_dGVzdC1zZWNyZXQtb2Ytc3VwYWJhc2UtMQ=="

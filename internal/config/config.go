@@ -39,7 +39,7 @@ type Config struct {
 	// Targets stand in the order of the file; their names are unique.
 	Targets []target.Target `yaml:"targets" also:"target tables table" doc:"the tables kept in step with the roll"`
 	// Notify stand in the order of the file; their names are unique.
-	Notify    []Notification `yaml:"notify" also:"notifications hooks" doc:"what is said of users and memberships, and to whom; the name is that of the notification"`
+	Notify    []Notification `yaml:"notify" also:"notifications hooks" doc:"notifications of users and memberships, by name"`
 	Limits    Limits         `yaml:"limits" doc:"what one request may take"`
 	Retry     Retry          `yaml:"retry" doc:"how users that a target refused are tried again"`
 	Retention Retention      `yaml:"retention" doc:"how long events are kept"`

@@ -9,7 +9,7 @@ import (
 	"rollcall/internal/target"
 )
 
-// Notification is what is said of transitions, and to whom: to a webhook or on a channel.
+// Notification says transitions to an application: by a webhook or on a channel.
 type Notification struct {
 	// Name matches [a-z][a-z0-9_-]{0,62}.
 	Name string
@@ -49,7 +49,7 @@ func (d *decoder) notifications(c *Config) {
 		case hook && channel:
 			d.problems.Add(d.places[join(path, "channel")], "%s has a webhook and a channel; keep one, and make a second notification for the other", path)
 		case !hook && !channel:
-			d.problems.Add(d.place(path), "%s says to nobody; add webhook: {url: …, secrets: […]} or channel: …", path)
+			d.problems.Add(d.place(path), "%s goes nowhere; add webhook: {url: …, secrets: […]} or channel: …", path)
 		}
 		d.membersOf(n, c.Sources, path)
 		if n.Webhook != nil {

@@ -11,7 +11,7 @@ func TestNotify(t *testing.T) {
 	runMistakes(t, []mistake{
 		{"everything missing", head + "  n: {}\n", nil, []string{
 			`r.yaml:6:3: notify.n.on is missing; add "on: …", the transitions that are said`,
-			"r.yaml:6:3: notify.n says to nobody; add webhook: {url: …, secrets: […]} or channel: …"}},
+			"r.yaml:6:3: notify.n goes nowhere; add webhook: {url: …, secrets: […]} or channel: …"}},
 		{"both", head + "  n:\n    on: [appeared]\n    webhook: " + hook + "\n    channel: c\n", nil, []string{
 			"r.yaml:9:5: notify.n has a webhook and a channel; keep one, and make a second notification for the other"}},
 		{"words", head + "  n: {on: [apeared], payload: [raw_user_meta_data], channel: c, from: [c]}\n", nil, []string{

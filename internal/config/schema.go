@@ -65,6 +65,12 @@ func valueSchema(t reflect.Type, as string) map[string]any {
 		return map[string]any{"type": "array", "minItems": 1, "items": choiceSchema(strings.Split(as, "|")...)}
 	case t.Kind() == reflect.Slice:
 		return listSchema()
+	}
+	return scalarSchema(t, as)
+}
+
+func scalarSchema(t reflect.Type, as string) map[string]any {
+	switch {
 	case t.Kind() == reflect.Bool:
 		return anyOf(map[string]any{"type": "boolean"}, map[string]any{"type": "string", "pattern": `\$\{`})
 	case t.Kind() == reflect.Int || t.Kind() == reflect.Int64 && !isDuration(t):

@@ -8,6 +8,9 @@ type Bounds struct {
 	Clock time.Duration
 	// Parked is how long a user may be parked: what waits for another row solves itself within minutes.
 	Parked time.Duration
+	// Refused is for how long a receiver of notifications may refuse them, and Backlog how many may wait.
+	Refused time.Duration
+	Backlog int64
 	// Outbox is how long a captured change may wait.
 	Outbox time.Duration
 	// Checked is how old the nightly check of the targets may be.
@@ -31,7 +34,7 @@ type Bounds struct {
 
 // Defaults are the bounds unless others are given.
 var Defaults = Bounds{
-	Clock: 2 * time.Second, Parked: time.Hour, Outbox: 30 * time.Second, Checked: 50 * time.Hour,
+	Clock: 2 * time.Second, Parked: time.Hour, Refused: time.Hour, Backlog: 10_000, Outbox: 30 * time.Second, Checked: 50 * time.Hour,
 	Silent: 3 * 24 * time.Hour, Unverified: 0.1, Requests: 20,
 	Condition: 200 * time.Millisecond, Unindexed: 8 << 20, EventsBytes: 20 << 30, EventsDead: 0.5, EventsRows: 100_000, Free: 3,
 }

@@ -89,6 +89,11 @@ const (
 	admissionClosed      target.Code = "admission_closed"
 	admissionBoth        target.Code = "admission_both"
 	admissionSlow        target.Code = "admission_slow"
+	notificationRefused  target.Code = "notification_refused"
+	notificationPrivate  target.Code = "notification_private"
+	notificationBacklog  target.Code = "notification_backlog"
+	notificationGivenUp  target.Code = "notification_given_up"
+	notificationUnowned  target.Code = "notification_unowned"
 )
 
 // Kind describes the findings of one code.
@@ -200,6 +205,11 @@ var Kinds = []Kind{
 	{reconcileIncomplete, Warning, "the last reconciliation could not bring some rows up to date", "the log names them"},
 	{reconcileNever, Warning, "a schedule has never led to a success", "run it by hand and see"},
 	{reconcileOld, Warning, "a schedule has been missed twice", "see whether `serve` runs, and its log"},
+	{notificationRefused, Warning, "a receiver of notifications has refused them for more than an hour", "see its log, then `rollcall notifications NAME`"},
+	{notificationPrivate, Error, "the address of a receiver is not public, and nothing is sent to it", "correct the URL, or set `allow_private`"},
+	{notificationBacklog, Warning, "more than 10,000 notifications of a name wait; beyond 100,000 the oldest are given up", "see whether its receiver is fast enough"},
+	{notificationGivenUp, Warning, "notifications have failed for good", "`rollcall notifications NAME --failed` says why, then `rollcall notifications retry NAME`"},
+	{notificationUnowned, Notice, "notifications wait that no running replica has in its configuration", "configure the name again, or delete them"},
 	{jobFailed, Warning, "the last run of a job failed", "see its error"},
 	{replicasDiffer, Warning, "replicas run with different configurations", "give all of them the same configuration"},
 	{replicasGone, Error, "no `serve` runs, and the last one was not stopped", "start it; its log says why it ended"},

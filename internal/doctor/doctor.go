@@ -115,6 +115,7 @@ var checks = []check{
 	{"the reconciliations", (*examination).reconciliations},
 	{"the jobs", (*examination).jobs},
 	{"the replicas", (*examination).replicas},
+	{"the notifications", (*examination).notifications},
 	{"the events", (*examination).events},
 	{"the providers' APIs", (*examination).apis},
 	{"the auth servers", (*examination).authServers},

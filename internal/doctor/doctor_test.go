@@ -179,7 +179,7 @@ type fault struct {
 }
 
 // faults are all that are seeded, by files.
-var faults = slices.Concat(fileFaults, targetFaults, databaseFaults, usersFaults, receiptFaults, providerFaults, claimsFaults, admissionFaults, operationFaults)
+var faults = slices.Concat(fileFaults, targetFaults, databaseFaults, usersFaults, receiptFaults, providerFaults, claimsFaults, admissionFaults, operationFaults, notificationFaults)
 
 // Each fault is found with code, place, meaning and remedy, and is gone once the remedy is applied.
 func TestFaults(t *testing.T) {

@@ -31,7 +31,7 @@ const (
 	idleTimeout = 30 * time.Second
 )
 
-// errNotPublic means that a name leads to an address of a private network.
+// errNotPublic means that a name leads to an address of a private network. Package survey knows it by its words.
 var errNotPublic = errors.New("the address is not public; if it is meant, set allow_private: true")
 
 // endpoint is where requests are sent to.
@@ -116,7 +116,7 @@ func (e *endpoint) attempt(ctx context.Context, id string, content []byte) attem
 	if err != nil {
 		return attempt{err: err}
 	}
-	answer, err := e.client.Do(request) //nolint:gosec // the URL is the operator's, and publicOnly bounds where it leads
+	answer, err := e.client.Do(request) // publicOnly bounds where the URL leads
 	if err != nil {
 		return attempt{err: e.inWords(ctx, err)}
 	}
@@ -174,7 +174,7 @@ func (e *endpoint) inWords(ctx context.Context, err error) error {
 func retryAfter(value string, now time.Time) time.Duration {
 	var after time.Duration
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		after = time.Duration(seconds) * time.Second //nolint:gosec // 31 bits fit
+		after = time.Duration(seconds) * time.Second
 	} else if at, err := http.ParseTime(value); err == nil {
 		after = at.Sub(now)
 	}

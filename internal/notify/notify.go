@@ -38,15 +38,16 @@ type Config struct {
 	resolver *net.Resolver // of tests
 }
 
-// The outcomes that Observe is told: those of transitions' states that are final, and an attempt that is repeated.
+// Retried is what Observe is told of an attempt that is repeated; else it is told a final state.
 const Retried = "retried"
 
 // Outcomes are all that Observe may be told.
 var Outcomes = []string{transitions.Delivered, Retried, transitions.Failed, transitions.Skipped}
 
 const (
-	// RunTime is for how long a run begins attempts, and Timeout what bounds it.
+	// RunTime is for how long a run begins attempts.
 	RunTime = 20 * time.Second
+	// Timeout bounds a run.
 	Timeout = RunTime + attemptTime + 10*time.Second
 	// atOnce is how many requests are under way to an endpoint, and batch how many notifications are read at once.
 	atOnce = 8
@@ -158,11 +159,12 @@ func (n *Notifier) say(ctx context.Context, log transitions.Log, due []transitio
 			return false, err
 		}
 	}
-	again = len(due) == batch
+	full := len(due) == batch
 	if n.endpoint == nil {
-		return again, n.onChannel(ctx, log, wanted)
+		return full, n.onChannel(ctx, log, wanted)
 	}
-	return n.toEndpoint(ctx, log, wanted, end, again)
+	all, err := n.toEndpoint(ctx, log, wanted, end)
+	return full && all, err
 }
 
 // message is one to be said, and its text.
@@ -196,13 +198,15 @@ func (n *Notifier) onChannel(ctx context.Context, log transitions.Log, list []me
 	return err
 }
 
-func (n *Notifier) toEndpoint(ctx context.Context, log transitions.Log, list []message, end time.Time, more bool) (again bool, err error) {
+// toEndpoint sends messages, and reports whether it has sent all of them and the endpoint wants no pause.
+func (n *Notifier) toEndpoint(ctx context.Context, log transitions.Log, list []message, end time.Time) (all bool, err error) {
+	all = true
 	group, working := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	pauses := make([]time.Duration, len(list))
 	for i, m := range list {
 		if time.Now().After(end) || working.Err() != nil {
-			more = false
+			all = false
 			break
 		}
 		group.Go(func() error {
@@ -220,9 +224,9 @@ func (n *Notifier) toEndpoint(ctx context.Context, log transitions.Log, list []m
 		pause = max(pause, p)
 	}
 	if err == nil && pause > 0 { // all of them, not only what was answered so
-		more, err = false, log.Postpone(ctx, n.Name, pause)
+		all, err = false, log.Postpone(ctx, n.Name, pause)
 	}
-	return more, err
+	return all, err
 }
 
 // note notes what became of a message.

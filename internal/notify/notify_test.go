@@ -192,17 +192,17 @@ func TestSickReceivers(t *testing.T) {
 		want   string
 		after  time.Duration // of what is tried again, at least
 	}{
-		"gone":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(410) }, "", "failed: status 410", 0},
-		"redirect":  {http.RedirectHandler(elsewhere.URL, 307).ServeHTTP, "", "pending: status 307: redirects are not followed; configure where it leads to", 5 * time.Second},
-		"too many":  {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "120"); w.WriteHeader(429) }, "", "pending: status 429", 2 * time.Minute},
-		"no moment": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "-1"); w.WriteHeader(429) }, "", "pending: status 429", 5 * time.Second},
+		"gone":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) }, "", "failed: status 410", 0},
+		"redirect":  {http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP, "", "pending: status 307: redirects are not followed; configure where it leads to", 5 * time.Second},
+		"too many":  {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "120"); w.WriteHeader(http.StatusTooManyRequests) }, "", "pending: status 429", 2 * time.Minute},
+		"no moment": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "-1"); w.WriteHeader(http.StatusTooManyRequests) }, "", "pending: status 429", 5 * time.Second},
 		"for ever": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "2000000000")
-			w.WriteHeader(503)
+			w.WriteHeader(http.StatusServiceUnavailable)
 		}, "", "pending: status 503", 10 * time.Hour},
 		"silent": {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "", "pending: no answer within 300ms", 5 * time.Second},
 		"drips":  {drip, "", "delivered: ", 0},
-		"drips its status": {func(w http.ResponseWriter, r *http.Request) {
+		"drips its status": {func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
 				t.Error(err)
@@ -227,7 +227,7 @@ func TestSickReceivers(t *testing.T) {
 		}, "", "delivered: ", 0},
 		"big header": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("X", strings.Repeat("x", 1<<20))
-			w.WriteHeader(200)
+			w.WriteHeader(http.StatusOK)
 		}, "", "pending: net/http: HTTP/1.x transport connection broken: net/http: server response headers exceeded 65536 bytes; aborted", 5 * time.Second},
 		"tls":     {nil, tls.URL, "pending: tls: failed to verify certificate: x509: certificate signed by unknown authority", 5 * time.Second},
 		"refused": {nil, closed.URL, "pending: dial tcp " + strings.TrimPrefix(closed.URL, "http://") + ": connect: connection refused", 5 * time.Second},
@@ -276,7 +276,7 @@ func TestRetryAfterPausesTheName(t *testing.T) {
 	b := newBench(t, "n", "other")
 	busy := newReceiver(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "3600")
-		w.WriteHeader(429)
+		w.WriteHeader(http.StatusTooManyRequests)
 	})
 	fine := newReceiver(t, func(http.ResponseWriter, *http.Request) {})
 	var ids []string
@@ -299,7 +299,7 @@ func TestAwayForADay(t *testing.T) {
 	there := false
 	r := newReceiver(t, func(w http.ResponseWriter, _ *http.Request) {
 		if !there {
-			w.WriteHeader(502)
+			w.WriteHeader(http.StatusBadGateway)
 		}
 	})
 	n := b.notifier(Config{URL: r.URL, AllowPrivate: true})

@@ -58,6 +58,7 @@ create table rollcall.notifications (
   unique (transition, name)
 );
 create index notifications_due on rollcall.notifications (name, due_at) where state = 'pending';
+create index notifications_failed on rollcall.notifications (name) where state = 'failed';
 
 -- Since when a notification has been configured, and which transitions of which sources each replica wants for it.
 create table rollcall.notifiers (
@@ -74,7 +75,7 @@ create table rollcall.rules (
 );
 
 comment on table rollcall.transitions is 'What happened to users and memberships, for notifications.';
-comment on table rollcall.notifications is 'What is to be said of a transition, to whom, and whether it was.';
+comment on table rollcall.notifications is 'A transition to be said to one receiver, and whether it was.';
 comment on table rollcall.notifiers is 'Since when each notification has been configured.';
 comment on table rollcall.rules is 'The transitions that replicas want to be noted.';
 

@@ -56,7 +56,7 @@ func notificationNames(cfg *config.Config) []string {
 func newNotifications(env cli.Env) *cobra.Command {
 	o := &notificationsOptions{env: env}
 	cmd := &cobra.Command{
-		Use: "notifications [NAME]", Short: "Lists what was said of users, and to whom", Long: notificationsHelp,
+		Use: "notifications [NAME]", Short: "Lists what applications were told of users", Long: notificationsHelp,
 		Example: "  rollcall notifications\n  rollcall notifications welcome --failed",
 		Args:    cli.OneArg("notification", 0), ValidArgsFunction: env.Named(notificationNames),
 	}

@@ -87,3 +87,50 @@ where seen_at > pg_catalog.now() - $1::interval order by id`, within)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Replica])
 	return list, s.wrap(err, "look at the replicas")
 }
+
+// Notification is what is left to do of a notification, or has failed.
+type Notification struct {
+	Name    string
+	Owned   bool // a running replica has it
+	Pending int64
+	Oldest  time.Time // since when the oldest of them waits
+	// Refused is since when the oldest waits that was tried, the zero time for none, and Error what became of that.
+	// Private: one was not sent because the address is not public.
+	Refused   time.Time
+	Error     string
+	Private   bool
+	Failed    int64
+	LastError string
+}
+
+const notificationsSQL = `
+select w.name, exists (
+    select from rollcall.rules r join rollcall.replicas a on a.id = r.replica
+    where r.name = w.name and a.seen_at > pg_catalog.now() - $1::interval
+  ),
+  w.pending, coalesce(w.oldest, 'epoch'), coalesce(w.refused, '0001-01-01 00:00:00+00'), coalesce(w.error, ''),
+  w.private, w.failed, coalesce(w.last_error, '')
+from (
+  select n.name,
+    pg_catalog.count(*) filter (where n.state = 'pending') as pending,
+    pg_catalog.min(n.noted_at) filter (where n.state = 'pending') as oldest,
+    pg_catalog.min(n.noted_at) filter (where n.state = 'pending' and n.attempts > 0) as refused,
+    (pg_catalog.array_agg(n.error order by n.noted_at) filter (where n.state = 'pending' and n.attempts > 0))[1] as error,
+    coalesce(pg_catalog.bool_or(n.error like 'the address is not public%'), false) as private,
+    pg_catalog.count(*) filter (where n.state = 'failed') as failed,
+    (pg_catalog.array_agg(n.error order by n.ended_at desc) filter (where n.state = 'failed'))[1] as last_error
+  from (
+    select name, state, attempts, noted_at, ended_at, error from rollcall.notifications where state = 'pending'
+    union all
+    select name, state, attempts, noted_at, ended_at, error from rollcall.notifications where state = 'failed'
+  ) n
+  group by n.name
+) w
+order by w.name`
+
+// Notifications returns what waits or has failed, by name. A replica runs that has noted itself within a time.
+func (s Survey) Notifications(ctx context.Context, within time.Duration) ([]Notification, error) {
+	rows, _ := s.Pool.Query(ctx, notificationsSQL, within)
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Notification])
+	return list, s.wrap(err, "look at the notifications")
+}

@@ -13,7 +13,7 @@ import (
 	"rollcall/internal/postgres/connection"
 )
 
-// Notification is one that is kept: what is to be said of a transition, to whom, and whether it was.
+// Notification is one that is kept: a transition to be said to one receiver, and whether it was.
 type Notification struct {
 	ID       string     `json:"id"`
 	Name     string     `json:"name" doc:"as configured"`

@@ -1,4 +1,4 @@
-// Package transitions notes what happens to users and memberships, and what is to be said of it to whom. It hides the
+// Package transitions notes what happens to users and memberships, and which notifications are to say it. It hides the
 // triggers on the rolls, the rules by which they note something, and the tables rollcall.transitions and
 // rollcall.notifications:
 //
