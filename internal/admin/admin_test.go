@@ -271,6 +271,27 @@ func TestParked(t *testing.T) {
 	o.wants(o.ask("GET", "/parked", ""), 200, `"given_up":1`)
 }
 
+// Notifications are listed with their counts, and what has failed is sent again.
+func TestNotifications(t *testing.T) {
+	t.Parallel()
+	o := operate(t)
+	o.wants(o.ask("GET", "/notifications", ""), 200, `{"summaries":[],"notifications":[]}`)
+	o.Exec(`insert into rollcall.transitions (type, source, row_id) values ('appeared', 'clerk', 'user_1'), ('deleted', 'clerk', 'user_2');
+		insert into rollcall.notifications (id, name, transition, noted_at, state, attempts, error)
+		select ('00000000-0000-4000-8000-00000000000' || id)::uuid, 'welcome', id, at, case when id = 1 then 'delivered' else 'failed' end, 8, 'status 500' from rollcall.transitions`)
+	o.wants(o.ask("GET", "/notifications", ""), 200, `{"summaries":[{"name":"welcome","pending":0,"delivered":1,"skipped":0,"failed":1}],"notifications":[{"id":"msg_00000000000040008000000000000002"`)
+	o.wants(o.ask("GET", "/notifications?state=delivered", ""), 200, `"notifications":[{"id":"msg_00000000000040008000000000000001","name":"welcome","type":"appeared","source":"clerk","row_id":"user_1","state":"delivered","attempts":8`)
+	o.wants(o.ask("GET", "/notifications?name=other", ""), 200, `"notifications":[]`)
+	o.wants(o.ask("GET", "/notifications?state=lost", ""), 422, "state")
+	o.wants(o.ask("GET", "/notifications?id=x", ""), 422, "body.id")
+	o.wants(o.ask("POST", "/notifications/retry", `{"id":"x"}`), 422, "body.id")
+	o.wants(o.ask("POST", "/notifications/retry", `{"name":"other"}`), 200, `{"retried":0}`)
+	o.wants(o.ask("POST", "/notifications/retry", `{"id":"msg_00000000000040008000000000000001"}`), 200, `{"retried":0}`)
+	o.wants(o.ask("POST", "/notifications/retry", `{"name":"welcome"}`), 200, `{"retried":1}`)
+	o.Want("select state, attempts::text from rollcall.notifications order by id", "delivered|8", "pending|0")
+	o.Want("select who, action, object, result from rollcall.audit_log", "alice|retry|notifications/welcome|1 notifications")
+}
+
 // A reload says what it has changed, or what is wrong with the file.
 func TestReload(t *testing.T) {
 	t.Parallel()

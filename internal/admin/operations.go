@@ -14,6 +14,7 @@ import (
 	"rollcall/internal/postgres/erasure"
 	"rollcall/internal/postgres/history"
 	"rollcall/internal/postgres/tasks"
+	"rollcall/internal/postgres/transitions"
 	"rollcall/internal/replay"
 )
 
@@ -33,6 +34,8 @@ func (a *Admin) register() {
 	handle(a, operation(http.MethodPost, "/users/{source}/{id}/erase", "Erase user", http.StatusNotFound, http.StatusConflict), a.erase)
 	handle(a, operation(http.MethodGet, "/parked", "List parked"), a.parked)
 	handle(a, operation(http.MethodPost, "/parked/give-up", "Give up parked", http.StatusUnprocessableEntity), a.giveUp)
+	handle(a, operation(http.MethodGet, "/notifications", "List notifications", http.StatusUnprocessableEntity), a.notifications)
+	handle(a, operation(http.MethodPost, "/notifications/retry", "Retry notifications", http.StatusUnprocessableEntity), a.retryNotifications)
 	handle(a, operation(http.MethodPost, "/samples", "Try sample", http.StatusUnprocessableEntity), a.trySample)
 	handle(a, operation(http.MethodGet, "/tasks", "List tasks"), a.tasks)
 	begin := operation(http.MethodPost, "/tasks", "Begin task", http.StatusUnprocessableEntity)
@@ -205,6 +208,29 @@ func (a *Admin) giveUp(ctx context.Context, in *struct {
 }) (givenUp, error) {
 	n, err := a.operator.GiveUp(ctx, holder(ctx), in.Body.Target, in.Body.IDs)
 	return givenUp{n}, err
+}
+
+func (a *Admin) notifications(ctx context.Context, in *struct {
+	Name  string `query:"name" doc:"as configured; all without"`
+	State string `query:"state" enum:"pending,delivered,skipped,failed"`
+	ID    string `query:"id" doc:"msg_ and 32 hex digits, the receiver's webhook-id"`
+	Limit int    `query:"limit" default:"50" minimum:"1" maximum:"500"`
+}) (Notifications, error) {
+	return a.operator.Notifications(ctx, transitions.Filter{Name: in.Name, State: in.State, ID: in.ID}, in.Limit)
+}
+
+type retriedNotifications struct {
+	Retried int64 `json:"retried"`
+}
+
+func (a *Admin) retryNotifications(ctx context.Context, in *struct {
+	Body struct {
+		Name string `json:"name,omitempty" doc:"as configured; all without"`
+		ID   string `json:"id,omitempty" doc:"one only"`
+	}
+}) (retriedNotifications, error) {
+	n, err := a.operator.RetryNotifications(ctx, holder(ctx), transitions.Filter{Name: in.Body.Name, ID: in.Body.ID})
+	return retriedNotifications{n}, err
 }
 
 // page is which part of a list is wanted, newest first.

@@ -21,6 +21,7 @@ import (
 	"rollcall/internal/postgres/claims"
 	"rollcall/internal/postgres/connection"
 	"rollcall/internal/postgres/erasure"
+	"rollcall/internal/postgres/transitions"
 )
 
 // action is a change that a page offers. It asks once, and is done once however often its form is sent.
@@ -63,6 +64,14 @@ func rowsOf(f url.Values) string {
 		return "the row of " + id + " that " + f.Get("target") + " refuses"
 	}
 	return "all rows that " + f.Get("target") + " refuses"
+}
+
+// notificationsOf names what is sent again.
+func notificationsOf(f url.Values) string {
+	if id := f.Get("id"); id != "" {
+		return "the notification " + id
+	}
+	return "each notification of " + f.Get("name") + " that has failed"
 }
 
 // back is the page of parked rows, or of the user that an action is about.
@@ -137,6 +146,16 @@ var actions = map[string]action{
 		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
 			n, err := o.GiveUp(ctx, by, f.Get("target"), list(f.Get("id")))
 			return done{fmt.Sprintf("Rows given up: %s.", grouped(n)), back(f, "/parked")}, err
+		},
+	},
+	"retry-notifications": {
+		title: "Send again", fields: []string{"name", "id"},
+		ask: func(f url.Values) string {
+			return "Send " + notificationsOf(f) + " again, as if it had not been tried?"
+		},
+		do: func(ctx context.Context, o *admin.Operator, by string, f url.Values) (done, error) {
+			n, err := o.RetryNotifications(ctx, by, transitions.Filter{Name: f.Get("name"), ID: f.Get("id")})
+			return done{fmt.Sprintf("Notifications due again: %s.", grouped(n)), "/notifications"}, err
 		},
 	},
 	"erase": {

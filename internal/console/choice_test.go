@@ -118,6 +118,28 @@ func TestOlderEvents(t *testing.T) {
 	must.True(t, strings.Contains(page, "msg_101<") && !strings.Contains(page, "msg_102<"), "an odd type: %s", page)
 }
 
+// What has failed of a name is sent again, and one alone, without the others.
+func TestNotificationsAgain(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	v := s.visit()
+	v.signIn()
+	_, page := v.get("/notifications")
+	v.wants(200, page, 200, "No notification is configured")
+	s.Exec("insert into rollcall.transitions (type, source, row_id) select 'appeared', 'clerk', 'user_' || i from generate_series(1, 4) i")
+	s.Exec(`insert into rollcall.notifications (name, transition, noted_at, state, attempts, error) select name, id, at, case row_id when 'user_1' then 'delivered' else 'failed' end, 8, 'status 500'
+		from rollcall.transitions, (values ('welcome'), ('other')) v (name)`)
+	_, page = v.get("/notifications?name=welcome&state=failed")
+	must.True(t, !strings.Contains(page, "user_1<") && strings.Count(page, ">user_") == 3, "the list: %s", page)
+	after := v.act(page, "Send again")
+	v.wants(200, after, 200, "Notifications due again: 1.")
+	s.Want("select name, state, count(*)::text from rollcall.notifications group by 1, 2 order by 1, 2", "other|delivered|1", "other|failed|3", "welcome|delivered|1", "welcome|failed|2", "welcome|pending|1")
+	_, page = v.get(v.link(after, "Go on"))
+	after = v.act(page, "Send what has failed of other again")
+	v.wants(200, after, 200, "Notifications due again: 3.")
+	s.Want("select count(*)::text from rollcall.audit_log where action = 'retry' and who = 'alice'", "2")
+}
+
 // One user's parked row is given up, and tried again, without the others.
 func TestOneParkedRow(t *testing.T) {
 	t.Parallel()

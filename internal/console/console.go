@@ -121,6 +121,7 @@ func (c *Console) routes() {
 		r.Get("/parked", c.page("parked", "Parked", c.parked))
 		r.Get("/targets", c.page("targets", "Targets", c.targets))
 		r.Get("/jobs", c.page("jobs", "Jobs", c.jobs))
+		r.Get("/notifications", c.page("notifications", "Notifications", c.notifications))
 		r.Get("/try", c.page("try", "Try it", c.try))
 		r.Get("/confirm/{action}", c.page("confirm", "Confirm", c.confirm))
 		r.Post("/do/{action}", c.do)
@@ -202,7 +203,7 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v v
 type entry struct{ Path, Name string }
 
 var menu = []entry{
-	{"/", "Now"}, {"/events", "Events"}, {"/users", "Users"}, {"/parked", "Parked"}, {"/targets", "Targets"}, {"/jobs", "Jobs"}, {"/try", "Try it"},
+	{"/", "Now"}, {"/events", "Events"}, {"/users", "Users"}, {"/parked", "Parked"}, {"/targets", "Targets"}, {"/jobs", "Jobs"}, {"/notifications", "Notifications"}, {"/try", "Try it"},
 }
 
 // functions are those of the templates.
@@ -222,9 +223,9 @@ var functions = template.FuncMap{
 // tone is the class of an outcome or a state. Its word stands beside the colour.
 func tone(state string) string {
 	switch state {
-	case "applied", "announced", "admitted", "succeeded", "ok", "present", "ready", "installed":
+	case "applied", "announced", "admitted", "succeeded", "ok", "present", "ready", "installed", "delivered":
 		return "good"
-	case "notice", "warning", "parked", "stale", "duplicate", "ignored", "refused", "waiting", "running", "stopped", "missing", "outdated", "extra", "different":
+	case "notice", "warning", "parked", "stale", "duplicate", "ignored", "refused", "waiting", "running", "stopped", "missing", "outdated", "extra", "different", "pending", "skipped":
 		return "fair"
 	case "":
 		return ""

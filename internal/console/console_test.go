@@ -179,7 +179,7 @@ func TestSigningIn(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	v := s.visit()
-	for _, path := range []string{"/", "/events", "/users?who=x", "/parked", "/targets", "/jobs", "/confirm/check", "/live"} {
+	for _, path := range []string{"/", "/events", "/users?who=x", "/parked", "/targets", "/jobs", "/notifications", "/confirm/check", "/live"} {
 		status, page := v.get(path)
 		v.wants(status, page, 200, "<h1>Sign in</h1>")
 	}
@@ -279,12 +279,14 @@ func TestHostileTexts(t *testing.T) {
 	s.send("user.created", set("data.id", hostile), set("data.first_name", hostile), set("data.email_addresses[0].email_address", hostile+"@example.com"))
 	s.Exec("update rollcall.events set id = $1", hostile)
 	s.Exec("insert into rollcall.parked (target, source, user_id, retry_at, sqlstate, error) values ('profiles', 'clerk', $1, now(), '23505', $1)", hostile)
+	s.Exec("insert into rollcall.transitions (type, source, row_id) values ('appeared', 'clerk', $1)", hostile)
+	s.Exec("insert into rollcall.notifications (name, transition, noted_at, state, error) select $1, id, at, 'failed', $1 from rollcall.transitions", hostile)
 	v := s.visit()
 	v.signIn()
 	id := url.PathEscape(hostile)
 	for _, path := range []string{
 		"/", "/events", "/events/clerk/" + id, "/events/clerk/" + id + "?reveal=1", "/events?type=" + url.QueryEscape(hostile), "/replay?since=1h", "/replay?since=1h&user=" + url.QueryEscape(hostile), "/users?who=" + url.QueryEscape(hostile),
-		"/parked", "/targets", "/jobs", "/confirm/erase?source=clerk&id=" + url.QueryEscape(hostile) + "&back=" + url.QueryEscape(hostile), "/" + id,
+		"/parked", "/targets", "/jobs", "/notifications", "/confirm/retry-notifications?name=" + url.QueryEscape(hostile), "/confirm/erase?source=clerk&id=" + url.QueryEscape(hostile) + "&back=" + url.QueryEscape(hostile), "/" + id,
 		"/confirm/reveal?path=" + url.QueryEscape("javascript:alert(1)") + "&back=//evil.example.com",
 	} {
 		_, page := v.get(path)
@@ -303,7 +305,7 @@ func TestMasked(t *testing.T) {
 	s.Exec("update rollcall.events set id = 'msg_1'; update profiles set name = 'Zacharias'")
 	v := s.visit()
 	v.signIn()
-	for _, path := range []string{"/", "/events", "/events/clerk/msg_1", "/users?who=user_1", "/parked", "/targets", "/jobs"} {
+	for _, path := range []string{"/", "/events", "/events/clerk/msg_1", "/users?who=user_1", "/parked", "/targets", "/jobs", "/notifications"} {
 		_, page := v.get(path)
 		for _, secret := range []string{"secret.person", "Zacharias", token, "whsec_", s.Address} {
 			must.True(t, !strings.Contains(page, secret), "%s has %s", path, secret)

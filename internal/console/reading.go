@@ -17,6 +17,7 @@ import (
 	"rollcall/internal/postgres/audit"
 	"rollcall/internal/postgres/history"
 	"rollcall/internal/postgres/tasks"
+	"rollcall/internal/postgres/transitions"
 	"rollcall/internal/replay"
 )
 
@@ -202,6 +203,23 @@ type parkedData struct{ Groups []audit.ParkedGroup }
 func (c *Console) parked(r *http.Request) (any, error) {
 	groups, err := c.config.Operator.Parked(r.Context(), nil, nil)
 	return parkedData{groups}, err
+}
+
+// notificationsData is what the page of notifications shows.
+type notificationsData struct {
+	Filter transitions.Filter
+	States []string
+	admin.Notifications
+}
+
+func (c *Console) notifications(r *http.Request) (any, error) {
+	d := notificationsData{
+		Filter: transitions.Filter{Name: r.FormValue("name"), State: r.FormValue("state")},
+		States: []string{transitions.Pending, transitions.Delivered, transitions.Skipped, transitions.Failed},
+	}
+	var err error
+	d.Notifications, err = c.config.Operator.Notifications(r.Context(), d.Filter, pageSize)
+	return d, err
 }
 
 func (c *Console) targets(r *http.Request) (any, error) {

@@ -192,10 +192,16 @@ func TestSickReceivers(t *testing.T) {
 		want   string
 		after  time.Duration // of what is tried again, at least
 	}{
-		"gone":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) }, "", "failed: status 410", 0},
-		"redirect":  {http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP, "", "pending: status 307: redirects are not followed; configure where it leads to", 5 * time.Second},
-		"too many":  {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "120"); w.WriteHeader(http.StatusTooManyRequests) }, "", "pending: status 429", 2 * time.Minute},
-		"no moment": {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Retry-After", "-1"); w.WriteHeader(http.StatusTooManyRequests) }, "", "pending: status 429", 5 * time.Second},
+		"gone":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) }, "", "failed: status 410", 0},
+		"redirect": {http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect).ServeHTTP, "", "pending: status 307: redirects are not followed; configure where it leads to", 5 * time.Second},
+		"too many": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "120")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, "", "pending: status 429", 2 * time.Minute},
+		"no moment": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "-1")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, "", "pending: status 429", 5 * time.Second},
 		"for ever": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "2000000000")
 			w.WriteHeader(http.StatusServiceUnavailable)

@@ -62,6 +62,7 @@ func newNotifications(env cli.Env) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&o.failed, "failed", false, "list those that failed")
 	cmd.Flags().IntVar(&o.limit, "limit", 50, fmt.Sprintf("how many to list, at most %d", mostNotifications))
+	cmd.SetUsageTemplate(strings.Replace(cmd.UsageTemplate(), " for more information about a command", " for more", 1)) // 80 columns
 	o.output = cli.AddOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if o.limit < 1 || o.limit > mostNotifications {

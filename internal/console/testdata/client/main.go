@@ -189,6 +189,10 @@ func (c *client) refused() {
 	check(len(*parked.Groups) == 1 && (*parked.Groups)[0].Id == "user_bad", "parked", parked)
 	g := must(c.GiveUpParkedWithResponse(c.ctx, GiveUpParkedRequest{Target: "profiles", Ids: to([]string{"user_bad"})}))
 	check(answer("give-up-parked", g.HTTPResponse, g.Body, g.JSON200).Rows == 1, "given up", g.JSON200)
+	n := must(c.ListNotificationsWithResponse(c.ctx, &ListNotificationsParams{Limit: to(int64(1))}))
+	check(len(*answer("list-notifications", n.HTTPResponse, n.Body, n.JSON200).Notifications) == 0, "notifications", n.JSON200)
+	r := must(c.RetryNotificationsWithResponse(c.ctx, RetryNotificationsRequest{}))
+	check(answer("retry-notifications", r.HTTPResponse, r.Body, r.JSON200).Retried == 0, "retried", r.JSON200)
 	g = must(c.GiveUpParkedWithResponse(c.ctx, GiveUpParkedRequest{Target: "none"}))
 	problem("give-up-parked", g.HTTPResponse, g.Body, 422, g.ApplicationproblemJSON422)
 }
