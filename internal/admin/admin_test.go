@@ -289,7 +289,7 @@ func TestNotifications(t *testing.T) {
 	o.wants(o.ask("POST", "/notifications/retry", `{"id":"msg_00000000000040008000000000000001"}`), 200, `{"retried":0}`)
 	o.wants(o.ask("POST", "/notifications/retry", `{"name":"welcome"}`), 200, `{"retried":1}`)
 	o.Want("select state, attempts::text from rollcall.notifications order by id", "delivered|8", "pending|0")
-	o.Want("select who, action, object, result from rollcall.audit_log", "alice|retry|notifications/welcome|1 notifications")
+	o.Want("select who, action, object, result from rollcall.audit_log", "alice|retry notifications|welcome|1 notifications")
 }
 
 // A reload says what it has changed, or what is wrong with the file.

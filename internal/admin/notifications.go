@@ -30,7 +30,7 @@ func (o *Operator) Notifications(ctx context.Context, f transitions.Filter, n in
 func (o *Operator) RetryNotifications(ctx context.Context, by string, f transitions.Filter) (int64, error) {
 	n, err := o.DB.Transitions().Retry(ctx, f)
 	if err == nil && n > 0 {
-		o.note(ctx, auditlog.Entry{Who: by, Action: "retry", Object: "notifications/" + f.Name + f.ID, Result: fmt.Sprint(n, " notifications")})
+		o.note(ctx, auditlog.Entry{Who: by, Action: "retry notifications", Object: f.Name + f.ID, Result: fmt.Sprint(n, " notifications")})
 	}
 	return n, ofID(f, err)
 }

@@ -44,6 +44,11 @@ var acts = []act{
 		"Try all rows that profiles refuses again", "Try again", " has begun.", "retry profiles", "select attempts > 0 and not given_up from rollcall.parked", "t",
 	},
 	{
+		"retry notifications", "/notifications", []string{"status 500", "pending"}, "Send what has failed of welcome again",
+		"Send each notification of welcome that has failed again", "Send again", "Notifications due again: 1.", "pending",
+		"select state, attempts from rollcall.notifications", "pending|0",
+	},
+	{
 		"replay", "/events/clerk/msg_first", []string{"What a replay would change", "update " + ada, "s…", "A…"}, "Replay",
 		"Replay event msg_first of clerk?", "Replay", "The event was replayed: duplicate", "msg_first",
 		"select name from profiles", "Ada Example",
@@ -90,7 +95,14 @@ func acting(t *testing.T) (*served, *clerktest.Clerk) {
 	s.send("user.created", set("data.id", "user_noname"), set("data.first_name", ""), set("data.last_name", ""), set("data.email_addresses[0].email_address", "no@example.com"))
 	s.send("user.created", set("data.id", "user_gone"), set("data.email_addresses[0].email_address", "gone@example.com"))
 	s.send("user.deleted", set("data.id", "user_gone"))
+	s.failToTell()
 	return s, clerk
+}
+
+// failToTell has a notification fail.
+func (s *served) failToTell() {
+	s.Exec(`insert into rollcall.transitions (type, source, row_id) values ('appeared', 'clerk', 'user_gone');
+		insert into rollcall.notifications (name, transition, noted_at, state, attempts, error) select 'welcome', id, at, 'failed', 8, 'status 500' from rollcall.transitions`)
 }
 
 // disturb puts what an action repairs out of step again.

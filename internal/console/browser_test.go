@@ -147,7 +147,7 @@ func (b *browser) violations() []string {
 }
 
 // pages are all that are reached by the menu, and some others.
-var pages = []string{"/", "/events", "/users?who=user_noname", "/parked", "/targets", "/jobs", "/confirm/check?back=/targets", "/nothing",
+var pages = []string{"/", "/events", "/users?who=user_noname", "/parked", "/targets", "/jobs", "/notifications?state=failed", "/confirm/check?back=/targets", "/nothing",
 	"/events/clerk/msg_first", "/confirm/erase?source=clerk&id=user_noname&back=/users", "/try", "/try?event=clerk/user.created&user=48213",
 	"/try?event=clerk/user.updated&user=48213&set=" + url.QueryEscape("data.first_name=null\ndata.last_name=null"), "/try?event=clerk/user.married"}
 
@@ -164,6 +164,7 @@ func TestPagesAreAccessible(t *testing.T) {
 	s.send("user.created")
 	s.Exec("update rollcall.events set id = 'msg_first'")
 	s.Exec("update profiles set name = 'someone else'")
+	s.failToTell()
 	s.send("user.created", set("data.id", "user_noname"), set("data.first_name", ""), set("data.last_name", ""), set("data.email_addresses[0].email_address", "x@example.com"))
 	b := s.open(t)
 	for _, scheme := range []string{"light", "dark"} {

@@ -137,7 +137,7 @@ func TestNotificationsAgain(t *testing.T) {
 	_, page = v.get(v.link(after, "Go on"))
 	after = v.act(page, "Send what has failed of other again")
 	v.wants(200, after, 200, "Notifications due again: 3.")
-	s.Want("select count(*)::text from rollcall.audit_log where action = 'retry' and who = 'alice'", "2")
+	s.Want("select count(*)::text from rollcall.audit_log where action = 'retry notifications' and who = 'alice'", "2")
 }
 
 // One user's parked row is given up, and tried again, without the others.

@@ -31,7 +31,7 @@ func TestWithoutScripts(t *testing.T) {
 	s.Exec("update rollcall.parked set retry_at = now() + interval '1 hour'")
 	b := s.open(t)
 	b.signIn()
-	for _, path := range []string{"/", "/events", "/events/clerk/msg_first", "/users?who=" + ada, "/parked", "/targets", "/jobs",
+	for _, path := range []string{"/", "/events", "/events/clerk/msg_first", "/users?who=" + ada, "/parked", "/targets", "/jobs", "/notifications",
 		"/confirm/check?back=/targets", "/try", "/try?event=clerk/user.created&user=11"} {
 		b.scripts(false)
 		b.to(path)

@@ -177,7 +177,7 @@ func (o *notificationsOptions) retry(ctx context.Context, db *postgres.DB, name 
 		return cli.Usagef("--id: %w", err)
 	}
 	if err == nil && n > 0 {
-		err = auditlog.Note(ctx, db.Pool(), auditlog.Entry{Who: operator(o.env), Action: "retry", Object: "notifications/" + name + o.id, Result: cli.Grouped(n)})
+		err = auditlog.Note(ctx, db.Pool(), auditlog.Entry{Who: operator(o.env), Action: "retry notifications", Object: name + o.id, Result: cli.Grouped(n)})
 	}
 	if err != nil {
 		return err
