@@ -10,7 +10,8 @@ import (
 
 const demoHelp = `Starts a private PostgreSQL with the tables of three applications and a serve beside it, and
 sends signed requests through its endpoint, as Supabase and Clerk would. Shows each request with
-its outcome, and the tables as they change: a new row is marked +, a changed one ~, a removed one -.
+its outcome, and the tables as they change: a new row is marked +, a changed one ~, a removed one -. An endpoint of its own
+prints the notifications that it gets.
 
 Then it stays, with slow traffic, until Ctrl-C. It prints two commands for another terminal:
 sh …/join signs a user up, sh …/look shows the roll. A request that the demo has not sent itself

@@ -55,6 +55,8 @@ func TestDemoOnce(t *testing.T) {
 		"    + …SampleBob  member  1",                                            // and joined again
 		"    ~ …SampleAda  ada.lovelace@example.com  Ada Lovelace  MEMBER",       // the newest e-mail
 		"      …SampleAda  ada.lovelace@example.com  Ada Lovelace          MEMB", // as before
+		"    POST /welcome, verified: appeared …SampleAda ada@example.com",       // told once
+		"    POST /welcome, verified: appeared …SampleBob ada.lovelace@example.com",
 	} {
 		if !strings.Contains(out.String(), line) {
 			t.Errorf("not shown: %s\n%s", line, out.String())

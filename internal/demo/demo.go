@@ -58,6 +58,7 @@ type demo struct {
 	setup    *app.Setup
 	last     map[string]testevent.Request // by source
 	webhooks chan webhook                 // what the service has answered
+	receiver *receiver                    // of notifications
 }
 
 // database is a private PostgreSQL. Its directory is removed with it, and no other account can read it.
@@ -97,23 +98,35 @@ func unlessAsked(ctx context.Context, err error) error {
 	}
 }
 
+// variables are an environment.
+type variables map[string]string
+
+func (v variables) get(name string) string { return v[name] }
+
 // environment holds the database and secrets that are made up for this run.
-func environment(database string) func(string) string {
+func environment(database string) variables {
 	secret := func(prefix string) string {
 		key := make([]byte, 32)
 		_, _ = rand.Read(key) // never fails
 		return prefix + base64.StdEncoding.EncodeToString(key)
 	}
-	values := map[string]string{
+	return variables{
 		"DATABASE_URL": database, "ADMIN_TOKEN": secret(""), "SUPABASE_DB_WEBHOOK_SECRET": secret(""),
 		"CLERK_WEBHOOK_SIGNING_SECRET": secret("whsec_"), "SUPABASE_AUTH_HOOK_SECRET": secret("v1,whsec_"),
+		"WELCOME_SECRET": secret("whsec_"),
 	}
-	return func(name string) string { return values[name] }
 }
 
 // serveAndTell runs the service, with its log kept aside, and sends it the requests of the story.
 func (d *demo) serveAndTell(ctx context.Context) error {
-	s, err := app.Read("demo/rollcall.yaml", configuration, environment(d.database.url))
+	values := environment(d.database.url)
+	var err error
+	if d.receiver, err = startReceiver(values["WELCOME_SECRET"]); err != nil {
+		return err
+	}
+	defer d.receiver.stop()
+	values["WELCOME_URL"] = d.receiver.url
+	s, err := app.Read("demo/rollcall.yaml", configuration, values.get)
 	if err != nil {
 		return err
 	}
@@ -238,6 +251,9 @@ func (d *demo) play(ctx context.Context, n int, s scene) error {
 		}
 		d.view.line(dim, "    "+query)
 		d.view.rows(rows)
+	}
+	if err := d.showTold(ctx, s.told); err != nil {
+		return err
 	}
 	return d.showTables(ctx)
 }
@@ -369,6 +385,8 @@ func (d *demo) rest(ctx context.Context) error {
 			if err := d.showTables(ctx); err != nil {
 				return err
 			}
+		case one := <-d.receiver.told:
+			d.view.told(one)
 		case <-pause:
 			return nil
 		case <-ctx.Done():

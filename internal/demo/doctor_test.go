@@ -20,7 +20,9 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 func TestDoctorFindsNothing(t *testing.T) {
 	t.Parallel()
 	d := fixture.New(t, schema)
-	s := must.Get(app.Read("demo/rollcall.yaml", configuration, environment(d.Address)))(t)
+	values := environment(d.Address)
+	values["WELCOME_URL"] = "http://127.0.0.1:1/welcome"
+	s := must.Get(app.Read("demo/rollcall.yaml", configuration, values.get))(t)
 	db := must.Get(s.Open(slog.New(slog.DiscardHandler)))(t)
 	t.Cleanup(db.Close)
 	must.Get(db.Migrate(t.Context()))(t)

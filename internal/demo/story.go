@@ -16,6 +16,7 @@ type scene struct {
 	sql     string // run before the request
 	request *request
 	asks    []string // queries whose rows are shown
+	told    int      // how many notifications have arrived, which are shown
 }
 
 // request is an event of a source, changed from a built-in one.
@@ -112,6 +113,8 @@ var story = []scene{
 		request: &request{source: source.Supabase, event: "database.update", set: []testevent.Change{text("record.email", "ghost@example.com")}}},
 	{says: "A forged request arrives: the body that Clerk signed was changed to name an administrator.",
 		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{{Path: "data.public_metadata", Value: `{"role":"admin"}`}}, forged: true}},
+	{says: "An application welcomes new users of Clerk. Rollcall has told its endpoint of each once, whatever came twice or late:",
+		told: 2},
 }
 
 // watched are the tables that the demo shows, the applications' and one of Rollcall's own. The first columns, key

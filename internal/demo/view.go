@@ -70,6 +70,17 @@ func (v *view) request(who string, w webhook) {
 // visitor shows a request that the demo has not sent.
 func (v *view) visitor(w webhook) { v.request(v.paint(bold, "you: "), w) }
 
+// told shows a notification that an application got.
+func (v *view) told(t told) {
+	fmt.Fprintf(v.out, "    POST /welcome, %s: %s %s %s\n", v.paint(green, "verified"), v.paint(cyan, t.Type), short(t.Data.ID), t.Data.Email)
+}
+
+// short is the part of an id that tells people apart.
+func short(id string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(id, "user_2Rollcall"), "0000")
+	return "…" + name
+}
+
 // outcomePaint tells good from bad at a glance.
 func outcomePaint(outcome string) paint {
 	switch outcome {
