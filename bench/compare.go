@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 )
 
@@ -15,9 +16,18 @@ func runAgainst(ctx context.Context, s *stand) error {
 	file := b.programs.file("rollcall.yaml")
 	this, other := b.rollcall("this", file), b.rollcall("other", file)
 	other.argv[0] = b.against
+	if b.notify != "" {
+		var err error
+		if this, err = b.telling(ctx, file); err != nil {
+			return err
+		}
+	}
 	for range b.rounds {
 		for _, c := range []*candidate{this, other} {
 			if err := b.candidate(ctx, c); err != nil {
+				return err
+			}
+			if err := b.database.exec(ctx, untold); err != nil {
 				return err
 			}
 		}
@@ -32,6 +42,23 @@ func runAgainst(ctx context.Context, s *stand) error {
 			r.median(other, peak), r.median(this, peak))
 	}
 	return nil
+}
+
+// untold has nothing noted for notifications any more, as after the end of the last replica that wants it.
+const untold = "delete from rollcall.rules; select rollcall.watch_roll('users', true), rollcall.watch_roll('memberships', true)"
+
+// telling is this build with one notification, for which every user counts as new.
+func (b *short) telling(ctx context.Context, file string) (*candidate, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	told := b.programs.file("notify.yaml")
+	text = fmt.Appendf(text, "\nnotify:\n  bench: {on: [%s], channel: bench}\n", b.notify)
+	if err := os.WriteFile(told, text, 0o600); err != nil {
+		return nil, fmt.Errorf("write the configuration: %w", err)
+	}
+	return b.rollcall("this", told), b.database.exec(ctx, "insert into rollcall.notifiers (name, since) values ('bench', '2000-01-01')")
 }
 
 // tried are the batch sizes of a trial.

@@ -46,6 +46,7 @@ type options struct {
 	profileTo string
 	try       string
 	against   string
+	notify    string
 	scale     string
 	far       bool
 }
@@ -70,6 +71,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&o.profileTo, "profile", "", "a directory: write where the time goes, instead")
 	flags.StringVar(&o.try, "try", "", "SQL: hold the bare statements with it against those without it, instead")
 	flags.StringVar(&o.against, "against", "", "another build of Rollcall, or a script that execs it: hold it against this one, instead")
+	flags.StringVar(&o.notify, "notify", "", "with -against: transitions, such as appeared, of which this build tells a channel")
 	flags.StringVar(&o.scale, "scale", "", "what docs/scaling.md is made of, instead: replicas, committers or size")
 	flags.BoolVar(&o.far, "far", false, "with a distance between the candidates and the database, instead")
 	if err := flags.Parse(args); err != nil {

@@ -35,7 +35,7 @@ var settings = map[string]string{
 }
 
 // tables are everything that a measurement fills.
-const tables = "rollcall.events, rollcall.users, rollcall.parked, public.profiles, deadstock.users, rival.events, rival.users"
+const tables = "rollcall.notifications, rollcall.transitions, rollcall.events, rollcall.users, rollcall.parked, public.profiles, deadstock.users, rival.events, rival.users"
 
 // database is one database of the private server.
 type database struct {
