@@ -82,16 +82,26 @@ comment on table rollcall.rules is 'The transitions that replicas want to be not
 -- The triggers. A placeholder and a tombstone have deleted_at: who has none is alive. What comes to life is new: that
 -- is said of those only who were created after the notification was configured. Nothing here raises an error, or the
 -- event that changes the roll would fail; so there is no cast, no constraint and no limit. Rows old and new are joined
--- by hash: the plan is made once in a session, perhaps for a single row, and may serve thousands.
+-- by hash: the plan is made once in a session, perhaps for a single row, and may serve thousands. The first questions
+-- save the rest, which takes 0.1 ms: an upsert that only inserts fires the trigger of updates, too.
 create function rollcall.note_users() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_nestloop = off set enable_mergejoin = off set jit = off as $$
 begin
+  if not exists (select from new_rows) then
+    return null;
+  end if;
   if tg_op = 'INSERT' then
+    if not exists (select from rollcall.rules r where r.transitions && array['appeared', 'confirmed']) then
+      return null;
+    end if;
+    with wanted as materialized (
+      select distinct r.name, r.transitions, r.sources, r.since from rollcall.rules r
+    )
     insert into rollcall.transitions (type, source, row_id, user_id, became, names)
     select * from (
       select x.type, x.source, x.id, x.id, x.became, array(
-        select distinct r.name from rollcall.rules r
+        select r.name from wanted r
         where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and x.created_at > r.since
       ) as names
       from (
@@ -104,10 +114,13 @@ begin
       ) x
     ) t where cardinality(t.names) > 0;
   else
+    with wanted as materialized (
+      select distinct r.name, r.transitions, r.sources, r.since from rollcall.rules r
+    )
     insert into rollcall.transitions (type, source, row_id, user_id, was, became, names)
     select * from (
       select x.type, x.source, x.id, x.id, x.was, x.became, array(
-        select distinct r.name from rollcall.rules r
+        select r.name from wanted r
         where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and (x.lived or x.created_at > r.since)
       ) as names
       from (
@@ -142,23 +155,35 @@ create function rollcall.note_memberships() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp set enable_nestloop = off set enable_mergejoin = off set jit = off as $$
 begin
+  if not exists (select from new_rows) then
+    return null;
+  end if;
   if tg_op = 'INSERT' then
+    if not exists (select from rollcall.rules r where r.transitions && array['joined']) then
+      return null;
+    end if;
+    with wanted as materialized (
+      select distinct r.name, r.transitions, r.sources, r.since from rollcall.rules r
+    )
     insert into rollcall.transitions (type, source, row_id, user_id, became, names)
     select * from (
       select 'joined', n.source, n.id, n.user_id,
         row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
           n.created_at, n.organization_id, n.user_id, n.role, n.role_name)::rollcall.noted,
         array(
-          select distinct r.name from rollcall.rules r
+          select r.name from wanted r
           where 'joined' = any (r.transitions) and (r.sources is null or n.source = any (r.sources)) and n.created_at > r.since
         ) as names
       from new_rows n where n.deleted_at is null
     ) t where cardinality(t.names) > 0;
   else
+    with wanted as materialized (
+      select distinct r.name, r.transitions, r.sources, r.since from rollcall.rules r
+    )
     insert into rollcall.transitions (type, source, row_id, user_id, was, became, names)
     select * from (
       select x.type, x.source, x.id, x.user_id, x.was, x.became, array(
-        select distinct r.name from rollcall.rules r
+        select r.name from wanted r
         where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and (x.lived or x.created_at > r.since)
       ) as names
       from (
