@@ -224,7 +224,7 @@ func (n *Notifier) toEndpoint(ctx context.Context, log transitions.Log, list []m
 		pause = max(pause, p)
 	}
 	if err == nil && pause > 0 { // all of them, not only what was answered so
-		all, err = false, log.Postpone(ctx, n.Name, pause)
+		all, err = false, log.Pause(ctx, n.Name, pause)
 	}
 	return all, err
 }

@@ -245,9 +245,8 @@ func TestSickReceivers(t *testing.T) {
 				url = newReceiver(t, test.answer).URL
 			}
 			n := b.notifier(Config{URL: url, AllowPrivate: true})
-			n.endpoint.time = 300 * time.Millisecond
-			if name == "floods" || name == "drips" || name == "tls" {
-				n.endpoint.time = attemptTime
+			if strings.HasSuffix(test.want, "300ms") {
+				n.endpoint.time = 300 * time.Millisecond
 			}
 			began := time.Now()
 			a := n.endpoint.attempt(t.Context(), "msg_1", []byte("{}"))
@@ -290,12 +289,27 @@ func TestRetryAfterPausesTheName(t *testing.T) {
 		ids = append(ids, fmt.Sprint("u", i))
 	}
 	b.appear(ids...)
-	b.run(b.notifier(Config{URL: busy.URL, AllowPrivate: true}))
-	b.run(b.notifier(Config{Query: transitions.Query{Name: "other"}, URL: fine.URL, AllowPrivate: true}))
+	n := b.notifier(Config{URL: busy.URL, AllowPrivate: true})
+	other := b.notifier(Config{Query: transitions.Query{Name: "other"}, URL: fine.URL, AllowPrivate: true})
+	b.run(n)
+	b.run(other)
 	must.Equal(t, len(fine.got), 100)
 	must.True(t, len(busy.got) <= batch, "the busy receiver got %d", len(busy.got))
-	b.Want("select name, count(*)::text, bool_and(due_at > now() + interval '50 minutes' or state <> 'pending')::text from rollcall.notifications group by name order by name",
-		"n|100|true", "other|100|true")
+	before := len(busy.got)
+	b.appear("later")
+	b.again()
+	must.Equal(t, must.Get(b.log.DueNames(t.Context(), []string{"n", "other"}))(t), []string{"n", "other"}, "what is to be made of transitions")
+	b.run(n)
+	b.run(other)
+	must.Equal(t, must.Get(b.log.DueNames(t.Context(), []string{"n", "other"}))(t), []string{}, "what is due")
+	must.Equal(t, len(busy.got), before, "requests in the pause")
+	must.Equal(t, len(fine.got), 101)
+	b.Exec("update rollcall.notifiers set paused_until = now() where name = 'n'")
+	b.run(n)
+	must.True(t, len(busy.got) > before, "it gets nothing after the pause")
+	b.Exec("update rollcall.notifications set state = 'failed' where transition = 1")
+	must.Equal(t, must.Get(b.log.Retry(t.Context(), transitions.Filter{Name: "n"}))(t), 1)
+	b.Want("select name, paused_until from rollcall.notifiers order by name", "n|∅", "other|∅")
 }
 
 // A receiver that is away for a day gets all of it once it is back, in spite of what was tried meanwhile.

@@ -60,10 +60,12 @@ create table rollcall.notifications (
 create index notifications_due on rollcall.notifications (name, due_at) where state = 'pending';
 create index notifications_failed on rollcall.notifications (name) where state = 'failed';
 
--- Since when a notification has been configured, and which transitions of which sources each replica wants for it.
+-- Since when a notification has been configured, until when its receiver wants nothing, and which transitions of which
+-- sources each replica wants for it.
 create table rollcall.notifiers (
-  name  text collate "C" primary key,
-  since timestamptz not null
+  name         text collate "C" primary key,
+  since        timestamptz not null,
+  paused_until timestamptz
 );
 create table rollcall.rules (
   replica     text collate "C" not null,

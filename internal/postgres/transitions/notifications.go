@@ -192,11 +192,10 @@ func (l Log) End(ctx context.Context, r Result) error {
 	return connection.Wrap(l.Pool.Explain(err), "note what became of a notification")
 }
 
-// Postpone puts off all that is due of a name for a time.
-func (l Log) Postpone(ctx context.Context, name string, by time.Duration) error {
-	_, err := l.Pool.Exec(ctx, `update rollcall.notifications set due_at = pg_catalog.clock_timestamp() + $2::interval
-where name = $1 and state = 'pending' and due_at < pg_catalog.clock_timestamp() + $2::interval`, name, by)
-	return connection.Wrap(l.Pool.Explain(err), "put notifications off")
+// Pause has nothing of a name due for a time.
+func (l Log) Pause(ctx context.Context, name string, by time.Duration) error {
+	_, err := l.Pool.Exec(ctx, "update rollcall.notifiers set paused_until = pg_catalog.clock_timestamp() + $2::interval where name = $1", name, by)
+	return connection.Wrap(l.Pool.Explain(err), "pause notifications")
 }
 
 // Said is what is said of a notification on a channel.
