@@ -117,7 +117,7 @@ func text(m transitions.Message) ([]byte, error) {
 
 // Run says what is due, until nothing is, its time is over, or the endpoint wants a pause.
 func (n *Notifier) Run(ctx context.Context, log transitions.Log) error {
-	lost, err := log.FanOut(ctx)
+	lost, err := log.Bound(ctx)
 	if err != nil {
 		return err
 	}

@@ -298,7 +298,7 @@ func TestRetryAfterPausesTheName(t *testing.T) {
 	before := len(busy.got)
 	b.appear("later")
 	b.again()
-	must.Equal(t, must.Get(b.log.DueNames(t.Context(), []string{"n", "other"}))(t), []string{"n", "other"}, "what is to be made of transitions")
+	must.Equal(t, must.Get(b.log.DueNames(t.Context(), []string{"n", "other"}))(t), []string{"other"}, "what is due")
 	b.run(n)
 	b.run(other)
 	must.Equal(t, must.Get(b.log.DueNames(t.Context(), []string{"n", "other"}))(t), []string{}, "what is due")
@@ -369,18 +369,6 @@ func TestWhereTakesTooLong(t *testing.T) {
 	must.True(t, failed > 0 && failed < batch, "%d have failed", failed)
 }
 
-// What waits for a notification that no replica has does not hide what waits for others.
-func TestForeignTransitionsHideNothing(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, "n", "gone")
-	b.Exec("insert into rollcall.transitions (type, source, row_id, names) select 'banned', 'app', 'x' || i, '{gone}' from generate_series(1, 1000) i")
-	b.appear("u1")
-	due := must.Get(b.log.DueNames(t.Context(), []string{"n"}))(t)
-	must.Equal(t, due, []string{"n"})
-	b.run(b.notifier(Config{Channel: "c"}))
-	b.Want("select name, state, count(*)::text from rollcall.notifications group by 1, 2 order by 1", "gone|pending|1001", "n|delivered|1")
-}
-
 // Who listens on a channel hears each notification once, in the transaction that marks it.
 func TestChannel(t *testing.T) {
 	t.Parallel()
@@ -388,7 +376,7 @@ func TestChannel(t *testing.T) {
 	n := b.notifier(Config{Query: transitions.Query{Payload: []string{"email"}}, Channel: "User events"})
 	listener := b.Connect()
 	must.Get(listener.Exec(t.Context(), `listen "User events"`))(t)
-	b.Exec("insert into rollcall.transitions (type, source, row_id, became, names) values ('appeared', 'app', 'long', row(null, repeat('x', 8000), null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null)::rollcall.noted, '{n}')")
+	b.Exec("insert into rollcall.transitions (type, source, row_id, became) values ('appeared', 'app', 'long', row(null, repeat('x', 8000), null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null)::rollcall.noted); insert into rollcall.notifications (name, transition, noted_at) select 'n', id, at from rollcall.transitions")
 	b.appear("u1", "u2")
 	b.run(n)
 	b.run(n)

@@ -3,6 +3,9 @@
 with ended as (
   update rollcall.transitions set was = null
   where source = $1 and user_id = $2 and xmin = pg_catalog.pg_current_xact_id()::xid
+), gone as (
+  delete from rollcall.transitions
+  where source = $1 and user_id = $2 and xmin is distinct from pg_catalog.pg_current_xact_id()::xid
+  returning id
 )
-delete from rollcall.transitions
-where source = $1 and user_id = $2 and xmin is distinct from pg_catalog.pg_current_xact_id()::xid
+delete from rollcall.notifications where transition in (select id from gone)

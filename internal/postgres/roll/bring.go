@@ -110,6 +110,9 @@ const forgetGone = `with mine as materialized (
 ), unnoted as (
   delete from rollcall.transitions t
   where (select exists (select from gone)) and t.source = $1 and t.row_id in (select id from gone) and t.xmin = pg_catalog.pg_current_xact_id()::xid
+  returning t.id
+), untold as (
+  delete from rollcall.notifications where transition in (select id from unnoted)
 )
 select pg_catalog.count(*) from gone`
 

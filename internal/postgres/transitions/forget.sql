@@ -7,9 +7,11 @@ with old as materialized (
   order by id limit $4 for update skip locked
 ), gone as (
   delete from rollcall.transitions t using old o
-  where t.id = o.id and (o.at < pg_catalog.now() - $3::interval or t.names is null and not exists (
+  where t.id = o.id and (o.at < pg_catalog.now() - $3::interval or not exists (
     select from rollcall.notifications n where n.transition = o.id and n.state in ('pending', 'failed')
   ))
-  returning 1
+  returning t.id
+), untold as (
+  delete from rollcall.notifications where transition in (select id from gone)
 )
 select (select pg_catalog.count(*) from gone), case when pg_catalog.count(*) < $4 then 0 else coalesce(pg_catalog.max(id), 0) end from old

@@ -26,8 +26,6 @@ const (
 )
 
 const (
-	// fanOut is how many transitions one transaction makes notifications of.
-	fanOut = 1000
 	// MaxBacklog is how many notifications of a name may be pending: beyond it the oldest are given up.
 	MaxBacklog = 100_000
 	// oneByOneTime is for how long expressions are evaluated one by one: a slow one takes as long as a statement may.
@@ -68,8 +66,6 @@ type Result struct {
 }
 
 var (
-	//go:embed fan_out.sql
-	fanOutSQL string
 	//go:embed bound.sql
 	boundSQL string
 	//go:embed due_names.sql
@@ -82,27 +78,18 @@ var (
 	saySQL string
 )
 
-// DueNames are those of some names for which something is to be done.
+// DueNames are those of some names of which something is due.
 func (l Log) DueNames(ctx context.Context, names []string) ([]string, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
-	rows, _ := l.Pool.Query(ctx, dueNamesSQL, names, fanOut)
+	rows, _ := l.Pool.Query(ctx, dueNamesSQL, names)
 	due, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	return due, connection.Wrap(l.Pool.Explain(err), "look for notifications that are due")
 }
 
-// FanOut makes notifications of what was noted since the last time, and returns how many were given up because a
-// backlog was full, by name.
-func (l Log) FanOut(ctx context.Context) (lost map[string]int64, err error) {
-	for more := true; more && err == nil; {
-		var n int64
-		err = l.Pool.QueryRow(ctx, fanOutSQL, fanOut).Scan(&n)
-		more = n == fanOut
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make notifications of transitions: %w", l.Pool.Explain(err))
-	}
+// Bound gives up the oldest notifications where a backlog is full, and returns how many, by name.
+func (l Log) Bound(ctx context.Context) (lost map[string]int64, err error) {
 	lost = map[string]int64{}
 	rows, _ := l.Pool.Query(ctx, boundSQL, MaxBacklog)
 	var name string
