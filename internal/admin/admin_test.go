@@ -277,18 +277,18 @@ func TestNotifications(t *testing.T) {
 	o := operate(t)
 	o.wants(o.ask("GET", "/notifications", ""), 200, `{"summaries":[],"notifications":[]}`)
 	o.Exec(`insert into rollcall.transitions (type, source, row_id) values ('appeared', 'clerk', 'user_1'), ('deleted', 'clerk', 'user_2');
-		insert into rollcall.notifications (id, name, transition, noted_at, state, attempts, error)
-		select ('00000000-0000-4000-8000-00000000000' || id)::uuid, 'welcome', id, at, case when id = 1 then 'delivered' else 'failed' end, 8, 'status 500' from rollcall.transitions`)
-	o.wants(o.ask("GET", "/notifications", ""), 200, `{"summaries":[{"name":"welcome","pending":0,"delivered":1,"skipped":0,"failed":1}],"notifications":[{"id":"msg_00000000000040008000000000000002"`)
-	o.wants(o.ask("GET", "/notifications?state=delivered", ""), 200, `"notifications":[{"id":"msg_00000000000040008000000000000001","name":"welcome","type":"appeared","source":"clerk","row_id":"user_1","state":"delivered","attempts":8`)
+		insert into rollcall.notifiers (name, since, mark) values ('welcome', '2026-01-01Z', 'aaaaaaaaaaaaaaaa');
+		insert into rollcall.notifications (name, transition, noted_at, state, attempts, error) select 'welcome', id, at, case when id = 1 then 'delivered' else 'failed' end, 8, 'status 500' from rollcall.transitions`)
+	o.wants(o.ask("GET", "/notifications", ""), 200, `{"summaries":[{"name":"welcome","pending":0,"delivered":1,"skipped":0,"failed":1,"since":"2026-01-01T00:00:00Z"}],"notifications":[{"id":"msg_0000000000000002aaaaaaaaaaaaaaaa"`)
+	o.wants(o.ask("GET", "/notifications?state=delivered", ""), 200, `"notifications":[{"id":"msg_0000000000000001aaaaaaaaaaaaaaaa","name":"welcome","type":"appeared","source":"clerk","row_id":"user_1","state":"delivered","attempts":8`)
 	o.wants(o.ask("GET", "/notifications?name=other", ""), 200, `"notifications":[]`)
 	o.wants(o.ask("GET", "/notifications?state=lost", ""), 422, "state")
 	o.wants(o.ask("GET", "/notifications?id=x", ""), 422, "body.id")
 	o.wants(o.ask("POST", "/notifications/retry", `{"id":"x"}`), 422, "body.id")
 	o.wants(o.ask("POST", "/notifications/retry", `{"name":"other"}`), 200, `{"retried":0}`)
-	o.wants(o.ask("POST", "/notifications/retry", `{"id":"msg_00000000000040008000000000000001"}`), 200, `{"retried":0}`)
+	o.wants(o.ask("POST", "/notifications/retry", `{"id":"msg_0000000000000001aaaaaaaaaaaaaaaa"}`), 200, `{"retried":0}`)
 	o.wants(o.ask("POST", "/notifications/retry", `{"name":"welcome"}`), 200, `{"retried":1}`)
-	o.Want("select state, attempts::text from rollcall.notifications order by id", "delivered|8", "pending|0")
+	o.Want("select state, attempts::text from rollcall.notifications order by transition", "delivered|8", "pending|0")
 	o.Want("select who, action, object, result from rollcall.audit_log", "alice|retry notifications|welcome|1 notifications")
 }
 

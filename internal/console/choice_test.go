@@ -127,6 +127,7 @@ func TestNotificationsAgain(t *testing.T) {
 	_, page := v.get("/notifications")
 	v.wants(200, page, 200, "No notification is configured")
 	s.Exec("insert into rollcall.transitions (type, source, row_id) select 'appeared', 'clerk', 'user_' || i from generate_series(1, 4) i")
+	s.Exec("insert into rollcall.notifiers (name, since) values ('welcome', now()), ('other', now())")
 	s.Exec(`insert into rollcall.notifications (name, transition, noted_at, state, attempts, error) select name, id, at, case row_id when 'user_1' then 'delivered' else 'failed' end, 8, 'status 500'
 		from rollcall.transitions, (values ('welcome'), ('other')) v (name)`)
 	_, page = v.get("/notifications?name=welcome&state=failed")

@@ -27,7 +27,7 @@ var notificationFaults = []fault{
 	{
 		code: "notification_backlog", place: "rollcall.yaml:10:3", words: "10001 wait, the oldest since", remedy: "rollcall notifications hook",
 		seed:  notifying(waits("hook", "10001", "now(), 'pending', 0, null")),
-		after: run("delete from rollcall.notifications where id in (select id from rollcall.notifications limit 1)"),
+		after: run("delete from rollcall.notifications where transition = 1"),
 	},
 	{
 		code: "notification_given_up", place: "rollcall.yaml:10:3", words: "2 have failed for good, the last one: status 410", remedy: "rollcall notifications hook --failed",

@@ -43,10 +43,9 @@ create table rollcall.transitions (
 -- The planner keeps no values of columns that tell who a person is.
 alter table rollcall.transitions alter column was set statistics 0, alter column became set statistics 0;
 
--- Ids of notifications grow with those of transitions, because random ones would touch a page of the index each.
+-- Its id, as receivers see it, is made of the transition and of what marks its name: a column would need an index.
 -- No foreign key: it would lock each transition for each notification. What deletes the one deletes the other.
 create table rollcall.notifications (
-  id         uuid primary key default gen_random_uuid(),
   name       text collate "C" not null,
   transition bigint not null,                   -- in rollcall.transitions
   state      text not null default 'pending',   -- delivered, skipped, failed
@@ -55,7 +54,7 @@ create table rollcall.notifications (
   due_at     timestamptz not null default clock_timestamp(),
   ended_at   timestamptz,
   error      text,
-  unique (transition, name)
+  primary key (transition, name)
 );
 create index notifications_due on rollcall.notifications (name, due_at) where state = 'pending';
 create index notifications_failed on rollcall.notifications (name) where state = 'failed';
@@ -65,8 +64,15 @@ create index notifications_failed on rollcall.notifications (name) where state =
 create table rollcall.notifiers (
   name         text collate "C" primary key,
   since        timestamptz not null,
-  paused_until timestamptz
+  paused_until timestamptz,
+  mark         text not null unique default right(replace(gen_random_uuid()::text, '-', ''), 16)  -- hex digits
 );
+
+-- The id of a notification, and the transition in an id.
+create function rollcall.notification_id(transition bigint, mark text) returns text
+language sql immutable as $$ select 'msg_' || pg_catalog.lpad(pg_catalog.to_hex(transition), 16, '0') || mark $$;
+create function rollcall.transition_of(notification text) returns bigint
+language sql immutable as $$ select ('x' || pg_catalog.substr(notification, 5, 16))::bit(64)::bigint $$;
 create table rollcall.rules (
   replica     text collate "C" not null,
   name        text collate "C" not null,
@@ -118,8 +124,7 @@ begin
     ), noted as (
       insert into rollcall.transitions (id, at, type, source, row_id, user_id, became) select id, at, type, source, row_id, user_id, became from happened
     )
-    insert into rollcall.notifications (id, name, transition, noted_at)
-    select (lpad(to_hex(id), 16, '0') || right(replace(gen_random_uuid()::text, '-', ''), 16))::uuid, unnest(names), id, at from happened;
+    insert into rollcall.notifications (name, transition, noted_at) select unnest(names), id, at from happened;
   else
     with wanted as materialized (
       select distinct r.name, r.transitions, r.sources, r.since from rollcall.rules r
@@ -156,8 +161,7 @@ begin
     ), noted as (
       insert into rollcall.transitions (id, at, type, source, row_id, user_id, was, became) select id, at, type, source, row_id, user_id, was, became from happened
     )
-    insert into rollcall.notifications (id, name, transition, noted_at)
-    select (lpad(to_hex(id), 16, '0') || right(replace(gen_random_uuid()::text, '-', ''), 16))::uuid, unnest(names), id, at from happened;
+    insert into rollcall.notifications (name, transition, noted_at) select unnest(names), id, at from happened;
   end if;
   return null;
 end
@@ -191,8 +195,7 @@ begin
     ), noted as (
       insert into rollcall.transitions (id, at, type, source, row_id, user_id, became) select id, at, type, source, row_id, user_id, became from happened
     )
-    insert into rollcall.notifications (id, name, transition, noted_at)
-    select (lpad(to_hex(id), 16, '0') || right(replace(gen_random_uuid()::text, '-', ''), 16))::uuid, unnest(names), id, at from happened;
+    insert into rollcall.notifications (name, transition, noted_at) select unnest(names), id, at from happened;
   else
     with wanted as materialized (
       select distinct r.name, r.transitions, r.sources, r.since from rollcall.rules r
@@ -219,8 +222,7 @@ begin
     ), noted as (
       insert into rollcall.transitions (id, at, type, source, row_id, user_id, was, became) select id, at, type, source, row_id, user_id, was, became from happened
     )
-    insert into rollcall.notifications (id, name, transition, noted_at)
-    select (lpad(to_hex(id), 16, '0') || right(replace(gen_random_uuid()::text, '-', ''), 16))::uuid, unnest(names), id, at from happened;
+    insert into rollcall.notifications (name, transition, noted_at) select unnest(names), id, at from happened;
   end if;
   return null;
 end

@@ -3,11 +3,11 @@ package transitions
 import (
 	"context"
 	_ "embed"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"rollcall/internal/postgres/connection"
@@ -48,6 +48,9 @@ type Summary struct {
 	Since *time.Time `json:"since,omitempty"`
 }
 
+// idBytes are those of an id behind msg_.
+const idBytes = 16
+
 // Backlog is what waits of a name.
 type Backlog struct {
 	Pending int64
@@ -69,7 +72,7 @@ var (
 
 // List returns the newest notifications, n at most.
 func (l Log) List(ctx context.Context, f Filter, n int) ([]Notification, error) {
-	id, err := f.uuid()
+	id, err := f.id()
 	if err != nil {
 		return nil, err
 	}
@@ -82,16 +85,16 @@ func (l Log) List(ctx context.Context, f Filter, n int) ([]Notification, error) 
 	return list, connection.Wrap(l.Pool.Explain(err), "list notifications")
 }
 
-// uuid is the ID as PostgreSQL reads it, "" for none.
-func (f Filter) uuid() (string, error) {
+// id is the ID, "" for none.
+func (f Filter) id() (string, error) {
 	if f.ID == "" {
 		return "", nil
 	}
-	id, err := uuid.Parse(strings.TrimPrefix(f.ID, "msg_"))
-	if err != nil {
+	digits, err := hex.DecodeString(strings.TrimPrefix(f.ID, "msg_"))
+	if err != nil || len(digits) != idBytes {
 		return "", fmt.Errorf("%q: %w; an id is msg_ and 32 hex digits", f.ID, ErrUnknown)
 	}
-	return id.String(), nil
+	return "msg_" + hex.EncodeToString(digits), nil
 }
 
 // Summaries counts the notifications that are kept, by name.
@@ -117,7 +120,7 @@ func (l Log) Backlogs(ctx context.Context) (map[string]Backlog, error) {
 
 // Retry makes failed notifications due again, as if they had not been tried, and returns how many.
 func (l Log) Retry(ctx context.Context, f Filter) (int64, error) {
-	id, err := f.uuid()
+	id, err := f.id()
 	if err != nil {
 		return 0, err
 	}

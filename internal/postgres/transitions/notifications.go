@@ -43,7 +43,7 @@ type Query struct {
 
 // Message is a notification that is due.
 type Message struct {
-	ID       string // msg_ and a uuid without dashes, the same at each attempt
+	ID       string // msg_ and 32 hex digits, the same at each attempt
 	Attempts int    // that were made
 	Type     string
 	At       time.Time
