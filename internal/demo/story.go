@@ -114,7 +114,7 @@ var story = []scene{
 	{says: "A forged request arrives: the body that Clerk signed was changed to name an administrator.",
 		request: &request{source: source.Clerk, event: "user.updated", set: []testevent.Change{{Path: "data.public_metadata", Value: `{"role":"admin"}`}}, forged: true}},
 	{says: "An application welcomes new users of Clerk. Rollcall has told its endpoint of each once, whatever came twice or late:",
-		told: 2},
+		told: 3},
 }
 
 // watched are the tables that the demo shows, the applications' and one of Rollcall's own. The first columns, key
