@@ -121,7 +121,7 @@ func environment(database string) variables {
 func (d *demo) serveAndTell(ctx context.Context) error {
 	values := environment(d.database.url)
 	var err error
-	if d.receiver, err = startReceiver(values["WELCOME_SECRET"]); err != nil {
+	if d.receiver, err = startReceiver(ctx, values["WELCOME_SECRET"]); err != nil {
 		return err
 	}
 	defer d.receiver.stop()

@@ -37,12 +37,12 @@ const (
 )
 
 // startReceiver listens for notifications that a secret signs.
-func startReceiver(secret string) (*receiver, error) {
+func startReceiver(ctx context.Context, secret string) (*receiver, error) {
 	verify, err := svix.NewWebhook(secret)
 	if err != nil {
 		return nil, fmt.Errorf("the secret of notifications: %w", err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for notifications: %w", err)
 	}
