@@ -49,9 +49,11 @@ const (
 	RunTime = 20 * time.Second
 	// Timeout bounds a run.
 	Timeout = RunTime + attemptTime + 10*time.Second
-	// atOnce is how many requests are under way to an endpoint, and batch how many notifications are read at once.
+	// atOnce is how many requests are under way to an endpoint.
 	atOnce = 8
-	batch  = 64
+	// batch is how many notifications are read at once for an endpoint, and large for a channel, which takes them all.
+	batch = 64
+	large = 1000
 	// noteTime bounds the note of what became of an attempt, which is made during a shutdown, too.
 	noteTime = 5 * time.Second
 	// maxSaid is what pg_notify takes, in bytes.
@@ -128,7 +130,7 @@ func (n *Notifier) Run(ctx context.Context, log transitions.Log) error {
 		}
 	}
 	for end := time.Now().Add(RunTime); time.Now().Before(end); {
-		due, err := log.Due(ctx, n.Query, batch)
+		due, err := log.Due(ctx, n.Query, n.batch())
 		if err != nil {
 			return err
 		}
@@ -138,6 +140,13 @@ func (n *Notifier) Run(ctx context.Context, log transitions.Log) error {
 		}
 	}
 	return nil
+}
+
+func (n *Notifier) batch() int {
+	if n.endpoint == nil {
+		return large
+	}
+	return batch
 }
 
 // say says what is due and reports whether there may be more. What can't be said is noted.
@@ -159,7 +168,7 @@ func (n *Notifier) say(ctx context.Context, log transitions.Log, due []transitio
 			return false, err
 		}
 	}
-	full := len(due) == batch
+	full := len(due) == n.batch()
 	if n.endpoint == nil {
 		return full, n.onChannel(ctx, log, wanted)
 	}
