@@ -58,7 +58,11 @@ func (b *short) telling(ctx context.Context, file string) (*candidate, error) {
 	if err := os.WriteFile(told, text, 0o600); err != nil {
 		return nil, fmt.Errorf("write the configuration: %w", err)
 	}
-	return b.rollcall("this", told), b.database.exec(ctx, "insert into rollcall.notifiers (name, since) values ('bench', '2000-01-01')")
+	pause := "'infinity'"
+	if b.deliver {
+		pause = "null"
+	}
+	return b.rollcall("this", told), b.database.exec(ctx, "insert into rollcall.notifiers (name, since, paused_until) values ('bench', '2000-01-01', "+pause+")")
 }
 
 // tried are the batch sizes of a trial.

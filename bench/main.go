@@ -47,6 +47,7 @@ type options struct {
 	try       string
 	against   string
 	notify    string
+	deliver   bool
 	scale     string
 	far       bool
 }
@@ -71,7 +72,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.StringVar(&o.profileTo, "profile", "", "a directory: write where the time goes, instead")
 	flags.StringVar(&o.try, "try", "", "SQL: hold the bare statements with it against those without it, instead")
 	flags.StringVar(&o.against, "against", "", "another build of Rollcall, or a script that execs it: hold it against this one, instead")
-	flags.StringVar(&o.notify, "notify", "", "with -against: transitions, such as appeared, of which this build tells a channel")
+	flags.StringVar(&o.notify, "notify", "", "with -against: transitions, such as appeared, that this build notes for a notification")
+	flags.BoolVar(&o.deliver, "deliver", false, "with -notify: send them on a channel as well, all the while; else they wait")
 	flags.StringVar(&o.scale, "scale", "", "what docs/scaling.md is made of, instead: replicas, committers or size")
 	flags.BoolVar(&o.far, "far", false, "with a distance between the candidates and the database, instead")
 	if err := flags.Parse(args); err != nil {
