@@ -257,7 +257,8 @@ end
 $$;
 
 revoke all on rollcall.transitions, rollcall.notifications, rollcall.notifiers, rollcall.rules from public;
-revoke all on function rollcall.note_users(), rollcall.note_memberships(), rollcall.watch_roll(text, boolean) from public;
+revoke all on function rollcall.note_users(), rollcall.note_memberships(), rollcall.watch_roll(text, boolean),
+  rollcall.notification_id(bigint, text), rollcall.transition_of(text) from public;
 
 -- Who may write the roll of users may write these tables.
 do $$
@@ -270,7 +271,8 @@ begin
     where c.oid = 'rollcall.users'::regclass and a.grantee not in (0::oid, c.relowner) and a.privilege_type = 'UPDATE'
   loop
     execute format('grant select, insert, update, delete on rollcall.transitions, rollcall.notifications, rollcall.notifiers, rollcall.rules to %s', r.name);
-    execute format('grant execute on function rollcall.watch_roll(text, boolean) to %s', r.name);
+    execute format('grant execute on function rollcall.watch_roll(text, boolean), rollcall.notification_id(bigint, text), '
+      'rollcall.transition_of(text) to %s', r.name);
   end loop;
 end
 $$;
