@@ -44,18 +44,18 @@ func TestDemoOnce(t *testing.T) {
 		"      claims\n      {\"role\": \"authenticated\", \"app_role\": \"admin\"}\n", // what the shop knows, in the token
 		"      first_name  role\n      Benjamin    admin\n",                            // one's own row
 		"    no row\n", // for another user
-		"    ~ 5a3f1e00  ·      Ben Example  free  t",                            // deleted in one application
-		"    - 5a3f1e00  Benjamin    Example    admin  1",                        // and gone from the other
-		"    + members  …SampleBob  match: the row of another user has the user's",         // parked
-		"    + …SampleBob  bob@example.com",                                      // and in step again
-		"    - members  …SampleBob  match: the row of another user has the user's",         //
-		"    + …SampleAda  admin  1",                                             // a team of two
-		"    ~ …SampleBob  admin  3",                                             // another role, and what the application owns is untouched
-		"    - …SampleBob  admin  3",                                             // left
-		"    + …SampleBob  member  1",                                            // and joined again
-		"    ~ …SampleAda  ada.lovelace@example.com  Ada Lovelace  MEMBER",       // the newest e-mail
-		"      …SampleAda  ada.lovelace@example.com  Ada Lovelace          MEMB", // as before
-		"    POST /welcome, verified: appeared …SampleAda ada@example.com",       // told once
+		"    ~ 5a3f1e00  ·      Ben Example  free  t",                              // deleted in one application
+		"    - 5a3f1e00  Benjamin    Example    admin  1",                          // and gone from the other
+		"    + members  …SampleBob  match: the row of another user has the user's", // parked
+		"    + …SampleBob  bob@example.com",                                        // and in step again
+		"    - members  …SampleBob  match: the row of another user has the user's", //
+		"    + …SampleAda  admin  1",                                               // a team of two
+		"    ~ …SampleBob  admin  3",                                               // another role, and what the application owns is untouched
+		"    - …SampleBob  admin  3",                                               // left
+		"    + …SampleBob  member  1",                                              // and joined again
+		"    ~ …SampleAda  ada.lovelace@example.com  Ada Lovelace  MEMBER",         // the newest e-mail
+		"      …SampleAda  ada.lovelace@example.com  Ada Lovelace          MEMB",   // as before
+		"    POST /welcome, verified: appeared …SampleAda ada@example.com",         // told once
 		"    POST /welcome, verified: appeared …SampleBob ada.lovelace@example.com",
 	} {
 		if !strings.Contains(out.String(), line) {

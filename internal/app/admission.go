@@ -138,8 +138,8 @@ func (sv *service) sayConditions(ctx context.Context) {
 	if err != nil {
 		sv.log.Warn("the conditions about sign-ups can't be checked", "error", err)
 	}
+	sv.findings.Said(found...)
 	for _, f := range found {
-		sv.said.findings[finding{string(f.Code), f.At}] = true
 		sv.log.Error("a condition about sign-ups can't be asked; when_unavailable decides",
 			"condition", f.Target, "at", f.At, "code", f.Code, "error", f.What)
 	}

@@ -36,7 +36,7 @@ func TestServeLogsFindingsOnce(t *testing.T) {
 	must.True(t, line["level"] == "WARN" && line["place"] == "table rollcall.events" && line["remedy"] == "alter table rollcall.events reset (autovacuum_enabled);",
 		"the line is %v", line)
 	found := map[string]bool{}
-	for _, f := range sv.findings.get().Findings {
+	for _, f := range sv.findings.Last().Findings {
 		found[string(f.Code)] = true
 	}
 	must.Equal(t, found, map[string]bool{"events_autovacuum": true, "role_superuser": true, "target_key_index": true}, "findings")

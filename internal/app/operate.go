@@ -41,7 +41,7 @@ func (sv *service) newOperate(s *Setup) {
 	o := &admin.Operator{
 		DB: sv.db, Pool: sv.db.Pool(), Ready: sv.ready, Tasks: sv.tasks, Claims: claims.Claims{Pool: sv.db.Pool(), Log: sv.log}, Version: sv.options.Version, Log: sv.log,
 		Admissions: func() []admin.AdmissionRules { return admissionRules(sv.setup()) },
-		Sources:    func() []string { return names(sv.setup().Sources) }, Findings: sv.findings.get, Reload: sv.Reload,
+		Sources:    func() []string { return names(sv.setup().Sources) }, Findings: sv.findings.Last, Reload: sv.Reload,
 		Installation: func(ctx context.Context) *doctor.Status { return doctor.Read(ctx, sv.setup().Doctor(sv.db, nil)) },
 		Replay:       sv.replay,
 	}

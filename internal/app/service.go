@@ -17,6 +17,7 @@ import (
 	"rollcall/internal/clerk"
 	"rollcall/internal/config"
 	"rollcall/internal/console"
+	"rollcall/internal/doctor"
 	"rollcall/internal/event"
 	"rollcall/internal/notify"
 	"rollcall/internal/pipeline"
@@ -69,7 +70,7 @@ type service struct {
 	running    atomic.Pointer[jobs.Running]
 	backoff    backoff // sources whose announced users can't be looked up
 	said       *said   // what the log has said
-	findings   findings
+	findings   doctor.Findings
 	receipts   *receipts.Tally
 	followedAt time.Time   // when the tables of users were last looked at
 	prepared   atomic.Bool // the schema is migrated and the targets are checked
@@ -158,7 +159,7 @@ func (sv *service) serving(a *assembled) api.Config {
 		Sources: s.Sources, Sync: a.sync, Refuse: refuse, Admissions: sv.admissions(s),
 		Notifications: notificationNames(s),
 		Submit:        sv.pipeline.Submit, Queue: sv.pipeline.Waiting, Ready: sv.ready,
-		DB: sv.db, Targets: names, Captures: s.Captures(), Findings: sv.findings.get, Receipts: sv.receipts,
+		DB: sv.db, Targets: names, Captures: s.Captures(), Findings: sv.findings.Last, Receipts: sv.receipts,
 		Limits:  api.Limits{Body: limits.Body, Answer: limits.Wait + answerTime},
 		Operate: sv.operate, Version: sv.options.Version, Log: sv.log,
 	}

@@ -25,8 +25,6 @@ type said struct {
 	tables  map[string]uint32 // the oids of the targets' tables
 	offered map[string]bool   // new targets that want a backfill
 	unread  map[string]string // why sources are no table sources
-	// findings are those that the log has, of examinations and of the first check of the targets.
-	findings map[finding]bool
 	// overruled is what triggers decide: "target state".
 	overruled sync.Map
 }
@@ -34,7 +32,6 @@ type said struct {
 func newSaid() *said {
 	return &said{
 		outages: map[string]string{}, tables: map[string]uint32{}, offered: map[string]bool{}, unread: map[string]string{},
-		findings: map[finding]bool{},
 	}
 }
 
@@ -85,8 +82,8 @@ func (sv *service) watchTargets(ctx context.Context) {
 
 // sayFindings logs all that the first check has found.
 func (sv *service) sayFindings(findings []target.Finding) {
+	sv.findings.Said(findings...)
 	for _, f := range findings {
-		sv.said.findings[finding{string(f.Code), f.At}] = true
 		if f.Severity == target.Warning {
 			sv.log.Warn("a target needs attention", "target", f.Target, "at", f.At, "code", f.Code, "warning", f.What)
 			continue

@@ -49,15 +49,6 @@ func (t *Target) Lint(roll *Roll) []Finding {
 	return found.list
 }
 
-// TablesOfUsers are UsersTables as schemas and names.
-func (t *Target) TablesOfUsers() (schemas, names []string) {
-	for _, table := range t.UsersTables {
-		schema, name := SplitTable(table)
-		schemas, names = append(schemas, schema), append(names, name)
-	}
-	return schemas, names
-}
-
 // lintName says why a target may not have its table, as far as the name shows it, or "".
 func (t *Target) lintName() string {
 	schema, name := SplitTable(t.Table)

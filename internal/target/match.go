@@ -96,29 +96,28 @@ select * from judged where verdict is not null
 )`, c.sought(), c.keyless(), QuoteTable(c.Table), c.sameAddress("sought"), c.rivalry(), c.apart())
 }
 
-// rivalry holds for the rows that users of one address can't both have: where set writes the address, none can.
+// rivalry holds where users of one address can't all have a row: none can if their rows have the address, too.
 func (c *Compiler) rivalry() string {
-	if slices.ContainsFunc(slices.Concat(c.Set, c.OnInsert), func(a Assignment) bool { return a.Column == c.Match.Column }) {
-		return "true"
-	}
-	return "rows.free > 0"
+	written := func(a Assignment) bool { return a.Column == c.Match.Column }
+	return fmt.Sprintf("(%t or rows.free > 0)", slices.ContainsFunc(slices.Concat(c.Set, c.OnInsert), written))
 }
 
 // apart are the columns of the key that keep users of one address apart, as a list behind others.
-func (c *Compiler) apart() (columns string) {
+func (c *Compiler) apart() string {
+	var columns strings.Builder
 	for n, name := range c.Key {
 		if !slices.Contains(c.idColumns(c.roll), name) {
-			columns += fmt.Sprintf(", sought.k%d", n+1)
+			fmt.Fprintf(&columns, ", sought.k%d", n+1)
 		}
 	}
-	return columns
+	return columns.String()
 }
 
 // sought are the users who have an address and no row.
 func (c *Compiler) sought() string {
 	email := "new.email"
-	if collation := c.table.Column(c.Match.Column).Collation; collation != "" {
-		email += " collate " + collation // otherwise lower would give "Ä" in one collation, "ä" in the other
+	if collation := c.table.Column(c.Match.Column).Collation; collation != "" { // in which lower may differ
+		email += " collate " + collation
 	}
 	values := append([]string{c.roll.identity("new"), "pg_catalog.lower(" + email + ") as address", asciiOf("new.email") + " as ascii", "new.email_verified is true as verified"},
 		c.aliased(c.keyAssignments(), "k")...)

@@ -93,22 +93,6 @@ func (t *Target) Sources() []string {
 	return slices.Sorted(slices.Values(each(t.From, func(_ int, o Origin) string { return o.Source })))
 }
 
-// Forget is a statement that removes the rows of those whose ids are like a pattern, for people to run; like has the
-// pattern for each expression that is such an id, as new.id. It is "" where the target doesn't follow the source, or
-// has no column of its key that is one of these.
-func (t *Target) Forget(source string, like map[string]string) string {
-	if !t.Follows(source) {
-		return ""
-	}
-	for _, a := range t.Set {
-		pattern, isID := like[strings.TrimSpace(a.Expr.SQL)]
-		if isID && slices.Contains(t.Key, a.Column) {
-			return fmt.Sprintf("delete from %s where %s::text like %s", QuoteTable(t.Table), Quote(a.Column), Literal(pattern))
-		}
-	}
-	return ""
-}
-
 // Rights are those that a target needs to its table.
 func (t *Target) Rights() []string {
 	needed := []string{"select", "insert", "update"}

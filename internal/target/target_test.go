@@ -177,24 +177,6 @@ func TestLintKey(t *testing.T) {
 	})
 }
 
-// The users of a measurement can be removed where their id is in the key.
-func TestForgetTarget(t *testing.T) {
-	t.Parallel()
-	id, source := Assignment{"User Id", Expr{SQL: " new.id\n"}}, Assignment{"src", Expr{SQL: "new.source"}}
-	for name, tt := range map[string]struct {
-		target Target
-		want   string
-	}{
-		"key":       {Target{Table: "public.User", Key: []string{"src", "User Id"}, Set: []Assignment{source, id}}, `delete from "public"."User" where "User Id"::text like '10ad%''s'`},
-		"not a key": {Target{Table: "p", Key: []string{"src"}, Set: []Assignment{source, id}}, ""},
-		"computed":  {Target{Table: "p", Key: []string{"User Id"}, Set: []Assignment{{"User Id", Expr{SQL: "md5(new.id)"}}}}, ""},
-	} {
-		tt.target.From = []Origin{{Source: "supabase"}}
-		must.Equal(t, tt.target.Forget("supabase", map[string]string{"new.id": "10ad%'s"}), tt.want, name)
-		must.Equal(t, tt.target.Forget("clerk", map[string]string{"new.id": "10ad%"}), "", name+" of a source that it doesn't follow")
-	}
-}
-
 // A target is held against a described table.
 func TestCheck(t *testing.T) {
 	t.Parallel()

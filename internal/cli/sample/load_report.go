@@ -14,6 +14,7 @@ import (
 	"rollcall/internal/event"
 	generator "rollcall/internal/load"
 	"rollcall/internal/postgres/audit"
+	"rollcall/internal/target"
 )
 
 // loadReport is the result of load, as --output json prints it.
@@ -84,7 +85,7 @@ func (to loadTarget) removals(run uint32) []string {
 		}
 		like := map[string]string{"new.id": ids[roll], "new.user_id": users}
 		for _, t := range to.setup.Targets {
-			if statement := t.Forget(name, like); statement != "" && event.RollNamed(t.Roll) == roll {
+			if statement := removalOf(&t, name, like); statement != "" && event.RollNamed(t.Roll) == roll {
 				rows = append(rows, statement)
 			}
 		}
@@ -186,4 +187,20 @@ func (v *loadView) clear() {
 	if v.out != nil && v.since > 0 {
 		fmt.Fprint(v.out, cli.EraseLine)
 	}
+}
+
+// removalOf is a statement that removes the rows of those whose ids are like a pattern, for people to run; like has the
+// pattern for each expression that is such an id, as new.id. It is "" where the target doesn't follow the source, or
+// has no column of its key that is one of these.
+func removalOf(t *target.Target, source string, like map[string]string) string {
+	if !t.Follows(source) {
+		return ""
+	}
+	for _, a := range t.Set {
+		pattern, isID := like[strings.TrimSpace(a.Expr.SQL)]
+		if isID && slices.Contains(t.Key, a.Column) {
+			return fmt.Sprintf("delete from %s where %s::text like %s", target.QuoteTable(t.Table), target.Quote(a.Column), target.Literal(pattern))
+		}
+	}
+	return ""
 }

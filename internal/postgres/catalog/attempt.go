@@ -47,7 +47,7 @@ func (a *attempt) readTable() {
 
 // noTable says that a table is missing, and which one may be meant.
 func (a *attempt) noTable() error {
-	schemas, names := a.target.TablesOfUsers()
+	schemas, names := tablesOfUsers(a.target)
 	closed := []string{}
 	for i := range names {
 		closed = append(closed, schemas[i]+"."+names[i])

@@ -49,7 +49,7 @@ func (a *attempt) lintText(p target.Probe) error {
 
 // lintUsersReferences warns of foreign keys to the tables of the providers' users.
 func (a *attempt) lintUsersReferences() {
-	schemas, names := a.target.TablesOfUsers()
+	schemas, names := tablesOfUsers(a.target)
 	rows, _ := a.conn.Query(a.ctx, usersReferencesSQL, a.table.OID, schemas, names)
 	list, err := pgx.CollectRows(rows, pgx.RowToStructByPos[reference])
 	if err != nil {
@@ -61,7 +61,7 @@ func (a *attempt) lintUsersReferences() {
 // lintClosed says why a target may not have its table by what the catalog knows of it: it may
 // be a partition, a parent, a child or a view of a table that no target may write.
 func (a *attempt) lintClosed() {
-	schemas, names := a.target.TablesOfUsers()
+	schemas, names := tablesOfUsers(a.target)
 	var closed string
 	err := a.conn.QueryRow(a.ctx, closedSQL, a.table.OID, target.ClosedSchemas, schemas, names).Scan(&closed)
 	switch {
@@ -137,4 +137,13 @@ func scanned(plan any, found func(schema, name string)) {
 			scanned(part, found)
 		}
 	}
+}
+
+// tablesOfUsers are the tables of the providers' users as schemas and names.
+func tablesOfUsers(t *target.Target) (schemas, names []string) {
+	for _, table := range t.UsersTables {
+		schema, name := target.SplitTable(table)
+		schemas, names = append(schemas, schema), append(names, name)
+	}
+	return schemas, names
 }
