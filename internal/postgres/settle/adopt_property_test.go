@@ -49,15 +49,15 @@ const inTheEnd = `with living as (
   select u.id, lower(u.email) as address, u.email, u.email_verified as verified, t.id as row, t.email as has
   from rollcall.users u left join people t on t.auth_id = u.id where u.deleted_at is null
 ), rowless as (
-  select l.*, count(*) filter (where verified) over (partition by address) as rivals,
+  select l.*, case when verified then count(*) filter (where verified) over same else count(*) over same end as rivals,
     (select count(*) from people t where lower(t.email) = l.address and t.auth_id is null) as free,
     (select count(*) from people t where lower(t.email) = l.address and t.auth_id is not null) as taken
-  from living l where row is null
+  from living l where row is null window same as (partition by address)
 ), reasons as (
   select id, case when taken > 0 then 'match: the row of another user%'
     when free > 1 then 'match: several rows without a key%'
     when free = 1 and not verified then 'match: a row without a key has%'
-    when free = 1 and rivals > 1 then 'match: several users with one%' end as reason
+    when rivals > 1 then 'match: several users with one%' end as reason
   from rowless
 ), parked as (select user_id as id, error, sqlstate from rollcall.parked)
 select 'no row and no reason: ' || id || ' ' || coalesce(error, '-') from reasons left join parked using (id) where coalesce(error not like reason, true)

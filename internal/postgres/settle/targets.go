@@ -283,7 +283,7 @@ func (ts *Targets) Statements(target string) []string {
 		return nil
 	}
 	shown := t.Compiler.Shown()
-	return slices.DeleteFunc([]string{shown.Removal, shown.Upsert}, func(s string) bool { return s == "" })
+	return slices.DeleteFunc([]string{shown.Removal, shown.Adoption, shown.Upsert}, func(s string) bool { return s == "" })
 }
 
 // inOrder puts parents before the tables that reference them, and otherwise goes by name.
