@@ -44,6 +44,9 @@ func (d *decoder) notifications(c *Config) {
 	for i := range c.Notify {
 		n := &c.Notify[i]
 		path := join("notify", n.Name)
+		if n.Name == "retry" { // rollcall notifications retry
+			d.problems.Add(d.places[path], "%s: retry is no name for a notification, but a command of rollcall notifications; take another name", path)
+		}
 		d.from(&target.Target{From: n.From}, c.Sources, join(path, "from"))
 		switch hook, channel := d.given(join(path, "webhook")), d.given(join(path, "channel")); {
 		case hook && channel:

@@ -29,6 +29,8 @@ func TestNotify(t *testing.T) {
 			"r.yaml:6:38: notify.n.webhook.url holds a user or a password; leave them out, because the signature is the proof"}},
 		{"channel", head + "  n: {on: [appeared], channel: 'a\"b'}\n", nil, []string{
 			`r.yaml:6:32: notify.n.channel: "a\"b" is no name of a channel; write up to 63 bytes, without quotes, exactly as listen has it`}},
+		{"a command", head + "  retry: {on: [appeared], channel: c}\n", nil, []string{
+			"r.yaml:6:3: notify.retry: retry is no name for a notification, but a command of rollcall notifications; take another name"}},
 		{"fine", head + "  n: {on: [appeared], webhook: " + hook + "}\n", nil, nil},
 	})
 }

@@ -130,7 +130,11 @@ func (r *parkedResult) text(to io.Writer) error {
 
 // groupLines are a group within the columns of a terminal.
 func groupLines(g *audit.ParkedGroup) []string {
-	head := fmt.Sprintf("%s: %s %s of %s", g.Target, cli.Grouped(g.Users), g.Roll, g.Source)
+	noun := g.Roll
+	if g.Users == 1 {
+		noun = strings.TrimSuffix(noun, "s")
+	}
+	head := fmt.Sprintf("%s: %s %s of %s", g.Target, cli.Grouped(g.Users), noun, g.Source)
 	if g.GivenUp > 0 {
 		head += fmt.Sprintf(", given up: %s", cli.Grouped(g.GivenUp))
 	}
