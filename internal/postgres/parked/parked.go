@@ -39,7 +39,10 @@ const retryPatience = 10 * time.Second
 // Retry tries the parked rows of a target at once, those that were given up, too: of some ids, or of users whose
 // memberships they are; nil for all. It returns how many there were. What the target refuses again stays parked.
 func (p Rows) Retry(ctx context.Context, target string, ids []string) (tried int64, err error) {
-	if tried, err = p.Targets.MakeDue(ctx, target, ids); err != nil {
+	if err := p.Targets.Pool.QueryRow(ctx, countSQL, target, ids).Scan(&tried); err != nil {
+		return 0, connection.Wrap(p.Targets.Pool.Explain(err), "count the parked users of target %s", target)
+	}
+	if _, err := p.Targets.MakeDue(ctx, target, ids); err != nil {
 		return tried, err
 	}
 	for until := time.Now().Add(retryPatience); ; {
@@ -104,6 +107,8 @@ func (p Rows) Count(ctx context.Context) (map[string]int, error) {
 
 // The statements; the files describe their parameters.
 var (
+	//go:embed count.sql
+	countSQL string
 	//go:embed due.sql
 	dueSQL string // a format of a condition on p, which is a row of rollcall.parked
 	//go:embed due_targets.sql

@@ -28,6 +28,7 @@ func TestRetry(t *testing.T) {
 	b.Exec("alter table p drop constraint refuse")
 	must.Equal(t, must.Get(b.Parked.Retry(t.Context(), "profiles", []string{"u2"}))(t), int64(1), "tried")
 	b.Want(parked, "u1|19|f|t", "u3|1|f|t")
+	b.Exec("update rollcall.parked set retry_at = now() where user_id = 'u1'") // due already
 	must.Equal(t, must.Get(b.Parked.Retry(t.Context(), "profiles", nil))(t), int64(2), "tried of all")
 	b.Want(parked)
 	b.Want("select id, email from p order by 1", "u1|bad1", "u2|bad2", "u3|bad3")
