@@ -263,11 +263,11 @@ func TestReplicasWithOtherTargets(t *testing.T) {
 	url := pgtest.NewWith(t, shopTables)
 	first, same := serveAt(t, twoSources+shopTargets, url), serveAt(t, twoSources+shopTargets, url)
 	first.db.Await("select count(*) from rollcall.replicas", "2")
-	other := startServe(t, twoSources+strings.Replace(shopTargets, "'customer'", "'guest'", 1), env(url))
-	other.log.await(t, differ, 1)
 	if says(first)+says(same) > 0 {
 		t.Errorf("said before there was another: %s", first.log)
 	}
+	other := startServe(t, twoSources+strings.Replace(shopTargets, "'customer'", "'guest'", 1), env(url))
+	other.log.await(t, differ, 1)
 	first.log.await(t, differ, 1)
 	time.Sleep(100 * time.Millisecond)
 	if says(other) != 1 {
