@@ -120,7 +120,7 @@ func (r *Rules) Asked() []Rule {
 // the first of them.
 func (r *Rules) Lists(address string) Decision {
 	domain, readable := DomainOf(address)
-	last := Decision{Verdict: Admitted, Why: "no list speaks against it"}
+	last := Decision{Verdict: Admitted, Why: "no list refuses it"}
 	for _, l := range r.lists {
 		last.Rule, last.Why = l.rule, l.why()
 		if refused := l.refuses(address, domain, readable); refused != "" {

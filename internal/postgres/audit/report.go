@@ -122,7 +122,7 @@ func (t Tally) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// OutOfStep is how many users are in no step with the roll, for whatever reason but their triggers. A row of no user is not counted.
+// OutOfStep is how many users are out of step, except where a trigger decides. A row of no user is not counted.
 func (t *Tally) OutOfStep() int64 {
 	return t.Users[Missing] + t.Users[Adoptable] + t.Users[Extra] - t.Unowned + t.Users[Different] + t.Users[Parked]
 }

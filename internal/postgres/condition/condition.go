@@ -1,5 +1,5 @@
 // Package condition asks a condition in SQL about a user who is in no roll yet. It hides how the user becomes the
-// record new, and that a slow condition takes connections from nobody else:
+// record new, and that a slow condition leaves the connections of all else alone:
 //
 //	c := condition.New(pool, expr)
 //	met, err := c.Met(ctx, user)

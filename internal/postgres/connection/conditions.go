@@ -24,7 +24,7 @@ type conditions struct {
 	pool   *pgxpool.Pool
 }
 
-// Conditions is a pool for conditions of which nobody knows how long they take: however many sign-ups wait for them,
+// Conditions is a pool for conditions, which may take any time: however many sign-ups wait for them,
 // the other connections stay free. Its transactions are read only. One connection stays open from the first call on: to a
 // database far away it takes longer to connect than a sign-up may wait.
 func (p *Pool) Conditions() (*pgxpool.Pool, error) {

@@ -79,7 +79,7 @@ type separation struct {
 	users   []Key // written or locked by this transaction
 	mode    Mode  // of every piece; one may have more
 	refused []Refusal
-	// adopting are those who were to take over a row.
+	// adopting are the users whose verdict is target.Adopt.
 	adopting []entry
 }
 
