@@ -63,14 +63,17 @@ func NewCompiler(t *Target, roll *Roll, table *Table) *Compiler {
 func (c *Compiler) Compile() Statements {
 	ofSpan := *c
 	ofSpan.scope = span
-	return Statements{
+	s := Statements{
 		RemovalSpan: ofSpan.removal(), UpsertSpan: ofSpan.upsert(), InsertSpan: ofSpan.insert(),
 		Removal: c.removal(), RemovalLocked: c.locked(c.gone(), "for update"), RemovalWanted: c.wanted(c.gone()),
 		Upsert: c.upsert(), UpsertLocked: c.locked(c.alive(), "for no key update"), UpsertWanted: c.wanted(c.alive()),
-		Adoption: c.adoption(), AdoptionSpan: ofSpan.adoption(), AdoptionLocked: c.adoptionLocked(), Verdicts: c.verdicts(),
 		Release: c.release(),
 		States:  c.states(), Differing: c.differing(),
 	}
+	if c.Match != nil {
+		s.Adoption, s.AdoptionSpan, s.AdoptionLocked, s.Verdicts = c.adoption(), ofSpan.adoption(), c.adoptionLocked(), c.verdicts()
+	}
+	return s
 }
 
 // Shown are the statements with the expressions as the file has them: what variables

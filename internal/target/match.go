@@ -29,10 +29,7 @@ const (
 // has taken meanwhile, or whose key a trigger has not let through, makes it fail as well. The rows are locked in the
 // order of their addresses, the same in every transaction.
 func (c *Compiler) adoption() string {
-	if c.Match == nil {
-		return ""
-	}
-	keys := strings.Join(each(c.Key, func(n int, name string) string { return fmt.Sprintf("%s = v.k%d", Quote(name), n+1) }), ", ")
+	keys := each(c.Key, func(n int, name string) string { return fmt.Sprintf("%s = v.k%d", Quote(name), n+1) })
 	return fmt.Sprintf(`%s, adopted as (
 update %s t set %s
 from (select * from verdict where verdict = 'adopt' order by address) v
@@ -40,22 +37,16 @@ where %s
 returning %s as kept
 )
 select 1 / case when (select pg_catalog.count(*) from verdict) operator(pg_catalog.=) (select pg_catalog.count(*) from adopted where kept) then 1 else 0 end`,
-		c.judged(), QuoteTable(c.Table), keys, c.free("v"), c.sameKey("v"))
+		c.judged(), QuoteTable(c.Table), strings.Join(keys, ", "), c.free("v"), c.sameKey("v"))
 }
 
 // verdicts returns source, id and Verdict of the users who have one.
 func (c *Compiler) verdicts() string {
-	if c.Match == nil {
-		return ""
-	}
 	return fmt.Sprintf("%s\nselect %s, verdict from verdict", c.judged(), c.roll.identity("verdict"))
 }
 
 // adoptionLocked returns (source, id) of the users whose row to take over another transaction holds, without waiting.
 func (c *Compiler) adoptionLocked() string {
-	if c.Match == nil {
-		return ""
-	}
 	return c.heldOf(c.sought(), c.free("wanted"), "for update")
 }
 
@@ -64,7 +55,8 @@ func (c *Compiler) adoptionLocked() string {
 func (c *Compiler) Adoptions() string {
 	all := *c
 	all.scope = everyone
-	return all.judged() + "\nselect pg_catalog.count(*) filter (where verdict = 'adopt'), pg_catalog.count(*) filter (where verdict <> 'adopt') from verdict"
+	const count = "pg_catalog.count(*) filter (where verdict %s 'adopt')"
+	return fmt.Sprintf("%s\nselect "+count+", "+count+" from verdict", all.judged(), "=", "<>")
 }
 
 // judged begins a statement with the users who have a verdict. Users of one statement who have one address are rivals,
@@ -119,8 +111,10 @@ func (c *Compiler) sought() string {
 	if collation := c.table.Column(c.Match.Column).Collation; collation != "" { // in which lower may differ
 		email += " collate " + collation
 	}
-	values := append([]string{c.roll.identity("new"), "pg_catalog.lower(" + email + ") as address", asciiOf("new.email") + " as ascii", "new.email_verified is true as verified"},
-		c.aliased(c.keyAssignments(), "k")...)
+	values := append([]string{
+		c.roll.identity("new"), "pg_catalog.lower(" + email + ") as address", asciiOf("new.email") + " as ascii",
+		"new.email_verified is true as verified",
+	}, c.aliased(c.keyAssignments(), "k")...)
 	return fmt.Sprintf(`select w.* from (
 select
   %s
