@@ -13,6 +13,7 @@ import (
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
 	"rollcall/internal/source"
+	"rollcall/internal/testtag"
 )
 
 const everyTransition = "appeared, confirmed, email_changed, upgraded, banned, unbanned, deleted, joined, left, role_changed"
@@ -190,7 +191,7 @@ func TestTransitionsOfSupabase(t *testing.T) {
 func TestTransitionsOfImports(t *testing.T) {
 	t.Parallel()
 	w := newWays(t)
-	w.db.InsertUsers(1, 3000)
+	w.db.InsertUsers(1, testtag.Part(50_000))
 	w.db.Exec("update auth.users set email_confirmed_at = now(), banned_until = now() + interval '6 seconds' where id = $1", fixture.ID(1))
 	w.db.Exec("insert into auth.users (id, email, created_at, updated_at) values ('" + supaUser + "', 'new@x.test', clock_timestamp(), now())")
 	w.does("reconcile", "supabase")
