@@ -15,6 +15,7 @@ import (
 
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
+	"rollcall/internal/postgres/transitions"
 	"rollcall/internal/testtag"
 
 	svix "github.com/svix/svix-webhooks/go"
@@ -122,6 +123,17 @@ func TestNotifications(t *testing.T) {
 	in.expect(created(t, "u5", born()), accepted("applied"))
 	must.Await(t, "the user is said by the new notification", func() bool { return to.said()["appeared u5"] == 1 })
 	must.Equal(t, to.said(), map[string]int{"appeared u1": 1, "appeared u2": 1, "appeared u3": 1, "appeared u5": 1})
+}
+
+// A pause that a receiver wants does not let more wait than may.
+func TestBacklogInAPause(t *testing.T) {
+	t.Parallel()
+	in := serveAt(t, notifying("https://example.invalid"), pgtest.NewWith(t, shopTables))
+	in.db.Exec("update rollcall.notifiers set paused_until = now() + interval '10 hours'")
+	in.db.Exec(fmt.Sprintf("insert into rollcall.transitions (type, source, row_id) select 'banned', 'clerk', 'u' || i from generate_series(1, %d) i", transitions.MaxBacklog+5))
+	in.db.Exec("insert into rollcall.notifications (name, transition, noted_at) select 'welcome', id, at from rollcall.transitions")
+	in.db.Await("select count(*)::text from rollcall.notifications where state = 'failed'", "5")
+	in.counts(`rollcall_notifications_total{name="welcome",outcome="failed"} 5`)
 }
 
 // Twenty receivers that never answer slow neither an event nor another notification.

@@ -219,7 +219,7 @@ const noteReplica = 5 * time.Second
 // says so once when another one has other targets: then a user's row depends on which replica gets
 // the event.
 func (sv *service) watchReplicas(ctx context.Context) {
-	differ, cutOff := false, false
+	differ := false
 	var pulse pulse
 	every(ctx, noteReplica, func() {
 		others, err := sv.replica.Note(ctx)
@@ -241,9 +241,13 @@ func (sv *service) watchReplicas(ctx context.Context) {
 			sv.takeOverJobs(ctx)
 			sv.tidyRules(ctx)
 		}
-		if cutOff = cutOff || err != nil || pulse.since != began && !began.IsZero(); cutOff && err == nil {
-			cutOff = sv.registerAgain(ctx) != nil
+		if pulse.since != began { // a gap
+			sv.unregistered.Store(true)
 		}
+		if err == nil && sv.unregistered.Load() {
+			sv.registerAgain(ctx)
+		}
+		sv.boundNotifications(ctx)
 	})
 }
 

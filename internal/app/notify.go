@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"rollcall/internal/config"
 	"rollcall/internal/notify"
@@ -82,32 +83,78 @@ func notificationNames(s *Setup) []string {
 	return list
 }
 
-// register has noted what the notifications of a configuration want. This replica must be known to live, or another
-// one forgets it.
-func (sv *service) register(ctx context.Context, s *Setup) error {
+// both are the rules of two configurations, so that nothing is missed while the one takes the place of the other.
+func both(a, b []transitions.Rule) []transitions.Rule {
+	all := slices.Clone(a)
+	for _, r := range b {
+		at := slices.IndexFunc(all, func(had transitions.Rule) bool { return had.Name == r.Name })
+		if at < 0 {
+			all = append(all, r)
+			continue
+		}
+		had := &all[at]
+		had.On = union(had.On, r.On)
+		if len(had.From) == 0 || len(r.From) == 0 { // every source
+			had.From = nil
+			continue
+		}
+		had.From = union(had.From, r.From)
+	}
+	return all
+}
+
+func union(a, b []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
+}
+
+// register has noted what notifications want. This replica must be known to live, or another one forgets it.
+func (sv *service) register(ctx context.Context, rules []transitions.Rule) error {
 	if _, err := sv.replica.Note(ctx); err != nil {
 		return err
 	}
-	return sv.db.Transitions().Register(ctx, sv.replica.Name(), s.rules())
+	return sv.db.Transitions().Register(ctx, sv.replica.Name(), rules)
 }
 
-// registerAgain is for a replica that was cut off for so long that another one may have taken it for gone.
-func (sv *service) registerAgain(ctx context.Context) error {
+// registerAgain is for a replica whose rules may be other ones than its configuration's: another replica has taken it
+// for gone, or a reload has failed. While a reload is under way the next note of this replica does it.
+func (sv *service) registerAgain(ctx context.Context) {
 	if !sv.reloading.TryLock() {
-		return nil // a reload registers
+		return
 	}
 	defer sv.reloading.Unlock()
-	err := sv.db.Transitions().Register(ctx, sv.replica.Name(), sv.setup().rules())
+	sv.registerOwn(ctx)
+}
+
+// registerOwn registers the rules of the configuration in service, which no reload may exchange meanwhile.
+func (sv *service) registerOwn(ctx context.Context) {
+	err := sv.register(ctx, sv.setup().rules())
+	sv.unregistered.Store(err != nil)
 	if err != nil && ctx.Err() == nil {
 		sv.log.Warn("what notifications want can't be noted; Rollcall tries again", "error", err)
 	}
-	return err
 }
 
 // tidyRules forgets what replicas that are gone wanted.
 func (sv *service) tidyRules(ctx context.Context) {
 	if err := sv.db.Transitions().Tidy(ctx, jobs.ReplicaAge); err != nil && ctx.Err() == nil {
 		sv.log.Debug("rules of replicas that are gone are left until later", "error", err)
+	}
+}
+
+// boundNotifications gives up the oldest where too many wait, also of a receiver that wants a pause.
+func (sv *service) boundNotifications(ctx context.Context) {
+	if len(sv.setup().Config.Notify) == 0 {
+		return
+	}
+	lost, err := sv.db.Transitions().Bound(ctx)
+	if err != nil && ctx.Err() == nil {
+		sv.log.Warn("the notifications that wait can't be bounded; Rollcall tries again", "error", err)
+	}
+	for name, count := range lost {
+		sv.log.Error("too many notifications wait; the oldest are given up", "notification", name, "given_up", count)
+		for range count {
+			sv.server.ObserveNotification(name, transitions.Failed)
+		}
 	}
 }
 

@@ -50,6 +50,7 @@ func (sv *service) Reload(ctx context.Context, who string) (admin.Reloaded, erro
 		return admin.Reloaded{}, err
 	}
 	sv.exchange(next)
+	sv.registerOwn(ctx)
 	sv.sayUnreadable(ctx, next.setup)
 	sv.noteRemoved(done.Targets, time.Now())
 	sv.sayWarnings(found)
@@ -93,7 +94,8 @@ func (sv *service) prepareReload(ctx context.Context) (*assembled, []target.Find
 		return nil, nil, done, err
 	}
 	done.Configuration = s.Hash()
-	if err := sv.register(ctx, s); err != nil {
+	sv.unregistered.Store(true) // until Reload registers what counts then
+	if err := sv.register(ctx, both(sv.setup().rules(), s.rules())); err != nil {
 		return nil, nil, done, err
 	}
 	var found []target.Finding
@@ -104,9 +106,6 @@ func (sv *service) prepareReload(ctx context.Context) (*assembled, []target.Find
 			unfit.Add(config.ParsePos(f.At), "target %s: %s", f.Target, f.What)
 		}
 		err = fmt.Errorf("%w:\n%w", err, unfit)
-	}
-	if err != nil {
-		err = errors.Join(err, sv.register(ctx, sv.setup()))
 	}
 	return next, found, done, err
 }

@@ -53,28 +53,30 @@ const (
 
 // service is a running serve.
 type service struct {
-	options    Options
-	log        *slog.Logger
-	db         *postgres.DB
-	pipeline   *pipeline.Pipeline
-	server     *api.Server
-	now        atomic.Pointer[assembled]
-	reloading  sync.Mutex           // one reload at a time
-	removed    map[string]time.Time // targets that a reload has removed, and when; of reloading
-	tasks      *tasks.List
-	guard      *admin.Guard // of the admin API and the console
-	console    *console.Console
-	operate    http.Handler // the admin API and the console
-	base       string       // where this replica receives
-	replica    *jobs.Replica
-	running    atomic.Pointer[jobs.Running]
-	backoff    backoff // sources whose announced users can't be looked up
-	said       *said   // what the log has said
-	findings   doctor.Findings
-	receipts   *receipts.Tally
-	followedAt time.Time   // when the tables of users were last looked at
-	prepared   atomic.Bool // the schema is migrated and the targets are checked
-	stopping   atomic.Bool
+	options   Options
+	log       *slog.Logger
+	db        *postgres.DB
+	pipeline  *pipeline.Pipeline
+	server    *api.Server
+	now       atomic.Pointer[assembled]
+	reloading sync.Mutex           // one reload at a time
+	removed   map[string]time.Time // targets that a reload has removed, and when; of reloading
+	tasks     *tasks.List
+	guard     *admin.Guard // of the admin API and the console
+	console   *console.Console
+	operate   http.Handler // the admin API and the console
+	base      string       // where this replica receives
+	replica   *jobs.Replica
+	// unregistered: the rules of this replica may be other ones than its notifications want.
+	unregistered atomic.Bool
+	running      atomic.Pointer[jobs.Running]
+	backoff      backoff // sources whose announced users can't be looked up
+	said         *said   // what the log has said
+	findings     doctor.Findings
+	receipts     *receipts.Tally
+	followedAt   time.Time   // when the tables of users were last looked at
+	prepared     atomic.Bool // the schema is migrated and the targets are checked
+	stopping     atomic.Bool
 
 	readyMu  sync.Mutex
 	readyErr error
@@ -300,7 +302,7 @@ func (sv *service) prepareOnce(ctx context.Context) ([]target.Finding, error) {
 	if len(ran) > 0 {
 		sv.log.Info("migrated the schema rollcall", "migrations", ran)
 	}
-	if err := sv.register(ctx, sv.setup()); err != nil {
+	if err := sv.register(ctx, sv.setup().rules()); err != nil {
 		return nil, err
 	}
 	return sv.db.Targets().Check(ctx)

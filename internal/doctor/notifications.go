@@ -41,7 +41,6 @@ func (e *examination) notification(n *survey.Notification, c *config.Notificatio
 		e.add(notificationGivenUp, at, fmt.Sprintf("notification %s: %d have failed for good, the last one: %s", n.Name, n.Failed, n.LastError),
 			command("rollcall notifications %s --failed", n.Name))
 	}
-	_ = c
 }
 
 // unowned is about a name that this configuration lacks; another replica may have it.

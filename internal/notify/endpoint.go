@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -167,8 +168,15 @@ func (e *endpoint) inWords(ctx context.Context, err error) error {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("no answer within %s", e.time)
 	}
-	return err
+	words := receiversWords.ReplaceAllString(err.Error(), `"…"`)
+	return errors.New(strings.ToValidUTF8(words[:min(len(words), maxWords)], ""))
 }
+
+// receiversWords are those that Go quotes of an answer. A receiver may repeat in them what it was sent.
+var receiversWords = regexp.MustCompile(`(?s)".*?[^\\]"`)
+
+// maxWords is how much of an error is kept, in bytes.
+const maxWords = 300
 
 // retryAfter reads the header: seconds, or a moment.
 func retryAfter(value string, now time.Time) time.Duration {

@@ -8,11 +8,13 @@ package notify
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -119,16 +121,6 @@ func text(m transitions.Message) ([]byte, error) {
 
 // Run says what is due, until nothing is, its time is over, or the endpoint wants a pause.
 func (n *Notifier) Run(ctx context.Context, log transitions.Log) error {
-	lost, err := log.Bound(ctx)
-	if err != nil {
-		return err
-	}
-	for name, count := range lost {
-		n.Log.Error("too many notifications wait; the oldest are given up", "notification", name, "given_up", count)
-		for range count {
-			n.Observe(name, transitions.Failed)
-		}
-	}
 	for end := time.Now().Add(RunTime); time.Now().Before(end); {
 		due, err := log.Due(ctx, n.Query, n.batch())
 		if err != nil {
@@ -155,6 +147,8 @@ func (n *Notifier) say(ctx context.Context, log transitions.Log, due []transitio
 	for _, m := range due {
 		content, err := text(m)
 		switch {
+		case sqlstate.Of(m.Err) == sqlstate.QueryCanceled: // or the database is slow
+			err = n.note(ctx, log, m, attempt{err: errors.New("where was canceled: " + sqlstate.Text(m.Err))}.result(m.Attempts+1))
 		case m.Err != nil:
 			err = n.note(ctx, log, m, transitions.Result{State: transitions.Failed, Error: "where has no value: " + sqlstate.Text(m.Err)})
 		case err != nil:
@@ -212,28 +206,31 @@ func (n *Notifier) toEndpoint(ctx context.Context, log transitions.Log, list []m
 	all = true
 	group, working := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
-	pauses := make([]time.Duration, len(list))
-	for i, m := range list {
+	var pause atomic.Int64 // the longest that was asked for
+	for _, m := range list {
 		if time.Now().After(end) || working.Err() != nil {
 			all = false
 			break
 		}
 		group.Go(func() error {
+			if pause.Load() > 0 {
+				return nil
+			}
 			a := n.endpoint.attempt(working, m.ID, m.content)
-			if working.Err() != nil { // a shutdown, which says nothing about the endpoint
+			if a.err != nil && working.Err() != nil { // a shutdown, which says nothing about the endpoint
 				return context.Cause(working)
 			}
-			pauses[i] = a.pause
-			return n.note(ctx, log, m.Message, a.result(m.Attempts+1))
+			for asked := int64(a.pause); ; {
+				longest := pause.Load()
+				if asked <= longest || pause.CompareAndSwap(longest, asked) {
+					return n.note(ctx, log, m.Message, a.result(m.Attempts+1))
+				}
+			}
 		})
 	}
 	err = group.Wait()
-	var pause time.Duration
-	for _, p := range pauses {
-		pause = max(pause, p)
-	}
-	if err == nil && pause > 0 { // all of them, not only what was answered so
-		all, err = false, log.Pause(ctx, n.Name, pause)
+	if asked := time.Duration(pause.Load()); err == nil && asked > 0 { // of all, not only of what was answered so
+		all, err = false, log.Pause(ctx, n.Name, asked)
 	}
 	return all, err
 }

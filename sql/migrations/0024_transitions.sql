@@ -40,6 +40,8 @@ create table rollcall.transitions (
   became  rollcall.noted                   -- null: deleted
 );
 
+create index transitions_of_user on rollcall.transitions (source, user_id); -- an erasure looks for them
+
 -- The planner keeps no values of columns that tell who a person is.
 alter table rollcall.transitions alter column was set statistics 0, alter column became set statistics 0;
 

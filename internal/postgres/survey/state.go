@@ -116,7 +116,7 @@ from (
     pg_catalog.min(n.noted_at) filter (where n.state = 'pending') as oldest,
     pg_catalog.min(n.noted_at) filter (where n.state = 'pending' and n.attempts > 0) as refused,
     (pg_catalog.array_agg(n.error order by n.noted_at) filter (where n.state = 'pending' and n.attempts > 0))[1] as error,
-    coalesce(pg_catalog.bool_or(n.error like 'the address is not public%'), false) as private,
+    coalesce(pg_catalog.bool_or(n.error like 'the address is not public%') filter (where n.state = 'pending'), false) as private,
     pg_catalog.count(*) filter (where n.state = 'failed') as failed,
     (pg_catalog.array_agg(n.error order by n.ended_at desc) filter (where n.state = 'failed'))[1] as last_error
   from (

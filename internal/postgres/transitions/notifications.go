@@ -114,21 +114,23 @@ func (l Log) oneByOne(ctx context.Context, q Query, n int) ([]Message, error) {
 	if err != nil {
 		return nil, err
 	}
+	var evaluated []Message
 	end := time.Now().Add(oneByOneTime)
-	for i, m := range list {
+	for _, m := range list {
 		if time.Now().After(end) {
-			return list[:i], nil
+			break
 		}
 		switch one, err := l.read(ctx, q, 1, []string{m.ID}); {
 		case err != nil && ofExpression(err):
-			list[i].Err = err
+			m.Err = err
+			evaluated = append(evaluated, m)
 		case err != nil:
 			return nil, err
-		case len(one) == 1:
-			list[i] = one[0]
+		default: // none if it is gone meanwhile
+			evaluated = append(evaluated, one...)
 		}
 	}
-	return list, nil
+	return evaluated, nil
 }
 
 // Check has PostgreSQL read the expressions of a query.

@@ -172,6 +172,20 @@ func TestErasedUsersAreForgotten(t *testing.T) {
 	}
 }
 
+// A deletion that waits is still said after an erasure, without what was known of the user.
+func TestErasureKeepsWhatWaits(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.Submit(user("u1", 1, nil))
+	b.Submit(fixture.Gone("u1", 2))
+	b.Exec("update rollcall.notifications set error = 'about u1@example.com', attempts = 1")
+	must.Get(b.DB.Eraser().Erase(t.Context(), erasure.Request{Source: "app", ID: "u1", Living: true, Who: "test"}))(t)
+	b.Want("select t.type, t.was, n.state, n.error from rollcall.transitions t join rollcall.notifications n on n.transition = t.id", "deleted|∅|pending|∅")
+	if traces := b.SQL.Traces([]string{"u1@example.com"}); len(traces) > 0 {
+		t.Errorf("left: %q", traces)
+	}
+}
+
 // A role that owns nothing can register, and what it writes is noted.
 func TestRegisterAsAnotherRole(t *testing.T) {
 	t.Parallel()
