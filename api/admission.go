@@ -33,34 +33,39 @@ func (s *Server) admit(ctx context.Context, d *delivery, a Admission, user *even
 	s.metrics.admissions.WithLabelValues(d.source.Name(), string(decision.Rule), string(decision.Verdict)).Inc()
 	d.event.Reason = decision.Reason()
 	refuses := s.config().Refuse[d.source.Name()]
+	d.outcome, d.err = SignUp(decision, failed, refuses), failed
 	switch {
-	case decision.Verdict == admission.Refused:
+	case d.outcome == event.Refused:
 		if d.event.Op == event.Announce {
 			d.event.Op = event.Refuse
 		}
 		d.event.Reply = a.Rules.Reply()
-		d.outcome = event.Refused
 		s.submitWithin(ctx, d, commitWait)
-	case failed != nil && refuses:
-		d.outcome, d.err = event.Unavailable, failed
+	case d.outcome == event.Unavailable: // the auth server asks again, or there is no user
 	case refuses:
 		d.outcome, d.err = s.submit(ctx, d)
-	case failed != nil:
-		d.outcome, d.err = event.Admitted, failed
-		s.submitWithin(ctx, d, commitWait)
 	default:
-		d.outcome = event.Announced
 		s.submitWithin(ctx, d, commitWait)
 	}
 }
 
+// SignUp is the outcome of a sign-up about which the rules have decided. Where the condition failed, when_unavailable
+// decides, which refuses or admits.
+func SignUp(decision admission.Decision, failed error, refuses bool) event.Outcome {
+	switch {
+	case decision.Verdict == admission.Refused:
+		return event.Refused
+	case failed == nil:
+		return event.Announced
+	case refuses:
+		return event.Unavailable
+	}
+	return event.Admitted
+}
+
 // Decide asks the rules about a user; about their condition it waits no longer than a sign-up can.
 func (a Admission) Decide(ctx context.Context, user *event.User) (admission.Decision, error) {
-	address := ""
-	if user.Email != nil {
-		address = *user.Email
-	}
-	return a.Rules.Decide(address, func() (bool, error) {
+	return a.Rules.Decide(user.Email, func() (bool, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), conditionWait)
 		defer cancel()
 		met, err := a.Met(ctx, user)
@@ -77,7 +82,8 @@ type committed struct {
 	err     error
 }
 
-// settle takes what became of the event. What was decided without it stays.
+// settle takes what became of the event when it was submitted. A refusal stays one, and so does an admission whose
+// condition failed.
 func (d *delivery) settle(c committed) {
 	switch {
 	case d.outcome != event.Announced && c.err == nil:

@@ -3,7 +3,7 @@
 // whoever asks the rule that needs one hands the answer over.
 //
 //	rules := admission.New(admission.Config{Deny: []string{"mailinator.com"}})
-//	d, err := rules.Decide("ada@sub.mailinator.com", met) // refused by deny_domains
+//	d, err := rules.Decide(user.Email, met) // refused by deny_domains
 package admission
 
 import (
@@ -116,10 +116,10 @@ func (r *Rules) Asked() []Rule {
 	return rules
 }
 
-// Lists decides by the lists alone. An address of which it can't be said which domain gets its mail is refused by
+// byLists decides by the lists alone. An address of which it can't be said which domain gets its mail is refused by
 // the first of them.
-func (r *Rules) Lists(address string) Decision {
-	domain, readable := DomainOf(address)
+func (r *Rules) byLists(address string) Decision {
+	domain, readable := domainOf(address)
 	last := Decision{Verdict: Admitted, Why: "no list refuses it"}
 	for _, l := range r.lists {
 		last.Rule, last.Why = l.rule, l.why()
@@ -130,10 +130,13 @@ func (r *Rules) Lists(address string) Decision {
 	return last
 }
 
-// Decide asks the rules in their order. Met answers the condition, where there is one and the lists leave it to that.
-// Its error is returned beside a verdict that is Unavailable.
-func (r *Rules) Decide(address string, met func() (bool, error)) (Decision, error) {
-	decision := r.Lists(address)
+// Decide asks the rules in their order about a user with an e-mail address, nil for none. Met answers the condition,
+// where there is one and the lists leave it to that. Its error is returned beside a verdict that is Unavailable.
+func (r *Rules) Decide(address *string, met func() (bool, error)) (Decision, error) {
+	if address == nil {
+		address = new(string)
+	}
+	decision := r.byLists(*address)
 	if decision.Verdict != Admitted || !r.require {
 		return decision, nil
 	}

@@ -66,7 +66,7 @@ func TestDomainOf(t *testing.T) {
 		"ada@" + strings.Repeat("a.", 130) + "com": "",
 		strings.Repeat("a", 2000) + "@example.com": "",
 	} {
-		if got, ok := DomainOf(address); got != want && ok || ok != (want != "") {
+		if got, ok := domainOf(address); got != want && ok || ok != (want != "") {
 			t.Errorf("%q: got %q, %v, want %q", address, got, ok, want)
 		}
 	}
@@ -103,7 +103,7 @@ func TestLists(t *testing.T) {
 	for _, tt := range tests {
 		rules := New(tt.config)
 		for address, want := range tt.want {
-			if got := rules.Lists(address).Reason(); !strings.HasPrefix(got, want) {
+			if got := rules.byLists(address).Reason(); !strings.HasPrefix(got, want) {
 				t.Errorf("%s, %q: got %q, want %q", tt.name, address, got, want)
 			}
 		}
@@ -150,7 +150,7 @@ func FuzzDomainOf(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, address string) {
-		domain, ok := DomainOf(address)
+		domain, ok := domainOf(address)
 		if !ok {
 			return
 		}
@@ -158,20 +158,20 @@ func FuzzDomainOf(f *testing.F) {
 			t.Fatalf("%q: %q is no host name", address, domain)
 		}
 		for _, same := range []string{domain, strings.ToUpper(domain), domain + "."} {
-			if again, ok := DomainOf("a@" + same); !ok || again != domain {
+			if again, ok := domainOf("a@" + same); !ok || again != domain {
 				t.Fatalf("%q: %q becomes %q, %v, and %q", address, same, again, ok, domain)
 			}
 		}
 		for _, listed := range []string{domain, "*." + domain} {
 			rules, below := New(Config{Deny: []string{listed}}), "sub."+domain
-			if rules.Lists(address).Verdict != Refused && listed == domain {
+			if rules.byLists(address).Verdict != Refused && listed == domain {
 				t.Fatalf("%q is not refused by %q", address, listed)
 			}
-			if _, ok := DomainOf("a@" + below); ok && rules.Lists("a@"+below).Verdict != Refused {
+			if _, ok := domainOf("a@" + below); ok && rules.byLists("a@"+below).Verdict != Refused {
 				t.Fatalf("a@%s is not refused by %q", below, listed)
 			}
 		}
-		if New(Config{Allow: []string{domain}}).Lists(address).Verdict != Admitted {
+		if New(Config{Allow: []string{domain}}).byLists(address).Verdict != Admitted {
 			t.Fatalf("%q is not admitted by %q", address, domain)
 		}
 	})
@@ -185,6 +185,6 @@ func BenchmarkLists(b *testing.B) {
 	}
 	rules := New(Config{DenyFile: items})
 	for b.Loop() {
-		rules.Lists("ada@mail.host5499.example")
+		rules.byLists("ada@mail.host5499.example")
 	}
 }

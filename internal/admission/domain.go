@@ -30,9 +30,9 @@ func canonical(domain string) (string, bool) {
 // maxAddress is the longest address that is read, in bytes. SMTP takes 254.
 const maxAddress = 1024
 
-// DomainOf is the domain of an e-mail address in the form that is compared. It is not ok for what SMTP would
+// domainOf is the domain of an e-mail address in the form that is compared. It is not ok for what SMTP would
 // not take as one address: then it is not known which domain would get the mail.
-func DomainOf(address string) (domain string, ok bool) {
+func domainOf(address string) (domain string, ok bool) {
 	at := strings.LastIndexByte(address, '@')
 	if at < 1 || len(address) > maxAddress || !isLocal(address[:at]) {
 		return "", false

@@ -99,15 +99,11 @@ func (sv *service) decide(ctx context.Context, source string, user *event.User) 
 		return "", ""
 	}
 	decision, err := rules.Decide(ctx, user)
-	switch {
-	case decision.Verdict == admission.Refused:
-		return event.Refused, decision.Reason()
-	case err == nil:
-		return event.Announced, decision.Reason()
-	case s.WhenUnavailable(source) == "refuse":
-		return event.Unavailable, decision.Reason() + ": " + err.Error()
+	reason := decision.Reason()
+	if err != nil {
+		reason += ": " + err.Error()
 	}
-	return event.Admitted, decision.Reason() + ": " + err.Error()
+	return api.SignUp(decision, err, s.WhenUnavailable(source) == "refuse"), reason
 }
 
 // checkConditions lets PostgreSQL judge the conditions of a configuration, but for those that another has as well.

@@ -39,11 +39,7 @@ func (p *preview) judge(ctx context.Context) error {
 
 // decide asks the rules in their order, as serve does.
 func (j *judged) decide(ctx context.Context, d *draft, rules *admission.Rules, user *event.User) {
-	email := ""
-	if user.Email != nil {
-		email = *user.Email
-	}
-	decision, err := rules.Decide(email, func() (bool, error) { return askOnce(ctx, d, user) })
+	decision, err := rules.Decide(user.Email, func() (bool, error) { return askOnce(ctx, d, user) })
 	if err != nil {
 		j.Error, j.Outage = err.Error(), d.setup.WhenUnavailable(j.Source)
 	}
