@@ -52,7 +52,7 @@ are masked unless --reveal. Only numbers that sequences give out are used up.
               became, reason
   tally       of a range: events, resumed (by an earlier run), became (numbers by what they became),
               without_body; problems are the first 100 events that need a look
-  changes     with --dry-run: each with target, source, roll, id, action (insert, update, delete), columns,
+  changes     with --dry-run: each with target, source, roll, id, action (insert, update, delete, adopt), columns,
               of which each has column, old and new
   remarks     with --dry-run: what a target would refuse`
 
