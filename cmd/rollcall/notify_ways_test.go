@@ -192,9 +192,12 @@ func TestTransitionsOfImports(t *testing.T) {
 	t.Parallel()
 	w := newWays(t)
 	w.db.InsertUsers(1, testtag.Part(50_000))
-	w.db.Exec("update auth.users set email_confirmed_at = now(), banned_until = now() + interval '6 seconds' where id = $1", fixture.ID(1))
+	w.db.Exec("update auth.users set email_confirmed_at = now(), banned_until = now() + interval '1 hour' where id = $1", fixture.ID(1))
 	w.db.Exec("insert into auth.users (id, email, created_at, updated_at) values ('" + supaUser + "', 'new@x.test', clock_timestamp(), now())")
 	w.does("reconcile", "supabase")
+	for _, table := range []string{"auth.users", "rollcall.users"} {
+		w.db.Exec("update "+table+" set banned_until = now() where id = $1", fixture.ID(1)) // as if the hour were over
+	}
 	w.db.Await("select type || ' ' || row_id from rollcall.transitions order by id", "appeared "+supaUser, "unbanned "+fixture.ID(1))
 	w.again()
 	w.noted([]string{"appeared", "unbanned"})
