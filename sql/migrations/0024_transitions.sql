@@ -40,8 +40,6 @@ create table rollcall.transitions (
   became  rollcall.noted                   -- null: deleted
 );
 
-create index transitions_of_user on rollcall.transitions (source, user_id); -- an erasure looks for them
-
 -- The planner keeps no values of columns that tell who a person is.
 alter table rollcall.transitions alter column was set statistics 0, alter column became set statistics 0;
 
@@ -91,79 +89,78 @@ comment on table rollcall.rules is 'The transitions that replicas want to be not
 
 -- The triggers. A placeholder and a tombstone have deleted_at: who has none is alive. What comes to life is new: that
 -- is said of those only who were created after the notification was configured. Nothing here raises an error, or the
--- event that changes the roll would fail; so there is no cast, no constraint and no limit. Rows old and new are joined
--- by hash: the plan is made once in a session, perhaps for a single row, and may serve thousands. The first questions
--- save the rest, which takes 0.1 ms: an upsert that only inserts fires the trigger of updates, too.
+-- event that changes the roll would fail; so there is no cast, no constraint and no limit. The first question saves
+-- the rest: an upsert that only inserts fires the trigger of updates, too.
+--
+-- Rows old and new are joined by a full join, though each has its other: PostgreSQL has no nested loop for it. The
+-- plan is made once in a session, perhaps for a single row, and serves thousands. A condition "is not null" would make
+-- an inner join of it; "case" does not.
 create function rollcall.note_users() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_nestloop = off set enable_mergejoin = off set jit = off as $$
+set search_path = pg_catalog, pg_temp as $$
 begin
-  if not exists (select from new_rows) then
+  if not exists (select from new_rows)
+    or tg_op = 'INSERT' and not exists (select from rollcall.rules r where r.transitions && array['appeared', 'confirmed']) then
     return null;
   end if;
   if tg_op = 'INSERT' then
-    if not exists (select from rollcall.rules r where r.transitions && array['appeared', 'confirmed']) then
-      return null;
-    end if;
-    with wanted as materialized (
-      select distinct r.name, r.transitions, r.sources, r.since from rollcall.rules r
-    ), happened as materialized (
-      select nextval('rollcall.transitions_id_seq') as id, clock_timestamp() as at, t.*
+    with happened as (
+      insert into rollcall.transitions (type, source, row_id, user_id, became)
+      select x.type, x.source, x.id, x.user_id, x.became
       from (
-        select x.type, x.source, x.id, x.id, x.became, array(
-          select distinct r.name from wanted r
-          where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and x.created_at > r.since
-        ) as names
-        from (
-          select n.source, n.id, n.created_at, unnest(case when n.email_verified is true or n.phone_verified is true
-              then array['appeared', 'confirmed'] else array['appeared'] end) as type,
-            row(n.external_id, n.email, n.email_verified, n.email_confirmed_at, n.phone, n.phone_verified, n.phone_confirmed_at,
-              n.username, n.first_name, n.last_name, n.full_name, n.avatar_url, n.is_anonymous, n.is_sso_user, n.locked, n.banned,
-              n.banned_until, n.invited_at, n.created_at, null, null, null, null)::rollcall.noted as became
-          from new_rows n where n.deleted_at is null
-        ) x
-      ) t (type, source, row_id, user_id, became, names) where cardinality(t.names) > 0
-    ), noted as (
-      insert into rollcall.transitions (id, at, type, source, row_id, user_id, became) select id, at, type, source, row_id, user_id, became from happened
+        select n.source, n.id, n.id as user_id, n.created_at,
+          unnest(case when n.email_verified is true or n.phone_verified is true then array['appeared', 'confirmed'] else array['appeared'] end) as type,
+          row(n.external_id, n.email, n.email_verified, n.email_confirmed_at, n.phone, n.phone_verified, n.phone_confirmed_at,
+            n.username, n.first_name, n.last_name, n.full_name, n.avatar_url, n.is_anonymous, n.is_sso_user, n.locked, n.banned,
+            n.banned_until, n.invited_at, n.created_at, null, null, null, null)::rollcall.noted as became
+        from new_rows n where n.deleted_at is null
+      ) x
+      where exists (
+        select from rollcall.rules r
+        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and x.created_at > r.since
+      )
+      returning id, at, type, source, (became).created_at
     )
-    insert into rollcall.notifications (name, transition, noted_at) select unnest(names), id, at from happened;
+    insert into rollcall.notifications (name, transition, noted_at)
+    select distinct r.name, h.id, h.at from happened h join rollcall.rules r
+      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources)) and h.created_at > r.since;
   else
-    with wanted as materialized (
-      select distinct r.name, r.transitions, r.sources, r.since from rollcall.rules r
-    ), happened as materialized (
-      select nextval('rollcall.transitions_id_seq') as id, clock_timestamp() as at, t.*
+    with happened as (
+      insert into rollcall.transitions (type, source, row_id, user_id, was, became)
+      select x.type, x.source, x.id, x.user_id, x.was, x.became
       from (
-        select x.type, x.source, x.id, x.id, x.was, x.became, array(
-          select distinct r.name from wanted r
-          where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and (x.lived or x.created_at > r.since)
-        ) as names
-        from (
-          select n.source, n.id, n.created_at, o.deleted_at is null as lived, unnest(case
-              when o.deleted_at is not null and n.deleted_at is not null then '{}'::text[]
-              when n.deleted_at is not null then array['deleted']
-              else array_remove(array[
-                case when o.deleted_at is not null then 'appeared' end,
-                case when (n.email_verified is true or n.phone_verified is true)
-                  and (o.deleted_at is not null or (o.email_verified is true or o.phone_verified is true) is not true) then 'confirmed' end,
-                case when o.deleted_at is null and n.email is distinct from o.email then 'email_changed' end,
-                case when o.deleted_at is null and o.is_anonymous is true and n.is_anonymous is not true then 'upgraded' end,
-                case when o.deleted_at is null and o.banned is not true and n.banned is true then 'banned' end,
-                case when o.deleted_at is null and o.banned is true and n.banned is not true then 'unbanned' end
-              ], null)
-            end) as type,
-            case when o.deleted_at is null then row(o.external_id, o.email, o.email_verified, o.email_confirmed_at, o.phone, o.phone_verified, o.phone_confirmed_at,
-              o.username, o.first_name, o.last_name, o.full_name, o.avatar_url, o.is_anonymous, o.is_sso_user, o.locked, o.banned,
-              o.banned_until, o.invited_at, o.created_at, null, null, null, null)::rollcall.noted end as was,
-            case when n.deleted_at is null then row(n.external_id, n.email, n.email_verified, n.email_confirmed_at, n.phone, n.phone_verified, n.phone_confirmed_at,
-              n.username, n.first_name, n.last_name, n.full_name, n.avatar_url, n.is_anonymous, n.is_sso_user, n.locked, n.banned,
-              n.banned_until, n.invited_at, n.created_at, null, null, null, null)::rollcall.noted end as became
-          from new_rows n join old_rows o on o.source = n.source and o.id = n.id
-        ) x
-      ) t (type, source, row_id, user_id, was, became, names) where cardinality(t.names) > 0
-    ), noted as (
-      insert into rollcall.transitions (id, at, type, source, row_id, user_id, was, became) select id, at, type, source, row_id, user_id, was, became from happened
+        select n.source, n.id, n.id as user_id, n.created_at, o.deleted_at is null as lived,
+          unnest(case
+            when o.deleted_at is not null and n.deleted_at is not null then '{}'::text[]
+            when n.deleted_at is not null then array['deleted']
+            else array_remove(array[
+              case when o.deleted_at is not null then 'appeared' end,
+              case when (n.email_verified is true or n.phone_verified is true)
+                and (o.deleted_at is not null or (o.email_verified is true or o.phone_verified is true) is not true) then 'confirmed' end,
+              case when o.deleted_at is null and n.email is distinct from o.email then 'email_changed' end,
+              case when o.deleted_at is null and o.is_anonymous is true and n.is_anonymous is not true then 'upgraded' end,
+              case when o.deleted_at is null and o.banned is not true and n.banned is true then 'banned' end,
+              case when o.deleted_at is null and o.banned is true and n.banned is not true then 'unbanned' end
+            ], null)
+          end) as type,
+          case when o.deleted_at is null then row(o.external_id, o.email, o.email_verified, o.email_confirmed_at, o.phone, o.phone_verified, o.phone_confirmed_at,
+            o.username, o.first_name, o.last_name, o.full_name, o.avatar_url, o.is_anonymous, o.is_sso_user, o.locked, o.banned,
+            o.banned_until, o.invited_at, o.created_at, null, null, null, null)::rollcall.noted end as was,
+          case when n.deleted_at is null then row(n.external_id, n.email, n.email_verified, n.email_confirmed_at, n.phone, n.phone_verified, n.phone_confirmed_at,
+            n.username, n.first_name, n.last_name, n.full_name, n.avatar_url, n.is_anonymous, n.is_sso_user, n.locked, n.banned,
+            n.banned_until, n.invited_at, n.created_at, null, null, null, null)::rollcall.noted end as became
+        from new_rows n full join old_rows o on o.source = n.source and o.id = n.id
+        where case when o.id is null then false else n.id is not null end
+      ) x
+      where exists (
+        select from rollcall.rules r
+        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and (x.lived or x.created_at > r.since)
+      )
+      returning id, at, type, source, was is distinct from null as lived, (became).created_at
     )
-    insert into rollcall.notifications (name, transition, noted_at) select unnest(names), id, at from happened;
+    insert into rollcall.notifications (name, transition, noted_at)
+    select distinct r.name, h.id, h.at from happened h join rollcall.rules r
+      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources)) and (h.lived or h.created_at > r.since);
   end if;
   return null;
 end
@@ -171,60 +168,57 @@ $$;
 
 create function rollcall.note_memberships() returns trigger
 language plpgsql security definer
-set search_path = pg_catalog, pg_temp set enable_nestloop = off set enable_mergejoin = off set jit = off as $$
+set search_path = pg_catalog, pg_temp as $$
 begin
-  if not exists (select from new_rows) then
+  if not exists (select from new_rows)
+    or tg_op = 'INSERT' and not exists (select from rollcall.rules r where r.transitions && array['joined']) then
     return null;
   end if;
   if tg_op = 'INSERT' then
-    if not exists (select from rollcall.rules r where r.transitions && array['joined']) then
-      return null;
-    end if;
-    with wanted as materialized (
-      select distinct r.name, r.transitions, r.sources, r.since from rollcall.rules r
-    ), happened as materialized (
-      select nextval('rollcall.transitions_id_seq') as id, clock_timestamp() as at, t.*
+    with happened as (
+      insert into rollcall.transitions (type, source, row_id, user_id, became)
+      select x.type, x.source, x.id, x.user_id, x.became
       from (
-        select 'joined', n.source, n.id, n.user_id,
+        select n.source, n.id, n.user_id, n.created_at, 'joined' as type,
           row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-            n.created_at, n.organization_id, n.user_id, n.role, n.role_name)::rollcall.noted,
-          array(
-            select distinct r.name from wanted r
-            where 'joined' = any (r.transitions) and (r.sources is null or n.source = any (r.sources)) and n.created_at > r.since
-          ) as names
+            n.created_at, n.organization_id, n.user_id, n.role, n.role_name)::rollcall.noted as became
         from new_rows n where n.deleted_at is null
-      ) t (type, source, row_id, user_id, became, names) where cardinality(t.names) > 0
-    ), noted as (
-      insert into rollcall.transitions (id, at, type, source, row_id, user_id, became) select id, at, type, source, row_id, user_id, became from happened
+      ) x
+      where exists (
+        select from rollcall.rules r
+        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and x.created_at > r.since
+      )
+      returning id, at, type, source, (became).created_at
     )
-    insert into rollcall.notifications (name, transition, noted_at) select unnest(names), id, at from happened;
+    insert into rollcall.notifications (name, transition, noted_at)
+    select distinct r.name, h.id, h.at from happened h join rollcall.rules r
+      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources)) and h.created_at > r.since;
   else
-    with wanted as materialized (
-      select distinct r.name, r.transitions, r.sources, r.since from rollcall.rules r
-    ), happened as materialized (
-      select nextval('rollcall.transitions_id_seq') as id, clock_timestamp() as at, t.*
+    with happened as (
+      insert into rollcall.transitions (type, source, row_id, user_id, was, became)
+      select x.type, x.source, x.id, x.user_id, x.was, x.became
       from (
-        select x.type, x.source, x.id, x.user_id, x.was, x.became, array(
-          select distinct r.name from wanted r
-          where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and (x.lived or x.created_at > r.since)
-        ) as names
-        from (
-          select n.source, n.id, n.user_id, n.created_at, o.deleted_at is null as lived, case
-              when o.deleted_at is not null and n.deleted_at is null then 'joined'
-              when o.deleted_at is null and n.deleted_at is not null then 'left'
-              when o.deleted_at is null and o.role is distinct from n.role then 'role_changed'
-            end as type,
-            case when o.deleted_at is null then row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-              null, null, null, o.created_at, o.organization_id, o.user_id, o.role, o.role_name)::rollcall.noted end as was,
-            case when n.deleted_at is null then row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-              null, null, null, n.created_at, n.organization_id, n.user_id, n.role, n.role_name)::rollcall.noted end as became
-          from new_rows n join old_rows o on o.source = n.source and o.id = n.id
-        ) x where x.type is not null
-      ) t (type, source, row_id, user_id, was, became, names) where cardinality(t.names) > 0
-    ), noted as (
-      insert into rollcall.transitions (id, at, type, source, row_id, user_id, was, became) select id, at, type, source, row_id, user_id, was, became from happened
+        select n.source, n.id, n.user_id, n.created_at, o.deleted_at is null as lived, case
+            when o.deleted_at is not null and n.deleted_at is null then 'joined'
+            when o.deleted_at is null and n.deleted_at is not null then 'left'
+            when o.deleted_at is null and o.role is distinct from n.role then 'role_changed'
+          end as type,
+          case when o.deleted_at is null then row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+            o.created_at, o.organization_id, o.user_id, o.role, o.role_name)::rollcall.noted end as was,
+          case when n.deleted_at is null then row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+            n.created_at, n.organization_id, n.user_id, n.role, n.role_name)::rollcall.noted end as became
+        from new_rows n full join old_rows o on o.source = n.source and o.id = n.id
+        where case when o.id is null then false else n.id is not null end
+      ) x
+      where exists (
+        select from rollcall.rules r
+        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and (x.lived or x.created_at > r.since)
+      )
+      returning id, at, type, source, was is distinct from null as lived, (became).created_at
     )
-    insert into rollcall.notifications (name, transition, noted_at) select unnest(names), id, at from happened;
+    insert into rollcall.notifications (name, transition, noted_at)
+    select distinct r.name, h.id, h.at from happened h join rollcall.rules r
+      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources)) and (h.lived or h.created_at > r.since);
   end if;
   return null;
 end
