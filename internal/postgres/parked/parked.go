@@ -33,7 +33,7 @@ func (p Rows) inService() []string {
 	return list
 }
 
-// retryPatience is how long Retry waits for another replica that tries the same rows.
+// retryPatience is how long Retry waits for another transaction that holds the same rows.
 const retryPatience = 10 * time.Second
 
 // Retry tries the parked rows of a target at once, those that were given up, too: of some ids, or of users whose
@@ -46,15 +46,16 @@ func (p Rows) Retry(ctx context.Context, target string, ids []string) (tried int
 		return tried, err
 	}
 	for until := time.Now().Add(retryPatience); ; {
-		if _, err := p.CatchUp(ctx, target); err != nil {
+		_, err := p.CatchUp(ctx, target)
+		if err != nil && !(settle.FailedFor(err, settle.RollBusy) && time.Now().Before(until)) {
 			return tried, err
 		}
 		var left bool
-		err := p.Targets.Pool.QueryRow(ctx, "select exists ("+dueTargetsSQL+")", []string{target}).Scan(&left)
+		err = p.Targets.Pool.QueryRow(ctx, "select exists ("+dueTargetsSQL+")", []string{target}).Scan(&left)
 		if err != nil || !left || time.Now().After(until) || !slices.Contains(p.inService(), target) {
 			return tried, connection.Wrap(p.Targets.Pool.Explain(err), "retry the parked users of target %s", target)
 		}
-		if err := connection.Pause(ctx, 100*time.Millisecond); err != nil { // another replica is at it
+		if err := connection.Pause(ctx, 100*time.Millisecond); err != nil { // another transaction is at it
 			return tried, err
 		}
 	}

@@ -36,6 +36,21 @@ func TestRetry(t *testing.T) {
 }
 
 // Who is given up waits for an event, or for a retry.
+// A retry waits for another transaction that holds a user.
+func TestRetryBesideAnother(t *testing.T) {
+	t.Parallel()
+	b := parkedBench(t)
+	b.Exec("alter table p drop constraint refuse")
+	tx := must.Get(b.DB.Pool().Begin(t.Context()))(t)
+	must.Get(tx.Exec(t.Context(), "select from rollcall.users where id = 'u2' for update"))(t)
+	retried := make(chan error)
+	go func() { _, err := b.Parked.Retry(t.Context(), "profiles", nil); retried <- err }()
+	time.Sleep(time.Second)
+	must.Do(t, tx.Rollback(t.Context()))
+	must.Do(t, <-retried)
+	b.Want("select user_id from rollcall.parked")
+}
+
 func TestGiveUp(t *testing.T) {
 	t.Parallel()
 	b := parkedBench(t)

@@ -248,7 +248,7 @@ func (w *Watch) noteLook(ctx context.Context, seen *table, target string) error 
 func (w *Watch) sweep(ctx context.Context, t *catalog.Compiled, since string) (int, error) {
 	var users []settle.Key
 	err := w.targets.Pool.Scan(ctx, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, settle.On(t.Roll, touchedSQL), t.Sources(), since)
+		rows, _ := tx.Query(ctx, settle.On(t.Roll, touchedSQL), t.Sources(), since, t.Name)
 		var err error
 		users, err = settle.CollectKeys(rows, t.Roll)
 		return err

@@ -145,6 +145,18 @@ func TestLookMakesParkedDue(t *testing.T) {
 	b.Want("select id, v from t", "early|proud")
 }
 
+// Who was given up stays so: a change of the table is no news about them.
+func TestLookLeavesTheGivenUp(t *testing.T) {
+	t.Parallel()
+	b := fixture.NewBench(t, "create domain short as text check (length(value) < 4); create table t (id text primary key, v short)", typed(mood))
+	look1(b)
+	b.Applies(fixture.All(event.Parked, 2), arrived("given up"), arrived("tried"))
+	must.Equal(t, must.Get(b.Parked.GiveUp(t.Context(), "typed", []string{"given up"}))(t), int64(1), "given up")
+	b.Exec("update rollcall.parked set attempts = 5; alter table t add column w text")
+	look1(b)
+	b.Want("select user_id, attempts, given_up from rollcall.parked order by 1", "given up|5|t", "tried|1|f")
+}
+
 const toTimestamp = "alter table t alter v type timestamptz"
 
 // born is a database with a target that has a date.
