@@ -220,7 +220,7 @@ const noteReplica = 5 * time.Second
 // the event.
 func (sv *service) watchReplicas(ctx context.Context) {
 	differ := false
-	var pulse pulse
+	var pulse jobs.Pulse
 	every(ctx, noteReplica, func() {
 		others, err := sv.replica.Note(ctx)
 		switch {
@@ -236,12 +236,12 @@ func (sv *service) watchReplicas(ctx context.Context) {
 		if err == nil && others == 0 {
 			sv.forgetRemoved(ctx)
 		}
-		began := pulse.since
-		if pulse.beat(time.Now(), err) >= jobs.ReplicaAge {
+		steady, gap := pulse.Beat(time.Now(), err)
+		if steady >= jobs.ReplicaAge {
 			sv.takeOverJobs(ctx)
 			sv.tidyRules(ctx)
 		}
-		if pulse.since != began { // a gap
+		if gap {
 			sv.unregistered.Store(true)
 		}
 		if err == nil && sv.unregistered.Load() {
@@ -249,19 +249,6 @@ func (sv *service) watchReplicas(ctx context.Context) {
 		}
 		sv.boundNotifications(ctx)
 	})
-}
-
-// pulse is when this replica has noted itself.
-type pulse struct{ since, last time.Time }
-
-// beat adds a note and returns for how long there was no gap. After an outage of the database the
-// others have not noted themselves either, and must have had the time for it.
-func (p *pulse) beat(now time.Time, failed error) time.Duration {
-	if failed != nil || now.Sub(p.last) > jobs.ReplicaAge/2 {
-		p.since = now
-	}
-	p.last = now
-	return now.Sub(p.since)
 }
 
 func (sv *service) takeOverJobs(ctx context.Context) {

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"rollcall/internal/config"
 	"rollcall/internal/notify"
@@ -37,9 +36,7 @@ func query(n config.Notification) transitions.Query {
 func (sv *service) notifiers(s *Setup) ([]*notify.Notifier, error) {
 	var list []*notify.Notifier
 	for _, c := range s.Config.Notify {
-		cfg := notify.Config{Query: query(c), Channel: c.Channel, Log: sv.log, Observe: func(name, outcome string) {
-			sv.server.ObserveNotification(name, outcome)
-		}}
+		cfg := notify.Config{Query: query(c), Channel: c.Channel, Log: sv.log, Observe: sv.server.ObserveNotification}
 		if c.Webhook != nil {
 			cfg.URL, cfg.Secrets, cfg.AllowPrivate = c.Webhook.URL.Reveal(), reveal(c.Webhook.Secrets), c.Webhook.AllowPrivate
 		}
@@ -83,30 +80,6 @@ func notificationNames(s *Setup) []string {
 	return list
 }
 
-// both are the rules of two configurations, so that nothing is missed while the one takes the place of the other.
-func both(a, b []transitions.Rule) []transitions.Rule {
-	all := slices.Clone(a)
-	for _, r := range b {
-		at := slices.IndexFunc(all, func(had transitions.Rule) bool { return had.Name == r.Name })
-		if at < 0 {
-			all = append(all, r)
-			continue
-		}
-		had := &all[at]
-		had.On = union(had.On, r.On)
-		if len(had.From) == 0 || len(r.From) == 0 { // every source
-			had.From = nil
-			continue
-		}
-		had.From = union(had.From, r.From)
-	}
-	return all
-}
-
-func union(a, b []string) []string {
-	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
-}
-
 // register has noted what notifications want. This replica must be known to live, or another one forgets it.
 func (sv *service) register(ctx context.Context, rules []transitions.Rule) error {
 	if _, err := sv.replica.Note(ctx); err != nil {
@@ -141,20 +114,13 @@ func (sv *service) tidyRules(ctx context.Context) {
 	}
 }
 
-// boundNotifications gives up the oldest where too many wait, also of a receiver that wants a pause.
+// boundNotifications gives up what waits for too long, or is too much, also of a receiver that wants a pause.
 func (sv *service) boundNotifications(ctx context.Context) {
 	if len(sv.setup().Config.Notify) == 0 {
 		return
 	}
-	lost, err := sv.db.Transitions().Bound(ctx)
-	if err != nil && ctx.Err() == nil {
+	if err := notify.Bound(ctx, sv.db.Transitions(), sv.server.ObserveNotification, sv.log); err != nil && ctx.Err() == nil {
 		sv.log.Warn("the notifications that wait can't be bounded; Rollcall tries again", "error", err)
-	}
-	for name, count := range lost {
-		sv.log.Error("too many notifications wait; the oldest are given up", "notification", name, "given_up", count)
-		for range count {
-			sv.server.ObserveNotification(name, transitions.Failed)
-		}
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"rollcall/internal/must"
 	"rollcall/internal/pgtest"
-	"rollcall/internal/postgres/transitions"
 )
 
 const (
@@ -74,14 +73,4 @@ func TestFirstNoteRegisters(t *testing.T) {
 	r.awaitRules("old appeared")
 	cancel()
 	<-watching
-}
-
-func TestBoth(t *testing.T) {
-	t.Parallel()
-	of := func(name, on, from string) transitions.Rule {
-		return transitions.Rule{Name: name, On: strings.Fields(on), From: strings.Fields(from)}
-	}
-	got := both([]transitions.Rule{of("a", "appeared", "x"), of("b", "banned", "x"), of("c", "left", "")},
-		[]transitions.Rule{of("b", "banned deleted", "y"), of("c", "left", "x"), of("d", "joined", "z")})
-	must.Equal(t, got, []transitions.Rule{of("a", "appeared", "x"), of("b", "banned deleted", "x y"), {Name: "c", On: []string{"left"}}, of("d", "joined", "z")})
 }

@@ -18,6 +18,7 @@ import (
 	"rollcall/internal/config"
 	"rollcall/internal/postgres/auditlog"
 	"rollcall/internal/postgres/jobs"
+	"rollcall/internal/postgres/transitions"
 	"rollcall/internal/postgres/watch"
 	"rollcall/internal/target"
 )
@@ -95,7 +96,7 @@ func (sv *service) prepareReload(ctx context.Context) (*assembled, []target.Find
 	}
 	done.Configuration = s.Hash()
 	sv.unregistered.Store(true) // until Reload registers what counts then
-	if err := sv.register(ctx, both(sv.setup().rules(), s.rules())); err != nil {
+	if err := sv.register(ctx, transitions.Both(sv.setup().rules(), s.rules())); err != nil {
 		return nil, nil, done, err
 	}
 	var found []target.Finding

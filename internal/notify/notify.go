@@ -201,6 +201,18 @@ func (n *Notifier) onChannel(ctx context.Context, log transitions.Log, list []me
 	return err
 }
 
+// Bound gives up notifications that wait where they are too many, or have waited for too long, and logs how many.
+func Bound(ctx context.Context, log transitions.Log, observe func(name, outcome string), to *slog.Logger) error {
+	lost, err := log.Bound(ctx)
+	for name, count := range lost {
+		to.Error("too many notifications wait, or for too long; the oldest are given up", "notification", name, "given_up", count)
+		for range count {
+			observe(name, transitions.Failed)
+		}
+	}
+	return err
+}
+
 // toEndpoint sends messages, and reports whether it has sent all of them and the endpoint wants no pause.
 func (n *Notifier) toEndpoint(ctx context.Context, log transitions.Log, list []message, end time.Time) (all bool, err error) {
 	all = true

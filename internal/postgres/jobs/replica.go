@@ -131,3 +131,18 @@ func (r *Replica) TakeOver(ctx context.Context) error {
 	})
 	return connection.Wrap(r.pool.Explain(err), "take jobs over")
 }
+
+// Pulse is when a replica has noted itself.
+type Pulse struct{ since, last time.Time }
+
+// Beat adds a note, or one that failed. It returns for how long there has been no gap, and whether there was one before
+// this note: the first has one, too. After an outage of the database the others have not noted themselves either, and
+// must have had the time for it.
+func (p *Pulse) Beat(now time.Time, failed error) (steady time.Duration, gap bool) {
+	gap = failed != nil || now.Sub(p.last) > ReplicaAge/2
+	if gap {
+		p.since = now
+	}
+	p.last = now
+	return now.Sub(p.since), gap
+}

@@ -1,15 +1,20 @@
--- Gives up the oldest pending notifications of each name, so that $1 are left, and returns how many.
+-- Gives up pending notifications: of each name the oldest, so that $1 are left, and those that have waited for $2. It
+-- returns how many.
 with full_names as materialized (
-  select name from rollcall.notifications where state = 'pending' group by name having pg_catalog.count(*) > $1::bigint
+  select name from rollcall.notifications where state = 'pending' group by name
+  having pg_catalog.count(*) > $1::bigint or pg_catalog.min(noted_at) < pg_catalog.now() - $2::interval
 ), over as materialized (
-  select o.transition, o.name
+  select o.transition, o.name, o.newer >= $1::bigint as beyond
   from full_names f
   cross join lateral (
-    select n.transition, n.name from rollcall.notifications n where n.name = f.name and n.state = 'pending' order by n.transition desc offset $1::bigint
+    select n.transition, n.name, n.noted_at, pg_catalog.row_number() over (order by n.transition desc) - 1 as newer
+    from rollcall.notifications n where n.name = f.name and n.state = 'pending'
   ) o
+  where o.newer >= $1::bigint or o.noted_at < pg_catalog.now() - $2::interval
 ), ended as (
   update rollcall.notifications n
-  set state = 'failed', ended_at = pg_catalog.clock_timestamp(), error = 'given up: too many notifications waited'
+  set state = 'failed', ended_at = pg_catalog.clock_timestamp(),
+    error = case when o.beyond then 'given up: too many notifications waited' else 'given up: it waited for too long' end
   from over o where n.transition = o.transition and n.name = o.name and n.state = 'pending'
   returning n.name
 )

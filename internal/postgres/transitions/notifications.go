@@ -88,10 +88,11 @@ func (l Log) DueNames(ctx context.Context, names []string) ([]string, error) {
 	return due, connection.Wrap(l.Pool.Explain(err), "look for notifications that are due")
 }
 
-// Bound gives up the oldest notifications where a backlog is full, and returns how many, by name.
+// Bound gives up the oldest notifications where a backlog is full, and those that have waited for too long. It returns
+// how many, by name.
 func (l Log) Bound(ctx context.Context) (lost map[string]int64, err error) {
 	lost = map[string]int64{}
-	rows, _ := l.Pool.Query(ctx, boundSQL, MaxBacklog)
+	rows, _ := l.Pool.Query(ctx, boundSQL, MaxBacklog, keepFailed)
 	var name string
 	var n int64
 	_, err = pgx.ForEachRow(rows, []any{&name, &n}, func() error { lost[name] = n; return nil })

@@ -41,6 +41,30 @@ type Rule struct {
 	From []string // sources; none for all
 }
 
+// Both are the rules of two configurations, so that nothing is missed while the one takes the place of the other.
+func Both(a, b []Rule) []Rule {
+	all := slices.Clone(a)
+	for _, r := range b {
+		at := slices.IndexFunc(all, func(had Rule) bool { return had.Name == r.Name })
+		if at < 0 {
+			all = append(all, r)
+			continue
+		}
+		had := &all[at]
+		had.On = union(had.On, r.On)
+		if len(had.From) == 0 || len(r.From) == 0 { // every source
+			had.From = nil
+			continue
+		}
+		had.From = union(had.From, r.From)
+	}
+	return all
+}
+
+func union(a, b []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(slices.Concat(a, b))))
+}
+
 // Log is what is noted in a database.
 type Log struct{ Pool *connection.Pool }
 

@@ -2,6 +2,7 @@ package transitions_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -203,17 +204,30 @@ func TestRegisterAsAnotherRole(t *testing.T) {
 	b.Want(noted, "appeared u1")
 }
 
-// The backlog of a notification is bounded: the oldest are given up, and other notifications keep theirs.
+// The backlog of a notification is bounded: the oldest are given up, also those that have waited for a month, and other
+// notifications keep theirs.
 func TestBacklogIsBounded(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.Exec(fmt.Sprintf("insert into rollcall.transitions (type, source, row_id) select 'banned', 'app', 'u' || i from generate_series(1, %d) i", transitions.MaxBacklog+5))
 	b.Exec("insert into rollcall.notifications (name, transition, noted_at) select 'all', id, at from rollcall.transitions; insert into rollcall.notifications (name, transition, noted_at) select 'other', id, at from rollcall.transitions where id <= 7")
+	b.Exec("insert into rollcall.notifications (name, transition, noted_at) select 'slow', id, at - (id - 1) * interval '30 days 1 minute' from rollcall.transitions where id <= 2")
 	lost := must.Get(b.Bound(t.Context()))(t)
-	must.Equal(t, lost, map[string]int64{"all": 5})
+	must.Equal(t, lost, map[string]int64{"all": 5, "slow": 1})
 	b.Want("select n.name, n.state, count(*)::text, min(t.id)::text, n.error from rollcall.notifications n join rollcall.transitions t on t.id = n.transition group by 1, 2, 5 order by 1, 2",
-		"all|failed|5|1|given up: too many notifications waited", "all|pending|100000|6|∅", "other|pending|7|1|∅")
+		"all|failed|5|1|given up: too many notifications waited", "all|pending|100000|6|∅", "other|pending|7|1|∅",
+		"slow|failed|1|2|given up: it waited for too long", "slow|pending|1|1|∅")
 	waiting := must.Get(b.Backlogs(t.Context()))(t)
 	must.Equal(t, waiting["all"].Pending, transitions.MaxBacklog)
 	must.Equal(t, must.Get(b.Bound(t.Context()))(t), map[string]int64{})
+}
+
+func TestBoth(t *testing.T) {
+	t.Parallel()
+	of := func(name, on, from string) transitions.Rule {
+		return transitions.Rule{Name: name, On: strings.Fields(on), From: strings.Fields(from)}
+	}
+	got := transitions.Both([]transitions.Rule{of("a", "appeared", "x"), of("b", "banned", "x"), of("c", "left", "")},
+		[]transitions.Rule{of("b", "banned deleted", "y"), of("c", "left", "x"), of("d", "joined", "z")})
+	must.Equal(t, got, []transitions.Rule{of("a", "appeared", "x"), of("b", "banned deleted", "x y"), {Name: "c", On: []string{"left"}}, of("d", "joined", "z")})
 }
