@@ -35,8 +35,9 @@ func query(n config.Notification) transitions.Query {
 // notifiers say the notifications of a configuration.
 func (sv *service) notifiers(s *Setup) ([]*notify.Notifier, error) {
 	var list []*notify.Notifier
+	observe := func(name, outcome string) { sv.server.ObserveNotification(name, outcome) } // the server is made later
 	for _, c := range s.Config.Notify {
-		cfg := notify.Config{Query: query(c), Channel: c.Channel, Log: sv.log, Observe: sv.server.ObserveNotification}
+		cfg := notify.Config{Query: query(c), Channel: c.Channel, Log: sv.log, Observe: observe}
 		if c.Webhook != nil {
 			cfg.URL, cfg.Secrets, cfg.AllowPrivate = c.Webhook.URL.Reveal(), reveal(c.Webhook.Secrets), c.Webhook.AllowPrivate
 		}

@@ -351,7 +351,7 @@ func TestWhere(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "n")
 	r := newReceiver(t, func(http.ResponseWriter, *http.Request) {})
-	n := b.notifier(Config{Query: transitions.Query{Where: "1 / (3 - substr(new.id, 2)::int) >= 0 -- and so on"}, URL: r.URL, AllowPrivate: true})
+	n := b.notifier(Config{Query: transitions.Query{Where: "1 / (3 - substr(new.id, 2)::int) -- of each\n>= 0 -- and so on"}, URL: r.URL, AllowPrivate: true})
 	must.Do(t, b.log.Check(t.Context(), n.Query))
 	must.True(t, b.log.Check(t.Context(), transitions.Query{Name: "n", Where: "new.nothing"}) != nil, "a column that is not there passes")
 	b.appear("u1", "u2", "u3", "u4")

@@ -1,5 +1,5 @@
 -- The notifications of a name ($1) that are due, the longest first, $2 at most, none in a pause; of some ids only if $3 is not null.
--- %[1]s is a condition over new and old, %[2]s what is to be said beside source and id.
+-- The first blank is a condition over new and old, the second what is to be said beside source and id.
 select rollcall.notification_id(n.transition, k.mark), n.attempts, t.type, t.at, t.source, t.row_id, (%[1]s
 ) is true, %[2]s
 from (
