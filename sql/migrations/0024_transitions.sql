@@ -95,11 +95,14 @@ comment on table rollcall.rules is 'The transitions that replicas want to be not
 -- Rows old and new are joined by a full join, though each has its other: PostgreSQL has no nested loop for it. The
 -- plan is made once in a session, perhaps for a single row, and serves thousands. A condition "is not null" would make
 -- an inner join of it; "case" does not.
+--
+-- A trigger of another table could have values of a type whose casts run functions, with the owner's rights: it notes
+-- nothing.
 create function rollcall.note_users() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
-  if not exists (select from new_rows)
+  if tg_relid <> 'rollcall.users'::regclass or not exists (select from new_rows)
     or tg_op = 'INSERT' and not exists (select from rollcall.rules r where r.transitions && array['appeared', 'confirmed']) then
     return null;
   end if;
@@ -170,7 +173,7 @@ create function rollcall.note_memberships() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
-  if not exists (select from new_rows)
+  if tg_relid <> 'rollcall.memberships'::regclass or not exists (select from new_rows)
     or tg_op = 'INSERT' and not exists (select from rollcall.rules r where r.transitions && array['joined']) then
     return null;
   end if;

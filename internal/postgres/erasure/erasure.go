@@ -47,6 +47,8 @@ var (
 	rollSQL string // a format of what is emptied
 	//go:embed state.sql
 	stateSQL string
+	//go:embed find_transitions.sql
+	findTransitionsSQL string
 	//go:embed transitions.sql
 	transitionsSQL string
 )
@@ -141,6 +143,8 @@ type erasing struct {
 	Eraser
 
 	events      []string // the ids of those that are about no user and name this one
+	transitions []int64  // the ids of those that are noted already
+	later       int64    // is below the ids of those that are noted later
 	outbox      []string // statements that delete what waits there
 	done        Result
 	memberships []settle.Key
@@ -163,8 +167,10 @@ func (x *erasing) find(ctx context.Context) error {
 			return err
 		}
 		rows, _ := tx.Query(ctx, findSQL, x.Source, x.ID, addresses)
-		x.events, err = pgx.CollectRows(rows, pgx.RowTo[string])
-		return err
+		if x.events, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, findTransitionsSQL, x.Source, x.ID).Scan(&x.transitions, &x.later)
 	})
 	switch {
 	case err != nil:
@@ -195,7 +201,7 @@ func (x *erasing) work() *settle.Work {
 		x.step(parkedSQL, count(&x.done.Parked), ofUser...),
 		x.step("delete from rollcall.endings where roll = 'users' and source = $1 and id = $2", nil, ofUser...),
 		x.step(fmt.Sprintf(membershipsSQL, roll.Emptied(&event.Memberships)), x.readMemberships, written...),
-		x.step(transitionsSQL, nil, ofUser...),
+		x.step(transitionsSQL, nil, x.Source, x.ID, x.transitions, x.later),
 	}
 	waiting := make([]int64, len(x.outbox))
 	for i, statement := range x.outbox {
