@@ -14,18 +14,18 @@ import (
 func (s *Setup) rules() []transitions.Rule {
 	var list []transitions.Rule
 	for _, n := range s.Config.Notify {
-		r := transitions.Rule{Name: n.Name, On: n.On}
-		for _, o := range n.From {
-			r.From = append(r.From, o.Source)
-		}
-		list = append(list, r)
+		q := query(n)
+		list = append(list, transitions.Rule{Name: q.Name, On: q.On, From: q.From})
 	}
 	return list
 }
 
 // query is what a notification asks for.
 func query(n config.Notification) transitions.Query {
-	q := transitions.Query{Name: n.Name, Payload: n.Payload}
+	q := transitions.Query{Name: n.Name, On: n.On, Payload: n.Payload}
+	for _, o := range n.From {
+		q.From = append(q.From, o.Source)
+	}
 	if n.Where != nil {
 		q.Where = n.Where.SQL
 	}

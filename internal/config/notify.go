@@ -18,7 +18,7 @@ type Notification struct {
 	// From are the sources; none means every source.
 	From []target.Origin `yaml:"from" also:"sources source" doc:"sources it follows; every source when absent"`
 	// Where is nil when every transition counts.
-	Where *target.Expr `yaml:"where" also:"if when" doc:"SQL condition over new and old, which have source, id and the columns of payload; of deleted and left only old has values"`
+	Where *target.Expr `yaml:"where" also:"if when" doc:"SQL condition over new and old, which have source, id and all columns that payload may name; of deleted and left only old has values"`
 	// Payload are columns of the user or the membership.
 	Payload []string `yaml:"payload" as:"external_id|email|email_verified|email_confirmed_at|phone|phone_verified|phone_confirmed_at|username|first_name|last_name|full_name|avatar_url|is_anonymous|is_sso_user|locked|banned|banned_until|invited_at|created_at|organization_id|user_id|role|role_name" also:"columns" doc:"columns that data has beside source and id, as they were at the transition: external_id, email, email_verified, email_confirmed_at, phone, phone_verified, phone_confirmed_at, username, first_name, last_name, full_name, avatar_url, is_anonymous, is_sso_user, locked, banned, banned_until, invited_at, created_at; of memberships organization_id, user_id, role, role_name and created_at"`
 	// Webhook is nil when there is a channel.

@@ -32,7 +32,7 @@ func (e *examination) notification(n *survey.Notification, c *config.Notificatio
 		e.add(notificationPrivate, at, fmt.Sprintf("notification %s: its receiver has an address that is not public, and gets nothing; if it is one of "+
 			"your own network, allow it", n.Name), yaml("notify:\n  "+n.Name+":\n    webhook:\n      allow_private: true"))
 	case !n.Refused.IsZero() && e.Now().Sub(n.Refused) > e.Bounds.Refused:
-		e.add(notificationRefused, at, fmt.Sprintf("notification %s: its receiver refuses, and one waits since %s: %s", n.Name, moment(n.Refused), n.Error), show)
+		e.add(notificationRefused, at, fmt.Sprintf("notification %s: one waits since %s and was tried in vain: %s", n.Name, moment(n.Refused), n.Error), show)
 	}
 	if n.Pending > e.Bounds.Backlog {
 		e.add(notificationBacklog, at, fmt.Sprintf("notification %s: %d wait, the oldest since %s", n.Name, n.Pending, moment(n.Oldest)), show)

@@ -173,7 +173,7 @@ func (e *endpoint) inWords(ctx context.Context, err error) error {
 }
 
 // receiversWords are those that Go quotes of an answer. A receiver may repeat in them what it was sent.
-var receiversWords = regexp.MustCompile(`(?s)".*?[^\\]"`)
+var receiversWords = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
 // maxWords is how much of an error is kept, in bytes.
 const maxWords = 300

@@ -2,7 +2,7 @@
 // PostgreSQL. It hides what is sent, how often it is tried, and to which addresses nothing is sent:
 //
 //	to := notify.New(notify.Config{Query: transitions.Query{Name: "welcome"}, URL: url, Secrets: secrets, Log: log})
-//	err := to.Run(ctx, transitions.Log{Pool: pool})
+//	err := to.Run(ctx, transitions.New(pool))
 package notify
 
 import (

@@ -238,7 +238,7 @@ func TestSickReceivers(t *testing.T) {
 		"a status of its own words": {func(w http.ResponseWriter, _ *http.Request) {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			must.Do(t, err)
-			_, _ = conn.Write([]byte("HTTP/1.1 ann@example.com is unknown\r\n\r\n"))
+			_, _ = conn.Write([]byte(`HTTP/1.1 ann@example.com\` + "\r\n\r\n"))
 			_ = conn.Close()
 		}, "", `pending: net/http: HTTP/1.x transport connection broken: malformed HTTP status code "…"`, 5 * time.Second},
 		"a redirect to its own words": {func(w http.ResponseWriter, _ *http.Request) {
@@ -361,6 +361,24 @@ func TestWhere(t *testing.T) {
 	b.Want("select email from p where id = 'u3'", "u3@example.com")
 }
 
+// What waits and is of a type or a source that the configuration has no more is skipped.
+func TestWantedNoMore(t *testing.T) {
+	t.Parallel()
+	for name, q := range map[string]transitions.Query{"type": {On: []string{"deleted"}}, "source": {From: []string{"other"}}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, "n")
+			r := newReceiver(t, func(http.ResponseWriter, *http.Request) {})
+			q.Where = "1 / (length(new.id) - length(new.id)) > 0"
+			n := b.notifier(Config{Query: q, URL: r.URL, AllowPrivate: true})
+			b.appear("u1")
+			b.run(n)
+			b.Want(states, "u1|skipped|0|∅")
+			must.Equal(t, len(r.got), 0, "requests")
+		})
+	}
+}
+
 // A notification that goes while expressions are evaluated one by one is not sent: its own was not evaluated.
 func TestGoneWhileEvaluated(t *testing.T) {
 	t.Parallel()
@@ -401,6 +419,27 @@ func TestWhereTakesTooLong(t *testing.T) {
 	b.Exec("update rollcall.notifications set attempts = 7, due_at = due_at - interval '1 hour' where name = 'n' and attempts = 1; delete from rollcall.notifications where attempts = 0")
 	must.Do(t, slow.Run(ctx, b.log))
 	b.Want("select distinct state, attempts::text from rollcall.notifications where attempts > 7", "failed|8")
+}
+
+// Expressions of several names that are slow leave connections to the events.
+func TestSlowWhereLeavesConnections(t *testing.T) {
+	t.Parallel()
+	names := []string{"a", "b", "c", "d", "e", "f", "g", "h"}
+	b := newBench(t, names...)
+	b.appear("u1")
+	var running sync.WaitGroup
+	for _, name := range names {
+		n := b.notifier(Config{Query: transitions.Query{Name: name, Where: "pg_sleep(0.5) is not null"}, Channel: "c"})
+		running.Go(func() { must.Do(t, n.Run(t.Context(), b.log)) })
+	}
+	most := "0"
+	must.Do(t, fixture.Beside(func() error { running.Wait(); return nil }, func() {
+		for b.Rows("select count(*)::text from rollcall.notifications where state = 'pending'")[0] != "0" {
+			most = max(most, b.Rows("select count(*)::text from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'")[0])
+			time.Sleep(10 * time.Millisecond)
+		}
+	}))
+	must.Equal(t, most, "2", "expressions at once")
 }
 
 // Who listens on a channel hears each notification once, in the transaction that marks it.

@@ -56,6 +56,7 @@ type DB struct {
 	targets   *settle.Targets
 	watch     *watch.Watch
 	roll      *roll.Roll
+	noted     transitions.Log
 }
 
 // Open prepares the pools. It does not connect, so a database that is not up yet is no
@@ -73,7 +74,7 @@ func Open(cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{pool: pool, directory: &directory.Directory{Pool: pool}}
+	db := &DB{pool: pool, directory: &directory.Directory{Pool: pool}, noted: transitions.New(pool)}
 	db.directory.Metadata.Store(cfg.Metadata)
 	db.outbox = outbox.New(pool, db.directory)
 	db.targets = settle.New(pool, cfg.Targets, cmp.Or(cfg.Attempts, 20), cfg.Log)
@@ -125,7 +126,7 @@ func (db *DB) Eraser() erasure.Eraser { return erasure.Eraser{Targets: db.target
 func (db *DB) History() history.History { return history.History{Pool: db.pool} }
 
 // Transitions is what is noted for notifications.
-func (db *DB) Transitions() transitions.Log { return transitions.Log{Pool: db.pool} }
+func (db *DB) Transitions() transitions.Log { return db.noted }
 
 // Backfills fill targets from the roll.
 func (db *DB) Backfills() *backfill.Backfills { return &backfill.Backfills{Targets: db.targets} }

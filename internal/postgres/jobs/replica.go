@@ -139,6 +139,7 @@ type Pulse struct{ since, last time.Time }
 // this note: the first has one, too. After an outage of the database the others have not noted themselves either, and
 // must have had the time for it.
 func (p *Pulse) Beat(now time.Time, failed error) (steady time.Duration, gap bool) {
+	now = now.Round(0) // the monotonic clock stands still while a machine is suspended
 	gap = failed != nil || now.Sub(p.last) > ReplicaAge/2
 	if gap {
 		p.since = now

@@ -1,5 +1,5 @@
--- Gives up pending notifications: of each name the oldest, so that $1 are left, and those that have waited for $2. It
--- returns how many.
+-- Gives up pending notifications, $3 at most: of each name the oldest, so that $1 are left, and those that have waited
+-- for $2. It returns how many.
 with full_names as materialized (
   select name from rollcall.notifications where state = 'pending' group by name
   having pg_catalog.count(*) > $1::bigint or pg_catalog.min(noted_at) < pg_catalog.now() - $2::interval
@@ -11,6 +11,7 @@ with full_names as materialized (
     from rollcall.notifications n where n.name = f.name and n.state = 'pending'
   ) o
   where o.newer >= $1::bigint or o.noted_at < pg_catalog.now() - $2::interval
+  limit $3
 ), ended as (
   update rollcall.notifications n
   set state = 'failed', ended_at = pg_catalog.clock_timestamp(),

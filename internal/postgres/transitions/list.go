@@ -124,9 +124,13 @@ func (l Log) Retry(ctx context.Context, f Filter) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var n int64
-	err = l.Pool.QueryRow(ctx, retrySQL, f.Name, id).Scan(&n)
-	return n, connection.Wrap(l.Pool.Explain(err), "retry notifications")
+	var began time.Time
+	err = l.Pool.QueryRow(ctx, "select pg_catalog.clock_timestamp()").Scan(&began)
+	var all int64
+	for n := int64(changedAtOnce); n == changedAtOnce && err == nil; all += n {
+		err = l.Pool.QueryRow(ctx, retrySQL, f.Name, id, changedAtOnce, began).Scan(&n)
+	}
+	return all, connection.Wrap(l.Pool.Explain(err), "retry notifications")
 }
 
 const (

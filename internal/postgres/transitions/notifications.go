@@ -21,13 +21,15 @@ import (
 const (
 	Pending   = "pending"
 	Delivered = "delivered"
-	Skipped   = "skipped" // its where is not true
+	Skipped   = "skipped" // its where is not true, or it is wanted no more
 	Failed    = "failed"
 )
 
 const (
 	// MaxBacklog is how many notifications of a name may be pending: beyond it the oldest are given up.
 	MaxBacklog = 100_000
+	// changedAtOnce is how many one statement gives up or makes due again, well within the time that it has.
+	changedAtOnce = 10_000
 	// oneByOneTime is for how long expressions are evaluated one by one: a slow one takes as long as a statement may.
 	oneByOneTime = 6 * time.Second
 )
@@ -35,6 +37,8 @@ const (
 // Query says what of which notifications is wanted.
 type Query struct {
 	Name string
+	// On and From are the types and sources that are still wanted; none for all.
+	On, From []string
 	// Where is a condition over new and old; "" for none.
 	Where string
 	// Payload are Columns.
@@ -49,7 +53,7 @@ type Message struct {
 	At       time.Time
 	Source   string
 	RowID    string
-	// Wanted: where is true of it. Payload has the columns that were asked for, as JSON.
+	// Wanted: it is of a type and a source that are wanted, and where is true of it. Payload has the columns that were asked for, as JSON.
 	Wanted  bool
 	Payload json.RawMessage
 	// Err is why its expressions have no value; the other fields are good all the same.
@@ -92,10 +96,13 @@ func (l Log) DueNames(ctx context.Context, names []string) ([]string, error) {
 // how many, by name.
 func (l Log) Bound(ctx context.Context) (lost map[string]int64, err error) {
 	lost = map[string]int64{}
-	rows, _ := l.Pool.Query(ctx, boundSQL, MaxBacklog, keepFailed)
-	var name string
-	var n int64
-	_, err = pgx.ForEachRow(rows, []any{&name, &n}, func() error { lost[name] = n; return nil })
+	for more := true; more && err == nil; {
+		rows, _ := l.Pool.Query(ctx, boundSQL, MaxBacklog, keepFailed, changedAtOnce)
+		var name string
+		var n, all int64
+		_, err = pgx.ForEachRow(rows, []any{&name, &n}, func() error { lost[name] += n; all += n; return nil })
+		more = all == changedAtOnce
+	}
 	return lost, connection.Wrap(l.Pool.Explain(err), "bound the backlog of notifications")
 }
 
@@ -111,7 +118,7 @@ func (l Log) Due(ctx context.Context, q Query, n int) ([]Message, error) {
 
 // oneByOne evaluates the expressions for each notification by itself, as many as it has time for.
 func (l Log) oneByOne(ctx context.Context, q Query, n int) ([]Message, error) {
-	list, err := l.read(ctx, Query{Name: q.Name}, n, nil)
+	list, err := l.read(ctx, Query{Name: q.Name, On: q.On, From: q.From}, n, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -154,8 +161,14 @@ func (l Log) read(ctx context.Context, q Query, n int, ids []string) (list []Mes
 	if len(q.Payload) > 0 {
 		payload = payloadSQL(q.Payload)
 	}
+	select {
+	case l.reading <- struct{}{}:
+		defer func() { <-l.reading }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	err = connection.ReadOnly(ctx, l.Pool, func(tx pgx.Tx) error {
-		rows, _ := tx.Query(ctx, fmt.Sprintf(dueSQL, where, payload), q.Name, n, ids)
+		rows, _ := tx.Query(ctx, fmt.Sprintf(dueSQL, where, payload), q.Name, n, ids, q.On, q.From)
 		list, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (m Message, err error) {
 			err = row.Scan(&m.ID, &m.Attempts, &m.Type, &m.At, &m.Source, &m.RowID, &m.Wanted, &m.Payload)
 			return m, err

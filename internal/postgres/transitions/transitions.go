@@ -2,7 +2,7 @@
 // triggers on the rolls, the rules by which they note something, and the tables rollcall.transitions and
 // rollcall.notifications:
 //
-//	log := transitions.Log{Pool: pool}
+//	log := transitions.New(pool)
 //	err := log.Register(ctx, replica, []transitions.Rule{{Name: "welcome", On: []string{"appeared"}}})
 //	…
 //	batch, err := log.Due(ctx, transitions.Query{Name: "welcome"}, 64)
@@ -66,7 +66,17 @@ func union(a, b []string) []string {
 }
 
 // Log is what is noted in a database.
-type Log struct{ Pool *connection.Pool }
+type Log struct {
+	Pool *connection.Pool
+
+	reading chan struct{}
+}
+
+// New makes a Log, to be shared.
+func New(pool *connection.Pool) Log { return Log{pool, make(chan struct{}, readers)} }
+
+// readers is how many read at once what is due: an expression may be slow, and events need connections, too.
+const readers = 2
 
 const (
 	// rulesLock is the advisory lock of who changes the rules.
