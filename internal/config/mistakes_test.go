@@ -183,6 +183,8 @@ func TestTargets(t *testing.T) {
 			`r.yaml:7:12: targets.t.table: "\"T\"" holds double quotes; write the name exactly as in the catalog, without quotes`,
 			"r.yaml:10:11: targets.t.set.id: ( is never closed in this expression; if it looks whole in the file, YAML took \" #\" for a comment: " + hintQuotes,
 			"r.yaml:11:16: targets.t.on_delete is a list; write delete, keep or a map of columns to set"}},
+		{"a line break in a name", head + "  t:\n    table: \"a\\nb\"\n    key: id\n    set: {id: new.id}\n    on_delete: keep\n", nil, []string{
+			`r.yaml:7:12: targets.t.table: "a\nb" holds a control character, such as a line break`}},
 		{"both", head + "  t:\n" + ok + "    on_insert: {id: new.id}\n", nil, []string{
 			"r.yaml:11:17: targets.t.on_insert.id stands in set too; keep it in one of them"}},
 		{"where", head + "  t:\n    table: t\n    key: id\n    set: {id: new.id}\n    on_delete:\n      id: null\n      deleted_at: now()\n    where: new.email is not null\n", nil, []string{

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/robfig/cron/v3"
@@ -383,6 +384,9 @@ func table(value string) string {
 func column(value string) string {
 	if strings.Contains(value, `"`) {
 		return "holds double quotes; write the name exactly as in the catalog, without quotes"
+	}
+	if strings.ContainsFunc(value, unicode.IsControl) {
+		return "holds a control character, such as a line break"
 	}
 	return ""
 }

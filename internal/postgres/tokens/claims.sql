@@ -19,7 +19,7 @@ begin
     return $1;
   end if;
   return pg_catalog.jsonb_set($1, '{claims}', ($1 -> 'claims') || added);
-exception when query_canceled or others then
+exception when query_canceled or assert_failure or others then
   raise warning 'rollcall: the claims of source %[1]s are left out: %% (%%)', sqlerrm, sqlstate;
   return $1;
 end

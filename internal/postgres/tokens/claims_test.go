@@ -120,10 +120,12 @@ func TestClaimsThatFail(t *testing.T) {
 	p := newProject(t)
 	p.Exec(`create table public.later (id text); grant select on public.later to public;
 		create function public.raises(text) returns text language plpgsql as $$ begin if $1 is not null then raise 'no'; end if; return 'x'; end $$;
-		create function public.slow(text) returns text language plpgsql as $$ begin if $1 is not null then perform pg_sleep(10); end if; return 'x'; end $$`)
+		create function public.slow(text) returns text language plpgsql as $$ begin if $1 is not null then perform pg_sleep(10); end if; return 'x'; end $$;
+		create function public.asserts(text) returns text language plpgsql as $$ begin assert $1 is null, 'no'; return 'x'; end $$`)
 	for name, tt := range map[string]struct{ sql, before string }{
 		"a missing table":         {"(select id from public.later limit 1)", "drop table public.later"},
 		"a query that raises":     {"public.raises(new.id)", ""},
+		"an assertion that fails": {"public.asserts(new.id)", ""},
 		"a slow query":            {"public.slow(new.id)", ""},
 		"several rows":            {"(select 'x' from generate_series(1, 2))", ""},
 		"a table that is locked":  {"(select role from public.roles limit 1)", "begin; lock table public.roles"},
@@ -152,7 +154,9 @@ func TestClaimsAreChecked(t *testing.T) {
 	p := newProject(t)
 	p.Exec("alter role " + p.hosted.Role("rollcall") + " nobypassrls; create function public.lookup(text) returns text language sql as 'select $1'")
 	for sql, want := range map[string]string{
-		"new.emial": `column new.emial does not exist`,
+		"new.emial":           `column new.emial does not exist`,
+		"unnest(array[1, 2])": "set-returning functions are not allowed in CASE",
+		"max(new.id)":         "aggregate functions are not allowed",
 		"(select role from public.roles where user_id = new.id)": "row-level security",
 		"(select 1 from public.nothing)":                         "\"public.nothing\" does not exist (42P01)",
 		"(select 1 from roles)":                                  "\"roles\" does not exist (42P01); write tables, functions and types with their schema, such as public.NAME",

@@ -20,20 +20,21 @@ const claimsPath = "pg_catalog, pg_temp"
 var claimsSettings = []string{"search_path=" + claimsPath, "row_security=off", "lock_timeout=500"}
 
 // valuesOf is a statement with a column for each claim, for a user that the roll does not have: PostgreSQL says what is
-// wrong with an expression.
+// wrong with an expression. In a case it may not return a set, of which there could be several.
 func valuesOf(c *target.Claims) string {
 	var values []string
 	for _, a := range c.Set {
-		values = append(values, expression(a)+" as "+target.Quote(a.Column))
+		values = append(values, value("case when true then "+expression(a)+" end"))
 	}
-	return "select " + strings.Join(values, ", ") + " from (select) one left join lateral (select " + roll().Record() + " from " + roll().Table + " u where false) new on true"
+	return "select c.* from (select) one left join lateral (select " + roll().Record() + " from " + roll().Table + " u where false) new on true cross join lateral (values (" +
+		strings.Join(values, ", ") + ")) c"
 }
 
 // body is the text of the function.
 func body(c *target.Claims) string {
 	var values []string
 	for _, a := range c.Set {
-		values = append(values, fmt.Sprintf("(%s, (select pg_catalog.to_jsonb(value) from (select %s as value) claim))", target.Literal(a.Column), expression(a)))
+		values = append(values, fmt.Sprintf("(%s, %s)", target.Literal(a.Column), value(expression(a))))
 	}
 	return fmt.Sprintf(part(claimsSQL, "body"), c.Source, roll().Record(), roll().Table, target.Literal(c.Source), strings.Join(values, ",\n    "))
 }
@@ -45,6 +46,11 @@ func Script(c *target.Claims) string {
 		quote = "$rollcall" + quote[1:]
 	}
 	return fmt.Sprintf(part(claimsSQL, "install"), c.Function(), body, c.Source, quote, target.Quote(c.Role), target.Literal(c.Role), "set "+strings.Join(claimsSettings, " set "))
+}
+
+// value is what an expression says, as JSON.
+func value(sql string) string {
+	return "(select pg_catalog.to_jsonb(value) from (select " + sql + " as value) claim)"
 }
 
 func expression(a target.Assignment) string { return "(\n" + a.Expr.SQL + "\n)" }

@@ -1,3 +1,7 @@
+-- One transaction: if any of it fails, all is as before.
+begin;
+set local lock_timeout = '1s';
+
 -- Who asks: the user of the verified token that PostgREST, and so Supabase, has put into the session (its claim sub),
 -- or the user that a server of your own has named by rollcall_api.be. It is null for no user, and where the session's
 -- setting can't be read.

@@ -3,6 +3,7 @@ package tokens
 import (
 	_ "embed"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"rollcall/internal/target"
@@ -59,13 +60,15 @@ func (r *rowReader) policy() (string, error) {
 // column is the one that is just a field of new, with a cast at most.
 func (r *rowReader) column(field string) string {
 	for _, a := range r.target.Set {
-		text, _, _ := strings.Cut(strings.Trim(strings.ReplaceAll(a.Expr.SQL, " ", ""), "()"), "::")
-		if strings.EqualFold(strings.Trim(text, "()"), field) {
+		if m := justField.FindStringSubmatch(a.Expr.SQL); m != nil && strings.EqualFold(m[1], field) {
 			return a.Column
 		}
 	}
 	return ""
 }
+
+// justField is a field of new, perhaps in parentheses, with casts.
+var justField = regexp.MustCompile(`^[\s(]*(\w+\.\w+)[\s)]*(?:::\s*[\w."]+(?: \w+)*\s*(?:\(\d+\))?[\s)]*)*$`)
 
 // is compares a column with the user who asks. Another user's id that is no uuid equals none.
 func (r *rowReader) is(column string) string {

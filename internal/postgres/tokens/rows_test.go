@@ -200,6 +200,44 @@ func TestNoPolicy(t *testing.T) {
 	must.True(t, err != nil && strings.Contains(err.Error(), "no column of set is new.id alone"), "got %v", err)
 }
 
+// The column is the one that has the id alone, however it is written.
+func TestColumnOfThePolicy(t *testing.T) {
+	t.Parallel()
+	r := newReaders(t)
+	for _, sql := range []string{"new.id", "NEW.ID", "( new.id )", "new.id::text", "(new.id :: character varying(64))::text", `new.id::pg_catalog."text"`, "((new.id)::text)"} {
+		of := &target.Target{Name: "texts", Table: "texts", Set: set("email", "new.id::text || '-x'", "id", sql)}
+		script := must.Get(tokens.Tokens{Pool: r.Pool}.Policy(t.Context(), of, r.role))(t)
+		must.Contain(t, script, `using ("id" = (select rollcall_api.me()))`)
+	}
+}
+
+// A script that psql runs statement by statement, on after errors, changes nothing if one of them fails.
+func TestPolicyIsATransaction(t *testing.T) {
+	t.Parallel()
+	r := newReaders(t)
+	r.Exec("create table numbers (id bigint primary key)")
+	run := func(of target.Target, role string) {
+		script := must.Get(tokens.Tokens{Pool: r.Pool}.Policy(t.Context(), &of, role))(t)
+		failed := 0
+		var statement strings.Builder
+		for line := range strings.Lines(script) {
+			statement.WriteString(line)
+			if !strings.HasSuffix(line, ";\n") || strings.Count(statement.String(), "$rollcall$")%2 == 1 {
+				continue
+			}
+			if _, err := r.SQL.Exec(t.Context(), statement.String()); err != nil {
+				failed++
+			}
+			statement.Reset()
+		}
+		must.True(t, failed > 0, "it does not fail")
+	}
+	run(target.Target{Name: "texts", Table: "texts", Set: set("id", "new.id")}, "nobody here")
+	must.Equal(t, r.reads(`select set_config('request.jwt.claims', '{"sub": "`+ada+`"}', false)`, "id from texts"), ada)
+	run(target.Target{Name: "numbers", Table: "numbers", Set: set("id", "new.id")}, r.role)
+	r.Want("select relrowsecurity, has_table_privilege('"+r.role+"', oid, 'select') from pg_class where relname = 'numbers'", "f|f")
+}
+
 // There is no policy to print that would hide rows from Rollcall, nor one of a table that is not there.
 func TestPolicyThatHides(t *testing.T) {
 	t.Parallel()
