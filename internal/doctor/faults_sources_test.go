@@ -204,6 +204,15 @@ var providerFaults = []fault{
 		},
 		after: edit("    admission: {deny_domains: [evil.example]}\n", ""),
 	},
+	{
+		code: "auth_server_autoconfirm", place: "rollcall.yaml:", words: "calls each address verified and sends no mail", remedy: "rollcall.yaml",
+		seed: func(p *patient) {
+			authServer(p, "v2.187.0")
+			run("alter table people drop constraint people_pkey, alter id drop not null, add unique (id); create index on people (lower(email))")(p)
+			edit("    table: public.people\n    from: [clerk]\n", "    table: public.people\n    from: [clerk, app]\n    match: {column: email}\n")(p)
+		},
+		after: edit("    match: {column: email}\n", ""),
+	},
 }
 
 // admissionFaults are those of the rules about sign-ups.
@@ -263,7 +272,7 @@ func asks(key func(*clerktest.Clerk) string) func(*patient) {
 // authServer is the issuer of the source app, and says a version of itself.
 func authServer(p *patient, version string) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"version": %q, "name": "GoTrue"}`, version)
+		fmt.Fprintf(w, `{"version": %q, "name": "GoTrue", "mailer_autoconfirm": true}`, version)
 	}))
 	p.T.Cleanup(server.Close)
 	edit(appSource, appSource+"    when_unavailable: refuse\n    session: {issuer: \""+server.URL+"\"}\n")(p)

@@ -2,13 +2,9 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -87,74 +83,4 @@ func (e *examination) api(ctx context.Context, s config.Source, api *clerk.API, 
 	case err != nil && !errors.Is(err, clerk.ErrGone):
 		e.add(apiUnreachable, at, fmt.Sprintf("source %s: %v", s.Name, err), command("curl -sS %s", s.API.URL))
 	}
-}
-
-// refusing is the first version of Supabase's auth server that heeds a refusal of before-user-created.
-var refusing = [2]int{2, 187}
-
-// authServers asks the auth servers for their version where something depends on it.
-func (e *examination) authServers(ctx context.Context) error {
-	for _, s := range e.File.Sources {
-		field, remedy := "when_unavailable", sourceYAML(s.Name, "when_unavailable: admit")
-		switch {
-		case s.Provider != config.Supabase:
-			continue
-		case s.Admission != nil:
-			field = "admission"
-			remedy = command("docker pull supabase/gotrue:v%d.%d.0", refusing[0], refusing[1])
-		case s.WhenUnavailable != "refuse":
-			continue
-		}
-		if s.Session == nil {
-			e.unseen("the auth server of source "+s.Name, "without session.issuer its address is not known")
-			continue
-		}
-		version, major, minor, err := e.authVersion(ctx, s.Session.Issuer)
-		switch {
-		case err != nil:
-			e.unseen("the auth server of source "+s.Name, err.Error())
-		case major < refusing[0] || major == refusing[0] && minor < refusing[1]:
-			e.add(authServerOld, e.at("sources", s.Name, field), fmt.Sprintf("the auth server is %s, and one older than v%d.%d signs users up "+
-				"that Rollcall refuses", version, refusing[0], refusing[1]), remedy)
-		}
-	}
-	return nil
-}
-
-// authVersion is what an auth server says of itself.
-func (e *examination) authVersion(ctx context.Context, issuer string) (version string, major, minor int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(issuer, "/")+"/health", http.NoBody)
-	if err != nil {
-		return "", 0, 0, fmt.Errorf("ask the auth server for its version: %w", err)
-	}
-	client := e.Client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	answer, err := client.Do(request)
-	if err != nil {
-		return "", 0, 0, fmt.Errorf("ask the auth server for its version: %w", err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	var health struct {
-		Version string `json:"version"`
-	}
-	const most = 64 << 10
-	body, err := io.ReadAll(io.LimitReader(answer.Body, most))
-	parts := []string{}
-	if err == nil && json.Unmarshal(body, &health) == nil {
-		parts = strings.SplitN(strings.TrimPrefix(health.Version, "v"), ".", 3)
-	}
-	if len(parts) < 2 {
-		return "", 0, 0, fmt.Errorf("%s/health answers %s without a version", issuer, answer.Status)
-	}
-	if major, err = strconv.Atoi(parts[0]); err == nil {
-		minor, err = strconv.Atoi(parts[1])
-	}
-	if err != nil {
-		return "", 0, 0, fmt.Errorf("%s/health has a version that is no number: %w", issuer, err)
-	}
-	return health.Version, major, minor, nil
 }
