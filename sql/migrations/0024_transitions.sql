@@ -103,7 +103,8 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
   if tg_relid <> 'rollcall.users'::regclass or not exists (select from new_rows)
-    or tg_op = 'INSERT' and not exists (select from rollcall.rules r where r.transitions && array['appeared', 'confirmed']) then
+    or tg_op = 'INSERT' and not exists (
+      select from rollcall.rules r where r.transitions && array['appeared', 'confirmed']) then
     return null;
   end if;
   if tg_op = 'INSERT' then
@@ -112,21 +113,25 @@ begin
       select x.type, x.source, x.id, x.user_id, x.became
       from (
         select n.source, n.id, n.id as user_id, n.created_at,
-          unnest(case when n.email_verified is true or n.phone_verified is true then array['appeared', 'confirmed'] else array['appeared'] end) as type,
-          row(n.external_id, n.email, n.email_verified, n.email_confirmed_at, n.phone, n.phone_verified, n.phone_confirmed_at,
-            n.username, n.first_name, n.last_name, n.full_name, n.avatar_url, n.is_anonymous, n.is_sso_user, n.locked, n.banned,
-            n.banned_until, n.invited_at, n.created_at, null, null, null, null)::rollcall.noted as became
+          unnest(case when n.email_verified is true or n.phone_verified is true
+            then array['appeared', 'confirmed'] else array['appeared'] end) as type,
+          row(n.external_id, n.email, n.email_verified, n.email_confirmed_at, n.phone, n.phone_verified,
+            n.phone_confirmed_at, n.username, n.first_name, n.last_name, n.full_name, n.avatar_url,
+            n.is_anonymous, n.is_sso_user, n.locked, n.banned, n.banned_until, n.invited_at,
+            n.created_at, null, null, null, null)::rollcall.noted as became
         from new_rows n where n.deleted_at is null
       ) x
       where exists (
         select from rollcall.rules r
-        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and x.created_at > r.since
+        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources))
+          and x.created_at > r.since
       )
       returning id, at, type, source, (became).created_at
     )
     insert into rollcall.notifications (name, transition, noted_at)
     select distinct r.name, h.id, h.at from happened h join rollcall.rules r
-      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources)) and h.created_at > r.since;
+      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources))
+        and h.created_at > r.since;
   else
     with happened as (
       insert into rollcall.transitions (type, source, row_id, user_id, was, became)
@@ -139,31 +144,39 @@ begin
             else array_remove(array[
               case when o.deleted_at is not null then 'appeared' end,
               case when (n.email_verified is true or n.phone_verified is true)
-                and (o.deleted_at is not null or (o.email_verified is true or o.phone_verified is true) is not true) then 'confirmed' end,
+                and (o.deleted_at is not null or (o.email_verified is true or o.phone_verified is true) is not true)
+                then 'confirmed' end,
               case when o.deleted_at is null and n.email is distinct from o.email then 'email_changed' end,
-              case when o.deleted_at is null and o.is_anonymous is true and n.is_anonymous is not true then 'upgraded' end,
+              case when o.deleted_at is null and o.is_anonymous is true and n.is_anonymous is not true
+                then 'upgraded' end,
               case when o.deleted_at is null and o.banned is not true and n.banned is true then 'banned' end,
               case when o.deleted_at is null and o.banned is true and n.banned is not true then 'unbanned' end
             ], null)
           end) as type,
-          case when o.deleted_at is null then row(o.external_id, o.email, o.email_verified, o.email_confirmed_at, o.phone, o.phone_verified, o.phone_confirmed_at,
-            o.username, o.first_name, o.last_name, o.full_name, o.avatar_url, o.is_anonymous, o.is_sso_user, o.locked, o.banned,
-            o.banned_until, o.invited_at, o.created_at, null, null, null, null)::rollcall.noted end as was,
-          case when n.deleted_at is null then row(n.external_id, n.email, n.email_verified, n.email_confirmed_at, n.phone, n.phone_verified, n.phone_confirmed_at,
-            n.username, n.first_name, n.last_name, n.full_name, n.avatar_url, n.is_anonymous, n.is_sso_user, n.locked, n.banned,
-            n.banned_until, n.invited_at, n.created_at, null, null, null, null)::rollcall.noted end as became
+          case when o.deleted_at is null then
+            row(o.external_id, o.email, o.email_verified, o.email_confirmed_at, o.phone, o.phone_verified,
+            o.phone_confirmed_at, o.username, o.first_name, o.last_name, o.full_name, o.avatar_url,
+            o.is_anonymous, o.is_sso_user, o.locked, o.banned, o.banned_until, o.invited_at,
+            o.created_at, null, null, null, null)::rollcall.noted end as was,
+          case when n.deleted_at is null then
+            row(n.external_id, n.email, n.email_verified, n.email_confirmed_at, n.phone, n.phone_verified,
+            n.phone_confirmed_at, n.username, n.first_name, n.last_name, n.full_name, n.avatar_url,
+            n.is_anonymous, n.is_sso_user, n.locked, n.banned, n.banned_until, n.invited_at,
+            n.created_at, null, null, null, null)::rollcall.noted end as became
         from new_rows n full join old_rows o on o.source = n.source and o.id = n.id
         where case when o.id is null then false else n.id is not null end
       ) x
       where exists (
         select from rollcall.rules r
-        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and (x.lived or x.created_at > r.since)
+        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources))
+          and (x.lived or x.created_at > r.since)
       )
       returning id, at, type, source, was is distinct from null as lived, (became).created_at
     )
     insert into rollcall.notifications (name, transition, noted_at)
     select distinct r.name, h.id, h.at from happened h join rollcall.rules r
-      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources)) and (h.lived or h.created_at > r.since);
+      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources))
+        and (h.lived or h.created_at > r.since);
   end if;
   return null;
 end
@@ -174,7 +187,8 @@ language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 begin
   if tg_relid <> 'rollcall.memberships'::regclass or not exists (select from new_rows)
-    or tg_op = 'INSERT' and not exists (select from rollcall.rules r where r.transitions && array['joined']) then
+    or tg_op = 'INSERT' and not exists (
+      select from rollcall.rules r where r.transitions && array['joined']) then
     return null;
   end if;
   if tg_op = 'INSERT' then
@@ -183,19 +197,21 @@ begin
       select x.type, x.source, x.id, x.user_id, x.became
       from (
         select n.source, n.id, n.user_id, n.created_at, 'joined' as type,
-          row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-            n.created_at, n.organization_id, n.user_id, n.role, n.role_name)::rollcall.noted as became
+          row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+            null, n.created_at, n.organization_id, n.user_id, n.role, n.role_name)::rollcall.noted as became
         from new_rows n where n.deleted_at is null
       ) x
       where exists (
         select from rollcall.rules r
-        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and x.created_at > r.since
+        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources))
+          and x.created_at > r.since
       )
       returning id, at, type, source, (became).created_at
     )
     insert into rollcall.notifications (name, transition, noted_at)
     select distinct r.name, h.id, h.at from happened h join rollcall.rules r
-      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources)) and h.created_at > r.since;
+      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources))
+        and h.created_at > r.since;
   else
     with happened as (
       insert into rollcall.transitions (type, source, row_id, user_id, was, became)
@@ -206,22 +222,26 @@ begin
             when o.deleted_at is null and n.deleted_at is not null then 'left'
             when o.deleted_at is null and o.role is distinct from n.role then 'role_changed'
           end as type,
-          case when o.deleted_at is null then row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-            o.created_at, o.organization_id, o.user_id, o.role, o.role_name)::rollcall.noted end as was,
-          case when n.deleted_at is null then row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
-            n.created_at, n.organization_id, n.user_id, n.role, n.role_name)::rollcall.noted end as became
+          case when o.deleted_at is null then
+            row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+            null, o.created_at, o.organization_id, o.user_id, o.role, o.role_name)::rollcall.noted end as was,
+          case when n.deleted_at is null then
+            row(null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+            null, n.created_at, n.organization_id, n.user_id, n.role, n.role_name)::rollcall.noted end as became
         from new_rows n full join old_rows o on o.source = n.source and o.id = n.id
         where case when o.id is null then false else n.id is not null end
       ) x
       where exists (
         select from rollcall.rules r
-        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources)) and (x.lived or x.created_at > r.since)
+        where x.type = any (r.transitions) and (r.sources is null or x.source = any (r.sources))
+          and (x.lived or x.created_at > r.since)
       )
       returning id, at, type, source, was is distinct from null as lived, (became).created_at
     )
     insert into rollcall.notifications (name, transition, noted_at)
     select distinct r.name, h.id, h.at from happened h join rollcall.rules r
-      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources)) and (h.lived or h.created_at > r.since);
+      on h.type = any (r.transitions) and (r.sources is null or h.source = any (r.sources))
+        and (h.lived or h.created_at > r.since);
   end if;
   return null;
 end
@@ -240,13 +260,19 @@ begin
   if roll not in ('users', 'memberships') then
     raise 'there are no transitions of the roll %', roll;
   end if;
-  select exists (select from rollcall.rules r where r.transitions && case roll when 'memberships' then array['joined', 'left', 'role_changed']
-    else array['appeared', 'confirmed', 'email_changed', 'upgraded', 'banned', 'unbanned', 'deleted'] end) into wanted;
-  select exists (select from pg_trigger t where t.tgrelid = ('rollcall.' || roll)::regclass and t.tgname = 'note_new_rows') into present;
+  select exists (
+    select from rollcall.rules r
+    where r.transitions && case roll when 'memberships' then array['joined', 'left', 'role_changed']
+      else array['appeared', 'confirmed', 'email_changed', 'upgraded', 'banned', 'unbanned', 'deleted'] end
+  ) into wanted;
+  select exists (
+    select from pg_trigger t where t.tgrelid = ('rollcall.' || roll)::regclass and t.tgname = 'note_new_rows'
+  ) into present;
   if wanted and not present and not remove then
     execute format('create trigger note_new_rows after insert on rollcall.%I referencing new table as new_rows '
       'for each statement execute function rollcall.note_%1$s()', roll);
-    execute format('create trigger note_changed_rows after update on rollcall.%I referencing old table as old_rows new table as new_rows '
+    execute format('create trigger note_changed_rows after update on rollcall.%I '
+      'referencing old table as old_rows new table as new_rows '
       'for each statement execute function rollcall.note_%1$s()', roll);
   elsif present and not wanted and remove then
     execute format('drop trigger note_new_rows on rollcall.%I', roll);
@@ -269,9 +295,10 @@ begin
     from pg_class c cross join lateral aclexplode(c.relacl) a
     where c.oid = 'rollcall.users'::regclass and a.grantee not in (0::oid, c.relowner) and a.privilege_type = 'UPDATE'
   loop
-    execute format('grant select, insert, update, delete on rollcall.transitions, rollcall.notifications, rollcall.notifiers, rollcall.rules to %s', r.name);
-    execute format('grant execute on function rollcall.watch_roll(text, boolean), rollcall.notification_id(bigint, text), '
-      'rollcall.transition_of(text) to %s', r.name);
+    execute format('grant select, insert, update, delete on rollcall.transitions, rollcall.notifications, '
+      'rollcall.notifiers, rollcall.rules to %s', r.name);
+    execute format('grant execute on function rollcall.watch_roll(text, boolean), '
+      'rollcall.notification_id(bigint, text), rollcall.transition_of(text) to %s', r.name);
   end loop;
 end
 $$;

@@ -14,4 +14,5 @@ with old as materialized (
 ), untold as (
   delete from rollcall.notifications where transition in (select id from gone)
 )
-select (select pg_catalog.count(*) from gone), case when pg_catalog.count(*) < $4 then 0 else coalesce(pg_catalog.max(id), 0) end from old
+select (select pg_catalog.count(*) from gone),
+  case when pg_catalog.count(*) < $4 then 0 else coalesce(pg_catalog.max(id), 0) end from old

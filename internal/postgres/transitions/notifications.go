@@ -29,7 +29,7 @@ const (
 	// MaxBacklog is how many notifications of a name may be pending: beyond it the oldest are given up.
 	MaxBacklog = 100_000
 	// changedAtOnce is how many one statement gives up or makes due again, well within the time that it has.
-	changedAtOnce = 10_000
+	changedAtOnce = 5_000
 	// oneByOneTime is for how long expressions are evaluated one by one: a slow one takes as long as a statement may.
 	oneByOneTime = 6 * time.Second
 )
