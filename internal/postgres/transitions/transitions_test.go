@@ -221,18 +221,6 @@ func TestErasureDeletesWhatComesMeanwhile(t *testing.T) {
 	}
 }
 
-// A trigger of another table notes nothing: who may make one must not have casts run with the owner's rights.
-func TestTriggerOfAnotherTable(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	for _, roll := range []string{"users", "memberships"} {
-		b.Exec(fmt.Sprintf(`create table %[1]s_copy (like rollcall.%[1]s);
-			create trigger n after insert on %[1]s_copy referencing new table as new_rows for each statement execute function rollcall.note_%[1]s();
-			insert into %[1]s_copy (source, id, created_at, changed_at, config) values ('app', 'u1', now() + interval '1 minute', now(), 0)`, roll))
-	}
-	b.Want(noted)
-}
-
 // The backlog of a notification is bounded: the oldest are given up, also those that have waited for a month, and other
 // notifications keep theirs.
 func TestBacklogIsBounded(t *testing.T) {
