@@ -11,7 +11,8 @@ import (
 
 const rlsHelp = `Prints SQL for row security: helper functions in the schema rollcall_api, and a policy by which a user reads their
 own row of the target's table; of memberships those of the user's organizations, too, and of organizations those that
-the user is a member of. It turns row security on: roles without a policy of their own see no rows then. Look at it, and run it as the table's owner who may create functions in rollcall_api.
+the user is a member of. It turns row security on: roles without a policy of their own see no rows then. Look at it,
+and run it as the table's owner who may create functions in rollcall_api.
 Where row security would hide rows from Rollcall's own role, it prints none and exits 1.
 
 Who asks is the claim sub of the token that PostgREST, and so Supabase, has verified; or, for a server of your own, who

@@ -88,7 +88,7 @@ func (e *examination) verifiesAddresses(ctx context.Context, s *config.Source, t
 	}
 	if *settings.Autoconfirm {
 		at := e.at("targets", t.Name, "match")
-		e.add(authServerAutoconfirm, at, fmt.Sprintf("the auth server of source %s calls each address verified and sends no mail: who signs up with "+
+		e.add(authServerConfirms, at, fmt.Sprintf("the auth server of source %s calls each address verified and sends no mail: who signs up with "+
 			"another person's address takes over their row of target %s; turn Confirm email on (GOTRUE_MAILER_AUTOCONFIRM=false), or take match out",
 			s.Name, t.Name), orEdit(config.Remedy{}, at))
 	}

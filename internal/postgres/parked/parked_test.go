@@ -35,7 +35,6 @@ func TestRetry(t *testing.T) {
 	must.Equal(t, must.Get(b.Parked.Retry(t.Context(), "profiles", nil))(t), int64(0), "with nobody parked")
 }
 
-// Who is given up waits for an event, or for a retry.
 // A retry waits for another transaction that holds a user.
 func TestRetryBesideAnother(t *testing.T) {
 	t.Parallel()
@@ -51,6 +50,7 @@ func TestRetryBesideAnother(t *testing.T) {
 	b.Want("select user_id from rollcall.parked")
 }
 
+// Who is given up waits for an event, or for a retry.
 func TestGiveUp(t *testing.T) {
 	t.Parallel()
 	b := parkedBench(t)
