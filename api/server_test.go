@@ -207,7 +207,8 @@ func TestBound(t *testing.T) {
 	s := New(Config{Limits: Limits{Connections: 2}, Log: slog.New(slog.DiscardHandler)})
 	server := &http.Server{Handler: s.Public(), ReadHeaderTimeout: time.Second}
 	l := must.Get((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
-	go func() { _ = server.Serve(s.Bound(server, l)) }()
+	bound, _ := s.Bound(server, l).(*connectionLimit)
+	go func() { _ = server.Serve(bound) }()
 	t.Cleanup(func() { _ = server.Close() })
 	ask := func() *http.Response {
 		client := &http.Client{Transport: &http.Transport{}} // its connection idles afterwards
@@ -227,7 +228,7 @@ func TestBound(t *testing.T) {
 			if got := response.Header.Get("Retry-After") + response.Header.Get(OutcomeHeader) + string(body); got != `1unavailable{"error":{"code":"unavailable","message":"not recorded; send it again later"}}`+"\n" {
 				t.Errorf("the answer is %s", got)
 			}
-			time.Sleep(100 * time.Millisecond) // until the idle ones have gone
+			must.Await(t, "an idle one has gone", func() bool { return bound.open.Load() < 2 })
 		}
 	}
 }

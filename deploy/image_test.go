@@ -5,7 +5,6 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
+	"rollcall/internal/pgtest/pgserver"
 	"rollcall/internal/source"
 	"rollcall/internal/testevent"
 	"rollcall/internal/testlog"
@@ -116,12 +116,10 @@ func (im image) newContainer(t *testing.T, app *fixture.Database) *container {
 	return c
 }
 
-// freePort may be taken by another process before it is used; that is rare enough.
+// freePort is a port on which nothing listens.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l := must.Get((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
-	defer l.Close()
-	return port(t, l.Addr().String())
+	return fmt.Sprint(must.Get(pgserver.FreePort(t.Context()))(t))
 }
 
 // start runs ENTRYPOINT with CMD until the test ends.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"os/exec"
 	"strings"
@@ -302,12 +303,30 @@ func ask(t testing.TB, base string, r *http.Request) heard {
 	return heard{response.StatusCode, response.Header.Get("Rollcall-Outcome"), response.Header.Get("Retry-After") != ""}
 }
 
+// noting adds a request to those that are to be written, and says when it is.
+func noting(r *http.Request, written *sync.WaitGroup) *http.Request {
+	written.Add(1)
+	return r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		WroteRequest: func(httptrace.WroteRequestInfo) { written.Done() },
+	}))
+}
+
 // expect compares what the sender of a webhook hears.
 func (in *instance) expect(r *http.Request, want heard) {
 	in.t.Helper()
 	if got := ask(in.t, in.public, r); got != want {
 		in.t.Errorf("%s: got %v, want %v", r.URL.Path, got, want)
 	}
+}
+
+// records sends an announcement until it is recorded: an answer waits a second for that, and a busy machine may
+// take longer.
+func (in *instance) records(r *http.Request) {
+	in.t.Helper()
+	must.Await(in.t, "the announcement is recorded", func() bool {
+		got := ask(in.t, in.public, r)
+		return got == accepted("announced") || got == accepted("duplicate")
+	})
 }
 
 // get asks a URL and returns status and body.
@@ -346,11 +365,11 @@ func (in *instance) due(job string) {
 // counts fails unless the metrics hold each of these lines.
 func (in *instance) counts(lines ...string) {
 	in.t.Helper()
-	_, metrics := get(in.t, in.admin+"/metrics", "")
 	for _, line := range lines {
-		if !strings.Contains(metrics, line+"\n") {
-			in.t.Errorf("the metrics lack %s", line)
-		}
+		must.Await(in.t, "the metrics have "+line, func() bool {
+			_, metrics := get(in.t, in.admin+"/metrics", "")
+			return strings.Contains(metrics, line+"\n")
+		})
 	}
 }
 

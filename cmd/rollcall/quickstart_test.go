@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -126,7 +125,5 @@ ROLLCALL_CONFIG=ports-$$.yaml exec '%s' "$@"`, freeAddress(t), freeAddress(t), b
 // freeAddress is one where nothing listens.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l := must.Get((&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"))(t)
-	must.Do(t, l.Close())
-	return l.Addr().String()
+	return fmt.Sprint("127.0.0.1:", must.Get(pgserver.FreePort(t.Context()))(t))
 }

@@ -138,11 +138,11 @@ func TestSyncSlow(t *testing.T) {
 	l.clerk.Put(clerktest.User{ID: "user_a", Email: "a@example.com"})
 	quick := l.keys.Config.Handler
 	l.keys.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(2200 * time.Millisecond)
+		time.Sleep(2 * time.Second)
 		quick.ServeHTTP(w, r)
 	})
-	l.clerk.SetDelay(2200 * time.Millisecond)
-	l.db.Exec(`create function dawdle() returns trigger language plpgsql as 'begin perform pg_sleep(0.8); return new; end';
+	l.clerk.SetDelay(2 * time.Second)
+	l.db.Exec(`create function dawdle() returns trigger language plpgsql as 'begin perform pg_sleep(1.2); return new; end';
 create trigger slow before insert on profiles for each row execute function dawdle()`)
 	l.wants(l.clerkToken("user_a", nil), "200 user_a map[profiles:applied]")
 }

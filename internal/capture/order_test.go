@@ -201,13 +201,13 @@ func TestChangeDuringALook(t *testing.T) {
 	t.Parallel()
 	p := oldProject(t)
 	p.follow()
-	p.Exec(`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1); return new; end $$;
+	p.Exec(`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(2); return new; end $$;
 create trigger slow before insert on rollcall.users for each row when (new.version is not null) execute function slow();
 insert into auth.users (id, email) values ('` + fixture.ID(1) + `', 'early')`)
 	looked := make(chan error, 1)
 	look := event.Event{Source: "supabase", Op: event.Look, UserID: fixture.ID(1), Captured: []int64{1}}
 	go func() { looked <- must.Err(p.Pipeline.Submit(t.Context(), look)) }()
-	time.Sleep(500 * time.Millisecond)
+	p.Await("select exists (select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep')", "t")
 	p.Exec("update auth.users set email = 'late'")
 	must.Do(t, <-looked)
 	p.Want("select email from profiles", "early")

@@ -30,6 +30,8 @@ func TestBuildIndexes(t *testing.T) {
 		built <- names
 		return err
 	}, func() {
+		b.Await(`select exists (select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()
+			and query like '%index concurrently%' and wait_event_type = 'Lock')`, "t")
 		b.Applies(fixture.Applied, fixture.Updated("u1", 1, "u1@x"))
 		must.Equal(t, must.Get(b.DB.BuildIndexes(t.Context()))(t), nil, "built while another process is at it")
 		writer.Run("commit")

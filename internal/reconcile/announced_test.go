@@ -49,13 +49,13 @@ const ends = "select id || ' ' || outcome from rollcall.events order by id"
 func TestAnnounced(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	p.announce("a", announced(1), 3*time.Second)
-	p.announce("b", `"id":"`+fixture.ID(902)+`","email":"Two@X.test"`, 3*time.Second)
-	p.announce("c", `"id":"`+fixture.ID(903)+`","email":"","phone":"4912345"`, 3*time.Second)
-	p.announce("d", announced(4), 3*time.Second)
-	p.announce("e", `"id":"`+fixture.ID(905)+`","email":"old@x.test"`, 3*time.Second)
-	p.announce("f", `"id":"`+fixture.ID(906)+`","email":"","phone":""`, 3*time.Second)
-	p.announce("g", announced(7), 0)
+	p.announce("a", announced(1), 6*time.Second)
+	p.announce("b", `"id":"`+fixture.ID(902)+`","email":"Two@X.test"`, 6*time.Second)
+	p.announce("c", `"id":"`+fixture.ID(903)+`","email":"","phone":"4912345"`, 6*time.Second)
+	p.announce("d", announced(4), 6*time.Second)
+	p.announce("e", `"id":"`+fixture.ID(905)+`","email":"old@x.test"`, 6*time.Second)
+	p.announce("f", `"id":"`+fixture.ID(906)+`","email":"","phone":""`, 6*time.Second)
+	p.announce("g", announced(7), -time.Hour)
 	p.signUp(1, "other@x.test", "")
 	p.signUp(2, "two@x.test", "")
 	p.signUp(3, "", "4912345")
@@ -66,7 +66,7 @@ func TestAnnounced(t *testing.T) {
 	p.confirm(reconcile.Confirmed{Applied: 3})
 	p.Want(ends, "a applied", "b applied", "c applied", "d announced", "e announced", "f announced", "g announced")
 	p.Want("select id::text || ' ' || role from profiles order by 1", fixture.ID(1)+" customer", fixture.ID(2)+" customer", fixture.ID(3)+" customer")
-	p.Want("select id || ' ' || extract(epoch from look_at - received_at)::int from rollcall.events where look_at is not null order by id", "d 5", "e 5", "f 5")
+	p.Want("select id || ' ' || extract(epoch from look_at - received_at)::int from rollcall.events where look_at is not null order by id", "d 15", "e 15", "f 15")
 	p.confirm(reconcile.Confirmed{}) // no user is due before the next look
 }
 

@@ -44,7 +44,7 @@ func StartBouncer(ctx context.Context, server string, settings map[string]string
 		return nil, err
 	}
 	b := &Bouncer{}
-	if b.port, err = freePort(ctx); err != nil {
+	if b.port, err = FreePort(ctx); err != nil {
 		return nil, err
 	}
 	if b.dir, err = os.MkdirTemp("/tmp", "rollcall-pgbouncer-"); err != nil { // t.TempDir is closed to the account

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -158,7 +159,7 @@ func (s *Server) boot(ctx context.Context) error {
 // listen starts the server on a free port.
 func (s *Server) listen(ctx context.Context) (err error) {
 	for range 5 {
-		if s.port, err = freePort(ctx); err != nil {
+		if s.port, err = FreePort(ctx); err != nil {
 			return err
 		}
 		if err = s.launch(ctx); !errors.Is(err, errPortTaken) {
@@ -245,15 +246,17 @@ func saysReady(pidFile string, pid int) bool {
 	return status == "ready" || status == "standby" // a standby can be read
 }
 
-func freePort(ctx context.Context) (int, error) {
-	var config net.ListenConfig
-	l, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+// FreePort finds a port of 127.0.0.1 on which nothing listens, for who binds it later. It is below those that systems
+// give to who asks for any, so no connection and no listener on port 0 takes it meanwhile.
+func FreePort(ctx context.Context) (int, error) {
+	var taken error
+	for range 100 {
+		port := 20000 + mathrand.IntN(12000) //nolint:gosec // a port is no secret
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, l.Close()
+		}
+		taken = err
 	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err := errors.Join(err, l.Close()); err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	return strconv.Atoi(port)
+	return 0, fmt.Errorf("find a free port: %w", taken)
 }

@@ -125,7 +125,7 @@ func TestSweepEndsAnOrphan(t *testing.T) {
 	sweep(tmp)
 	select {
 	case <-one.Exited():
-	default:
+	case <-time.After(10 * time.Second):
 		t.Error("the orphan still runs")
 	}
 	if left, _ := filepath.Glob(filepath.Join(tmp, "*")); len(left) > 0 {

@@ -124,7 +124,7 @@ func (a *Audit) refusals(ctx context.Context, p settle.Piece, users []settle.Key
 		if refused, err = settle.RunIsolated(ctx, tx.Conn(), p, users); err != nil {
 			return err
 		}
-		return settle.ExplainRefusals(ctx, tx.Conn(), p.Target, refused[:min(len(refused), explained)])
+		return a.Targets.ExplainRefusals(ctx, tx.Conn(), p.Target, refused[:min(len(refused), explained)])
 	})
 	return refused, err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -282,9 +283,19 @@ func TestBackfillBesideTraffic(t *testing.T) {
 		live.Go(func() { traffic(b, seed, stop) })
 	}
 	oldLive.Go(func() { traffic(old, 9, oldStops) })
-	time.AfterFunc(700*time.Millisecond, func() { close(oldStops) })
-	done := fill(b, "second")
-	oldLive.Wait()
+	const ofOld = "select count(*) from rollcall.events where id like '9-%'"
+	oldEnds := sync.OnceFunc(func() {
+		close(oldStops)
+		oldLive.Wait()
+	})
+	done := must.Get(b.DB.Backfills().Run(t.Context(), "second", func(visited, _ int64) {
+		if visited > 0 {
+			oldEnds()
+			return
+		}
+		before := b.Rows(ofOld)
+		must.Await(t, "the old replica moves users", func() bool { return !slices.Equal(b.Rows(ofOld), before) })
+	}))(t)
 	close(stop)
 	live.Wait()
 	t.Logf("%+v", done)

@@ -38,7 +38,11 @@ func startReplica(t testing.TB, url string, jobs ...scheduledJob) *replica {
 	r := &replica{Replica: newReplica(t, url, log), t: t, log: log}
 	r.running = must.Get(r.start(t.Context(), jobs, 100*time.Millisecond))(t)
 	r.Client = r.running.client
-	t.Cleanup(func() { must.Do(t, stop(ended(), r.Client)) })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		must.Do(t, r.StopAndCancel(ctx))
+	})
 	return r
 }
 
@@ -356,7 +360,7 @@ func TestChange(t *testing.T) {
 	twice := []Job{{Name: "fresh", Timeout: time.Minute}, {Name: "fresh", Timeout: time.Minute}}
 	must.Fail(t, r.running.Change(twice), nil, "fresh is listed twice")
 	must.Fail(t, r.running.Change([]Job{{Name: "odd", Timeout: time.Minute, Schedule: "often"}}), nil, "five fields")
-	must.Do(t, r.running.Change([]Job{{Name: "fresh", Schedule: "* * * * *", Timeout: time.Minute, Run: func(context.Context) error {
+	must.Do(t, r.running.Change([]Job{{Name: "fresh", Schedule: "0 0 1 1 *", Timeout: time.Minute, Run: func(context.Context) error {
 		fresh.Add(1)
 		return nil
 	}}}))

@@ -63,21 +63,22 @@ func TestCatchUpGivesUp(t *testing.T) {
 	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
 	b.Attempts.Store(7)
 	b.Exec("insert into p (id, email) values ('stranger', 'x')")
-	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "x"))
-	var pauses []int
-	for n := 1; ; n++ {
-		var pause float64
+	try := func() { b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "x")) }
+	for _, want := range []float64{2, 5, 15, 60, 300, 3600} {
+		var before time.Time
+		var most, least float64 // from before the try, and from after it
 		var givenUp bool
-		must.Do(t, b.SQL.QueryRow(t.Context(), "select round(extract(epoch from retry_at - now())), given_up from rollcall.parked").Scan(&pause, &givenUp))
-		if givenUp {
-			break
+		must.Do(t, b.SQL.QueryRow(t.Context(), "select clock_timestamp()").Scan(&before))
+		try()
+		must.Do(t, b.SQL.QueryRow(t.Context(), `select extract(epoch from retry_at - $1), extract(epoch from retry_at - clock_timestamp()),
+			given_up from rollcall.parked`, before).Scan(&most, &least, &givenUp))
+		if givenUp || want < least || want > most {
+			t.Errorf("a pause of %v to %v s, given up: %v, want %v s", least, most, givenUp, want)
 		}
-		pauses = append(pauses, int(pause))
-		if b.CatchUp("profiles") != 1 {
-			t.Fatal("nobody was tried")
-		}
+		try = func() { must.Equal(t, b.CatchUp("profiles"), 1, "users tried") }
 	}
-	must.Equal(t, pauses, []int{2, 5, 15, 60, 300, 3600}, "pauses in seconds")
+	try()
+	b.Want("select attempts, given_up from rollcall.parked", "7|t")
 	must.Equal(t, b.CatchUp("profiles"), 0, "users tried who were given up")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 2, "x"))
 	b.Want("select attempts, given_up from rollcall.parked", "1|f")
@@ -96,6 +97,7 @@ func TestCatchUpInOrder(t *testing.T) {
 	b.Exec("insert into p (id, email) values ('stranger', 'x')")
 	b.Applies(fixture.All(event.Parked, 1), fixture.Updated("a", 1, "x"))
 	b.Want("select target from rollcall.parked order by 1", "a_child", "profiles")
+	b.Exec("update rollcall.parked set retry_at = now() + interval '1 hour'")
 	must.Equal(t, must.Get(b.Parked.CatchUp(t.Context(), "profiles"))(t), 0, "users tried before their time")
 	must.Equal(t, b.CatchUp("a_child"), 0, "users tried that the parent's table lacks")
 	b.Exec("delete from p")

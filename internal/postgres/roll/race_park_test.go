@@ -56,7 +56,7 @@ func TestRaceTheRollIsBusy(t *testing.T) {
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "one"))
 	other := b.Hold("select from rollcall.users for update")
 	release := func() {
-		time.Sleep(2 * b.Pool.LockTimeout()) // both ways of the first try are through
+		time.Sleep(b.Pool.LockTimeout() * 3 / 2) // the first try has failed
 		other.Run("commit")
 	}
 	must.Do(t, fixture.Beside(applying(b, fixture.Updated("a", 2, "two")), release))
@@ -200,6 +200,7 @@ func TestRaceTheRollRefuses(t *testing.T) {
 func TestRaceNoDeadlocks(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, "create table p (id text primary key, email text, name text, role text); create table q (like p including all)", fixture.Everyone(), fixture.Second())
+	b.Pool.SetTimeouts(20*time.Second, 0) // PostgreSQL looks for deadlocks after a second
 	var workers sync.WaitGroup
 	for worker := range 4 {
 		workers.Go(func() {
@@ -239,7 +240,7 @@ func TestRaceConnectionCut(t *testing.T) {
 	b.Applies(fixture.Applied, fixture.Updated("a", 1, "one"))
 	holder := b.Hold("select from rollcall.users for update")
 	cut := func() {
-		b.Want("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", "t")
+		b.Await("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'", "t")
 		holder.Run("commit")
 	}
 	must.Do(t, fixture.Beside(applying(b, fixture.Updated("a", 2, "two")), cut))

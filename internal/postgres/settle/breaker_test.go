@@ -147,6 +147,7 @@ func TestAskingIsForOneTarget(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, fixture.BothTables+`create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.005); return new; end $$;
 create trigger slow before insert on q for each row execute function slow()`, fixture.Everyone(), fixture.Second())
+	b.Pool.SetTimeouts(b.Pool.LockTimeout(), time.Minute)
 	b.Applies(fixture.Applied, fixture.Updated("u0", 1, ""))
 	b.Hold("select from p for update")
 	var events []event.Event

@@ -17,10 +17,8 @@ import (
 )
 
 const (
-	// explainStatement bounds one question about refused users, explainTime all of them: the users
-	// of a batch are locked meanwhile.
-	explainStatement = 200 * time.Millisecond
-	explainTime      = 500 * time.Millisecond
+	// explainTime is Targets.ExplainTime: the users of a batch are locked meanwhile.
+	explainTime = 500 * time.Millisecond
 	// explainUsers is how many users with the same message are tried; what they have in common
 	// holds for the others. Trying 256 of them would take longer than refusing them.
 	explainUsers = 32
@@ -36,7 +34,7 @@ func (s *separation) explain(ctx context.Context) error {
 				own, at = append(own, r), append(at, i)
 			}
 		}
-		if err := ExplainRefusals(ctx, s.conn, t, own); err != nil {
+		if err := s.all.ExplainRefusals(ctx, s.conn, t, own); err != nil {
 			return err
 		}
 		for i, r := range own {
@@ -49,7 +47,7 @@ func (s *separation) explain(ctx context.Context) error {
 // ExplainRefusals adds the column or the trigger to the messages of users that a target refuses. It runs
 // in the transaction that has tried the users, and changes nothing in it. What can't be found out in
 // time is left out.
-func ExplainRefusals(ctx context.Context, conn *pgx.Conn, t *catalog.Compiled, refused []Refusal) error {
+func (ts *Targets) ExplainRefusals(ctx context.Context, conn *pgx.Conn, t *catalog.Compiled, refused []Refusal) error {
 	if len(refused) == 0 || t.Compiler == nil {
 		return nil
 	}
@@ -57,7 +55,7 @@ func ExplainRefusals(ctx context.Context, conn *pgx.Conn, t *catalog.Compiled, r
 		return err
 	}
 	r := &explanations{
-		conn: conn, target: t, until: time.Now().Add(explainTime),
+		conn: conn, target: t, time: ts.ExplainTime, until: time.Now().Add(ts.ExplainTime),
 		columns: make([][]string, len(refused)), where: make([]bool, len(refused)),
 	}
 	err := r.ask(ctx, refused)
@@ -80,6 +78,7 @@ func ExplainRefusals(ctx context.Context, conn *pgx.Conn, t *catalog.Compiled, r
 type explanations struct {
 	conn    *pgx.Conn
 	target  *catalog.Compiled
+	time    time.Duration // for all questions
 	until   time.Time
 	catalog map[string]columnType
 	against map[string][]string   // columns of constraints
@@ -99,7 +98,7 @@ type placeNames struct {
 }
 
 func (r *explanations) ask(ctx context.Context, refused []Refusal) error {
-	if _, err := r.conn.Exec(ctx, setTimeouts, connection.Milliseconds(askingLock), connection.Milliseconds(explainStatement)); err != nil {
+	if _, err := r.conn.Exec(ctx, setTimeouts, connection.Milliseconds(askingLock), connection.Milliseconds(r.time*2/5)); err != nil {
 		return err
 	}
 	if err := r.names(ctx, refused); err != nil {

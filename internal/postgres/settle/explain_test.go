@@ -137,6 +137,7 @@ func TestReasonIsNoObstacle(t *testing.T) {
 	b := fixture.NewBench(t, `create table p (id text primary key, email text check (email <> ''), name varchar(3), role text);
 		create function slow(id text) returns text language plpgsql as $$ begin
 			if id like 's%' then perform pg_sleep(0.3); end if; return null; end $$`, target)
+	b.ExplainTime = 500 * time.Millisecond
 	events := []event.Event{fixture.Updated("a", 1, "a@x.test")}
 	for i := range 3 {
 		events = append(events, fixture.With(fixture.Updated(fmt.Sprint("s", i), 1, "s@x.test"), func(u *event.User) { u.FirstName = new("longer") }))

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -34,6 +35,9 @@ type Targets struct {
 	Log  *slog.Logger
 	// Attempts is how often a parked user is tried before they are given up.
 	Attempts atomic.Int32
+	// ExplainTime bounds what is asked about the users that a target refuses in one batch, and two fifths of it one
+	// question.
+	ExplainTime time.Duration
 
 	changing sync.Mutex // of now
 	now      atomic.Pointer[set]
@@ -49,7 +53,7 @@ type set struct {
 
 // New prepares the targets; none is in service before Check.
 func New(pool *connection.Pool, list []target.Target, attempts int, log *slog.Logger) *Targets {
-	ts := &Targets{Pool: pool, Log: log}
+	ts := &Targets{Pool: pool, Log: log, ExplainTime: explainTime}
 	ts.Attempts.Store(int32(attempts)) //nolint:gosec // the configuration's own check keeps it small
 	ts.now.Store(&set{configured: list, fingerprint: target.Fingerprint(list)})
 	return ts
