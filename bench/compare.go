@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 )
 
@@ -22,8 +23,10 @@ func runAgainst(ctx context.Context, s *stand) error {
 			return err
 		}
 	}
+	order := []*candidate{this, other}
 	for range b.rounds {
-		for _, c := range []*candidate{this, other} {
+		slices.Reverse(order) // what comes first may have it harder
+		for _, c := range order {
 			if err := b.candidate(ctx, c); err != nil {
 				return err
 			}

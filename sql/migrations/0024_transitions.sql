@@ -56,8 +56,7 @@ create table rollcall.notifications (
   error      text,
   primary key (transition, name)
 );
-create index notifications_due on rollcall.notifications (name, due_at) where state = 'pending';
-create index notifications_failed on rollcall.notifications (name) where state = 'failed';
+create index notifications_open on rollcall.notifications (name, state, due_at) where state in ('pending', 'failed');
 
 -- Since when a notification has been configured, until when its receiver wants nothing, and which transitions of which
 -- sources each replica wants for it.
@@ -90,7 +89,7 @@ comment on table rollcall.rules is 'The transitions that replicas want to be not
 -- The triggers. A placeholder and a tombstone have deleted_at: who has none is alive. What comes to life is new: that
 -- is said of those only who were created after the notification was configured. Nothing here raises an error, or the
 -- event that changes the roll would fail; so there is no cast, no constraint and no limit. The first question saves
--- the rest: an upsert that only inserts fires the trigger of updates, too.
+-- the rest: an upsert fires both, whether it has inserted or updated anything or not.
 --
 -- Rows old and new are joined by a full join, though each has its other: PostgreSQL has no nested loop for it. The
 -- plan is made once in a session, perhaps for a single row, and serves thousands. A condition "is not null" would make
@@ -101,9 +100,7 @@ comment on table rollcall.rules is 'The transitions that replicas want to be not
 create function rollcall.note_users() returns trigger
 language plpgsql as $$
 begin
-  if not exists (select from new_rows)
-    or tg_op = 'INSERT' and not exists (
-      select from rollcall.rules r where r.transitions && array['appeared', 'confirmed']) then
+  if not exists (select from new_rows) then
     return null;
   end if;
   if tg_op = 'INSERT' then
@@ -184,9 +181,7 @@ $$;
 create function rollcall.note_memberships() returns trigger
 language plpgsql as $$
 begin
-  if not exists (select from new_rows)
-    or tg_op = 'INSERT' and not exists (
-      select from rollcall.rules r where r.transitions && array['joined']) then
+  if not exists (select from new_rows) then
     return null;
   end if;
   if tg_op = 'INSERT' then
@@ -245,6 +240,17 @@ begin
 end
 $$;
 
+-- The triggers, and the transitions that each notes.
+create function rollcall.noting() returns table (roll text, name text, event text, referenced text, transitions text[])
+language sql immutable as $$ values
+  ('users', 'note_new_rows', 'insert', 'new table as new_rows', array['appeared', 'confirmed']),
+  ('users', 'note_changed_rows', 'update', 'old table as old_rows new table as new_rows',
+    array['appeared', 'confirmed', 'email_changed', 'upgraded', 'banned', 'unbanned', 'deleted']),
+  ('memberships', 'note_new_rows', 'insert', 'new table as new_rows', array['joined']),
+  ('memberships', 'note_changed_rows', 'update', 'old table as old_rows new table as new_rows',
+    array['joined', 'left', 'role_changed'])
+$$;
+
 -- Puts the triggers on a roll that the rules want, or takes those off that no rule wants. Only the owner of the rolls
 -- may, so it runs with the owner's rights. It asks first, because both lock the roll: writers wait for the one, readers
 -- for the other, too.
@@ -252,36 +258,28 @@ create function rollcall.watch_roll(roll text, remove boolean) returns void
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $$
 declare
+  n record;
   wanted boolean;
   present boolean;
 begin
-  if roll not in ('users', 'memberships') then
-    raise 'there are no transitions of the roll %', roll;
-  end if;
-  select exists (
-    select from rollcall.rules r
-    where r.transitions && case roll when 'memberships' then array['joined', 'left', 'role_changed']
-      else array['appeared', 'confirmed', 'email_changed', 'upgraded', 'banned', 'unbanned', 'deleted'] end
-  ) into wanted;
-  select exists (
-    select from pg_trigger t where t.tgrelid = ('rollcall.' || roll)::regclass and t.tgname = 'note_new_rows'
-  ) into present;
-  if wanted and not present and not remove then
-    execute format('create trigger note_new_rows after insert on rollcall.%I referencing new table as new_rows '
-      'for each statement execute function rollcall.note_%1$s()', roll);
-    execute format('create trigger note_changed_rows after update on rollcall.%I '
-      'referencing old table as old_rows new table as new_rows '
-      'for each statement execute function rollcall.note_%1$s()', roll);
-  elsif present and not wanted and remove then
-    execute format('drop trigger note_new_rows on rollcall.%I', roll);
-    execute format('drop trigger note_changed_rows on rollcall.%I', roll);
-  end if;
+  for n in select * from rollcall.noting() t where t.roll = watch_roll.roll loop
+    select exists (select from rollcall.rules r where r.transitions && n.transitions) into wanted;
+    select exists (
+      select from pg_trigger t where t.tgrelid = ('rollcall.' || n.roll)::regclass and t.tgname = n.name
+    ) into present;
+    if wanted and not present and not remove then
+      execute format('create trigger %I after %s on rollcall.%I referencing %s '
+        'for each statement execute function rollcall.note_%3$s()', n.name, n.event, n.roll, n.referenced);
+    elsif present and not wanted and remove then
+      execute format('drop trigger %I on rollcall.%I', n.name, n.roll);
+    end if;
+  end loop;
 end
 $$;
 
 revoke all on rollcall.transitions, rollcall.notifications, rollcall.notifiers, rollcall.rules from public;
 revoke all on function rollcall.note_users(), rollcall.note_memberships(), rollcall.watch_roll(text, boolean),
-  rollcall.notification_id(bigint, text), rollcall.transition_of(text) from public;
+  rollcall.noting(), rollcall.notification_id(bigint, text), rollcall.transition_of(text) from public;
 
 -- Who may write the roll of users may write these tables.
 do $$
@@ -295,7 +293,7 @@ begin
   loop
     execute format('grant select, insert, update, delete on rollcall.transitions, rollcall.notifications, '
       'rollcall.notifiers, rollcall.rules to %s', r.name);
-    execute format('grant execute on function rollcall.watch_roll(text, boolean), '
+    execute format('grant execute on function rollcall.watch_roll(text, boolean), rollcall.noting(), '
       'rollcall.notification_id(bigint, text), rollcall.transition_of(text) to %s', r.name);
   end loop;
 end

@@ -125,7 +125,7 @@ func (l Log) Register(ctx context.Context, replica string, rules []Rule) error {
 // wants.
 func (l Log) Tidy(ctx context.Context, age time.Duration) error {
 	var left bool
-	err := l.Pool.QueryRow(ctx, needlessSQL, age, OfUsers, OfMemberships).Scan(&left)
+	err := l.Pool.QueryRow(ctx, needlessSQL, age).Scan(&left)
 	if err == nil && left {
 		err = l.change(ctx, tidyWait, func(tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, forgetRulesSQL, age); err != nil {

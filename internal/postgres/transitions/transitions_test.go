@@ -129,7 +129,16 @@ func TestImportedUsersAreSilent(t *testing.T) {
 	b.Want("select row_id || ' ' || name from rollcall.transitions t join rollcall.notifications n on n.transition = t.id where row_id > 'u3' order by t.id, name", "u4 all", "u5 all", "u5 second")
 }
 
-// The triggers are there only while a rule wants them. What replicas that live want counts, and of one that is gone
+// The triggers note all types that there are, and new rows only what can happen to them.
+func TestNoting(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const types = "select roll || ' ' || name || ' ' || array_to_string(transitions, ' ') from rollcall.noting() order by 1"
+	b.Want(types, "memberships note_changed_rows "+strings.Join(transitions.OfMemberships, " "), "memberships note_new_rows joined",
+		"users note_changed_rows "+strings.Join(transitions.OfUsers, " "), "users note_new_rows appeared confirmed")
+}
+
+// Each trigger is there only while a rule wants what it notes. What replicas that live want counts, and of one that is gone
 // what it wanted last until another one begins.
 func TestRegister(t *testing.T) {
 	t.Parallel()
@@ -140,7 +149,7 @@ func TestRegister(t *testing.T) {
 	since := b.Rows("select since::text from rollcall.notifiers")
 	must.Do(t, b.Register(t.Context(), "a", []transitions.Rule{{Name: "all", On: []string{"deleted"}, From: []string{"other"}}}))
 	must.Do(t, b.Tidy(t.Context(), age))
-	b.Want(triggers, "rollcall.users note_changed_rows", "rollcall.users note_new_rows")
+	b.Want(triggers, "rollcall.users note_changed_rows")
 	b.Want("select since::text from rollcall.rules", since...)
 	b.Submit(user("u1", 1, nil), fixture.Gone("u1", 2))
 	b.Want(noted) // another source
