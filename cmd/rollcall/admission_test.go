@@ -122,7 +122,10 @@ require: picky(new.email) and new.raw_user_meta_data->>'invite' = 'x' and new.so
 		`rollcall_admissions_total{rule="require",source="careful",verdict="unavailable"} 3`,
 		`rollcall_admissions_total{rule="deny_domains",source="careful",verdict="refused"} 1`)
 	said := in.log.String()
-	must.Contain(t, said, "it took longer than 400ms", "read-only transaction")
+	must.Contain(t, said, "read-only transaction")
+	if !strings.Contains(said, "it took longer than 400ms") && !strings.Contains(said, "did not answer in time") { // a busy machine's answer
+		t.Error("the log does not say that the condition is slow")
+	}
 	if strings.Contains(said, "@example.com") {
 		t.Errorf("an address is in the log:\n%s", said)
 	}

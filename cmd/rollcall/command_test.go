@@ -54,10 +54,14 @@ func TestBackfillInterrupted(t *testing.T) {
 	}
 }
 
-// moment runs a command until it ends, or for a moment, and returns all that it writes.
+// moment runs a command until it ends, or serve for a moment, and returns all that it writes.
 func (c commandLine) moment(t *testing.T, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	limit := 20 * time.Second
+	if args[0] == "serve" { // the others end by themselves
+		limit = 2 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	got := c.run(ctx, args...)
 	return got.out + got.log

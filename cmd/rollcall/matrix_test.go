@@ -19,8 +19,12 @@ import (
 
 // Statements are given up early, so that a sender's four seconds tell a service that goes on
 // from one that hangs, however busy the machine is.
-const matrixConfig = oneMachine + `limits: {statement_timeout: 1s}
-` + openSources + `targets:
+const matrixConfig = oneMachine + "limits: {statement_timeout: 1s}\n" + matrixTargets
+
+// A service that is to be killed hangs until then.
+const killedConfig = oneMachine + "limits: {wait: 30s, lock_timeout: 30s, statement_timeout: 30s}\n" + matrixTargets
+
+const matrixTargets = openSources + `targets:
   first: {table: public.first, key: id, set: {id: new.id}, on_delete: delete}
   second: {table: public.second, key: id, set: {id: new.id}, on_delete: delete}
 `
@@ -87,7 +91,7 @@ var senders = []struct {
 func TestFailureMatrix(t *testing.T) {
 	t.Parallel()
 	const atOnce = 8 // they wait most of the time
-	file := configFile(t, matrixConfig)
+	file, killedFile := configFile(t, matrixConfig), configFile(t, killedConfig)
 	places := make(chan struct{}, atOnce)
 	var running sync.WaitGroup
 	for _, m := range moments {
@@ -98,6 +102,9 @@ func TestFailureMatrix(t *testing.T) {
 					defer func() { <-places }()
 					t.Run(m.name+"/"+manner+"/"+s.name, func(t *testing.T) {
 						c := &cell{t: t, file: file, moment: m.name, manner: manner}
+						if manner == "killed" {
+							c.file = killedFile
+						}
 						c.request = func() *http.Request { return signed(t, s.provider, s.endpoint, s.body) }
 						c.start()
 						c.inject()

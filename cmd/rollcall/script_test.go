@@ -38,12 +38,13 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata/script",
 		Setup: setupStory,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"serve":   command("serve FILE [LINE]", 1, storyServe),
-			"sql":     command("sql STATEMENT", 1, storySQL),
-			"clerk":   command("clerk put N|delete N|team N|leave N|refuse", 1, storyClerk),
-			"settled": command("settled", 0, storySettled),
-			"exits":   command("exits CODE PROGRAM…", 2, storyExits),
-			"needs":   command("needs PROGRAM", 1, storyNeeds),
+			"serve":     command("serve FILE [LINE]", 1, storyServe),
+			"sql":       command("sql STATEMENT", 1, storySQL),
+			"clerk":     command("clerk put N|delete N|team N|leave N|refuse", 1, storyClerk),
+			"settled":   command("settled", 0, storySettled),
+			"completes": command("completes WORD…", 1, storyCompletes),
+			"exits":     command("exits CODE PROGRAM…", 2, storyExits),
+			"needs":     command("needs PROGRAM", 1, storyNeeds),
 		},
 	})
 }
@@ -156,6 +157,17 @@ func storyClerk(ts *testscript.TestScript, args []string) {
 func storySettled(ts *testscript.TestScript, _ []string) {
 	db := fixture.At(storyTB(ts), ts.Getenv("DATABASE_URL"))
 	db.Await("select (select count(*) from rollcall.outbox) + (select count(*) from rollcall_provider.outbox)", "0")
+}
+
+// storyCompletes asks what a shell completes, up to three times: the database has a second, and a busy machine may
+// need longer.
+func storyCompletes(ts *testscript.TestScript, words []string) {
+	for range 3 {
+		ts.Check(ts.Exec("rollcall", append([]string{"__complete"}, words...)...))
+		if !strings.HasPrefix(ts.ReadFile("stdout"), ":") {
+			return
+		}
+	}
 }
 
 func storyExits(ts *testscript.TestScript, args []string) {

@@ -208,8 +208,11 @@ func (l *link) toClient() {
 		if err != nil {
 			return
 		}
-		if kind == 'Z' { // ready for the next query
+		switch kind {
+		case 'Z': // ready for the next query
 			l.trips.Add(1)
+		case 'I': // an empty one: the pool's ping of a connection that was idle for a second
+			l.trips.Add(-1)
 		}
 		if kind == 'C' && string(body) == "COMMIT\x00" {
 			f := fault(l.lost.Load())

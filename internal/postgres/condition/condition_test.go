@@ -23,6 +23,17 @@ func asked(t testing.TB, b *fixture.Bench, sql string) *condition.Condition {
 	return condition.New(b.Pool, target.Condition{Name: "require", Expr: target.Expr{SQL: sql, At: "r.yaml:1:2"}})
 }
 
+// met asks about the newcomer, up to three times: a busy machine may need longer than a condition may take.
+func met(t testing.TB, c *condition.Condition) bool {
+	t.Helper()
+	is, err := c.Met(t.Context(), newcomer())
+	for try := 1; try < 3 && errors.Is(err, condition.ErrSlow); try++ {
+		is, err = c.Met(t.Context(), newcomer())
+	}
+	must.Do(t, err)
+	return is
+}
+
 // newcomer is a user as an announcement has one, with what a client may write.
 func newcomer() *event.User {
 	email := `O'Brien "x"@example.com`
@@ -58,7 +69,7 @@ func TestMet(t *testing.T) {
 	} {
 		c := asked(t, b, sql)
 		must.Equal(t, len(must.Get(c.Check(t.Context()))(t)), 0, "findings of "+sql)
-		must.Equal(t, must.Get(c.Met(t.Context(), newcomer()))(t), want, sql)
+		must.Equal(t, met(t, c), want, sql)
 	}
 }
 
@@ -111,9 +122,9 @@ func TestChangedTable(t *testing.T) {
 	t.Parallel()
 	b := fixture.NewBench(t, "create table invites (email text); insert into invites values ('x')")
 	c := asked(t, b, "(select i from invites i limit 1) is not null")
-	must.True(t, must.Get(c.Met(t.Context(), newcomer()))(t), "before")
+	must.True(t, met(t, c), "before")
 	b.Exec("alter table invites add n int default 1, alter email type varchar(9)")
-	must.True(t, must.Get(c.Met(t.Context(), newcomer()))(t), "behind the change")
+	must.True(t, met(t, c), "behind the change")
 }
 
 // Behind a check a sign-up needn't connect; without a condition there is no connection for one. Connections
@@ -127,7 +138,7 @@ func TestConnections(t *testing.T) {
 	b.Await(sessions, "1")
 	must.Get(c.Check(t.Context()))(t)
 	b.Await(sessions, "2")
-	must.True(t, must.Get(c.Met(t.Context(), newcomer()))(t), "the first")
+	must.True(t, met(t, c), "the first")
 	b.Exec("select pg_terminate_backend(pid) from pg_stat_activity where usename = '" + role + "'")
-	must.True(t, must.Get(c.Met(t.Context(), newcomer()))(t), "behind lost connections")
+	must.True(t, met(t, c), "behind lost connections")
 }
