@@ -25,7 +25,7 @@ func runAgainst(ctx context.Context, s *stand) error {
 	}
 	order := []*candidate{this, other}
 	for range b.rounds {
-		slices.Reverse(order) // what comes first may have it harder
+		slices.Reverse(order) // so that the order favours neither
 		for _, c := range order {
 			if err := b.candidate(ctx, c); err != nil {
 				return err
@@ -47,8 +47,8 @@ func runAgainst(ctx context.Context, s *stand) error {
 	return nil
 }
 
-// untold ends notifications, as the end of the last replica that wants them does. What was noted goes, too: beyond
-// 100,000 that wait, each would cost its end as well.
+// untold ends notifications, as the end of the last replica that wants them does. What was noted goes, too: serve gives
+// up what is above 100,000, and later rounds would pay for it.
 const untold = `delete from rollcall.rules; select rollcall.watch_roll('users', true), rollcall.watch_roll('memberships', true);
 truncate rollcall.transitions, rollcall.notifications`
 

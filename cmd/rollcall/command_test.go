@@ -97,7 +97,7 @@ func TestCommandsLeakNoPassword(t *testing.T) {
 		}
 		args := commands[i%len(commands)]
 		if args[0] == "serve" && i%5 > 0 {
-			continue // it may wait for a second
+			continue // it may wait for two seconds
 		}
 		said := commandLine{configFile(t, yaml), getenv}.moment(t, args...)
 		if !strings.Contains(said, "database") && !strings.Contains(said, "rollcall.yaml") {

@@ -309,7 +309,7 @@ targets:
 	}
 	in.expect(banned(time.Now().Add(time.Hour)), accepted("applied"))
 	in.db.Want("select banned from profiles", "t")
-	in.db.Exec("update rollcall.users set banned_until = clock_timestamp()")
+	in.db.Exec("update rollcall.users set banned_until = banned_until - interval '1 hour'")
 	in.db.Await("select banned from profiles", "f")
 	in.expect(banned(time.Now()), accepted("applied"))
 	in.db.Want("select banned from profiles", "f")

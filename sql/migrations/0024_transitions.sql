@@ -1,5 +1,5 @@
 -- What happened to users and memberships, for notifications: one row for each transition that a notification wants.
--- Triggers on the rolls note them. The triggers are there only while a replica has a notification, because PostgreSQL
+-- Triggers on the rolls note them. Each is there only while a rule wants a transition that it notes, because PostgreSQL
 -- keeps every row that a statement writes for a trigger that might look at it.
 
 -- What a notification may say of a user or a membership, as it was and as it became.
@@ -56,7 +56,7 @@ create table rollcall.notifications (
   error      text,
   primary key (transition, name)
 );
-create index notifications_open on rollcall.notifications (name, state, due_at) where state in ('pending', 'failed');
+create index notifications_open on rollcall.notifications (state, name, due_at) where state in ('pending', 'failed');
 
 -- Since when a notification has been configured, until when its receiver wants nothing, and which transitions of which
 -- sources each replica wants for it.
@@ -89,7 +89,7 @@ comment on table rollcall.rules is 'The transitions that replicas want to be not
 -- The triggers. A placeholder and a tombstone have deleted_at: who has none is alive. What comes to life is new: that
 -- is said of those only who were created after the notification was configured. Nothing here raises an error, or the
 -- event that changes the roll would fail; so there is no cast, no constraint and no limit. The first question saves
--- the rest: an upsert fires both, whether it has inserted or updated anything or not.
+-- the rest: an upsert fires the triggers of insert and of update, even if it has inserted or updated no row.
 --
 -- Rows old and new are joined by a full join, though each has its other: PostgreSQL has no nested loop for it. The
 -- plan is made once in a session, perhaps for a single row, and serves thousands. A condition "is not null" would make

@@ -246,8 +246,8 @@ func saysReady(pidFile string, pid int) bool {
 	return status == "ready" || status == "standby" // a standby can be read
 }
 
-// FreePort finds a port of 127.0.0.1 on which nothing listens, for who binds it later. It is below those that systems
-// give to who asks for any, so no connection and no listener on port 0 takes it meanwhile.
+// FreePort finds a port of 127.0.0.1 that nothing listens on, for a process that binds it later. It is below the
+// ephemeral ports (from 32768 on Linux, 49152 elsewhere), so no connection and no listener on port 0 takes it meanwhile.
 func FreePort(ctx context.Context) (int, error) {
 	var taken error
 	for range 100 {

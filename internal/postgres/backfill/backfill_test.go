@@ -288,9 +288,11 @@ func TestBackfillBesideTraffic(t *testing.T) {
 		close(oldStops)
 		oldLive.Wait()
 	})
-	done := must.Get(b.DB.Backfills().Run(t.Context(), "second", func(visited, _ int64) {
+	done := must.Get(b.DB.Backfills().Run(t.Context(), "second", func(visited, total int64) {
 		if visited > 0 {
-			oldEnds()
+			if 2*visited > total {
+				oldEnds()
+			}
 			return
 		}
 		before := b.Rows(ofOld)

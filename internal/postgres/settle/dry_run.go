@@ -86,7 +86,7 @@ func (ts *Targets) Since(ctx context.Context, earlier *DryRun) (*DryRun, error) 
 // undone are the targets in a transaction that will be rolled back. What is found out about them there counts only
 // there.
 func (ts *Targets) undone(d *dryRun) *Targets {
-	o := &Targets{Pool: ts.Pool, Log: slog.New(slog.DiscardHandler), dry: d}
+	o := &Targets{Pool: ts.Pool, Log: slog.New(slog.DiscardHandler), ExplainTime: ts.ExplainTime, dry: d}
 	o.Attempts.Store(ts.Attempts.Load())
 	o.now.Store(ts.now.Load())
 	return o

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// explainTime is Targets.ExplainTime: the users of a batch are locked meanwhile.
+	// explainTime is the default of Targets.ExplainTime. It is short because the users of a batch are locked meanwhile.
 	explainTime = 500 * time.Millisecond
 	// explainUsers is how many users with the same message are tried; what they have in common
 	// holds for the others. Trying 256 of them would take longer than refusing them.
@@ -98,7 +98,8 @@ type placeNames struct {
 }
 
 func (r *explanations) ask(ctx context.Context, refused []Refusal) error {
-	if _, err := r.conn.Exec(ctx, setTimeouts, connection.Milliseconds(askingLock), connection.Milliseconds(r.time*2/5)); err != nil {
+	limits := []any{connection.Milliseconds(askingLock), connection.Milliseconds(r.time * 2 / 5)}
+	if _, err := r.conn.Exec(ctx, setTimeouts, limits...); err != nil {
 		return err
 	}
 	if err := r.names(ctx, refused); err != nil {

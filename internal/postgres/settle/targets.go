@@ -35,8 +35,8 @@ type Targets struct {
 	Log  *slog.Logger
 	// Attempts is how often a parked user is tried before they are given up.
 	Attempts atomic.Int32
-	// ExplainTime bounds what is asked about the users that a target refuses in one batch, and two fifths of it one
-	// question.
+	// ExplainTime bounds all questions about the users that a target refuses in one batch. One question may take two
+	// fifths of it. It is set before the first batch.
 	ExplainTime time.Duration
 
 	changing sync.Mutex // of now

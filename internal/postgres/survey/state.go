@@ -119,11 +119,7 @@ from (
     coalesce(pg_catalog.bool_or(n.error like 'the address is not public%') filter (where n.state = 'pending'), false) as private,
     pg_catalog.count(*) filter (where n.state = 'failed') as failed,
     (pg_catalog.array_agg(n.error order by n.ended_at desc) filter (where n.state = 'failed'))[1] as last_error
-  from (
-    select name, state, attempts, noted_at, ended_at, error from rollcall.notifications where state = 'pending'
-    union all
-    select name, state, attempts, noted_at, ended_at, error from rollcall.notifications where state = 'failed'
-  ) n
+  from rollcall.notifications n where n.state in ('pending', 'failed')
   group by n.name
 ) w
 order by w.name`

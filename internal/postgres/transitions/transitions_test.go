@@ -129,7 +129,7 @@ func TestImportedUsersAreSilent(t *testing.T) {
 	b.Want("select row_id || ' ' || name from rollcall.transitions t join rollcall.notifications n on n.transition = t.id where row_id > 'u3' order by t.id, name", "u4 all", "u5 all", "u5 second")
 }
 
-// The triggers note all types that there are, and new rows only what can happen to them.
+// The triggers of updates note every type, those of inserts only what an insert can cause.
 func TestNoting(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -138,8 +138,8 @@ func TestNoting(t *testing.T) {
 		"users note_changed_rows "+strings.Join(transitions.OfUsers, " "), "users note_new_rows appeared confirmed")
 }
 
-// Each trigger is there only while a rule wants what it notes. What replicas that live want counts, and of one that is gone
-// what it wanted last until another one begins.
+// Each trigger is there only while a rule wants what it notes. What replicas that live want counts, and of one that is
+// gone what it wanted last until another one begins.
 func TestRegister(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -150,6 +150,9 @@ func TestRegister(t *testing.T) {
 	must.Do(t, b.Register(t.Context(), "a", []transitions.Rule{{Name: "all", On: []string{"deleted"}, From: []string{"other"}}}))
 	must.Do(t, b.Tidy(t.Context(), age))
 	b.Want(triggers, "rollcall.users note_changed_rows")
+	must.Do(t, b.Register(t.Context(), "a", []transitions.Rule{{Name: "all", On: []string{"appeared"}}}))
+	b.Want(triggers, "rollcall.users note_changed_rows", "rollcall.users note_new_rows")
+	must.Do(t, b.Register(t.Context(), "a", []transitions.Rule{{Name: "all", On: []string{"deleted"}, From: []string{"other"}}}))
 	b.Want("select since::text from rollcall.rules", since...)
 	b.Submit(user("u1", 1, nil), fixture.Gone("u1", 2))
 	b.Want(noted) // another source
