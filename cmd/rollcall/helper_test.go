@@ -303,7 +303,7 @@ func ask(t testing.TB, base string, r *http.Request) heard {
 	return heard{response.StatusCode, response.Header.Get("Rollcall-Outcome"), response.Header.Get("Retry-After") != ""}
 }
 
-// noting adds a request to those that are to be written, and says when it is.
+// noting has a wait group wait until a request is written.
 func noting(r *http.Request, written *sync.WaitGroup) *http.Request {
 	written.Add(1)
 	return r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
@@ -365,7 +365,7 @@ func (in *instance) due(job string) {
 		values ('rollcall_job', jsonb_build_object('name', $1::text), 1)`, job)
 }
 
-// counts fails unless the metrics hold each of these lines.
+// counts waits until the metrics hold each of these lines: an outcome is counted behind its commit.
 func (in *instance) counts(lines ...string) {
 	in.t.Helper()
 	for _, line := range lines {

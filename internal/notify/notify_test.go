@@ -44,7 +44,7 @@ func newBench(t testing.TB, names ...string) *bench {
 	b := &bench{Bench: f, log: f.DB.Transitions(), outcomes: map[string]int{}}
 	var rules []transitions.Rule
 	for _, name := range names {
-		rules = append(rules, transitions.Rule{Name: name, On: transitions.OfUsers})
+		rules = append(rules, transitions.Rule{Name: name, On: []string{"appeared"}})
 	}
 	must.Do(t, b.log.Register(t.Context(), "a", rules))
 	return b

@@ -289,14 +289,12 @@ func TestBackfillBesideTraffic(t *testing.T) {
 		oldLive.Wait()
 	})
 	done := must.Get(b.DB.Backfills().Run(t.Context(), "second", func(visited, total int64) {
-		if visited > 0 {
-			if 2*visited > total {
-				oldEnds()
-			}
-			return
+		switch before := b.Rows(ofOld); {
+		case visited == 0:
+			must.Await(t, "the old replica moves users", func() bool { return !slices.Equal(b.Rows(ofOld), before) })
+		case 2*visited > total:
+			oldEnds()
 		}
-		before := b.Rows(ofOld)
-		must.Await(t, "the old replica moves users", func() bool { return !slices.Equal(b.Rows(ofOld), before) })
 	}))(t)
 	close(stop)
 	live.Wait()

@@ -55,7 +55,7 @@ func (ts *Targets) ExplainRefusals(ctx context.Context, conn *pgx.Conn, t *catal
 		return err
 	}
 	r := &explanations{
-		conn: conn, target: t, time: ts.ExplainTime, until: time.Now().Add(ts.ExplainTime),
+		conn: conn, target: t, until: time.Now().Add(ts.ExplainTime),
 		columns: make([][]string, len(refused)), where: make([]bool, len(refused)),
 	}
 	err := r.ask(ctx, refused)
@@ -78,7 +78,6 @@ func (ts *Targets) ExplainRefusals(ctx context.Context, conn *pgx.Conn, t *catal
 type explanations struct {
 	conn    *pgx.Conn
 	target  *catalog.Compiled
-	time    time.Duration // for all questions
 	until   time.Time
 	catalog map[string]columnType
 	against map[string][]string   // columns of constraints
@@ -98,7 +97,7 @@ type placeNames struct {
 }
 
 func (r *explanations) ask(ctx context.Context, refused []Refusal) error {
-	limits := []any{connection.Milliseconds(askingLock), connection.Milliseconds(r.time * 2 / 5)}
+	limits := []any{connection.Milliseconds(askingLock), connection.Milliseconds(time.Until(r.until) * 2 / 5)}
 	if _, err := r.conn.Exec(ctx, setTimeouts, limits...); err != nil {
 		return err
 	}

@@ -21,11 +21,8 @@ import (
 	"rollcall/internal/postgres/connection"
 )
 
-// The types of transitions, of users and of memberships.
-var (
-	OfUsers       = []string{"appeared", "confirmed", "email_changed", "upgraded", "banned", "unbanned", "deleted"}
-	OfMemberships = []string{"joined", "left", "role_changed"}
-)
+// OfMemberships are the types of transitions of memberships; the others are of users.
+var OfMemberships = []string{"joined", "left", "role_changed"}
 
 // Columns are what a notification may say of a user or a membership, beside source and id.
 var Columns = []string{
