@@ -72,9 +72,10 @@ type Pipeline struct {
 	queue   []*waiter
 	bytes   int
 	closed  bool
-	busy    int       // batches under way
-	size    int       // of the last that began
-	began   time.Time // when the last of them began
+	busy    int         // batches under way
+	size    int         // of the last that began
+	began   time.Time   // when the last of them began
+	late    *time.Timer // of that one: it has taken longer than patience
 	working sync.WaitGroup
 }
 
@@ -108,6 +109,7 @@ func New(cfg Config) *Pipeline {
 	}
 	p.wait.Store(int64(cfg.Wait))
 	p.arrival = sync.NewCond(&p.mu)
+	p.late = time.AfterFunc(patience, p.arrival.Broadcast)
 	p.apply, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -304,7 +306,7 @@ func (p *Pipeline) next() []*waiter {
 		p.busy++
 		p.size = n
 		p.began = time.Now()
-		time.AfterFunc(patience, p.arrival.Broadcast)
+		p.late.Reset(patience)
 	}
 	return p.take(n)
 }
@@ -342,7 +344,9 @@ func (p *Pipeline) commit(batch []*waiter) {
 	outcomes, err := p.applySafely(ctx, events)
 	p.config.Observe(len(batch), time.Since(start))
 	p.mu.Lock()
-	p.busy--
+	if p.busy--; p.busy == 0 {
+		p.late.Stop()
+	}
 	p.mu.Unlock()
 	for i, w := range batch {
 		switch {

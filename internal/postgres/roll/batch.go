@@ -130,7 +130,17 @@ func (b *batch) recordArrays() []any {
 	for i := range b.roll.Fields {
 		arrays = append(arrays, b.array(&b.roll.Fields[i]))
 	}
-	return append(arrays, gather(b, func(r event.Record) *time.Time { return r.Head().DeletedAt }), captured, seen, gather(b, keptColumns))
+	deleted := gather(b, func(r event.Record) *time.Time { return r.Head().DeletedAt })
+	return append(arrays, deleted, captured, seen, gather(b, keptColumns), b.positions())
+}
+
+// positions number everything said, from 1, in the order of arrival.
+func (b *batch) positions() []int64 {
+	list := make([]int64, len(b.said))
+	for i := range list {
+		list[i] = int64(i) + 1
+	}
+	return list
 }
 
 // array is a field of everything said.

@@ -54,8 +54,11 @@ func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 // $1-$8 are the events, in the order of (source, id), each id once.
 // $9 and the following (%[2]s) are what they, and the observations without an event, say about rows
 // (%[3]s), each with the row of the outbox it comes from, the moment of which an observation speaks,
-// and the columns, separated by commas, that keep what the roll has; all three mostly null.
+// and the columns, separated by commas, that keep what the roll has, all three mostly null; and its position.
 // %[4]s are the rows of the outbox that all of this was made of, %[5]s is the set of targets.
+//
+// The arrays are unnested in lists of columns: in from, PostgreSQL stores what each of them holds and reads it again,
+// which takes more than a tenth of the statement's time.
 //
 // An event that was seen before (on conflict do nothing waits for the one in flight, an anti-join
 // would not) takes no part; of several about one row a delete comes before a version, a version
@@ -70,18 +73,17 @@ func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 //
 // A user who was erased takes nothing on (%[8]s, a case of its own).
 //
-// It returns (source, id, null) for each event that is new and (null, null, n) for each row
-// written, n counting from 1.
+// It returns (source, id, null) for each event that is new and (null, null, n) for each row written.
 const rollStatement = `with event as (
   insert into rollcall.events (source, id, type, user_id, outcome, received_at, body, reason)
-  select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::bytea[], $8::text[])
+  select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),
+    unnest($5::text[]), unnest($6::timestamptz[]), unnest($7::bytea[]), unnest($8::text[])
   on conflict do nothing
   returning source, id
 ), captured as (
   delete from rollcall.outbox where id = any(%[4]s::bigint[]) returning id
 ), said as (
-  select * from unnest(%[2]s)
-  with ordinality as s (event_id, source, id, version, %[3]s, deleted_at, captured, seen_at, kept, n)
+  select %[2]s
 ), newest as (
   select distinct on (s.source collate "C", s.id collate "C") s.*
   from said s
@@ -132,8 +134,7 @@ const membershipStatement = `with event as (
     offset 0
   ) e
 ), said as (
-  select * from unnest(%[2]s)
-  with ordinality as s (event_id, source, id, version, %[3]s, deleted_at, captured, seen_at, kept, n)
+  select %[2]s
 ), newest as (
   select distinct on (s.source collate "C", s.id collate "C") s.*,
     exists (select from rollcall.organizations o
@@ -181,8 +182,12 @@ func writeMemberships(r *event.Roll) string {
 // writeStatement makes a statement that writes a roll. The arrays of the records begin at a parameter; those
 // of the rows of the outbox follow them if the statement takes them.
 func writeStatement(r *event.Roll, statement string, first int, outbox bool) string {
-	types := []string{"text", "text", "text", "bigint"}
 	var columns, values, set []string
+	said := arrays{first: first}
+	said.add("event_id", "text")
+	said.add("source", "text")
+	said.add("id", "text")
+	said.add("version", "bigint")
 	for i := range r.Fields {
 		f := &r.Fields[i]
 		typed, value, next := string(f.Type), f.Name, "excluded."+f.Name
@@ -195,21 +200,34 @@ func writeStatement(r *event.Roll, statement string, first int, outbox bool) str
 		if r == &event.Memberships && !slices.Contains(namesOfMembership, f.Name) {
 			value = "case when not ended then " + value + " end"
 		}
-		types, columns, values = append(types, typed), append(columns, f.Name), append(values, value)
-		set = append(set, f.Name+" = "+next)
+		said.add(f.Name, typed)
+		columns, values, set = append(columns, f.Name), append(values, value), append(set, f.Name+" = "+next)
 	}
-	types = append(types, "timestamptz", "bigint", "timestamptz", "text")
-	params := make([]string, len(types))
-	for i, t := range types {
-		params[i] = fmt.Sprintf("$%d::%s[]", first+i, t)
-	}
-	captured, config := first+len(types), first+len(types)
+	said.add("deleted_at", "timestamptz")
+	said.add("captured", "bigint")
+	said.add("seen_at", "timestamptz")
+	said.add("kept", "text")
+	said.add("n", "bigint")
+	captured, config := said.next(), said.next()
 	if outbox {
 		config++
 	}
-	return fmt.Sprintf(statement, r.Table, strings.Join(params, ", "), strings.Join(columns, ", "),
+	return fmt.Sprintf(statement, r.Table, strings.Join(said.list, ", "), strings.Join(columns, ", "),
 		fmt.Sprintf("$%d", captured), fmt.Sprintf("$%d", config), strings.Join(values, ", "), strings.Join(set, ",\n    "), erased(r))
 }
+
+// arrays are parameters of a statement, from the first on, as a list of columns.
+type arrays struct {
+	first int
+	list  []string
+}
+
+func (a *arrays) add(name, typed string) {
+	a.list = append(a.list, fmt.Sprintf("unnest($%d::%s[]) as %s", a.next(), typed, name))
+}
+
+// next is the number of the parameter behind them.
+func (a *arrays) next() int { return a.first + len(a.list) }
 
 // erased is the case of rollStatement about a row whose personal data was erased: only users have that.
 func erased(r *event.Roll) string {
