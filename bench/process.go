@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"rollcall/internal/pgtest/pgserver"
 )
 
 // process is a candidate that listens.
@@ -31,13 +33,10 @@ type process struct {
 // patience is the longest wait for the start or the end of a candidate.
 const patience = 30 * time.Second
 
-// freeAddress is an address at which no program listens at the moment.
+// freeAddress is an address at which no program listens, and which no connection takes.
 func freeAddress(ctx context.Context) (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
+	port, err := pgserver.FreePort(ctx)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err
 }
 
 // start runs the program and waits until an address says that it is ready.
