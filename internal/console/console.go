@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -50,7 +51,8 @@ type Config struct {
 type Console struct {
 	config Config
 	router *chi.Mux
-	pages  map[string]*template.Template
+	// pages are parsed for the first who looks at one: they take a megabyte.
+	pages func() map[string]*template.Template
 	// version changes with any of the static files, which are cached for long.
 	version string
 	live    *live
@@ -58,9 +60,9 @@ type Console struct {
 
 // New makes a console.
 func New(cfg Config) *Console {
-	c := &Console{config: cfg, router: chi.NewRouter(), pages: map[string]*template.Template{}, version: versionOf(files)}
+	c := &Console{config: cfg, router: chi.NewRouter(), version: versionOf(files)}
+	c.pages = sync.OnceValue(c.parse)
 	c.live = newLive(c)
-	c.parse()
 	c.routes()
 	return c
 }
@@ -69,7 +71,8 @@ func New(cfg Config) *Console {
 func (c *Console) Handler() http.Handler { return c.router }
 
 // parse reads the templates. A mistake in one is a mistake of the program.
-func (c *Console) parse() {
+func (c *Console) parse() map[string]*template.Template {
+	pages := map[string]*template.Template{}
 	own := template.FuncMap{"sources": func() []string { return c.config.Operator.Sources() }}
 	base := template.Must(template.New("layout.html").Funcs(functions).Funcs(own).ParseFS(files, "pages/layout.html", "pages/parts.html"))
 	names, err := fs.Glob(files, "pages/*.html")
@@ -79,9 +82,10 @@ func (c *Console) parse() {
 	for _, name := range names {
 		key := strings.TrimSuffix(strings.TrimPrefix(name, "pages/"), ".html")
 		if key != "layout" && key != "parts" {
-			c.pages[key] = template.Must(template.Must(base.Clone()).ParseFS(files, name))
+			pages[key] = template.Must(template.Must(base.Clone()).ParseFS(files, name))
 		}
 	}
+	return pages
 }
 
 func versionOf(files fs.FS) string {
@@ -189,7 +193,7 @@ func (c *Console) write(w http.ResponseWriter, r *http.Request, name string, v v
 	v.Version, v.Session, v.Now = c.version, sessionOf(r.Context()), time.Now().UTC()
 	v.Path = "/" + strings.SplitN(strings.TrimPrefix(r.URL.Path, "/"), "/", 2)[0]
 	var out bytes.Buffer
-	if err := c.pages[name].ExecuteTemplate(&out, "layout.html", v); err != nil {
+	if err := c.pages()[name].ExecuteTemplate(&out, "layout.html", v); err != nil {
 		c.config.Log.Error("a template of the console fails", "page", name, "error", err)
 		http.Error(w, "this page can't be made; the log says why", http.StatusInternalServerError)
 		return

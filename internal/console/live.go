@@ -243,7 +243,7 @@ type rowData struct {
 // part is one part of a page.
 func (c *Console) part(page, name string, data any) (string, error) {
 	var out bytes.Buffer
-	err := c.pages[page].ExecuteTemplate(&out, name, data)
+	err := c.pages()[page].ExecuteTemplate(&out, name, data)
 	return out.String(), err
 }
 

@@ -352,6 +352,9 @@ func poolConfig(text string) (*pgxpool.Config, *connectionString, error) {
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "rollcall"
 	}
+	if cfg.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		cfg.ConnConfig.DescriptionCacheCapacity = 0 // of another mode: 24 kB for each connection
+	}
 	return cfg, c, nil
 }
 
