@@ -35,7 +35,7 @@ var (
 const tuned = 64 // connections at which the rivals' pools are tuned
 
 // preparedEvents is how many events the loops without HTTP have at hand.
-const preparedEvents = 60_000
+const preparedEvents = 150_000
 
 // runShort is the benchmark that make bench runs.
 func runShort(ctx context.Context, s *stand) error {
