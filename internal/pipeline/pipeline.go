@@ -75,7 +75,7 @@ type Pipeline struct {
 	busy    int         // batches under way
 	size    int         // of the last that began
 	began   time.Time   // when the last of them began
-	late    *time.Timer // of that one: it has taken longer than patience
+	late    *time.Timer // wakes the committers when that one takes longer than patience
 	working sync.WaitGroup
 }
 
@@ -110,6 +110,7 @@ func New(cfg Config) *Pipeline {
 	p.wait.Store(int64(cfg.Wait))
 	p.arrival = sync.NewCond(&p.mu)
 	p.late = time.AfterFunc(patience, p.arrival.Broadcast)
+	p.late.Stop()
 	p.apply, p.cancel = context.WithCancel(context.Background())
 	return p
 }

@@ -208,7 +208,8 @@ func writeStatement(r *event.Roll, statement string, first int, outbox bool) str
 	said.add("seen_at", "timestamptz")
 	said.add("kept", "text")
 	said.add("n", "bigint")
-	captured, config := said.next(), said.next()
+	captured := said.next()
+	config := captured
 	if outbox {
 		config++
 	}
