@@ -93,3 +93,6 @@ func (r *Roll) TeamWork(events ...event.Event) *settle.Work {
 	w, _, _ := newTeam(events).work(r.targets.Fingerprint())
 	return w
 }
+
+// ForgetGoneSQL is forgetGone for the table of a source.
+func (r *Roll) ForgetGoneSQL(source string) string { return r.followed(source).forgetGone }

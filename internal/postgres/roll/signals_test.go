@@ -3,6 +3,7 @@ package roll_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,4 +115,15 @@ func BenchmarkSignals(b *testing.B) {
 		must.Get(bench.Apply(b.Context(), looksFrom(n%200*size, size)))(b)
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*size), "µs/user")
+}
+
+// Of the users of a span, those who left the table meanwhile are found without reading all others of the source, also
+// by a plan that was made while the roll was empty.
+func TestBringReadsItsSpanOnly(t *testing.T) {
+	t.Parallel()
+	b := followed(t)
+	plan := strings.Join(b.Rows("set enable_seqscan = off; set plan_cache_mode = force_generic_plan; prepare q(text, text, text) as "+
+		b.ForgetGoneSQL("app")+"; explain (costs off) execute q('app', 'a', 'b')"), "\n")
+	must.True(t, strings.Contains(plan, "Tid Scan on users"), "the plan is\n%s", plan)
+	must.True(t, !strings.Contains(plan, "Index Cond: (source = $1)\n"), "an index scan by the source alone:\n%s", plan)
 }
