@@ -58,7 +58,8 @@ func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 // %[4]s are the rows of the outbox that all of this was made of, %[5]s is the set of targets.
 //
 // The arrays are unnested in lists of columns: in from, PostgreSQL stores what each of them holds and reads it again,
-// which takes more than a tenth of the statement's time.
+// which takes more than a tenth of the statement's time. There the name needs its schema: another unnest, such as one of
+// text[] in public, would match better.
 //
 // An event that was seen before (on conflict do nothing waits for the one in flight, an anti-join
 // would not) takes no part; of several about one row a delete comes before a version, a version
@@ -76,8 +77,8 @@ func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 // It returns (source, id, null) for each event that is new and (null, null, n) for each row written.
 const rollStatement = `with event as (
   insert into rollcall.events (source, id, type, user_id, outcome, received_at, body, reason)
-  select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),
-    unnest($5::text[]), unnest($6::timestamptz[]), unnest($7::bytea[]), unnest($8::text[])
+  select pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]),
+    pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::timestamptz[]), pg_catalog.unnest($7::bytea[]), pg_catalog.unnest($8::text[])
   on conflict do nothing
   returning source, id
 ), captured as (
@@ -224,7 +225,7 @@ type arrays struct {
 }
 
 func (a *arrays) add(name, typed string) {
-	a.list = append(a.list, fmt.Sprintf("unnest($%d::%s[]) as %s", a.next(), typed, name))
+	a.list = append(a.list, fmt.Sprintf("pg_catalog.unnest($%d::%s[]) as %s", a.next(), typed, name))
 }
 
 // next is the number of the parameter behind them.
