@@ -97,16 +97,18 @@ from have`
 
 // forgetGone takes back the users of a span ($1 the source, after $2, up to $3) that this transaction has written
 // and that the table (%[1]s, living where %[2]s) has no more: a signal may have found neither row, and
-// been answered. Neither they nor what was noted of them for notifications is left. They are found by their places: a
-// plan by id that was made while the roll was small reads all users of the source.
+// been answered. Neither they nor what was noted of them for notifications is left. They are deleted by ctid: by id, a
+// plan that was made while the roll was empty reads all users of the source. A ctid is a place in one partition.
 const forgetGone = `with mine as materialized (
-  select id, ctid as place from rollcall.users
+  select id, tableoid as part, ctid as place from rollcall.users
   where source = $1 and id > $2 and id <= $3 and xmin = pg_catalog.pg_current_xact_id()::xid
 ), there as materialized (
   select r.id::text collate "C" as id from %[1]s r where r.id = any (array(select id::uuid from mine)) and %[2]s
+), away as materialized (
+  select part, place from mine where (id in (select id from there)) is not true
 ), gone as (
   delete from rollcall.users
-  where ctid = any (array(select place from mine where (id in (select id from there)) is not true))
+  where ctid = any (array(select place from away)) and ((tableoid, ctid) in (select part, place from away)) is true
   returning id
 ), unnoted as (
   delete from rollcall.transitions t

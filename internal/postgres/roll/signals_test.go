@@ -3,6 +3,7 @@ package roll_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -126,4 +127,23 @@ func TestBringReadsItsSpanOnly(t *testing.T) {
 		b.ForgetGoneSQL("app")+"; explain (costs off) execute q('app', 'a', 'b')"), "\n")
 	must.True(t, strings.Contains(plan, "Tid Scan on users"), "the plan is\n%s", plan)
 	must.True(t, !strings.Contains(plan, "Index Cond: (source = $1)\n"), "an index scan by the source alone:\n%s", plan)
+}
+
+// In a partitioned roll, a row of another partition at the same place stays.
+func TestDeletesOfPartitions(t *testing.T) {
+	t.Parallel()
+	b := followed(t)
+	b.Exec(string(must.Get(os.ReadFile("../../../bench/partitions.sql"))(t)))
+	b.Exec("insert into rollcall.users (source, id, version) select 'elsewhere', n::text, 1 from generate_series(1, 200) n")
+	const others = "select count(*) from rollcall.users where source = 'elsewhere'"
+
+	signal(b, event.Stale, looksFrom(100, 60)...) // of nobody: placeholders come and go
+	b.Want(others, "200")
+	b.Want("select count(*) from rollcall.users where source = 'app'", "0")
+
+	gone := b.Rows("insert into rollcall.users (source, id, version) select 'app', '00000000-0000-0000-0000-' || lpad(n::text, 12, '0'), 1 from generate_series(1, 60) n; prepare q(text, text, text) as " +
+		b.ForgetGoneSQL("app") + "; execute q('app', '', '~')")
+	must.Equal(t, gone[0], "60", "users taken back")
+	b.Want(others, "200")
+	b.Want("select count(*) from rollcall.users where source = 'app'", "0")
 }

@@ -58,8 +58,8 @@ func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 // %[4]s are the rows of the outbox that all of this was made of, %[5]s is the set of targets.
 //
 // The arrays are unnested in lists of columns: in from, PostgreSQL stores what each of them holds and reads it again,
-// which takes more than a tenth of the statement's time. There the name needs its schema: another unnest, such as one of
-// text[] in public, would match better.
+// which takes 7 % of the statement's time for 28 users, and 18 % for one. In a list of columns unnest is an ordinary function, so
+// it is named with its schema: one of text[] in public would match better than PostgreSQL's own.
 //
 // An event that was seen before (on conflict do nothing waits for the one in flight, an anti-join
 // would not) takes no part; of several about one row a delete comes before a version, a version
@@ -271,7 +271,7 @@ returning id`
 // signal explains ends no living user.
 //
 // The roll's rows of users who do not live in the table, or were not read (others), are found one by
-// one, and placeholders among them are deleted by their place: a plan for many, made while the roll
+// one, and placeholders among them are deleted by ctid, a place in one partition: a plan for many, made while the roll
 // was small, reads all of it.
 //
 // Of a user who was erased nothing is taken on, whatever the table says: they count as one who does not live.
@@ -289,12 +289,14 @@ const readUsers = `with %[1]s, unread as (
   select i.id, u.*
   from pg_catalog.unnest($2::text[]) i (id)
   cross join lateral (
-    select ctid as place, version is not null as known, version is not null and deleted_at is null as living, erased_at is not null as erased
+    select tableoid as part, ctid as place, version is not null as known, version is not null and deleted_at is null as living, erased_at is not null as erased
     from rollcall.users where source = $1 and id = i.id limit 1
   ) u
   where erased or (i.id in (select id from state where living)) is not true
 ), dropped as (
-  delete from rollcall.users where ctid = any (array(select place from others where not known))
+  delete from rollcall.users
+  where ctid = any (array(select place from others where not known))
+    and ((tableoid, ctid) in (select part, place from others where not known)) is true
 ), roll as (
   insert into rollcall.users as u (source, id, version, changed_at, config, %[2]s, deleted_at, kept)
   select $1, id, version, pg_catalog.clock_timestamp(), $8::integer, %[3]s, deleted_at, pg_catalog.string_to_array(kept, ' ')
