@@ -51,7 +51,7 @@ type Config struct {
 type Console struct {
 	config Config
 	router *chi.Mux
-	// pages are parsed for the first who looks at one: they take a megabyte.
+	// pages are parsed when one is asked for first: they take a megabyte.
 	pages func() map[string]*template.Template
 	// version changes with any of the static files, which are cached for long.
 	version string

@@ -51,8 +51,8 @@ const (
 	maxBatchBytes  = 8 << 20
 	// A batch begins beside one that is under way when as many events wait as that one has,
 	// and enough of them, or when that one takes longer than patience: it may wait for a lock. An
-	// event costs PostgreSQL 75 µs in a batch of 16, 55 in one of 64 and little less in larger
-	// ones.
+	// event costs PostgreSQL 81 µs in a batch of 8, 47 in one of 64 and little less in larger
+	// ones (docs/benchmark.md).
 	enough   = 32
 	patience = 5 * time.Millisecond
 	// applyTimeout frees a committer from a database that neither answers nor fails.
@@ -110,7 +110,7 @@ func New(cfg Config) *Pipeline {
 	p.wait.Store(int64(cfg.Wait))
 	p.arrival = sync.NewCond(&p.mu)
 	p.late = time.AfterFunc(patience, p.arrival.Broadcast)
-	p.late.Stop()
+	p.late.Stop() // until a batch begins
 	p.apply, p.cancel = context.WithCancel(context.Background())
 	return p
 }

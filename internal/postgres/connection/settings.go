@@ -353,7 +353,7 @@ func poolConfig(text string) (*pgxpool.Config, *connectionString, error) {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "rollcall"
 	}
 	if cfg.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-		cfg.ConnConfig.DescriptionCacheCapacity = 0 // of another mode: 24 kB for each connection
+		cfg.ConnConfig.DescriptionCacheCapacity = 0 // cache_describe alone uses it; it takes 24 kB for each connection
 	}
 	return cfg, c, nil
 }

@@ -118,8 +118,7 @@ func BenchmarkSignals(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*size), "µs/user")
 }
 
-// Of the users of a span, those who left the table meanwhile are found without reading all others of the source, also
-// by a plan that was made while the roll was empty.
+// A plan that was made while the roll was empty reads no users of the source beside those of the span.
 func TestBringReadsItsSpanOnly(t *testing.T) {
 	t.Parallel()
 	b := followed(t)

@@ -58,8 +58,8 @@ func newKind(r *event.Roll) *kind { return &kind{Roll: r, write: writeRoll(r)} }
 // %[4]s are the rows of the outbox that all of this was made of, %[5]s is the set of targets.
 //
 // The arrays are unnested in lists of columns: in from, PostgreSQL stores what each of them holds and reads it again,
-// which takes 7 % of the statement's time for 28 users, and 18 % for one. In a list of columns unnest is an ordinary function, so
-// it is named with its schema: one of text[] in public would match better than PostgreSQL's own.
+// which takes 7 % of the statement's time for 28 users, and 18 % for one. In a list of columns unnest is an ordinary
+// function, so it is named with its schema: one of text[] in public would match better than PostgreSQL's own.
 //
 // An event that was seen before (on conflict do nothing waits for the one in flight, an anti-join
 // would not) takes no part; of several about one row a delete comes before a version, a version
@@ -218,7 +218,7 @@ func writeStatement(r *event.Roll, statement string, first int, outbox bool) str
 		fmt.Sprintf("$%d", captured), fmt.Sprintf("$%d", config), strings.Join(values, ", "), strings.Join(set, ",\n    "), erased(r))
 }
 
-// arrays are parameters of a statement, from the first on, as a list of columns.
+// arrays makes a list of columns of parameters that are arrays; first is the number of the first of them.
 type arrays struct {
 	first int
 	list  []string
@@ -228,7 +228,7 @@ func (a *arrays) add(name, typed string) {
 	a.list = append(a.list, fmt.Sprintf("pg_catalog.unnest($%d::%s[]) as %s", a.next(), typed, name))
 }
 
-// next is the number of the parameter behind them.
+// next is the number of the parameter after the last of them.
 func (a *arrays) next() int { return a.first + len(a.list) }
 
 // erased is the case of rollStatement about a row whose personal data was erased: only users have that.
