@@ -100,8 +100,11 @@ func Pick(object []byte, names []string) Picked {
 		return p
 	}
 	for key, value := range members(object) {
-		if at := slices.IndexFunc(names, func(name string) bool { return name == string(key) }); at >= 0 {
-			p.values[at] = value
+		for at, name := range names {
+			if name == string(key) {
+				p.values[at] = value
+				break
+			}
 		}
 	}
 	return p

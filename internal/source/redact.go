@@ -17,13 +17,18 @@ const privateMetadata = "private_metadata"
 // auth.users, one-time codes, and what later versions may add under such a name.
 var secretWords = []string{"password", "passwd", "passcode", "token", "secret", "otp", "hash", "nonce", "ticket"}
 
-// secretInitials are the first letters of secretWords.
-const secretInitials = "ptsohn"
+// secretInitials are the first letters of secretWords, in both cases.
+var secretInitials = func() (initial [256]bool) {
+	for _, word := range secretWords {
+		initial[word[0]], initial[word[0]-'a'+'A'] = true, true
+	}
+	return initial
+}()
 
 // isSecretWord reports whether one of the words occurs in the key, in any case.
 func isSecretWord(key []byte) bool {
 	for at, c := range key {
-		if strings.IndexByte(secretInitials, c|0x20) < 0 {
+		if !secretInitials[c] {
 			continue
 		}
 		if slices.ContainsFunc(secretWords, func(word string) bool { return beginsFold(key[at:], word) }) {
