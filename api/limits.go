@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -113,11 +114,14 @@ func (m *metered) read(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength > limit {
 		return &http.MaxBytesError{Limit: limit} // without waiting for it
 	}
-	var err error
 	m.from = http.MaxBytesReader(w, r.Body, limit)
-	if m.text, err = io.ReadAll(m); err != nil {
+	// io.ReadAll would begin with 512 bytes and move the body at each step.
+	var text bytes.Buffer
+	text.Grow(int(max(0, min(r.ContentLength, m.server.ownBody()))) + bytes.MinRead)
+	if _, err := text.ReadFrom(m); err != nil {
 		return err
 	}
+	m.text = text.Bytes()
 	// The deadline would otherwise cut the connection while the answer is waited for.
 	return http.NewResponseController(w).SetReadDeadline(time.Time{})
 }
