@@ -123,6 +123,7 @@ func (p *Pool) Connections() Connections {
 // the session's defaults.
 func (p *Pool) prepare(path string) func(context.Context, *pgx.Conn) error {
 	return func(ctx context.Context, conn *pgx.Conn) error {
+		takeArrays(conn)
 		if err := p.refusePooler(ctx, conn); err != nil {
 			return err
 		}

@@ -161,11 +161,11 @@ func End() Step { return Step{Kind: ending, SQL: "commit"} }
 // Run sends all steps at once and reads their results in turn. Its error is a *failure, unless the
 // connection could not be had.
 func Run(ctx context.Context, conn *pgx.Conn, steps []Step) error {
-	var queue pgx.Batch
-	for _, s := range steps {
-		queue.Queue(s.SQL, s.Args...)
+	batch := make(connection.Batch, len(steps))
+	for i, s := range steps {
+		batch[i] = connection.Statement{SQL: s.SQL, Args: s.Args}
 	}
-	replies := conn.SendBatch(ctx, &queue)
+	replies := batch.Send(ctx, conn)
 	for i := range steps {
 		if err := readReply(replies, &steps[i]); err != nil {
 			_ = replies.Close() // it repeats the error
