@@ -170,16 +170,18 @@ func primary(entries, id []byte, field string) (address string, verified bool) {
 	if len(id) == 0 || rawjson.Kind(entries) != '[' {
 		return "", false
 	}
+	members := []string{"id", field, "verification"}
 	for w := rawjson.Into(entries); ; {
-		entry, ok := w.Element()
+		text, ok := w.Element()
 		if !ok {
 			return "", false
 		}
-		if !bytes.Equal(rawjson.Contents(rawjson.Member(entry, "id")), id) {
+		entry := rawjson.Pick(text, members)
+		if !bytes.Equal(rawjson.Contents(entry.Get("id")), id) {
 			continue
 		}
-		address = rawjson.Text(rawjson.Member(entry, field))
-		status := rawjson.Contents(rawjson.Member(rawjson.Member(entry, "verification"), "status"))
+		address = entry.Text(field)
+		status := rawjson.Contents(rawjson.Member(entry.Get("verification"), "status"))
 		return address, address != "" && string(status) == "verified"
 	}
 }

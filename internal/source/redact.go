@@ -17,22 +17,23 @@ const privateMetadata = "private_metadata"
 // auth.users, one-time codes, and what later versions may add under such a name.
 var secretWords = []string{"password", "passwd", "passcode", "token", "secret", "otp", "hash", "nonce", "ticket"}
 
-// secretInitials are the first letters of secretWords, in both cases.
-var secretInitials = func() (initial [256]bool) {
+// secretsFrom are the secretWords that begin with a letter, in either case.
+var secretsFrom = func() (words [256][]string) {
 	for _, word := range secretWords {
-		initial[word[0]], initial[word[0]-'a'+'A'] = true, true
+		for _, initial := range []byte{word[0], word[0] - 'a' + 'A'} {
+			words[initial] = append(words[initial], word)
+		}
 	}
-	return initial
+	return words
 }()
 
 // isSecretWord reports whether one of the words occurs in the key, in any case.
 func isSecretWord(key []byte) bool {
 	for at, c := range key {
-		if !secretInitials[c] {
-			continue
-		}
-		if slices.ContainsFunc(secretWords, func(word string) bool { return beginsFold(key[at:], word) }) {
-			return true
+		for _, word := range secretsFrom[c] {
+			if beginsFold(key[at:], word) {
+				return true
+			}
 		}
 	}
 	return false
