@@ -82,3 +82,21 @@ func TestStandby(t *testing.T) {
 	must.Fail(t, must.Err(db.Audit().Report(t.Context(), audit.Options{Repair: true})), nil, standby)
 	must.Fail(t, must.Err(db.Directory().BeginRun(t.Context(), "app", "")), nil, standby)
 }
+
+// A role that may write the roll of users may use what later migrations bring.
+func TestWritersMayUseWhatComesLater(t *testing.T) {
+	t.Parallel()
+	d := fixture.New(t, "create schema rollcall")
+	var role string
+	for _, m := range sql.Migrations() {
+		d.Exec(m.SQL)
+		if m.Name == "0013_public" {
+			role = d.NewRole("", `grant usage on schema rollcall to %[1]s; grant all on all tables in schema rollcall to %[1]s;
+				grant execute on all functions in schema rollcall to %[1]s`)
+		}
+	}
+	d.Want(`select c.relname from pg_class c where c.relnamespace = 'rollcall'::regnamespace and c.relkind in ('r', 'v')
+		and not (has_table_privilege('` + role + `', c.oid, 'select') and has_table_privilege('` + role + `', c.oid, 'insert'))`)
+	d.Want(`select p.proname from pg_proc p where p.pronamespace = 'rollcall'::regnamespace and p.prorettype <> 'trigger'::regtype
+		and not has_function_privilege('` + role + `', p.oid, 'execute')`)
+}
