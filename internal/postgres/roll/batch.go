@@ -118,9 +118,9 @@ func recordedAs(op event.Op) event.Outcome {
 	}
 }
 
-// recordArrays are the parameters of rollStatement that say what the events carry.
+// recordArrays are the parameters of rollStatement that say what the events carry; writeStatement has the same order.
 func (b *batch) recordArrays() []any {
-	ids, captured, seen := b.origins()
+	ids, seen := b.origins()
 	arrays := []any{
 		ids,
 		gather(b, func(r event.Record) string { return r.Head().Source }),
@@ -131,7 +131,7 @@ func (b *batch) recordArrays() []any {
 		arrays = append(arrays, b.array(&b.roll.Fields[i]))
 	}
 	deleted := gather(b, func(r event.Record) *time.Time { return r.Head().DeletedAt })
-	return append(arrays, deleted, captured, seen, gather(b, keptColumns), b.positions())
+	return append(arrays, deleted, seen, gather(b, keptColumns), b.positions())
 }
 
 // positions number everything said, from 1, in the order of arrival.
@@ -184,23 +184,30 @@ func keptColumns(r event.Record) *string {
 	return &list
 }
 
-// origins says of everything said about users where it comes from: the event's id, the row
-// of the outbox, the moment of an observation.
-func (b *batch) origins() (ids []*string, captured []*int64, seen []*time.Time) {
-	ids, captured, seen = make([]*string, len(b.said)), make([]*int64, len(b.said)), make([]*time.Time, len(b.said))
+// origins says of everything said about users where it comes from: the event's id, the moment of an observation.
+func (b *batch) origins() (ids []*string, seen []*time.Time) {
+	ids, seen = make([]*string, len(b.said)), make([]*time.Time, len(b.said))
 	for i, at := range b.said {
 		e := &b.events[at]
 		if e.ID != "" {
 			ids[i] = &e.ID
 		}
-		if n := len(e.Captured); n > 0 {
-			captured[i] = &e.Captured[n-1]
-		}
 		if !e.SeenAt.IsZero() {
 			seen[i] = &e.SeenAt
 		}
 	}
-	return ids, captured, seen
+	return ids, seen
+}
+
+// capturedRows are the rows of the outbox that everything said about users comes from, nil for none.
+func (b *batch) capturedRows() []*int64 {
+	rows := make([]*int64, len(b.said))
+	for i, at := range b.said {
+		if of := b.events[at].Captured; len(of) > 0 {
+			rows[i] = &of[len(of)-1]
+		}
+	}
+	return rows
 }
 
 // gather lists one value of everything said.
@@ -267,8 +274,11 @@ func (b *batch) writtenUsers(r *result) []settle.Key {
 // work writes what a batch says, and where it notes what was done.
 func (b *batch) work(fingerprint int32) (*settle.Work, *result) {
 	done := &result{}
-	args := slices.Concat(b.eventArrays(), b.recordArrays(), []any{b.captured, fingerprint})
-	open := []settle.Step{{Kind: settle.Writing, SQL: b.roll.write, Args: args, Read: done.readRoll}}
+	write, args := b.roll.write, slices.Concat(b.eventArrays(), b.recordArrays())
+	if len(b.captured) > 0 {
+		write, args = b.roll.writeCaptured, append(args, b.capturedRows(), b.captured)
+	}
+	open := []settle.Step{{Kind: settle.Writing, SQL: write, Args: append(args, fingerprint), Read: done.readRoll}}
 	return &settle.Work{
 		Purpose: settle.RecordEvents, Users: b.users, Deletes: b.deletes,
 		Open:       append(open, b.takeBodies()...),
