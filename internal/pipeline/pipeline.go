@@ -75,7 +75,8 @@ type Pipeline struct {
 	busy    int         // batches under way
 	size    int         // of the last that began
 	began   time.Time   // when the last of them began
-	late    *time.Timer // wakes the committers when that one takes longer than patience
+	late    *time.Timer // calls rouse once that one takes longer than patience
+	armed   bool        // late is running
 	working sync.WaitGroup
 }
 
@@ -109,8 +110,8 @@ func New(cfg Config) *Pipeline {
 	}
 	p.wait.Store(int64(cfg.Wait))
 	p.arrival = sync.NewCond(&p.mu)
-	p.late = time.AfterFunc(patience, p.arrival.Broadcast)
-	p.late.Stop() // until a batch begins
+	p.late = time.AfterFunc(patience, p.patienceEnds)
+	p.late.Stop() // until events wait beside a batch
 	p.apply, p.cancel = context.WithCancel(context.Background())
 	return p
 }
@@ -237,8 +238,27 @@ func (p *Pipeline) enqueue(e event.Event) (*waiter, error) {
 	}
 	p.queue = append(p.queue, w)
 	p.bytes += w.bytes
-	p.arrival.Signal()
+	p.rouse()
 	return w, nil
+}
+
+// rouse wakes a committer if a batch is to begin now; if one is to begin later because events wait, it will be woken
+// then. It is called when events have come or are left, and holds mu; committers need not be woken for each event.
+func (p *Pipeline) rouse() {
+	switch {
+	case p.worth():
+		p.arrival.Signal()
+	case len(p.queue) > 0 && !p.armed:
+		p.armed = true
+		p.late.Reset(patience - time.Since(p.began))
+	}
+}
+
+func (p *Pipeline) patienceEnds() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.armed = false
+	p.rouse()
 }
 
 // Waiting counts the events in the queue, without those whose batch is under way, and says for how long the oldest
@@ -303,13 +323,14 @@ func (p *Pipeline) next() []*waiter {
 		bytes += p.queue[n].bytes
 		n++
 	}
+	batch := p.take(n)
 	if n > 0 {
 		p.busy++
 		p.size = n
 		p.began = time.Now()
-		p.late.Reset(patience)
+		p.rouse()
 	}
-	return p.take(n)
+	return batch
 }
 
 // worth reports whether a batch is to begin now. The caller holds mu.
@@ -345,9 +366,7 @@ func (p *Pipeline) commit(batch []*waiter) {
 	outcomes, err := p.applySafely(ctx, events)
 	p.config.Observe(len(batch), time.Since(start))
 	p.mu.Lock()
-	if p.busy--; p.busy == 0 {
-		p.late.Stop()
-	}
+	p.busy--
 	p.mu.Unlock()
 	for i, w := range batch {
 		switch {

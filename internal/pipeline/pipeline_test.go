@@ -43,6 +43,17 @@ func (g *gate) apply(ctx context.Context, events []event.Event) ([]event.Outcome
 	return outcomes, nil
 }
 
+// wants looks at the batches that have begun once nothing more happens.
+func (g *gate) wants(t *testing.T, sizes string) {
+	t.Helper()
+	synctest.Wait()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if got := fmt.Sprint(g.sizes); got != sizes {
+		t.Errorf("batches of %s, want %s", got, sizes)
+	}
+}
+
 // startGated starts a pipeline behind a gate that is not open yet.
 func startGated(cfg Config) (*gate, *Pipeline) {
 	g := &gate{open: make(chan struct{})}
@@ -77,23 +88,14 @@ func submit(p *Pipeline, n int) func() map[string]string {
 func TestBatchesFormByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, p := startGated(Config{})
-		wants := func(sizes string) {
-			t.Helper()
-			synctest.Wait()
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			if got := fmt.Sprint(g.sizes); got != sizes {
-				t.Errorf("batches of %s, want %s", got, sizes)
-			}
-		}
 		first := submit(p, 1)
-		wants("[1]")
+		g.wants(t, "[1]")
 		second := submit(p, 10)
-		wants("[1]") // the first will soon be done
+		g.wants(t, "[1]") // the first will soon be done
 		time.Sleep(patience)
-		wants("[1 10]")
+		g.wants(t, "[1 10]")
 		rest := submit(p, 600)
-		wants("[1 10]")
+		g.wants(t, "[1 10]")
 		close(g.open)
 		for id, outcome := range rest() {
 			if outcome != "outcome of "+id {
@@ -104,7 +106,7 @@ func TestBatchesFormByThemselves(t *testing.T) {
 		second()
 		p.Shutdown(t.Context())
 		slices.Sort(g.sizes)
-		wants("[1 10 88 512]") // what had gathered, 512 at most
+		g.wants(t, "[1 10 88 512]") // what had gathered, 512 at most
 	})
 }
 
@@ -123,6 +125,27 @@ func TestEnoughBeginAtOnce(t *testing.T) {
 		close(g.open)
 		first()
 		rest()
+		p.Shutdown(t.Context())
+	})
+}
+
+// What a batch leaves, and what comes later, waits no longer than patience beside it.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{open: make(chan struct{})}
+		p := New(Config{Apply: g.apply, Committers: 3})
+		submit(p, maxBatchEvents+8)
+		synctest.Wait()
+		p.Start()
+		g.wants(t, "[512]")
+		time.Sleep(patience)
+		g.wants(t, "[512 8]")
+		submit(p, 1)
+		time.Sleep(patience - time.Nanosecond)
+		g.wants(t, "[512 8]")
+		time.Sleep(time.Nanosecond)
+		g.wants(t, "[512 8 1]")
+		close(g.open)
 		p.Shutdown(t.Context())
 	})
 }
