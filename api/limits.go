@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -114,14 +113,17 @@ func (m *metered) read(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength > limit {
 		return &http.MaxBytesError{Limit: limit} // without waiting for it
 	}
+	var err error
 	m.from = http.MaxBytesReader(w, r.Body, limit)
-	// io.ReadAll would begin with 512 bytes and move the body at each step.
-	var text bytes.Buffer
-	text.Grow(int(max(0, min(r.ContentLength, m.server.ownBody()))) + bytes.MinRead)
-	if _, err := text.ReadFrom(m); err != nil {
+	if n := r.ContentLength; 0 <= n && n <= m.server.ownBody() {
+		m.text = make([]byte, n) // io.ReadAll begins with 512 bytes, and copies at each step
+		_, err = io.ReadFull(m, m.text)
+	} else { // it is not to take room that a sender announces and does not fill
+		m.text, err = io.ReadAll(m)
+	}
+	if err != nil {
 		return err
 	}
-	m.text = text.Bytes()
 	// The deadline would otherwise cut the connection while the answer is waited for.
 	return http.NewResponseController(w).SetReadDeadline(time.Time{})
 }

@@ -22,7 +22,7 @@ const memoryLimit = 200 << 20
 const garbagePercent = 400
 
 func main() {
-	runtime.MemProfileRate = 0 // nobody reads that profile, and a stack is noted for every 512 KiB
+	runtime.MemProfileRate = 0 // the program offers no memory profile, and to note a stack for every 512 KiB takes time
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(garbagePercent)
 	}

@@ -75,8 +75,8 @@ type Pipeline struct {
 	busy    int         // batches under way
 	size    int         // of the last that began
 	began   time.Time   // when the last of them began
-	late    *time.Timer // calls rouse once that one takes longer than patience
-	armed   bool        // late is running
+	late    *time.Timer // calls patienceEnds that long after the last began, if events wait
+	armed   bool        // late is set and has not fired
 	working sync.WaitGroup
 }
 
@@ -242,8 +242,8 @@ func (p *Pipeline) enqueue(e event.Event) (*waiter, error) {
 	return w, nil
 }
 
-// rouse wakes a committer if a batch is to begin now; if one is to begin later because events wait, it will be woken
-// then. It is called when events have come or are left, and holds mu; committers need not be woken for each event.
+// rouse wakes a committer if a batch is to begin now. If events wait beside a batch, it sets the timer for the end of
+// patience. It is to be called whenever events were queued or left in the queue; the caller holds mu.
 func (p *Pipeline) rouse() {
 	switch {
 	case p.worth():
@@ -254,6 +254,7 @@ func (p *Pipeline) rouse() {
 	}
 }
 
+// patienceEnds sets the timer again if a newer batch has begun since.
 func (p *Pipeline) patienceEnds() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -328,7 +329,7 @@ func (p *Pipeline) next() []*waiter {
 		p.busy++
 		p.size = n
 		p.began = time.Now()
-		p.rouse()
+		p.rouse() // for those that are left
 	}
 	return batch
 }

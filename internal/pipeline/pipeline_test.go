@@ -150,6 +150,28 @@ func TestPatience(t *testing.T) {
 	})
 }
 
+// An event that waits beside several batches begins when patience with the last of them ends.
+func TestPatienceWithTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, p := startGated(Config{Committers: 3})
+		begun := time.Now()
+		at := func(after time.Duration, events int, sizes string) {
+			t.Helper()
+			time.Sleep(after - time.Since(begun))
+			submit(p, events)
+			g.wants(t, sizes)
+		}
+		at(0, 1, "[1]")
+		at(1*time.Millisecond, 1, "[1]")
+		at(2*time.Millisecond, enough-1, "[1 32]")
+		at(3*time.Millisecond, 1, "[1 32]")
+		at(6*time.Millisecond, 0, "[1 32]")
+		at(7*time.Millisecond, 0, "[1 32 1]")
+		close(g.open)
+		p.Shutdown(t.Context())
+	})
+}
+
 // Waiting ends with the context or with Config.Wait; the event is applied all the same.
 func TestSubmitStopsWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -100,7 +100,7 @@ func Pick(object []byte, names []string) Picked {
 		return p
 	}
 	for key, value := range members(object) {
-		for at, name := range names {
+		for at, name := range names { // a closure would be called for each name
 			if name == string(key) {
 				p.values[at] = value
 				break

@@ -172,11 +172,11 @@ func primary(entries, id []byte, field string) (address string, verified bool) {
 	}
 	members := []string{"id", field, "verification"}
 	for w := rawjson.Into(entries); ; {
-		text, ok := w.Element()
+		object, ok := w.Element()
 		if !ok {
 			return "", false
 		}
-		entry := rawjson.Pick(text, members)
+		entry := rawjson.Pick(object, members)
 		if !bytes.Equal(rawjson.Contents(entry.Get("id")), id) {
 			continue
 		}

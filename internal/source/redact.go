@@ -17,7 +17,7 @@ const privateMetadata = "private_metadata"
 // auth.users, one-time codes, and what later versions may add under such a name.
 var secretWords = []string{"password", "passwd", "passcode", "token", "secret", "otp", "hash", "nonce", "ticket"}
 
-// secretsFrom are the secretWords that begin with a letter, in either case.
+// secretsFrom has for each letter, in either case, the secretWords that begin with it.
 var secretsFrom = func() (words [256][]string) {
 	for _, word := range secretWords {
 		for _, initial := range []byte{word[0], word[0] - 'a' + 'A'} {

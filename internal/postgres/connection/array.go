@@ -6,13 +6,14 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// array is a parameter whose elements are pointers, nil for null: the driver takes those without a copy.
+// array is an array parameter. Its elements are pointers, nil for null: of any other element the driver makes a copy.
 type array struct {
 	length  int
 	null    bool
 	at      func(i int) any
-	element any // of their type
-	bytes   int // about how many it takes
+	element any // one of their type, by which the driver plans
+	bytes   int // it takes no more
+	room    int // of roomy: how many bytes to make room for
 }
 
 // Dimensions implements pgtype.ArrayGetter.
@@ -61,7 +62,7 @@ func lengthOf(s *string) int {
 
 // newArray makes the array of a slice. The length of an element is that of its text, nil for a fixed one.
 func newArray[S, E any](slice []S, at func(i int) *E, length func(S) int) *array {
-	const header, element = 20, 12 // in bytes: of an array, and of an element with its length
+	const header, element = 20, 12 // at most, in bytes: before the elements, and of one of a fixed size with its length
 	a := &array{
 		length: len(slice), null: slice == nil, at: func(i int) any { return at(i) },
 		element: new(E), bytes: header + element*len(slice),

@@ -1,6 +1,6 @@
 // Package connection opens the pools of connections to the database and says in words why they can't be
 // used. It hides how a connection string is read, how poolers are found out, what each session is set
-// to, and how a session of its own holds a lock:
+// to, how a session of its own holds a lock, and how a batch of statements takes little memory:
 //
 //	pool, err := connection.Open(connection.Config{URL: url, Log: log})
 //	…

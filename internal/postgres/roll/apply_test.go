@@ -80,6 +80,22 @@ func TestApplySettles(t *testing.T) {
 	b.Want("select count(*) from rollcall.events", "4")
 }
 
+// A captured change counts if its row of the outbox is there, and takes it out; what else is in the batch counts as ever.
+func TestApplyCaptured(t *testing.T) {
+	t.Parallel()
+	b := fixture.NewBench(t, fixture.PTable, fixture.Everyone())
+	b.Exec("insert into rollcall.outbox (id, source, user_id, gone, data) overriding system value values (7, 'app', 'a', false, '{}'), (9, 'app', 'd', false, '{}')")
+	captured := func(row int64, e event.Event) event.Event {
+		e.ID, e.Captured = "", []int64{row}
+		return e
+	}
+	b.Applies([]event.Outcome{event.Applied, event.Stale, event.Applied},
+		captured(7, fixture.Updated("a", 5, "a@x")), captured(8, fixture.Updated("b", 5, "b@x")), fixture.Updated("c", 5, "c@x"))
+	b.Want("select id from p order by id", "a", "c")
+	b.Want("select id from rollcall.outbox", "9")
+	b.Want("select user_id from rollcall.events", "c")
+}
+
 func TestApplyWritesNothingWhereNothingChanges(t *testing.T) {
 	t.Parallel()
 	tgt := fixture.Everyone()

@@ -118,7 +118,7 @@ func recordedAs(op event.Op) event.Outcome {
 	}
 }
 
-// recordArrays are the parameters of rollStatement that say what the events carry; writeStatement has the same order.
+// recordArrays are the parameters of rollStatement that say what the events carry, in the order of saidOf.
 func (b *batch) recordArrays() []any {
 	ids, seen := b.origins()
 	arrays := []any{
@@ -199,8 +199,8 @@ func (b *batch) origins() (ids []*string, seen []*time.Time) {
 	return ids, seen
 }
 
-// capturedRows are the rows of the outbox that everything said about users comes from, nil for none.
-func (b *batch) capturedRows() []*int64 {
+// outboxRows are the rows of the outbox that everything said about users comes from, nil for none.
+func (b *batch) outboxRows() []*int64 {
 	rows := make([]*int64, len(b.said))
 	for i, at := range b.said {
 		if of := b.events[at].Captured; len(of) > 0 {
@@ -276,7 +276,7 @@ func (b *batch) work(fingerprint int32) (*settle.Work, *result) {
 	done := &result{}
 	write, args := b.roll.write, slices.Concat(b.eventArrays(), b.recordArrays())
 	if len(b.captured) > 0 {
-		write, args = b.roll.writeCaptured, append(args, b.capturedRows(), b.captured)
+		write, args = b.roll.writeCaptured, append(args, b.outboxRows(), b.captured)
 	}
 	open := []settle.Step{{Kind: settle.Writing, SQL: write, Args: append(args, fingerprint), Read: done.readRoll}}
 	return &settle.Work{

@@ -40,12 +40,14 @@ alter default privileges for role %[1]s grant all on functions to %[2]s; alter d
     has_sequence_privilege('%[1]s', c.oid, 'select, usage, update') end
   union all
   select f.oid::regprocedure::text from pg_proc f where f.pronamespace::regnamespace::text in ('rollcall', 'rollcall_provider') and has_function_privilege('%[1]s', f.oid, 'execute')
+    and f.proname <> 'take_bodies' -- of no use without a right to the schema
 ) x`, p.hosted.Role(role)))
 		other := pgtest.Connect(t, p.hosted.As(role)).Conn
 		for _, statement := range []string{
 			"select from rollcall.users", "select from rollcall_provider.outbox", "insert into rollcall_provider.outbox (source, user_id, gone) values ('app', 'x', true)",
 			"insert into rollcall.outbox (source, user_id, gone, data) values ('app', 'x', true, '{}')", "delete from rollcall_provider.outbox",
 			"select * from rollcall_provider.users_after(null, null)", "select rollcall_provider.users_count()", "select rollcall.settle_apart('', '{}', '{}')",
+			"select rollcall.take_bodies('{}', '{}', '{}')",
 			"create table rollcall_provider.mine ()", "create table rollcall.mine ()",
 			"create table pg_temp.t (); create trigger t after insert on pg_temp.t for each row execute function rollcall_provider.capture('app')",
 		} {

@@ -39,28 +39,25 @@ var (
 // kind is a kind of roll with the statements that follow from its fields.
 type kind struct {
 	*event.Roll
-	write         string // what events say
-	writeCaptured string // what rows of the outbox say, too; empty where none do
+	write         string
+	writeCaptured string // the same for captured changes; only users have those
 }
 
 // The kinds of rolls.
 var (
-	users         = newKind(&event.Users)
-	organizations = newKind(&event.Organizations)
-	memberships   = &kind{Roll: &event.Memberships, write: writeStatement(&event.Memberships, membershipStatement, 3, false)}
+	users         = &kind{&event.Users, writeStatement(&event.Users, rollStatement, 9), writeCaptured(&event.Users, 9)}
+	organizations = &kind{Roll: &event.Organizations, write: writeStatement(&event.Organizations, rollStatement, 9)}
+	memberships   = &kind{Roll: &event.Memberships, write: writeStatement(&event.Memberships, membershipStatement, 3)}
 )
-
-func newKind(r *event.Roll) *kind {
-	return &kind{Roll: r, write: writeStatement(r, rollStatement, 9, false), writeCaptured: writeStatement(r, rollStatement, 9, true)}
-}
 
 // rollStatement records events and brings a roll (%[1]s) up to date, in one statement.
 // $1-$8 are the events, in the order of (source, id), each id once.
-// $9 and the following (%[2]s) are what they, and the observations without an event, say about rows
-// (%[3]s), each with the moment of which an observation speaks, and the columns, separated by commas, that keep what
-// the roll has, both mostly null; and its position. %[5]s is the set of targets.
-// What was captured has the row of the outbox it comes from as well (captured, capturedRow, isCaptured): it is a
-// statement of its own, because a delete takes PostgreSQL 10 µs even if it finds nothing.
+// $9 and the following are what they, and the observations without an event, say about rows (said, %[2]s, with the
+// columns %[3]s): each with the moment of which an observation speaks, the columns, separated by commas, that keep what
+// the roll has, both mostly null, and its position. %[4]s is the set of targets.
+//
+// Captured changes are said by rows of the outbox (capturedSaid), which is a statement of its own: the delete takes
+// PostgreSQL 10 µs even if there is nothing to delete.
 //
 // The arrays are unnested in lists of columns: in from, PostgreSQL stores what each of them holds and reads it again,
 // which takes 7 % of the statement's time for 28 users, and 18 % for one. In a list of columns unnest is an ordinary
@@ -77,7 +74,7 @@ func newKind(r *event.Roll) *kind {
 // absence, counts only if the roll's state is known from an earlier one. It is told from an event
 // by that moment, which lies before this transaction.
 //
-// A user who was erased takes nothing on (%[8]s, a case of its own).
+// A user who was erased takes nothing on (%[7]s, a case of its own).
 //
 // It returns (source, id, null) for each event that is new and (null, null, n) for each row written.
 const rollStatement = `with event as (
@@ -86,29 +83,27 @@ const rollStatement = `with event as (
     pg_catalog.unnest($5::text[]), pg_catalog.unnest($6::timestamptz[]), pg_catalog.unnest($7::bytea[]), pg_catalog.unnest($8::text[])
   on conflict do nothing
   returning source, id
-)%[4]s, said as (
-  select %[2]s
-), newest as (
+), %[2]s, newest as (
   select distinct on (s.source collate "C", s.id collate "C") s.*
   from said s
-  left join event e on e.source = s.source and e.id = s.event_id%[9]s
-  where (s.event_id is null or e.id is not null)%[10]s
+  left join event e on e.source = s.source and e.id = s.event_id
+  where (s.event_id is null or e.id is not null)
   order by s.source collate "C", s.id collate "C", (s.deleted_at is not null and s.seen_at is null) desc,
            case when s.deleted_at is not null and s.seen_at is null then -s.version else s.version end desc,
            s.seen_at desc nulls first, s.n desc
 ), roll as (
   insert into %[1]s as u (source, id, version, changed_at, config, %[3]s, deleted_at, kept)
-  select source, id, version, coalesce(seen_at, pg_catalog.clock_timestamp()), %[5]s::integer, %[6]s, deleted_at, string_to_array(kept, ',')
+  select source, id, version, coalesce(seen_at, pg_catalog.clock_timestamp()), %[4]s::integer, %[5]s, deleted_at, string_to_array(kept, ',')
   from newest
   order by source collate "C", id collate "C"
   on conflict (source, id) do update set
     version = excluded.version,
     changed_at = excluded.changed_at,
     config = excluded.config,
-    %[7]s,
+    %[6]s,
     deleted_at = excluded.deleted_at,
     kept = excluded.kept
-  where case%[8]s
+  where case%[7]s
     when u.version is null then true -- a placeholder
     when u.deleted_at is null and excluded.changed_at < pg_catalog.now() then
       u.version < excluded.version and excluded.deleted_at is null
@@ -136,9 +131,7 @@ const membershipStatement = `with event as (
     where e.source = b.source and e.id = b.id and e.xmin = pg_catalog.pg_current_xact_id()::xid
     offset 0
   ) e
-), said as (
-  select %[2]s
-), newest as (
+), %[2]s, newest as (
   select distinct on (s.source collate "C", s.id collate "C") s.*,
     exists (select from rollcall.organizations o
             where o.source = s.source and o.id = s.organization_id and o.deleted_at is not null and o.version is not null)
@@ -151,7 +144,7 @@ const membershipStatement = `with event as (
            (s.deleted_at is not null and s.seen_at is null) desc, s.version desc, s.seen_at desc nulls first, s.n desc
 ), roll as (
   insert into %[1]s as u (source, id, version, changed_at, config, %[3]s, deleted_at, kept)
-  select source, id, version, coalesce(seen_at, pg_catalog.clock_timestamp()), %[5]s::integer, %[6]s,
+  select source, id, version, coalesce(seen_at, pg_catalog.clock_timestamp()), %[4]s::integer, %[5]s,
     coalesce(deleted_at, case when ended then pg_catalog.now() end), case when not ended then string_to_array(kept, ',') end
   from newest
   order by source collate "C", id collate "C"
@@ -159,7 +152,7 @@ const membershipStatement = `with event as (
     version = excluded.version,
     changed_at = excluded.changed_at,
     config = excluded.config,
-    %[7]s,
+    %[6]s,
     deleted_at = excluded.deleted_at,
     kept = excluded.kept
   where case
@@ -175,27 +168,64 @@ const membershipStatement = `with event as (
 )
 select null::text as source, null::text as id, w.n from newest w join roll r on r.source = w.source and r.id = w.id`
 
-// What rollStatement has of the rows of the outbox, which are a parameter (%s).
+// eventSaid and capturedSaid are the part of a statement that lists what is said (%[1]s). What a row of the outbox says
+// (captured, null for none) counts if the statement has deleted it; $%[2]d are all rows of the outbox to delete.
 const (
-	captured    = ", captured as (\n  delete from rollcall.outbox where id = any(%s::bigint[]) returning id\n)"
-	capturedRow = "\n  left join captured c on c.id = s.captured"
-	isCaptured  = " and (s.captured is null or c.id is not null)"
+	eventSaid = `said as (
+  select %[1]s
+)`
+	capturedSaid = `captured as (
+  delete from rollcall.outbox where id = any($%[2]d::bigint[]) returning id
+), said as (
+  select * from (select %[1]s) s where s.captured is null or s.captured in (select id from captured)
+)`
 )
 
-// writeStatement makes a statement that writes a roll; batch.recordArrays has the same order. The arrays of the records
-// begin at a parameter; that of the rows of the outbox follows them if the statement takes them.
-func writeStatement(r *event.Roll, statement string, first int, outbox bool) string {
-	var columns, values, set []string
-	said := arrays{first: first}
+// writeStatement makes the statement that writes a roll. What is said begins at a parameter; the order of parameters
+// is that of batch.work and team.writeMembers.
+func writeStatement(r *event.Roll, statement string, first int) string {
+	said := saidOf(r, first)
+	return complete(r, statement, fmt.Sprintf(eventSaid, said.columns()), said.next())
+}
+
+// writeCaptured is rollStatement for captured changes.
+func writeCaptured(r *event.Roll, first int) string {
+	said := saidOf(r, first)
+	said.add("captured", "bigint")
+	outbox := said.next()
+	return complete(r, rollStatement, fmt.Sprintf(capturedSaid, said.columns(), outbox), outbox+1)
+}
+
+// saidOf are the columns of what is said about the rows of a roll.
+func saidOf(r *event.Roll, first int) *arrays {
+	said := &arrays{first: first}
 	said.add("event_id", "text")
 	said.add("source", "text")
 	said.add("id", "text")
 	said.add("version", "bigint")
 	for i := range r.Fields {
 		f := &r.Fields[i]
-		typed, value, next := string(f.Type), f.Name, "excluded."+f.Name
+		typed := string(f.Type)
 		if f.Type == event.JSON { // as a text, so that no driver decodes it
-			typed, value = "text", f.Name+"::jsonb"
+			typed = "text"
+		}
+		said.add(f.Name, typed)
+	}
+	said.add("deleted_at", "timestamptz")
+	said.add("seen_at", "timestamptz")
+	said.add("kept", "text")
+	said.add("n", "bigint")
+	return said
+}
+
+// complete fills in a statement; config is the number of the parameter that is the set of targets.
+func complete(r *event.Roll, statement, said string, config int) string {
+	var columns, values, set []string
+	for i := range r.Fields {
+		f := &r.Fields[i]
+		value, next := f.Name, "excluded."+f.Name
+		if f.Type == event.JSON {
+			value = f.Name + "::jsonb"
 		}
 		if f.Keeps {
 			next = fmt.Sprintf("case when %s = any(excluded.kept) then u.%s else %s end", target.Literal(f.Name), f.Name, next)
@@ -203,22 +233,10 @@ func writeStatement(r *event.Roll, statement string, first int, outbox bool) str
 		if r == &event.Memberships && !slices.Contains(namesOfMembership, f.Name) {
 			value = "case when not ended then " + value + " end"
 		}
-		said.add(f.Name, typed)
 		columns, values, set = append(columns, f.Name), append(values, value), append(set, f.Name+" = "+next)
 	}
-	said.add("deleted_at", "timestamptz")
-	said.add("seen_at", "timestamptz")
-	said.add("kept", "text")
-	said.add("n", "bigint")
-	var rows, row, isOf string
-	config := said.next()
-	if outbox {
-		said.add("captured", "bigint")
-		rows, row, isOf = fmt.Sprintf(captured, "$"+strconv.Itoa(said.next())), capturedRow, isCaptured
-		config = said.next() + 1
-	}
-	return fmt.Sprintf(statement, r.Table, strings.Join(said.list, ", "), strings.Join(columns, ", "), rows,
-		"$"+strconv.Itoa(config), strings.Join(values, ", "), strings.Join(set, ",\n    "), erased(r), row, isOf)
+	return fmt.Sprintf(statement, r.Table, said, strings.Join(columns, ", "), "$"+strconv.Itoa(config),
+		strings.Join(values, ", "), strings.Join(set, ",\n    "), erased(r))
 }
 
 // arrays makes a list of columns of parameters that are arrays; first is the number of the first of them.
@@ -230,6 +248,8 @@ type arrays struct {
 func (a *arrays) add(name, typed string) {
 	a.list = append(a.list, fmt.Sprintf("pg_catalog.unnest($%d::%s[]) as %s", a.next(), typed, name))
 }
+
+func (a *arrays) columns() string { return strings.Join(a.list, ", ") }
 
 // next is the number of the parameter after the last of them.
 func (a *arrays) next() int { return a.first + len(a.list) }
