@@ -326,9 +326,7 @@ func (p *Pipeline) next() []*waiter {
 	}
 	batch := p.take(n)
 	if n > 0 {
-		p.busy++
-		p.size = n
-		p.began = time.Now()
+		p.busy, p.size, p.began = p.busy+1, n, time.Now()
 		p.rouse() // for those that are left
 	}
 	return batch
