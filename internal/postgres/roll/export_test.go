@@ -96,3 +96,13 @@ func (r *Roll) TeamWork(events ...event.Event) *settle.Work {
 
 // ForgetGoneSQL is forgetGone for the table of a source.
 func (r *Roll) ForgetGoneSQL(source string) string { return r.followed(source).forgetGone }
+
+// StatementsOf are those about the table of a source, each with the types of its parameters.
+func (r *Roll) StatementsOf(source string) map[string]string {
+	t := r.followed(source)
+	return map[string]string{
+		t.bring:      "text, text, integer, bigint, integer, text, integer",
+		t.forgetGone: "text, text, text",
+		t.read:       "text, text[], boolean[], bigint[], text[], text[], bigint, integer, integer",
+	}
+}
