@@ -90,7 +90,12 @@ func (room) Frontend() {}
 func (room) Decode([]byte) error { return nil }
 
 // Encode implements pgproto3.FrontendMessage.
-func (r room) Encode(sent []byte) ([]byte, error) { return slices.Grow(sent, int(r)), nil }
+func (r room) Encode(sent []byte) ([]byte, error) { return withRoom(sent, int(r)), nil }
+
+// withRoom is slices.Grow, which under the race detector takes the memory twice.
+func withRoom(buf []byte, bytes int) []byte {
+	return append(make([]byte, 0, len(buf)+bytes), buf...)
+}
 
 // roomy is an array before which room is made. The driver hands its buffer of parameters to nothing but the plan by
 // which it encodes one, so this type has a plan of its own.
@@ -113,5 +118,5 @@ func (p *roomyPlan) SetNext(next pgtype.EncodePlan) { p.array = next }
 // Encode implements pgtype.EncodePlan.
 func (p *roomyPlan) Encode(value any, buf []byte) ([]byte, error) {
 	r, _ := value.(*roomy) // planRoomy takes no other
-	return p.array.Encode((*array)(r), slices.Grow(buf, r.room))
+	return p.array.Encode((*array)(r), withRoom(buf, r.room))
 }
