@@ -15,7 +15,7 @@ var BansOverSQL = bansOverSQL
 
 // ApplyTo applies events to another kind of roll.
 func (r *Roll) ApplyTo(ctx context.Context, of *event.Roll, events []event.Event) ([]event.Outcome, error) {
-	b := newBatch(&kind{Roll: of, write: writeStatement(of, rollStatement, 9)}, events)
+	b := newBatch(&kind{Roll: of, write: writeStatement(of, rollStatement, firstSaid)}, events)
 	w, done := b.work(r.targets.Fingerprint())
 	var err error
 	done.parked, err = r.targets.Commit(ctx, w)

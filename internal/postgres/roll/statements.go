@@ -45,10 +45,13 @@ type kind struct {
 
 // The kinds of rolls.
 var (
-	users         = &kind{&event.Users, writeStatement(&event.Users, rollStatement, 9), writeCaptured(&event.Users, 9)}
-	organizations = &kind{Roll: &event.Organizations, write: writeStatement(&event.Organizations, rollStatement, 9)}
+	users         = &kind{&event.Users, writeStatement(&event.Users, rollStatement, firstSaid), writeCaptured(&event.Users)}
+	organizations = &kind{Roll: &event.Organizations, write: writeStatement(&event.Organizations, rollStatement, firstSaid)}
 	memberships   = &kind{Roll: &event.Memberships, write: writeStatement(&event.Memberships, membershipStatement, 3)}
 )
+
+// firstSaid is the number of the first parameter of rollStatement that says something about rows.
+const firstSaid = 9
 
 // rollStatement records events and brings a roll (%[1]s) up to date, in one statement.
 // $1-$8 are the events, in the order of (source, id), each id once.
@@ -87,7 +90,7 @@ const rollStatement = `with event as (
   select distinct on (s.source collate "C", s.id collate "C") s.*
   from said s
   left join event e on e.source = s.source and e.id = s.event_id
-  where (s.event_id is null or e.id is not null)
+  where s.event_id is null or e.id is not null
   order by s.source collate "C", s.id collate "C", (s.deleted_at is not null and s.seen_at is null) desc,
            case when s.deleted_at is not null and s.seen_at is null then -s.version else s.version end desc,
            s.seen_at desc nulls first, s.n desc
@@ -189,8 +192,8 @@ func writeStatement(r *event.Roll, statement string, first int) string {
 }
 
 // writeCaptured is rollStatement for captured changes.
-func writeCaptured(r *event.Roll, first int) string {
-	said := saidOf(r, first)
+func writeCaptured(r *event.Roll) string {
+	said := saidOf(r, firstSaid)
 	said.add("captured", "bigint")
 	outbox := said.next()
 	return complete(r, rollStatement, fmt.Sprintf(capturedSaid, said.columns(), outbox), outbox+1)
