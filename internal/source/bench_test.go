@@ -2,6 +2,7 @@ package source
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"rollcall/internal/must"
@@ -53,18 +54,22 @@ func benchmarkDecode(b *testing.B, s *Source, r Request) {
 const mostAllocations = 40
 
 // TestVerifyAndDecodeAllocations counts instead of taking the time: a count is the same on
-// every machine.
+// every machine. It takes the least of many runs: under the race detector, a sync.Pool forgets at random what it keeps.
 func TestVerifyAndDecodeAllocations(t *testing.T) {
 	s := clerkSource(t)
 	r := signed(t, s, Hook, benchClerk())
-	got := testing.AllocsPerRun(100, func() {
+	verifyAndDecode := func() {
 		if err := s.Verify(r); err != nil {
 			t.Error(err)
 		}
 		if e := s.Decode(r); e.User == nil {
 			t.Error(e.Reason)
 		}
-	})
+	}
+	got := math.Inf(1)
+	for range 100 {
+		got = min(got, testing.AllocsPerRun(1, verifyAndDecode))
+	}
 	if got > mostAllocations {
 		t.Errorf("to verify and decode an event of %d bytes takes %.0f allocations, want at most %d", len(r.Body), got, mostAllocations)
 	}
