@@ -1,12 +1,14 @@
 package parked_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"rollcall/internal/event"
 	"rollcall/internal/fixture"
 	"rollcall/internal/must"
+	"rollcall/internal/postgres/settle"
 )
 
 // parkedBench has three users that the table refuses, one of them given up.
@@ -63,20 +65,37 @@ func TestGiveUp(t *testing.T) {
 	b.Want("select user_id from rollcall.parked", "u3")
 }
 
-// A user who is given up while they are being tried is given up once the try has ended.
+// A user who is given up while they are being tried, or settled again without news about them, is given up once that has
+// ended.
 func TestGiveUpBesideATry(t *testing.T) {
 	t.Parallel()
-	b := parkedBench(t)
-	b.Exec("update rollcall.parked set retry_at = now(), attempts = 1 where user_id = 'u2'")
-	b.Exec("create sequence tries; " + `create function slow() returns trigger language plpgsql as $$
-		begin perform nextval('tries'); perform pg_sleep(0.5); return new; end $$;
-		create trigger slow before insert on p for each row execute function slow()`)
-	tried := make(chan error)
-	go func() { _, err := b.Parked.CatchUp(t.Context(), "profiles"); tried <- err }()
-	for len(b.Rows("select 1 from tries where is_called")) == 0 {
-		time.Sleep(time.Millisecond)
+	for name, c := range map[string]struct {
+		begin    func(context.Context, *fixture.Bench) error
+		attempts string
+	}{
+		"try": {func(ctx context.Context, b *fixture.Bench) error {
+			_, err := b.Parked.CatchUp(ctx, "profiles")
+			return err
+		}, "2"},
+		"settling": {func(ctx context.Context, b *fixture.Bench) error {
+			return b.DB.Targets().Settle(ctx, b.DB.Targets().Named("profiles"), []settle.Key{{Roll: &event.Users, Source: "app", ID: "u2"}})
+		}, "1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := parkedBench(t)
+			b.Exec("update rollcall.parked set retry_at = now(), attempts = 1 where user_id = 'u2'")
+			b.Exec("create sequence tries; " + `create function slow() returns trigger language plpgsql as $$
+				begin perform nextval('tries'); perform pg_sleep(0.5); return new; end $$;
+				create trigger slow before insert on p for each row execute function slow()`)
+			ended := make(chan error)
+			go func() { ended <- c.begin(t.Context(), b) }()
+			for len(b.Rows("select 1 from tries where is_called")) == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			must.Equal(t, must.Get(b.Parked.GiveUp(t.Context(), "profiles", nil))(t), int64(2), "given up")
+			must.Do(t, <-ended)
+			b.Want("select user_id, attempts, given_up from rollcall.parked order by 1", "u1|19|t", "u2|"+c.attempts+"|t", "u3|20|t")
+		})
 	}
-	must.Equal(t, must.Get(b.Parked.GiveUp(t.Context(), "profiles", nil))(t), int64(2), "given up")
-	must.Do(t, <-tried)
-	b.Want("select user_id, attempts, given_up from rollcall.parked order by 1", "u1|19|t", "u2|2|t", "u3|20|t")
 }

@@ -220,7 +220,7 @@ func (r *Roll) settleWaiting(ctx context.Context, waiting map[string][]settle.Ke
 		slices.SortFunc(waiting[name], settle.CompareKeys)
 		members := slices.Compact(waiting[name])
 		now := min(len(members), waitingAtOnce)
-		err := r.targets.Settle(ctx, t, members[:now])
+		_, err := r.targets.Commit(ctx, settle.SettleWork(t, members[:now])) // what is new about the others begins their tries anew
 		if _, later := settle.KeyArrays(members[now:]); len(later) > 0 {
 			_, failed := r.targets.MakeDue(ctx, name, later)
 			err = errors.Join(err, failed)

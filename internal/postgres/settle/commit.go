@@ -128,7 +128,9 @@ func (s *separation) resume(ctx context.Context, err error) (map[Key]bool, error
 // the table before it takes the roll: while another session holds the table, live events about
 // these users are not held up as well.
 func (ts *Targets) Settle(ctx context.Context, t *catalog.Compiled, users []Key) error {
-	if _, err := ts.Commit(ctx, SettleWork(t, users)); err != nil {
+	w := SettleWork(t, users)
+	w.Purpose = settleAgain
+	if _, err := ts.Commit(ctx, w); err != nil {
 		return fmt.Errorf("settle %d users of target %s: %w", len(users), t.Name, err)
 	}
 	return nil

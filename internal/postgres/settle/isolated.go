@@ -333,7 +333,7 @@ func (s *separation) park(ctx context.Context, refused []Refusal) (parked map[Ke
 		state, message, pause = append(state, r.state), append(message, r.message), append(pause, r.pause)
 	}
 	steps = append(steps, Step{Kind: Parking, SQL: parkSQL, Args: []any{
-		target, source, id, state, message, pause, s.work.Purpose == retryParked, s.all.Attempts.Load(),
+		target, source, id, state, message, pause, s.work.counted(), s.all.Attempts.Load(),
 	}})
 	if s.work.MarkParked != nil {
 		steps = append(steps, s.work.MarkParked(parked, s.work.locked())...)

@@ -1,19 +1,18 @@
 -- Parks single users, whose roll rows the transaction has written or locked:
 -- $1 targets, $2 sources, $3 user ids, $4 sqlstates, $5 errors, $6 how many seconds to wait
--- at least. $7: this was another try, so that the pauses grow, until after $8 tries the user
--- is given up; one who was given up during the try stays so. What a new event brings begins anew.
+-- at least. $7: how many tries this adds. 1 is another try: the pauses grow, until after $8 tries the user
+-- is given up. 0: the user is settled again, and nothing new is known about them. null is what an event
+-- brings: the tries begin anew. Otherwise those who were given up in the meantime stay so.
 insert into rollcall.parked as p (target, source, user_id, retry_at, sqlstate, error)
 select b.target, b.source, b.user_id,
   pg_catalog.now() + pg_catalog.make_interval(secs => greatest(b.pause, 2)), b.sqlstate, b.error
 from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[]) as b (target, source, user_id, sqlstate, error, pause)
 order by b.source collate "C", b.user_id collate "C", b.target collate "C"
 on conflict (source, user_id, target) do update set
-  attempts = case when $7::boolean then p.attempts + 1 else 1 end,
+  attempts = coalesce(p.attempts + $7::integer, 1),
   -- 2, 5, 15, 60 s, 5 min, then hourly
-  retry_at = case when $7::boolean
-    then greatest(excluded.retry_at, pg_catalog.now()
-      + pg_catalog.make_interval(secs => (array[2, 5, 15, 60, 300, 3600])[least(p.attempts + 1, 6)]))
-    else excluded.retry_at end,
+  retry_at = greatest(excluded.retry_at, pg_catalog.now()
+    + pg_catalog.make_interval(secs => $7 * (array[2, 5, 15, 60, 300, 3600])[least(p.attempts + 1, 6)])),
   sqlstate = excluded.sqlstate,
   error = excluded.error,
-  given_up = $7::boolean and (p.given_up or p.attempts + 1 >= $8::integer)
+  given_up = $7 is not null and (p.given_up or p.attempts + $7 >= $8::integer)

@@ -37,6 +37,8 @@ const (
 	RecordEvents Purpose = iota + 1
 	// SettleUsers settles all; the opening has locked them, and they may be gone.
 	SettleUsers
+	// settleAgain: as SettleUsers, but nothing new is known about them: those who were given up stay so.
+	settleAgain
 	// retryParked: as SettleUsers, but they were parked, and no sender waits: it waits for no lock.
 	retryParked
 )
@@ -101,6 +103,18 @@ func (w *Work) among(targets []*catalog.Compiled) []*catalog.Compiled {
 
 // locked reports whether all users are locked by the opening, so that all are settled.
 func (w *Work) locked() bool { return w.Purpose != RecordEvents }
+
+// counted is how many tries it adds to those of users who stay parked; nil if their tries begin anew.
+func (w *Work) counted() *int {
+	switch w.Purpose {
+	case settleAgain:
+		return new(0)
+	case retryParked:
+		return new(1)
+	default:
+		return nil
+	}
+}
 
 // mode is the least that its pieces are run with.
 func (w *Work) mode() Mode {
@@ -193,7 +207,7 @@ func (w *Work) outages(targets []*catalog.Compiled) []Step {
 			continue
 		}
 		sources, ids := KeyArrays(users)
-		steps = append(steps, Step{Kind: Parking, SQL: On(t.Roll, parkAllSQL), Args: []any{sources, ids, w.locked(), t.Name, t.Outage.State, t.Outage.Message}})
+		steps = append(steps, Step{Kind: Parking, SQL: On(t.Roll, parkAllSQL), Args: []any{sources, ids, w.locked(), t.Name, t.Outage.State, t.Outage.Message, w.Purpose == settleAgain}})
 	}
 	if len(steps) > 0 && w.MarkParked != nil {
 		steps = append(steps, w.MarkParked(w.usersOfOutages(targets), w.locked())...)

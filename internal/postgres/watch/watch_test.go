@@ -159,7 +159,7 @@ func TestLookLeavesTheGivenUp(t *testing.T) {
 	must.Equal(t, must.Get(b.Parked.GiveUp(t.Context(), "typed", []string{"given up"}))(t), int64(1), "given up")
 	b.Exec("update rollcall.parked set attempts = 5; alter table t add column w text")
 	look1(b)
-	b.Want("select user_id, attempts, given_up from rollcall.parked order by 1", "given up|5|t", "tried|1|f")
+	b.Want("select user_id, attempts, given_up from rollcall.parked order by 1", "given up|5|t", "tried|5|f")
 }
 
 const toTimestamp = "alter table t alter v type timestamptz"
