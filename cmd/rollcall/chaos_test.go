@@ -139,21 +139,25 @@ func (w *writer) sync(id string) {
 	}
 }
 
-// again runs a command until it is stopped, and returns how often it succeeded: beside failures it may fail.
+// again runs a command until it is told to stop and has succeeded, and returns how often it did: beside failures it may
+// fail each time.
 func (p *project) again(stop <-chan struct{}, pause time.Duration, args ...string) (done int) {
 	c := newCLI(p.t, chaosConfig, p.url)
-	for {
+	var stopped time.Time
+	for stopped.IsZero() || done == 0 && time.Since(stopped) < soakPatience {
 		select {
 		case <-stop:
-			return done
+			stop, stopped = nil, time.Now()
+			continue
 		case <-time.After(pause):
-			ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
-			if c.run(ctx, args...).code == cli.ExitFine {
-				done++
-			}
-			cancel()
 		}
+		ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+		if c.run(ctx, args...).code == cli.ExitFine {
+			done++
+		}
+		cancel()
 	}
+	return done
 }
 
 // disorder lets everything that can happen to replicas and their way to the database happen in turn.
