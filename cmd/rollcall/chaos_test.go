@@ -139,8 +139,8 @@ func (w *writer) sync(id string) {
 	}
 }
 
-// again runs a command until it is told to stop and has succeeded, and returns how often it did: beside failures it may
-// fail each time.
+// again runs a command until it is told to stop, and then until it has succeeded once or the patience is over: beside
+// failures it may fail each time. It returns how often it has succeeded.
 func (p *project) again(stop <-chan struct{}, pause time.Duration, args ...string) (done int) {
 	c := newCLI(p.t, chaosConfig, p.url)
 	var stopped time.Time

@@ -54,7 +54,7 @@ func benchmarkDecode(b *testing.B, s *Source, r Request) {
 const mostAllocations = 40
 
 // TestVerifyAndDecodeAllocations counts instead of taking the time: a count is the same on
-// every machine. It takes the least of many runs: under the race detector, a sync.Pool forgets at random what it keeps.
+// every machine. It takes the least of many runs: under the race detector a sync.Pool drops some of what it is given.
 func TestVerifyAndDecodeAllocations(t *testing.T) {
 	s := clerkSource(t)
 	r := signed(t, s, Hook, benchClerk())

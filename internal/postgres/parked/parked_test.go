@@ -65,8 +65,26 @@ func TestGiveUp(t *testing.T) {
 	b.Want("select user_id from rollcall.parked", "u3")
 }
 
-// A user who is given up while they are being tried, or settled again without news about them, is given up once that has
-// ended.
+// To settle users again is no try and no news: those that the target refuses wait as before.
+func TestSettleAgain(t *testing.T) {
+	t.Parallel()
+	b := parkedBench(t)
+	targets := b.DB.Targets()
+	targets.Attempts.Store(10)
+	must.Do(t, targets.Settle(t.Context(), targets.Named("profiles"), keys("u1", "u2", "u3")))
+	b.Want("select user_id, attempts, given_up, retry_at > now() + interval '50 minutes' from rollcall.parked order by 1",
+		"u1|19|f|t", "u2|19|f|t", "u3|20|t|t")
+}
+
+// keys are those of users.
+func keys(ids ...string) (list []settle.Key) {
+	for _, id := range ids {
+		list = append(list, settle.Key{Roll: &event.Users, Source: "app", ID: id})
+	}
+	return list
+}
+
+// A user who is given up while they are being tried, or settled again without news about them, stays given up.
 func TestGiveUpBesideATry(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -76,15 +94,15 @@ func TestGiveUpBesideATry(t *testing.T) {
 		"try": {func(ctx context.Context, b *fixture.Bench) error {
 			_, err := b.Parked.CatchUp(ctx, "profiles")
 			return err
-		}, "2"},
+		}, "4"},
 		"settling": {func(ctx context.Context, b *fixture.Bench) error {
-			return b.DB.Targets().Settle(ctx, b.DB.Targets().Named("profiles"), []settle.Key{{Roll: &event.Users, Source: "app", ID: "u2"}})
-		}, "1"},
+			return b.DB.Targets().Settle(ctx, b.DB.Targets().Named("profiles"), keys("u2"))
+		}, "3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := parkedBench(t)
-			b.Exec("update rollcall.parked set retry_at = now(), attempts = 1 where user_id = 'u2'")
+			b.Exec("update rollcall.parked set retry_at = now(), attempts = 3 where user_id = 'u2'")
 			b.Exec("create sequence tries; " + `create function slow() returns trigger language plpgsql as $$
 				begin perform nextval('tries'); perform pg_sleep(0.5); return new; end $$;
 				create trigger slow before insert on p for each row execute function slow()`)

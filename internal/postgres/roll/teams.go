@@ -220,7 +220,8 @@ func (r *Roll) settleWaiting(ctx context.Context, waiting map[string][]settle.Ke
 		slices.SortFunc(waiting[name], settle.CompareKeys)
 		members := slices.Compact(waiting[name])
 		now := min(len(members), waitingAtOnce)
-		_, err := r.targets.Commit(ctx, settle.SettleWork(t, members[:now])) // what is new about the others begins their tries anew
+		// The user or the organisation is news about them, so their tries begin anew.
+		_, err := r.targets.Commit(ctx, settle.SettleWork(t, members[:now]))
 		if _, later := settle.KeyArrays(members[now:]); len(later) > 0 {
 			_, failed := r.targets.MakeDue(ctx, name, later)
 			err = errors.Join(err, failed)

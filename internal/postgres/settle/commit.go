@@ -126,7 +126,8 @@ func (s *separation) resume(ctx context.Context, err error) (map[Key]bool, error
 // Settle brings users, in key order, of one target up to date with the roll, whatever was
 // said about them before, and parks those that the target refuses; all in one transaction. It takes
 // the table before it takes the roll: while another session holds the table, live events about
-// these users are not held up as well.
+// these users are not held up as well. Nothing new is known about the users: the tries of those who stay parked do not
+// begin anew, and those who were given up stay so.
 func (ts *Targets) Settle(ctx context.Context, t *catalog.Compiled, users []Key) error {
 	w := SettleWork(t, users)
 	w.Purpose = settleAgain

@@ -37,7 +37,7 @@ const (
 	RecordEvents Purpose = iota + 1
 	// SettleUsers settles all; the opening has locked them, and they may be gone.
 	SettleUsers
-	// settleAgain: as SettleUsers, but nothing new is known about them: those who were given up stay so.
+	// settleAgain: as SettleUsers, but without news about them: their tries do not begin anew.
 	settleAgain
 	// retryParked: as SettleUsers, but they were parked, and no sender waits: it waits for no lock.
 	retryParked
@@ -104,7 +104,7 @@ func (w *Work) among(targets []*catalog.Compiled) []*catalog.Compiled {
 // locked reports whether all users are locked by the opening, so that all are settled.
 func (w *Work) locked() bool { return w.Purpose != RecordEvents }
 
-// counted is how many tries it adds to those of users who stay parked; nil if their tries begin anew.
+// counted is how many tries it adds to those of a user who stays parked; nil if they begin anew.
 func (w *Work) counted() *int {
 	switch w.Purpose {
 	case settleAgain:
@@ -207,7 +207,7 @@ func (w *Work) outages(targets []*catalog.Compiled) []Step {
 			continue
 		}
 		sources, ids := KeyArrays(users)
-		steps = append(steps, Step{Kind: Parking, SQL: On(t.Roll, parkAllSQL), Args: []any{sources, ids, w.locked(), t.Name, t.Outage.State, t.Outage.Message, w.Purpose == settleAgain}})
+		steps = append(steps, Step{Kind: Parking, SQL: On(t.Roll, parkAllSQL), Args: []any{sources, ids, w.locked(), t.Name, t.Outage.State, t.Outage.Message}})
 	}
 	if len(steps) > 0 && w.MarkParked != nil {
 		steps = append(steps, w.MarkParked(w.usersOfOutages(targets), w.locked())...)

@@ -157,9 +157,9 @@ func TestLookLeavesTheGivenUp(t *testing.T) {
 	look1(b)
 	b.Applies(fixture.All(event.Parked, 2), arrived("given up"), arrived("tried"))
 	must.Equal(t, must.Get(b.Parked.GiveUp(t.Context(), "typed", []string{"given up"}))(t), int64(1), "given up")
-	b.Exec("update rollcall.parked set attempts = 5; alter table t add column w text")
+	b.Exec("update rollcall.parked set attempts = 5, error = '', retry_at = now() + interval '1 minute'; alter table t add column w text")
 	look1(b)
-	b.Want("select user_id, attempts, given_up from rollcall.parked order by 1", "given up|5|t", "tried|5|f")
+	b.Want("select user_id, attempts, given_up, error <> '', retry_at > now() from rollcall.parked order by 1", "given up|5|t|f|t", "tried|5|f|t|t")
 }
 
 const toTimestamp = "alter table t alter v type timestamptz"
