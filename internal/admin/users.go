@@ -11,14 +11,15 @@ import (
 
 // User is a row of a roll and how every target has it.
 type User struct {
-	Roll    string         `json:"roll" enum:"users,organizations,memberships"`
-	Source  string         `json:"source"`
-	ID      string         `json:"id"`
-	Email   string         `json:"email,omitempty" doc:"masked"`
-	Version time.Time      `json:"version" doc:"the provider's own updated_at"`
-	Deleted bool           `json:"deleted"`
-	Kept    []string       `json:"kept,omitempty" doc:"columns that keep their last known value"`
-	Rows    []audit.Status `json:"rows" doc:"by target"`
+	Roll     string         `json:"roll" enum:"users,organizations,memberships"`
+	Source   string         `json:"source"`
+	ID       string         `json:"id"`
+	Email    string         `json:"email,omitempty" doc:"masked"`
+	Version  time.Time      `json:"version" doc:"the provider's own updated_at"`
+	Deleted  bool           `json:"deleted"`
+	ErasedAt *time.Time     `json:"erased_at,omitempty" doc:"of a user whose personal data was erased"`
+	Kept     []string       `json:"kept,omitempty" doc:"columns that keep their last known value"`
+	Rows     []audit.Status `json:"rows" doc:"by target"`
 	// Memberships are those of a user, the living ones first.
 	Memberships []Membership `json:"memberships,omitempty" doc:"of a user, the living ones first; at most 100"`
 }
@@ -43,7 +44,7 @@ func (o *Operator) Users(ctx context.Context, who string) ([]User, error) {
 	list := []User{}
 	for _, u := range found {
 		shown := User{
-			Roll: u.Roll.Name, Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, Kept: u.Kept,
+			Roll: u.Roll.Name, Source: u.Source, ID: u.ID, Email: u.Email, Version: u.Version, Deleted: u.Deleted, ErasedAt: u.ErasedAt, Kept: u.Kept,
 			Rows: append([]audit.Status{}, u.Statuses...),
 		}
 		if u.Roll == &event.Users {

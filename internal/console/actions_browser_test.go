@@ -79,7 +79,7 @@ var acts = []act{
 		"select count(*) from rollcall.events where user_id = '" + ada + "_11'", "1",
 	},
 	{
-		"erase", "/users?who=user_gone", []string{"deleted"}, "Erase", "This can't be undone", "Erase", "The user is erased", "deleted",
+		"erase", "/users?who=user_gone", []string{"deleted"}, "Erase", "This can't be undone", "Erase", "The user is erased", "is no longer taken",
 		"select count(*) from rollcall.users where erased_at is not null", "1",
 	},
 }

@@ -34,6 +34,7 @@ Exits 1 when the roll has no such user, and when a target is out of step.
 
 --output json prints one object, with users: each with
   source, id, version, deleted   the roll's row; record has its columns, null for a deleted user
+  erased_at                      when their personal data was erased; left out if it was not
   targets                        each with target, state (as in rollcall check), problem, parked, and columns:
                                  name, is, should where something is said of it, differs
   memberships                    each with id, organization, name, role, version, deleted, targets
@@ -77,6 +78,7 @@ type shownUser struct {
 	ID          string          `json:"id"`
 	Version     time.Time       `json:"version"`
 	Deleted     bool            `json:"deleted"`
+	ErasedAt    *time.Time      `json:"erased_at,omitempty"`
 	Record      json.RawMessage `json:"record"` // null for a deleted user
 	Kept        []string        `json:"kept,omitempty"`
 	Targets     []shownTarget   `json:"targets"`
@@ -167,7 +169,8 @@ func (o *userOptions) run(ctx context.Context, env cli.Env, db *postgres.DB, who
 
 // show reads what the roll and the events know of a user.
 func (o *userOptions) show(ctx context.Context, db *postgres.DB, u *audit.User, options audit.Options) (*shownUser, error) {
-	shown := &shownUser{Source: u.Source, ID: u.ID, Version: u.Version, Deleted: u.Deleted, Kept: u.Kept, Targets: shownTargets(u.Statuses), Memberships: []shownMember{}}
+	shown := &shownUser{Source: u.Source, ID: u.ID, Version: u.Version, Deleted: u.Deleted, ErasedAt: u.ErasedAt, Kept: u.Kept,
+		Targets: shownTargets(u.Statuses), Memberships: []shownMember{}}
 	m, err := db.Roll().Member(ctx, roll.Name{Roll: &event.Users, Source: u.Source, ID: u.ID})
 	if err != nil {
 		return nil, err
@@ -266,6 +269,9 @@ func (u *shownUser) text(to io.Writer) error {
 	head := fmt.Sprintf("%s of %s, version %s", u.ID, u.Source, shownTime(u.Version))
 	if u.Deleted {
 		head += ", deleted"
+	}
+	if u.ErasedAt != nil {
+		head += ", erased " + shownTime(*u.ErasedAt)
 	}
 	lines := []string{head}
 	for _, v := range u.record {

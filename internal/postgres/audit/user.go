@@ -24,6 +24,7 @@ type User struct {
 	Email      string    // masked, like j…@e….com; empty for none
 	Version    time.Time // the provider's own updated_at
 	Deleted    bool
+	ErasedAt   *time.Time // nil if their personal data was not erased
 	// Kept are the columns of the roll that keep their last known value, because what the
 	// provider said last of them can't be used.
 	Kept     []string
@@ -102,7 +103,7 @@ func (a *Audit) InRoll(ctx context.Context, who string) ([]User, error) {
 		var u User
 		var roll, email string
 		var version int64
-		_, err := pgx.ForEachRow(rows, []any{&roll, &u.Source, &u.ID, &email, &version, &u.Deleted, &u.Kept}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&roll, &u.Source, &u.ID, &email, &version, &u.Deleted, &u.ErasedAt, &u.Kept}, func() error {
 			u.Roll, u.Email, u.Version = event.RollNamed(roll), event.Mask(email), time.UnixMicro(version).UTC()
 			users = append(users, u)
 			return nil
@@ -121,11 +122,12 @@ func (a *Audit) InRoll(ctx context.Context, who string) ([]User, error) {
 var inRoll = func() string {
 	var parts []string
 	for _, r := range event.Rolls {
-		email := "''"
+		email, erased := "''", "null::timestamptz"
 		if r == &event.Users {
-			email = "coalesce(email, '')"
+			email, erased = "coalesce(email, '')", "erased_at"
 		}
-		row := fmt.Sprintf("select %s as roll, source, id, %s as email, version, deleted_at is not null as deleted, kept from %s", target.Literal(r.Name), email, r.Table)
+		row := fmt.Sprintf("select %s as roll, source, id, %s as email, version, deleted_at is not null as deleted, %s as erased, kept from %s",
+			target.Literal(r.Name), email, erased, r.Table)
 		parts = append(parts, fmt.Sprintf("%s where id = $1 and source = any(array(%s))", row, fmt.Sprintf(sourcesOf, r.Table)))
 		if r == &event.Users {
 			parts = append(parts, row+` where pg_catalog.strpos($1, '@') > 0 and id <> $1
