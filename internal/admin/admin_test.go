@@ -254,6 +254,7 @@ func TestUsers(t *testing.T) {
 	o.wants(o.ask("POST", "/users/clerk/user_ada/erase", `{}`), 409, "living")
 	o.wants(o.ask("POST", "/users/clerk/nobody/erase", `{}`), 404, "")
 	o.wants(o.ask("POST", "/users/clerk/user_ada/erase", `{"living":true}`), 200, `"erased_at"`)
+	o.wants(o.ask("GET", "/users?who=user_ada", ""), 200, `"deleted":true,"erased_at":"20`)
 	o.Want("select count(*) from rollcall.events where body is not null", "0")
 	o.Want("select who, action, object from rollcall.audit_log order by id", "alice|settle|users/clerk/user_ada", "alice|erase|users/clerk/user_ada")
 }
