@@ -104,8 +104,12 @@ func TestCommandsLeakNoPassword(t *testing.T) {
 			t.Errorf("%v of %q says nothing: %s", args, text, said)
 		}
 		for j := range len(password) - 3 {
-			if bytes.Contains([]byte(said), password[j:j+4]) {
-				t.Fatalf("%v: %q of the password in\n%s", args, password[j:j+4], said)
+			piece := string(password[j : j+4])
+			if strings.Trim(piece, "0123456789") == "" {
+				continue // a moment in the log may have the same digits by chance
+			}
+			if strings.Contains(said, piece) {
+				t.Fatalf("%v: %q of the password in\n%s", args, piece, said)
 			}
 		}
 	}
