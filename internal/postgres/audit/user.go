@@ -105,6 +105,9 @@ func (a *Audit) InRoll(ctx context.Context, who string) ([]User, error) {
 		var version int64
 		_, err := pgx.ForEachRow(rows, []any{&roll, &u.Source, &u.ID, &email, &version, &u.Deleted, &u.ErasedAt, &u.Kept}, func() error {
 			u.Roll, u.Email, u.Version = event.RollNamed(roll), event.Mask(email), time.UnixMicro(version).UTC()
+			if u.ErasedAt != nil {
+				*u.ErasedAt = u.ErasedAt.UTC()
+			}
 			users = append(users, u)
 			return nil
 		})
